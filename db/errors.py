@@ -1,0 +1,75 @@
+"""Errors of the database side.
+
+DatabaseError
+├── DatabaseUnusable    retrying will not help until somebody acts: the message says what is wrong and the mend
+├── DatabaseAway        the connection could not be made or was lost: retry
+└── EmbeddedError       the PostgreSQL that we run ourselves could not be started
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from push.errors import StoreError
+
+__all__ = ["DatabaseAway", "DatabaseError", "DatabaseUnusable", "EmbeddedError", "one_line", "typed_errors"]
+
+
+class DatabaseError(StoreError):
+    """Base of all errors of this package; its text is one line for people."""
+
+
+class DatabaseUnusable(DatabaseError):
+    """Retrying will not help until somebody acts."""
+
+
+class DatabaseAway(DatabaseError):
+    """The database cannot be reached right now."""
+
+
+class EmbeddedError(DatabaseError):
+    """The embedded PostgreSQL cannot be started."""
+
+
+# Somebody has to change the address, the password, the rights or the schema (Appendix A of the PostgreSQL manual).
+_UNUSABLE = (
+    asyncpg.InvalidAuthorizationSpecificationError,  # class 28: wrong user or password, no pg_hba.conf entry
+    asyncpg.InvalidCatalogNameError,  # 3D000: no such database
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedFunctionError,
+    asyncpg.InvalidSchemaNameError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+# A command that races a dying connection raises any of these; asyncpg's own InternalClientError and InterfaceError too.
+_AWAY = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+def one_line(error: BaseException) -> str:
+    """The error's first line, or its name when it has no text (``TimeoutError()``)."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """The seam: whatever the driver or the socket raises leaves as one of our errors."""
+    try:
+        yield
+    except DatabaseError:
+        raise
+    except _UNUSABLE as error:
+        raise DatabaseUnusable(one_line(error)) from error
+    except _AWAY as error:
+        raise DatabaseAway(one_line(error)) from error

@@ -1,0 +1,176 @@
+"""The one LISTEN connection of this process: supervised, and replaced whenever it is in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Never
+
+import asyncpg
+
+from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, typed_errors
+from db.journal import JournalReader
+from db.migrate import refuse_standby
+from push.errors import LinkLost
+from push.events import Page, Position, Snapshot
+from push.relay import Baseline, Identity, Journal
+
+__all__ = ["CHANNEL", "Listener"]
+
+log = logging.getLogger("orderwire.listener")
+
+CHANNEL = "orders"
+
+CONNECT_SECONDS = 5.0
+# The journal is read at least every second, so this is also how soon a half-open line is noticed.
+READ_SECONDS = 10.0
+BASELINE_SECONDS = 300.0
+SELF_TEST_SECONDS = 5.0
+# Full jitter: attempt n waits for a random time below min(MOST, FIRST * 2**n), that is 0.1, 0.2, 0.4 … 5 s.
+BACKOFF_FIRST_SECONDS = 0.1
+BACKOFF_MOST_SECONDS = 5.0
+
+
+class Listener:
+    """Keeps one connection alive and hands each new one to ``follow``."""
+
+    def __init__(
+        self,
+        url: str,
+        prepare: Callable[[], Awaitable[object]],
+        follow: Callable[[Journal], Awaitable[Never]],
+        read_seconds: float = READ_SECONDS,
+    ) -> None:
+        self._url = url
+        self._prepare = prepare
+        self._follow = follow
+        self._read_seconds = read_seconds
+        self._met = False
+
+    async def run(self) -> Never:
+        """Connect, follow, and again, for as long as this task lives.
+
+        DatabaseUnusable leaves only before the first success: later it is retried, since somebody may be mending it.
+        """
+        failures = 0
+        said: str | None = None
+        while True:
+            try:
+                if not self._met:
+                    await self._prepare()
+                async with self._link() as link:
+                    if said is not None:
+                        log.info("connected to PostgreSQL")
+                    self._met, failures, said = True, 0, None
+                    await self._follow(link)
+            except DatabaseUnusable as error:
+                if not self._met:
+                    raise
+                complaint: DatabaseError | LinkLost = error
+            except (DatabaseAway, LinkLost) as error:
+                complaint = error
+            if said is None:  # once per outage, not in a flood
+                said = str(complaint)
+                log.warning("no connection to PostgreSQL (%s): waiting for it", said)
+            await asyncio.sleep(random.uniform(0, min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2**failures)))
+            failures = min(failures + 1, 10)
+
+    @asynccontextmanager
+    async def _link(self) -> AsyncIterator[_Link]:
+        with typed_errors():
+            connection = await asyncpg.connect(
+                self._url,
+                timeout=CONNECT_SECONDS,
+                server_settings={
+                    "application_name": "orderwire listener",
+                    # So that PostgreSQL, too, soon notices when we are gone without a word.
+                    "tcp_keepalives_idle": "10",
+                    "tcp_keepalives_interval": "5",
+                    "tcp_keepalives_count": "3",
+                },
+            )
+        try:
+            link = _Link(connection, self._read_seconds)
+            with typed_errors():
+                await link.open()
+            yield link
+        finally:
+            connection.terminate()  # whatever went wrong, nothing of it is worth a polite goodbye
+
+
+class _Link:
+    """A connection that listens. Any failure on it, of whatever kind, is LinkLost: it is not worth a second try."""
+
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], read_seconds: float) -> None:
+        self._connection = connection
+        self._read_seconds = read_seconds
+        self._rung = asyncio.Event()
+        self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
+        self._self_test_deadline: float | None = None
+
+    async def open(self) -> None:
+        """LISTEN first, so that whatever commits after the first read rings."""
+        await refuse_standby(self._connection)
+        self._connection.add_termination_listener(self._ring)
+        await self._connection.add_listener(CHANNEL, self._ring)
+        await self._connection.add_listener(self._self_test_channel, self._self_test_heard)
+        self._reader = await JournalReader.on(self._connection)
+        # Behind a transaction-mode pooler LISTEN is accepted and nothing ever arrives.
+        self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_SECONDS
+        await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
+
+    # asyncpg calls these from its protocol, synchronously.
+
+    def _ring(self, *_: Any) -> None:
+        self._rung.set()
+
+    def _self_test_heard(self, *_: Any) -> None:
+        self._self_test_deadline = None
+
+    # ---------------------------------------------------------------- what the relay asks for (push.relay.Journal)
+
+    async def identity(self) -> Identity:
+        """See JournalReader."""
+        with _link_lost():
+            async with asyncio.timeout(self._read_seconds):
+                return await self._reader.identity()
+
+    async def baseline(self) -> Baseline:
+        """See JournalReader."""
+        with _link_lost():
+            async with asyncio.timeout(BASELINE_SECONDS):
+                return await self._reader.baseline()
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        """See JournalReader. Rings that come from here on are for the next read."""
+        self._rung.clear()
+        with _link_lost():
+            return await self._reader.page(after, upto, past_id, max_events, max_bytes, self._read_seconds)
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return at the next notification, when the connection ends, or after the timeout."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._rung.wait()
+        except TimeoutError:
+            deadline = self._self_test_deadline
+            if deadline is not None and asyncio.get_running_loop().time() > deadline:
+                self._self_test_deadline = None
+                log.warning(
+                    "NOTIFY does not arrive, events come by polling only: is a connection pooler in transaction mode in "
+                    "between? Point DATABASE_URL at PostgreSQL itself"
+                )
+
+
+@contextmanager
+def _link_lost() -> Iterator[None]:
+    """Whatever the driver raises means that this connection is over."""
+    try:
+        with typed_errors():
+            yield
+    except DatabaseError as error:
+        raise LinkLost(str(error)) from error

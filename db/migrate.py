@@ -1,0 +1,134 @@
+"""The numbered files of ``sql/``, applied once each, in order, under a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from db.errors import DatabaseUnusable, one_line, typed_errors
+
+__all__ = ["SQL_DIRECTORY", "Migration", "load", "migrate"]
+
+log = logging.getLogger("orderwire.migrate")
+
+SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
+_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
+# Any constant will do, as long as nobody else in this database takes it.
+_LOCK = 0x6F7264657277
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One numbered file."""
+
+    number: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """Tells whether the file is still what was applied."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def load(directory: Path = SQL_DIRECTORY) -> list[Migration]:
+    """The files in order; DatabaseUnusable when a number is missing or taken twice."""
+    found = [
+        Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"))
+        for path in sorted(directory.glob("*.sql"))
+        if (match := _NAME.fullmatch(path.name))
+    ]
+    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
+        raise DatabaseUnusable(f"the files in {directory} are not numbered 001, 002, … without gaps")
+    return found
+
+
+async def migrate(url: str, migrations: list[Migration] | None = None) -> list[str]:
+    """Bring the schema up to date; returns the names of the files applied.
+
+    Safe to run any number of times, also at once: whoever comes second waits for the first and finds nothing to do.
+    A file is applied and recorded in one transaction, so a crash leaves it whole or not at all.
+    """
+    wanted = load() if migrations is None else migrations
+    with typed_errors():
+        connection = await asyncpg.connect(url, timeout=5)
+    try:
+        with typed_errors():
+            await refuse_standby(connection)
+            applied = await _recorded(connection)
+            _check(wanted, applied)
+            if len(applied) >= len(wanted):
+                return []
+            return await _apply(connection, wanted)
+    finally:
+        connection.terminate()
+
+
+async def refuse_standby(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """On a standby nothing can be written, and its snapshots leave out running transactions."""
+    if await connection.fetchval("select pg_is_in_recovery()"):
+        raise DatabaseUnusable("the database is a read-only standby: point DATABASE_URL at the primary")
+
+
+async def _recorded(connection: asyncpg.Connection[asyncpg.Record]) -> dict[int, tuple[str, str]]:
+    if await connection.fetchval("select to_regclass('orderwire.migrations')") is None:
+        return {}
+    rows = await connection.fetch("select number, name, checksum from orderwire.migrations order by number")
+    return {row["number"]: (row["name"], row["checksum"]) for row in rows}
+
+
+def _check(wanted: list[Migration], applied: dict[int, tuple[str, str]]) -> None:
+    by_number = {migration.number: migration for migration in wanted}
+    for number, (name, checksum) in applied.items():
+        migration = by_number.get(number)
+        if migration is None:
+            raise DatabaseUnusable(
+                f"the database has migration {name}, which this version does not know: use the newer version of Orderwire"
+            )
+        if migration.checksum != checksum:
+            raise DatabaseUnusable(
+                f"sql/{migration.name} was edited after it had been applied: restore the file, and put the change in a new one"
+            )
+
+
+async def _apply(connection: asyncpg.Connection[asyncpg.Record], wanted: list[Migration]) -> list[str]:
+    names: list[str] = []
+    # A session lock: it spans the transactions below, and a killed process lets go of it.
+    await connection.execute("select pg_advisory_lock($1)", _LOCK)
+    async with connection.transaction():
+        await connection.execute(
+            """
+            create schema if not exists orderwire;
+            create table if not exists orderwire.migrations (
+                number     integer constraint migrations_pkey primary key,
+                name       text not null,
+                checksum   text not null,
+                applied_at timestamptz not null default now()
+            )
+            """
+        )
+    applied = await _recorded(connection)
+    _check(wanted, applied)
+    for migration in wanted:
+        if migration.number in applied:
+            continue
+        try:
+            async with connection.transaction():
+                await connection.execute(
+                    "insert into orderwire.migrations (number, name, checksum) values ($1, $2, $3)",
+                    migration.number,
+                    migration.name,
+                    migration.checksum,
+                )
+                await connection.execute(migration.text)
+        except asyncpg.PostgresError as error:
+            hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
+            raise DatabaseUnusable(f"sql/{migration.name}: {one_line(error)}{hint}") from error
+        log.info("applied sql/%s", migration.name)
+        names.append(migration.name)
+    return names

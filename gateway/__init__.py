@@ -1,0 +1,1 @@
+"""All that touches aiohttp: the WebSocket, the HTTP routes, the drain."""

@@ -1,0 +1,1 @@
+"""The heart: events, totals, relay, hub, sessions. Imports neither aiohttp nor asyncpg."""

@@ -1,0 +1,99 @@
+"""Frames between server and client: small typed records with a literal ``type``, and the close codes.
+
+The frames of events come ready-made from the database (``orderwire.event_json``), so they have no record here.
+``docs/protocol.md`` is normative.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal
+
+from push.totals import Totals
+
+__all__ = ["AnalyticsUpdate", "Close", "ErrorFrame", "Ping", "Pong", "ServerFrame", "encode"]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyticsUpdate:
+    """The totals. First after connecting, then after changes, always the newest."""
+
+    totals: Totals
+    type: Literal["analytics_update"] = "analytics_update"
+
+    def fields(self) -> dict[str, Any]:
+        """Money is a decimal string: JSON numbers are binary floating point in most clients."""
+        revenue = self.totals.revenue
+        return {
+            "total_orders": self.totals.orders,
+            "total_revenue": format(revenue, "f") if revenue else "0",
+            "pending_orders": self.totals.pending,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? The other side answers with Pong."""
+
+    type: Literal["ping"] = "ping"
+
+    def fields(self) -> dict[str, Any]:
+        """No fields."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am here."""
+
+    type: Literal["pong"] = "pong"
+
+    def fields(self) -> dict[str, Any]:
+        """No fields."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFrame:
+    """A frame was not understood; nothing else happened."""
+
+    code: str
+    message: str
+    type: Literal["error"] = "error"
+
+    def fields(self) -> dict[str, Any]:
+        """What was wrong, for programs and for people."""
+        return {"code": self.code, "message": self.message}
+
+
+ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame
+
+
+def encode(frame: ServerFrame) -> bytes:
+    """One compact JSON object, UTF-8."""
+    return json.dumps({"type": frame.type, **frame.fields()}, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Close(IntEnum):
+    """Why a session ends. 3000-3499 and 4000-4499: come back; 3500-3999: do not (docs/protocol.md, "Closing").
+
+    Codes below 3000 are the protocol's own (RFC 6455 section 7.4.1).
+    """
+
+    NORMAL = 1000, "bye"
+    UNSUPPORTED = 1003, "text frames only"
+    TOO_BIG = 1009, "frame too big"
+    DRAIN = 3001, "server is going away, come back"
+    SLOW_CONSUMER = 3008, "slow consumer"
+    NO_PONG = 3012, "no pong"
+
+    reason: str
+
+    def __new__(cls, code: int, reason: str) -> Close:
+        """An int with a reason in words."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.reason = reason
+        return member

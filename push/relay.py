@@ -1,0 +1,143 @@
+"""The relay: what became visible in the journal since the watermark goes to the hub, once and in order.
+
+NOTIFY rings, the journal delivers: a wake-up only means "read now". Live delivery, the start, a gap after a lost connection
+and the fallback are one path, `_catch_up`. Why nothing is lost and nothing comes twice: docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Never, Protocol
+
+from push.events import Event, Page, Position, Snapshot
+from push.totals import Totals
+
+__all__ = ["Baseline", "Identity", "Journal", "Relay", "Sink"]
+
+log = logging.getLogger("orderwire.relay")
+
+# Read at least this often: covers two-phase commit, sessions that switched NOTIFY off, and a dead connection.
+FALLBACK_SECONDS = 1.0
+PAGE_EVENTS = 1000
+PAGE_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Totals and the snapshot that they were taken in, by one statement."""
+
+    totals: Totals
+    snapshot: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which journal this is, and up to which transaction it may have been trimmed."""
+
+    epoch: str
+    trimmed_txid: int
+
+
+class Journal(Protocol):
+    """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
+
+    async def identity(self) -> Identity:
+        """Epoch and trimming of the journal."""
+
+    async def baseline(self) -> Baseline:
+        """The totals, by a scan, and the snapshot that belongs to them."""
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
+
+    async def wait(self, timeout_seconds: float) -> None:
+        """Return at the next notification, or after the timeout."""
+
+
+class Sink(Protocol):
+    """Where the events go."""
+
+    def publish(self, events: Sequence[Event], totals: Totals) -> None:
+        """Events, in order, and the totals after them. Does not wait for anybody."""
+
+    def set_totals(self, totals: Totals) -> None:
+        """Totals that no event explains: at the start, or after a gap."""
+
+    async def room(self) -> None:
+        """Return when it makes sense to publish more."""
+
+
+class Relay:
+    """Owns the watermark and the totals of this process. ``follow`` is called anew for every connection."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._identity: Identity | None = None
+        self._watermark = Snapshot(0, 0)
+        self._totals = Totals()
+        # A batch of several pages is being published: (its upper snapshot, last id published).
+        self._unfinished: tuple[Snapshot, int] | None = None
+        self._trouble: str | None = "waiting for the database"
+        # Set for good at the first time that events flow.
+        self.flowing = asyncio.Event()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why events are not flowing right now, in words; None when they are."""
+        return self._trouble
+
+    @property
+    def started(self) -> bool:
+        """Whether there are totals to show."""
+        return self._identity is not None
+
+    async def follow(self, journal: Journal) -> Never:
+        """Deliver from this connection until it fails (LinkLost). The next call goes on where this one stopped."""
+        try:
+            await self._take_position(journal)
+            while True:
+                await self._catch_up(journal)
+                self._trouble = None
+                self.flowing.set()
+                await journal.wait(FALLBACK_SECONDS)
+        finally:
+            self._trouble = "the connection to the database is lost"
+
+    async def _take_position(self, journal: Journal) -> None:
+        """Go on from the watermark if it still means something, else start anew."""
+        identity = await journal.identity()
+        known = self._identity
+        if known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.xmin:
+            return
+        self._trouble = "taking the totals"
+        baseline = await journal.baseline()
+        self._unfinished = None
+        self._watermark = baseline.snapshot
+        self._totals = baseline.totals
+        self._identity = identity
+        self._sink.set_totals(self._totals)
+        if known is not None:
+            log.warning("the journal is another one, or was trimmed beyond our position: starting anew")
+
+    async def _catch_up(self, journal: Journal) -> None:
+        """Publish everything that has become visible since the watermark, page by page."""
+        while True:
+            upto, past_id = self._unfinished or (None, 0)
+            page = await journal.page(Position(self._watermark), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
+            # From here to the new position there is no await: a page is published and accounted for, or neither.
+            if page.events:
+                self._totals = self._totals.plus(page.events)
+                self._sink.publish(page.events, self._totals)
+            if page.more:
+                self._unfinished = (page.upto, page.events[-1].id)
+                self._trouble = "catching up"
+            else:
+                self._unfinished = None
+                self._watermark = page.upto
+            if page.events:
+                await self._sink.room()
+            if not page.more:
+                return

@@ -1,0 +1,154 @@
+-- What the server reads: the journal between two snapshots.
+--
+-- A position is a snapshot ("everything visible in it has been seen") and, when it comes from an event's cursor, that
+-- event's own transaction: the snapshot is the writer's own, so it says nothing of the writer's later rows. Of that
+-- transaction exactly the rows with a greater id are still to come.
+
+-- Events that are not covered by the position and are visible in `upto`, oldest first, from id `past` on.
+-- At most max_events of them and about max_bytes of JSON (always at least one). `more`: this row is not the last one.
+--
+-- Indexed exactly by "unseen": transactions from the snapshot's xmax on, and those that were running in it.
+-- The function is inlined into the caller's plan.
+create function orderwire.journal_page(
+    seen pg_snapshot,
+    own_txid xid8,
+    own_id bigint,
+    upto pg_snapshot,
+    past bigint,
+    max_events integer,
+    max_bytes bigint
+) returns table (
+    txid xid8,
+    id bigint,
+    order_id bigint,
+    customer_id text,
+    seen_by_writer pg_snapshot,
+    at timestamptz,
+    orders integer,
+    revenue numeric,
+    pending integer,
+    event text,
+    more boolean
+)
+language sql stable
+as $$
+    select
+        page.txid,
+        page.id,
+        page.order_id,
+        page.customer_id,
+        page.seen,
+        page.at,
+        (page.status is not null)::integer - (page.previous_status is not null)::integer,
+        coalesce(orderwire.counted_revenue(page.status, page.total), 0)
+            - coalesce(orderwire.counted_revenue(page.previous_status, page.previous_total), 0),
+        coalesce(orderwire.counted_pending(page.status), 0)
+            - coalesce(orderwire.counted_pending(page.previous_status), 0),
+        orderwire.event_json(
+            page.epoch, page.txid, page.id, page.at, page.order_id, page.order_number, page.customer_name,
+            page.previous_status, page.status, page.previous_total, page.total
+        ),
+        page.followed
+    from (
+        select
+            unseen.*,
+            i.epoch,
+            row_number() over (order by unseen.id) as nth,
+            lead(unseen.id) over (order by unseen.id) is not null as followed,
+            sum(300 + octet_length(coalesce(unseen.customer_name, ''))) over (order by unseen.id) as bytes,
+            300 + octet_length(coalesce(unseen.customer_name, '')) as own_bytes
+        from (
+            (
+                select j.*
+                from orderwire.journal as j
+                where
+                    j.txid >= pg_snapshot_xmax($1)
+                    and j.txid is distinct from $2
+                    and pg_visible_in_snapshot(j.txid, $4)
+                    and j.id > $5
+                union all
+                select j.*
+                from orderwire.journal as j
+                where
+                    j.txid = any(array(select pg_snapshot_xip($1)))
+                    and j.txid is distinct from $2
+                    and pg_visible_in_snapshot(j.txid, $4)
+                    and j.id > $5
+                union all
+                select j.*
+                from orderwire.journal as j
+                where j.txid = $2 and j.id > greatest($3, $5)
+            )
+            order by id
+            limit $6 + 1
+        ) as unseen
+        cross join orderwire.journal_identity as i
+    ) as page
+    where page.nth <= $6 and page.bytes - page.own_bytes < $7
+    order by page.id
+$$;
+
+comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
+
+-- The journal's epoch, and how far it has been trimmed. A copy that finds itself in another cluster or database
+-- (a restored dump, a base backup under a new identifier) is another journal: it draws a new epoch first.
+create function orderwire.identify(out epoch text, out trimmed_txid xid8)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select
+        from orderwire.journal_identity as i, pg_control_system() as c, pg_database as d
+        where
+            d.datname = current_database()
+            and i.system_identifier = c.system_identifier
+            and i.database_oid = d.oid
+    ) then
+        perform orderwire.renew_epoch();
+    end if;
+    select i.epoch, i.trimmed_txid into identify.epoch, identify.trimmed_txid from orderwire.journal_identity as i;
+end
+$$;
+
+create function orderwire.renew_epoch() returns text
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    update orderwire.journal_identity as i
+    set
+        epoch = substr(md5(gen_random_uuid()::text), 1, 8),
+        system_identifier = c.system_identifier,
+        database_oid = d.oid
+    from pg_control_system() as c, pg_database as d
+    where d.datname = current_database()
+    returning i.epoch
+$$;
+comment on function orderwire.renew_epoch is 'Declare that earlier positions in the journal mean nothing any more.';
+
+revoke execute on function orderwire.renew_epoch() from public;
+
+-- An order as the JSON object of GET /api/orders.
+create function orderwire.order_json(o public.orders) returns text
+language sql stable parallel safe
+return
+    '{"id":' || (o).id::text
+    || ',"order_number":' || to_json((o).order_number)::text
+    || ',"customer_name":' || to_json((o).customer_name)::text
+    || ',"customer_id":' || coalesce(to_json((o).customer_id)::text, 'null')
+    || ',"total":"' || (o).total::text
+    || '","status":' || to_json((o).status)::text
+    || ',"created_at":"' || to_char((o).created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '","updated_at":"' || to_char((o).updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || '"}';
+
+-- Newest orders first; only those of one status, only those older than an id, where asked for.
+create function orderwire.latest_orders(max_orders integer, only_status text, before_id bigint) returns setof text
+language sql stable
+as $$
+    select orderwire.order_json(o)
+    from public.orders as o
+    where ($2 is null or o.status = $2) and ($3 is null or o.id < $3)
+    order by o.id desc
+    limit $1
+$$;

@@ -1,0 +1,194 @@
+"""What the tests are made of: a server process, WebSocket clients, and ways to wait for a signal instead of sleeping."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+
+ROOT = Path(__file__).resolve().parent.parent
+# Generous: a loaded CI machine is slow, and a test that fails waits for it once.
+PATIENCE_SECONDS = 60.0
+
+Frame = dict[str, Any]
+T = TypeVar("T")
+
+
+async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> T:
+    """The result, or a failure that says what was waited for."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiting
+    except TimeoutError:
+        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+class Process:
+    """A command of ours, with its output as lines that can be waited for."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._changed = asyncio.Condition()
+        self._reader = asyncio.create_task(self._read(), name="output of a process")
+
+    @classmethod
+    async def start(cls, *command: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> Process:
+        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=cwd,
+            env={**kept, "PYTHONUNBUFFERED": "1", **(env or {})},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(process)
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            async with self._changed:
+                self.lines.append(line.decode(errors="replace").rstrip("\n"))
+                self._changed.notify_all()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def line(self, part: str, after: int = 0, seconds: float = PATIENCE_SECONDS) -> str:
+        """The first line (from number ``after`` on) that contains ``part``, now or later."""
+
+        async def wait() -> str:
+            async with self._changed:
+                while True:
+                    for line in self.lines[after:]:
+                        if part in line:
+                            return line
+                    if self._reader.done():
+                        raise AssertionError(f"ended without saying {part!r}: {self.text}")
+                    await self._changed.wait()
+
+        return await within(seconds, wait(), f"{part!r} in {self.text}")
+
+    async def exit_code(self, seconds: float = PATIENCE_SECONDS) -> int:
+        code = await within(seconds, self.process.wait(), f"exit; so far: {self.text}")
+        await self._reader
+        return code
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(how)
+        return await self.exit_code()
+
+    async def kill(self) -> None:
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                self.process.kill()
+        await self.exit_code()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+class Server(Process):
+    """``python server.py serve`` on a free port."""
+
+    @classmethod
+    async def serve(cls, url: str | None, **settings: str) -> Server:
+        env = {"PORT": "0", **settings}
+        if url is not None:
+            env["DATABASE_URL"] = url
+        server = await cls.start(sys.executable, "server.py", "serve", env=env)
+        assert isinstance(server, Server)
+        return server
+
+    async def ready(self) -> Server:
+        await self.line("ready")
+        return self
+
+    @property
+    def ws_url(self) -> str:
+        return next(line.split()[1] for line in self.lines if line.startswith("websocket"))
+
+    @property
+    def http_url(self) -> str:
+        return self.ws_url.replace("ws://", "http://").removesuffix("/api/ws")
+
+
+class Client:
+    """A dashboard: one WebSocket that keeps every frame."""
+
+    def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self._session = session
+        self.ws = ws
+        self.frames: list[Frame] = []
+        self.arrived: list[float] = []
+        self.close_code: int | None = None
+        self._changed = asyncio.Event()
+        self._reader = asyncio.create_task(self._read(), name="client")
+
+    @classmethod
+    async def connect(cls, url: str, **options: Any) -> Client:
+        session = aiohttp.ClientSession()
+        try:
+            ws = await session.ws_connect(url, max_msg_size=0, **options)
+        except BaseException:
+            await session.close()
+            raise
+        return cls(session, ws)
+
+    async def _read(self) -> None:
+        async for message in self.ws:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                self.frames.append(json.loads(message.data))
+                self.arrived.append(time.perf_counter())
+                self._changed.set()
+        self.close_code = self.ws.close_code
+        self._changed.set()
+
+    async def until(self, condition: Callable[[Client], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return as soon as the condition holds; it is asked whenever something has arrived."""
+
+        async def wait() -> None:
+            while not condition(self):
+                if self._reader.done():
+                    raise AssertionError(f"closed with {self.close_code} before: {what}; {len(self.frames)} frames")
+                self._changed.clear()
+                await self._changed.wait()
+
+        await within(seconds, wait(), f"{what}; {len(self.frames)} frames, the last: {self.frames[-3:]}")
+
+    async def closed(self, seconds: float = PATIENCE_SECONDS) -> int | None:
+        await within(seconds, asyncio.wait([self._reader]), "close")
+        return self.close_code
+
+    async def disconnect(self) -> None:
+        await self.ws.close()
+        await self._session.close()
+        await asyncio.wait([self._reader])
+
+    async def send(self, text: str) -> None:
+        await self.ws.send_str(text)
+
+    @property
+    def events(self) -> list[Frame]:
+        """Frames that carry a change."""
+        return [frame for frame in self.frames if "id" in frame]
+
+    def of(self, kind: str) -> list[Frame]:
+        return [frame for frame in self.frames if frame["type"] == kind]
+
+    @property
+    def totals(self) -> Frame:
+        """The newest analytics_update."""
+        return self.of("analytics_update")[-1]
