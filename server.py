@@ -13,15 +13,18 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 from db.embedded import EmbeddedPostgres
+from db.errors import DatabaseError
 from db.listener import Listener
 from db.migrate import migrate
 from db.pool import Database
 from examples import shop
 from gateway.app import CannotListen, Gateway
+from push.audit import Audit
 from push.errors import PushError
+from push.history import History
 from push.hub import Hub
 from push.relay import Relay
 from push.watch import Watch
@@ -66,11 +69,14 @@ async def serve(settings: Settings) -> None:
 
     with database_url(settings) as (url, embedded):
         async with Database(url).opened() as database:
-            gateway = Gateway(settings, hub, relay, database)
+            history = History(relay, database)
+            gateway = Gateway(settings, hub, relay, history, database)
             await gateway.listen()
             tasks = {
                 "listener": Listener(url, lambda: migrate(url), relay.follow).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
+                "retention": tend(relay, database, settings),
+                "audit": Audit(relay, database).run(settings.audit_seconds),
                 "announce": announce(relay, gateway, url, embedded),
             }
             if embedded is not None:
@@ -109,6 +115,18 @@ async def announce(relay: Relay, gateway: Gateway, url: str, embedded: EmbeddedP
     say(f"websocket  ws://{gateway.address}/api/ws")
     say(f"psql       {psql} '{url}'")
     say("ready; Ctrl-C stops")
+
+
+async def tend(relay: Relay, database: Database, settings: Settings) -> Never:
+    """Partitions ahead, retention behind; any number of servers may do this at once."""
+    await relay.flowing.wait()
+    interval = min(60.0, settings.journal_retention.total_seconds() / 10)
+    while True:
+        try:
+            await database.tend_journal(settings.journal_retention)
+        except DatabaseError as error:
+            log.warning("the journal could not be tended: %s", error)
+        await asyncio.sleep(interval)
 
 
 async def watch(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,6 +43,16 @@ def _seconds(least: float, most: float) -> Callable[[str], float]:
         return float(text)
 
     return parse
+
+
+_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _period(text: str) -> timedelta:
+    match = re.fullmatch(r"(\d{1,7})\s*([smhd])", text.lower())
+    if match is None or not 10 <= int(match[1]) * _PERIODS[match[2]] <= 3650 * 86400:
+        raise ValueError("a period from 10s to 3650d, like 90m, 72h or 7d")
+    return timedelta(seconds=int(match[1]) * _PERIODS[match[2]])
 
 
 _UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "kb": 1000, "m": 1024**2, "mib": 1024**2, "mb": 1000**2}
@@ -84,6 +95,8 @@ class Settings:
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
+    journal_retention: timedelta = _setting(timedelta(hours=72), _period, "how long events can be resumed from", "72h")
+    audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
 
     @classmethod

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import asyncpg
-
-from push.events import Event, Page, Position, Snapshot
+from push.events import Event, EventPlace, Page, Position, Snapshot
 from push.relay import Baseline, Identity
 from push.totals import Totals
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
 
 __all__ = ["JournalReader"]
 
 # A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
-_PLANNING = """
+# Plain SET, not start-up parameters: connection poolers refuse those.
+PLANNING = """
 set plan_cache_mode = force_generic_plan;
 set enable_seqscan = off;
 set enable_hashjoin = off;
@@ -23,30 +27,37 @@ set jit = off;
 """
 
 _PAGE = """
-select s.upto, p.*
+select s.upto, i.trimmed_txid, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
+cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+_COUNT = """
+select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
+from orderwire.journal_identity as i
+"""
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 
 
 class JournalReader:
-    """The journal as the relay and the history want it. Raises what the driver raises: the caller owns the seam."""
+    """The journal, read over one connection. Raises what the driver raises: the caller owns the seam."""
 
-    def __init__(self, connection: Connection, page: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._page = page
 
-    @classmethod
-    async def on(cls, connection: Connection) -> JournalReader:
-        """Prepare a connection for reading the journal."""
-        await connection.execute(_PLANNING)
-        return cls(connection, await connection.prepare(_PAGE))
+    async def prepare(self) -> None:
+        """Set the connection up for reading the journal."""
+        await self._connection.execute(PLANNING)
 
-    async def identity(self) -> Identity:
-        """Epoch and trimming of the journal; a restored copy draws a new epoch here."""
-        row = await self._connection.fetchrow("select epoch, trimmed_txid from orderwire.identify()")
+    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+        """Epoch and trimming of the journal; it draws a new epoch if it is a copy, or lacks what was delivered."""
+        row = await self._connection.fetchrow(
+            "select epoch, trimmed_txid from orderwire.identify($1, $2)",
+            [place.txid for place in delivered],
+            [place.id for place in delivered],
+        )
         assert row is not None
         return Identity(row["epoch"], row["trimmed_txid"])
 
@@ -59,11 +70,20 @@ class JournalReader:
         totals = Totals(row["total_orders"], Decimal(row["total_revenue"]), row["pending_orders"])
         return Baseline(totals, Snapshot(*row["snapshot"]))
 
-    async def page(
-        self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int, timeout: float
-    ) -> Page:
+    async def seen_at(self, place: EventPlace) -> Snapshot | None:
+        """What the writer of the event saw as committed; None when the event is not in the journal."""
+        seen = await self._connection.fetchval("select orderwire.seen_at($1, $2)", place.txid, place.id)
+        return None if seen is None else Snapshot(*seen)
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, at_most: int) -> tuple[int, int]:
+        """How many events there are between the two, counted up to ``at_most``; and the journal's trimmed_txid."""
+        row = await self._connection.fetchrow(_COUNT, after.seen, after.txid, after.id, upto, past_id, at_most)
+        assert row is not None
+        return row["found"], row["trimmed_txid"]
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
-        rows = await self._page.fetch(after.seen, after.txid, after.id, upto, past_id, max_events, max_bytes, timeout=timeout)
+        rows = await self._connection.fetch(_PAGE, after.seen, after.txid, after.id, upto, past_id, max_events, max_bytes)
         events = [
             Event(
                 txid=row["txid"],
@@ -80,4 +100,4 @@ class JournalReader:
             for row in rows
             if row["id"] is not None
         ]
-        return Page(events, Snapshot(*rows[0]["upto"]), bool(rows[-1]["more"]))
+        return Page(events, Snapshot(*rows[0]["upto"]), bool(rows[-1]["more"]), rows[0]["trimmed_txid"])

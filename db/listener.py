@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Never
 
@@ -16,7 +16,7 @@ from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, typed_error
 from db.journal import JournalReader
 from db.migrate import refuse_standby
 from push.errors import LinkLost
-from push.events import Page, Position, Snapshot
+from push.events import EventPlace, Page, Position, Snapshot
 from push.relay import Baseline, Identity, Journal
 
 __all__ = ["CHANNEL", "Listener"]
@@ -85,13 +85,7 @@ class Listener:
             connection = await asyncpg.connect(
                 self._url,
                 timeout=CONNECT_SECONDS,
-                server_settings={
-                    "application_name": "orderwire listener",
-                    # So that PostgreSQL, too, soon notices when we are gone without a word.
-                    "tcp_keepalives_idle": "10",
-                    "tcp_keepalives_interval": "5",
-                    "tcp_keepalives_count": "3",
-                },
+                server_settings={"application_name": "orderwire listener"},
             )
         try:
             link = _Link(connection, self._read_seconds)
@@ -108,6 +102,7 @@ class _Link:
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record], read_seconds: float) -> None:
         self._connection = connection
         self._read_seconds = read_seconds
+        self._reader = JournalReader(connection)
         self._rung = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
@@ -118,7 +113,11 @@ class _Link:
         self._connection.add_termination_listener(self._ring)
         await self._connection.add_listener(CHANNEL, self._ring)
         await self._connection.add_listener(self._self_test_channel, self._self_test_heard)
-        self._reader = await JournalReader.on(self._connection)
+        # So that PostgreSQL, too, soon notices when we are gone without a word.
+        await self._connection.execute(
+            "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
+        )
+        await self._reader.prepare()
         # Behind a transaction-mode pooler LISTEN is accepted and nothing ever arrives.
         self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_SECONDS
         await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
@@ -133,11 +132,11 @@ class _Link:
 
     # ---------------------------------------------------------------- what the relay asks for (push.relay.Journal)
 
-    async def identity(self) -> Identity:
+    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
         """See JournalReader."""
         with _link_lost():
             async with asyncio.timeout(self._read_seconds):
-                return await self._reader.identity()
+                return await self._reader.identity(delivered)
 
     async def baseline(self) -> Baseline:
         """See JournalReader."""
@@ -149,7 +148,8 @@ class _Link:
         """See JournalReader. Rings that come from here on are for the next read."""
         self._rung.clear()
         with _link_lost():
-            return await self._reader.page(after, upto, past_id, max_events, max_bytes, self._read_seconds)
+            async with asyncio.timeout(self._read_seconds):
+                return await self._reader.page(after, upto, past_id, max_events, max_bytes)
 
     async def wait(self, timeout_seconds: float) -> None:
         """Return at the next notification, when the connection ends, or after the timeout."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from db.errors import typed_errors
+from db.journal import JournalReader
+from push.events import EventPlace, Page, Position, Snapshot
+from push.relay import Baseline, Identity
 
 __all__ = ["Database"]
 
@@ -16,7 +21,7 @@ QUERY_SECONDS = 10.0
 
 
 class Database:
-    """Queries for the HTTP routes. Raises DatabaseError."""
+    """Queries for the HTTP routes, the resumes and the audit. Raises DatabaseError."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -39,9 +44,54 @@ class Database:
         finally:
             self._pool.terminate()
 
-    async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
-        """Newest orders first, each as a JSON object."""
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         assert self._pool is not None
         with typed_errors():
-            rows = await self._pool.fetch("select orderwire.latest_orders($1, $2, $3)", limit, status, before)
+            async with self._pool.acquire(timeout=QUERY_SECONDS) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator[JournalReader]:
+        async with self._connection() as connection:
+            reader = JournalReader(connection)
+            await reader.prepare()  # the pool resets a connection's settings whenever it comes back
+            yield reader
+
+    async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
+        """Newest orders first, each as a JSON object."""
+        async with self._connection() as connection:
+            rows = await connection.fetch("select orderwire.latest_orders($1, $2, $3)", limit, status, before)
         return [row[0] for row in rows]
+
+    async def tend_journal(self, retention: timedelta) -> None:
+        """Make partitions for what is to come, trim what is older than ``retention``."""
+        async with self._connection() as connection:
+            await connection.execute("select orderwire.tend_journal($1)", retention)
+
+    # ---------------------------------------------------------------- push.history.Archive and push.audit.Census
+
+    async def seen_at(self, place: EventPlace) -> Snapshot | None:
+        """See JournalReader."""
+        async with self._reader() as reader:
+            return await reader.seen_at(place)
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, at_most: int) -> tuple[int, int]:
+        """See JournalReader."""
+        async with self._reader() as reader:
+            return await reader.count(after, upto, past_id, at_most)
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        """See JournalReader."""
+        async with self._reader() as reader:
+            return await reader.page(after, upto, past_id, max_events, max_bytes)
+
+    async def baseline(self) -> Baseline:
+        """See JournalReader."""
+        async with self._reader() as reader:
+            return await reader.baseline()
+
+    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+        """See JournalReader."""
+        async with self._reader() as reader:
+            return await reader.identity(delivered)

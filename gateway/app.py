@@ -5,10 +5,12 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.errors import errors_as_json
-from gateway.keys import HUB, ORDERS, RELAY, SETTINGS, Orders
+from gateway.keys import ENTRANCE, HISTORY, HUB, ORDERS, RELAY, SETTINGS, Orders
 from gateway.routes import routes
+from push.history import History
 from push.hub import Hub
 from push.relay import Relay
+from push.resume import Entrance
 from settings import Settings
 
 __all__ = ["CannotListen", "Gateway"]
@@ -25,13 +27,15 @@ class CannotListen(Exception):
 class Gateway:
     """The aiohttp application and its socket."""
 
-    def __init__(self, settings: Settings, hub: Hub, relay: Relay, orders: Orders) -> None:
+    def __init__(self, settings: Settings, hub: Hub, relay: Relay, history: History, orders: Orders) -> None:
         app = web.Application(middlewares=[errors_as_json])
-        app[SETTINGS], app[HUB], app[RELAY], app[ORDERS] = settings, hub, relay, orders
+        app[SETTINGS], app[HUB], app[RELAY] = settings, hub, relay
+        app[HISTORY], app[ORDERS] = history, orders
+        app[ENTRANCE] = Entrance(hub, relay, history)
         app.add_routes(routes)
         self._settings = settings
         self._hub = hub
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         self._site: web.TCPSite | None = None
 
     async def listen(self) -> None:

@@ -17,6 +17,7 @@ log = logging.getLogger("orderwire.http")
 _CODES = {
     400: "bad_request",
     404: "not_found",
+    410: "gone",
     405: "method_not_allowed",
     413: "too_large",
     503: "unavailable",

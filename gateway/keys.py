@@ -6,11 +6,13 @@ from typing import Protocol
 
 from aiohttp import web
 
+from push.history import History
 from push.hub import Hub
 from push.relay import Relay
+from push.resume import Entrance
 from settings import Settings
 
-__all__ = ["HUB", "ORDERS", "RELAY", "SETTINGS", "Orders"]
+__all__ = ["ENTRANCE", "HISTORY", "HUB", "ORDERS", "RELAY", "SETTINGS", "Orders"]
 
 
 class Orders(Protocol):
@@ -24,3 +26,5 @@ SETTINGS = web.AppKey("SETTINGS", Settings)
 HUB = web.AppKey("HUB", Hub)
 RELAY = web.AppKey("RELAY", Relay)
 ORDERS = web.AppKey("ORDERS", Orders)
+HISTORY = web.AppKey("HISTORY", History)
+ENTRANCE = web.AppKey("ENTRANCE", Entrance)

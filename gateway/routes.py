@@ -7,14 +7,18 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.errors import unavailable
-from gateway.keys import HUB, ORDERS, RELAY
+from gateway.keys import HISTORY, HUB, ORDERS, RELAY
 from gateway.query import one_of, whole
+from gateway.sse import sse
 from gateway.websocket import websocket
+from push.errors import BadCursor
+from push.history import GapError
 
 __all__ = ["routes"]
 
 STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 MOST_ORDERS = 1000
+MOST_EVENTS = 1000
 DASHBOARD = Path(__file__).with_name("dashboard.html")
 
 
@@ -27,10 +31,23 @@ async def orders(request: web.Request) -> web.Response:
     return json_response('{"orders":[' + ",".join(found) + "]}")
 
 
+async def events(request: web.Request) -> web.Response:
+    """``GET /api/events?after=CURSOR&limit=N``: history, oldest first."""
+    limit = whole(request.query, "limit", 1, MOST_EVENTS)
+    try:
+        page = await request.app[HISTORY].page(request.query.get("after"), 100 if limit is None else limit)
+    except BadCursor:
+        raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None
+    except GapError as error:
+        raise web.HTTPGone(text=f"cannot go on from there ({error}): fetch anew") from None
+    body = b",".join(event.frame for event in page.events).decode()
+    return json_response(f'{{"events":[{body}],"next":"{page.next}","more":{"true" if page.more else "false"}}}')
+
+
 async def analytics(request: web.Request) -> web.Response:
     """``GET /api/analytics``: the totals, as of the last event delivered."""
     relay = request.app[RELAY]
-    if not relay.started:
+    if relay.epoch is None:
         return unavailable(relay.trouble or "starting")
     return json_response(request.app[HUB].totals_frame().decode())
 
@@ -65,6 +82,8 @@ routes = [
     web.get("/", root),
     web.get("/admin/dashboard", dashboard),
     web.get("/api/ws", websocket),
+    web.get("/api/sse", sse),
+    web.get("/api/events", events),
     web.get("/api/orders", orders),
     web.get("/api/analytics", analytics),
     web.get("/healthz", healthz),

@@ -11,9 +11,7 @@ from typing import NamedTuple
 
 from push.errors import BadCursor
 
-_CURSOR = re.compile(r"([0-9a-f]{8})-([0-9]{1,19})-([0-9]{1,18})")
-
-__all__ = ["Cursor", "Event", "Page", "Position", "Snapshot"]
+__all__ = ["Cursor", "Event", "EventPlace", "Page", "Position", "Snapshot"]
 
 
 class Snapshot(NamedTuple):
@@ -32,18 +30,10 @@ class Snapshot(NamedTuple):
 
     def covers(self, other: Snapshot) -> bool:
         """Whether everything visible in ``other`` is visible here too."""
-        if self.xmax < other.xmax and any(other.sees(txid) for txid in range(self.xmax, other.xmax)):
+        # Unseen here are exactly xip and everything from xmax on; none of these may be visible there.
+        if any(other.sees(txid) for txid in self.xip):
             return False
-        return not any(other.sees(txid) for txid in self.xip)
-
-    @classmethod
-    def parse(cls, text: str) -> Snapshot:
-        """The text form of PostgreSQL, ``xmin:xmax:xip,xip``; ValueError when it is none."""
-        xmin, xmax, xip = text.split(":")
-        return cls(int(xmin), int(xmax), tuple(int(txid) for txid in xip.split(",") if txid))
-
-    def __str__(self) -> str:
-        return f"{self.xmin}:{self.xmax}:{','.join(map(str, self.xip))}"
+        return self.xmax >= other.xmax or not any(other.sees(txid) for txid in range(self.xmax, other.xmax))
 
 
 class Position(NamedTuple):
@@ -65,13 +55,17 @@ class Position(NamedTuple):
         return not self.seen.sees(event.txid)
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """The position of the last event that someone has seen, as clients hold it: ``<epoch>-<txid>-<id>``, opaque to them."""
+class Cursor(NamedTuple):
+    """A position as clients hold it, opaque to them: the epoch of the journal, and a place in it.
+
+    The place is an event's (``<txid>-<id>``), or a snapshot (``s<xmin>.<xmax>.<xip>…``). While somebody pages through
+    history it is where they started, the snapshot that they page up to, and the last id that they got: ``p<place>_s…_<id>``.
+    """
 
     epoch: str
-    txid: int
-    id: int
+    place: EventPlace | Snapshot
+    upto: Snapshot | None = None
+    past_id: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -79,10 +73,47 @@ class Cursor:
         match = _CURSOR.fullmatch(text)
         if match is None:
             raise BadCursor("not a cursor")
-        return cls(match[1], int(match[2]), int(match[3]))
+        if match["page"] is None:
+            return cls(match["epoch"], _place(match["place"]))
+        return cls(match["epoch"], _place(match["start"]), _snapshot(match["upto"]), int(match["past"]))
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{self.txid}-{self.id}"
+        if self.upto is None:
+            return f"{self.epoch}-{_place_text(self.place)}"
+        return f"{self.epoch}-p{_place_text(self.place)}_{_place_text(self.upto)}_{self.past_id}"
+
+
+class EventPlace(NamedTuple):
+    """Where an event stands: its transaction and its id."""
+
+    txid: int
+    id: int
+
+
+_NUMBER = r"[0-9]{1,18}"
+_SNAPSHOT = rf"s{_NUMBER}\.{_NUMBER}(?:\.{_NUMBER}){{0,1000}}"
+_PLACE = rf"{_NUMBER}-{_NUMBER}|{_SNAPSHOT}"
+_CURSOR = re.compile(
+    rf"(?P<epoch>[0-9a-f]{{8}})-(?:(?P<place>{_PLACE})|(?P<page>p(?P<start>{_PLACE})_(?P<upto>{_SNAPSHOT})_(?P<past>{_NUMBER})))"
+)
+
+
+def _snapshot(text: str) -> Snapshot:
+    xmin, xmax, *xip = map(int, text[1:].split("."))
+    return Snapshot(xmin, xmax, tuple(xip))
+
+
+def _place(text: str) -> EventPlace | Snapshot:
+    if text.startswith("s"):
+        return _snapshot(text)
+    txid, event_id = text.split("-")
+    return EventPlace(int(txid), int(event_id))
+
+
+def _place_text(place: EventPlace | Snapshot) -> str:
+    if isinstance(place, Snapshot):
+        return "s" + ".".join(map(str, (place.xmin, place.xmax, *place.xip)))
+    return f"{place.txid}-{place.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +139,5 @@ class Page:
     events: Sequence[Event]
     upto: Snapshot
     more: bool
+    # Events of this transaction and older ones may be missing from the page: they may have been trimmed.
+    trimmed_txid: int

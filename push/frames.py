@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from push.totals import Totals
 
-__all__ = ["AnalyticsUpdate", "Close", "ErrorFrame", "Ping", "Pong", "ServerFrame", "encode"]
+__all__ = ["AnalyticsUpdate", "Close", "ErrorFrame", "Ping", "Pong", "Resumed", "ServerFrame", "encode"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,20 @@ class ErrorFrame:
         return {"code": self.code, "message": self.message}
 
 
-ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Answers a resume, before the replayed events. Not recovered: nothing is replayed, fetch anew."""
+
+    recovered: bool
+    replayed: int = 0
+    type: Literal["resumed"] = "resumed"
+
+    def fields(self) -> dict[str, Any]:
+        """How it went."""
+        return {"recovered": self.recovered, "replayed": self.replayed}
+
+
+ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed
 
 
 def encode(frame: ServerFrame) -> bytes:
@@ -85,7 +98,9 @@ class Close(IntEnum):
     NORMAL = 1000, "bye"
     UNSUPPORTED = 1003, "text frames only"
     TOO_BIG = 1009, "frame too big"
+    INTERNAL_ERROR = 1011, "internal error"
     DRAIN = 3001, "server is going away, come back"
+    RESUME_AGAIN = 3002, "cannot finish the replay, come back and resume"
     SLOW_CONSUMER = 3008, "slow consumer"
     NO_PONG = 3012, "no pong"
 

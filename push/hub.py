@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from push.events import Event
-from push.frames import AnalyticsUpdate, Close, encode
+from push.frames import AnalyticsUpdate, Close, Resumed, encode
 from push.session import Session
 from push.totals import Totals
 
@@ -28,6 +28,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._sessions: set[Session] = set()
+        # Those of them that get what is published; the others are being replayed what they missed.
+        self._live: set[Session] = set()
         self._totals = Totals()
         self._totals_frame: bytes | None = None
         self._totals_timer: asyncio.TimerHandle | None = None
@@ -37,15 +39,21 @@ class Hub:
 
     # ---------------------------------------------------------------- sessions come and go
 
-    def join(self, session: Session) -> None:
-        """From here on the session gets everything that is published; first of all the totals."""
+    def enter(self, session: Session) -> None:
+        """Welcome a session with the totals. It gets nothing that is published before it goes live."""
         self._sessions.add(session)
         self._empty.clear()
         session.open(self.totals_frame)
 
+    def go_live(self, session: Session) -> None:
+        """From here on the session gets everything that is published."""
+        if session in self._sessions:
+            self._live.add(session)
+
     def leave(self, session: Session) -> None:
         """The session's transport is gone."""
         self._sessions.discard(session)
+        self._live.discard(session)
         if not self._sessions:
             self._empty.set()
 
@@ -62,9 +70,15 @@ class Hub:
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Hand the events to every session, and the totals after them."""
         frames = [event.frame for event in events]
-        for session in self._sessions:
+        for session in self._live:
             session.send(frames)
         self.set_totals(totals)
+
+    def gap(self) -> None:
+        """Everybody has to fetch anew."""
+        frame = encode(Resumed(recovered=False))
+        for session in self._live:
+            session.send([frame])
 
     def set_totals(self, totals: Totals) -> None:
         """The totals are now these: say so at once, then at most every TOTALS_SECONDS."""
@@ -85,7 +99,7 @@ class Hub:
 
     def _tell_totals(self) -> None:
         self._totals_waiting = False
-        for session in self._sessions:
+        for session in self._live:
             session.totals_changed()
         self._totals_timer = asyncio.get_running_loop().call_later(TOTALS_SECONDS, self._totals_pause_over)
 
@@ -99,9 +113,9 @@ class Hub:
         loop = asyncio.get_running_loop()
         start = loop.time()
         allowed = ROOM_MOST_SECONDS
-        while pressed := sum(session.pressed for session in self._sessions):
+        while pressed := sum(session.pressed for session in self._live):
             spent = loop.time() - start
-            if pressed <= len(self._sessions) // 2:
+            if pressed <= len(self._live) // 2:
                 allowed = min(allowed, max(2 * spent, ROOM_LEAST_SECONDS))
             if spent > allowed:
                 return

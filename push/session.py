@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 
@@ -24,7 +25,7 @@ class Session:
     closes the transport with that code.
     """
 
-    __slots__ = ("_cut", "_missed", "_on_output", "_queue", "_totals_due", "_totals_frame", "close")
+    __slots__ = ("_cut", "_missed", "_on_output", "_queue", "_room", "_totals_due", "_totals_frame", "close")
 
     def __init__(self, queue: SendQueue, on_output: Callable[[], None]) -> None:
         self.close: Close | None = None
@@ -34,6 +35,8 @@ class Session:
         self._totals_due = False
         self._missed = 0
         self._cut = False
+        self._room = asyncio.Event()
+        self._room.set()
 
     # ---------------------------------------------------------------- from the client
 
@@ -80,6 +83,8 @@ class Session:
         if not self._queue.offer(frames):
             self.end(Close.SLOW_CONSUMER, flush=False)
             return
+        if self._queue.pressed:
+            self._room.clear()
         self._on_output()
 
     def totals_changed(self) -> None:
@@ -104,6 +109,7 @@ class Session:
         if not flush:
             self._queue.clear()
             self._totals_due = False
+        self._room.set()
         self._on_output()
 
     # ---------------------------------------------------------------- to the transport
@@ -111,10 +117,16 @@ class Session:
     def take(self, about_bytes: int) -> list[bytes]:
         """The next frames to send. The totals come last, when all events that they include have been taken."""
         frames = self._queue.take(about_bytes)
+        if not self._queue.pressed:
+            self._room.set()
         if self._totals_due and not self._queue and self._totals_frame is not None:
             self._totals_due = False
             frames.append(self._totals_frame())
         return frames
+
+    async def room(self) -> None:
+        """Return once another batch can be sent without too much waiting, or the session has ended."""
+        await self._room.wait()
 
     @property
     def cut(self) -> bool:

@@ -30,6 +30,10 @@ class Watch:
             self._totals = totals
             self._say(f"         {totals.orders} orders, revenue {totals.revenue:f}, {totals.pending} pending")
 
+    def gap(self) -> None:
+        """One line."""
+        self._say("         events were lost for good: the journal is another one, or was trimmed")
+
     async def room(self) -> None:
         """A terminal is as slow as it is."""
 

@@ -88,45 +88,55 @@ as $$
     order by page.id
 $$;
 
+-- How many events there are between the two, counted up to at_most.
+create function orderwire.journal_count(
+    seen pg_snapshot,
+    own_txid xid8,
+    own_id bigint,
+    upto pg_snapshot,
+    past bigint,
+    at_most integer
+) returns bigint
+language sql stable
+as $$
+    select count(*)
+    from (
+        (
+            select from orderwire.journal as j
+            where
+                j.txid >= pg_snapshot_xmax($1)
+                and j.txid is distinct from $2
+                and pg_visible_in_snapshot(j.txid, $4)
+                and j.id > $5
+            limit $6
+        )
+        union all
+        (
+            select from orderwire.journal as j
+            where
+                j.txid = any(array(select pg_snapshot_xip($1)))
+                and j.txid is distinct from $2
+                and pg_visible_in_snapshot(j.txid, $4)
+                and j.id > $5
+            limit $6
+        )
+        union all
+        (
+            select from orderwire.journal as j
+            where j.txid = $2 and j.id > greatest($3, $5)
+            limit $6
+        )
+    ) as unseen
+$$;
+
+-- What the writer of an event saw as committed; null when the event is not in the journal.
+create function orderwire.seen_at(txid xid8, id bigint) returns pg_snapshot
+language sql stable
+as $$
+    select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2
+$$;
+
 comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
-
--- The journal's epoch, and how far it has been trimmed. A copy that finds itself in another cluster or database
--- (a restored dump, a base backup under a new identifier) is another journal: it draws a new epoch first.
-create function orderwire.identify(out epoch text, out trimmed_txid xid8)
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    if not exists (
-        select
-        from orderwire.journal_identity as i, pg_control_system() as c, pg_database as d
-        where
-            d.datname = current_database()
-            and i.system_identifier = c.system_identifier
-            and i.database_oid = d.oid
-    ) then
-        perform orderwire.renew_epoch();
-    end if;
-    select i.epoch, i.trimmed_txid into identify.epoch, identify.trimmed_txid from orderwire.journal_identity as i;
-end
-$$;
-
-create function orderwire.renew_epoch() returns text
-language sql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-    update orderwire.journal_identity as i
-    set
-        epoch = substr(md5(gen_random_uuid()::text), 1, 8),
-        system_identifier = c.system_identifier,
-        database_oid = d.oid
-    from pg_control_system() as c, pg_database as d
-    where d.datname = current_database()
-    returning i.epoch
-$$;
-comment on function orderwire.renew_epoch is 'Declare that earlier positions in the journal mean nothing any more.';
-
-revoke execute on function orderwire.renew_epoch() from public;
 
 -- An order as the JSON object of GET /api/orders.
 create function orderwire.order_json(o public.orders) returns text

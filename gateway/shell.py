@@ -1,0 +1,115 @@
+"""What every transport of a session has in common: a task that admits, one that sends, one that receives, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+
+from aiohttp import web
+
+from gateway.keys import ENTRANCE, HUB, RELAY, SETTINGS
+from push.frames import Close
+from push.sendqueue import SendQueue
+from push.session import Session
+
+__all__ = ["CLOSE_SECONDS", "Shell", "cursor_of", "cut_at_the_end", "refuse_before_start"]
+
+log = logging.getLogger("orderwire.session")
+
+# Taken from the session at a time: what is taken can no longer be dropped from its queue.
+CHUNK_BYTES = 64 * 1024
+# How long a client may take to accept the end before the connection is cut.
+CLOSE_SECONDS = 5.0
+
+
+class Shell(ABC):
+    """Carries the frames of one session over one connection, decides nothing."""
+
+    def __init__(self, app: web.Application) -> None:
+        settings = app[SETTINGS]
+        self._hub = app[HUB]
+        self._entrance = app[ENTRANCE]
+        self._output = asyncio.Event()
+        self._sender: asyncio.Task[None] | None = None
+        self.session = Session(SendQueue(settings.send_queue_frames, settings.send_queue_bytes), self._on_output)
+
+    async def run(self, cursor: str | None, position_frame: Callable[[str], bytes] | None = None) -> None:
+        """From the first frame to the last; returns when the session has ended and its client has been told."""
+        self._sender = asyncio.create_task(self._send(), name="session sender")
+        receiver = asyncio.create_task(self.receive(), name="session receiver")
+        admission = asyncio.create_task(self._admit(cursor, position_frame), name="session admission")
+        try:
+            await asyncio.wait({receiver, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+            self.session.end(Close.NORMAL, flush=False)  # no effect if the session has ended already
+            assert self.session.close is not None
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self.say_goodbye(self.session.close)
+        finally:
+            self._hub.leave(self.session)
+            tasks = (admission, receiver, self._sender)
+            for task in tasks:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception) and not isinstance(result, ConnectionError):
+                    log.error("a session ended unexpectedly", exc_info=result)
+
+    async def _admit(self, cursor: str | None, position_frame: Callable[[str], bytes] | None) -> None:
+        try:
+            await self._entrance.admit(self.session, cursor, position_frame)
+        except Exception:
+            self.session.end(Close.INTERNAL_ERROR)
+            raise
+
+    def _on_output(self) -> None:
+        self._output.set()
+        if self.session.cut and self._sender is not None:
+            self._sender.cancel()  # it may be waiting for a client that does not read
+
+    async def _send(self) -> None:
+        while True:
+            while frames := self.session.take(CHUNK_BYTES):
+                await self.send(frames)
+            if self.session.close is not None:
+                return
+            await self._output.wait()
+            self._output.clear()
+
+    @abstractmethod
+    async def send(self, frames: list[bytes]) -> None:
+        """Write the frames; waits while the client does not take them."""
+
+    @abstractmethod
+    async def receive(self) -> None:
+        """Hand what comes in to the session; returns when the client has left."""
+
+    @abstractmethod
+    async def say_goodbye(self, close: Close) -> None:
+        """Tell the client why, if the transport can."""
+
+
+def cursor_of(request: web.Request) -> str | None:
+    """Where the client stood: a browser's EventSource says it in a header, everybody may in the query."""
+    cursor = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    return cursor or None
+
+
+def refuse_before_start(request: web.Request) -> None:
+    """Before the first totals have been taken there is nothing to say."""
+    relay = request.app[RELAY]
+    if relay.epoch is None:
+        raise web.HTTPServiceUnavailable(text=relay.trouble, headers={"Retry-After": "1"})
+
+
+@contextlib.contextmanager
+def cut_at_the_end(request: web.Request) -> Iterator[None]:
+    """A client that does not read would keep the transport, and what is buffered in it, alive for ever."""
+    transport = request.transport
+    try:
+        yield
+    finally:
+        if transport is not None:
+            transport.abort()

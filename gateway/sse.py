@@ -1,0 +1,71 @@
+"""Sessions over Server-Sent Events (HTML standard, section 9.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import lru_cache
+
+from aiohttp import web
+
+from gateway.shell import Shell, cursor_of, cut_at_the_end, refuse_before_start
+from push.frames import Close
+from push.session import PING
+
+__all__ = ["sse"]
+
+# How long a browser waits before it reconnects.
+RETRY = b"retry: 1000\n\n"
+HEARTBEAT = b": ping\n\n"
+
+
+async def sse(request: web.Request) -> web.StreamResponse:
+    """``GET /api/sse``: one session, until either side ends it."""
+    refuse_before_start(request)
+    response = web.StreamResponse(
+        headers={
+            "Content-Type": "text/event-stream; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # nginx would hold events back
+        }
+    )
+    await response.prepare(request)
+    with cut_at_the_end(request):
+        await response.write(RETRY)
+        await _SseShell(request.app, response).run(cursor_of(request), _position)
+    return response
+
+
+class _SseShell(Shell):
+    def __init__(self, app: web.Application, response: web.StreamResponse) -> None:
+        super().__init__(app)
+        self._response = response
+
+    async def send(self, frames: list[bytes]) -> None:
+        await self._response.write(b"".join(map(_as_event, frames)))
+        # There is no pong: that the client takes what is sent is its sign of life.
+        self.session.alive()
+
+    async def receive(self) -> None:
+        # Nothing ever comes in; aiohttp cancels the handler when the client disconnects.
+        await asyncio.get_running_loop().create_future()
+
+    async def say_goodbye(self, close: Close) -> None:
+        await self._response.write_eof()
+
+
+def _position(cursor: str) -> bytes:
+    """A cursor without an event: it is kept by the browser, and nothing is dispatched (section 9.2.6)."""
+    return f"id: {cursor}\n\n".encode()
+
+
+# The same frame goes to every client: encoded once for all of them.
+@lru_cache(maxsize=4096)
+def _as_event(frame: bytes) -> bytes:
+    if frame is PING or frame == PING:
+        return HEARTBEAT
+    if frame.startswith(b"id: "):
+        return frame
+    fields = json.loads(frame)
+    cursor = f"id: {fields['id']}\n" if "id" in fields else ""
+    return f"event: {fields['type']}\n{cursor}data: ".encode() + frame + b"\n\n"

@@ -1,0 +1,82 @@
+"""The self-audit: are the totals still what the table says, and is the journal still the one that we know?
+
+Rows changed with the triggers disabled, a subscriber of logical replication, a restored backup: such changes are silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Never, Protocol
+
+from push.errors import StoreError
+from push.events import EventPlace, Position
+from push.relay import Baseline, Identity, Relay
+from push.totals import Totals
+
+__all__ = ["Audit", "Census"]
+
+log = logging.getLogger("orderwire.audit")
+
+# How long the relay may take to get to where the census was taken.
+PUBLISHED_SECONDS = 10.0
+RECENT_EVENTS = 100
+
+
+class Census(Protocol):
+    """The database, asked beside the live connection. Raises StoreError."""
+
+    async def baseline(self) -> Baseline:
+        """See Journal.baseline."""
+
+    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+        """See Journal.identity."""
+
+
+class Audit:
+    """Compares at an interval, and mends."""
+
+    def __init__(self, relay: Relay, census: Census) -> None:
+        self._relay = relay
+        self._census = census
+        self.drifts = 0
+
+    async def run(self, interval_seconds: float) -> Never:
+        """Audit for as long as this task lives. A database that is away is the listener's business."""
+        await self._relay.flowing.wait()
+        while True:
+            await asyncio.sleep(interval_seconds)
+            try:
+                await self.once()
+            except (StoreError, TimeoutError) as error:
+                log.debug("no audit this time: %s", error)
+
+    async def once(self) -> Totals | None:
+        """The drift that was found and mended; None when there was none, or this moment could not be compared."""
+        epoch = self._relay.epoch
+        recent = [EventPlace(event.txid, event.id) for event in self._relay.ring.latest(RECENT_EVENTS)]
+        identity = await self._census.identity(recent)
+        if identity.epoch != epoch:
+            log.warning("the journal is another one than at the start")
+            self._relay.doubt()
+            return None
+        counted = await self._census.baseline()
+        async with asyncio.timeout(PUBLISHED_SECONDS):
+            await self._relay.published(counted.snapshot)
+        # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring.
+        since = self._relay.ring.missed(Position(counted.snapshot))
+        if since is None or self._relay.epoch != epoch:
+            return None
+        now = counted.totals.plus(since)
+        ours = self._relay.totals
+        drift = Totals(now.orders - ours.orders, now.revenue - ours.revenue, now.pending - ours.pending)
+        if drift == Totals():
+            return None
+        self.drifts += 1
+        log.warning(
+            "the totals had drifted by %+d orders, %+f revenue, %+d pending: corrected. Rows were changed without the triggers",
+            *(drift.orders, drift.revenue, drift.pending),
+        )
+        self._relay.correct(drift)
+        return drift

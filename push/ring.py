@@ -1,0 +1,94 @@
+"""The ring: the events that this process published most recently, in the order in which it did."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from itertools import islice
+
+from push.events import Event, EventPlace, Position, Snapshot
+
+__all__ = ["Ring"]
+
+MOST_EVENTS = 10_000
+MOST_BYTES = 16 * 1024**2
+
+
+class Ring:
+    """Bounded memory of what was published. Events are numbered from 0 in order of publication."""
+
+    def __init__(self, most_events: int = MOST_EVENTS, most_bytes: int = MOST_BYTES) -> None:
+        self._most_events = most_events
+        self._most_bytes = most_bytes
+        self._events: deque[Event] = deque()
+        self._by_place: dict[EventPlace, Event] = {}
+        self._bytes = 0
+        self._first = 0
+        # Number of the first event after a watermark, and that watermark, oldest first.
+        self._marks: deque[tuple[int, Snapshot]] = deque()
+
+    def reset(self, watermark: Snapshot) -> None:
+        """Positions so far mean nothing any more; numbers go on."""
+        self._first += len(self._events)
+        self._events.clear()
+        self._by_place.clear()
+        self._bytes = 0
+        self._marks.clear()
+        self._marks.append((self._first, watermark))
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Remember the events, forget the oldest."""
+        for event in events:
+            self._events.append(event)
+            self._by_place[EventPlace(event.txid, event.id)] = event
+            self._bytes += len(event.frame)
+        while len(self._events) > self._most_events or self._bytes > self._most_bytes:
+            oldest = self._events.popleft()
+            del self._by_place[EventPlace(oldest.txid, oldest.id)]
+            self._bytes -= len(oldest.frame)
+            self._first += 1
+        while len(self._marks) > 1 and self._marks[0][0] < self._first:
+            self._marks.popleft()
+
+    def mark(self, watermark: Snapshot) -> None:
+        """All that is visible in ``watermark`` has been published."""
+        number = self.end
+        # Where nothing was published in between the older watermark holds too, and more positions cover it.
+        if self._marks[-1][0] != number:
+            self._marks.append((number, watermark))
+
+    @property
+    def mark_number(self) -> int:
+        """Number of the first event after the current watermark."""
+        return self._marks[-1][0]
+
+    @property
+    def end(self) -> int:
+        """Number that the next event will have."""
+        return self._first + len(self._events)
+
+    def find(self, place: EventPlace) -> Event | None:
+        """The event at this place, if it is remembered."""
+        return self._by_place.get(place)
+
+    def since(self, number: int) -> list[Event] | None:
+        """Everything from this number on; None when some of it is forgotten."""
+        if number < self._first:
+            return None
+        return list(islice(self._events, number - self._first, None))
+
+    def missed(self, position: Position) -> list[Event] | None:
+        """What whoever stands there has not seen of all that was published; None when some of it may be forgotten."""
+        for number, watermark in self._marks:
+            if number >= self._first and position.seen.covers(watermark):
+                return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
+            if number >= self._first:
+                return None
+        return None
+
+    def latest(self, count: int) -> list[Event]:
+        """The newest events."""
+        return list(islice(self._events, max(0, len(self._events) - count), None))
+
+    def __len__(self) -> int:
+        return len(self._events)

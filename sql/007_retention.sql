@@ -1,0 +1,168 @@
+-- Which journal this is, and tending it: partitions ahead, retention behind.
+
+-- Declare that earlier positions in the journal mean nothing any more.
+create function orderwire.renew_epoch() returns void
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    update orderwire.journal_identity as i
+    set
+        epoch = substr(md5(gen_random_uuid()::text), 1, 8),
+        system_identifier = c.system_identifier,
+        database_oid = d.oid
+    from pg_control_system() as c, pg_database as d
+    where d.datname = current_database()
+$$;
+comment on function orderwire.renew_epoch is 'Declare that earlier positions in the journal mean nothing any more.';
+
+revoke execute on function orderwire.renew_epoch() from public;
+
+-- The journal's epoch, and how far it has been trimmed.
+--
+-- A copy that finds itself in another cluster or database (a restored dump) is another journal: its transaction numbers
+-- are another cluster's, so its events go, and it draws a new epoch. The same journal draws one when events that a
+-- server has delivered (the arguments) are not in it: they were lost in a crash with synchronous_commit = off, or the
+-- table was restored in place.
+create function orderwire.identify(
+    delivered_txids xid8[],
+    delivered_ids bigint[],
+    out epoch text,
+    out trimmed_txid xid8
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (
+        select
+        from orderwire.journal_identity as i, pg_control_system() as c, pg_database as d
+        where
+            d.datname = current_database()
+            and i.system_identifier = c.system_identifier
+            and i.database_oid = d.oid
+    ) then
+        delete from orderwire.journal;
+        update orderwire.journal_identity as i set trimmed_txid = '0';
+        perform orderwire.renew_epoch();
+    elsif exists (
+        select
+        from unnest(delivered_txids, delivered_ids) as delivered (txid, id), orderwire.journal_identity as i
+        where
+            delivered.txid > i.trimmed_txid
+            and not exists (select from orderwire.journal as j where j.txid = delivered.txid and j.id = delivered.id)
+    ) then
+        perform orderwire.renew_epoch();
+    end if;
+
+    select i.epoch, i.trimmed_txid
+    into identify.epoch, identify.trimmed_txid
+    from orderwire.journal_identity as i;
+end
+$$;
+
+-- The journal's partitions, apart from the default one.
+create table orderwire.journal_partitions (
+    name    text not null,
+    from_at timestamptz not null,
+    to_at   timestamptz not null,
+
+    constraint journal_partitions_pkey primary key (name),
+    constraint journal_partitions_range_check check (from_at < to_at)
+);
+
+-- Every transaction below settled_txid ended a while ago, so each server that is connected has read what it wrote.
+-- settling_txid is the candidate to follow it.
+alter table orderwire.journal_identity
+add column settled_txid xid8 not null default '0',
+add column settling_txid xid8 not null default '0',
+add column settling_since timestamptz not null default now();
+
+-- Make the partitions that will be needed, and remove what is older than the retention time. Any number of servers may
+-- call this at any time. Writers never wait for it longer than lock_timeout: what cannot be had now is left for the
+-- next call, and the default partition catches what no other covers.
+create function orderwire.tend_journal(retention interval) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    width     constant interval := least(retention / 4, interval '1 day');
+    settling  constant interval := least(retention / 4, interval '1 minute');
+    oldest    constant timestamptz := now() - retention;
+    settled   xid8;
+    starts    timestamptz;
+    partition text;
+    newest    xid8;
+begin
+    if not pg_try_advisory_xact_lock(hashtext('orderwire.tend_journal')) then
+        return; -- another server is at it
+    end if;
+    perform set_config('lock_timeout', '100ms', true);
+
+    update orderwire.journal_identity as i
+    set
+        settled_txid = i.settling_txid,
+        settling_txid = pg_snapshot_xmin(pg_current_snapshot()),
+        settling_since = now()
+    where i.settling_since < now() - settling;
+    select i.settled_txid into settled from orderwire.journal_identity as i;
+
+    -- Ahead: two partitions beyond the current one. The first starts in a while, so that it is empty when attached.
+    loop
+        select greatest(max(p.to_at), now() + settling) into starts from orderwire.journal_partitions as p;
+        exit when starts > now() + 2 * width;
+        partition := 'journal_' || to_char(starts at time zone 'UTC', 'YYYYMMDD_HH24MISS');
+        begin
+            -- ATTACH, since CREATE … PARTITION OF would lock every writer out of the whole journal.
+            execute format('create table orderwire.%I (like orderwire.journal including defaults)', partition);
+            execute format(
+                'alter table orderwire.journal attach partition orderwire.%I for values from (%L) to (%L)',
+                partition, starts, starts + width
+            );
+            insert into orderwire.journal_partitions (name, from_at, to_at) values (partition, starts, starts + width);
+        exception
+            when lock_not_available or deadlock_detected then exit;
+        end;
+    end loop;
+
+    -- Behind: whole partitions. The lock cannot be had while a writer in one of them is still at work.
+    for partition in
+        select p.name
+        from orderwire.journal_partitions as p
+        where p.to_at < oldest
+        order by p.to_at
+    loop
+        execute format('select j.txid from orderwire.%I as j order by j.txid desc limit 1', partition) into newest;
+        continue when newest >= settled;
+        begin
+            execute format('drop table orderwire.%I', partition);
+            delete from orderwire.journal_partitions as p where p.name = partition;
+            update orderwire.journal_identity as i set trimmed_txid = greatest(i.trimmed_txid, newest);
+        exception
+            when lock_not_available or deadlock_detected then exit;
+        end;
+    end loop;
+
+    -- And what the default partition caught, some at a time.
+    with removed as (
+        delete from orderwire.journal_default as d
+        where
+            d.ctid = any(
+                array(
+                    select e.ctid
+                    from orderwire.journal_default as e
+                    where e.at < oldest and e.txid < settled
+                    limit 50000
+                )
+            )
+        returning d.txid
+    )
+    select r.txid into newest from removed as r order by r.txid desc limit 1;
+    if newest is not null then
+        update orderwire.journal_identity as i set trimmed_txid = greatest(i.trimmed_txid, newest);
+    end if;
+end
+$$;
+comment on function orderwire.tend_journal is 'Partitions ahead, retention behind; the servers call it every minute.';
+
+revoke execute on function orderwire.tend_journal(interval) from public;
+revoke execute on function orderwire.identify(xid8[], bigint[]) from public;
