@@ -89,6 +89,12 @@ class Process:
             self.process.send_signal(how)
         return await self.exit_code()
 
+    async def stop_group(self) -> int:
+        """End the command and what it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
+        return await self.exit_code()
+
     async def kill(self) -> None:
         if self.process.returncode is None:
             with suppress(ProcessLookupError):

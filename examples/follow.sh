@@ -1,0 +1,12 @@
+#!/bin/sh
+# Follow the events with curl alone: ./follow.sh http://127.0.0.1:8000/api/sse
+# After a cut it goes on from the last id, so that nothing is missed.
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
+while :; do
+    last=$(sed -n 's/^id: //p' "$log" | tail -n 1)
+    printf 'id: %s\n' "$last" > "$log"
+    curl -sN -H "Last-Event-ID: $last" "$1" | tee -a "$log"
+    sleep 1
+done

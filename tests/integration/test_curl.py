@@ -1,0 +1,32 @@
+"""Curl alone follows the events, and goes on where it was after the server is restarted."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import Any
+
+import pytest
+
+from tests.support import Process, Server
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_curl_resumes_after_a_restart(start_server: Any, database_url: str, db: Any) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    server: Server = await start_server(database_url, PORT=port)
+    follow = await Process.start("examples/follow.sh", f"{server.http_url}/api/sse")
+    await follow.line("analytics_update")
+    await db.execute("insert into orders (customer_name, total) values ('before', 1)")
+    await follow.line('"customer_name":"before"')
+
+    await server.kill()
+    await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
+    await start_server(database_url, PORT=port)
+    await follow.line('"customer_name":"while down"')
+    await db.execute("insert into orders (customer_name, total) values ('after', 1)")
+    await follow.line('"customer_name":"after"')
+    await follow.stop_group()
+    assert follow.text.count("event: new_order") == 3
