@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
-from push.events import Event, EventPlace, Page, Position, Snapshot
-from push.relay import Baseline, Identity
+from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
+from push.relay import Baseline
 from push.totals import Totals
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ set jit = off;
 """
 
 _PAGE = """
-select s.upto, i.trimmed_txid, p.*
+select s.upto, i.epoch, i.trimmed_txid, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
@@ -100,4 +100,5 @@ class JournalReader:
             for row in rows
             if row["id"] is not None
         ]
-        return Page(events, Snapshot(*rows[0]["upto"]), bool(rows[-1]["more"]), rows[0]["trimmed_txid"])
+        identity = Identity(rows[0]["epoch"], rows[0]["trimmed_txid"])
+        return Page(events, Snapshot(*rows[0]["upto"]), bool(rows[-1]["more"]), identity)

@@ -16,8 +16,8 @@ from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, typed_error
 from db.journal import JournalReader
 from db.migrate import refuse_standby
 from push.errors import LinkLost
-from push.events import EventPlace, Page, Position, Snapshot
-from push.relay import Baseline, Identity, Journal
+from push.events import EventPlace, Identity, Page, Position, Snapshot
+from push.relay import Baseline, Journal
 
 __all__ = ["CHANNEL", "Listener"]
 
@@ -150,6 +150,10 @@ class _Link:
         with _link_lost():
             async with asyncio.timeout(self._read_seconds):
                 return await self._reader.page(after, upto, past_id, max_events, max_bytes)
+
+    def wake(self) -> None:
+        """As if a notification had come."""
+        self._rung.set()
 
     async def wait(self, timeout_seconds: float) -> None:
         """Return at the next notification, when the connection ends, or after the timeout."""

@@ -11,8 +11,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from db.errors import typed_errors
 from db.journal import JournalReader
-from push.events import EventPlace, Page, Position, Snapshot
-from push.relay import Baseline, Identity
+from push.events import EventPlace, Identity, Page, Position, Snapshot
+from push.relay import Baseline
 
 __all__ = ["Database"]
 

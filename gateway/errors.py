@@ -49,6 +49,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         message = f"no such path: {request.path}" if error.status == 404 else error.text or error.reason
         kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
         return error_response(error.status, message, **kept)
+    except ConnectionError:
+        raise  # the client has left: nobody to answer
     except StoreError as error:
         log.warning("%s: %s", request.path, error)
         return unavailable("the database cannot be reached")

@@ -49,6 +49,7 @@ async def analytics(request: web.Request) -> web.Response:
     relay = request.app[RELAY]
     if relay.epoch is None:
         return unavailable(relay.trouble or "starting")
+    await relay.fresh()
     return json_response(request.app[HUB].totals_frame().decode())
 
 

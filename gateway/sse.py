@@ -42,7 +42,7 @@ class _SseShell(Shell):
         self._response = response
 
     async def send(self, frames: list[bytes]) -> None:
-        await self._response.write(b"".join(map(_as_event, frames)))
+        await self._response.write(b"".join(map(_event, frames)))
         # There is no pong: that the client takes what is sent is its sign of life.
         self.session.alive()
 
@@ -59,13 +59,19 @@ def _position(cursor: str) -> bytes:
     return f"id: {cursor}\n\n".encode()
 
 
-# The same frame goes to every client: encoded once for all of them.
-@lru_cache(maxsize=4096)
-def _as_event(frame: bytes) -> bytes:
-    if frame is PING or frame == PING:
+def _event(frame: bytes) -> bytes:
+    return _encoded_once(frame) if len(frame) < 4096 else _encoded(frame)
+
+
+def _encoded(frame: bytes) -> bytes:
+    if frame == PING:
         return HEARTBEAT
     if frame.startswith(b"id: "):
         return frame
     fields = json.loads(frame)
     cursor = f"id: {fields['id']}\n" if "id" in fields else ""
     return f"event: {fields['type']}\n{cursor}data: ".encode() + frame + b"\n\n"
+
+
+# The same frame goes to every client.
+_encoded_once = lru_cache(maxsize=4096)(_encoded)

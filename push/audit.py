@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Never, Protocol
 
 from push.errors import StoreError
-from push.events import EventPlace, Position
-from push.relay import Baseline, Identity, Relay
+from push.events import EventPlace, Identity, Position
+from push.relay import Baseline, Relay
 from push.totals import Totals
 
 __all__ = ["Audit", "Census"]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from push.errors import BadCursor
 
-__all__ = ["Cursor", "Event", "EventPlace", "Page", "Position", "Snapshot"]
+__all__ = ["Cursor", "Event", "EventPlace", "Identity", "Page", "Position", "Snapshot"]
 
 
 class Snapshot(NamedTuple):
@@ -133,11 +133,19 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Identity:
+    """Which journal it is, and up to which transaction it may have been trimmed."""
+
+    epoch: str
+    trimmed_txid: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """Events between two snapshots, oldest first. ``more``: the last one here is not the last one before ``upto``."""
 
     events: Sequence[Event]
     upto: Snapshot
     more: bool
-    # Events of this transaction and older ones may be missing from the page: they may have been trimmed.
-    trimmed_txid: int
+    # As of the same moment: what was trimmed may be missing from the page.
+    identity: Identity

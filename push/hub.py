@@ -40,10 +40,9 @@ class Hub:
     # ---------------------------------------------------------------- sessions come and go
 
     def enter(self, session: Session) -> None:
-        """Welcome a session with the totals. It gets nothing that is published before it goes live."""
+        """The session gets the heartbeat and takes part in the drain, and nothing that is published before it goes live."""
         self._sessions.add(session)
         self._empty.clear()
-        session.open(self.totals_frame)
 
     def go_live(self, session: Session) -> None:
         """From here on the session gets everything that is published."""

@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Never, Protocol
 
-from push.events import Event, EventPlace, Page, Position, Snapshot
+from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
 from push.ring import Ring
 from push.totals import Totals
 
-__all__ = ["Baseline", "Identity", "Journal", "Relay", "Sink"]
+__all__ = ["Baseline", "Journal", "Relay", "Sink"]
 
 log = logging.getLogger("orderwire.relay")
 
@@ -36,14 +37,6 @@ class Baseline:
     snapshot: Snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which journal this is, and up to which transaction it may have been trimmed."""
-
-    epoch: str
-    trimmed_txid: int
-
-
 class Journal(Protocol):
     """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
 
@@ -57,7 +50,10 @@ class Journal(Protocol):
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
 
     async def wait(self, timeout_seconds: float) -> None:
-        """Return at the next notification, or after the timeout."""
+        """Return at the next notification or ``wake``, or after the timeout."""
+
+    def wake(self) -> None:
+        """As if a notification had come."""
 
 
 class Sink(Protocol):
@@ -86,6 +82,9 @@ class Relay:
         self._totals = Totals()
         self._advanced = asyncio.Event()
         self._doubted = False
+        self._journal: Journal | None = None
+        self._reads_begun = 0
+        self._reads_published = 0
         # A batch of several pages is being published: (its upper snapshot, last id published).
         self._unfinished: tuple[Snapshot, int] | None = None
         self._trouble: str | None = "waiting for the database"
@@ -111,6 +110,7 @@ class Relay:
     async def follow(self, journal: Journal) -> Never:
         """Deliver from this connection until it fails (LinkLost). The next call goes on where this one stopped."""
         try:
+            self._journal = journal
             await self._take_position(journal)
             while True:
                 await self._catch_up(journal)
@@ -120,6 +120,7 @@ class Relay:
                 if self._doubted:
                     await self._take_position(journal)
         finally:
+            self._journal = None
             self._trouble = "the connection to the database is lost"
 
     def doubt(self) -> None:
@@ -131,6 +132,22 @@ class Relay:
         while not self._watermark.covers(snapshot):
             self._advanced.clear()
             await self._advanced.wait()
+
+    async def fresh(self, patience_seconds: float = 0.25) -> None:
+        """Return once everything that was committed before this call has been published.
+
+        Gives up after a while, and at once while there is no connection: the state is then as old as it is.
+        """
+        if self._journal is None:
+            return
+        # The read that is under way may have begun before the commit.
+        target = self._reads_begun + 1
+        self._journal.wake()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                while self._reads_published < target:
+                    self._advanced.clear()
+                    await self._advanced.wait()
 
     def correct(self, by: Totals) -> None:
         """Add what the totals were found to be off by."""
@@ -148,9 +165,9 @@ class Relay:
         """Go on from the watermark if it still means something, else start anew."""
         identity = await journal.identity([EventPlace(event.txid, event.id) for event in self.ring.latest(IDENTITY_EVENTS)])
         self._doubted = False
-        known = self._identity
-        if known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.xmin:
+        if self._still_means_something(identity):
             return
+        anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
         self._unfinished = None
@@ -159,16 +176,23 @@ class Relay:
         self._identity = identity
         self.ring.reset(self._watermark)
         self._sink.set_totals(self._totals)
-        if known is not None:
+        if anew:
             log.warning("the journal is another one, or was trimmed beyond our position: everybody fetches anew")
             self._sink.gap()
+
+    def _still_means_something(self, identity: Identity) -> bool:
+        """Whether the watermark is a position in this journal, and nothing that it lacks has been trimmed."""
+        known = self._identity
+        return known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.xmin
 
     async def _catch_up(self, journal: Journal) -> None:
         """Publish everything that has become visible since the watermark, page by page."""
         while True:
+            if self._unfinished is None:
+                self._reads_begun += 1
             upto, past_id = self._unfinished or (None, 0)
             page = await journal.page(Position(self._watermark), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
-            if page.trimmed_txid >= self._watermark.xmin:
+            if not self._still_means_something(page.identity):
                 await self._take_position(journal)
                 continue
             # From here to the new position there is no await: a page is published and accounted for, or neither.
@@ -183,6 +207,7 @@ class Relay:
                 self._unfinished = None
                 self._watermark = page.upto
                 self.ring.mark(page.upto)
+                self._reads_published = self._reads_begun
                 self._advanced.set()
             if page.events:
                 await self._sink.room()

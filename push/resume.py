@@ -42,6 +42,9 @@ class Entrance:
         for a transport that can carry it.
         """
         self._hub.enter(session)
+        # Whoever wrote and then connects expects the totals, and the replay, to know of it.
+        await self._relay.fresh()
+        session.open(self._hub.totals_frame)
         try:
             if cursor_text is not None and await self._replay(session, cursor_text):
                 return
@@ -74,6 +77,8 @@ class Entrance:
     async def _send_replay(self, session: Session, replay: Replay) -> None:
         async for events in self._history.events(replay):
             await self._send(session, events)
+            if session.close is not None:
+                return
 
     async def _send_rest(self, session: Session, number: int) -> None:
         """What has been published meanwhile, from the ring; it gets less each time round."""
