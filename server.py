@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Never
 
+from db.doctor import diagnose
 from db.embedded import EmbeddedPostgres
 from db.errors import DatabaseError
 from db.listener import Listener
@@ -148,6 +149,19 @@ async def migrate_only(settings: Settings) -> None:
     say("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
+async def doctor(settings: Settings) -> int:
+    """Print what would stop events from arriving, and the mend; 1 when there is anything."""
+    with database_url(settings) as (url, _):
+        if settings.database_url is None:
+            await migrate(url)
+        found = await diagnose(url)
+    for problem, mend in found:
+        say(f"problem: {problem}\n   mend: {mend}")
+    if not found:
+        say("nothing stands in the way of events")
+    return 1 if found else 0
+
+
 async def demo(settings: Settings, rate: float) -> None:
     """A shop at work, until SIGINT or SIGTERM."""
     stop = stop_on_signal()
@@ -188,6 +202,7 @@ def main() -> int:
         ("serve", "serve until Ctrl-C (the default)"),
         ("migrate", "bring the database's schema up to date"),
         ("watch", "print events as they happen, one line each"),
+        ("doctor", "say what would stop events from arriving, and the mend"),
         ("demo", "a shop at work: inserts orders and moves them on, until Ctrl-C"),
         ("psql", "psql on the server's database; further arguments go to psql"),
     ):
@@ -215,6 +230,8 @@ def main() -> int:
                 asyncio.run(migrate_only(settings))
             case "watch":
                 asyncio.run(watch(settings))
+            case "doctor":
+                return asyncio.run(doctor(settings))
             case "demo":
                 asyncio.run(demo(settings, options.rate))
             case "psql":

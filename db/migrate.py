@@ -12,7 +12,7 @@ import asyncpg
 
 from db.errors import DatabaseUnusable, one_line, typed_errors
 
-__all__ = ["SQL_DIRECTORY", "Migration", "load", "migrate"]
+__all__ = ["SQL_DIRECTORY", "Migration", "load", "migrate", "pending", "refuse_standby"]
 
 log = logging.getLogger("orderwire.migrate")
 
@@ -60,13 +60,18 @@ async def migrate(url: str, migrations: list[Migration] | None = None) -> list[s
     try:
         with typed_errors():
             await refuse_standby(connection)
-            applied = await _recorded(connection)
-            _check(wanted, applied)
-            if len(applied) >= len(wanted):
+            if not await pending(connection, wanted):
                 return []
             return await _apply(connection, wanted)
     finally:
         connection.terminate()
+
+
+async def pending(connection: asyncpg.Connection[asyncpg.Record], wanted: list[Migration]) -> list[Migration]:
+    """The files that have not been applied yet; DatabaseUnusable when those that have are not these."""
+    applied = await _recorded(connection)
+    _check(wanted, applied)
+    return [migration for migration in wanted if migration.number not in applied]
 
 
 async def refuse_standby(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -112,11 +117,7 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], wanted: list[Mi
             )
             """
         )
-    applied = await _recorded(connection)
-    _check(wanted, applied)
-    for migration in wanted:
-        if migration.number in applied:
-            continue
+    for migration in await pending(connection, wanted):  # again, now that nobody else is at it
         try:
             async with connection.transaction():
                 await connection.execute(

@@ -1,0 +1,55 @@
+"""What would stop events from arriving, and the mend."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import asyncpg
+
+from db.errors import typed_errors
+from db.migrate import load, pending, refuse_standby
+
+__all__ = ["diagnose"]
+
+NOTIFY_SECONDS = 5.0
+OLDEST_MAJOR = 14
+
+
+async def diagnose(url: str) -> list[tuple[str, str]]:
+    """Pairs of a problem and its mend; DatabaseError when the database cannot even be asked."""
+    with typed_errors():
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            await refuse_standby(connection)
+            found = []
+            if connection.get_server_version().major < OLDEST_MAJOR:
+                found.append((f"PostgreSQL is older than version {OLDEST_MAJOR}", "upgrade it"))
+            if behind := await pending(connection, load()):
+                found.append((f"{len(behind)} files of sql/ have not been applied", "python server.py migrate"))
+            else:
+                rows = await connection.fetch("select problem, mend from orderwire.ailments()")
+                found += [(row["problem"], row["mend"]) for row in rows]
+            if not await _notify_arrives(connection):
+                found.append(
+                    (
+                        "NOTIFY does not arrive on this connection: events come by polling only, up to a second late",
+                        "point DATABASE_URL at PostgreSQL itself, not at a pooler in transaction mode",
+                    )
+                )
+            return found
+        finally:
+            connection.terminate()
+
+
+async def _notify_arrives(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    channel = "orderwire_test_" + secrets.token_hex(8)
+    heard = asyncio.Event()
+    await connection.add_listener(channel, lambda *_: heard.set())
+    await connection.execute("select pg_notify($1, '')", channel)
+    try:
+        async with asyncio.timeout(NOTIFY_SECONDS):
+            await heard.wait()
+    except TimeoutError:
+        return False
+    return True
