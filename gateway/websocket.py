@@ -50,27 +50,29 @@ class _Shell:
         self._hub = app[HUB]
         self._output = asyncio.Event()
         self._session = Session(SendQueue(settings.send_queue_frames, settings.send_queue_bytes), self._on_output)
-        self._sender: asyncio.Task[None] | None = None
+        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
         reader = asyncio.create_task(self._read(), name="websocket reader")
-        self._sender = asyncio.create_task(self._send(), name="websocket sender")
+        sender = asyncio.create_task(self._send(), name="websocket sender")
         self._hub.join(self._session)
         try:
-            await asyncio.wait({reader, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+            # The sender may be waiting for a client that does not read. It must not be cancelled before the close frame is
+            # sent: it would take aiohttp's future for "writable again" with it, and the close waits for the same one.
+            await asyncio.wait({reader, sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
             self._session.end(Close.NORMAL, flush=False)  # no effect if the session has ended already
             await self._close()
         finally:
             self._hub.leave(self._session)
-            for task in (reader, self._sender):
+            for task in (reader, sender):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, ConnectionError):
                     await task
 
     def _on_output(self) -> None:
         self._output.set()
-        if self._session.cut and self._sender is not None:
-            self._sender.cancel()  # it may be waiting for a client that does not read
+        if self._session.cut and not self._cut.done():
+            self._cut.set_result(None)
 
     async def _read(self) -> None:
         async for message in self._ws:
