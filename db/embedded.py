@@ -335,6 +335,9 @@ class EmbeddedPostgres:
             while self._server_pid() == pid and time.monotonic() < deadline:
                 time.sleep(0.02)
             if self._server_pid() != pid:
+                # The file is gone a moment before the process is.
+                if self._process is not None and self._process.pid == pid:
+                    self._process.wait(STOP_SECONDS)
                 return
             log.warning("PostgreSQL did not stop in %.0f s", STOP_SECONDS)
 
