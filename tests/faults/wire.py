@@ -33,7 +33,7 @@ class WireClient(asyncio.Protocol):
         self.protocol_pings = 0
         self.close_code: int | None = None
         self.cut = False
-        self.arrived = 0.0
+        self.last_event_at = 0.0
         self.transport: asyncio.Transport
 
     @classmethod
@@ -64,7 +64,7 @@ class WireClient(asyncio.Protocol):
         self._changed.set()
 
     def data_received(self, data: bytes) -> None:
-        self.arrived = asyncio.get_running_loop().time()
+        known = len(self.events)
         data = self._rest + data
         start = 0
         if not self._upgraded:
@@ -84,6 +84,8 @@ class WireClient(asyncio.Protocol):
             self._frame(data[start], data[payload : payload + size])
             start = payload + size
         self._rest = data[start:]
+        if len(self.events) > known:
+            self.last_event_at = asyncio.get_running_loop().time()
         self._changed.set()
 
     def _frame(self, first: int, payload: bytes) -> None:
