@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from contextlib import suppress
+from collections.abc import Coroutine
 from decimal import Decimal
 from typing import Any
 
@@ -55,6 +55,13 @@ class Load:
         async with asyncio.TaskGroup() as writers:
             for number in range(WRITERS):
                 writers.create_task(self._writer(random.Random(f"{self._seed} {number}")))
+
+    async def run_while(self, disturbance: Coroutine[Any, Any, None]) -> None:
+        """Run, with something beside it that ends when the writers have; if it fails, so does this."""
+        async with asyncio.TaskGroup() as both:
+            beside = both.create_task(disturbance)
+            await both.create_task(self.run())
+            beside.cancel()
 
     async def reached(self, share: float) -> None:
         """Return when that share of the work is done."""
@@ -142,10 +149,3 @@ class Load:
 
     def _size(self, rng: random.Random) -> int:
         return rng.choices((1, rng.randint(2, 20), 100), weights=(75, 20, 5))[0]
-
-
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """End a task that runs until it is cancelled; what it failed with, if it has, is raised."""
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

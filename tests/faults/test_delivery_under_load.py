@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from db.embedded import EmbeddedPostgres
-from tests.faults.load import Load, a_seed, cancelled
+from tests.faults.load import Load, a_seed
 from tests.faults.wire import WireClient
 from tests.support import PATIENCE_SECONDS, Frame, Server, within
 
@@ -39,10 +39,8 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
     load = Load(url, a_seed(), CHANGES)
     parsed: dict[bytes, Frame] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
-    disturbing = asyncio.create_task(disturb(load))
     try:
-        await within(3 * PATIENCE_SECONDS, load.run(), "the writers' work")
-        await cancelled(disturbing)
+        await within(3 * PATIENCE_SECONDS, load.run_while(disturb(load)), "the writers' work")
 
         connection = await asyncpg.connect(url)
         journal = await connection.fetch(
@@ -50,7 +48,9 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
             "from orderwire.journal as j join orderwire.events as e using (txid, id) order by j.id"
         )
         totals = await connection.fetchrow("select * from order_analytics")
+        assert totals is not None
         await connection.close()
+        print(f"{len(journal)} changes committed, {load.rolled_back} rolled back, {load.unknown} connections lost")
         for client in clients:
             await client.until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
             await client.until(lambda c: counted(c.totals) == tuple(totals), f"totals {tuple(totals)}")
@@ -59,7 +59,6 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
         for client in clients:
             await client.until(lambda c: c.close_code is not None, "close")
     finally:
-        disturbing.cancel()
         for client in clients:
             await client.disconnect()
 
@@ -99,7 +98,9 @@ async def test_every_client_gets_every_event_once_and_in_order(start_server: Any
     assert load.unknown == 0
 
 
-async def test_also_when_the_listen_connection_is_cut_five_times_a_second(start_server: Any, database_url: str, db: Any) -> None:
+async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
+    start_server: Any, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     cuts = 0
 
