@@ -41,6 +41,7 @@ log = logging.getLogger("orderwire.postgres")
 OLDEST_MAJOR = 14
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+PORT_SECONDS = 2.0
 DATABASE = "shop"
 
 
@@ -263,7 +264,7 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
-            if not _port_is_free(self._state().port):
+            if not _port_comes_free(self._state().port):
                 self._save(replace(self._state(), port=_free_port()))
             complaint = self._try_launch(deadline)
             if complaint is None:
@@ -296,7 +297,8 @@ class EmbeddedPostgres:
                 **popen,
             )
         while self._process.poll() is None:
-            if self._status() == "ready":
+            # A server that was killed has left its file behind, and that one may say "ready" too.
+            if self._status() == "ready" and self._server_pid() == self._process.pid:
                 return None
             if time.monotonic() > deadline:
                 return f"not ready after {START_SECONDS:.0f} s"
@@ -333,6 +335,9 @@ class EmbeddedPostgres:
             while self._server_pid() == pid and time.monotonic() < deadline:
                 time.sleep(0.02)
             if self._server_pid() != pid:
+                # The file is gone a moment before the process is.
+                if self._process is not None and self._process.pid == pid:
+                    self._process.wait(STOP_SECONDS)
                 return
             log.warning("PostgreSQL did not stop in %.0f s", STOP_SECONDS)
 
@@ -390,6 +395,19 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _port_comes_free(port: int) -> bool:
+    """Whether the port is free, or soon is: a killed server holds it until the kernel has cleaned up after it.
+
+    Others have our address with this port in it, so another one is taken only if it must be.
+    """
+    deadline = time.monotonic() + PORT_SECONDS
+    while not _port_is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _last_line(text: str) -> str:

@@ -33,16 +33,18 @@ class Shell(ABC):
         self._hub = app[HUB]
         self._entrance = app[ENTRANCE]
         self._output = asyncio.Event()
-        self._sender: asyncio.Task[None] | None = None
+        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.session = Session(SendQueue(settings.send_queue_frames, settings.send_queue_bytes), self._on_output)
 
     async def run(self, cursor: str | None, position_frame: Callable[[str], bytes] | None = None) -> None:
         """From the first frame to the last; returns when the session has ended and its client has been told."""
-        self._sender = asyncio.create_task(self._send(), name="session sender")
+        sender = asyncio.create_task(self._send(), name="session sender")
         receiver = asyncio.create_task(self.receive(), name="session receiver")
         admission = asyncio.create_task(self._admit(cursor, position_frame), name="session admission")
         try:
-            await asyncio.wait({receiver, self._sender}, return_when=asyncio.FIRST_COMPLETED)
+            # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
+            # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
+            await asyncio.wait({receiver, sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
             self.session.end(Close.NORMAL, flush=False)  # no effect if the session has ended already
             assert self.session.close is not None
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -50,7 +52,7 @@ class Shell(ABC):
                     await self.say_goodbye(self.session.close)
         finally:
             self._hub.leave(self.session)
-            tasks = (admission, receiver, self._sender)
+            tasks = (admission, receiver, sender)
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -66,8 +68,8 @@ class Shell(ABC):
 
     def _on_output(self) -> None:
         self._output.set()
-        if self.session.cut and self._sender is not None:
-            self._sender.cancel()  # it may be waiting for a client that does not read
+        if self.session.cut and not self._cut.done():
+            self._cut.set_result(None)
 
     async def _send(self) -> None:
         while True:

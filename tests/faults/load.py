@@ -1,0 +1,151 @@
+"""Eight writers that do to `orders` whatever a shop may do, as fast as they can."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections.abc import Coroutine
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+
+WRITERS = 8
+STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
+# What a command raises when its connection is lost under it. Nothing else is expected: not even a deadlock.
+OUTCOME_UNKNOWN = (
+    OSError,
+    asyncio.TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+)
+
+
+def a_seed() -> int:
+    """SEED of the environment, else a new one; printed, so that a failure can be repeated."""
+    seed = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
+    print(f"SEED={seed}")
+    return seed
+
+
+def affected(tag: str) -> int:
+    """Rows, from a command tag such as ``UPDATE 5``."""
+    return int(tag.split()[-1])
+
+
+class Load:
+    """Writers that go on until ``changes`` rows have been changed by transactions known to be committed."""
+
+    def __init__(self, url: str, seed: int, changes: int) -> None:
+        self._url = url
+        self._seed = seed
+        self._changes = changes
+        self._progress = asyncio.Condition()
+        self._newest_id = 1
+        self.committed = 0
+        self.rolled_back = 0
+        self.unknown = 0
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as writers:
+            for number in range(WRITERS):
+                writers.create_task(self._writer(random.Random(f"{self._seed} {number}")))
+
+    async def run_while(self, disturbance: Coroutine[Any, Any, None]) -> None:
+        """Run, with something beside it that ends when the writers have; if it fails, so does this."""
+        async with asyncio.TaskGroup() as both:
+            beside = both.create_task(disturbance)
+            await both.create_task(self.run())
+            beside.cancel()
+
+    async def reached(self, share: float) -> None:
+        """Return when that share of the work is done."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.committed >= share * self._changes)
+
+    async def _writer(self, rng: random.Random) -> None:
+        connection: Any = None
+        while self.committed < self._changes:
+            try:
+                if connection is None:
+                    connection = await asyncpg.connect(self._url, timeout=5)
+                changed = await self._transaction(connection, rng)
+            except OUTCOME_UNKNOWN:
+                self.unknown += 1
+                if connection is not None:
+                    connection.terminate()
+                    connection = None
+                await asyncio.sleep(0.05)  # no hurry: nobody answers yet
+                continue
+            self.committed += changed
+            async with self._progress:
+                self._progress.notify_all()
+        await connection.close()
+
+    async def _transaction(self, connection: Any, rng: random.Random) -> int:
+        """Some transaction; returns how many rows it has changed for good."""
+        if rng.random() < 0.7:
+            return await self._statement(connection, rng)
+        transaction = connection.transaction()
+        await transaction.start()
+        changed = await self._statement(connection, rng)
+        changed += await self._insert(connection, rng)
+        savepoint = connection.transaction()
+        await savepoint.start()
+        within = await self._insert(connection, rng)
+        within += affected(await connection.execute("update orders set total = total + 1 where id = $1", self._newest_id))
+        if rng.random() < 0.5:
+            await savepoint.rollback()
+            self.rolled_back += within
+        else:
+            await savepoint.commit()
+            changed += within
+        changed += await self._insert(connection, rng)
+        if rng.random() < 0.05:
+            await asyncio.sleep(rng.random() / 4)  # commits long after others that began later
+        if rng.random() < 0.2:
+            await transaction.rollback()
+            self.rolled_back += changed
+            return 0
+        await transaction.commit()
+        return changed
+
+    async def _statement(self, connection: Any, rng: random.Random) -> int:
+        how = rng.random()
+        if how < 0.25:
+            return await self._insert(connection, rng)
+        # Within a transaction rows are locked in the order of their ids (the newest one later on): no deadlocks.
+        chosen = "select id from orders where id = any($1) order by id for update"
+        if how < 0.9:
+            return affected(
+                await connection.execute(
+                    f"update orders set status = $2, total = total + 0.01 where id in ({chosen})",
+                    self._some_ids(rng),
+                    rng.choice(STATUSES),
+                )
+            )
+        return affected(await connection.execute(f"delete from orders where id in ({chosen})", self._some_ids(rng)))
+
+    async def _insert(self, connection: Any, rng: random.Random) -> int:
+        rows = [(f"Łucja {rng.random()}", Decimal(rng.randrange(10**6)) / 100) for _ in range(self._size(rng))]
+        if rng.random() < 0.2:
+            return affected(await connection.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"]))
+        ids = await connection.fetch(
+            "insert into orders (customer_name, total) select * from unnest($1::text[], $2::numeric[]) returning id",
+            *zip(*rows, strict=True),
+        )
+        self._newest_id = max(self._newest_id, ids[-1]["id"])
+        return len(ids)
+
+    def _some_ids(self, rng: random.Random) -> list[int]:
+        """Half of the time among a few that everybody wants."""
+        upto = 50 if rng.random() < 0.5 else self._newest_id
+        return [rng.randint(1, upto) for _ in range(self._size(rng))]
+
+    def _size(self, rng: random.Random) -> int:
+        return rng.choices((1, rng.randint(2, 20), 100), weights=(75, 20, 5))[0]

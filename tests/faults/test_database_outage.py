@@ -1,0 +1,121 @@
+"""The database comes late or falls silent, and the server says so and goes on; it leaves politely."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from tests.support import Client, Server
+
+
+class Proxy:
+    """Forwards TCP to PostgreSQL, until ``silent``: then it keeps every connection open and passes nothing on."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+        self.silent = False
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, other_writer), self._pass(other_reader, writer))
+        for each in (writer, other_writer):
+            each.transport.abort()
+        self._tasks.discard(task)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not self.silent:
+                writer.write(data)
+        writer.close()
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+@pytest.fixture
+async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Proxy, int]]:
+    """A proxy in front of the tests' PostgreSQL, and its port."""
+    between = Proxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
+    yield between, await between.start()
+    await between.stop()
+
+
+async def test_server_that_is_there_before_the_database_waits_for_it(start_server: Any, tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    url = await asyncio.to_thread(postgres.start)
+    await asyncio.to_thread(postgres.release)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server: Server = await start_server(url, wait=False, PORT=str(port))
+    try:
+        await server.line("no connection to PostgreSQL")
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
+            async with http.get("/readyz") as answer:
+                assert answer.status == 503
+                assert (await answer.json())["error"]["message"] == "waiting for the database"
+            async with http.get("/healthz") as answer:
+                assert answer.status == 200
+            assert await asyncio.to_thread(postgres.start) == url
+            await server.ready()
+            async with http.get("/readyz") as answer:
+                assert answer.status == 200
+        assert server.text.count("no connection to PostgreSQL") == 1, "said once, not in a flood"
+        await server.stop()
+    finally:
+        await asyncio.to_thread(postgres.release)
+
+
+async def test_half_open_line_is_noticed_and_nothing_is_lost(
+    start_server: Any, connect: Any, database_url: str, db: Any, proxy: tuple[Proxy, int]
+) -> None:
+    between, port = proxy
+    head, tail = database_url.rsplit(":", 1)
+    server: Server = await start_server(f"{head}:{port}/{tail.split('/')[1]}")
+    client: Client = await connect(server.ws_url)
+    await db.execute("insert into orders (customer_name, total) values ('before', 1)")
+    await client.until(lambda c: len(c.events) == 1, "the event before")
+
+    between.silent = True
+    await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
+    await server.line("no connection to PostgreSQL")
+    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/readyz") as answer:
+        assert answer.status == 503
+    between.silent = False
+    await db.execute("insert into orders (customer_name, total) values ('after', 1)")
+    await client.until(lambda c: len(c.events) >= 3, "the events meanwhile and after")
+    assert [event["customer_name"] for event in client.events] == ["before", "meanwhile", "after"]
+    assert client.close_code is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_drains(start_server: Any, connect: Any, database_url: str, how: signal.Signals) -> None:
+    server: Server = await start_server(database_url)
+    clients: list[Client] = [await connect(server.ws_url) for _ in range(5)]
+    assert await server.stop(how) == 0
+    for client in clients:
+        assert await client.closed() == 3001
+    assert "Traceback" not in server.text

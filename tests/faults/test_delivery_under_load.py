@@ -1,0 +1,142 @@
+"""Nothing lost, no twins, order kept, totals exact: while many write, many listen, and things break in between."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from tests.faults.load import Load, a_seed
+from tests.faults.wire import WireClient
+from tests.support import PATIENCE_SECONDS, Frame, Server, within
+
+CHANGES = 50_000
+CLIENTS = 20
+CRASHES = 3
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that nobody else uses, to be killed."""
+    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres.start()
+    yield postgres
+    postgres.release()
+
+
+async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[Any, Any, None]]) -> Load:
+    """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
+    load = Load(url, a_seed(), CHANGES)
+    parsed: dict[bytes, Frame] = {}
+    clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
+    try:
+        await within(3 * PATIENCE_SECONDS, load.run_while(disturb(load)), "the writers' work")
+
+        connection = await asyncpg.connect(url)
+        journal = await connection.fetch(
+            "select j.id, j.order_id, e.event ->> 'id' as cursor "
+            "from orderwire.journal as j join orderwire.events as e using (txid, id) order by j.id"
+        )
+        totals = await connection.fetchrow("select * from order_analytics")
+        assert totals is not None
+        await connection.close()
+        print(f"{len(journal)} changes committed, {load.rolled_back} rolled back, {load.unknown} connections lost")
+        for client in clients:
+            await client.until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
+            await client.until(lambda c: counted(c.totals) == tuple(totals), f"totals {tuple(totals)}")
+        # Nothing more is on its way: what follows these events is the close.
+        assert await server.stop() == 0
+        for client in clients:
+            await client.until(lambda c: c.close_code is not None, "close")
+    finally:
+        for client in clients:
+            await client.disconnect()
+
+    place = {row["cursor"]: row["id"] for row in journal}
+    order_of = {row["cursor"]: row["order_id"] for row in journal}
+    for client in clients:
+        times = Counter(event["id"] for event in client.events)
+        assert [cursor for cursor in place if cursor not in times] == [], "lost"
+        assert [cursor for cursor in times if cursor not in place] == [], "never committed"
+        assert [cursor for cursor, n in times.items() if n > 1] == [], "more than once"
+        last: dict[int, int] = {}
+        for event in client.events:
+            assert event["order_id"] == order_of[event["id"]]
+            assert place[event["id"]] > last.get(event["order_id"], 0), f"order {event['order_id']} went backwards"
+            last[event["order_id"]] = place[event["id"]]
+        assert counted(client.totals) == tuple(totals)
+        assert client.close_code == 3001
+
+    assert len(journal) >= load.committed >= CHANGES
+    assert load.rolled_back > CHANGES / 100
+    out_of_order = sum(place[a["id"]] > place[b["id"]] for a, b in itertools.pairwise(clients[0].events))
+    assert out_of_order > 0, "commits in the order of ids prove nothing"
+    return load
+
+
+def counted(totals: Frame) -> tuple[int, Decimal, int]:
+    return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
+
+
+async def test_every_client_gets_every_event_once_and_in_order(start_server: Any, database_url: str) -> None:
+    server: Server = await start_server(database_url)
+
+    async def not_at_all(load: Load) -> None:
+        pass
+
+    load = await deliver(server, database_url, not_at_all)
+    assert load.unknown == 0
+
+
+async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
+    start_server: Any, database_url: str, db: Any
+) -> None:
+    server: Server = await start_server(database_url)
+    cuts = 0
+
+    async def cut(load: Load) -> None:
+        nonlocal cuts
+        while True:
+            cuts += await db.fetchval(
+                """
+                select count(*) filter (where pg_terminate_backend(pid))
+                from pg_stat_activity
+                where application_name = 'orderwire listener' and datname = current_database()
+                """
+            )
+            await asyncio.sleep(0.2)
+
+    await deliver(server, database_url, cut)
+    assert cuts >= 10
+
+
+async def test_also_when_postgres_is_killed_and_comes_back(start_server: Any, own_postgres: EmbeddedPostgres) -> None:
+    url = own_postgres.url
+    server: Server = await start_server(url)
+    crashes = 0
+
+    async def crash(load: Load) -> None:
+        nonlocal crashes
+        for crash in range(CRASHES):
+            await load.reached((crash + 1) / (CRASHES + 1))
+            killed = own_postgres.pid
+            assert killed is not None
+            os.kill(killed, signal.SIGKILL)
+            while own_postgres.pid == killed:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(own_postgres.start) == url
+            crashes += 1
+
+    load = await deliver(server, url, crash)
+    assert crashes == CRASHES
+    assert load.unknown > 0

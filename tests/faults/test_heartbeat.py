@@ -1,0 +1,61 @@
+"""Pings go out on time, and a client that answers none of them is taken for gone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.faults.wire import PONG, WireClient
+from tests.support import Server
+
+Open = Callable[[Server], Awaitable[WireClient]]
+
+
+def pings(client: WireClient) -> int:
+    return client.others.count({"type": "ping"})
+
+
+@pytest.fixture
+async def silent() -> AsyncIterator[Open]:
+    """Connects clients that answer nothing by themselves."""
+    clients: list[WireClient] = []
+
+    async def open_one(server: Server) -> WireClient:
+        clients.append(await WireClient.connect(server.ws_url, answers=False))
+        return clients[-1]
+
+    yield open_one
+    for client in clients:
+        await client.disconnect()
+
+
+async def test_who_answers_neither_ping_is_closed_after_two_of_them(start_server: Any, database_url: str, silent: Open) -> None:
+    client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
+    await client.until(lambda c: c.close_code is not None, "close")
+    assert client.close_code == 3012
+    assert pings(client) == 2
+    assert client.protocol_pings == 2
+
+
+@pytest.mark.parametrize("how", ["pong frame", "protocol pong"])
+async def test_answering_either_ping_keeps_the_connection(start_server: Any, database_url: str, silent: Open, how: str) -> None:
+    client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
+    for n in range(1, 7):
+        if how == "pong frame":
+            await client.until(lambda c: pings(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
+            client.say({"type": "pong"})
+        else:
+            await client.until(lambda c: c.protocol_pings >= n, f"protocol ping {n}")  # noqa: B023  (used at once)
+            client.send(PONG, b"")
+    assert client.close_code is None
+    # Then it falls silent: it was the answers that kept it.
+    await client.until(lambda c: c.close_code is not None, "close")
+    assert client.close_code == 3012
+
+
+async def test_a_ping_of_the_client_is_answered(start_server: Any, database_url: str, silent: Open) -> None:
+    client = await silent(await start_server(database_url))
+    client.say({"type": "ping"})
+    await client.until(lambda c: {"type": "pong"} in c.others, "pong")

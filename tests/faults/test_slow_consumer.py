@@ -1,0 +1,74 @@
+"""One client that stops reading costs nobody else anything: not the other clients, not the server's memory."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from pathlib import Path
+from typing import Any
+
+from tests.faults.wire import WireClient
+from tests.support import Frame, Server
+
+CLIENTS = 100
+NAME = "x" * 2000
+ROUNDS = 20
+
+
+def resident_kib(pid: int) -> int:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1])
+
+
+async def latencies(clients: list[WireClient], db: Any) -> list[float]:
+    """From INSERT to arrival, one figure for each client and round."""
+    found = []
+    loop = asyncio.get_running_loop()
+    for _ in range(ROUNDS):
+        goal = len(clients[0].events) + 1
+        start = loop.time()
+        await db.execute("insert into orders (customer_name, total) values ('one', 1)")
+        for client in clients:
+            await client.until(lambda c: len(c.events) >= goal, "one more event")  # noqa: B023  (used at once)
+            found.append(client.last_event_at - start)
+    return found
+
+
+async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(start_server: Any, database_url: str, db: Any) -> None:
+    server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
+    parsed: dict[bytes, Frame] = {}
+    clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS - 1)]
+    stalled = await WireClient.connect(server.ws_url, parsed=parsed, receive_buffer=4096)
+    try:
+        before = statistics.median(await latencies(clients, db))
+        stalled.transport.pause_reading()
+        memory = resident_kib(server.process.pid)
+        written = 0
+
+        async def batch() -> None:
+            nonlocal written
+            await db.execute("insert into orders (customer_name, total) select $1, n from generate_series(1, 100) as n", NAME)
+            written += 100
+            for client in clients:
+                await client.until(lambda c: len(c.events) >= ROUNDS + written, "the batch")
+
+        # Fill what the kernel buffers for the stalled one, and measure while it is stuck.
+        for _ in range(20):
+            await batch()
+        after = statistics.median(await latencies(clients, db))
+        grown = resident_kib(server.process.pid) - memory
+
+        assert after < 3 * before + 0.02
+        assert grown < 64 * 1024, f"{grown} KiB for one stalled client"
+        for client in clients:
+            assert len({event["id"] for event in client.events}) == len(client.events) == 2 * ROUNDS + written
+            assert not client.cut
+
+        # It reads again well within the close time-out, and learns why it is closed.
+        stalled.transport.resume_reading()
+        await stalled.until(lambda c: c.cut, "the end of the stalled client")
+        assert stalled.close_code == 3008
+        assert len(stalled.events) < 2 * ROUNDS + written
+    finally:
+        for client in (*clients, stalled):
+            await client.disconnect()

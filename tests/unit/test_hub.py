@@ -1,0 +1,71 @@
+"""Totals as a fold, and how often the hub tells them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from decimal import Decimal
+
+from push.frames import Close
+from push.hub import TOTALS_SECONDS, Hub
+from push.sendqueue import SendQueue
+from push.session import Session
+from push.totals import Totals
+from tests.unit.test_positions import an_event
+
+
+def test_totals_fold_events() -> None:
+    events = [an_event(orders=1, revenue="10.10", pending=1), an_event(revenue="-0.10", pending=-1), an_event(orders=-1)]
+    assert Totals(5, Decimal(1), 2).plus(events) == Totals(5, Decimal("11.00"), 2)
+    assert Totals(1, Decimal(1), 1).plus([]) == Totals(1, Decimal(1), 1)
+
+
+def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
+    woken = asyncio.Event()
+    session = Session(SendQueue(10, 1000), woken.set)
+    hub.join(session)
+    assert json.loads(session.take(1000)[0])["type"] == "analytics_update"
+    woken.clear()
+    return session, woken
+
+
+async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
+    hub = Hub()
+    session, woken = joined(hub)
+    start = asyncio.get_running_loop().time()
+    hub.publish([an_event(frame=b"event")], Totals(1))
+    first = session.take(1000)
+    assert first[0] == b"event"
+    assert json.loads(first[1])["total_orders"] == 1
+    woken.clear()
+    for n in (2, 3, 4):
+        hub.set_totals(Totals(n))
+    assert session.take(1000) == []
+    async with asyncio.timeout(30):
+        await woken.wait()
+    assert asyncio.get_running_loop().time() - start >= TOTALS_SECONDS * 0.9
+    assert [json.loads(frame)["total_orders"] for frame in session.take(1000)] == [4]
+    await hub.drain(0)
+
+
+async def test_unchanged_totals_are_not_told_again() -> None:
+    hub = Hub()
+    session, _ = joined(hub)
+    hub.set_totals(Totals())
+    assert session.take(1000) == []
+
+
+async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
+    hub = Hub()
+    session, _ = joined(hub)
+    hub.set_totals(Totals(1))
+    session.take(1000)
+    hub.set_totals(Totals(2))
+    draining = asyncio.create_task(hub.drain(30))
+    await asyncio.sleep(0)
+    assert [json.loads(frame)["total_orders"] for frame in session.take(1000)] == [2]
+    assert session.close is Close.DRAIN
+    assert not draining.done()
+    hub.leave(session)
+    await draining
+    assert len(hub) == 0

@@ -1,0 +1,78 @@
+"""Snapshots, positions and cursors, against the plainest model there is: sets of transactions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from push.errors import BadCursor
+from push.events import Cursor, Event, Position, Snapshot
+
+MOST = 12
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> tuple[Snapshot, set[int]]:
+    """A snapshot of transactions 0 to MOST, and the set of those that it sees."""
+    xmax = draw(st.integers(0, MOST))
+    xip = tuple(sorted(draw(st.sets(st.integers(0, xmax - 1))))) if xmax else ()
+    return Snapshot(min(xip, default=xmax), xmax, xip), set(range(xmax)) - set(xip)
+
+
+def an_event(txid: int = 1, id_: int = 1, orders: int = 0, revenue: str = "0", pending: int = 0, frame: bytes = b"{}") -> Event:
+    return Event(txid, id_, 1, None, Snapshot(1, 1), datetime(2026, 1, 1, tzinfo=UTC), orders, Decimal(revenue), pending, frame)
+
+
+@given(snapshots())
+def test_snapshot_sees_what_has_ended(drawn: tuple[Snapshot, set[int]]) -> None:
+    snapshot, seen = drawn
+    assert {txid for txid in range(MOST + 2) if snapshot.sees(txid)} == seen
+
+
+@given(snapshots(), snapshots())
+def test_snapshot_covers_another_when_it_sees_all_of_it(a: tuple[Snapshot, set[int]], b: tuple[Snapshot, set[int]]) -> None:
+    assert a[0].covers(b[0]) == (a[1] >= b[1])
+
+
+@given(snapshots())
+def test_snapshot_survives_its_text(drawn: tuple[Snapshot, set[int]]) -> None:
+    assert Snapshot.parse(str(drawn[0])) == drawn[0]
+
+
+@pytest.mark.parametrize("text", ["", "1", "1:2", "a:2:", "1:2:x", "1:2:3:4"])
+def test_what_is_no_snapshot_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".*"):
+        Snapshot.parse(text)
+
+
+@given(snapshots(), st.integers(0, MOST), st.integers(0, 5), st.integers(0, MOST), st.integers(0, 5))
+def test_position_misses_what_is_unseen_and_later_rows_of_its_own_transaction(
+    drawn: tuple[Snapshot, set[int]], own: int, own_id: int, txid: int, id_: int
+) -> None:
+    snapshot, seen = drawn
+    event = an_event(txid, id_)
+    assert Position(snapshot).misses(event) == (txid not in seen)
+    expected = id_ > own_id if txid == own else txid not in seen
+    assert Position(snapshot, own, own_id).misses(event) == expected
+
+
+@given(st.from_regex(r"[0-9a-f]{8}", fullmatch=True), st.integers(0, 10**19 - 1), st.integers(0, 10**18 - 1))
+def test_cursor_survives_its_text(epoch: str, txid: int, id_: int) -> None:
+    cursor = Cursor(epoch, txid, id_)
+    assert Cursor.parse(str(cursor)) == cursor
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "0123abcd", "0123abcd-1", "0123abcd-1-", "0123ABCD-1-1", "0123abc-1-1", "0123abcd--1-1", "0123abcd-1-1-1"),
+        *(" 0123abcd-1-1", "0123abcd-1-1\n", "0123abcd-1-" + "9" * 19, "0123abcd-" + "9" * 20 + "-1", "0123abcd-\u0661-1"),
+    ],
+)
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(BadCursor):
+        Cursor.parse(text)

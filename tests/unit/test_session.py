@@ -1,0 +1,166 @@
+"""One client's session and its queue, without any transport."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from push.frames import Close
+from push.sendqueue import SendQueue
+from push.session import PING, Session
+
+
+class Outbox:
+    """A session, and what a transport would have sent."""
+
+    def __init__(self, max_frames: int = 10, max_bytes: int = 1000) -> None:
+        self.totals = b"totals 0"
+        self.wakes = 0
+        self.session = Session(SendQueue(max_frames, max_bytes), self._wake)
+        self.session.open(lambda: self.totals)
+        assert self.sent() == [b"totals 0"]
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def sent(self, about_bytes: int = 10**6) -> list[bytes]:
+        frames = []
+        while taken := self.session.take(about_bytes):
+            frames += taken
+        return frames
+
+    def closed_with(self) -> Close | None:
+        """A call, since a type checker takes an attribute for unchanged between two asserts."""
+        return self.session.close
+
+    def answers(self) -> list[Any]:
+        return [json.loads(frame) for frame in self.sent()]
+
+
+def test_ping_is_answered_and_pong_is_not() -> None:
+    box = Outbox()
+    box.session.receive_text('{"type":"ping"}')
+    box.session.receive_text('{"type":"pong","more":1}')
+    assert box.answers() == [{"type": "pong"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *((text, "bad_json") for text in ("", "{", "ping", "[" * 60_000, '{"a":' * 10_000, "\x00")),
+        *(
+            (text, "bad_frame")
+            for text in ("[]", "null", "1", '"ping"', "{}", '{"type":1}', '{"type":null}', '{"Type":"ping"}')
+        ),
+        *((text, "unknown_type") for text in ('{"type":"nonsense"}', '{"type":""}', '{"type":"PING"}')),
+    ],
+)
+def test_what_is_not_understood_gets_an_error_and_nothing_else(text: str, code: str) -> None:
+    box = Outbox()
+    box.session.receive_text(text)
+    (answer,) = box.answers()
+    assert (answer["type"], answer["code"]) == ("error", code)
+    assert box.closed_with() is None
+
+
+def test_error_does_not_repeat_a_long_type() -> None:
+    box = Outbox()
+    box.session.receive_text(json.dumps({"type": "x" * 60_000}))
+    assert len(box.sent()[0]) < 200
+
+
+def test_binary_frame_closes() -> None:
+    box = Outbox()
+    box.session.receive_binary()
+    assert box.closed_with() is Close.UNSUPPORTED
+
+
+def test_totals_come_after_all_events_and_are_the_newest() -> None:
+    box = Outbox()
+    box.session.send([b"event 1", b"event 2"])
+    box.session.totals_changed()
+    assert box.session.take(1) == [b"event 1"]
+    box.session.send([b"event 3"])
+    box.session.totals_changed()
+    box.totals = b"totals 3"
+    assert box.sent(1) == [b"event 2", b"event 3", b"totals 3"]
+
+
+def test_totals_are_no_entry_of_the_queue() -> None:
+    box = Outbox(max_frames=1)
+    for _ in range(100):
+        box.session.totals_changed()
+    assert box.sent() == [b"totals 0"]
+    assert box.closed_with() is None
+
+
+def test_two_unanswered_heartbeats_are_borne_the_third_ends_it() -> None:
+    box = Outbox()
+    box.session.beat()
+    box.session.beat()
+    assert box.sent() == [PING, PING]
+    box.session.alive()
+    box.session.beat()
+    box.session.beat()
+    assert box.closed_with() is None
+    box.session.beat()
+    assert box.closed_with() is Close.NO_PONG
+    assert box.session.cut
+
+
+def test_slow_consumer_is_ended_without_its_queue_and_stays_so() -> None:
+    box = Outbox(max_frames=2)
+    box.session.send([b"1", b"2", b"3"])
+    assert box.closed_with() is None
+    box.session.send([b"4"])
+    assert box.closed_with() is Close.SLOW_CONSUMER
+    box.session.end(Close.DRAIN)
+    box.session.send([b"5"])
+    assert box.closed_with() is Close.SLOW_CONSUMER
+    assert box.sent() == []
+
+
+def test_drain_lets_out_what_is_queued() -> None:
+    box = Outbox()
+    box.session.send([b"last"])
+    box.session.end(Close.DRAIN)
+    box.session.send([b"too late"])
+    assert box.sent() == [b"last"]
+    assert not box.session.cut
+
+
+def test_every_change_of_state_wakes_the_transport() -> None:
+    box = Outbox()
+    acts: list[Callable[[], None]] = [
+        lambda: box.session.send([b"1"]),
+        box.session.totals_changed,
+        lambda: box.session.end(Close.DRAIN),
+    ]
+    for act in acts:
+        before = box.wakes
+        act()
+        assert box.wakes > before
+
+
+def test_queue_takes_about_what_was_asked_and_at_least_one() -> None:
+    queue = SendQueue(10, 1000)
+    assert queue.offer([b"aaaa", b"bbbb", b"cccc"])
+    assert queue.take(1) == [b"aaaa"]
+    assert queue.take(5) == [b"bbbb", b"cccc"]
+    assert queue.take(5) == []
+
+
+@pytest.mark.parametrize("frames", [[b"x"] * 11, [b"x" * 1001]])
+def test_queue_bounds_what_is_left_over_not_a_batch(frames: list[bytes]) -> None:
+    queue = SendQueue(10, 1000)
+    assert queue.offer(frames)
+    assert not queue.offer([b"y"])
+    assert len(queue) == len(frames)
+    while queue.full:
+        queue.take(1)
+    assert queue.offer([b"y"])
+    queue.clear()
+    assert (len(queue), queue.full, queue.pressed) == (0, False, False)
