@@ -37,13 +37,18 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def note(line: str) -> None:
+    """What is going on meanwhile: beside the output, so that the output can be piped on."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def database_url(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     """DATABASE_URL, else the embedded PostgreSQL for as long as the block lasts."""
     if settings.database_url is not None:
         yield settings.database_url, None
         return
-    embedded = EmbeddedPostgres(DATA_DIRECTORY, say)
+    embedded = EmbeddedPostgres(DATA_DIRECTORY, note)
     try:
         yield embedded.start(), embedded
     finally:
