@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from db.embedded import EmbeddedPostgres
+from db.errors import BadAddress
 from db.listener import Listener
 from db.migrate import migrate
 from db.pool import Database
@@ -210,7 +211,7 @@ def main() -> int:
                 asyncio.run(serve(settings))
     except (PushError, CannotListen, BadSetting) as error:
         print(f"server.py: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, BadAddress) else 1
     except KeyboardInterrupt:
         return 130
     return 0
