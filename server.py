@@ -110,10 +110,11 @@ async def run_until(
 async def announce(relay: Relay, gateway: Gateway, url: str, embedded: EmbeddedPostgres | None) -> None:
     """Once events flow, say where."""
     await relay.flowing.wait()
-    psql = f"{embedded.bin_dir / 'psql'}" if embedded else "psql"
+    # The embedded server's password is in nobody's hands yet; one from DATABASE_URL must not get into a log.
+    psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     say(f"dashboard  http://{gateway.address}/admin/dashboard")
     say(f"websocket  ws://{gateway.address}/api/ws")
-    say(f"psql       {psql} '{url}'")
+    say(f"psql       {psql}")
     say("ready; Ctrl-C stops")
 
 
