@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -32,6 +33,11 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
             return await waiting
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+def copy_checkout(directory: Path) -> Path:
+    """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
+    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
 
 
 class Process:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Frame, Process, Server
+from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Frame, Process, Server, copy_checkout
 
 HERE = Path(__file__).resolve().parent
 NODE_MAJOR = 18  # what wscat wants
@@ -99,9 +99,7 @@ async def ctrl_c(process: Process, how: signal.Signals = signal.SIGINT) -> int:
 
 @pytest.fixture
 async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
-    # Names with a dot are local: .git, .venv, .data and the caches.
-    shutil.copytree(ROOT, tmp_path / "checkout", ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
-    checkout = Checkout(tmp_path / "checkout")
+    checkout = Checkout(copy_checkout(tmp_path / "checkout"))
     yield checkout
     for process in checkout.processes:
         if process.process.returncode is None:
