@@ -28,7 +28,10 @@ SECRET = "sEcReT"
 async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT) -> tuple[int, str]:
     """The exit code and the one line of a command that refuses to run."""
     process = await Process.start(sys.executable, "server.py", command, cwd=cwd, env={"PORT": "0", **env})
-    code = await process.exit_code()
+    try:
+        code = await process.exit_code()
+    finally:
+        await process.kill()
     assert len(process.lines) == 1, process.text
     assert process.lines[0].startswith("server.py: ")
     assert SECRET not in process.text
