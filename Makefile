@@ -63,4 +63,4 @@ lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## remove what the linters and tests leave behind; the data stays
-	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

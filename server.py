@@ -17,7 +17,7 @@ from typing import Any, Never
 
 from db.doctor import diagnose
 from db.embedded import EmbeddedPostgres
-from db.errors import DatabaseError
+from db.errors import BadAddress, DatabaseError
 from db.listener import Listener
 from db.migrate import migrate
 from db.pool import Database
@@ -41,13 +41,18 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
+def note(line: str) -> None:
+    """What is going on meanwhile: beside the output, so that the output can be piped on."""
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def database_url(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     """DATABASE_URL, else the embedded PostgreSQL for as long as the block lasts."""
     if settings.database_url is not None:
         yield settings.database_url, None
         return
-    embedded = EmbeddedPostgres(DATA_DIRECTORY, say)
+    embedded = EmbeddedPostgres(DATA_DIRECTORY, note)
     try:
         yield embedded.start(), embedded
     finally:
@@ -111,10 +116,11 @@ async def run_until(
 async def announce(relay: Relay, gateway: Gateway, url: str, embedded: EmbeddedPostgres | None) -> None:
     """Once events flow, say where."""
     await relay.flowing.wait()
-    psql = f"{embedded.bin_dir / 'psql'}" if embedded else "psql"
+    # The embedded server's password is in nobody's hands yet; one from DATABASE_URL must not get into a log.
+    psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     say(f"dashboard  http://{gateway.address}/admin/dashboard")
     say(f"websocket  ws://{gateway.address}/api/ws")
-    say(f"psql       {psql} '{url}'")
+    say(f"psql       {psql}")
     say("ready; Ctrl-C stops")
 
 
@@ -240,7 +246,7 @@ def main() -> int:
                 asyncio.run(serve(settings))
     except (PushError, CannotListen, BadSetting) as error:
         print(f"server.py: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, BadAddress) else 1
     except KeyboardInterrupt:
         return 130
     return 0

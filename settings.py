@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 __all__ = ["BadSetting", "Settings"]
 
@@ -17,13 +17,21 @@ class BadSetting(Exception):
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("postgresql", "postgres"):
-        raise ValueError("an address like postgresql://user:password@host:5432/database")
+    example = "an address like postgresql://user:password@host:5432/database"
+    if not re.match("postgres(ql)?://", text):
+        raise ValueError(example)
     try:
-        parts.port  # noqa: B018  (parsed on access)
-    except ValueError:
-        raise ValueError("an address with a port from 1 to 65535") from None
+        parts = urlsplit(text)
+    except ValueError:  # a bracket too few, for one
+        raise ValueError(example) from None
+    ports = ",".join(parse_qs(parts.query).get("port", [])).split(",")
+    for host in parts.netloc.rpartition("@")[2].split(","):
+        match = re.fullmatch(r"(\[[^][]*\]|[^][:]*)(:.*)?", host)
+        if match is None or not _is_host(unquote(match[1]).strip("[]")):
+            raise ValueError(example)
+        ports.append((match[2] or "").removeprefix(":"))
+    if not all(re.fullmatch(r"[0-9]{0,5}", port) and 0 < int(port or 5432) <= 65535 for port in ports):
+        raise ValueError(f"{example}, with a port from 1 to 65535 and special characters of the password percent-encoded")
     return text
 
 
@@ -76,9 +84,18 @@ def _one_of(*names: str) -> Callable[[str], str]:
 
 
 def _host(text: str) -> str:
-    if not text or re.search(r"\s|/", text):
+    if not text or re.search(r"\s|/", text) or not _is_host(text):
         raise ValueError("a host name or an IP address")
     return text
+
+
+def _is_host(text: str) -> bool:
+    """Whether the name can be looked up at all: a label that is empty or too long raises in the resolver."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _setting(default: Any, parse: Callable[[str], Any], what: str, shown: str | None = None) -> Any:

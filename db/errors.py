@@ -2,6 +2,7 @@
 
 DatabaseError
 ├── DatabaseUnusable    retrying will not help until somebody acts: the message says what is wrong and the mend
+│   └── BadAddress      the address itself cannot be used
 ├── DatabaseAway        the connection could not be made or was lost: retry
 └── EmbeddedError       the PostgreSQL that we run ourselves could not be started
 """
@@ -16,7 +17,7 @@ import asyncpg
 
 from push.errors import StoreError
 
-__all__ = ["DatabaseAway", "DatabaseError", "DatabaseUnusable", "EmbeddedError", "one_line", "typed_errors"]
+__all__ = ["BadAddress", "DatabaseAway", "DatabaseError", "DatabaseUnusable", "EmbeddedError", "one_line", "typed_errors"]
 
 
 class DatabaseError(StoreError):
@@ -25,6 +26,10 @@ class DatabaseError(StoreError):
 
 class DatabaseUnusable(DatabaseError):
     """Retrying will not help until somebody acts."""
+
+
+class BadAddress(DatabaseUnusable):
+    """DATABASE_URL cannot be used, whatever is at the other end."""
 
 
 class DatabaseAway(DatabaseError):
@@ -69,6 +74,8 @@ def typed_errors() -> Iterator[None]:
         yield
     except DatabaseError:
         raise
+    except asyncpg.ClientConfigurationError as error:
+        raise BadAddress(f"DATABASE_URL is not usable: {one_line(error)}") from error
     except _UNUSABLE as error:
         raise DatabaseUnusable(one_line(error)) from error
     except _AWAY as error:

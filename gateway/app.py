@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from gateway.errors import errors_as_json
 from gateway.keys import ENTRANCE, HISTORY, HUB, ORDERS, RELAY, SETTINGS, Orders
@@ -24,6 +27,11 @@ class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """aiohttp logs a traceback for every request that is no HTTP: any port scanner would fill the log."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
 class Gateway:
     """The aiohttp application and its socket."""
 
@@ -35,6 +43,7 @@ class Gateway:
         app.add_routes(routes)
         self._settings = settings
         self._hub = hub
+        logging.getLogger("aiohttp.server").addFilter(_is_ours)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
         self._site: web.TCPSite | None = None
 

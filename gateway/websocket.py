@@ -15,8 +15,9 @@ MAX_FRAME_BYTES = 64 * 1024
 
 async def websocket(request: web.Request) -> web.StreamResponse:
     """``GET /api/ws``: one session, until either side ends it."""
+    # aiohttp refuses what has max_msg_size bytes, not only what has more.
     # No compression: a deflate context per client costs 150 KiB and two to three times the CPU.
-    ws = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES, autoping=False, compress=False, timeout=CLOSE_SECONDS)
+    ws = web.WebSocketResponse(max_msg_size=MAX_FRAME_BYTES + 1, autoping=False, compress=False, timeout=CLOSE_SECONDS)
     if not ws.can_prepare(request):
         raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
     refuse_before_start(request)

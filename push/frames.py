@@ -86,7 +86,8 @@ ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed
 
 def encode(frame: ServerFrame) -> bytes:
     """One compact JSON object, UTF-8."""
-    return json.dumps({"type": frame.type, **frame.fields()}, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps({"type": frame.type, **frame.fields()}, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")  # half a surrogate pair, which a client can send as \ud800, is no character
 
 
 class Close(IntEnum):

@@ -26,14 +26,12 @@ create table if not exists public.orders (
     )
 );
 
-comment on column public.orders.customer_id is 'Whose order it is: the "sub" of that customer''s token.';
-
 -- A table that was here before us: say now what it lacks, not later in a writer's face.
 do $$
 declare
     missing text;
 begin
-    select string_agg(wanted, ', ')
+    select string_agg(wanted, ', ' order by wanted)
     into missing
     from unnest('{id,order_number,customer_name,customer_id,total,status,created_at,updated_at}'::text[]) as wanted
     where not exists (
@@ -47,6 +45,8 @@ begin
     end if;
 end
 $$;
+
+comment on column public.orders.customer_id is 'Whose order it is: the "sub" of that customer''s token.';
 
 -- ORD-<year>-<nnn…>. A number that somebody has already written by hand (an import) is passed over, so that
 -- leaving the number out never fails. Runs with the owner's rights: the writer may lack SELECT.

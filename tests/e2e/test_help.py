@@ -1,0 +1,76 @@
+"""Help, and wrong usage."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from settings import Settings
+from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT
+
+COMMANDS = ("serve", "migrate", "watch", "demo", "psql")
+
+
+def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
+
+
+def server(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "server.py", *arguments)
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"]])
+def test_make_help_lists_every_target_with_its_one_line(arguments: Sequence[str]) -> None:
+    done = run("make", *arguments)
+    assert done.returncode == 0, done.stderr
+    listed = dict(re.findall(r"^  make ([a-z-]+) +(\S.*)$", done.stdout, re.MULTILINE))
+    phony = re.search(r"^\.PHONY:(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert phony is not None
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets == set(phony[1].split()) == set(listed)
+    assert {"help", "run", "test", "psql", "demo", "watch", "lint"} <= targets
+    assert len(done.stdout.splitlines()) == len(targets)
+
+
+def test_help_names_every_command_and_every_setting_with_its_default() -> None:
+    done = server("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    listed = re.findall(r"^    ([a-z]+) +\S", done.stdout, re.MULTILINE)
+    assert set(COMMANDS) <= set(listed)
+    for item in fields(Settings):
+        assert re.search(rf"^  {item.name.upper()} +\S.* \(default: .+\)$", done.stdout, re.MULTILINE)
+    for name in listed:
+        own = server(name, "--help")
+        assert (own.returncode, own.stderr) == (0, "")
+        assert own.stdout.startswith(f"usage: server.py {name}")
+        assert "DATABASE_URL" in own.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nonsense"], "nonsense"),
+        (["--nonsense"], "--nonsense"),
+        (["serve", "nonsense"], "nonsense"),
+        (["migrate", "--nonsense"], "--nonsense"),
+        (["demo", "--rate"], "--rate"),
+        (["demo", "--rate", "0"], "'0'"),
+        (["demo", "--rate", "nan"], "'nan'"),
+        (["demo", "--rate", "fast"], "'fast'"),
+    ],
+)
+def test_wrong_usage_is_named_and_exits_with_2(arguments: list[str], named: str) -> None:
+    done = server(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    *usage, error = done.stderr.splitlines()
+    assert usage[0].startswith("usage: server.py")
+    assert "error:" in error
+    assert named in error

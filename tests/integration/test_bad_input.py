@@ -1,0 +1,282 @@
+"""Whatever is wrong when it starts: one line that says so, the right exit code, and nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from settings import BadSetting, Settings
+from tests.conftest import with_database
+from tests.support import ROOT, Client, Process, Server, copy_checkout
+
+FAILURE, USAGE = 1, 2
+SECRET = "sEcReT"
+
+
+async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT) -> tuple[int, str]:
+    """The exit code and the one line of a command that refuses to run."""
+    process = await Process.start(sys.executable, "server.py", command, cwd=cwd, env={"PORT": "0", **env})
+    try:
+        code = await process.exit_code()
+    finally:
+        await process.kill()
+    assert len(process.lines) == 1, process.text
+    assert process.lines[0].startswith("server.py: ")
+    assert SECRET not in process.text
+    return code, process.lines[0]
+
+
+# ---------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HOST", "a b"),
+        ("PORT", "eighty"),
+        ("HEARTBEAT_SECONDS", "nan"),
+        ("SEND_QUEUE_FRAMES", "0"),
+        ("SEND_QUEUE_BYTES", "1 apple"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+async def test_a_bad_setting_is_named(name: str, value: str) -> None:
+    code, line = await refused({name: value})
+    assert code == USAGE
+    assert line.startswith(f"server.py: {name}={value} is not usable: expected ")
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("HOST", ["/tmp/x", "a\tb", "..", "a" * 64]),
+        ("PORT", ["-1", "65536", "1.5", "0x50", "9" * 50]),
+        ("HEARTBEAT_SECONDS", ["0", "-1", "inf", "1e3", "3601", "thirty"]),
+        ("SEND_QUEUE_FRAMES", ["-1", "1.5", "1000001", "many"]),
+        ("SEND_QUEUE_BYTES", ["0", "-1", "1.5MiB", "MiB", "1 TiB"]),
+        ("LOG_LEVEL", ["10", "INFO,DEBUG"]),
+    ],
+)
+def test_no_value_out_of_range_is_taken(name: str, values: list[str]) -> None:
+    for value in values:
+        with pytest.raises(BadSetting, match=f"^{name}="):
+            Settings.from_environment({name: value})
+
+
+MALFORMED = [
+    "nonsense",
+    f"mysql://user:{SECRET}@host/shop",
+    f"postgresql:/user:{SECRET}@host/shop",
+    f"postgresql://user:{SECRET}@host:port/shop",
+    f"postgresql://user:{SECRET}@host:0/shop",
+    f"postgresql://user:{SECRET}@host:65536/shop",
+    f"postgresql://user:{SECRET}@host:1,other:x/shop",
+    f"postgresql://user:{SECRET}@[::1/shop",
+    f"postgresql://user:{SECRET}@host..name/shop",
+    f"postgresql://user:{SECRET}@{'a' * 64}/shop",
+    f"postgresql://user:{SECRET}/with-a-slash@host/shop",
+    f"postgresql:///shop?host=host&port=x&password={SECRET}",
+]
+
+
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_address_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(BadSetting, match=r"^DATABASE_URL is not usable: expected an address like postgresql://") as raised:
+        Settings.from_environment({"DATABASE_URL": url})
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql:///shop",
+        "postgres://user@host/shop?sslmode=require",
+        "postgresql://user:p%2Fw@[::1]:5433/shop",
+        "postgresql://user@one:5432,two:5433/shop",
+        "postgresql://%2Fvar%2Frun%2Fpostgresql/shop",
+        "postgresql:///shop?host=/tmp&port=5433",
+    ],
+)
+def test_an_address_that_psql_takes_is_taken(url: str) -> None:
+    assert Settings.from_environment({"DATABASE_URL": url}).database_url == url
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "watch", "demo", "psql"])
+async def test_every_command_refuses_a_malformed_address(command: str) -> None:
+    code, line = await refused({"DATABASE_URL": MALFORMED[1]}, command)
+    assert code == USAGE
+    assert "DATABASE_URL is not usable" in line
+
+
+async def test_an_address_that_only_the_driver_finds_wrong_is_not_waited_for() -> None:
+    code, line = await refused({"DATABASE_URL": f"postgresql://user:{SECRET}@127.0.0.1:1/shop?sslmode=nope"})
+    assert code == USAGE
+    assert "DATABASE_URL is not usable" in line
+    assert "sslmode" in line
+
+
+# ---------------------------------------------------------------- the database
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+async def test_a_wrong_password(postgres: EmbeddedPostgres, command: str) -> None:
+    password = urlsplit(postgres.url).password
+    assert password is not None
+    code, line = await refused({"DATABASE_URL": postgres.url.replace(password, SECRET)}, command)
+    assert code == FAILURE
+    assert line == 'server.py: password authentication failed for user "postgres"'
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
+    code, line = await refused({"DATABASE_URL": with_database(postgres.url, "nowhere")}, command)
+    assert code == FAILURE
+    assert line == 'server.py: database "nowhere" does not exist'
+
+
+async def test_the_password_is_in_nothing_that_the_server_prints(start_server: Any, database_url: str) -> None:
+    password = urlsplit(database_url).password
+    assert password is not None
+    server: Server = await start_server(database_url, LOG_LEVEL="DEBUG")
+    await server.stop()
+    assert password not in server.text
+
+
+async def test_an_unreachable_database_is_waited_for_and_said_once(
+    start_server: Any, connect: Any, database_url: str, db: Any
+) -> None:
+    await db.execute("insert into orders (customer_name, total) values ('before', 1)")
+    target = urlsplit(database_url)
+    assert target.hostname is not None
+    up, attempts = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        attempts.release()
+        if up.is_set():
+            there, here = await asyncio.open_connection(target.hostname, target.port)
+            await asyncio.gather(copy(reader, here), copy(there, writer))
+        writer.close()
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1") as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        server: Server = await start_server(database_url.replace(f":{target.port}/", f":{port}/"), wait=False)
+        await server.line("waiting for it")
+        for _ in range(6):
+            await attempts.acquire()
+        assert server.text.count("waiting for it") == 1
+        up.set()
+        await server.ready()
+        assert server.text.count("connected to PostgreSQL") == 1
+        client: Client = await connect(server.ws_url)
+        await db.execute("insert into orders (customer_name, total) values ('after', 1)")
+        await client.until(lambda c: len(c.events) == 1, "the event")
+        assert client.frames[0]["total_orders"] == 1
+        await server.stop()
+    assert len([line for line in server.lines if "WARNING" in line]) == 1
+
+
+async def test_while_the_database_is_away_the_server_says_so(start_server: Any) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        url = f"postgresql://user:{SECRET}@127.0.0.1:{nobody.getsockname()[1]}/shop"
+        server: Server = await start_server(url, wait=False, PORT=str(port))
+        await server.line("waiting for it")
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            for path, status in {"/healthz": 200, "/readyz": 503, "/api/analytics": 503, "/api/orders": 503}.items():
+                async with session.get(path) as response:
+                    assert response.status == status, path
+                    if status == 503:
+                        assert (await response.json())["error"]["code"] == "unavailable"
+                        assert response.headers["Retry-After"]
+            with pytest.raises(aiohttp.WSServerHandshakeError) as handshake:
+                await session.ws_connect("/api/ws")
+            assert handshake.value.status == 503
+        assert await server.stop(signal.SIGINT) == 0
+        assert SECRET not in server.text
+
+
+async def test_a_taken_port(database_url: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, line = await refused({"DATABASE_URL": database_url, "PORT": str(port)})
+    assert code == FAILURE
+    assert f"cannot listen on 127.0.0.1:{port}: " in line
+    assert line.endswith("choose another with PORT=…")
+
+
+async def test_a_read_only_standby(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> None:
+    (tmp_path / "standby").mkdir()
+    standby = EmbeddedPostgres(tmp_path / "standby", say=lambda line: None)
+    data = str(tmp_path / "standby" / "postgres")
+    # As the embedded server runs its programs: they refuse root.
+    done = standby._run("pg_basebackup", "-d", postgres.url, "-D", data, "--write-recovery-conf", "--checkpoint=fast")
+    assert done.returncode == 0, done.stderr
+    # The primary's port is taken, so that it looks for another one by itself.
+    primary = urlsplit(postgres.url)
+    (tmp_path / "standby" / "state.json").write_text(json.dumps({"port": primary.port, "password": primary.password}))
+    (tmp_path / "standby" / "database-created").touch()
+    try:
+        url = with_database(standby.start(), database_url.rpartition("/")[2])
+        for command in ("serve", "migrate", "watch"):
+            code, line = await refused({"DATABASE_URL": url}, command)
+            assert code == FAILURE
+            assert line == "server.py: the database is a read-only standby: point DATABASE_URL at the primary"
+    finally:
+        standby.release()
+
+
+# ---------------------------------------------------------------- the schema
+
+
+async def test_an_edited_migration(database_url: str, db: Any, tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    with (checkout / "sql" / "004_events.sql").open("a") as file:
+        file.write("-- an afterthought\n")
+    for command in ("serve", "migrate"):
+        code, line = await refused({"DATABASE_URL": database_url}, command, cwd=checkout)
+        assert code == FAILURE
+        assert "sql/004_events.sql was edited after it had been applied" in line
+    await db.execute("insert into orders (customer_name, total) values ('still', 1)")
+
+
+async def test_a_database_of_a_newer_version(database_url: str, db: Any) -> None:
+    await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_later.sql', '')")
+    code, line = await refused({"DATABASE_URL": database_url})
+    assert code == FAILURE
+    assert "999_later.sql" in line
+
+
+async def test_an_orders_table_of_another_shape(empty_database_url: str) -> None:
+    connection = await asyncpg.connect(empty_database_url)
+    await connection.execute(
+        "create table orders (id bigint primary key, customer_name text); insert into orders values (1, 'x')"
+    )
+    code, line = await refused({"DATABASE_URL": empty_database_url})
+    assert code == FAILURE
+    assert "public.orders lacks columns: created_at, customer_id, order_number, status, total, updated_at" in line
+    assert await connection.fetchval("select count(*) from orders") == 1
+    await connection.close()
