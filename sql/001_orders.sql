@@ -20,7 +20,7 @@ create table if not exists public.orders (
 
     constraint orders_pkey primary key (id),
     constraint orders_order_number_key unique (order_number),
-    constraint orders_total_check check (total >= 0),
+    constraint orders_total_check check (total >= 0 and total <> 'NaN'), -- NaN counts as greater than any number
     constraint orders_status_check check (
         status in ('pending', 'confirmed', 'preparing', 'ready', 'delivering', 'delivered', 'cancelled')
     )
