@@ -26,8 +26,6 @@ create table if not exists public.orders (
     )
 );
 
-comment on column public.orders.customer_id is 'Whose order it is: the "sub" of that customer''s token.';
-
 -- A table that was here before us: say now what it lacks, not later in a writer's face.
 do $$
 declare
@@ -47,6 +45,8 @@ begin
     end if;
 end
 $$;
+
+comment on column public.orders.customer_id is 'Whose order it is: the "sub" of that customer''s token.';
 
 -- ORD-<year>-<nnn…>. A number that somebody has already written by hand (an import) is passed over, so that
 -- leaving the number out never fails. Runs with the owner's rights: the writer may lack SELECT.
