@@ -296,7 +296,8 @@ class EmbeddedPostgres:
                 **popen,
             )
         while self._process.poll() is None:
-            if self._status() == "ready":
+            # A killed server leaves its pid file behind, "ready" in it: it has to be this one's.
+            if self._server_pid() == self._process.pid and self._status() == "ready":
                 return None
             if time.monotonic() > deadline:
                 return f"not ready after {START_SECONDS:.0f} s"
