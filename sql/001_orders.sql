@@ -31,13 +31,14 @@ do $$
 declare
     missing text;
 begin
-    select string_agg(wanted, ', ')
+    select string_agg(wanted.name, ', ' order by wanted.position)
     into missing
-    from unnest('{id,order_number,customer_name,customer_id,total,status,created_at,updated_at}'::text[]) as wanted
+    from unnest('{id,order_number,customer_name,customer_id,total,status,created_at,updated_at}'::text[])
+        with ordinality as wanted (name, position)
     where not exists (
         select
         from pg_catalog.pg_attribute as a
-        where a.attrelid = 'public.orders'::regclass and a.attname = wanted and not a.attisdropped
+        where a.attrelid = 'public.orders'::regclass and a.attname = wanted.name and not a.attisdropped
     );
     if missing is not null then
         raise exception 'the existing table public.orders lacks columns: %', missing
