@@ -190,7 +190,11 @@ class EmbeddedPostgres:
 
     def _state(self) -> _State:
         try:
-            return _State(**json.loads((self._directory / "state.json").read_text()))
+            values = json.loads((self._directory / "state.json").read_text())
+            state = _State(**values)
+            if not isinstance(values["port"], int) or not isinstance(values["password"], str):
+                raise TypeError("not a port and a password")
+            return state
         except (OSError, ValueError, TypeError) as error:
             raise EmbeddedError(
                 f"{self._directory / 'state.json'} is missing or damaged: restore it, or remove {self._directory} "

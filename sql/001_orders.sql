@@ -20,7 +20,7 @@ create table if not exists public.orders (
 
     constraint orders_pkey primary key (id),
     constraint orders_order_number_key unique (order_number),
-    constraint orders_total_check check (total >= 0),
+    constraint orders_total_check check (total >= 0 and total <> 'NaN'), -- NaN counts as greater than any number
     constraint orders_status_check check (
         status in ('pending', 'confirmed', 'preparing', 'ready', 'delivering', 'delivered', 'cancelled')
     )
@@ -31,13 +31,14 @@ do $$
 declare
     missing text;
 begin
-    select string_agg(wanted, ', ' order by wanted)
+    select string_agg(wanted.name, ', ' order by wanted.position)
     into missing
-    from unnest('{id,order_number,customer_name,customer_id,total,status,created_at,updated_at}'::text[]) as wanted
+    from unnest('{id,order_number,customer_name,customer_id,total,status,created_at,updated_at}'::text[])
+        with ordinality as wanted (name, position)
     where not exists (
         select
         from pg_catalog.pg_attribute as a
-        where a.attrelid = 'public.orders'::regclass and a.attname = wanted and not a.attisdropped
+        where a.attrelid = 'public.orders'::regclass and a.attname = wanted.name and not a.attisdropped
     );
     if missing is not null then
         raise exception 'the existing table public.orders lacks columns: %', missing
@@ -73,18 +74,20 @@ alter table public.orders alter column order_number set default orderwire.next_o
 create index if not exists orders_status_id_idx on public.orders (status, id);
 
 -- updated_at is kept by the database, since not every writer remembers; a writer that sets it itself is left alone.
+-- The rows are compared as images: a column of the shop's own may be of a type without equality (json, point). Here and
+-- not in a WHEN clause, which must not look at the whole row of a table with generated columns.
 create function orderwire.touch_updated_at() returns trigger
 language plpgsql
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    new.updated_at := now();
+    if old *<> new and old.updated_at is not distinct from new.updated_at then
+        new.updated_at := now();
+    end if;
     return new;
 end
 $$;
 
 create trigger orders_10_touch_updated_at
 before update on public.orders
-for each row
-when (old.* is distinct from new.* and old.updated_at is not distinct from new.updated_at)
-execute function orderwire.touch_updated_at();
+for each row execute function orderwire.touch_updated_at();

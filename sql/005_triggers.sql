@@ -71,38 +71,54 @@ $$;
 -- Nested statements. An application's own AFTER ROW trigger may change the row that the statement has just changed.
 -- Its statement is journalled before the outer one is, so that the order's events would be in the wrong order.
 -- Therefore a statement at depth 2 or more leaves a mark for its transaction (the setting orderwire.nested: its first
--- event's id). The outer one, where it finds a mark, gives new and higher ids to the nested events of those orders
--- (`moved`) that are no longer as it had left them.
-create function orderwire.mark_nested(first_id bigint) returns void
-language sql volatile
+-- event's id), and from the mark on each statement notes where it begins (orderwire.began_<depth>). At its end it gives
+-- new and higher ids to what has been recorded since then for its orders: only its own triggers can have done that.
+create function orderwire.journal_begin() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
 as $$
-    select set_config(
-        'orderwire.nested',
-        coalesce(nullif(current_setting('orderwire.nested', true), ''), first_id::text),
-        true
-    )
+begin
+    perform set_config(
+        'orderwire.began_' || pg_trigger_depth(), nextval('orderwire.journal_id_seq')::text, true
+    );
+    return null;
+end
 $$;
 
-create function orderwire.renumber_nested(moved bigint[], before_id bigint) returns void
+-- The end of a statement that changed the orders `changed_ids` and whose own events have ids above `first_id`.
+create function orderwire.settle_nested(changed_ids bigint[], first_id bigint) returns void
 language plpgsql volatile
 as $$
 declare
+    depth     constant integer := pg_trigger_depth();
+    marked    constant bigint := nullif(current_setting('orderwire.nested', true), '');
+    -- A statement that began before the mark was set may find the note of an earlier one: the mark is higher then.
+    began     constant bigint := greatest(
+        marked, nullif(current_setting('orderwire.began_' || depth, true), '')::bigint
+    );
     nested_id bigint;
 begin
-    for nested_id in
-        select j.id
-        from orderwire.journal as j
-        where
-            j.txid = pg_current_xact_id()
-            and j.id >= current_setting('orderwire.nested')::bigint
-            and j.id < before_id
-            and j.order_id = any(moved)
-        order by j.id
-    loop
-        update orderwire.journal as j
-        set id = default
-        where j.txid = pg_current_xact_id() and j.id = nested_id;
-    end loop;
+    if marked is not null then
+        for nested_id in
+            select j.id
+            from orderwire.journal as j
+            where
+                j.txid = pg_current_xact_id()
+                and j.id >= began
+                and j.id < first_id
+                and j.order_id = any(changed_ids)
+            order by j.id
+        loop
+            update orderwire.journal as j
+            set id = default
+            where j.txid = pg_current_xact_id() and j.id = nested_id;
+        end loop;
+    end if;
+    if depth = 1 then
+        perform set_config('orderwire.nested', '', true);
+    elsif marked is null then
+        perform set_config('orderwire.nested', first_id::text, true);
+    end if;
 end
 $$;
 
@@ -127,23 +143,8 @@ begin
     end if;
 
     if first_id is not null then
-        if current_setting('orderwire.nested', true) <> '' then
-            perform orderwire.renumber_nested(
-                array(
-                    select n.id
-                    from new_rows as n left join public.orders as o on o.id = n.id
-                    where o.id is null or o.* *<> n.*
-                ),
-                first_id
-            );
-        end if;
-        if pg_trigger_depth() > 1 then
-            perform orderwire.mark_nested(first_id);
-        else
-            perform set_config('orderwire.nested', '', true);
-        end if;
+        perform orderwire.settle_nested(array(select n.id from new_rows as n), first_id);
     end if;
-
     perform orderwire.ring(changed, final => first_id is null);
     return null;
 end
@@ -196,23 +197,8 @@ begin
     end if;
 
     if first_id is not null then
-        if current_setting('orderwire.nested', true) <> '' then
-            perform orderwire.renumber_nested(
-                array(
-                    select n.id
-                    from new_rows as n left join public.orders as o on o.id = n.id
-                    where o.id is null or o.* *<> n.*
-                ),
-                first_id
-            );
-        end if;
-        if pg_trigger_depth() > 1 then
-            perform orderwire.mark_nested(first_id);
-        else
-            perform set_config('orderwire.nested', '', true);
-        end if;
+        perform orderwire.settle_nested(array(select o.id from old_rows as o union all select n.id from new_rows as n), first_id);
     end if;
-
     perform orderwire.ring(changed, final => first_id is null);
     return null;
 end
@@ -226,7 +212,7 @@ declare
     changed  bigint;
     first_id bigint;
 begin
-    if pg_trigger_depth() > 1 then
+    if pg_trigger_depth() > 1 or current_setting('orderwire.nested', true) <> '' then
         first_id := nextval('orderwire.journal_id_seq');
     end if;
 
@@ -239,7 +225,7 @@ begin
     end if;
 
     if first_id is not null then
-        perform orderwire.mark_nested(first_id);
+        perform orderwire.settle_nested(array(select o.id from old_rows as o), first_id);
     end if;
     perform orderwire.ring(changed, final => first_id is null);
     return null;
@@ -268,6 +254,13 @@ begin
 end
 $$;
 
+-- The WHEN clause keeps it free for whoever has no triggers of their own that write to `orders`.
+create trigger orders_00_journal_begin
+before insert or update or delete on public.orders
+for each statement
+when (pg_trigger_depth() > 0 or current_setting('orderwire.nested', true) <> '')
+execute function orderwire.journal_begin();
+
 create trigger orders_90_journal_insert
 after insert on public.orders
 referencing new table as new_rows
@@ -290,8 +283,8 @@ for each statement execute function orderwire.journal_truncate();
 -- Triggers run without EXECUTE rights for the writer (CREATE TRIGGER checks its owner's): nobody else needs them.
 revoke execute on function
 orderwire.ring(bigint, boolean),
-orderwire.mark_nested(bigint),
-orderwire.renumber_nested(bigint[], bigint),
+orderwire.settle_nested(bigint[], bigint),
+orderwire.journal_begin(),
 orderwire.journal_insert(),
 orderwire.journal_update(),
 orderwire.journal_delete(),

@@ -23,7 +23,9 @@ def test_totals_fold_events() -> None:
 def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     woken = asyncio.Event()
     session = Session(SendQueue(10, 1000), woken.set)
-    hub.join(session)
+    hub.enter(session)
+    session.open(hub.totals_frame)
+    hub.go_live(session)
     assert json.loads(session.take(1000)[0])["type"] == "analytics_update"
     woken.clear()
     return session, woken

@@ -1,0 +1,42 @@
+"""Reading the journal as the server does, from its very beginning."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+from tests.support import Frame
+
+_EVERYTHING = """
+select p.*
+from orderwire.journal_page('1:1:', null, null, pg_current_snapshot(), 0, 10000000, 1000000000000) as p
+"""
+
+
+async def recorded(db: Any) -> list[Frame]:
+    """Every event, oldest first, once it is sure that together they add up to the totals."""
+    rows = await db.fetch(_EVERYTHING)
+    folded = (sum(row["orders"] for row in rows), sum(row["revenue"] for row in rows), sum(row["pending"] for row in rows))
+    assert folded == tuple(await db.fetchrow("select total_orders, total_revenue, pending_orders from order_analytics"))
+    return [json.loads(row["event"]) for row in rows]
+
+
+async def story(db: Any) -> list[str]:
+    """The same in short: ``new_order 1 pending``, ``order_status_update 1 pending>ready``, ``order_delete 1``."""
+    return [brief(event) for event in await recorded(db)]
+
+
+def brief(event: Frame) -> str:
+    words = [event["type"], str(event["order_id"])]
+    if "previous_status" in event:
+        words.append(f"{event['previous_status']}>{event['status']}")
+    elif "status" in event:
+        words.append(event["status"])
+    return " ".join(words)
+
+
+async def add_orders(db: Any, *statuses: str, total: str = "10.00") -> None:
+    """Orders 1, 2, … by one statement each."""
+    for status in statuses:
+        await db.execute("insert into orders (customer_name, total, status) values ('c', $1, $2)", Decimal(total), status)

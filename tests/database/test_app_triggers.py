@@ -1,0 +1,171 @@
+"""Triggers of the shop's own that write to `orders`: each order's events stay in the order in which they happened."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import pytest
+
+from tests.database.journal import add_orders, recorded, story
+
+
+async def chains(db: Any) -> dict[int, list[str]]:
+    """Each order's statuses as its events tell them; fails where an event does not begin where the last one ended."""
+    told: dict[int, list[str]] = defaultdict(list)
+    alive: set[int] = set()
+    for event in await recorded(db):
+        order, kind = event["order_id"], event["type"]
+        assert (order in alive) == (kind != "new_order"), f"{kind} of order {order} after {told[order]}"
+        if kind == "order_status_update":
+            assert event["previous_status"] == told[order][-1], event
+        if kind == "order_delete":
+            alive.remove(order)
+        else:
+            alive.add(order)
+        if "status" in event:
+            told[order].append(event["status"])
+    rows = await db.fetch("select id, status from orders")
+    assert {row["id"]: row["status"] for row in rows} == {order: told[order][-1] for order in alive}
+    return dict(told)
+
+
+async def trigger(db: Any, when: str, body: str, name: str = "app", table: str = "orders") -> None:
+    """``when`` as in CREATE TRIGGER: ``after insert``, ``before update`` …; FOR EACH ROW unless it says otherwise."""
+    each = "" if "for each" in when else "for each row"
+    timing, _, rest = when.partition(" for each")
+    scope = f"for each{rest}" if rest else each
+    await db.execute(
+        f"""
+        create function {name}() returns trigger language plpgsql as $$ begin {body}; end $$;
+        create trigger {name} {timing} on {table} {scope} execute function {name}()
+        """
+    )
+
+
+CONFIRM = "update orders set status = 'confirmed' where id = new.id and status = 'pending'; return null"
+PREPARE = "update orders set status = 'preparing' where id = new.id and status = 'confirmed'; return null"
+
+
+async def test_after_insert_trigger_that_updates_the_same_row(db: Any) -> None:
+    await trigger(db, "after insert", CONFIRM)
+    await db.execute("insert into orders (customer_name, total) values ('a', 1), ('b', 2)")
+    assert await chains(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
+
+
+async def test_after_update_trigger_that_updates_the_same_row(db: Any) -> None:
+    await trigger(db, "after update", PREPARE)
+    await add_orders(db, "pending", "pending")
+    await db.execute("update orders set status = 'confirmed'")
+    await db.execute("update orders set status = 'ready' where id = 2")
+    assert await chains(db) == {1: ["pending", "confirmed", "preparing"], 2: ["pending", "confirmed", "preparing", "ready"]}
+
+
+async def test_triggers_that_set_each_other_off(db: Any) -> None:
+    await trigger(db, "after insert", CONFIRM, name="app_insert")
+    await trigger(db, "after update", PREPARE, name="app_update")
+    async with db.transaction():
+        await add_orders(db, "pending", "pending")
+        await db.execute("update orders set status = 'ready' where id = 1")
+    assert await chains(db) == {1: ["pending", "confirmed", "preparing", "ready"], 2: ["pending", "confirmed", "preparing"]}
+
+
+@pytest.mark.parametrize("name", ["a_before_ours", "z_after_ours"])
+async def test_statement_trigger_of_either_side_of_ours(db: Any, name: str) -> None:
+    body = "update orders set status = 'confirmed' where status = 'pending'; return null"
+    await trigger(db, "after insert for each statement", body, name=name)
+    await add_orders(db, "pending", "pending")
+    assert await chains(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
+
+
+async def test_a_row_that_a_trigger_moves_there_and_back(db: Any) -> None:
+    await trigger(
+        db,
+        "after update",
+        "if old.status = 'pending' then update orders set status = 'preparing' where id = new.id;"
+        " update orders set status = 'confirmed' where id = new.id; end if; return null",
+    )
+    await add_orders(db, "pending")
+    await db.execute("update orders set status = 'confirmed'")
+    assert await chains(db) == {1: ["pending", "confirmed", "preparing", "confirmed"]}
+
+
+async def test_after_insert_trigger_that_deletes_the_row(db: Any) -> None:
+    await trigger(db, "after insert", "delete from orders where id = new.id and total = 0; return null")
+    await db.execute("insert into orders (customer_name, total) values ('a', 0), ('b', 2)")
+    assert await chains(db) == {1: ["pending"], 2: ["pending"]}
+
+
+async def test_after_delete_trigger_that_brings_the_row_back(db: Any) -> None:
+    await trigger(
+        db,
+        "after delete",
+        "insert into orders (id, order_number, customer_name, total, status)"
+        " values (old.id, old.order_number, old.customer_name, old.total, 'cancelled'); return null",
+    )
+    await add_orders(db, "pending")
+    await db.execute("delete from orders")
+    assert await chains(db) == {1: ["pending", "cancelled"]}
+
+
+async def test_before_trigger_that_changes_the_new_row(db: Any) -> None:
+    await trigger(db, "before insert or update", "new.status := 'confirmed'; new.total := 5; return new")
+    await add_orders(db, "pending")
+    await db.execute("update orders set customer_name = 'other', total = 9")
+    assert await story(db) == ["new_order 1 confirmed", "order_update 1"]
+
+
+async def test_before_trigger_that_cancels_instead_of_deleting(db: Any) -> None:
+    await trigger(db, "before delete", "update orders set status = 'cancelled' where id = old.id; return null")
+    await add_orders(db, "pending", "ready")
+    async with db.transaction():
+        await db.execute("delete from orders")
+        await db.execute("update orders set status = 'ready'")
+    assert await chains(db) == {1: ["pending", "cancelled", "ready"], 2: ["ready", "cancelled", "ready"]}
+
+
+@pytest.fixture
+async def couriers(db: Any) -> None:
+    """A table whose trigger moves order 1 on."""
+    await db.execute("create table couriers (status text)")
+    await trigger(db, "after insert", "update orders set status = new.status where id = 1; return null", "courier", "couriers")
+    await add_orders(db, "pending")
+
+
+@pytest.mark.usefixtures("couriers")
+async def test_a_trigger_on_another_table_before_a_later_update(db: Any) -> None:
+    async with db.transaction():
+        await db.execute("insert into couriers values ('confirmed')")
+        await db.execute("update orders set status = 'ready'")
+        await db.execute("insert into couriers values ('delivering')")
+        await db.execute("update orders set status = 'delivered'")
+    assert await chains(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
+
+
+@pytest.mark.usefixtures("couriers")
+async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_trigger(db: Any) -> None:
+    await trigger(
+        db,
+        "after update",
+        "update orders set status = 'delivering' where id = new.id and status = 'ready'; return null",
+    )
+    async with db.transaction():
+        await db.execute("insert into couriers values ('confirmed')")
+        await db.execute("update orders set status = 'ready'")
+        await db.execute("insert into couriers values ('delivered')")
+    assert await chains(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
+
+
+async def test_two_nested_updates_of_which_the_second_has_a_nested_one(db: Any) -> None:
+    await trigger(db, "after update", PREPARE)
+    await db.execute("create table couriers ()")
+    await trigger(
+        db,
+        "after insert",
+        "update orders set status = 'ready'; update orders set status = 'confirmed'; return null",
+        "courier",
+        "couriers",
+    )
+    await add_orders(db, "pending")
+    await db.execute("insert into couriers default values")
+    assert await chains(db) == {1: ["pending", "ready", "confirmed", "preparing"]}

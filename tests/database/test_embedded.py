@@ -1,0 +1,258 @@
+"""The PostgreSQL of our own: it survives `kill -9` of anything, and says in one line what it cannot mend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from db.errors import EmbeddedError
+from db.migrate import migrate
+from tests.support import PATIENCE_SECONDS, ROOT, Process, within
+
+USER = """
+import signal, sys
+from pathlib import Path
+from db.embedded import EmbeddedPostgres
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+server = EmbeddedPostgres(Path(sys.argv[1]), print)
+server.start()
+print("pid", server.pid, flush=True)
+signal.sigwait([signal.SIGTERM])
+server.release()
+print("released", flush=True)
+"""
+
+
+async def another_user(directory: Path) -> Process:
+    return await Process.start(sys.executable, "-c", USER, str(directory))
+
+
+async def its_server(user: Process) -> int:
+    return int((await user.line("pid")).split()[1])
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    async def wait() -> None:
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    await within(PATIENCE_SECONDS, wait(), what)
+
+
+def running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+async def ask(url: str, query: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(query)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="module")
+def used_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose server has run and been stopped: initdb takes long enough to do it once."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("used") / ".data")
+    asyncio.run(ask(server.start(), "create table kept as select 42 as answer"))
+    server.release()
+    return server._directory
+
+
+@pytest.fixture
+def directory(used_once: Path, tmp_path: Path) -> Path:
+    subprocess.run(["cp", "-a", used_once, tmp_path / ".data"], check=True)
+    return tmp_path / ".data"
+
+
+@pytest.fixture
+def server(directory: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(directory)
+    yield server
+    server.release()
+
+
+async def test_fresh_start_is_private_and_touches_nothing_around_it(tmp_path: Path) -> None:
+    tmp_path.chmod(0o751)
+    server = EmbeddedPostgres(tmp_path / ".data")
+    try:
+        assert await ask(server.start(), "show server_encoding") == "UTF8"
+        assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o751
+        assert stat.S_IMODE((tmp_path / ".data").stat().st_mode) == 0o700
+        assert stat.S_IMODE((tmp_path / ".data" / "state.json").stat().st_mode) == 0o600
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(server.url, password="guessed")
+    finally:
+        server.release()
+
+
+async def test_data_is_kept_and_release_stops_the_server(server: EmbeddedPostgres) -> None:
+    assert await ask(server.start(), "select answer from kept") == 42
+    pid = server.pid
+    assert pid is not None
+    server.release()
+    assert not running(pid)
+    server.release()  # once more is harmless
+    assert await ask(server.start(), "select answer from kept") == 42
+
+
+async def test_only_the_last_user_stops_it(server: EmbeddedPostgres, directory: Path) -> None:
+    server.start()
+    pid = server.pid
+    other = await another_user(directory)
+    assert await its_server(other) == pid
+    server.release()
+    assert pid is not None
+    assert running(pid)
+    assert await other.stop() == 0
+    await until(lambda: not running(pid), "end of the server")
+    assert server.pid is None
+
+
+async def test_the_first_user_may_leave_first(server: EmbeddedPostgres, directory: Path) -> None:
+    first = await another_user(directory)
+    pid = await its_server(first)
+    server.start()
+    assert await first.stop() == 0
+    assert running(pid)
+    assert await ask(server.url, "select answer from kept") == 42
+
+
+async def test_attaches_to_what_a_killed_process_left_running(server: EmbeddedPostgres, directory: Path) -> None:
+    owner = await another_user(directory)
+    pid = await its_server(owner)
+    await owner.kill()
+    assert running(pid)
+    assert await ask(server.start(), "select answer from kept") == 42
+    assert server.pid == pid
+    server.release()
+    await until(lambda: not running(pid), "end of the server")
+
+
+async def test_starts_again_after_the_server_was_killed(server: EmbeddedPostgres) -> None:
+    server.start()
+    killed = server.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    await until(lambda: server.pid is None, "end of the server")
+    assert await ask(server.start(), "select answer from kept") == 42
+    assert server.pid != killed
+
+
+async def test_recovers_from_an_initdb_that_was_killed(tmp_path: Path) -> None:
+    directory = tmp_path / ".data"
+    user = await another_user(directory)
+    await until((directory / "postgres.new").exists, "initdb at work")
+    os.killpg(user.process.pid, signal.SIGKILL)  # the session that Process has opened: initdb is in it
+    await user.exit_code()
+    assert (directory / "postgres.new").exists()
+    assert not (directory / "postgres").exists()
+    server = EmbeddedPostgres(directory)
+    try:
+        assert await ask(server.start(), "select 1") == 1
+        assert not (directory / "postgres.new").exists()
+    finally:
+        server.release()
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"port": 5432}', '{"port": "x", "password": 1}', "null", None])
+def test_a_damaged_state_file_is_one_clear_error(server: EmbeddedPostgres, directory: Path, damage: str | None) -> None:
+    (directory / "state.json").unlink()
+    if damage is not None:
+        (directory / "state.json").write_text(damage)
+    with pytest.raises(EmbeddedError, match=r"state\.json is missing or damaged: restore it, or remove") as caught:
+        server.start()
+    assert "\n" not in str(caught.value)
+
+
+async def test_takes_another_port_when_its_own_is_taken(server: EmbeddedPostgres, directory: Path) -> None:
+    port = json.loads((directory / "state.json").read_text())["port"]
+    with socket.create_server(("127.0.0.1", port)):
+        assert await ask(server.start(), "select answer from kept") == 42
+    assert json.loads((directory / "state.json").read_text())["port"] != port
+
+
+def test_data_of_another_major_version_is_one_clear_error(server: EmbeddedPostgres, directory: Path) -> None:
+    (directory / "postgres" / "PG_VERSION").write_text("9\n")
+    with pytest.raises(EmbeddedError, match=r"written by PostgreSQL 9, but only version \d+ is here"):
+        server.start()
+
+
+def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(EmbeddedError, match="cannot create"):
+        EmbeddedPostgres(tmp_path / "file" / ".data").start()
+
+
+async def test_two_phase_commit_with_ringing_switched_off(server: EmbeddedPostgres) -> None:
+    """PREPARE TRANSACTION fails after a NOTIFY, so this is what `orders.notify` is for."""
+    await ask(server.start(), "alter system set max_prepared_transactions = 2")
+    server.release()
+    url = server.start()
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    add = "insert into orders (customer_name, total) values ('c', 1)"
+    try:
+        with pytest.raises(asyncpg.FeatureNotSupportedError):
+            await connection.execute(f"begin; {add}; prepare transaction 'loud'")
+        await connection.execute("rollback; set orders.notify = off")
+        await connection.execute(f"begin; {add}; prepare transaction 'quiet'")
+        assert await connection.fetchval("select count(*) from orderwire.journal") == 0
+        await connection.execute("commit prepared 'quiet'")
+        assert await connection.fetchval("select count(*) from orderwire.journal") == 1
+    finally:
+        await connection.close()
+
+
+async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
+    """Tests themselves may well run as root; this then is the other half."""
+    if os.geteuid() != 0:
+        pytest.skip("everything here runs as an ordinary user already")
+    nobody = pwd.getpwnam("nobody")
+    home = Path("/tmp") / f"orderwire-nobody-{os.getpid()}"  # pytest's own directories are closed to others
+    home.mkdir()
+    try:
+        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        shutil.copytree(ROOT / "db", home / "db")
+        shutil.copytree(ROOT / "push", home / "push")
+        probe = [sys.executable, "-c", "import db.embedded; db.embedded.find_binaries()"]
+        try:
+            subprocess.run(probe, cwd=home, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("this Python is closed to other users")
+        script = USER.replace("signal.sigwait([signal.SIGTERM])", "")
+        result = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", script, str(home / ".data")],
+            cwd=home,
+            user=nobody.pw_uid,
+            group=nobody.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE_SECONDS,
+        )
+        assert result.returncode == 0, result.stderr
+        assert "released" in result.stdout
+        assert (home / ".data" / "state.json").stat().st_uid == nobody.pw_uid
+    finally:
+        shutil.rmtree(home)
