@@ -267,6 +267,9 @@ class EmbeddedPostgres:
 
     def _launch(self) -> None:
         deadline = time.monotonic() + START_SECONDS
+        if self._process is not None:
+            # One of ours that was killed: until it has been reaped PostgreSQL takes it for alive.
+            self._process.wait(START_SECONDS)
         while True:
             if not _port_comes_free(self._state().port):
                 self._save(replace(self._state(), port=_free_port()))
