@@ -54,8 +54,8 @@ class Audit:
 
     async def once(self) -> Totals | None:
         """The drift that was found and mended; None when there was none, or this moment could not be compared."""
-        epoch = self._relay.epoch
-        recent = [EventPlace(event.txid, event.id) for event in self._relay.ring.latest(RECENT_EVENTS)]
+        epoch, incarnation = self._relay.epoch, self._relay.incarnation
+        recent = [event.place for event in self._relay.ring.latest(RECENT_EVENTS)]
         identity = await self._census.identity(recent)
         if identity.epoch != epoch:
             log.warning("the journal is another one than at the start")
@@ -66,7 +66,7 @@ class Audit:
             await self._relay.published(counted.snapshot)
         # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring.
         since = self._relay.ring.missed(Position(counted.snapshot))
-        if since is None or self._relay.epoch != epoch:
+        if since is None or (self._relay.epoch, self._relay.incarnation) != (epoch, incarnation):
             return None
         now = counted.totals.plus(since)
         ours = self._relay.totals

@@ -131,6 +131,11 @@ class Event:
     pending: int
     frame: bytes
 
+    @property
+    def place(self) -> EventPlace:
+        """Where it stands in the journal."""
+        return EventPlace(self.txid, self.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -138,6 +143,8 @@ class Identity:
 
     epoch: str
     trimmed_txid: int
+    # Another one after each crash of the database.
+    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,5 +154,9 @@ class Page:
     events: Sequence[Event]
     upto: Snapshot
     more: bool
-    # As of the same moment: what was trimmed may be missing from the page.
-    identity: Identity
+    # As of the same moment: which journal it is, and up to which transaction it may have been trimmed.
+    epoch: str
+    trimmed_txid: int
+    # How far the database's log had been written, and how far of it was on disk.
+    inserted: int
+    flushed: int

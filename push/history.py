@@ -52,6 +52,9 @@ class Archive(Protocol):
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """See Journal.page."""
 
+    async def flush(self) -> None:
+        """See Journal.flush."""
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
@@ -126,7 +129,7 @@ class History:
 
     async def _from_journal(self, cursor: Cursor) -> Replay:
         # Both at once: what the watermark does not cover is in the ring from there on.
-        watermark, ring_number = self._relay.watermark, self._relay.ring.mark_number
+        watermark, ring_number = self._relay.watermark
         spans = []
         start = await self._position(cursor)
         if cursor.upto is not None:
@@ -173,7 +176,10 @@ class History:
         start = await self._position(cursor)
         async with self._reads:
             page = await self._archive.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
-        _refuse_trimmed(page.identity.trimmed_txid, start)
+        _refuse_trimmed(page.trimmed_txid, start)
+        if cursor.upto is None and page.flushed < page.inserted:
+            # The next cursor holds this snapshot: it has to mean the same after a crash of the database.
+            await self._archive.flush()
         if page.more:
             return HistoryPage(page.events, Cursor(epoch, cursor.place, page.upto, page.events[-1].id), True)
         # A client that paged up to a snapshot of a while ago has not seen what has come since.
@@ -182,7 +188,7 @@ class History:
     async def _read(self, span: _Span) -> Page:
         async with self._reads:
             page = await self._archive.page(span.after, span.upto, span.past_id, PAGE_EVENTS, PAGE_BYTES)
-        _refuse_trimmed(page.identity.trimmed_txid, span.after)
+        _refuse_trimmed(page.trimmed_txid, span.after)
         return page
 
     async def _position(self, cursor: Cursor) -> Position:
@@ -197,7 +203,7 @@ class History:
     async def _trimmed(self) -> int:
         nothing = Snapshot(1, 1)
         async with self._reads:
-            return (await self._archive.page(Position(nothing), nothing, 0, 1, 1)).identity.trimmed_txid
+            return (await self._archive.page(Position(nothing), nothing, 0, 1, 1)).trimmed_txid
 
 
 def _refuse_trimmed(trimmed_txid: int, position: Position) -> None:

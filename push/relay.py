@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Never, Protocol
+from typing import NamedTuple, Never, Protocol
 
 from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
 from push.ring import Ring
 from push.totals import Totals
 
-__all__ = ["Baseline", "Journal", "Relay", "Sink"]
+__all__ = ["Baseline", "Journal", "Mark", "Relay", "Sink"]
 
 log = logging.getLogger("orderwire.relay")
 
@@ -31,10 +32,18 @@ PAGE_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Totals and the snapshot that they were taken in, by one statement."""
+    """Totals and the snapshot that they were taken in, by one statement, and how far the database's log was written then."""
 
     totals: Totals
     snapshot: Snapshot
+    inserted: int
+
+
+class Mark(NamedTuple):
+    """A snapshot of which everything has been published, and the number in the ring of the first event after it."""
+
+    snapshot: Snapshot
+    number: int
 
 
 class Journal(Protocol):
@@ -45,6 +54,9 @@ class Journal(Protocol):
 
     async def baseline(self) -> Baseline:
         """The totals, by a scan, and the snapshot that belongs to them."""
+
+    async def flush(self) -> None:
+        """Make everything that has ended so far survive a crash of the database."""
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
@@ -78,7 +90,14 @@ class Relay:
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._identity: Identity | None = None
-        self._watermark = Snapshot(0, 0)
+        self._watermark = Mark(Snapshot(0, 0), 0)
+        # The newest watermark that a crash of the database cannot take back, those after it that may follow (with how far the
+        # log was written then), and what has been published since.
+        self._durable = self._watermark
+        self._undurable: deque[tuple[int, Mark]] = deque()
+        self._published: deque[EventPlace] = deque()
+        # Published before a crash, and read again after it: not to be published twice.
+        self._again: set[EventPlace] = set()
         self._totals = Totals()
         self._advanced = asyncio.Event()
         self._doubted = False
@@ -103,9 +122,19 @@ class Relay:
         return self._identity.epoch if self._identity else None
 
     @property
-    def watermark(self) -> Snapshot:
-        """Everything visible here has been published, and from ``ring.mark_number`` on all that has been since."""
+    def watermark(self) -> Mark:
+        """Everything visible here has been published; what has been since is in the ring from its number on."""
         return self._watermark
+
+    @property
+    def durable(self) -> Snapshot:
+        """The newest watermark that means the same after a crash of the database: a position for clients to keep."""
+        return self._durable.snapshot
+
+    @property
+    def incarnation(self) -> str | None:
+        """Another one after each crash of the database."""
+        return self._identity.incarnation if self._identity else None
 
     async def follow(self, journal: Journal) -> Never:
         """Deliver from this connection until it fails (LinkLost). The next call goes on where this one stopped."""
@@ -129,7 +158,7 @@ class Relay:
 
     async def published(self, snapshot: Snapshot) -> None:
         """Return once everything visible in ``snapshot`` has been published."""
-        while not self._watermark.covers(snapshot):
+        while not self._watermark.snapshot.covers(snapshot):
             self._advanced.clear()
             await self._advanced.wait()
 
@@ -163,27 +192,40 @@ class Relay:
 
     async def _take_position(self, journal: Journal) -> None:
         """Go on from the watermark if it still means something, else start anew."""
-        identity = await journal.identity([EventPlace(event.txid, event.id) for event in self.ring.latest(IDENTITY_EVENTS)])
+        identity = await journal.identity([event.place for event in self.ring.latest(IDENTITY_EVENTS)])
         self._doubted = False
-        if self._still_means_something(identity):
+        known = self._identity
+        if known is not None and self._still_means_something(identity.epoch, identity.trimmed_txid):
+            if identity.incarnation != known.incarnation:
+                self._step_back()
+            self._identity = identity
             return
-        anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
+        await journal.flush()
+        self.ring.reset(baseline.snapshot)
+        self._watermark = self._durable = Mark(baseline.snapshot, self.ring.end)
+        for leftover in (self._undurable, self._published, self._again):
+            leftover.clear()
         self._unfinished = None
-        self._watermark = baseline.snapshot
         self._totals = baseline.totals
         self._identity = identity
-        self.ring.reset(self._watermark)
         self._sink.set_totals(self._totals)
-        if anew:
+        if known is not None:
             log.warning("the journal is another one, or was trimmed beyond our position: everybody fetches anew")
             self._sink.gap()
 
-    def _still_means_something(self, identity: Identity) -> bool:
+    def _still_means_something(self, epoch: str, trimmed_txid: int) -> bool:
         """Whether the watermark is a position in this journal, and nothing that it lacks has been trimmed."""
         known = self._identity
-        return known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.xmin
+        return known is not None and known.epoch == epoch and trimmed_txid < self._durable.snapshot.xmin
+
+    def _step_back(self) -> None:
+        """The database has crashed: numbers of transactions that the watermark takes for ended may be given out again."""
+        self._watermark = self._durable
+        self._undurable.clear()
+        self._unfinished = None
+        self._again = set(self._published)
 
     async def _catch_up(self, journal: Journal) -> None:
         """Publish everything that has become visible since the watermark, page by page."""
@@ -191,25 +233,38 @@ class Relay:
             if self._unfinished is None:
                 self._reads_begun += 1
             upto, past_id = self._unfinished or (None, 0)
-            page = await journal.page(Position(self._watermark), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
-            if not self._still_means_something(page.identity):
+            page = await journal.page(Position(self._watermark.snapshot), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
+            if not self._still_means_something(page.epoch, page.trimmed_txid):
                 await self._take_position(journal)
                 continue
             # From here to the new position there is no await: a page is published and accounted for, or neither.
-            if page.events:
-                self.ring.append(page.events)
-                self._totals = self._totals.plus(page.events)
-                self._sink.publish(page.events, self._totals)
+            events = [event for event in page.events if event.place not in self._again] if self._again else page.events
+            if events:
+                self.ring.append(events)
+                self._published.extend(event.place for event in events)
+                self._totals = self._totals.plus(events)
+                self._sink.publish(events, self._totals)
             if page.more:
                 self._unfinished = (page.upto, page.events[-1].id)
                 self._trouble = "catching up"
             else:
-                self._unfinished = None
-                self._watermark = page.upto
-                self.ring.mark(page.upto)
-                self._reads_published = self._reads_begun
-                self._advanced.set()
-            if page.events:
+                self._finish_batch(page)
+            if events:
                 await self._sink.room()
             if not page.more:
                 return
+
+    def _finish_batch(self, page: Page) -> None:
+        """Everything visible in the page's upper snapshot has been published."""
+        self._unfinished = None
+        self._again.clear()
+        self._watermark = Mark(page.upto, self.ring.end)
+        self.ring.mark(page.upto)
+        self._reads_published = self._reads_begun
+        self._undurable.append((page.inserted, self._watermark))
+        while self._undurable and self._undurable[0][0] <= page.flushed:
+            durable = self._undurable.popleft()[1]
+            for _ in range(durable.number - self._durable.number):
+                self._published.popleft()
+            self._durable = durable
+        self._advanced.set()

@@ -40,11 +40,11 @@ class Ring:
         """Remember the events, forget the oldest."""
         for event in events:
             self._events.append(event)
-            self._by_place[EventPlace(event.txid, event.id)] = event
+            self._by_place[event.place] = event
             self._bytes += len(event.frame)
         while len(self._events) > self._most_events or self._bytes > self._most_bytes:
             oldest = self._events.popleft()
-            del self._by_place[EventPlace(oldest.txid, oldest.id)]
+            del self._by_place[oldest.place]
             self._bytes -= len(oldest.frame)
             self._first += 1
         while len(self._marks) > 1 and self._marks[0][0] < self._first:
@@ -56,11 +56,6 @@ class Ring:
         # Where nothing was published in between the older watermark holds too, and more positions cover it.
         if self._marks[-1][0] != number:
             self._marks.append((number, watermark))
-
-    @property
-    def mark_number(self) -> int:
-        """Number of the first event after the current watermark."""
-        return self._marks[-1][0]
 
     @property
     def end(self) -> int:

@@ -40,6 +40,8 @@ create table orderwire.journal_identity (
     -- Where the epoch was drawn. A restored copy finds itself elsewhere and draws a new one.
     system_identifier bigint not null,
     database_oid      oid not null,
+    -- A standby that was promoted, or a recovery to a point in time, goes on with another timeline.
+    timeline          text not null,
     -- Events of this transaction and older ones may have been trimmed.
     trimmed_txid      xid8 not null default '0',
 
@@ -48,10 +50,21 @@ create table orderwire.journal_identity (
 );
 comment on column orderwire.journal_identity.epoch is 'Identity of this journal, the first part of every cursor.';
 
-insert into orderwire.journal_identity (epoch, system_identifier, database_oid)
+insert into orderwire.journal_identity (epoch, system_identifier, database_oid, timeline)
 select
     substr(md5(gen_random_uuid()::text), 1, 8),
     c.system_identifier,
-    d.oid
+    d.oid,
+    substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
 from pg_control_system() as c, pg_database as d
 where d.datname = current_database();
+
+-- Tells a crash: an unlogged table is empty after one (CREATE TABLE, "UNLOGGED"). The numbers of transactions whose end had
+-- not reached the disk are then given out again, so whoever has seen them ended has to look again.
+create unlogged table orderwire.incarnation (
+    only_row boolean not null default true,
+    id       text not null,
+
+    constraint incarnation_pkey primary key (only_row),
+    constraint incarnation_only_row_check check (only_row)
+);

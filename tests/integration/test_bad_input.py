@@ -277,6 +277,6 @@ async def test_an_orders_table_of_another_shape(empty_database_url: str) -> None
     )
     code, line = await refused({"DATABASE_URL": empty_database_url})
     assert code == FAILURE
-    assert "public.orders lacks columns: created_at, customer_id, order_number, status, total, updated_at" in line
+    assert "public.orders lacks columns: order_number, customer_id, total, status, created_at, updated_at" in line
     assert await connection.fetchval("select count(*) from orders") == 1
     await connection.close()
