@@ -80,10 +80,14 @@ class Ring:
     def missed(self, position: Position) -> list[Event] | None:
         """What whoever stands there has not seen of all that was published; None when some of it may be forgotten."""
         for number, watermark in self._marks:
-            if number >= self._first and position.seen.covers(watermark):
-                return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
-            if number >= self._first:
+            if number < self._first:
+                continue
+            # A writer's snapshot counts its own transaction as seen, yet later rows of it may be before this mark.
+            if position.txid is not None and watermark.sees(position.txid):
                 return None
+            if not position.seen.covers(watermark):
+                return None
+            return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
         return None
 
     def latest(self, count: int) -> list[Event]:
