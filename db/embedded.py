@@ -333,6 +333,8 @@ class EmbeddedPostgres:
             while self._server_pid() == pid and time.monotonic() < deadline:
                 time.sleep(0.02)
             if self._server_pid() != pid:
+                if self._process is not None:
+                    self._process.wait(STOP_SECONDS)  # it removes its pid file a moment before it ends
                 return
             log.warning("PostgreSQL did not stop in %.0f s", STOP_SECONDS)
 
