@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
+import asyncpg
 
 ROOT = Path(__file__).resolve().parent.parent
 # Generous: a loaded CI machine is slow, and a test that fails waits for it once.
@@ -30,6 +31,17 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
             return await waiting
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
+
+
+@asynccontextmanager
+async def connections(url: str, count: int) -> AsyncIterator[list[Any]]:
+    """So many connections to the database, for those who write at once."""
+    async with AsyncExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            opened.append(await asyncpg.connect(url))
+            stack.push_async_callback(opened[-1].close)
+        yield opened
 
 
 class Process:

@@ -6,13 +6,12 @@ import asyncio
 import os
 import random
 import statistics
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import asyncpg
 
 from push.events import Snapshot
+from tests.support import connections
 
 WRITERS = 8
 EVENTS = 4000
@@ -21,16 +20,6 @@ PAGE = "select id from orderwire.journal_page($1, $2, $3, $4, 0, 1000000, 100000
 
 class Undo(Exception):
     """Leaves a savepoint or a transaction."""
-
-
-@asynccontextmanager
-async def connections(url: str, count: int) -> AsyncIterator[list[Any]]:
-    async with AsyncExitStack() as stack:
-        opened = []
-        for _ in range(count):
-            opened.append(await asyncpg.connect(url))
-            stack.push_async_callback(opened[-1].close)
-        yield opened
 
 
 async def statement(connection: Any, choose: random.Random) -> None:
@@ -101,12 +90,11 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     seed = int(os.environ.get("SEEN_SEED", random.randrange(10**9)))
     print(f"SEEN_SEED={seed}")
     enough = asyncio.Event()
-    async with connections(database_url, WRITERS + 2) as pool:
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
-            taking = tasks.create_task(take_snapshots(db, enough))
-            for number in range(WRITERS):
-                tasks.create_task(write_until_enough(pool[number], random.Random(seed + number), enough))
-            tasks.create_task(always_one_open(pool[WRITERS:], enough))
+    async with connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        taking = tasks.create_task(take_snapshots(db, enough))
+        for number in range(WRITERS):
+            tasks.create_task(write_until_enough(pool[number], random.Random(seed + number), enough))
+        tasks.create_task(always_one_open(pool[WRITERS:], enough))
     snapshots = [*taking.result(), Snapshot(*await db.fetchval("select pg_current_snapshot()"))]
     rows = await db.fetch("select txid, id, seen from orderwire.journal")
     assert len(rows) > EVENTS / 2
@@ -137,7 +125,9 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
         assert set(delivered[:last]) - held <= answered, f"event {row_id} of {row['txid']} as a cursor misses something"
         assert answered <= set(delivered[:last]), "not committed yet"
         twins.append(len(answered & held))
-        own_rows += any(other["txid"] == row["txid"] and other["id"] > row_id for _, _, other in numbered[position + 1 : position + 9])
+        own_rows += any(
+            other["txid"] == row["txid"] and other["id"] > row_id for _, _, other in numbered[position + 1 : position + 9]
+        )
     assert own_rows, "no transaction had a later row: this run shows nothing"
     print(f"{len(rows)} cursors, {len(snapshots)} batches; twins: median {statistics.median(twins):g}, worst {max(twins)}")
 
@@ -146,11 +136,10 @@ async def test_own_later_rows_do_not_overtake_what_they_followed(database_url: s
     """A server that lags behind must not give a transaction's later rows before those that came between."""
     await db.execute("insert into orders (customer_name, total) values ('a', 1), ('b', 1)")
     lagging = await db.fetchval("select pg_current_snapshot()")
-    async with connections(database_url, 1) as (writer,):
-        async with writer.transaction():
-            await writer.execute("update orders set total = 2 where id = 1")
-            await db.execute("update orders set total = 3 where id = 2")
-            await writer.execute("update orders set total = 4 where id = 2")
+    async with connections(database_url, 1) as (writer,), writer.transaction():
+        await writer.execute("update orders set total = 2 where id = 1")
+        await db.execute("update orders set total = 3 where id = 2")
+        await writer.execute("update orders set total = 4 where id = 2")
     first = await db.fetchrow("select * from orderwire.journal order by id offset 2 limit 1")
     asked = (first["seen"], first["txid"], first["id"])
     now = await db.fetchval("select pg_current_snapshot()")

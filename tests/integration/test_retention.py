@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -75,7 +76,7 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 async def test_partitions_are_made_ahead_without_holes(db: Any) -> None:
     await tend(db)
     rows = await db.fetch("select * from orderwire.journal_partitions order by from_at")
-    assert all(before["to_at"] == after["from_at"] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before["to_at"] == after["from_at"] for before, after in pairwise(rows))
     assert await db.fetchval("select max(to_at) > now() + $1::interval / 4 * 2 from orderwire.journal_partitions", RETENTION)
     attached = await db.fetchval("select count(*) from pg_inherits where inhparent = 'orderwire.journal'::regclass")
     assert attached == len(rows) + 1, "each of them and the default one"
@@ -157,7 +158,10 @@ async def test_open_writer_keeps_its_partition_and_delays_nobody(db: Any, other:
         await order(other, "open, new")
         await tend_settled_except_drop(db)
         for _ in range(3):
-            await within(30, asyncio.gather(tend(db), order(third, "meanwhile")), "neither waits for the open transaction")
+            tending = asyncio.create_task(tend(db))
+            await within(30, order(third, "meanwhile"), "a writer does not wait for the open transaction")
+            await within(30, asyncio.wait([tending]), "nor does the tending")
+            await tending
         assert await has_old_partition(db)
         assert await db.fetchval("select count(*) from orderwire.journal_partitions") == 1, "none could be attached"
     await third.close()
@@ -191,7 +195,7 @@ async def test_any_number_may_tend_at_once(db: Any, other: Any, database_url: st
     await pool.close()
     rows = await db.fetch("select * from orderwire.journal_partitions order by from_at")
     assert rows
-    assert all(before["to_at"] == after["from_at"] for before, after in zip(rows, rows[1:], strict=False))
+    assert all(before["to_at"] == after["from_at"] for before, after in pairwise(rows))
     assert len(await names_in_journal(db)) == 30
 
 
