@@ -28,8 +28,8 @@ class Ring:
         self._marks: deque[tuple[int, Snapshot]] = deque()
 
     def reset(self, watermark: Snapshot) -> None:
-        """Positions so far mean nothing any more; numbers go on."""
-        self._first += len(self._events)
+        """Positions so far mean nothing any more, nor do numbers, not even the next one's."""
+        self._first = self.end + 1
         self._events.clear()
         self._by_place.clear()
         self._bytes = 0
