@@ -33,16 +33,15 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not exists (
-        select
-        from orderwire.journal_identity as i, pg_control_system() as c, pg_database as d
-        where
-            d.datname = current_database()
-            and i.system_identifier = c.system_identifier
-            and i.database_oid = d.oid
-    ) then
+    -- An update, since a second server waits here for the first and finds that nothing is left to do.
+    update orderwire.journal_identity as i
+    set trimmed_txid = '0', settled_txid = '0', settling_txid = '0'
+    from pg_control_system() as c, pg_database as d
+    where
+        d.datname = current_database()
+        and (i.system_identifier <> c.system_identifier or i.database_oid <> d.oid);
+    if found then
         delete from orderwire.journal;
-        update orderwire.journal_identity as i set trimmed_txid = '0';
         perform orderwire.renew_epoch();
     elsif exists (
         select
