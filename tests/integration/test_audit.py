@@ -38,7 +38,8 @@ async def connected_after_one_event(server: Server, connect: Any, db: Any) -> Cl
 
 
 def told_to_fetch_anew(client: Client) -> bool:
-    return [(frame["recovered"], frame["replayed"]) for frame in client.of("resumed")] == [(False, 0)]
+    told = [(frame["recovered"], frame["replayed"]) for frame in client.of("resumed")]
+    return (False, 0) in told and len(set(told)) == 1
 
 
 async def refuses(server: Server, connect: Any, cursor: str) -> None:
@@ -153,6 +154,25 @@ async def test_restored_dump_is_another_journal(
     assert fresh.events[0]["id"].split("-")[0] != cursor.split("-")[0]
 
 
+async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any) -> None:
+    identify = "select epoch from orderwire.identify('{}', '{}')"
+    await order(db, "from before the copy")
+    await db.execute("update orderwire.journal_identity set database_oid = 1")
+    async with connections(database_url, 2) as (first, second):
+        transaction = first.transaction()
+        await transaction.start()
+        epoch = await first.fetchval(identify)
+        asking = asyncio.create_task(second.fetchval(identify))
+        waits = "select exists (select from pg_locks where not granted and pid = $1)"
+        while not await db.fetchval(waits, second.get_server_pid()):
+            assert not asking.done(), "it must wait for the first"
+        await order(first, "after it")
+        await transaction.commit()
+        await within(30, asyncio.wait([asking]), "the second answer")
+        assert asking.result() == epoch
+    assert [row[0] for row in await db.fetch("select customer_name from orderwire.journal")] == ["after it"]
+
+
 async def test_reinstalled_schema_is_another_journal(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
@@ -162,8 +182,12 @@ async def test_reinstalled_schema_is_another_journal(start_server: Any, connect:
     await migrate(database_url)
     await client.until(told_to_fetch_anew, "everybody is told")
     await client.until(lambda c: c.totals["total_orders"] == 2, "the totals are taken anew")
-    await order(db, "second")
-    await client.until(lambda c: len(c.events) == 2, "and events flow again")
+    orders = 2
+    # They may be told once more, by the audit, and fetch these together with the rest.
+    while len(client.events) == 1:
+        orders += 1
+        await order(db, "after it")
+        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow again")  # noqa: B023
     await refuses(server, connect, client.events[0]["id"])
 
 
@@ -184,7 +208,10 @@ async def test_delivered_events_that_have_vanished_are_a_gap(
         await db.execute("delete from orderwire.journal")
     await client.until(told_to_fetch_anew, "everybody is told")
     await client.until(lambda c: c.totals["total_orders"] == 0, "the totals are taken anew")
-    await order(db, "second")
-    await client.until(lambda c: len(c.events) == 2, "and events flow on")
+    orders = 0
+    while len(client.events) == 1:
+        orders += 1
+        await order(db, "after it")
+        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow on")  # noqa: B023
     assert client.events[1]["id"].split("-")[0] != client.events[0]["id"].split("-")[0]
     await refuses(server, connect, client.events[0]["id"])
