@@ -99,7 +99,7 @@ async def test_old_partition_is_dropped_and_the_floor_is_remembered(db: Any) -> 
 async def test_partition_with_unsettled_transactions_stays(db: Any, other: Any) -> None:
     await add_old_partition(db)
     async with other.transaction():
-        await order(other, "still open")
+        await other.execute("select pg_current_xact_id()")  # it runs, and locks nothing that the drop needs
         await order(db, "old")
         await make_old(db, "old")
         await tend_settled(db)
@@ -107,7 +107,7 @@ async def test_partition_with_unsettled_transactions_stays(db: Any, other: Any) 
         assert await has_old_partition(db)
     await tend_settled(db)
     assert not await has_old_partition(db)
-    assert await names_in_journal(db) == ["still open"]
+    assert await names_in_journal(db) == []
 
 
 async def test_event_that_is_committed_while_its_partition_is_being_dropped_is_kept(
