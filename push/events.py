@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import NamedTuple
 
 from push.errors import BadCursor
@@ -100,6 +101,9 @@ _CURSOR = re.compile(
 
 def _snapshot(text: str) -> Snapshot:
     xmin, xmax, *xip = map(int, text[1:].split("."))
+    # What PostgreSQL itself would refuse must not look like a database that cannot answer just now.
+    if xmin < 1 or any(before >= after for before, after in pairwise((xmin - 1, *xip, xmax))):
+        raise BadCursor("not a snapshot")
     return Snapshot(xmin, xmax, tuple(xip))
 
 

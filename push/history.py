@@ -128,8 +128,12 @@ class History:
         return Replay(len(missed), missed, (), ring.end)
 
     async def _from_journal(self, cursor: Cursor) -> Replay:
-        # Both at once: what the watermark does not cover is in the ring from there on.
-        watermark, ring_number = self._relay.watermark
+        if self._relay.ring.since(self._relay.durable.number) is None:
+            # The database's log lags behind a large batch.
+            await self._archive.flush()
+            await self._relay.fresh()
+        # Both at once: what the snapshot does not cover is in the ring from there on.
+        watermark, ring_number = self._relay.durable
         spans = []
         start = await self._position(cursor)
         if cursor.upto is not None:

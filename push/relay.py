@@ -122,14 +122,9 @@ class Relay:
         return self._identity.epoch if self._identity else None
 
     @property
-    def watermark(self) -> Mark:
-        """Everything visible here has been published; what has been since is in the ring from its number on."""
-        return self._watermark
-
-    @property
-    def durable(self) -> Snapshot:
-        """The newest watermark that means the same after a crash of the database: a position for clients to keep."""
-        return self._durable.snapshot
+    def durable(self) -> Mark:
+        """The newest watermark that means the same after a crash of the database: the one to hand out, or to replay up to."""
+        return self._durable
 
     @property
     def incarnation(self) -> str | None:

@@ -28,8 +28,8 @@ class Ring:
         self._marks: deque[tuple[int, Snapshot]] = deque()
 
     def reset(self, watermark: Snapshot) -> None:
-        """Positions so far mean nothing any more; numbers go on."""
-        self._first += len(self._events)
+        """Positions so far mean nothing any more, nor do numbers, not even the next one's."""
+        self._first = self.end + 1
         self._events.clear()
         self._by_place.clear()
         self._bytes = 0
@@ -75,10 +75,14 @@ class Ring:
     def missed(self, position: Position) -> list[Event] | None:
         """What whoever stands there has not seen of all that was published; None when some of it may be forgotten."""
         for number, watermark in self._marks:
-            if number >= self._first and position.seen.covers(watermark):
-                return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
-            if number >= self._first:
+            if number < self._first:
+                continue
+            # A writer's snapshot counts its own transaction as seen, yet later rows of it may be before this mark.
+            if position.txid is not None and watermark.sees(position.txid):
                 return None
+            if not position.seen.covers(watermark):
+                return None
+            return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
         return None
 
     def latest(self, count: int) -> list[Event]:

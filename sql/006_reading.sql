@@ -2,7 +2,8 @@
 --
 -- A position is a snapshot ("everything visible in it has been seen") and, when it comes from an event's cursor, that
 -- event's own transaction: the snapshot is the writer's own, so it says nothing of the writer's later rows. Of that
--- transaction exactly the rows with a greater id are still to come.
+-- transaction exactly the rows with a greater id are still to come (where `upto` sees it: a server that lags behind would
+-- otherwise give them before what came between).
 
 -- Events that are not covered by the position and are visible in `upto`, oldest first, from id `past` on.
 -- At most max_events of them and about max_bytes of JSON (always at least one). `more`: this row is not the last one.
@@ -77,7 +78,7 @@ as $$
                 union all
                 select j.*
                 from orderwire.journal as j
-                where j.txid = $2 and j.id > greatest($3, $5)
+                where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
             )
             order by id
             limit $6 + 1
@@ -123,7 +124,7 @@ as $$
         union all
         (
             select from orderwire.journal as j
-            where j.txid = $2 and j.id > greatest($3, $5)
+            where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
             limit $6
         )
     ) as unseen

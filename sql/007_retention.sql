@@ -37,16 +37,15 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-    if not exists (
-        select
-        from orderwire.journal_identity as i, pg_control_system() as c, pg_database as d
-        where
-            d.datname = current_database()
-            and i.system_identifier = c.system_identifier
-            and i.database_oid = d.oid
-    ) then
+    -- An update, since a second server waits here for the first and finds that nothing is left to do.
+    update orderwire.journal_identity as i
+    set trimmed_txid = '0', settled_txid = '0', settling_txid = '0'
+    from pg_control_system() as c, pg_database as d
+    where
+        d.datname = current_database()
+        and (i.system_identifier <> c.system_identifier or i.database_oid <> d.oid);
+    if found then
         delete from orderwire.journal;
-        update orderwire.journal_identity as i set trimmed_txid = '0';
         perform orderwire.renew_epoch();
     elsif exists (
         select from orderwire.journal_identity as i
@@ -122,6 +121,7 @@ declare
     width     constant interval := least(retention / 4, interval '1 day');
     settling  constant interval := least(retention / 4, interval '1 minute');
     oldest    constant timestamptz := now() - retention;
+    newest_in constant text := 'select j.txid from orderwire.%I as j order by j.txid desc limit 1';
     settled   xid8;
     starts    timestamptz;
     partition text;
@@ -158,25 +158,7 @@ begin
         end;
     end loop;
 
-    -- Behind: whole partitions. The lock cannot be had while a writer in one of them is still at work.
-    for partition in
-        select p.name
-        from orderwire.journal_partitions as p
-        where p.to_at < oldest
-        order by p.to_at
-    loop
-        execute format('select j.txid from orderwire.%I as j order by j.txid desc limit 1', partition) into newest;
-        continue when newest >= settled;
-        begin
-            execute format('drop table orderwire.%I', partition);
-            delete from orderwire.journal_partitions as p where p.name = partition;
-            update orderwire.journal_identity as i set trimmed_txid = greatest(i.trimmed_txid, newest);
-        exception
-            when lock_not_available or deadlock_detected then exit;
-        end;
-    end loop;
-
-    -- And what the default partition caught, some at a time.
+    -- Behind: what the default partition caught, some at a time.
     with removed as (
         delete from orderwire.journal_default as d
         where
@@ -194,6 +176,30 @@ begin
     if newest is not null then
         update orderwire.journal_identity as i set trimmed_txid = greatest(i.trimmed_txid, newest);
     end if;
+
+    -- And whole partitions: last, since from the first one on nobody gets at the journal until this transaction ends.
+    -- The lock cannot be had while a writer in the partition is still at work; and only under it is certain what the newest
+    -- row is, since that writer may commit while we wait.
+    for partition in
+        select p.name
+        from orderwire.journal_partitions as p
+        where p.to_at < oldest
+        order by p.to_at
+    loop
+        execute format(newest_in, partition) into newest;
+        continue when newest >= settled;
+        begin
+            lock table only orderwire.journal in access exclusive mode; -- before the partition's, as a reader does
+            execute format('lock table orderwire.%I in access exclusive mode', partition);
+            execute format(newest_in, partition) into newest;
+            exit when newest >= settled;
+            execute format('drop table orderwire.%I', partition);
+            delete from orderwire.journal_partitions as p where p.name = partition;
+            update orderwire.journal_identity as i set trimmed_txid = greatest(i.trimmed_txid, newest);
+        exception
+            when lock_not_available or deadlock_detected then exit;
+        end;
+    end loop;
 end
 $$;
 comment on function orderwire.tend_journal is 'Partitions ahead, retention behind; the servers call it every minute.';

@@ -9,12 +9,13 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import aiohttp
+import asyncpg
 
 ROOT = Path(__file__).resolve().parent.parent
 # Generous: a loaded CI machine is slow, and a test that fails waits for it once.
@@ -38,6 +39,17 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
 def copy_checkout(directory: Path) -> Path:
     """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
     return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
+
+
+@asynccontextmanager
+async def connections(url: str, count: int) -> AsyncIterator[list[Any]]:
+    """So many connections to the database, for those who write at once."""
+    async with AsyncExitStack() as stack:
+        opened = []
+        for _ in range(count):
+            opened.append(await asyncpg.connect(url))
+            stack.push_async_callback(opened[-1].close)
+        yield opened
 
 
 class Process:

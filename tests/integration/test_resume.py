@@ -50,11 +50,16 @@ async def test_gap_that_cannot_be_closed_is_told(start_server: Any, connect: Any
     server: Server = await start_server(database_url)
     await db.execute("insert into orders (customer_name, total) values ('x', 1)")
     epoch = await db.fetchval("select epoch from orderwire.journal_identity")
-    for cursor in ("garbage", "00000000-1-1", f"{epoch}-1-1", f"{epoch}-99999999-99999999"):
+    impossible = [f"{epoch}-{snapshot}" for snapshot in ("s5.3", "s0.0", "s5.9.4", "s5.9.9", "s5.9.8.6", "p1-1_s5.3_1")]
+    for cursor in ("garbage", "00000000-1-1", f"{epoch}-1-1", f"{epoch}-99999999-99999999", *impossible):
         client: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
         await client.until(lambda c: bool(c.of("resumed")), f"an answer to {cursor}")
         assert resumed(client) == {"type": "resumed", "recovered": False, "replayed": 0}
         assert client.events == []
+    async with aiohttp.ClientSession() as http:
+        for cursor in impossible:
+            async with http.get(f"{server.http_url}/api/events", params={"after": cursor}) as response:
+                assert response.status == 400
 
 
 async def test_more_than_the_bounded_replay_is_refused(start_server: Any, connect: Any, database_url: str, db: Any) -> None:

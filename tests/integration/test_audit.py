@@ -1,0 +1,217 @@
+"""What changes without an event is noticed: the totals are mended, and another journal is told from the one that we know."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from db.listener import Listener
+from db.migrate import migrate
+from db.pool import Database
+from push.audit import Audit
+from push.hub import Hub
+from push.relay import Relay
+from tests.support import Client, Process, Server, connections, within
+
+OFTEN = {"AUDIT_SECONDS": "0.1"}
+WRITERS = 6
+
+
+async def order(db: Any, name: str) -> None:
+    await db.execute("insert into orders (customer_name, total) values ($1, 10)", name)
+
+
+async def connected_after_one_event(server: Server, connect: Any, db: Any) -> Client:
+    client: Client = await connect(server.ws_url)
+    await order(db, "first")
+    await client.until(lambda c: len(c.events) == 1, "the first event")
+    return client
+
+
+def told_to_fetch_anew(client: Client) -> bool:
+    told = [(frame["recovered"], frame["replayed"]) for frame in client.of("resumed")]
+    return (False, 0) in told and len(set(told)) == 1
+
+
+async def refuses(server: Server, connect: Any, cursor: str) -> None:
+    back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
+    await back.until(lambda c: bool(c.of("resumed")), "an answer")
+    assert told_to_fetch_anew(back)
+
+
+@pytest.mark.parametrize(
+    ("silently", "again"),
+    [
+        ("set session_replication_role = replica", "reset session_replication_role"),
+        ("alter table orders disable trigger all", "alter table orders enable trigger all"),
+    ],
+)
+async def test_silent_changes_are_found_and_the_totals_mended(
+    start_server: Any, connect: Any, database_url: str, db: Any, silently: str, again: str
+) -> None:
+    server: Server = await start_server(database_url, **OFTEN)
+    client = await connected_after_one_event(server, connect, db)
+    await db.execute(silently)
+    await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
+    await db.execute("update orders set status = 'ready' where customer_name = 'first'")
+    await db.execute(again)
+    await client.until(lambda c: c.totals["total_orders"] == 8, "mended totals")
+    assert client.totals == {
+        "type": "analytics_update",
+        "total_orders": 8,
+        "total_revenue": "45.00",
+        "pending_orders": 7,
+    }
+    assert "WARNING the totals had drifted by +7 orders, +35.00" in await server.line("drifted")
+    await order(db, "loud")
+    await client.until(lambda c: c.totals["total_orders"] == 9, "and they go on from there")
+    assert [event["customer_name"] for event in client.events] == ["first", "loud"]
+
+
+@contextlib.asynccontextmanager
+async def relay_in_process(url: str) -> AsyncIterator[tuple[Relay, Database]]:
+    relay = Relay(Hub())
+    following = asyncio.create_task(Listener(url, lambda: migrate(url), relay.follow).run())
+    try:
+        async with Database(url).opened() as database:
+            await within(30, relay.flowing.wait(), "events flow")
+            yield relay, database
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+async def write(connection: Any, choose: random.Random, enough: asyncio.Event) -> None:
+    while not enough.is_set():
+        with contextlib.suppress(asyncpg.SerializationError, asyncpg.DeadlockDetectedError, ZeroDivisionError):
+            async with connection.transaction(isolation=choose.choice(["read_committed", "repeatable_read"])):
+                await connection.execute(
+                    "insert into orders (customer_name, total) select 'c', n from generate_series(1, $1::int) n",
+                    choose.choice([1, 3, 400]),
+                )
+                await connection.execute(
+                    "update orders set status = 'ready', total = total + 1 where id % 50 = $1", choose.randrange(50)
+                )
+                await connection.execute("delete from orders where id % 70 = $1", choose.randrange(70))
+                await connection.execute("select pg_sleep($1)", choose.random() / 50)
+                if choose.random() < 0.2:
+                    raise ZeroDivisionError
+
+
+async def test_no_false_alarm_while_others_write(database_url: str) -> None:
+    seed = int(os.environ.get("AUDIT_SEED", random.randrange(10**9)))
+    print(f"AUDIT_SEED={seed}")
+    enough = asyncio.Event()
+    async with connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
+        audit = Audit(relay, database)
+        compared = 0
+        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+            for number, connection in enumerate(writers):
+                tasks.create_task(write(connection, random.Random(seed + number), enough))
+            while compared < 100:
+                before = relay.totals
+                assert await audit.once() is None
+                compared += relay.totals != before
+            enough.set()
+
+
+async def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
+    process = await Process.start(str(postgres.bin_dir / program), *arguments)
+    assert await process.exit_code() == 0, process.text
+
+
+async def test_restored_dump_is_another_journal(
+    postgres: EmbeddedPostgres,
+    start_server: Any,
+    connect: Any,
+    database_url: str,
+    empty_database_url: str,
+    db: Any,
+    tmp_path: Path,
+) -> None:
+    client = await connected_after_one_event(await start_server(database_url), connect, db)
+    cursor = client.events[0]["id"]
+    await run(postgres, "pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", database_url)
+    await run(postgres, "pg_restore", "--exit-on-error", f"--dbname={empty_database_url}", str(tmp_path / "dump"))
+
+    server: Server = await start_server(empty_database_url)
+    await refuses(server, connect, cursor)
+    fresh: Client = await connect(server.ws_url)
+    copy = await asyncpg.connect(empty_database_url)
+    await order(copy, "in the copy")
+    await copy.close()
+    await fresh.until(lambda c: len(c.events) == 1 and c.totals["total_orders"] == 2, "the copy rings, and has its totals")
+    assert fresh.events[0]["id"].split("-")[0] != cursor.split("-")[0]
+
+
+async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any) -> None:
+    identify = "select epoch from orderwire.identify('{}', '{}')"
+    await order(db, "from before the copy")
+    await db.execute("update orderwire.journal_identity set database_oid = 1")
+    async with connections(database_url, 2) as (first, second):
+        transaction = first.transaction()
+        await transaction.start()
+        epoch = await first.fetchval(identify)
+        asking = asyncio.create_task(second.fetchval(identify))
+        waits = "select exists (select from pg_locks where not granted and pid = $1)"
+        while not await db.fetchval(waits, second.get_server_pid()):
+            assert not asking.done(), "it must wait for the first"
+        await order(first, "after it")
+        await transaction.commit()
+        await within(30, asyncio.wait([asking]), "the second answer")
+        assert asking.result() == epoch
+    assert [row[0] for row in await db.fetch("select customer_name from orderwire.journal")] == ["after it"]
+
+
+async def test_reinstalled_schema_is_another_journal(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+    server: Server = await start_server(database_url, **OFTEN)
+    client = await connected_after_one_event(server, connect, db)
+    await db.execute("drop schema orderwire cascade; drop view if exists order_analytics")
+    await server.line("no connection to PostgreSQL")
+    await order_without_number(db)
+    await migrate(database_url)
+    await client.until(told_to_fetch_anew, "everybody is told")
+    await client.until(lambda c: c.totals["total_orders"] == 2, "the totals are taken anew")
+    orders = 2
+    # They may be told once more, by the audit, and fetch these together with the rest.
+    while len(client.events) == 1:
+        orders += 1
+        await order(db, "after it")
+        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow again")  # noqa: B023
+    await refuses(server, connect, client.events[0]["id"])
+
+
+async def order_without_number(db: Any) -> None:
+    """While the schema is away nothing gives out numbers."""
+    await db.execute("insert into orders (order_number, customer_name, total) values ('by hand', 'in between', 10)")
+
+
+async def test_delivered_events_that_have_vanished_are_a_gap(
+    start_server: Any, connect: Any, database_url: str, db: Any
+) -> None:
+    server: Server = await start_server(database_url, **OFTEN)
+    client = await connected_after_one_event(server, connect, db)
+    # As a crash with synchronous_commit = off leaves it: the event was delivered, and neither it nor its order exist.
+    async with db.transaction():
+        await db.execute("set local session_replication_role = replica")
+        await db.execute("delete from orders")
+        await db.execute("delete from orderwire.journal")
+    await client.until(told_to_fetch_anew, "everybody is told")
+    await client.until(lambda c: c.totals["total_orders"] == 0, "the totals are taken anew")
+    orders = 0
+    while len(client.events) == 1:
+        orders += 1
+        await order(db, "after it")
+        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow on")  # noqa: B023
+    assert client.events[1]["id"].split("-")[0] != client.events[0]["id"].split("-")[0]
+    await refuses(server, connect, client.events[0]["id"])

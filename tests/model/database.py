@@ -1,0 +1,244 @@
+"""What PostgreSQL and sql/006_reading.sql promise, in memory: transactions, snapshots, and a journal read between two of them.
+
+This is the specification that push/ is tested against. Its visibility rule is written out here on purpose, and not borrowed
+from push.events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from push.errors import LinkLost
+from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
+from push.relay import Baseline
+from push.totals import Totals
+
+EPOCH = "0a0b0c0d"
+ROW_BYTES = 300
+
+
+def visible(txid: int, snapshot: Snapshot) -> bool:
+    """pg_visible_in_snapshot."""
+    return txid < snapshot.xmax and txid not in snapshot.xip
+
+
+@dataclass(eq=False)
+class Transaction:
+    """One that is still open."""
+
+    # Set under REPEATABLE READ: what every statement sees.
+    fixed: Snapshot | None
+    # Given out at the first write, as PostgreSQL does.
+    txid: int | None = None
+    rows: list[Event] = field(default_factory=list)
+
+
+class ModelDatabase:
+    def __init__(self) -> None:
+        self.open: list[Transaction] = []
+        self.journal: list[Event] = []
+        self.links: list[ModelLink] = []
+        self._next_txid = 100
+        self._latest_ended = 99
+        self._next_id = 1
+        # The write-ahead log: whose records it holds, in order, and how many of them are on disk.
+        self.log: list[int] = []
+        self.flushed = 0
+        self.incarnation = 0
+
+    # ---------------------------------------------------------------- writers
+
+    def begin(self, repeatable_read: bool) -> Transaction:
+        transaction = Transaction(self.snapshot() if repeatable_read else None)
+        self.open.append(transaction)
+        return transaction
+
+    def write(self, transaction: Transaction, order_id: int) -> bool:
+        """One statement that changes one order. False when a real one would wait for a lock, or fail."""
+        if any(row.order_id == order_id for other in self.open if other is not transaction for row in other.rows):
+            return False  # the row is locked
+        if transaction.fixed is not None and any(
+            row.order_id == order_id and not visible(row.txid, transaction.fixed) for row in self.journal
+        ):
+            self.rollback(transaction)  # could not serialize access due to concurrent update
+            return False
+        if transaction.txid is None:
+            transaction.txid = self.draw_txid()
+        seen = transaction.fixed or self.snapshot(transaction.txid)
+        self.log.append(transaction.txid)
+        row_id = self._next_id
+        self._next_id += 1
+        frame = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "order_id": order_id, "n": row_id}
+        transaction.rows.append(
+            Event(
+                txid=transaction.txid,
+                id=row_id,
+                order_id=order_id,
+                customer_id=None,
+                seen=seen,
+                at=datetime(2024, 1, 1, tzinfo=UTC),
+                orders=1,
+                revenue=Decimal(row_id),
+                pending=row_id % 2,
+                frame=json.dumps(frame).encode(),
+            )
+        )
+        return True
+
+    def commit(self, transaction: Transaction, *, ring: bool) -> None:
+        self.journal += transaction.rows
+        self.rollback(transaction)
+        if transaction.rows:
+            self.flush()
+        if ring:
+            for link in self.links:
+                link.rung.set()
+
+    def rollback(self, transaction: Transaction) -> None:
+        self.open.remove(transaction)
+        if transaction.txid is not None:
+            self._end(transaction.txid)
+
+    def _end(self, txid: int) -> None:
+        self.log.append(txid)
+        self._latest_ended = max(self._latest_ended, txid)
+
+    def flush(self) -> None:
+        """The log writer's round, or a commit's."""
+        self.flushed = len(self.log)
+
+    def crash(self) -> None:
+        """What is not on disk is gone: open transactions, and the numbers that only the rest of the log knew of."""
+        self.open.clear()
+        del self.log[self.flushed :]
+        self._next_txid = max(self.log, default=99) + 1
+        self._latest_ended = self._next_txid - 1
+        self.incarnation += 1
+        for link in list(self.links):
+            link.cut()
+
+    def draw_txid(self) -> int:
+        self._next_txid += 1
+        return self._next_txid - 1
+
+    def end_empty(self) -> None:
+        """A savepoint that is rolled back, or a transaction that fails at once."""
+        self._end(self.draw_txid())
+
+    # ---------------------------------------------------------------- readers
+
+    def snapshot(self, own: int | None = None) -> Snapshot:
+        """As GetSnapshotData builds it: one's own transaction is not in xip, yet xmin takes it into account."""
+        xmax = self._latest_ended + 1
+        running = sorted(t.txid for t in self.open if t.txid is not None and t.txid < xmax)
+        return Snapshot(min([xmax, *running]), xmax, tuple(txid for txid in running if txid != own))
+
+    def totals(self) -> Totals:
+        return Totals().plus(self.journal)
+
+    def unseen(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
+        """The three branches of orderwire.journal_page, before its limits."""
+        rows = [
+            row
+            for row in self.journal
+            if row.id > past_id
+            and visible(row.txid, upto)
+            and (
+                (row.txid >= after.seen.xmax and row.txid != after.txid)
+                or (row.txid in after.seen.xip and row.txid != after.txid)
+                or (row.txid == after.txid and after.id is not None and row.id > after.id)
+            )
+        ]
+        return sorted(rows, key=lambda row: row.id)
+
+
+class ModelReader:
+    """push.history.Archive."""
+
+    def __init__(self, database: ModelDatabase) -> None:
+        self.database = database
+
+    async def turn(self) -> None:
+        """A round trip: others may go on meanwhile."""
+        await asyncio.sleep(0)
+
+    async def seen_at(self, place: EventPlace) -> Snapshot | None:
+        await self.turn()
+        found = [row.seen for row in self.database.journal if (row.txid, row.id) == place]
+        await self.turn()
+        return found[0] if found else None
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, at_most: int) -> tuple[int, int]:
+        await self.turn()
+        found = len(self.database.unseen(after, upto, past_id))
+        await self.turn()
+        return min(found, at_most), 0
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        await self.turn()
+        upto = upto or self.database.snapshot()
+        log = (len(self.database.log), self.database.flushed)
+        rows = self.database.unseen(after, upto, past_id)
+        taken = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
+        await self.turn()
+        return Page(taken, upto, len(taken) < len(rows), EPOCH, 0, *log)
+
+    async def flush(self) -> None:
+        await self.turn()
+        self.database.flush()
+        await self.turn()
+
+
+class ModelLink(ModelReader):
+    """push.relay.Journal: one connection, that can be cut at any moment."""
+
+    def __init__(self, database: ModelDatabase) -> None:
+        super().__init__(database)
+        self.rung = asyncio.Event()
+        self._cut = False
+        database.links.append(self)
+
+    def cut(self) -> None:
+        self._cut = True
+        self.rung.set()
+        self.database.links.remove(self)
+
+    async def turn(self) -> None:
+        await super().turn()
+        if self._cut:
+            raise LinkLost("cut")
+
+    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+        await self.turn()
+        incarnation = str(self.database.incarnation)
+        assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
+        await self.turn()
+        return Identity(EPOCH, 0, incarnation)
+
+    async def baseline(self) -> Baseline:
+        await self.turn()
+        baseline = Baseline(self.database.totals(), self.database.snapshot(), len(self.database.log))
+        await self.turn()
+        return baseline
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        self.rung.clear()
+        if self._cut:
+            raise LinkLost("cut")
+        return await super().page(after, upto, past_id, max_events, max_bytes)
+
+    def wake(self) -> None:
+        self.rung.set()
+
+    async def wait(self, timeout_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.rung.wait()
+        except TimeoutError:
+            return
+        await self.turn()
