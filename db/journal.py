@@ -26,17 +26,19 @@ set enable_mergejoin = off;
 set jit = off;
 """
 
-# How far the log is written and how far it is on disk. Taken after the snapshot, so whatever had ended in it is within.
-_LOG = """
-    pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint as inserted,
-    pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::bigint as flushed
-"""
-
-_PAGE = f"""
-select s.upto, i.epoch, i.trimmed_txid, {_LOG}, p.*
+_PAGE = """
+select s.upto, i.epoch, i.trimmed_txid, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
+"""
+
+_BASELINE = """
+select
+    a.*,
+    pg_current_snapshot() as snapshot,
+    greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1)) as newest_txid
+from order_analytics as a, orderwire.journal_identity as i
 """
 
 _COUNT = """
@@ -60,25 +62,21 @@ class JournalReader:
     async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
         """Epoch and trimming of the journal; it draws a new epoch if it is a copy, or lacks what was delivered."""
         row = await self._connection.fetchrow(
-            "select epoch, trimmed_txid, incarnation from orderwire.identify($1, $2)",
+            "select epoch, trimmed_txid from orderwire.identify($1, $2)",
             [place.txid for place in delivered],
             [place.id for place in delivered],
         )
         assert row is not None
-        return Identity(row["epoch"], row["trimmed_txid"], row["incarnation"])
+        return Identity(row["epoch"], row["trimmed_txid"])
 
     async def baseline(self) -> Baseline:
         """Totals and snapshot by one statement, hence of one moment."""
         async with self._connection.transaction():
             await self._connection.execute("set local enable_seqscan = on")
-            row = await self._connection.fetchrow(f"select *, pg_current_snapshot() as snapshot, {_LOG} from order_analytics")
+            row = await self._connection.fetchrow(_BASELINE)
         assert row is not None
         totals = Totals(row["total_orders"], Decimal(row["total_revenue"]), row["pending_orders"])
-        return Baseline(totals, Snapshot(*row["snapshot"]), row["inserted"])
-
-    async def flush(self) -> None:
-        """Make everything that has ended so far survive a crash of the database."""
-        await self._connection.execute("select orderwire.flush()")
+        return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"])
 
     async def seen_at(self, place: EventPlace) -> Snapshot | None:
         """What the writer of the event saw as committed; None when the event is not in the journal."""
@@ -117,6 +115,4 @@ class JournalReader:
             more=bool(rows[-1]["more"]),
             epoch=first["epoch"],
             trimmed_txid=first["trimmed_txid"],
-            inserted=first["inserted"],
-            flushed=first["flushed"],
         )

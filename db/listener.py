@@ -144,12 +144,6 @@ class _Link:
             async with asyncio.timeout(BASELINE_SECONDS):
                 return await self._reader.baseline()
 
-    async def flush(self) -> None:
-        """See JournalReader."""
-        with _link_lost():
-            async with asyncio.timeout(self._read_seconds):
-                await self._reader.flush()
-
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """See JournalReader. Rings that come from here on are for the next read."""
         self._rung.clear()

@@ -86,11 +86,6 @@ class Database:
         async with self._reader() as reader:
             return await reader.page(after, upto, past_id, max_events, max_bytes)
 
-    async def flush(self) -> None:
-        """See JournalReader."""
-        async with self._reader() as reader:
-            await reader.flush()
-
     async def baseline(self) -> Baseline:
         """See JournalReader."""
         async with self._reader() as reader:

@@ -54,7 +54,7 @@ class Audit:
 
     async def once(self) -> Totals | None:
         """The drift that was found and mended; None when there was none, or this moment could not be compared."""
-        epoch, incarnation = self._relay.epoch, self._relay.incarnation
+        epoch, links = self._relay.epoch, self._relay.links
         recent = [event.place for event in self._relay.ring.latest(RECENT_EVENTS)]
         identity = await self._census.identity(recent)
         if identity.epoch != epoch:
@@ -66,7 +66,7 @@ class Audit:
             await self._relay.published(counted.snapshot)
         # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring.
         since = self._relay.ring.missed(Position(counted.snapshot))
-        if since is None or (self._relay.epoch, self._relay.incarnation) != (epoch, incarnation):
+        if since is None or (self._relay.epoch, self._relay.links) != (epoch, links):
             return None
         now = counted.totals.plus(since)
         ours = self._relay.totals

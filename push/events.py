@@ -36,6 +36,12 @@ class Snapshot(NamedTuple):
             return False
         return self.xmax >= other.xmax or not any(other.sees(txid) for txid in range(self.xmax, other.xmax))
 
+    def before(self, txid: int) -> Snapshot:
+        """The same, but nothing from ``txid`` on is visible."""
+        if txid >= self.xmax:
+            return self
+        return Snapshot(min(self.xmin, txid), txid, tuple(running for running in self.xip if running < txid))
+
 
 class Position(NamedTuple):
     """What somebody has seen: all that is visible in ``seen``, and of transaction ``txid`` the rows up to ``id``.
@@ -147,8 +153,6 @@ class Identity:
 
     epoch: str
     trimmed_txid: int
-    # Another one after each crash of the database.
-    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,3 @@ class Page:
     # As of the same moment: which journal it is, and up to which transaction it may have been trimmed.
     epoch: str
     trimmed_txid: int
-    # How far the database's log had been written, and how far of it was on disk.
-    inserted: int
-    flushed: int

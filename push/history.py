@@ -52,9 +52,6 @@ class Archive(Protocol):
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """See Journal.page."""
 
-    async def flush(self) -> None:
-        """See Journal.flush."""
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
@@ -128,12 +125,8 @@ class History:
         return Replay(len(missed), missed, (), ring.end)
 
     async def _from_journal(self, cursor: Cursor) -> Replay:
-        if self._relay.ring.since(self._relay.durable.number) is None:
-            # The database's log lags behind a large batch.
-            await self._archive.flush()
-            await self._relay.fresh()
         # Both at once: what the snapshot does not cover is in the ring from there on.
-        watermark, ring_number = self._relay.durable
+        watermark, ring_number = self._relay.watermark
         spans = []
         start = await self._position(cursor)
         if cursor.upto is not None:
@@ -181,13 +174,11 @@ class History:
         async with self._reads:
             page = await self._archive.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
         _refuse_trimmed(page.trimmed_txid, start)
-        if cursor.upto is None and page.flushed < page.inserted:
-            # The next cursor holds this snapshot: it has to mean the same after a crash of the database.
-            await self._archive.flush()
+        upto = self._relay.lasting(page.upto, max((event.txid for event in page.events), default=0))
         if page.more:
-            return HistoryPage(page.events, Cursor(epoch, cursor.place, page.upto, page.events[-1].id), True)
+            return HistoryPage(page.events, Cursor(epoch, cursor.place, upto, page.events[-1].id), True)
         # A client that paged up to a snapshot of a while ago has not seen what has come since.
-        return HistoryPage(page.events, Cursor(epoch, page.upto), cursor.upto is not None)
+        return HistoryPage(page.events, Cursor(epoch, upto), cursor.upto is not None)
 
     async def _read(self, span: _Span) -> Page:
         async with self._reads:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,11 +31,11 @@ PAGE_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Totals and the snapshot that they were taken in, by one statement, and how far the database's log was written then."""
+    """Totals and the snapshot that they were taken in, and the newest transaction with an event in it: by one statement."""
 
     totals: Totals
     snapshot: Snapshot
-    inserted: int
+    newest_txid: int
 
 
 class Mark(NamedTuple):
@@ -54,9 +53,6 @@ class Journal(Protocol):
 
     async def baseline(self) -> Baseline:
         """The totals, by a scan, and the snapshot that belongs to them."""
-
-    async def flush(self) -> None:
-        """Make everything that has ended so far survive a crash of the database."""
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
@@ -91,13 +87,11 @@ class Relay:
         self._sink = sink
         self._identity: Identity | None = None
         self._watermark = Mark(Snapshot(0, 0), 0)
-        # The newest watermark that a crash of the database cannot take back, those after it that may follow (with how far the
-        # log was written then), and what has been published since.
-        self._durable = self._watermark
-        self._undurable: deque[tuple[int, Mark]] = deque()
-        self._published: deque[EventPlace] = deque()
-        # Published before a crash, and read again after it: not to be published twice.
-        self._again: set[EventPlace] = set()
+        # No event of a later transaction has been published, nor was in the totals at the start.
+        self._newest_txid = 0
+        # All of this has been published too; unlike the watermark it may not outlast a crash of the database.
+        self._read_upto = Snapshot(0, 0)
+        self._links = 0
         self._totals = Totals()
         self._advanced = asyncio.Event()
         self._doubted = False
@@ -122,19 +116,29 @@ class Relay:
         return self._identity.epoch if self._identity else None
 
     @property
-    def durable(self) -> Mark:
-        """The newest watermark that means the same after a crash of the database: the one to hand out, or to replay up to."""
-        return self._durable
+    def watermark(self) -> Mark:
+        """Everything visible here has been published; what has been since is in the ring from its number on."""
+        return self._watermark
 
     @property
-    def incarnation(self) -> str | None:
-        """Another one after each crash of the database."""
-        return self._identity.incarnation if self._identity else None
+    def links(self) -> int:
+        """How many connections have been followed. Another one may mean that the database has crashed in between."""
+        return self._links
+
+    def lasting(self, snapshot: Snapshot, txid: int = 0) -> Snapshot:
+        """What of the snapshot still holds after a crash of the database; ``txid``: known to have an event in it.
+
+        A snapshot counts a transaction as ended whose end is not on disk yet, say one that was rolled back. A crash makes
+        PostgreSQL forget that its number was taken, and give it to another, which may commit. Up to the newest one with an
+        event everything is on disk. What came later has no event here, so nothing is lost by leaving it out.
+        """
+        return snapshot.before(max(self._newest_txid, txid) + 1)
 
     async def follow(self, journal: Journal) -> Never:
         """Deliver from this connection until it fails (LinkLost). The next call goes on where this one stopped."""
         try:
             self._journal = journal
+            self._links += 1
             await self._take_position(journal)
             while True:
                 await self._catch_up(journal)
@@ -153,7 +157,7 @@ class Relay:
 
     async def published(self, snapshot: Snapshot) -> None:
         """Return once everything visible in ``snapshot`` has been published."""
-        while not self._watermark.snapshot.covers(snapshot):
+        while not self._read_upto.covers(snapshot):
             self._advanced.clear()
             await self._advanced.wait()
 
@@ -189,38 +193,30 @@ class Relay:
         """Go on from the watermark if it still means something, else start anew."""
         identity = await journal.identity([event.place for event in self.ring.latest(IDENTITY_EVENTS)])
         self._doubted = False
-        known = self._identity
-        if known is not None and self._still_means_something(identity.epoch, identity.trimmed_txid):
-            if identity.incarnation != known.incarnation:
-                self._step_back()
+        if self._still_means_something(identity.epoch, identity.trimmed_txid):
+            if self._unfinished is not None:  # there may have been a crash in the midst of the batch
+                self._unfinished = (self.lasting(self._unfinished[0]), self._unfinished[1])
             self._identity = identity
             return
+        anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
-        await journal.flush()
-        self.ring.reset(baseline.snapshot)
-        self._watermark = self._durable = Mark(baseline.snapshot, self.ring.end)
-        for leftover in (self._undurable, self._published, self._again):
-            leftover.clear()
         self._unfinished = None
+        self._newest_txid = baseline.newest_txid
+        self._read_upto = baseline.snapshot
+        self.ring.reset(self.lasting(baseline.snapshot))
+        self._watermark = Mark(self.lasting(baseline.snapshot), self.ring.end)
         self._totals = baseline.totals
         self._identity = identity
         self._sink.set_totals(self._totals)
-        if known is not None:
+        if anew:
             log.warning("the journal is another one, or was trimmed beyond our position: everybody fetches anew")
             self._sink.gap()
 
     def _still_means_something(self, epoch: str, trimmed_txid: int) -> bool:
         """Whether the watermark is a position in this journal, and nothing that it lacks has been trimmed."""
         known = self._identity
-        return known is not None and known.epoch == epoch and trimmed_txid < self._durable.snapshot.xmin
-
-    def _step_back(self) -> None:
-        """The database has crashed: numbers of transactions that the watermark takes for ended may be given out again."""
-        self._watermark = self._durable
-        self._undurable.clear()
-        self._unfinished = None
-        self._again = set(self._published)
+        return known is not None and known.epoch == epoch and trimmed_txid < self._watermark.snapshot.xmin
 
     async def _catch_up(self, journal: Journal) -> None:
         """Publish everything that has become visible since the watermark, page by page."""
@@ -233,33 +229,22 @@ class Relay:
                 await self._take_position(journal)
                 continue
             # From here to the new position there is no await: a page is published and accounted for, or neither.
-            events = [event for event in page.events if event.place not in self._again] if self._again else page.events
-            if events:
-                self.ring.append(events)
-                self._published.extend(event.place for event in events)
-                self._totals = self._totals.plus(events)
-                self._sink.publish(events, self._totals)
+            if page.events:
+                self.ring.append(page.events)
+                self._newest_txid = max(self._newest_txid, *(event.txid for event in page.events))
+                self._totals = self._totals.plus(page.events)
+                self._sink.publish(page.events, self._totals)
             if page.more:
                 self._unfinished = (page.upto, page.events[-1].id)
                 self._trouble = "catching up"
             else:
-                self._finish_batch(page)
-            if events:
+                self._unfinished = None
+                self._watermark = Mark(self.lasting(page.upto), self.ring.end)
+                self.ring.mark(self._watermark.snapshot)
+                self._read_upto = page.upto
+                self._reads_published = self._reads_begun
+                self._advanced.set()
+            if page.events:
                 await self._sink.room()
             if not page.more:
                 return
-
-    def _finish_batch(self, page: Page) -> None:
-        """Everything visible in the page's upper snapshot has been published."""
-        self._unfinished = None
-        self._again.clear()
-        self._watermark = Mark(page.upto, self.ring.end)
-        self.ring.mark(page.upto)
-        self._reads_published = self._reads_begun
-        self._undurable.append((page.inserted, self._watermark))
-        while self._undurable and self._undurable[0][0] <= page.flushed:
-            durable = self._undurable.popleft()[1]
-            for _ in range(durable.number - self._durable.number):
-                self._published.popleft()
-            self._durable = durable
-        self._advanced.set()

@@ -58,13 +58,3 @@ select
     substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
 from pg_control_system() as c, pg_database as d
 where d.datname = current_database();
-
--- Tells a crash: an unlogged table is empty after one (CREATE TABLE, "UNLOGGED"). The numbers of transactions whose end had
--- not reached the disk are then given out again, so whoever has seen them ended has to look again.
-create unlogged table orderwire.incarnation (
-    only_row boolean not null default true,
-    id       text not null,
-
-    constraint incarnation_pkey primary key (only_row),
-    constraint incarnation_only_row_check check (only_row)
-);

@@ -20,8 +20,6 @@ revoke execute on function orderwire.renew_epoch() from public;
 
 -- The journal's epoch, and how far it has been trimmed.
 --
--- `incarnation` changes with every crash of the database.
---
 -- A copy that finds itself in another cluster or database (a restored dump) is another journal: its transaction numbers
 -- are another cluster's, so its events go, and it draws a new epoch. The same journal draws one on another timeline (a standby
 -- was promoted: what the old primary had last may be missing), and when events that a server has delivered (the arguments) are not in it: they were lost in a crash with synchronous_commit = off, or the
@@ -30,8 +28,7 @@ create function orderwire.identify(
     delivered_txids xid8[],
     delivered_ids bigint[],
     out epoch text,
-    out trimmed_txid xid8,
-    out incarnation text
+    out trimmed_txid xid8
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -60,38 +57,11 @@ begin
         perform orderwire.renew_epoch();
     end if;
 
-    insert into orderwire.incarnation (id)
-    select md5(gen_random_uuid()::text)
-    where not exists (select from orderwire.incarnation)
-    on conflict do nothing;
-
-    select i.epoch, i.trimmed_txid, c.id
-    into identify.epoch, identify.trimmed_txid, identify.incarnation
-    from orderwire.journal_identity as i, orderwire.incarnation as c;
+    select i.epoch, i.trimmed_txid
+    into identify.epoch, identify.trimmed_txid
+    from orderwire.journal_identity as i;
 end
 $$;
-
--- Make everything that has ended so far durable: our own commit flushes the log, and with it what came before.
-create function orderwire.flush() returns void
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $$
-begin
-    perform set_config('synchronous_commit', 'local', true);
-    update orderwire.flushes as f set flushed_at = now();
-end
-$$;
-
-create table orderwire.flushes (
-    only_row   boolean not null default true,
-    flushed_at timestamptz not null default now(),
-
-    constraint flushes_pkey primary key (only_row),
-    constraint flushes_only_row_check check (only_row)
-);
-insert into orderwire.flushes default values;
-
-revoke execute on function orderwire.flush() from public;
 
 -- The journal's partitions, apart from the default one.
 create table orderwire.journal_partitions (

@@ -49,7 +49,6 @@ class ModelDatabase:
         # The write-ahead log: whose records it holds, in order, and how many of them are on disk.
         self.log: list[int] = []
         self.flushed = 0
-        self.incarnation = 0
 
     # ---------------------------------------------------------------- writers
 
@@ -118,7 +117,6 @@ class ModelDatabase:
         del self.log[self.flushed :]
         self._next_txid = max(self.log, default=99) + 1
         self._latest_ended = self._next_txid - 1
-        self.incarnation += 1
         for link in list(self.links):
             link.cut()
 
@@ -140,6 +138,9 @@ class ModelDatabase:
 
     def totals(self) -> Totals:
         return Totals().plus(self.journal)
+
+    def newest(self) -> int:
+        return max((row.txid for row in self.journal), default=0)
 
     def unseen(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
         """The three branches of orderwire.journal_page, before its limits."""
@@ -182,16 +183,10 @@ class ModelReader:
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         await self.turn()
         upto = upto or self.database.snapshot()
-        log = (len(self.database.log), self.database.flushed)
         rows = self.database.unseen(after, upto, past_id)
         taken = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
         await self.turn()
-        return Page(taken, upto, len(taken) < len(rows), EPOCH, 0, *log)
-
-    async def flush(self) -> None:
-        await self.turn()
-        self.database.flush()
-        await self.turn()
+        return Page(taken, upto, len(taken) < len(rows), EPOCH, 0)
 
 
 class ModelLink(ModelReader):
@@ -215,14 +210,13 @@ class ModelLink(ModelReader):
 
     async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
         await self.turn()
-        incarnation = str(self.database.incarnation)
         assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
         await self.turn()
-        return Identity(EPOCH, 0, incarnation)
+        return Identity(EPOCH, 0)
 
     async def baseline(self) -> Baseline:
         await self.turn()
-        baseline = Baseline(self.database.totals(), self.database.snapshot(), len(self.database.log))
+        baseline = Baseline(self.database.totals(), self.database.snapshot(), self.database.newest())
         await self.turn()
         return baseline
 

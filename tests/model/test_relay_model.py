@@ -7,7 +7,7 @@ That it finds bugs was tried by breaking the code by hand. The random stories fa
 Ring.missed takes any mark for covered *, or one that has seen the cursor's own transaction (not in each run: hence the story
 at the end); Ring.since gives what is left of a forgotten stretch *; a new link forgets the unfinished batch *; the watermark
 moves on at each page *; a replay from the journal goes on at the ring's end instead of at its mark; a session goes live
-without the rest from the ring *; the relay does not step back after a crash.
+without the rest from the ring *; a watermark that would not outlast a crash.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class ModelClient:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
         await server.entrance.admit(session, self.cursor, position)
         if fresh:  # it has just gone live, in this very turn
-            watermark = server.relay._watermark.snapshot
+            watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
             self.before = frozenset(server.hub.published | known)
 
