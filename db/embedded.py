@@ -296,7 +296,8 @@ class EmbeddedPostgres:
                 **popen,
             )
         while self._process.poll() is None:
-            if self._status() == "ready":
+            # A killed server leaves its "ready" behind: it counts only once the file names a process that lives.
+            if self._status() == "ready" and self._server_pid() is not None:
                 return None
             if time.monotonic() > deadline:
                 return f"not ready after {START_SECONDS:.0f} s"
