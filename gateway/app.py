@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.errors import errors_as_json
 from gateway.keys import ENTRANCE, HISTORY, HUB, ORDERS, RELAY, SETTINGS, Orders
@@ -15,6 +18,8 @@ from settings import Settings
 
 __all__ = ["CannotListen", "Gateway"]
 
+log = logging.getLogger("orderwire.http")
+
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096
@@ -22,6 +27,21 @@ BACKLOG = 4096
 
 class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
+
+
+class _ForUs(logging.Filter):
+    """What is not HTTP at all is the sender's affair: aiohttp has answered 400, and would log a traceback for each."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether aiohttp's record is worth logging."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            log.debug("a request was not understood: %s", type(error).__name__)
+            return False
+        return True
+
+
+_for_us = _ForUs()
 
 
 class Gateway:
@@ -41,6 +61,7 @@ class Gateway:
     async def listen(self) -> None:
         """Accept connections from here on."""
         host, port = self._settings.host, self._settings.port
+        logging.getLogger("aiohttp.server").addFilter(_for_us)  # adding it again does nothing
         await self._runner.setup()
         self._site = web.TCPSite(self._runner, host, port, backlog=BACKLOG)
         try:

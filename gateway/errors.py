@@ -52,6 +52,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except StoreError as error:
         log.warning("%s: %s", request.path, error)
         return unavailable("the database cannot be reached")
+    except ConnectionError:
+        raise  # the client left before it had its answer: aiohttp knows what to do
     except Exception:
         log.exception("unexpected error at %s", request.path)
         return error_response(500, "internal error")
