@@ -285,6 +285,8 @@ class EmbeddedPostgres:
         options = [f"--{name}={value}" for name, value in settings.items()]
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        if self._process is not None:
+            self._process.wait(START_SECONDS)  # what we started earlier has died, or start() would not be here
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [*prefix, str(self.bin_dir / "postgres"), "-D", str(self._data), *options],
