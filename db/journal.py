@@ -33,6 +33,14 @@ cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
 
+_BASELINE = """
+select
+    *,
+    pg_current_snapshot() as snapshot,
+    coalesce((select txid from orderwire.journal order by txid desc limit 1), '0') as newest_txid
+from order_analytics
+"""
+
 _COUNT = """
 select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
 from orderwire.journal_identity as i
@@ -65,10 +73,10 @@ class JournalReader:
         """Totals and snapshot by one statement, hence of one moment."""
         async with self._connection.transaction():
             await self._connection.execute("set local enable_seqscan = on")
-            row = await self._connection.fetchrow("select *, pg_current_snapshot() as snapshot from order_analytics")
+            row = await self._connection.fetchrow(_BASELINE)
         assert row is not None
         totals = Totals(row["total_orders"], Decimal(row["total_revenue"]), row["pending_orders"])
-        return Baseline(totals, Snapshot(*row["snapshot"]))
+        return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"])
 
     async def seen_at(self, place: EventPlace) -> Snapshot | None:
         """What the writer of the event saw as committed; None when the event is not in the journal."""

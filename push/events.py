@@ -35,6 +35,12 @@ class Snapshot(NamedTuple):
             return False
         return self.xmax >= other.xmax or not any(other.sees(txid) for txid in range(self.xmax, other.xmax))
 
+    def before(self, txid: int) -> Snapshot:
+        """The same, but nothing from ``txid`` on is visible."""
+        if txid >= self.xmax:
+            return self
+        return Snapshot(min(self.xmin, txid), txid, tuple(running for running in self.xip if running < txid))
+
 
 class Position(NamedTuple):
     """What somebody has seen: all that is visible in ``seen``, and of transaction ``txid`` the rows up to ``id``.

@@ -177,7 +177,8 @@ class History:
         if page.more:
             return HistoryPage(page.events, Cursor(epoch, cursor.place, page.upto, page.events[-1].id), True)
         # A client that paged up to a snapshot of a while ago has not seen what has come since.
-        return HistoryPage(page.events, Cursor(epoch, page.upto), cursor.upto is not None)
+        upto = self._relay.lasting(page.upto, max((event.txid for event in page.events), default=0))
+        return HistoryPage(page.events, Cursor(epoch, upto), cursor.upto is not None)
 
     async def _read(self, span: _Span) -> Page:
         async with self._reads:

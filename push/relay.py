@@ -34,6 +34,8 @@ class Baseline:
 
     totals: Totals
     snapshot: Snapshot
+    # The newest transaction with an event in the journal.
+    newest_txid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Relay:
         self._sink = sink
         self._identity: Identity | None = None
         self._watermark = Snapshot(0, 0)
+        # No event of a later transaction has been published, nor was in the totals at the start.
+        self._newest_txid = 0
         self._totals = Totals()
         self._advanced = asyncio.Event()
         self._doubted = False
@@ -107,6 +111,16 @@ class Relay:
     def watermark(self) -> Snapshot:
         """Everything visible here has been published, and from ``ring.mark_number`` on all that has been since."""
         return self._watermark
+
+    def lasting(self, snapshot: Snapshot, txid: int = 0) -> Snapshot:
+        """What of the snapshot still holds after a crash of PostgreSQL; ``txid``: known to have an event in it.
+
+        A transaction that rolled back counts as ended in a snapshot, but until its record is flushed a crash makes
+        PostgreSQL forget that its number was taken: the number is given again, to a transaction that may commit. Up to
+        the newest one with an event, all is flushed; later ones have no event in the snapshot, so nothing is lost by
+        leaving them out.
+        """
+        return snapshot.before(max(self._newest_txid, txid) + 1)
 
     async def follow(self, journal: Journal) -> Never:
         """Deliver from this connection until it fails (LinkLost). The next call goes on where this one stopped."""
@@ -150,11 +164,14 @@ class Relay:
         self._doubted = False
         known = self._identity
         if known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.xmin:
+            # The connection may have been lost in a crash.
+            self._watermark = self.lasting(self._watermark, identity.trimmed_txid)
             return
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
         self._unfinished = None
         self._watermark = baseline.snapshot
+        self._newest_txid = baseline.newest_txid
         self._totals = baseline.totals
         self._identity = identity
         self.ring.reset(self._watermark)
@@ -175,14 +192,16 @@ class Relay:
             if page.events:
                 self.ring.append(page.events)
                 self._totals = self._totals.plus(page.events)
+                self._newest_txid = max(self._newest_txid, *(event.txid for event in page.events))
                 self._sink.publish(page.events, self._totals)
             if page.more:
                 self._unfinished = (page.upto, page.events[-1].id)
                 self._trouble = "catching up"
             else:
                 self._unfinished = None
-                self._watermark = page.upto
-                self.ring.mark(page.upto)
+                # A batch of several pages may have been begun before a crash.
+                self._watermark = page.upto if upto is None else self.lasting(page.upto)
+                self.ring.mark(self._watermark)
                 self._advanced.set()
             if page.events:
                 await self._sink.room()

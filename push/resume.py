@@ -51,7 +51,7 @@ class Entrance:
             return
         # No await from here on: nothing can be published between this position and going live.
         if position_frame is not None and self._relay.epoch is not None:
-            session.send([position_frame(str(Cursor(self._relay.epoch, self._relay.watermark)))])
+            session.send([position_frame(str(Cursor(self._relay.epoch, self._relay.lasting(self._relay.watermark))))])
         self._hub.go_live(session)
 
     async def _replay(self, session: Session, cursor_text: str) -> bool:
