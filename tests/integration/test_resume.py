@@ -21,7 +21,9 @@ async def test_resume_replays_exactly_what_was_missed(start_server: Any, connect
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.until(lambda c: len(c.events) == 1, "the first event")
     await first.disconnect()
+    witness: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'missed', n from generate_series(1, 7) n")
+    await witness.until(lambda c: len(c.events) == 7, "published")  # else some of them would come live, after the replay
 
     second: Client = await connect(f"{server.ws_url}?last_event_id={first.events[0]['id']}")
     await second.until(lambda c: len(c.events) == 7, "seven missed events")
