@@ -49,7 +49,13 @@ class Database:
         assert self._pool is not None
         with typed_errors():
             async with self._pool.acquire(timeout=QUERY_SECONDS) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.PostgresError:
+                    raise  # PostgreSQL answered: the connection is good
+                except BaseException:
+                    connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
+                    raise
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[JournalReader]:
