@@ -26,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,6 +141,10 @@ class EmbeddedPostgres:
                 log.debug("another process still uses PostgreSQL: it stays up")
             else:
                 self._stop()
+                if self._process is not None:
+                    # Its files go first, the process a moment later.
+                    with suppress(subprocess.TimeoutExpired):
+                        self._process.wait(STOP_SECONDS)
             self._in_use.close()
             self._in_use = None
 
