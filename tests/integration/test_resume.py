@@ -50,7 +50,9 @@ async def test_resume_on_another_server_after_a_restart(start_server: Any, conne
 
 async def test_gap_that_cannot_be_closed_is_told(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url)
+    witness: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('x', 1)")
+    await witness.until(lambda c: len(c.events) == 1, "published")  # else it would come live
     epoch = await db.fetchval("select epoch from orderwire.journal_identity")
     for cursor in ("garbage", "00000000-1-1", f"{epoch}-1-1", f"{epoch}-99999999-99999999"):
         client: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
