@@ -7,9 +7,10 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP = $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 RATE ?= 5
+MINUTES ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch migrate test lint format lock clean
+.PHONY: help setup run psql demo watch migrate test stress lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +47,9 @@ migrate: setup  ## bring the database's schema up to date
 
 test: $(VENV)/.dev  ## every test
 	@$(PY) -m pytest $(ARGS)
+
+stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

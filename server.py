@@ -74,12 +74,14 @@ async def serve(settings: Settings) -> None:
     stop = stop_on_signal()
 
     with database_url(settings) as (url, embedded):
-        async with Database(url).opened() as database:
+        async with Database(url, settings.database_timeout_seconds).opened() as database:
             history = History(relay, database)
             gateway = Gateway(settings, hub, relay, history, database)
             await gateway.listen()
             tasks = {
-                "listener": Listener(url, lambda: migrate(url), relay.follow).run(),
+                "listener": Listener(
+                    url, lambda: migrate(url), relay.follow, settings.database_timeout_seconds, database.distrust
+                ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
                 "retention": tend(relay, database, settings),
                 "audit": Audit(relay, database).run(settings.audit_seconds),

@@ -107,6 +107,9 @@ class Settings:
     """What the environment says, checked. The name of a setting is the field's in capitals."""
 
     database_url: str | None = _setting(None, _url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/")
+    database_timeout_seconds: float = _setting(
+        10.0, _seconds(0.5, 300), "seconds after which a database that does not answer counts as lost"
+    )
     host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8000, _whole(0, 65535), "TCP port to listen on; 0 takes a free one")
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")

@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import pwd
+import random
 import re
 import secrets
 import shutil
@@ -26,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +143,10 @@ class EmbeddedPostgres:
                 log.debug("another process still uses PostgreSQL: it stays up")
             else:
                 self._stop()
+                if self._process is not None:
+                    # Its files go first, the process a moment later.
+                    with suppress(subprocess.TimeoutExpired):
+                        self._process.wait(STOP_SECONDS)
             self._in_use.close()
             self._in_use = None
 
@@ -293,6 +298,8 @@ class EmbeddedPostgres:
         options = [f"--{name}={value}" for name, value in settings.items()]
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        if self._process is not None:
+            self._process.wait(START_SECONDS)  # what we started earlier has died, or start() would not be here
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [*prefix, str(self.bin_dir / "postgres"), "-D", str(self._data), *options],
@@ -389,6 +396,10 @@ def _command_line(pid: int) -> str:
 
 
 def _free_port() -> int:
+    # Below the range from which the kernel serves clients: one of them could take it while PostgreSQL is down.
+    for port in random.sample(range(15000, 32000), 100):
+        if _port_is_free(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -74,9 +74,14 @@ def typed_errors() -> Iterator[None]:
         yield
     except DatabaseError:
         raise
-    except asyncpg.ClientConfigurationError as error:
-        raise BadAddress(f"DATABASE_URL is not usable: {one_line(error)}") from error
-    except _UNUSABLE as error:
-        raise DatabaseUnusable(one_line(error)) from error
     except _AWAY as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # Giving a connection back may fail while the task is being cancelled; that must not undo the cancelling,
+            # which comes once only.
+            raise asyncio.CancelledError from error
+        if isinstance(error, asyncpg.ClientConfigurationError):
+            raise BadAddress(f"DATABASE_URL is not usable: {one_line(error)}") from error
+        if isinstance(error, _UNUSABLE):
+            raise DatabaseUnusable(one_line(error)) from error
         raise DatabaseAway(one_line(error)) from error

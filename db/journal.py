@@ -59,10 +59,11 @@ class JournalReader:
         """Set the connection up for reading the journal."""
         await self._connection.execute(PLANNING)
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """Epoch and trimming of the journal; it draws a new epoch if it is a copy, or lacks what was delivered."""
         row = await self._connection.fetchrow(
-            "select epoch, trimmed_txid from orderwire.identify($1, $2)",
+            "select epoch, trimmed_txid from orderwire.identify($1, $2, $3)",
+            epoch,
             [place.txid for place in delivered],
             [place.id for place in delivered],
         )

@@ -26,8 +26,6 @@ log = logging.getLogger("orderwire.listener")
 CHANNEL = "orders"
 
 CONNECT_SECONDS = 5.0
-# The journal is read at least every second, so this is also how soon a half-open line is noticed.
-READ_SECONDS = 10.0
 BASELINE_SECONDS = 300.0
 SELF_TEST_SECONDS = 5.0
 # Full jitter: attempt n waits for a random time below min(MOST, FIRST * 2**n), that is 0.1, 0.2, 0.4 … 5 s.
@@ -36,19 +34,24 @@ BACKOFF_MOST_SECONDS = 5.0
 
 
 class Listener:
-    """Keeps one connection alive and hands each new one to ``follow``."""
+    """Keeps one connection alive and hands each new one to ``follow``.
+
+    The journal is read at least every second, so a half-open line is noticed ``answer_seconds`` later.
+    """
 
     def __init__(
         self,
         url: str,
         prepare: Callable[[], Awaitable[object]],
         follow: Callable[[Journal], Awaitable[Never]],
-        read_seconds: float = READ_SECONDS,
+        answer_seconds: float = 10.0,
+        lost: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._url = url
         self._prepare = prepare
         self._follow = follow
-        self._read_seconds = read_seconds
+        self._answer_seconds = answer_seconds
+        self._lost = lost
         self._met = False
 
     async def run(self) -> Never:
@@ -73,6 +76,8 @@ class Listener:
                 complaint: DatabaseError | LinkLost = error
             except (DatabaseAway, LinkLost) as error:
                 complaint = error
+            if self._lost is not None:
+                await self._lost()  # other connections may be as dead
             if said is None:  # once per outage, not in a flood
                 said = str(complaint)
                 log.warning("no connection to PostgreSQL (%s): waiting for it", said)
@@ -88,7 +93,7 @@ class Listener:
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            link = _Link(connection, self._read_seconds)
+            link = _Link(connection, self._answer_seconds)
             with typed_errors():
                 await link.open()
             yield link
@@ -99,9 +104,9 @@ class Listener:
 class _Link:
     """A connection that listens. Any failure on it, of whatever kind, is LinkLost: it is not worth a second try."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], read_seconds: float) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], answer_seconds: float) -> None:
         self._connection = connection
-        self._read_seconds = read_seconds
+        self._answer_seconds = answer_seconds
         self._reader = JournalReader(connection)
         self._rung = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
@@ -132,11 +137,11 @@ class _Link:
 
     # ---------------------------------------------------------------- what the relay asks for (push.relay.Journal)
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """See JournalReader."""
         with _link_lost():
-            async with asyncio.timeout(self._read_seconds):
-                return await self._reader.identity(delivered)
+            async with asyncio.timeout(self._answer_seconds):
+                return await self._reader.identity(epoch, delivered)
 
     async def baseline(self) -> Baseline:
         """See JournalReader."""
@@ -148,7 +153,7 @@ class _Link:
         """See JournalReader. Rings that come from here on are for the next read."""
         self._rung.clear()
         with _link_lost():
-            async with asyncio.timeout(self._read_seconds):
+            async with asyncio.timeout(self._answer_seconds):
                 return await self._reader.page(after, upto, past_id, max_events, max_bytes)
 
     def wake(self) -> None:

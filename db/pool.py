@@ -17,14 +17,14 @@ from push.relay import Baseline
 __all__ = ["Database"]
 
 MOST_CONNECTIONS = 4
-QUERY_SECONDS = 10.0
 
 
 class Database:
     """Queries for the HTTP routes, the resumes and the audit. Raises DatabaseError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answer_seconds: float = 10.0) -> None:
         self._url = url
+        self._answer_seconds = answer_seconds
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     @asynccontextmanager
@@ -34,7 +34,7 @@ class Database:
             self._url,
             min_size=0,
             max_size=MOST_CONNECTIONS,
-            command_timeout=QUERY_SECONDS,
+            command_timeout=self._answer_seconds,
             timeout=5,
             server_settings={"application_name": "orderwire"},
         )
@@ -44,12 +44,23 @@ class Database:
         finally:
             self._pool.terminate()
 
+    async def distrust(self) -> None:
+        """The database was lost: open new connections instead of waiting on those that may be dead too."""
+        assert self._pool is not None
+        await self._pool.expire_connections()
+
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         assert self._pool is not None
         with typed_errors():
-            async with self._pool.acquire(timeout=QUERY_SECONDS) as connection:
-                yield connection
+            async with self._pool.acquire(timeout=self._answer_seconds) as connection:
+                try:
+                    yield connection
+                except asyncpg.PostgresError:
+                    raise  # PostgreSQL answered: the connection is good
+                except BaseException:
+                    connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
+                    raise
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[JournalReader]:
@@ -91,7 +102,7 @@ class Database:
         async with self._reader() as reader:
             return await reader.baseline()
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """See JournalReader."""
         async with self._reader() as reader:
-            return await reader.identity(delivered)
+            return await reader.identity(epoch, delivered)

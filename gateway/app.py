@@ -18,6 +18,8 @@ from settings import Settings
 
 __all__ = ["CannotListen", "Gateway"]
 
+log = logging.getLogger("orderwire.http")
+
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from functools import lru_cache
 
 from aiohttp import web
 
+from gateway.keys import SETTINGS
 from gateway.shell import Shell, cursor_of, cut_at_the_end, refuse_before_start
 from push.frames import Close
-from push.session import PING
+from push.session import MISSED_HEARTBEATS, PING
 
 __all__ = ["sse"]
 
@@ -30,10 +32,21 @@ async def sse(request: web.Request) -> web.StreamResponse:
         }
     )
     await response.prepare(request)
+    _bound_silence(request, (MISSED_HEARTBEATS + 1) * request.app[SETTINGS].heartbeat_seconds)
     with cut_at_the_end(request):
         await response.write(RETRY)
         await _SseShell(request.app, response).run(cursor_of(request), _position)
     return response
+
+
+def _bound_silence(request: web.Request, seconds: float) -> None:
+    """Let the kernel end the connection of a client that takes nothing for so long.
+
+    The kernel's buffer goes on accepting heartbeats, megabytes of them, when the client has long gone without a word.
+    """
+    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 class _SseShell(Shell):

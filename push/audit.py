@@ -30,7 +30,7 @@ class Census(Protocol):
     async def baseline(self) -> Baseline:
         """See Journal.baseline."""
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """See Journal.identity."""
 
 
@@ -56,7 +56,7 @@ class Audit:
         """The drift that was found and mended; None when there was none, or this moment could not be compared."""
         epoch, links = self._relay.epoch, self._relay.links
         recent = [event.place for event in self._relay.ring.latest(RECENT_EVENTS)]
-        identity = await self._census.identity(recent)
+        identity = await self._census.identity(epoch, recent)
         if identity.epoch != epoch:
             log.warning("the journal is another one than at the start")
             self._relay.doubt()

@@ -104,6 +104,7 @@ class History:
         epoch = self._relay.epoch
         if epoch is None or cursor.epoch != epoch:
             raise GapError("another epoch")
+        self._refuse_future(cursor)
         return self._from_ring(cursor) or await self._replays.get((epoch, cursor), lambda: self._from_journal(cursor))
 
     def _from_ring(self, cursor: Cursor) -> Replay | None:
@@ -170,6 +171,8 @@ class History:
             cursor = Cursor.parse(cursor_text)
         if cursor.epoch != epoch:
             raise GapError("another epoch")
+        await self._relay.fresh()
+        self._refuse_future(cursor)
         start = await self._position(cursor)
         async with self._reads:
             page = await self._archive.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
@@ -194,6 +197,12 @@ class History:
         if seen is None:
             raise GapError("the event is not in the journal")
         return Position(seen, cursor.place.txid, cursor.place.id)
+
+    def _refuse_future(self, cursor: Cursor) -> None:
+        """A snapshot that nobody has given out yet would hide what is still to come."""
+        for snapshot in (cursor.place, cursor.upto):
+            if isinstance(snapshot, Snapshot) and snapshot.xmax > self._relay.read_upto.xmax:
+                raise GapError("from the future")
 
     async def _trimmed(self) -> int:
         nothing = Snapshot(1, 1)

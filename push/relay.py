@@ -48,7 +48,7 @@ class Mark(NamedTuple):
 class Journal(Protocol):
     """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """Epoch and trimming of the journal. It draws a new epoch when events that were delivered are no longer in it."""
 
     async def baseline(self) -> Baseline:
@@ -121,6 +121,11 @@ class Relay:
         return self._watermark
 
     @property
+    def read_upto(self) -> Snapshot:
+        """The snapshot of the last read: the newest state of the database that this process knows of."""
+        return self._read_upto
+
+    @property
     def links(self) -> int:
         """How many connections have been followed. Another one may mean that the database has crashed in between."""
         return self._links
@@ -191,7 +196,7 @@ class Relay:
 
     async def _take_position(self, journal: Journal) -> None:
         """Go on from the watermark if it still means something, else start anew."""
-        identity = await journal.identity([event.place for event in self.ring.latest(IDENTITY_EVENTS)])
+        identity = await journal.identity(self.epoch, [event.place for event in self.ring.latest(IDENTITY_EVENTS)])
         self._doubted = False
         if self._still_means_something(identity.epoch, identity.trimmed_txid):
             if self._unfinished is not None:  # there may have been a crash in the midst of the batch

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from push.frames import Close, ErrorFrame, Ping, Pong, encode
 from push.sendqueue import SendQueue
 
-__all__ = ["PING", "Session"]
+__all__ = ["MISSED_HEARTBEATS", "PING", "Session"]
 
 PING = encode(Ping())
 PONG = encode(Pong())

@@ -155,7 +155,7 @@ async def test_restored_dump_is_another_journal(
 
 
 async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any) -> None:
-    identify = "select epoch from orderwire.identify('{}', '{}')"
+    identify = "select epoch from orderwire.identify(null, '{}', '{}')"
     await order(db, "from before the copy")
     await db.execute("update orderwire.journal_identity set database_oid = 1")
     async with connections(database_url, 2) as (first, second):

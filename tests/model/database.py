@@ -208,7 +208,7 @@ class ModelLink(ModelReader):
         if self._cut:
             raise LinkLost("cut")
 
-    async def identity(self, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         await self.turn()
         assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
         await self.turn()

@@ -1,0 +1,40 @@
+"""``python -m tests.stress``: exit code 1 when anything is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.stress.faults import KINDS
+from tests.stress.run import Plan, stress
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.stress", description="faults of every kind, and nothing may be lost")
+    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to have its faults and writes again")
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--clients", type=int, default=210)
+    parser.add_argument("--faults", type=int, default=None)
+    parser.add_argument("--kinds", default=None, help="only those whose name contains this")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+    plan = Plan(
+        seed,
+        60 * options.minutes,
+        options.clients,
+        options.faults or max(12, round(110 * options.minutes)),
+        [kind for kind in KINDS if re.search(options.kinds or "", kind)],
+    )
+    with tempfile.TemporaryDirectory(prefix="orderwire-stress-") as directory:
+        report = asyncio.run(stress(plan, Path(directory), lambda line: print(line, flush=True)))
+    print(report.table())
+    return 1 if report.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""Dashboards: cheap WebSocket and SSE clients that come back by themselves and check everything that they get."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+import time
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from typing import Any
+
+HEARTBEAT_SECONDS = 2.0
+# The server pings every HEARTBEAT_SECONDS: a line that is silent for so long is dead.
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
+BACKOFF_SECONDS = 0.3
+
+
+class Facts:
+    """Every event frame that any client was sent, parsed once for all of them, and whatever was found to be wrong."""
+
+    def __init__(self) -> None:
+        self.by_frame: dict[bytes, tuple[int, int, str]] = {}
+        self.by_id: dict[int, bytes] = {}
+        self.wrong: list[str] = []
+        self.closes: Counter[int] = Counter()
+
+    def complain(self, text: str) -> None:
+        if len(self.wrong) < 50:
+            self.wrong.append(text)
+
+    def learn(self, frame: bytes) -> tuple[int, int, str] | None:
+        """(event id, order id, cursor) of an event's frame."""
+        fields = json.loads(frame)
+        if "id" not in fields:
+            return None
+        cursor = fields["id"]
+        event_id = int(cursor.rsplit("-", 1)[1])
+        if event_id in self.by_id:
+            self.complain(f"event {event_id} came in two forms: {self.by_id[event_id]!r} and {frame!r}")
+        fact = (event_id, fields["order_id"], cursor)
+        self.by_id[event_id] = frame
+        self.by_frame[frame] = fact
+        return fact
+
+
+class Client:
+    """One dashboard across all its connections."""
+
+    def __init__(self, number: int, facts: Facts, ports: list[int], rng: random.Random) -> None:
+        self.name = f"client {number} ({'sse' if number % 3 == 0 else 'ws'})"
+        self._line_type: type[Line] = SseLine if number % 3 == 0 else WebSocketLine
+        self.facts = facts
+        self._ports = ports
+        self._rng = rng
+        self.line: Line | None = None
+        self.server = -1
+        self.cursor: str | None = None
+        self.totals = b""
+        self.delivered = self.unique = self.twins = self.resumes = 0
+        self.refused = 0
+        self.newest = 0
+        self._seen = bytearray(1 << 16)
+        self._last_of_order = array("Q", bytes(8 << 14))
+        # When the newest event came, each time that a newer one came (a later event has a higher id).
+        self.times = array("d")
+        self.newests = array("Q")
+
+    async def run(self) -> None:
+        """Connect, and again, for as long as this task lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self.server = self._rng.randrange(len(self._ports))
+            line = self._line_type(self, self.cursor)
+            try:
+                await loop.create_connection(lambda line=line: line, "127.0.0.1", self._ports[self.server])  # type: ignore[misc]
+                self.line = line
+                self.resumes += self.cursor is not None
+                await line.closed
+            except OSError:
+                pass
+            finally:
+                if line.transport is not None:
+                    line.transport.abort()
+                self.line = None
+            await asyncio.sleep(self._rng.uniform(0.02, BACKOFF_SECONDS))
+
+    def take(self, frame: bytes) -> None:
+        fact = self.facts.by_frame.get(frame)
+        if fact is None:
+            fact = self._other(frame)
+            if fact is None:
+                return
+        event_id, order_id, self.cursor = fact
+        self.delivered += 1
+        if event_id >= len(self._seen):
+            self._seen.extend(bytes(event_id))
+        if self._seen[event_id]:
+            self.twins += 1
+            return
+        self._seen[event_id] = 1
+        self.unique += 1
+        if order_id >= len(self._last_of_order):
+            self._last_of_order.frombytes(bytes(8 * order_id))
+        if self._last_of_order[order_id] > event_id:
+            self.facts.complain(f"{self.name}: order {order_id}: event {event_id} came after {self._last_of_order[order_id]}")
+        self._last_of_order[order_id] = event_id
+        if event_id > self.newest:
+            self.newest = event_id
+
+    def _other(self, frame: bytes) -> tuple[int, int, str] | None:
+        if frame.startswith(b'{"type":"analytics_update"'):
+            self.totals = frame
+        elif frame.startswith(b'{"type":"resumed"'):
+            if json.loads(frame)["recovered"] is not True:
+                self.facts.complain(f"{self.name}: was told to fetch anew, at {self.cursor}")
+        elif frame == b'{"type":"ping"}':
+            assert self.line is not None
+            self.line.pong()
+        else:
+            fact = self.facts.learn(frame)
+            if fact is None:
+                self.facts.complain(f"{self.name}: unexpected frame {frame!r}")
+            return fact
+        return None
+
+    def progress(self) -> None:
+        if not self.newests or self.newest > self.newests[-1]:
+            self.times.append(time.time())
+            self.newests.append(self.newest)
+
+    def has(self, event_id: int) -> bool:
+        return event_id < len(self._seen) and bool(self._seen[event_id])
+
+    def when(self, event_id: int, since: float) -> float | None:
+        """When, from ``since`` on, the first event came whose id is this or higher."""
+        index = max(bisect_left(self.newests, event_id), bisect_left(self.times, since))
+        return self.times[index] if index < len(self.times) else None
+
+    def shown_totals(self) -> dict[str, Any]:
+        return dict(json.loads(self.totals)) if self.totals else {}
+
+    def closed(self, code: int) -> None:
+        self.facts.closes[code] += 1
+        if 3500 <= code <= 3999 or code < 3000:
+            self.facts.complain(f"{self.name}: closed with {code}")
+
+
+class Line(asyncio.Protocol):
+    """One connection of a client."""
+
+    status = b""
+
+    def __init__(self, client: Client, cursor: str | None) -> None:
+        self.client = client
+        self.cursor = cursor
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.transport: asyncio.Transport | None = None
+        self.heard = time.monotonic()
+        self.deaf = False
+        self._rest = b""
+        self._open = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self.request().encode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = time.monotonic()
+        if self._rest:
+            data = self._rest + data
+        if not self._open:
+            head, end, data = data.partition(b"\r\n\r\n")
+            if not end:
+                self._rest = head
+                return
+            if self.status not in head.split(b"\r\n", 1)[0]:
+                self.client.refused += 1
+                self.hang_up()
+                return
+            self._open = True
+        self._rest = self.parse(data)
+        self.client.progress()
+
+    def hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    @property
+    def port(self) -> int:
+        assert self.transport is not None
+        return int(self.transport.get_extra_info("sockname")[1])
+
+    def listen(self, on: bool) -> None:
+        """A client that stops reading, or reads again."""
+        self.deaf = not on
+        self.heard = time.monotonic()
+        if self.transport is not None and not self.transport.is_closing():
+            (self.transport.resume_reading if on else self.transport.pause_reading)()
+
+    def request(self) -> str:
+        raise NotImplementedError
+
+    def parse(self, data: bytes) -> bytes:
+        """Take all whole frames; returns what is left."""
+        raise NotImplementedError
+
+    def pong(self) -> None:
+        """Where the transport can, answer a ping."""
+
+
+def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first: int = 0x80) -> bytes:
+    """A frame as a client has to send it (RFC 6455 section 5.2); a mask of zeros changes nothing."""
+    size = len(body)
+    if size < 126:
+        length = bytes([0x80 | size])
+    elif size < 65536:
+        length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
+    return bytes([first | opcode]) + length + mask + body
+
+
+def upgrade(cursor: str | None) -> str:
+    key = base64.b64encode(random.randbytes(16)).decode()
+    query = f"?last_event_id={cursor}" if cursor is not None else ""
+    return (
+        f"GET /api/ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+
+
+class WebSocketLine(Line):
+    status = b" 101 "
+
+    def request(self) -> str:
+        return upgrade(self.cursor)
+
+    def parse(self, data: bytes) -> bytes:
+        at, size = 0, len(data)
+        take = self.client.take
+        while size - at >= 4:
+            length, body = data[at + 1], at + 2
+            if length == 126:
+                length, body = data[at + 2] << 8 | data[at + 3], at + 4
+            elif length == 127:
+                raise AssertionError("a frame of 64 KiB or more")
+            end = body + length
+            if end > size:
+                break
+            if data[at] == 0x81:
+                take(data[body:end])
+            elif data[at] == 0x88:
+                self.client.closed(int.from_bytes(data[body : body + 2], "big"))
+                self.hang_up()
+            at = end
+        # A ping without a body has two bytes only.
+        if size - at == 2 and data[at] == 0x89:
+            return b""
+        return data[at:]
+
+    def pong(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(client_frame(1, b'{"type":"pong"}'))
+
+
+class SseLine(Line):
+    status = b" 200 "
+
+    def request(self) -> str:
+        # HTTP/1.0, so that the body comes as it is, not in chunks.
+        resume = f"Last-Event-ID: {self.cursor}\r\n" if self.cursor is not None else ""
+        return f"GET /api/sse HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n{resume}\r\n"
+
+    def parse(self, data: bytes) -> bytes:
+        *blocks, rest = data.split(b"\n\n")
+        client = self.client
+        for block in blocks:
+            at = block.find(b"\ndata: ")
+            if at >= 0:
+                before = client.delivered
+                client.take(block[at + 7 :])
+                if client.delivered > before and block.find(f"\nid: {client.cursor}\n".encode(), 0, at + 1) < 0:
+                    client.facts.complain(f"{client.name}: the id line is another one: {block!r}")
+            elif block.startswith(b"id: "):
+                client.cursor = block[4:].decode()
+        return rest
+
+
+async def watch_lines(clients: list[Client]) -> None:
+    """Hang up where nothing has come for too long, as a dashboard does: half-open lines say nothing."""
+    while True:
+        await asyncio.sleep(0.5)
+        limit = time.monotonic() - SILENCE_SECONDS
+        for client in clients:
+            line = client.line
+            if line is not None and not line.deaf and line.heard < limit:
+                line.hang_up()

@@ -1,0 +1,168 @@
+"""A TCP proxy: the network between two parties, which can be cut, stalled or go dead without a word."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+Address = tuple[str, int]
+
+
+class _End(asyncio.Protocol):
+    """One of the two sockets of a link."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+        self.other: _End | None = None
+        self.transport: asyncio.Transport | None = None
+        self.full = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.link.settle()
+
+    def data_received(self, data: bytes) -> None:
+        assert self.other is not None
+        assert self.other.transport is not None
+        self.other.transport.write(data)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self.link.settle()
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.link.settle()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.close()
+        self.link.gone()
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self.near = _End(self)
+        self.far = _End(self)
+        self.near.other, self.far.other = self.far, self.near
+        self.stalled = proxy.stalled
+        self.dead = False
+        proxy.links.add(self)
+
+    def settle(self) -> None:
+        """Read from either side only while the other takes it, and the network works."""
+        for end, other in ((self.near, self.far), (self.far, self.near)):
+            if end.transport is None or end.transport.is_closing():
+                continue
+            if other.transport is None or other.full or self.stalled or self.dead:
+                end.transport.pause_reading()
+            else:
+                end.transport.resume_reading()
+
+    def stall(self, stalled: bool) -> None:
+        self.stalled = stalled
+        self.settle()
+
+    def die(self) -> None:
+        """Half-open for good: both sockets stay open, nothing is forwarded, not even the end."""
+        self.dead = True
+        self.settle()
+
+    def cut(self) -> None:
+        for end in (self.near, self.far):
+            if end.transport is not None:
+                end.transport.abort()
+        self.gone()
+
+    def gone(self) -> None:
+        self._proxy.links.discard(self)
+        self._proxy.by_port.pop(self.near_port, None)
+
+    @property
+    def near_port(self) -> int:
+        """The port of whoever connected to the proxy."""
+        address = self.near.transport.get_extra_info("peername") if self.near.transport is not None else None
+        return int(address[1]) if address else 0
+
+
+class Proxy:
+    """Listens on a port of its own and connects each client to ``target()``."""
+
+    def __init__(self, target: Callable[[], Address], receive_bytes: int | None = None) -> None:
+        self._target = target
+        # A small buffer towards the server: a client that reads nothing is felt there soon.
+        self._receive_bytes = receive_bytes
+        self._server: asyncio.Server | None = None
+        self._connecting: set[asyncio.Task[None]] = set()
+        self.links: set[Link] = set()
+        self.by_port: dict[int, Link] = {}
+        self.stalled = False
+
+    async def open(self) -> Proxy:
+        self._server = await asyncio.get_running_loop().create_server(self._accepted, "127.0.0.1", 0, backlog=4096)
+        return self
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def _accepted(self) -> _End:
+        link = Link(self)
+        task = asyncio.create_task(self._connect(link), name="proxy connects")
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+        return link.near
+
+    async def _connect(self, link: Link) -> None:
+        loop = asyncio.get_running_loop()
+        sock = socket.socket()
+        sock.setblocking(False)
+        try:
+            if self._receive_bytes is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
+            await loop.sock_connect(sock, self._target())
+            await loop.create_connection(lambda: link.far, sock=sock)
+        except OSError:
+            sock.close()
+            link.cut()
+            return
+        if link.near.transport is None or link.near.transport.is_closing():
+            link.cut()
+            return
+        self.by_port[link.near_port] = link
+
+    def stall(self, stalled: bool) -> None:
+        """All connections, the ones to come too."""
+        self.stalled = stalled
+        for link in list(self.links):
+            if not link.dead:
+                link.stall(stalled)
+
+    def cut(self) -> None:
+        for link in list(self.links):
+            if not link.dead:
+                link.cut()
+
+    def die(self) -> None:
+        for link in list(self.links):
+            link.die()
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for link in list(self.links):
+            link.cut()
+        if self._connecting:
+            await asyncio.wait(self._connecting)
+        for link in list(self.links):
+            link.cut()
+        await asyncio.sleep(0)  # transports close their sockets in the next turn of the loop

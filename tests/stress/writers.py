@@ -1,0 +1,184 @@
+"""Writers: everything that an application may do to `orders`, by several at once, with no regard for faults.
+
+A lost connection means that the outcome is unknown: the writer reconnects and goes on. The truth is the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+Connection = Any
+
+STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
+# Seconds between two transactions of one writer, on average.
+PAUSE_SECONDS = 0.35
+BULK_PAUSE_SECONDS = 20.0
+WRITERS = 6
+
+# Serialization failure, deadlock, lock timeout: what concurrent writers have to expect.
+EXPECTED = ("40001", "40P01", "55P03")
+LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, TimeoutError)
+GONE = ("57P01", "57P02", "57P03", "08003", "08006", "53300")
+
+
+class RolledBack(Exception):
+    """The writer changed its mind."""
+
+
+class Writers:
+    """All writers, each with a random number generator of its own."""
+
+    def __init__(self, seed: int, url: Callable[[], str]) -> None:
+        self._seed = seed
+        self._url = url
+        self.counts: Counter[str] = Counter()
+        self.stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until ``stopping`` is set and every writer has ended its last transaction."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(WRITERS):
+                group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, SMALL))
+            group.create_task(self._write("bulk", BULK_PAUSE_SECONDS, BULK))
+            group.create_task(self._write("long", 1.0, (long_transaction,)))
+
+    async def _write(self, name: str, pause: float, deeds: tuple[Deed, ...]) -> None:
+        rng = random.Random(f"{self._seed} {name}")
+        while not self.stopping.is_set():
+            try:
+                connection = await asyncpg.connect(self._url(), timeout=5, command_timeout=20)
+            except (*LOST, asyncpg.PostgresError):
+                await asyncio.sleep(0.1)
+                continue
+            try:
+                await connection.execute("set lock_timeout = '1s'")
+                while not self.stopping.is_set():
+                    await self._transaction(connection, rng, deeds)
+                    try:
+                        async with asyncio.timeout(rng.uniform(0, 2 * pause)):
+                            await self.stopping.wait()
+                    except TimeoutError:
+                        pass
+            except LOST:
+                self.counts["outcome unknown"] += 1
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in GONE:
+                    raise
+                self.counts["outcome unknown"] += 1
+            finally:
+                connection.terminate()
+
+    async def _transaction(self, connection: Connection, rng: random.Random, deeds: tuple[Deed, ...]) -> None:
+        deed = rng.choice(deeds)
+        isolation = rng.choice(("read_committed", "repeatable_read"))
+        change_of_mind = deed is not long_transaction and rng.random() < 0.12
+        try:
+            async with connection.transaction(isolation=isolation):
+                await deed(connection, rng)
+                if change_of_mind:
+                    raise RolledBack
+        except RolledBack:
+            self.counts["rolled back"] += 1
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in EXPECTED:
+                raise
+            self.counts["refused"] += 1
+        else:
+            self.counts["committed"] += 1
+
+
+Deed = Callable[[Connection, random.Random], Awaitable[None]]
+
+
+async def some_ids(connection: Connection, rng: random.Random, most: int) -> list[int]:
+    newest = await connection.fetchval("select coalesce(max(id), 1) from orders")
+    low = max(1, newest - 400)
+    return [rng.randint(low, newest) for _ in range(rng.randint(1, most))]
+
+
+async def insert(connection: Connection, rng: random.Random) -> None:
+    for _ in range(rng.randint(1, 4)):
+        await connection.execute(
+            "insert into orders (customer_name, total) values ($1, $2)",
+            rng.choice(("Иван", 'a"b\\', "O'Neil")),
+            rng.randint(0, 999),
+        )
+
+
+async def move_on(connection: Connection, rng: random.Random) -> None:
+    for order_id in await some_ids(connection, rng, 5):
+        await connection.execute("update orders set status = $1 where id = $2", rng.choice(STATUSES), order_id)
+
+
+async def same_order_again(connection: Connection, rng: random.Random) -> None:
+    (order_id, *_) = await some_ids(connection, rng, 1)
+    for _ in range(rng.randint(2, 5)):
+        await connection.execute("update orders set total = total + 1 where id = $1", order_id)
+
+
+async def several(connection: Connection, rng: random.Random) -> None:
+    await connection.execute(
+        "update orders set total = total + 0.01, customer_name = 'x' where id = any($1)", await some_ids(connection, rng, 10)
+    )
+
+
+async def savepoints(connection: Connection, rng: random.Random) -> None:
+    await insert(connection, rng)
+    for _ in range(rng.randint(1, 3)):
+        try:
+            async with connection.transaction():
+                await move_on(connection, rng)
+                if rng.random() < 0.5:
+                    raise RolledBack
+        except RolledBack:
+            pass
+    await insert(connection, rng)
+
+
+async def copy(connection: Connection, rng: random.Random) -> None:
+    rows = [("copied", rng.randint(1, 99)) for _ in range(rng.randint(5, 40))]
+    await connection.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"])
+
+
+async def upsert(connection: Connection, rng: random.Random) -> None:
+    for _ in range(rng.randint(1, 3)):
+        await connection.execute(
+            "insert into orders (order_number, customer_name, total) values ($1, 'upsert', 1)"
+            " on conflict (order_number) do update set total = orders.total + 1, status = 'confirmed'",
+            f"UP-{rng.randint(1, 30)}",
+        )
+
+
+async def delete(connection: Connection, rng: random.Random) -> None:
+    await connection.execute("delete from orders where id = any($1)", await some_ids(connection, rng, 4))
+
+
+async def bulk(connection: Connection, rng: random.Random) -> None:
+    rows = rng.randint(100, 2000)
+    if rng.random() < 0.6:
+        await connection.execute(
+            "insert into orders (customer_name, total) select 'bulk', n from generate_series(1, $1::int) n", rows
+        )
+    else:
+        await connection.execute(
+            "update orders set status = case status when 'ready' then 'delivering' else 'ready' end where id in"
+            " (select id from orders order by id desc limit $1 for update skip locked)",
+            rows,
+        )
+
+
+async def long_transaction(connection: Connection, rng: random.Random) -> None:
+    """Writes early and commits late, so that its events have low ids and come last."""
+    await insert(connection, rng)
+    await asyncio.sleep(rng.uniform(0.5, 6))
+    await move_on(connection, rng)
+
+
+SMALL: tuple[Deed, ...] = (insert, move_on, same_order_again, several, savepoints, copy, upsert, delete)
+BULK: tuple[Deed, ...] = (bulk,)
