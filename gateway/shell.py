@@ -1,4 +1,4 @@
-"""What every transport of a session has in common: a task that admits, one that sends, one that receives, and the end."""
+"""What every transport of a session has in common: a task that resumes, one that sends, one that receives, and the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
@@ -15,7 +15,7 @@ from push.frames import Close
 from push.sendqueue import SendQueue
 from push.session import Session
 
-__all__ = ["CLOSE_SECONDS", "Shell", "cursor_of", "cut_at_the_end", "refuse_before_start"]
+__all__ = ["CLOSE_SECONDS", "Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
@@ -28,19 +28,38 @@ CLOSE_SECONDS = 5.0
 class Shell(ABC):
     """Carries the frames of one session over one connection, decides nothing."""
 
-    def __init__(self, app: web.Application) -> None:
+    # Makes a frame of a cursor that is no event's, for a transport that can carry it.
+    position_frame: Callable[[str], bytes] | None = None
+
+    def __init__(self, request: web.Request) -> None:
+        app = request.app
         settings = app[SETTINGS]
+        self._request = request
+        self._cursor = _cursor_of(request)
         self._hub = app[HUB]
         self._entrance = app[ENTRANCE]
         self._output = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.session = Session(SendQueue(settings.send_queue_frames, settings.send_queue_bytes), self._on_output)
 
-    async def run(self, cursor: str | None, position_frame: Callable[[str], bytes] | None = None) -> None:
-        """From the first frame to the last; returns when the session has ended and its client has been told."""
+    async def run(self, answer: Callable[[], Awaitable[object]]) -> None:
+        """From the first frame to the last; returns when the session has ended and its client has been told.
+
+        ``answer`` tells the client that it is connected; by then everything that happens is kept for it.
+        """
+        await self._entrance.knock()
+        self._entrance.enter(self.session, self._cursor, self.position_frame)
+        try:
+            await answer()
+            with _cut_at_the_end(self._request):
+                await self._carry()
+        finally:
+            self._hub.leave(self.session)
+
+    async def _carry(self) -> None:
         sender = asyncio.create_task(self._send(), name="session sender")
         receiver = asyncio.create_task(self.receive(), name="session receiver")
-        admission = asyncio.create_task(self._admit(cursor, position_frame), name="session admission")
+        resume = asyncio.create_task(self._resume(), name="session resume")
         try:
             # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
             # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
@@ -51,17 +70,18 @@ class Shell(ABC):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.say_goodbye(self.session.close)
         finally:
-            self._hub.leave(self.session)
-            tasks = (admission, receiver, sender)
+            tasks = (resume, receiver, sender)
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, ConnectionError):
                     log.error("a session ended unexpectedly", exc_info=result)
 
-    async def _admit(self, cursor: str | None, position_frame: Callable[[str], bytes] | None) -> None:
+    async def _resume(self) -> None:
+        if self._cursor is None:
+            return
         try:
-            await self._entrance.admit(self.session, cursor, position_frame)
+            await self._entrance.resume(self.session, self._cursor, self.position_frame)
         except Exception:
             self.session.end(Close.INTERNAL_ERROR)
             raise
@@ -93,7 +113,7 @@ class Shell(ABC):
         """Tell the client why, if the transport can."""
 
 
-def cursor_of(request: web.Request) -> str | None:
+def _cursor_of(request: web.Request) -> str | None:
     """Where the client stood: a browser's EventSource says it in a header, everybody may in the query."""
     cursor = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     return cursor or None
@@ -107,7 +127,7 @@ def refuse_before_start(request: web.Request) -> None:
 
 
 @contextlib.contextmanager
-def cut_at_the_end(request: web.Request) -> Iterator[None]:
+def _cut_at_the_end(request: web.Request) -> Iterator[None]:
     """A client that does not read would keep the transport, and what is buffered in it, alive for ever."""
     transport = request.transport
     try:

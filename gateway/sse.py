@@ -10,7 +10,7 @@ from functools import lru_cache
 from aiohttp import web
 
 from gateway.keys import SETTINGS
-from gateway.shell import Shell, cursor_of, cut_at_the_end, refuse_before_start
+from gateway.shell import Shell, refuse_before_start
 from push.frames import Close
 from push.session import MISSED_HEARTBEATS, PING
 
@@ -31,11 +31,13 @@ async def sse(request: web.Request) -> web.StreamResponse:
             "X-Accel-Buffering": "no",  # nginx would hold events back
         }
     )
-    await response.prepare(request)
-    _bound_silence(request, (MISSED_HEARTBEATS + 1) * request.app[SETTINGS].heartbeat_seconds)
-    with cut_at_the_end(request):
+
+    async def answer() -> None:
+        await response.prepare(request)
+        _bound_silence(request, (MISSED_HEARTBEATS + 1) * request.app[SETTINGS].heartbeat_seconds)
         await response.write(RETRY)
-        await _SseShell(request.app, response).run(cursor_of(request), _position)
+
+    await _SseShell(request, response).run(answer)
     return response
 
 
@@ -49,9 +51,16 @@ def _bound_silence(request: web.Request, seconds: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
+def _position(cursor: str) -> bytes:
+    """A cursor without an event: it is kept by the browser, and nothing is dispatched (section 9.2.6)."""
+    return f"id: {cursor}\n\n".encode()
+
+
 class _SseShell(Shell):
-    def __init__(self, app: web.Application, response: web.StreamResponse) -> None:
-        super().__init__(app)
+    position_frame = staticmethod(_position)
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
+        super().__init__(request)
         self._response = response
 
     async def send(self, frames: list[bytes]) -> None:
@@ -65,11 +74,6 @@ class _SseShell(Shell):
 
     async def say_goodbye(self, close: Close) -> None:
         await self._response.write_eof()
-
-
-def _position(cursor: str) -> bytes:
-    """A cursor without an event: it is kept by the browser, and nothing is dispatched (section 9.2.6)."""
-    return f"id: {cursor}\n\n".encode()
 
 
 def _event(frame: bytes) -> bytes:

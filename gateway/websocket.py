@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import WSMsgType, web
 
-from gateway.shell import CLOSE_SECONDS, Shell, cursor_of, cut_at_the_end, refuse_before_start
+from gateway.shell import CLOSE_SECONDS, Shell, refuse_before_start
 from push.frames import Close
 from push.session import PING
 
@@ -21,15 +21,13 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     if not ws.can_prepare(request):
         raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
     refuse_before_start(request)
-    await ws.prepare(request)
-    with cut_at_the_end(request):
-        await _WebSocketShell(request.app, ws).run(cursor_of(request))
+    await _WebSocketShell(request, ws).run(lambda: ws.prepare(request))
     return ws
 
 
 class _WebSocketShell(Shell):
-    def __init__(self, app: web.Application, ws: web.WebSocketResponse) -> None:
-        super().__init__(app)
+    def __init__(self, request: web.Request, ws: web.WebSocketResponse) -> None:
+        super().__init__(request)
         self._ws = ws
 
     async def send(self, frames: list[bytes]) -> None:

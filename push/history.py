@@ -26,6 +26,8 @@ log = logging.getLogger("orderwire.history")
 MOST_REPLAYED = 10_000
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
+# How long a resume waits for a large change to be delivered far enough.
+REACH_SECONDS = 10.0
 # So many reads of the journal at a time for all clients together.
 READS = 2
 # Answers that are kept for others who stand at the same position.
@@ -104,12 +106,11 @@ class History:
         epoch = self._relay.epoch
         if epoch is None or cursor.epoch != epoch:
             raise GapError("another epoch")
-        self._refuse_future(cursor)
         return self._from_ring(cursor) or await self._replays.get((epoch, cursor), lambda: self._from_journal(cursor))
 
     def _from_ring(self, cursor: Cursor) -> Replay | None:
         ring = self._relay.ring
-        if cursor.upto is not None:
+        if cursor.upto is not None or self._ahead_of_us(cursor):
             return None
         if isinstance(cursor.place, Snapshot):
             position = Position(cursor.place)
@@ -126,6 +127,12 @@ class History:
         return Replay(len(missed), missed, (), ring.end)
 
     async def _from_journal(self, cursor: Cursor) -> Replay:
+        await self._refuse_future(cursor)
+        try:
+            async with asyncio.timeout(REACH_SECONDS):
+                await self._relay.watermark_in_reach()
+        except TimeoutError:
+            raise StoreError("a change larger than the ring is being delivered") from None
         # Both at once: what the snapshot does not cover is in the ring from there on.
         watermark, ring_number = self._relay.watermark
         spans = []
@@ -172,7 +179,7 @@ class History:
         if cursor.epoch != epoch:
             raise GapError("another epoch")
         await self._relay.fresh()
-        self._refuse_future(cursor)
+        await self._refuse_future(cursor)
         start = await self._position(cursor)
         async with self._reads:
             page = await self._archive.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
@@ -198,16 +205,29 @@ class History:
             raise GapError("the event is not in the journal")
         return Position(seen, cursor.place.txid, cursor.place.id)
 
-    def _refuse_future(self, cursor: Cursor) -> None:
-        """A snapshot that nobody has given out yet would hide what is still to come."""
-        for snapshot in (cursor.place, cursor.upto):
-            if isinstance(snapshot, Snapshot) and snapshot.xmax > self._relay.read_upto.xmax:
-                raise GapError("from the future")
+    def _ahead_of_us(self, cursor: Cursor) -> bool:
+        """Whether it holds a snapshot newer than all that we know of: from a server that is ahead, or from nowhere."""
+        return max(snapshot.xmax for snapshot in _snapshots(cursor)) > self._relay.read_upto.xmax
+
+    async def _refuse_future(self, cursor: Cursor) -> None:
+        """A snapshot that cannot have been given out yet would hide what is still to come."""
+        if not self._ahead_of_us(cursor):
+            return
+        newest = max(_snapshots(cursor), key=lambda snapshot: snapshot.xmax)
+        async with self._reads:
+            now = (await self._archive.page(Position(newest), None, 0, 1, 1)).upto
+        if newest.xmax > now.xmax:
+            raise GapError("from the future")
 
     async def _trimmed(self) -> int:
         nothing = Snapshot(1, 1)
         async with self._reads:
             return (await self._archive.page(Position(nothing), nothing, 0, 1, 1)).trimmed_txid
+
+
+def _snapshots(cursor: Cursor) -> list[Snapshot]:
+    """Those that it holds, and one that is older than all."""
+    return [Snapshot(1, 1), *(part for part in (cursor.place, cursor.upto) if isinstance(part, Snapshot))]
 
 
 def _refuse_trimmed(trimmed_txid: int, position: Position) -> None:

@@ -160,6 +160,12 @@ class Relay:
         """Somebody noticed that the journal may be another one: look again before the next read."""
         self._doubted = True
 
+    async def watermark_in_reach(self) -> None:
+        """Return once the ring holds everything that was published since the watermark."""
+        while not self.ring.reaches(self._watermark.number):
+            self._advanced.clear()
+            await self._advanced.wait()
+
     async def published(self, snapshot: Snapshot) -> None:
         """Return once everything visible in ``snapshot`` has been published."""
         while not self._read_upto.covers(snapshot):

@@ -25,6 +25,9 @@ LAST_EVENTS = 50
 STALL_SECONDS = 30.0
 
 
+PositionFrame = Callable[[str], bytes]
+
+
 class Entrance:
     """Through here every session comes in, whatever its transport."""
 
@@ -33,26 +36,35 @@ class Entrance:
         self._relay = relay
         self._history = history
 
-    async def admit(
-        self, session: Session, cursor_text: str | None, position_frame: Callable[[str], bytes] | None = None
-    ) -> None:
-        """Totals first; then, where asked for, the replay; then live.
+    async def knock(self) -> None:
+        """Before the client is answered: whoever wrote and then connects expects the totals, and a replay, to know of it."""
+        await self._relay.fresh()
 
+    def enter(self, session: Session, cursor_text: str | None, position_frame: PositionFrame | None = None) -> None:
+        """The totals first; and live at once, unless there is something to resume.
+
+        Called before the client is told that it is connected, so that whatever is committed from then on reaches it.
         ``position_frame`` makes a frame of the cursor from which the session goes live without having been told an event's,
         for a transport that can carry it.
         """
         self._hub.enter(session)
-        # Whoever wrote and then connects expects the totals, and the replay, to know of it.
-        await self._relay.fresh()
         session.open(self._hub.totals_frame)
+        if cursor_text is None:
+            self._go_live(session, position_frame)
+
+    async def resume(self, session: Session, cursor_text: str, position_frame: PositionFrame | None = None) -> None:
+        """Replay what the cursor misses, then live; or tell that it cannot be done, then live."""
         try:
-            if cursor_text is not None and await self._replay(session, cursor_text):
+            if await self._replay(session, cursor_text):
                 return
         except StoreError as error:
             log.warning("a resume was put off: %s", error)
             session.end(Close.RESUME_AGAIN)
             return
-        # No await from here on: nothing can be published between this position and going live.
+        self._go_live(session, position_frame)
+
+    def _go_live(self, session: Session, position_frame: PositionFrame | None) -> None:
+        # No await in here: nothing can be published between this position and going live.
         if position_frame is not None and self._relay.epoch is not None:
             session.send([position_frame(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))])
         self._hub.go_live(session)

@@ -66,9 +66,13 @@ class Ring:
         """The event at this place, if it is remembered."""
         return self._by_place.get(place)
 
+    def reaches(self, number: int) -> bool:
+        """Whether everything from this number on is remembered."""
+        return number >= self._first
+
     def since(self, number: int) -> list[Event] | None:
         """Everything from this number on; None when some of it is forgotten."""
-        if number < self._first:
+        if not self.reaches(number):
             return None
         return list(islice(self._events, number - self._first, None))
 

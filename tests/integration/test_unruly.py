@@ -7,9 +7,6 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
-import db.pool
 from db.errors import DatabaseError
 from db.pool import Database
 from push.events import Position, Snapshot
@@ -17,8 +14,7 @@ from tests.stress.proxy import Proxy
 from tests.support import Server, within
 
 
-async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(db.pool, "QUERY_SECONDS", 2.0)
+async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> None:
     url = urlsplit(database_url)
     proxy = await Proxy(lambda: ("127.0.0.1", url.port or 0)).open()
     through = url._replace(netloc=url.netloc.rsplit("@", 1)[0] + f"@127.0.0.1:{proxy.port}").geturl()
@@ -34,7 +30,7 @@ async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str, monkey
                 continue
 
     try:
-        async with Database(through).opened() as database:
+        async with Database(through, answer_seconds=2.0).opened() as database:
             await database.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
             proxy.stall(True)
             task = asyncio.create_task(persistent(database))

@@ -120,13 +120,15 @@ class ModelClient:
         self._admission = asyncio.get_running_loop().create_task(self._admit(server, self.session))
 
     async def _admit(self, server: ModelServer, session: Session) -> None:
-        fresh = self.cursor is None
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
-        await server.entrance.admit(session, self.cursor, position)
-        if fresh:  # it has just gone live, in this very turn
+        await server.entrance.knock()
+        server.entrance.enter(session, self.cursor, position)
+        if self.cursor is None:  # it has just gone live, in this very turn
             watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
             self.before = frozenset(server.hub.published | known)
+        else:
+            await server.entrance.resume(session, self.cursor, position)
 
     def take(self, about_bytes: int) -> None:
         """The client reads so much; and comes to know of the end when it has read everything before it."""
