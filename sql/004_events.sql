@@ -2,6 +2,11 @@
 --
 -- Built as text, not with json_build_object: that writes spaces, and costs several times as much in every writer.
 
+-- RFC 3339 in UTC, whatever the session's TimeZone and DateStyle are.
+create function orderwire.rfc3339(moment timestamptz) returns text
+language sql stable parallel safe
+return to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
 create function orderwire.event_json(
     epoch text,
     txid xid8,
@@ -33,7 +38,7 @@ return
         when status <> previous_status then ',"previous_status":' || to_json(previous_status)::text
         else ''
     end
-    || ',"at":"' || to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"}';
+    || ',"at":"' || orderwire.rfc3339(at) || '"}';
 
 comment on function orderwire.event_json is 'An event as the JSON object of docs/protocol.md.';
 

@@ -5,11 +5,42 @@
 -- transaction exactly the rows with a greater id are still to come (where `upto` sees it: a server that lags behind would
 -- otherwise give them before what came between).
 
--- Events that are not covered by the position and are visible in `upto`, oldest first, from id `past` on.
--- At most max_events of them and about max_bytes of JSON (always at least one). `more`: this row is not the last one.
+-- Events that are not covered by the position and are visible in `upto`, from id `past` on, in no order.
 --
 -- Indexed exactly by "unseen": transactions from the snapshot's xmax on, and those that were running in it.
--- The function is inlined into the caller's plan.
+-- This function and the next two are inlined into the caller's plan.
+create function orderwire.unseen(
+    seen pg_snapshot,
+    own_txid xid8,
+    own_id bigint,
+    upto pg_snapshot,
+    past bigint
+) returns setof orderwire.journal
+language sql stable
+as $$
+    select j.*
+    from orderwire.journal as j
+    where
+        j.txid >= pg_snapshot_xmax($1)
+        and j.txid is distinct from $2
+        and pg_visible_in_snapshot(j.txid, $4)
+        and j.id > $5
+    union all
+    select j.*
+    from orderwire.journal as j
+    where
+        j.txid = any(array(select pg_snapshot_xip($1)))
+        and j.txid is distinct from $2
+        and pg_visible_in_snapshot(j.txid, $4)
+        and j.id > $5
+    union all
+    select j.*
+    from orderwire.journal as j
+    where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
+$$;
+
+-- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event).
+-- `more`: this row is not the last one.
 create function orderwire.journal_page(
     seen pg_snapshot,
     own_txid xid8,
@@ -59,28 +90,9 @@ as $$
             sum(300 + octet_length(coalesce(unseen.customer_name, ''))) over (order by unseen.id) as bytes,
             300 + octet_length(coalesce(unseen.customer_name, '')) as own_bytes
         from (
-            (
-                select j.*
-                from orderwire.journal as j
-                where
-                    j.txid >= pg_snapshot_xmax($1)
-                    and j.txid is distinct from $2
-                    and pg_visible_in_snapshot(j.txid, $4)
-                    and j.id > $5
-                union all
-                select j.*
-                from orderwire.journal as j
-                where
-                    j.txid = any(array(select pg_snapshot_xip($1)))
-                    and j.txid is distinct from $2
-                    and pg_visible_in_snapshot(j.txid, $4)
-                    and j.id > $5
-                union all
-                select j.*
-                from orderwire.journal as j
-                where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
-            )
-            order by id
+            select u.*
+            from orderwire.unseen($1, $2, $3, $4, $5) as u
+            order by u.id
             limit $6 + 1
         ) as unseen
         cross join orderwire.journal_identity as i
@@ -89,7 +101,7 @@ as $$
     order by page.id
 $$;
 
--- How many events there are between the two, counted up to at_most.
+-- How many they are, counted up to at_most.
 create function orderwire.journal_count(
     seen pg_snapshot,
     own_txid xid8,
@@ -102,31 +114,7 @@ language sql stable
 as $$
     select count(*)
     from (
-        (
-            select from orderwire.journal as j
-            where
-                j.txid >= pg_snapshot_xmax($1)
-                and j.txid is distinct from $2
-                and pg_visible_in_snapshot(j.txid, $4)
-                and j.id > $5
-            limit $6
-        )
-        union all
-        (
-            select from orderwire.journal as j
-            where
-                j.txid = any(array(select pg_snapshot_xip($1)))
-                and j.txid is distinct from $2
-                and pg_visible_in_snapshot(j.txid, $4)
-                and j.id > $5
-            limit $6
-        )
-        union all
-        (
-            select from orderwire.journal as j
-            where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
-            limit $6
-        )
+        select from orderwire.unseen($1, $2, $3, $4, $5) limit $6
     ) as unseen
 $$;
 
@@ -149,8 +137,8 @@ return
     || ',"customer_id":' || coalesce(to_json((o).customer_id)::text, 'null')
     || ',"total":"' || (o).total::text
     || '","status":' || to_json((o).status)::text
-    || ',"created_at":"' || to_char((o).created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-    || '","updated_at":"' || to_char((o).updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    || ',"created_at":"' || orderwire.rfc3339((o).created_at)
+    || '","updated_at":"' || orderwire.rfc3339((o).updated_at)
     || '"}';
 
 -- Newest orders first; only those of one status, only those older than an id, where asked for.

@@ -233,7 +233,7 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         shutil.copytree(ROOT / "db", home / "db")
         shutil.copytree(ROOT / "push", home / "push")
-        probe = [sys.executable, "-c", "import db.embedded; db.embedded.find_binaries()"]
+        probe = [sys.executable, "-c", "import db.binaries; db.binaries.find_binaries()"]
         try:
             subprocess.run(probe, cwd=home, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):

@@ -40,7 +40,9 @@ async def test_every_address_answers(start_server: Any, database_url: str) -> No
 def test_every_setting_is_in_the_readme_and_nothing_else() -> None:
     named = set(re.findall(r"^  ([A-Z_]+) ", Settings.describe(), flags=re.MULTILINE))
     table = README[README.index("## Settings") :]
-    listed = {name for row in re.findall(r"^\|([^|]*)\|", table, flags=re.MULTILINE) for name in re.findall(r"`([A-Z_]+)`", row)}
+    listed = {
+        name for row in re.findall(r"^\|([^|]*)\|", table, flags=re.MULTILINE) for name in re.findall(r"`([A-Z_]+)`", row)
+    }
     assert listed == named
 
 
