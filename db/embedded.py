@@ -211,11 +211,18 @@ class EmbeddedPostgres:
         # builtin C.UTF-8 does not depend on the machine's libc; "--locale-provider=builtin" came with version 17.
         major = major_version(self.bin_dir) or OLDEST_MAJOR
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C"]
+        # A file, not standard input: a pipe of ours cannot be opened again by another account.
+        password_file = self._directory / "password.new"
+        with open(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(password + "\n")
+        account = self._as_whom[1].get("user")
+        if account is not None:
+            os.chown(password_file, account, -1)
         result = self._run(
             "initdb",
-            *("-D", str(fresh), "-U", "postgres", "-A", "scram-sha-256", "--pwfile=/dev/stdin", "-E", "UTF8", *locale),
-            input=password + "\n",
+            *("-D", str(fresh), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8", *locale),
         )
+        password_file.unlink()
         if result.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
             raise EmbeddedError("initdb failed: " + _last_line(result.stderr))
