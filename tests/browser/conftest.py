@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright
+
+from tests.npm import installed, node_and_npm
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -43,16 +43,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, s
         path = shutil.which(name)
         if path and runs(path, environment):
             return path, environment
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"  # node and npm, installed with pip
-    with (HERE / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        modules = HERE / "node_modules" / ".package-lock.json"
-        if not modules.exists() or modules.stat().st_mtime < (HERE / "package-lock.json").stat().st_mtime:
-            install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-            subprocess.run(install, cwd=HERE, env=environment, check=True, capture_output=True)
-            modules.touch()
+    home = installed(HERE)
+    shutil.copy(HERE / "chromium.mjs", home)
     environment["TMPDIR"] = str(tmp_path_factory.mktemp("chromium"))
-    unpack = subprocess.run(["node", "chromium.mjs"], cwd=HERE, env=environment, check=True, capture_output=True, text=True)
+    command = [*node_and_npm()[0], "chromium.mjs"]
+    unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert unpack.returncode == 0, unpack.stderr
     path, libraries = unpack.stdout.split()
     if not runs(path, environment):
         environment["LD_LIBRARY_PATH"] = libraries

