@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -39,6 +40,13 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
 def copy_checkout(directory: Path) -> Path:
     """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
     return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
+
+
+def free_port() -> str:
+    """For a server that has to come back at the same address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 from playwright.async_api import Page
 
-from tests.support import Server
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
-
+from tests.support import Server, free_port
 
 LISTEN = """
 () => {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +13,7 @@ import aiohttp
 import pytest
 
 from db.embedded import EmbeddedPostgres
-from tests.support import Client, Server
+from tests.support import Client, Server, free_port
 
 
 class Proxy:
@@ -67,10 +66,8 @@ async def test_server_that_is_there_before_the_database_waits_for_it(start_serve
     postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
     url = await asyncio.to_thread(postgres.start)
     await asyncio.to_thread(postgres.release)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server: Server = await start_server(url, wait=False, PORT=str(port))
+    port = free_port()
+    server: Server = await start_server(url, wait=False, PORT=port)
     try:
         await server.line("no connection to PostgreSQL")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:

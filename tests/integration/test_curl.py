@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import socket
 from typing import Any
 
 import pytest
 
-from tests.support import Process, Server
+from tests.support import Process, Server, free_port
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 async def test_curl_resumes_after_a_restart(start_server: Any, database_url: str, db: Any) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     follow = await Process.start("examples/follow.sh", f"{server.http_url}/api/sse")
     await follow.line("analytics_update")
