@@ -9,6 +9,7 @@ from aiohttp import web
 from gateway.errors import unavailable
 from gateway.keys import HISTORY, HUB, ORDERS, RELAY
 from gateway.query import one_of, whole
+from gateway.shell import refuse_before_start
 from gateway.sse import sse
 from gateway.websocket import websocket
 from push.errors import BadCursor
@@ -46,10 +47,8 @@ async def events(request: web.Request) -> web.Response:
 
 async def analytics(request: web.Request) -> web.Response:
     """``GET /api/analytics``: the totals, as of the last event delivered."""
-    relay = request.app[RELAY]
-    if relay.epoch is None:
-        return unavailable(relay.trouble or "starting")
-    await relay.fresh()
+    refuse_before_start(request)
+    await request.app[RELAY].fresh()
     return json_response(request.app[HUB].totals_frame().decode())
 
 

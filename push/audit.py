@@ -21,7 +21,6 @@ log = logging.getLogger("orderwire.audit")
 
 # How long the relay may take to get to where the census was taken.
 PUBLISHED_SECONDS = 10.0
-RECENT_EVENTS = 100
 
 
 class Census(Protocol):
@@ -55,8 +54,7 @@ class Audit:
     async def once(self) -> Totals | None:
         """The drift that was found and mended; None when there was none, or this moment could not be compared."""
         epoch, links = self._relay.epoch, self._relay.links
-        recent = [event.place for event in self._relay.ring.latest(RECENT_EVENTS)]
-        identity = await self._census.identity(epoch, recent)
+        identity = await self._census.identity(epoch, self._relay.ring.latest())
         if identity.epoch != epoch:
             log.warning("the journal is another one than at the start")
             self._relay.doubt()

@@ -7,7 +7,6 @@ is a question to the journal alone (docs/architecture.md). Some of it they may h
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -19,8 +18,6 @@ from push.events import Cursor, Event, EventPlace, Page, Position, Snapshot
 from push.relay import Relay
 
 __all__ = ["Archive", "GapError", "History", "HistoryPage", "Replay"]
-
-log = logging.getLogger("orderwire.history")
 
 # More than this is not replayed: fetching anew is quicker for everybody.
 MOST_REPLAYED = 10_000

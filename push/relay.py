@@ -24,8 +24,6 @@ log = logging.getLogger("orderwire.relay")
 # Read at least this often: covers two-phase commit, sessions that switched NOTIFY off, and a dead connection.
 FALLBACK_SECONDS = 1.0
 PAGE_EVENTS = 1000
-# As many of the newest events are looked for in the journal to see whether it is still the one that we know.
-IDENTITY_EVENTS = 100
 PAGE_BYTES = 512 * 1024
 
 
@@ -202,7 +200,7 @@ class Relay:
 
     async def _take_position(self, journal: Journal) -> None:
         """Go on from the watermark if it still means something, else start anew."""
-        identity = await journal.identity(self.epoch, [event.place for event in self.ring.latest(IDENTITY_EVENTS)])
+        identity = await journal.identity(self.epoch, self.ring.latest())
         self._doubted = False
         if self._still_means_something(identity.epoch, identity.trimmed_txid):
             if self._unfinished is not None:  # there may have been a crash in the midst of the batch

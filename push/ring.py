@@ -12,6 +12,8 @@ __all__ = ["Ring"]
 
 MOST_EVENTS = 10_000
 MOST_BYTES = 16 * 1024**2
+# Enough to tell whether a journal is still the one that was read.
+LATEST_EVENTS = 100
 
 
 class Ring:
@@ -89,9 +91,9 @@ class Ring:
             return [event for event in islice(self._events, number - self._first, None) if position.misses(event)]
         return None
 
-    def latest(self, count: int) -> list[Event]:
-        """The newest events."""
-        return list(islice(self._events, max(0, len(self._events) - count), None))
+    def latest(self) -> list[EventPlace]:
+        """Where the newest events stand: by them a journal is known again."""
+        return [event.place for event in islice(self._events, max(0, len(self._events) - LATEST_EVENTS), None)]
 
     def __len__(self) -> int:
         return len(self._events)

@@ -94,8 +94,6 @@ class Session:
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
-        if self._totals_frame is None:
-            return  # the first frame is the totals
         if self._missed >= MISSED_HEARTBEATS:
             self.end(Close.NO_PONG, flush=False)
             return
