@@ -11,10 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Never
 
+import logs
 from db.doctor import diagnose
 from db.embedded import EmbeddedPostgres
 from db.errors import BadAddress, DatabaseError
@@ -23,14 +26,18 @@ from db.migrate import migrate
 from db.pool import Database
 from examples import shop
 from gateway.app import CannotListen, Gateway
+from gateway.tokens import mint
+from push.access import Role
 from push.audit import Audit
 from push.errors import PushError
 from push.history import History
 from push.hub import Hub
+from push.metrics import Metrics
 from push.relay import Relay
 from push.watch import Watch
-from settings import BadSetting, Settings
+from settings import BadSetting, Settings, period
 
+VIGIL_SECONDS = 1.0
 DATA_DIRECTORY = Path(__file__).resolve().parent / ".data"
 
 log = logging.getLogger("orderwire")
@@ -69,23 +76,27 @@ def stop_on_signal() -> asyncio.Event:
 
 async def serve(settings: Settings) -> None:
     """Listen, follow the journal, push; until SIGINT or SIGTERM."""
-    hub = Hub()
-    relay = Relay(hub)
+    metrics = Metrics()
+    hub = Hub(metrics)
+    relay = Relay(hub, metrics)
     stop = stop_on_signal()
 
     with database_url(settings) as (url, embedded):
         async with Database(url, settings.database_timeout_seconds).opened() as database:
             history = History(relay, database)
-            gateway = Gateway(settings, hub, relay, history, database)
+            gateway = Gateway(settings, hub, relay, history, database, metrics)
             await gateway.listen()
+            migrate_url = settings.migrate_database_url or url
             tasks = {
                 "listener": Listener(
-                    url, lambda: migrate(url), relay.follow, settings.database_timeout_seconds, database.distrust
+                    url, lambda: migrate(migrate_url), relay.follow, settings.database_timeout_seconds, database.distrust
                 ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
                 "retention": tend(relay, database, settings),
-                "audit": Audit(relay, database).run(settings.audit_seconds),
-                "announce": announce(relay, gateway, url, embedded),
+                "audit": Audit(relay, database, metrics).run(settings.audit_seconds),
+                "vigil": vigil(relay, database, gateway, metrics),
+                "announce": announce(settings, relay, gateway, database, url, embedded),
+                **gateway.tasks(),
             }
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
@@ -115,15 +126,39 @@ async def run_until(
             raise result
 
 
-async def announce(relay: Relay, gateway: Gateway, url: str, embedded: EmbeddedPostgres | None) -> None:
-    """Once events flow, say where."""
+async def announce(
+    settings: Settings, relay: Relay, gateway: Gateway, database: Database, url: str, embedded: EmbeddedPostgres | None
+) -> None:
+    """Once events flow, say where, and what an admin should know of the safety of it."""
     await relay.flowing.wait()
     # The embedded server's password is in nobody's hands yet; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
-    say(f"dashboard  http://{gateway.address}/admin/dashboard")
-    say(f"websocket  ws://{gateway.address}/api/ws")
+    say(f"dashboard  {gateway.scheme}://{gateway.address}/admin/dashboard")
+    say(f"websocket  {gateway.scheme.replace('http', 'ws')}://{gateway.address}/api/ws")
     say(f"psql       {psql}")
+    if gateway.authority.login:
+        say("login      by token; make one with: python server.py token --role admin --ttl 1h")
+    elif settings.allow_anonymous:
+        say("login      none: whoever reaches this address sees everything (ALLOW_ANONYMOUS=1)")
+    else:
+        say("login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on")
+    if embedded is None:
+        with contextlib.suppress(DatabaseError):
+            if await database.is_superuser():
+                log.warning("the server is a superuser in the database: give it a role of its own, docs/security.md tells how")
     say("ready; Ctrl-C stops")
+
+
+async def vigil(relay: Relay, database: Database, gateway: Gateway, metrics: Metrics) -> Never:
+    """Look every moment at what can change in the database beside the journal: revoked tokens, the notification queue."""
+    await relay.flowing.wait()
+    while True:
+        with contextlib.suppress(DatabaseError):  # a database that is away is the listener's business
+            usage, revoked = await database.vigil()
+            metrics.queue_usage.set(usage)
+            if gateway.authority.revoke(revoked):
+                gateway.review()
+        await asyncio.sleep(VIGIL_SECONDS)
 
 
 async def tend(relay: Relay, database: Database, settings: Settings) -> Never:
@@ -153,7 +188,7 @@ async def no_drain() -> None:
 async def migrate_only(settings: Settings) -> None:
     """Bring the schema up to date and say what was done."""
     with database_url(settings) as (url, _):
-        names = await migrate(url)
+        names = await migrate(settings.migrate_database_url or url)
     say("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
@@ -189,6 +224,19 @@ def psql(settings: Settings, arguments: list[str]) -> int:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 
 
+def claims_of(options: argparse.Namespace) -> dict[str, Any]:
+    """What `token` was asked for. Raises BadSetting."""
+    if options.role == Role.CUSTOMER and not options.sub and not options.order:
+        raise BadSetting("token: a customer's token needs --sub or --order")
+    now = int(time.time())
+    claims: dict[str, Any] = {"role": options.role, "iat": now, "exp": now + int(options.ttl.total_seconds())}
+    if options.sub:
+        claims["sub"] = options.sub
+    if options.order:
+        claims["orders"] = options.order
+    return claims
+
+
 def positive(text: str) -> float:
     """For argparse: a number above 0."""
     number = float(text)
@@ -212,6 +260,7 @@ def main() -> int:
         ("watch", "print events as they happen, one line each"),
         ("doctor", "say what would stop events from arriving, and the mend"),
         ("demo", "a shop at work: inserts orders and moves them on, until Ctrl-C"),
+        ("token", "print a token for a role, signed with JWT_SECRET or a private key"),
         ("psql", "psql on the server's database; further arguments go to psql"),
     ):
         command = commands.add_parser(
@@ -223,6 +272,18 @@ def main() -> int:
         )
         if name == "demo":
             command.add_argument("--rate", type=positive, default=5.0, help="changes a second (default: 5)")
+        if name == "token":
+            command.add_argument("--role", required=True, choices=list(Role), help="what its bearer may see")
+            command.add_argument(
+                "--ttl", type=period, default=timedelta(hours=1), help="how long it lasts: 90m, 12h, 7d (default: 1h)"
+            )
+            command.add_argument("--sub", help="whose token it is; for a customer, the customer_id of the orders to see")
+            command.add_argument(
+                "--order", type=int, action="append", default=[], help="for a customer: the id of an order to see, repeatable"
+            )
+            command.add_argument(
+                "--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens"
+            )
         if name == "psql":
             command.add_argument("arguments", nargs=argparse.REMAINDER)
     options = parser.parse_args()
@@ -231,7 +292,7 @@ def main() -> int:
     except BadSetting as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    logs.set_up(settings.log_level, settings.log_format)
     try:
         match options.command:
             case "migrate":
@@ -242,13 +303,15 @@ def main() -> int:
                 return asyncio.run(doctor(settings))
             case "demo":
                 asyncio.run(demo(settings, options.rate))
+            case "token":
+                say(mint(settings, claims_of(options), options.key))
             case "psql":
                 return psql(settings, options.arguments)
             case _:
                 asyncio.run(serve(settings))
     except (PushError, CannotListen, BadSetting) as error:
         print(f"server.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, BadAddress) else 1
+        return 2 if isinstance(error, (BadAddress, BadSetting)) else 1
     except KeyboardInterrupt:
         return 130
     return 0

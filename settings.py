@@ -6,10 +6,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["BadSetting", "Settings"]
+__all__ = ["BadSetting", "Network", "Settings", "period"]
+
+Network = IPv4Network | IPv6Network
 
 
 class BadSetting(Exception):
@@ -44,19 +47,24 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def _seconds(least: float, most: float) -> Callable[[str], float]:
+def _number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
     def parse(text: str) -> float:
         if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not least <= float(text) <= most:
-            raise ValueError(f"seconds from {least:g} to {most:g}")
+            raise ValueError(f"{what} from {least:g} to {most:g}")
         return float(text)
 
     return parse
 
 
+def _seconds(least: float, most: float) -> Callable[[str], float]:
+    return _number(least, most, "seconds")
+
+
 _PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _period(text: str) -> timedelta:
+def period(text: str) -> timedelta:
+    """A length of time like 90m. Raises ValueError with what is expected."""
     match = re.fullmatch(r"(\d{1,7})\s*([smhd])", text.lower())
     if match is None or not 10 <= int(match[1]) * _PERIODS[match[2]] <= 3650 * 86400:
         raise ValueError("a period from 10s to 3650d, like 90m, 72h or 7d")
@@ -98,15 +106,68 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _setting(default: Any, parse: Callable[[str], Any], what: str, shown: str | None = None) -> Any:
-    return field(default=default, metadata={"parse": parse, "what": what, "shown": shown})
+def _yes(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("1 or 0")
+
+
+def _secret(text: str) -> str:
+    # RFC 7518 section 3.2: a key of the hash's size or larger must be used. A shorter one can be guessed from one token.
+    if len(text.encode()) < 32:
+        raise ValueError("at least 32 bytes; make one with: openssl rand -hex 32")
+    return text
+
+
+def _jwks_url(text: str) -> str:
+    example = "an address like https://login.example/.well-known/jwks.json (plain http on this machine only)"
+    try:
+        parts = urlsplit(text)
+        secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1"))
+        if not secure or not parts.hostname or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(example) from None
+    return text
+
+
+def _origins(text: str) -> frozenset[str]:
+    # Compared letter by letter with what a browser sends (RFC 6454 section 6.2).
+    pattern = r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        if not re.fullmatch(pattern, origin) or re.search(r"^http:.*:80$|^https:.*:443$", origin):
+            raise ValueError("origins like https://shop.example,http://localhost:3000: scheme, host, port unless the usual one")
+    return frozenset(origins)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("addresses or networks like 10.0.0.5,192.168.0.0/16") from None
+
+
+def _any_text(text: str) -> str:
+    return text
+
+
+def _setting(default: Any, parse: Callable[[str], Any], what: str, shown: str | None = None, *, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"parse": parse, "what": what, "shown": shown, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the environment says, checked. The name of a setting is the field's in capitals."""
 
-    database_url: str | None = _setting(None, _url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/")
+    database_url: str | None = _setting(
+        None, _url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/", secret=True
+    )
+    migrate_database_url: str | None = _setting(
+        None, _url, "the same with the role that owns the schema, for migrations", "DATABASE_URL", secret=True
+    )
     database_timeout_seconds: float = _setting(
         10.0, _seconds(0.5, 300), "seconds after which a database that does not answer counts as lost"
     )
@@ -115,8 +176,37 @@ class Settings:
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
-    journal_retention: timedelta = _setting(timedelta(hours=72), _period, "how long events can be resumed from", "72h")
+    journal_retention: timedelta = _setting(timedelta(hours=72), period, "how long events can be resumed from", "72h")
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
+
+    jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
+    jwt_public_key: str | None = _setting(
+        None, _any_text, "PEM, or a file with it: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)", "no login"
+    )
+    jwt_jwks_url: str | None = _setting(None, _jwks_url, "address of a JSON Web Key Set", "no login")
+    jwt_audience: str | None = _setting(None, _any_text, 'what a token\'s "aud" must hold', "not asked")
+    jwt_issuer: str | None = _setting(None, _any_text, 'what a token\'s "iss" must be', "not asked")
+    allow_anonymous: bool = _setting(False, _yes, "1: without login, let others than this machine in too, as admin", "0")
+    allowed_origins: frozenset[str] = _setting(
+        frozenset(), _origins, "origins of web pages that may connect besides the server's own", "none"
+    )
+    trusted_proxies: tuple[Network, ...] = _setting((), _networks, "proxies whose X-Forwarded-* headers count", "none")
+    tls_cert_file: str | None = _setting(None, _any_text, "certificate chain, PEM: serve https and wss", "no TLS")
+    tls_key_file: str | None = _setting(None, _any_text, "its key, PEM", "no TLS")
+
+    max_connections: int = _setting(10_000, _whole(1, 1_000_000), "connections at a time, in all")
+    max_connections_per_address: int = _setting(1_000, _whole(1, 1_000_000), "connections at a time from one address")
+    handshakes_per_second: float = _setting(100.0, _number(0.1, 1e6), "connections and API requests a second from one address")
+    frames_per_second: float = _setting(100.0, _number(0.1, 1e6), "frames a second from one client")
+    bytes_per_second: int = _setting(256 * 1024, _bytes, "bytes a second from one client", "256 KiB")
+    max_frame_bytes: int = _setting(64 * 1024, _bytes, "size of a frame from a client", "64 KiB")
+    max_topics: int = _setting(100, _whole(1, 100_000), "topics of one session")
+    auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to show its token")
+    idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")
+    max_header_bytes: int = _setting(8190, _bytes, "size of a request line, and of a header", "8190")
+    max_body_bytes: int = _setting(64 * 1024, _bytes, "size of a request's body", "64 KiB")
+
+    log_format: str = _setting("text", _one_of("text", "json"), "text or json, a line each")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
 
     @classmethod
@@ -132,9 +222,15 @@ class Settings:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as error:
                 # An address may hold a password: do not repeat it.
-                shown = "" if name == "DATABASE_URL" else f"={text}"
+                shown = "" if item.metadata["secret"] else f"={text}"
                 raise BadSetting(f"{name}{shown} is not usable: expected {error}") from None
-        return cls(**values)
+        settings = cls(**values)
+        keys = [name for name in ("jwt_secret", "jwt_public_key", "jwt_jwks_url") if getattr(settings, name) is not None]
+        if len(keys) > 1:
+            raise BadSetting(f"{keys[0].upper()} and {keys[1].upper()} are both set: a token is checked in one way, choose one")
+        if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
+            raise BadSetting("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or none")
+        return settings
 
     @classmethod
     def describe(cls) -> str:
@@ -144,5 +240,5 @@ class Settings:
             default = item.metadata["shown"] or item.default
             if isinstance(default, float):
                 default = f"{default:g}"
-            lines.append(f"  {item.name.upper():<20} {item.metadata['what']} (default: {default})")
+            lines.append(f"  {item.name.upper():<27} {item.metadata['what']} (default: {default})")
         return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -74,6 +74,37 @@ class Database:
         async with self._connection() as connection:
             rows = await connection.fetch("select orderwire.latest_orders($1, $2, $3)", limit, status, before)
         return [row[0] for row in rows]
+
+    async def orders_of(
+        self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
+    ) -> list[str]:
+        """The same of those alone that have ``subject`` as customer_id, or one of the ids."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "select orderwire.orders_of($1, $2, $3, $4, $5)", subject, list(ids), limit, status, before
+            )
+        return [row[0] for row in rows]
+
+    async def owned(self, subject: str, ids: Collection[int]) -> set[int]:
+        """Those of the orders that have ``subject`` as customer_id."""
+        async with self._connection() as connection:
+            rows = await connection.fetch(
+                "select o.id from orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
+            )
+        return {row[0] for row in rows}
+
+    async def vigil(self) -> tuple[float, dict[str, float]]:
+        """Part of the notification queue in use, 0 to 1; and who was revoked, up to which Unix second."""
+        async with self._connection() as connection:
+            usage = await connection.fetchval("select pg_notification_queue_usage()")
+            rows = await connection.fetch("select subject, extract(epoch from revoked_at)::float8 from orderwire.revocations")
+        return usage, {row[0]: row[1] for row in rows}
+
+    async def is_superuser(self) -> bool:
+        """Whether the server could do anything in this database."""
+        async with self._connection() as connection:
+            found: bool = await connection.fetchval("select current_setting('is_superuser')::boolean")
+        return found
 
     async def tend_journal(self, retention: timedelta) -> None:
         """Make partitions for what is to come, trim what is older than ``retention``."""

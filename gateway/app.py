@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import socket
+from collections.abc import Coroutine
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from gateway.connections import Connections
+from gateway.door import DOOR, Door
 from gateway.errors import errors_as_json
-from gateway.keys import ENTRANCE, HISTORY, HUB, ORDERS, RELAY, SETTINGS, Orders
+from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
 from gateway.routes import routes
+from gateway.tls import Certificate
+from gateway.tokens import gate_of
+from push.entrance import Entrance
 from push.history import History
 from push.hub import Hub
+from push.metrics import Metrics
 from push.relay import Relay
-from push.resume import Entrance
 from settings import Settings
 
 __all__ = ["CannotListen", "Gateway"]
@@ -23,6 +33,10 @@ log = logging.getLogger("orderwire.http")
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096
+# asyncio accepts as many in one turn of its loop as the backlog that it knows of: few, so that a flood of connections does
+# not hold up everybody else's turn.
+ACCEPTED_AT_ONCE = 16
+MOST_HEADERS = 64
 
 
 class CannotListen(Exception):
@@ -35,43 +49,95 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 class Gateway:
-    """The aiohttp application and its socket."""
+    """The aiohttp application and its socket. Raises BadSetting when it is made."""
 
-    def __init__(self, settings: Settings, hub: Hub, relay: Relay, history: History, orders: Orders) -> None:
-        app = web.Application(middlewares=[errors_as_json])
-        app[SETTINGS], app[HUB], app[RELAY] = settings, hub, relay
-        app[HISTORY], app[ORDERS] = history, orders
-        app[ENTRANCE] = Entrance(hub, relay, history)
-        app.add_routes(routes)
+    def __init__(self, settings: Settings, hub: Hub, relay: Relay, history: History, orders: Orders, metrics: Metrics) -> None:
         self._settings = settings
         self._hub = hub
+        self.authority, self._keys = gate_of(settings)
+        self._certificate = (
+            Certificate(settings.tls_cert_file, settings.tls_key_file)
+            if settings.tls_cert_file and settings.tls_key_file
+            else None
+        )
+        self._connections = Connections(settings, metrics)
+        door = Door(settings, self.authority, self._connections, metrics)
+        app = web.Application(middlewares=[errors_as_json, door.pass_through])
+        app.on_response_prepare.append(door.add_headers)
+        app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
+        app[HISTORY], app[ORDERS] = history, orders
+        app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
+        app.add_routes(routes)
         logging.getLogger("aiohttp.server").addFilter(_is_ours)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
-        self._site: web.TCPSite | None = None
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=1.0,
+            handler_cancellation=True,
+            keepalive_timeout=settings.idle_seconds,
+            lingering_time=min(2.0, settings.idle_seconds),
+            max_line_size=settings.max_header_bytes,
+            max_field_size=settings.max_header_bytes,
+            max_headers=MOST_HEADERS,
+        )
+        self._server: asyncio.Server | None = None
+        if self._keys is not None:
+            self._keys.changed = self.review
 
     async def listen(self) -> None:
         """Accept connections from here on."""
         host, port = self._settings.host, self._settings.port
         await self._runner.setup()
-        self._site = web.TCPSite(self._runner, host, port, backlog=BACKLOG)
+        assert self._runner.server is not None
+        loop = asyncio.get_running_loop()
         try:
-            await self._site.start()
+            self._server = await loop.create_server(
+                self._connections.guarded(self._runner.server),
+                host,
+                port,
+                backlog=ACCEPTED_AT_ONCE,
+                reuse_address=True,
+                ssl=self._certificate.context if self._certificate else None,
+                ssl_handshake_timeout=self._settings.idle_seconds if self._certificate else None,
+            )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…") from error
+        for listening in self._server.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(BACKLOG)
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What has to run beside, by name."""
+        tasks: dict[str, Coroutine[Any, Any, None]] = {}
+        if self._keys is not None:
+            tasks["token keys"] = self._keys.run()
+        if self._certificate is not None:
+            tasks["certificate"] = self._certificate.run()
+        return tasks
+
+    def review(self) -> None:
+        """What tokens grant has changed: end the sessions whose token does not count any more."""
+        self._hub.review(self.authority.holds)
+
+    @property
+    def scheme(self) -> str:
+        """What a browser has to put before the address."""
+        return "https" if self._certificate else "http"
 
     @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
-        host, port = self._runner.addresses[0][:2]
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
         if host in ("0.0.0.0", "::"):
             host = "127.0.0.1"
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def drain(self) -> None:
         """Stop accepting, flush every session and close it with "come back", then end what is left."""
-        if self._site is not None:
-            await self._site.stop()
+        if self._server is not None:
+            self._server.close()
         await self._hub.drain(DRAIN_SECONDS)
         await self._runner.cleanup()

@@ -8,27 +8,54 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from push.access import Refused
 from push.errors import StoreError
+from push.frames import Close
 
-__all__ = ["errors_as_json", "unavailable"]
+__all__ = ["error_response", "errors_as_json", "refused", "unavailable"]
 
 log = logging.getLogger("orderwire.http")
 
 _CODES = {
     400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     410: "gone",
     405: "method_not_allowed",
     413: "too_large",
+    429: "too_many_requests",
     503: "unavailable",
 }
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def error_response(status: int, message: str, **headers: str) -> web.Response:
+# What HTTP says where a WebSocket would be closed.
+_STATUS = {
+    Close.BAD_REQUEST: 400,
+    Close.NOT_AUTHENTICATED: 401,
+    Close.INVALID_TOKEN: 401,
+    Close.TOKEN_EXPIRED: 401,
+    Close.NOT_PERMITTED: 403,
+    Close.TOO_MANY_CONNECTIONS: 429,
+    Close.UNAVAILABLE: 503,
+}
+
+
+def refused(refusal: Refused) -> web.Response:
+    """Not let in (RFC 6750 section 3: a challenge, and what was wrong with the token if there was one)."""
+    status = _STATUS[refusal.close]
+    if status == 401:
+        wrong = "" if refusal.close is Close.NOT_AUTHENTICATED else ', error="invalid_token"'
+        code = "unauthorized" if refusal.close is Close.NOT_AUTHENTICATED else refusal.close.name.lower()
+        return error_response(status, str(refusal), code, **{"WWW-Authenticate": f'Bearer realm="orderwire"{wrong}'})
+    return error_response(status, str(refusal), **({"Retry-After": "1"} if status in (429, 503) else {}))
+
+
+def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
     """The one form that an error has."""
-    code = _CODES.get(status, "error")
+    code = code or _CODES.get(status, "error")
     body = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
     return web.Response(status=status, text=body, content_type="application/json", headers=headers)
 

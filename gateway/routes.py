@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.door import for_roles
 from gateway.errors import unavailable
-from gateway.keys import HISTORY, HUB, ORDERS, RELAY
+from gateway.keys import HISTORY, HUB, METRICS, ORDERS, RELAY
 from gateway.query import one_of, whole
 from gateway.shell import refuse_before_start
 from gateway.sse import sse
 from gateway.websocket import websocket
+from push.access import Grant, Role
 from push.errors import BadCursor
 from push.history import GapError
 
@@ -23,17 +29,34 @@ MOST_EVENTS = 1000
 DASHBOARD = Path(__file__).with_name("dashboard.html")
 
 
-async def orders(request: web.Request) -> web.Response:
-    """``GET /api/orders?limit=N&status=S&before=ID``: newest first."""
+def _hashes(tag: str) -> str:
+    """What the policy has to name of the page's own inline parts (CSP level 3, section 2.3.1)."""
+    parts = re.findall(rf"<{tag}>(.*?)</{tag}>", DASHBOARD.read_text(encoding="utf-8"), re.DOTALL)
+    return " ".join(f"'sha256-{b64encode(sha256(part.encode()).digest()).decode()}'" for part in parts)
+
+
+PAGE_POLICY = (
+    f"default-src 'none'; script-src {_hashes('script')}; style-src {_hashes('style')}; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+async def orders(request: web.Request, grant: Grant) -> web.Response:
+    """``GET /api/orders?limit=N&status=S&before=ID``: newest first; to a customer, their own."""
     limit = whole(request.query, "limit", 1, MOST_ORDERS)
     status = one_of(request.query, "status", STATUSES)
     before = whole(request.query, "before", 1, 2**63 - 1)
-    found = await request.app[ORDERS].latest_orders(100 if limit is None else limit, status, before)
+    limit = 100 if limit is None else limit
+    table = request.app[ORDERS]
+    if grant.role is Role.CUSTOMER:
+        found = await table.orders_of(grant.subject, grant.orders, limit, status, before)
+    else:
+        found = await table.latest_orders(limit, status, before)
     return json_response('{"orders":[' + ",".join(found) + "]}")
 
 
-async def events(request: web.Request) -> web.Response:
-    """``GET /api/events?after=CURSOR&limit=N``: history, oldest first."""
+async def events(request: web.Request, grant: Grant) -> web.Response:
+    """``GET /api/events?after=CURSOR&limit=N``: history, oldest first; of a page, what the asker may see."""
     limit = whole(request.query, "limit", 1, MOST_EVENTS)
     try:
         page = await request.app[HISTORY].page(request.query.get("after"), 100 if limit is None else limit)
@@ -41,11 +64,11 @@ async def events(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None
     except GapError as error:
         raise web.HTTPGone(text=f"cannot go on from there ({error}): fetch anew") from None
-    body = b",".join(event.frame for event in page.events).decode()
+    body = b",".join(event.frame for event in page.events if grant.may_see(event)).decode()
     return json_response(f'{{"events":[{body}],"next":"{page.next}","more":{"true" if page.more else "false"}}}')
 
 
-async def analytics(request: web.Request) -> web.Response:
+async def analytics(request: web.Request, _grant: Grant) -> web.Response:
     """``GET /api/analytics``: the totals, as of the last event delivered."""
     refuse_before_start(request)
     await request.app[RELAY].fresh()
@@ -63,9 +86,15 @@ async def readyz(request: web.Request) -> web.Response:
     return json_response('{"status":"ok"}') if trouble is None else unavailable(trouble)
 
 
+async def metrics(request: web.Request, _grant: Grant) -> web.Response:
+    """``GET /metrics``, in the text format of Prometheus."""
+    text = generate_latest(request.app[METRICS].registry)
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
+
+
 async def dashboard(_request: web.Request) -> web.FileResponse:
-    """The page."""
-    return web.FileResponse(DASHBOARD, headers={"Cache-Control": "no-cache"})
+    """The page. It holds nothing secret: what it shows it has to ask for, with a token."""
+    return web.FileResponse(DASHBOARD, headers={"Cache-Control": "no-cache", "Content-Security-Policy": PAGE_POLICY})
 
 
 async def root(_request: web.Request) -> web.Response:
@@ -83,9 +112,10 @@ routes = [
     web.get("/admin/dashboard", dashboard),
     web.get("/api/ws", websocket),
     web.get("/api/sse", sse),
-    web.get("/api/events", events),
-    web.get("/api/orders", orders),
-    web.get("/api/analytics", analytics),
+    web.get("/api/events", for_roles(events, Role.ADMIN, Role.CUSTOMER)),
+    web.get("/api/orders", for_roles(orders, Role.ADMIN, Role.CUSTOMER)),
+    web.get("/api/analytics", for_roles(analytics, Role.ADMIN, Role.VIEWER)),
+    web.get("/metrics", for_roles(metrics, Role.ADMIN, Role.VIEWER)),
     web.get("/healthz", healthz),
     web.get("/readyz", readyz),
 ]

@@ -1,4 +1,4 @@
-"""What every transport of a session has in common: a task that resumes, one that sends, one that receives, and the end."""
+"""What every transport of a session has in common: tasks that let it in, send and receive, and the end."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
-from gateway.keys import ENTRANCE, HUB, RELAY, SETTINGS
-from push.frames import Close
+from gateway.door import PEER
+from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
+from push.access import Grant, Refused, Role, parse_topics
+from push.entrance import PositionFrame, Wish
+from push.frames import Close, Command
 from push.sendqueue import SendQueue
-from push.session import Session
+from push.session import Pace, Session
 
 __all__ = ["CLOSE_SECONDS", "Shell", "refuse_before_start"]
 
@@ -28,33 +31,44 @@ CLOSE_SECONDS = 5.0
 class Shell(ABC):
     """Carries the frames of one session over one connection, decides nothing."""
 
-    # Makes a frame of a cursor that is no event's, for a transport that can carry it.
-    position_frame: Callable[[str], bytes] | None = None
+    transport: str
+    position_frame: PositionFrame | None = None
 
     def __init__(self, request: web.Request) -> None:
         app = request.app
         settings = app[SETTINGS]
         self._request = request
-        self._cursor = _cursor_of(request)
         self._hub = app[HUB]
         self._entrance = app[ENTRANCE]
+        self._metrics = app[METRICS]
+        self._auth_seconds = settings.auth_seconds
         self._output = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.session = Session(SendQueue(settings.send_queue_frames, settings.send_queue_bytes), self._on_output)
+        self.session = Session(
+            SendQueue(settings.send_queue_frames, settings.send_queue_bytes),
+            self._on_output,
+            Pace(settings.frames_per_second, settings.bytes_per_second),
+        )
 
-    async def run(self, answer: Callable[[], Awaitable[object]]) -> None:
+    async def run(self, grant: Grant | None, answer: Callable[[], Awaitable[object]]) -> None:
         """From the first frame to the last; returns when the session has ended and its client has been told.
 
-        ``answer`` tells the client that it is connected; by then everything that happens is kept for it.
+        ``answer`` tells the client that it is connected; by then everything that happens is kept for it, if it has a ``grant``.
+        Otherwise that is so once it has shown a token. Raises Refused before ``answer`` is called.
         """
-        await self._entrance.knock()
-        self._entrance.enter(self.session, self._cursor, self.position_frame)
+        self._wish = Wish(_cursor_of(self._request), _topics_of(self._request), self.position_frame)
+        if grant is None:
+            self._entrance.wait_for_token(self.session, self._auth_seconds)
+        else:
+            topics = await self._entrance.knock(grant, self._wish)
+            self._entrance.enter(self.session, grant, topics, self._wish)
         try:
             await answer()
             with _cut_at_the_end(self._request):
                 await self._carry()
         finally:
             self._hub.leave(self.session)
+            self.session.end(Close.NORMAL, flush=False)  # no effect if it has ended already
 
     async def _carry(self) -> None:
         sender = asyncio.create_task(self._send(), name="session sender")
@@ -66,6 +80,7 @@ class Shell(ABC):
             await asyncio.wait({receiver, sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
             self.session.end(Close.NORMAL, flush=False)  # no effect if the session has ended already
             assert self.session.close is not None
+            self._count_end(self.session.close)
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.say_goodbye(self.session.close)
@@ -78,13 +93,36 @@ class Shell(ABC):
                     log.error("a session ended unexpectedly", exc_info=result)
 
     async def _resume(self) -> None:
-        if self._cursor is None:
-            return
-        try:
-            await self._entrance.resume(self.session, self._cursor, self.position_frame)
-        except Exception:
-            self.session.end(Close.INTERNAL_ERROR)
-            raise
+        """Once the session is admitted: that is counted, and what its client missed is replayed."""
+        await self.session.admitted.wait()
+        grant = self.session.grant
+        assert grant is not None
+        address = self._request[PEER].address
+        details = {"transport": self.transport, "role": str(grant.role), "address": str(address)}
+        if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
+            details["subject"] = grant.subject
+        log.debug("session begins", extra=details)
+        gauge = self._metrics.connections.labels(self.transport, grant.role)
+        with gauge.track_inprogress():
+            try:
+                await self._entrance.resume(self.session, self._wish)
+            except Exception:
+                self.session.end(Close.INTERNAL_ERROR)
+                raise
+            await asyncio.get_running_loop().create_future()  # cancelled when the session has ended
+
+    async def obey(self, command: Command | None) -> None:
+        """Have done what the client asked for."""
+        if command is not None:
+            await self._entrance.obey(self.session, command, self._wish)
+
+    def _count_end(self, close: Close) -> None:
+        self._metrics.closes.labels(int(close)).inc()
+        if close is Close.SLOW_CONSUMER:
+            self._metrics.slow_consumers.inc()
+        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, Close.UNSUPPORTED, Close.TOO_BIG):
+            self._metrics.rejects.labels(close.name.lower()).inc()
+        log.debug("session ends", extra={"code": int(close), "reason": close.reason})
 
     def _on_output(self) -> None:
         self._output.set()
@@ -92,9 +130,13 @@ class Shell(ABC):
             self._cut.set_result(None)
 
     async def _send(self) -> None:
+        frames_sent = self._metrics.frames.labels(self.transport)
+        bytes_sent = self._metrics.bytes.labels(self.transport)
         while True:
             while frames := self.session.take(CHUNK_BYTES):
                 await self.send(frames)
+                frames_sent.inc(len(frames))
+                bytes_sent.inc(sum(map(len, frames)))
             if self.session.close is not None:
                 return
             await self._output.wait()
@@ -117,6 +159,17 @@ def _cursor_of(request: web.Request) -> str | None:
     """Where the client stood: a browser's EventSource says it in a header, everybody may in the query."""
     cursor = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
     return cursor or None
+
+
+def _topics_of(request: web.Request) -> frozenset[str] | None:
+    """What it wants to follow; None when it does not say."""
+    text = request.query.get("topics")
+    if text is None:
+        return None
+    try:
+        return parse_topics(text.split(",") if text else ())
+    except ValueError as error:
+        raise Refused(Close.BAD_REQUEST, f"topics: no such topic: {error}") from None
 
 
 def refuse_before_start(request: web.Request) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from functools import lru_cache
 
 from aiohttp import web
 
-from gateway.keys import SETTINGS
+from gateway.door import DOOR
 from gateway.shell import Shell, refuse_before_start
+from push.access import Refused, Role
 from push.frames import Close
-from push.session import MISSED_HEARTBEATS, PING
+from push.session import PING
 
 __all__ = ["sse"]
 
@@ -24,6 +24,8 @@ HEARTBEAT = b": ping\n\n"
 async def sse(request: web.Request) -> web.StreamResponse:
     """``GET /api/sse``: one session, until either side ends it."""
     refuse_before_start(request)
+    door = request.app[DOOR]
+    grant = await door.admit(request, *Role)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -34,21 +36,13 @@ async def sse(request: web.Request) -> web.StreamResponse:
 
     async def answer() -> None:
         await response.prepare(request)
-        _bound_silence(request, (MISSED_HEARTBEATS + 1) * request.app[SETTINGS].heartbeat_seconds)
         await response.write(RETRY)
 
-    await _SseShell(request, response).run(answer)
+    with door.session(request) as within_limits:
+        if not within_limits:
+            raise Refused(Close.TOO_MANY_CONNECTIONS, Close.TOO_MANY_CONNECTIONS.reason)
+        await _SseShell(request, response).run(grant, answer)
     return response
-
-
-def _bound_silence(request: web.Request, seconds: float) -> None:
-    """Let the kernel end the connection of a client that takes nothing for so long.
-
-    The kernel's buffer goes on accepting heartbeats, megabytes of them, when the client has long gone without a word.
-    """
-    sock = request.transport.get_extra_info("socket") if request.transport is not None else None
-    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
 def _position(cursor: str) -> bytes:
@@ -57,6 +51,7 @@ def _position(cursor: str) -> bytes:
 
 
 class _SseShell(Shell):
+    transport = "sse"
     position_frame = staticmethod(_position)
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:

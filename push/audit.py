@@ -12,6 +12,7 @@ from typing import Never, Protocol
 
 from push.errors import StoreError
 from push.events import EventPlace, Identity, Position
+from push.metrics import Metrics
 from push.relay import Baseline, Relay
 from push.totals import Totals
 
@@ -36,10 +37,10 @@ class Census(Protocol):
 class Audit:
     """Compares at an interval, and mends."""
 
-    def __init__(self, relay: Relay, census: Census) -> None:
+    def __init__(self, relay: Relay, census: Census, metrics: Metrics | None = None) -> None:
         self._relay = relay
         self._census = census
-        self.drifts = 0
+        self._metrics = metrics or Metrics()
 
     async def run(self, interval_seconds: float) -> Never:
         """Audit for as long as this task lives. A database that is away is the listener's business."""
@@ -71,7 +72,7 @@ class Audit:
         drift = Totals(now.orders - ours.orders, now.revenue - ours.revenue, now.pending - ours.pending)
         if drift == Totals():
             return None
-        self.drifts += 1
+        self._metrics.drifts.inc()
         log.warning(
             "the totals had drifted by %+d orders, %+f revenue, %+d pending: corrected. Rows were changed without the triggers",
             *(drift.orders, drift.revenue, drift.pending),

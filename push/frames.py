@@ -7,13 +7,19 @@ The frames of events come ready-made from the database (``orderwire.event_json``
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Literal
 
 from push.totals import Totals
 
-__all__ = ["AnalyticsUpdate", "Close", "ErrorFrame", "Ping", "Pong", "Resumed", "ServerFrame", "encode"]
+__all__ = [
+    *["AnalyticsUpdate", "Authenticated", "ErrorFrame", "Ping", "Pong", "Resumed", "ServerFrame", "Subscribed"],
+    *["Auth", "Command", "Subscribe", "Unsubscribe"],
+    *["Close", "encode"],
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,58 @@ class Resumed:
         return {"recovered": self.recovered, "replayed": self.replayed}
 
 
-ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """All topics that the session has now: answers ``subscribe`` and ``unsubscribe``."""
+
+    topics: Collection[str]
+    type: Literal["subscribed"] = "subscribed"
+
+    def fields(self) -> dict[str, Any]:
+        """In an order that does not change by itself."""
+        return {"topics": sorted(self.topics)}
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticated:
+    """A token was accepted. ``expires_at``: Unix seconds."""
+
+    role: str
+    expires_at: float
+    type: Literal["authenticated"] = "authenticated"
+
+    def fields(self) -> dict[str, Any]:
+        """When to come with the next token."""
+        expires = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {"role": self.role, "expires": expires}
+
+
+ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed | Subscribed | Authenticated
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """The client shows a token: the first one, or a fresh one."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """The client wants these topics too."""
+
+    topics: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """The client has had enough of these topics."""
+
+    topics: frozenset[str]
+
+
+# What a client asks for that takes more than the session itself to answer.
+Command = Auth | Subscribe | Unsubscribe
 
 
 def encode(frame: ServerFrame) -> bytes:
@@ -102,8 +159,16 @@ class Close(IntEnum):
     INTERNAL_ERROR = 1011, "internal error"
     DRAIN = 3001, "server is going away, come back"
     RESUME_AGAIN = 3002, "cannot finish the replay, come back and resume"
+    UNAVAILABLE = 3003, "cannot answer right now, come back"
+    TOKEN_EXPIRED = 3005, "token expired"
     SLOW_CONSUMER = 3008, "slow consumer"
     NO_PONG = 3012, "no pong"
+    TOO_FAST = 3013, "too fast"
+    INVALID_TOKEN = 3500, "invalid token"
+    BAD_REQUEST = 3501, "bad request"
+    NOT_AUTHENTICATED = 3502, "not authenticated in time"
+    TOO_MANY_CONNECTIONS = 3504, "too many connections"
+    NOT_PERMITTED = 3507, "not permitted"
 
     reason: str
 

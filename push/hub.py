@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
+from push.access import Grant
 from push.events import Event
 from push.frames import AnalyticsUpdate, Close, Resumed, encode
+from push.metrics import Metrics
 from push.session import Session
 from push.totals import Totals
 
@@ -26,10 +29,15 @@ ROOM_MOST_SECONDS = 1.0
 class Hub:
     """All sessions of this process. Its methods do not await (but for ``room``), so what they do is atomic to everyone else."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics | None = None) -> None:
+        self._metrics = metrics or Metrics()
         self._sessions: set[Session] = set()
-        # Those of them that get what is published; the others are being replayed what they missed.
-        self._live: set[Session] = set()
+        # Those of them that get what is published, with the single orders under which each is found; the others are being
+        # replayed what they missed, or have not been admitted yet.
+        self._live: dict[Session, frozenset[int]] = {}
+        # Live ones that get every event, and those that follow single orders.
+        self._followers: set[Session] = set()
+        self._by_order: dict[int, set[Session]] = {}
         self._totals = Totals()
         self._totals_frame: bytes | None = None
         self._totals_timer: asyncio.TimerHandle | None = None
@@ -45,16 +53,40 @@ class Hub:
         self._empty.clear()
 
     def go_live(self, session: Session) -> None:
-        """From here on the session gets everything that is published."""
+        """From here on the session gets everything that is published and that its topics and grant let it see."""
         if session in self._sessions:
-            self._live.add(session)
+            self._withdraw(session)
+            self._live[session] = session.order_ids
+            if session.sees_all:
+                self._followers.add(session)
+            for order_id in session.order_ids:
+                self._by_order.setdefault(order_id, set()).add(session)
+
+    def topics_changed(self, session: Session) -> None:
+        """What a live session follows is different from now on."""
+        if session in self._live:
+            self.go_live(session)
 
     def leave(self, session: Session) -> None:
         """The session's transport is gone."""
         self._sessions.discard(session)
-        self._live.discard(session)
+        self._withdraw(session)
         if not self._sessions:
             self._empty.set()
+
+    def review(self, holds: Callable[[Grant], bool]) -> None:
+        """End the sessions whose grant does not hold any more."""
+        for session in self._sessions:
+            if session.grant is not None and not holds(session.grant):
+                session.end(Close.INVALID_TOKEN, flush=False)
+
+    def _withdraw(self, session: Session) -> None:
+        self._followers.discard(session)
+        for order_id in self._live.pop(session, ()):
+            sessions = self._by_order[order_id]
+            sessions.discard(session)
+            if not sessions:
+                del self._by_order[order_id]
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -67,11 +99,26 @@ class Hub:
         return self._totals
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
-        """Hand the events to every session, and the totals after them."""
+        """Hand the events to every session that follows them, and the totals after them."""
+        start = time.perf_counter()
         frames = [event.frame for event in events]
-        for session in self._live:
-            session.send(frames)
+        for session in self._followers:
+            if not session.lapsed():
+                session.send(frames)
+        for session in self._of_single_orders(events):
+            if not session.lapsed():
+                session.send([event.frame for event in session.visible(events)])
         self.set_totals(totals)
+        self._metrics.fanned_out(events, time.perf_counter() - start)
+
+    def _of_single_orders(self, events: Sequence[Event]) -> set[Session]:
+        """Those who follow one of these orders, and do not get all events anyway."""
+        if not self._by_order:
+            return set()
+        sessions: set[Session] = set()
+        for order_id in {event.order_id for event in events}:
+            sessions |= self._by_order.get(order_id, set())
+        return sessions - self._followers
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""
@@ -99,7 +146,8 @@ class Hub:
     def _tell_totals(self) -> None:
         self._totals_waiting = False
         for session in self._live:
-            session.totals_changed()
+            if not session.lapsed():
+                session.totals_changed()
         self._totals_timer = asyncio.get_running_loop().call_later(TOTALS_SECONDS, self._totals_pause_over)
 
     def _totals_pause_over(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Never, Protocol
 
 from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
+from push.metrics import Metrics
 from push.ring import Ring
 from push.totals import Totals
 
@@ -81,8 +82,10 @@ class Sink(Protocol):
 class Relay:
     """Owns the watermark, the totals and the ring of this process. ``follow`` is called anew for every connection."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Sink, metrics: Metrics | None = None) -> None:
         self._sink = sink
+        self._metrics = metrics or Metrics()
+        self._metrics.watch_ready(lambda: self._trouble is None)
         self._identity: Identity | None = None
         self._watermark = Mark(Snapshot(0, 0), 0)
         # No event of a later transaction has been published, nor was in the totals at the start.
@@ -142,14 +145,17 @@ class Relay:
         try:
             self._journal = journal
             self._links += 1
+            if self._links > 1:
+                self._metrics.reconnects.inc()
             await self._take_position(journal)
+            self._metrics.catch_ups.observe(await self._catch_up(journal))
             while True:
-                await self._catch_up(journal)
                 self._trouble = None
                 self.flowing.set()
                 await journal.wait(FALLBACK_SECONDS)
                 if self._doubted:
                     await self._take_position(journal)
+                await self._catch_up(journal)
         finally:
             self._journal = None
             self._trouble = "the connection to the database is lost"
@@ -227,8 +233,9 @@ class Relay:
         known = self._identity
         return known is not None and known.epoch == epoch and trimmed_txid < self._watermark.snapshot.xmin
 
-    async def _catch_up(self, journal: Journal) -> None:
-        """Publish everything that has become visible since the watermark, page by page."""
+    async def _catch_up(self, journal: Journal) -> int:
+        """Publish everything that has become visible since the watermark, page by page; returns how many events it was."""
+        count = 0
         while True:
             if self._unfinished is None:
                 self._reads_begun += 1
@@ -238,6 +245,7 @@ class Relay:
                 await self._take_position(journal)
                 continue
             # From here to the new position there is no await: a page is published and accounted for, or neither.
+            count += len(page.events)
             if page.events:
                 self.ring.append(page.events)
                 self._newest_txid = max(self._newest_txid, *(event.txid for event in page.events))
@@ -253,7 +261,8 @@ class Relay:
                 self._read_upto = page.upto
                 self._reads_published = self._reads_begun
                 self._advanced.set()
+                self._metrics.read_to_the_end()
             if page.events:
                 await self._sink.room()
             if not page.more:
-                return
+                return count

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from push.frames import Close, ErrorFrame, Ping, Pong, encode
+from push.access import ANALYTICS, ORDERS, Grant, order_ids, parse_topics
+from push.bucket import Bucket
+from push.events import Event
+from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
-__all__ = ["MISSED_HEARTBEATS", "PING", "Session"]
+__all__ = ["MISSED_HEARTBEATS", "PING", "Pace", "Session"]
 
 PING = encode(Ping())
 PONG = encode(Pong())
@@ -18,67 +25,166 @@ PONG = encode(Pong())
 MISSED_HEARTBEATS = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much a client may send in a second."""
+
+    frames: float = 1e12
+    bytes: float = 1e12
+
+
 class Session:
-    """State of one client: its send queue, its heartbeat, and how it ends.
+    """State of one client: what it may see, its send queue, its heartbeat, and how it ends.
 
     Whoever carries the frames (the shell) sets ``on_output`` and calls ``take`` until it is empty; then, if ``close`` is set,
     closes the transport with that code.
     """
 
-    __slots__ = ("_cut", "_missed", "_on_output", "_queue", "_room", "_totals_due", "_totals_frame", "close")
+    __slots__ = (
+        *("_bytes", "_cut", "_frames", "_missed", "_on_output", "_queue", "_room", "_timer", "_totals_due", "_totals_frame"),
+        *("admitted", "close", "grant", "order_ids", "topics"),
+    )
 
-    def __init__(self, queue: SendQueue, on_output: Callable[[], None]) -> None:
+    def __init__(self, queue: SendQueue, on_output: Callable[[], None], pace: Pace | None = None) -> None:
+        pace = pace or Pace()
+        now = time.monotonic()
         self.close: Close | None = None
+        # None until the client has shown a token, where one is needed.
+        self.grant: Grant | None = None
+        self.topics: frozenset[str] = frozenset()
+        # Those of the topics that are single orders.
+        self.order_ids: frozenset[int] = frozenset()
+        # Set once there is a grant.
+        self.admitted = asyncio.Event()
         self._queue = queue
         self._on_output = on_output
+        self._frames = Bucket(pace.frames, now)
+        self._bytes = Bucket(pace.bytes, now)
         self._totals_frame: Callable[[], bytes] | None = None
         self._totals_due = False
         self._missed = 0
         self._cut = False
+        self._timer: asyncio.TimerHandle | None = None
         self._room = asyncio.Event()
         self._room.set()
 
+    # ---------------------------------------------------------------- what it may see
+
+    def expect_token(self, seconds: float) -> None:
+        """End the session if nobody has admitted it by then."""
+        self._end_in(seconds, Close.NOT_AUTHENTICATED)
+
+    def admit(self, grant: Grant, topics: frozenset[str]) -> None:
+        """From here on it is this grant that counts, until it expires."""
+        self.grant = grant
+        self.follow(topics)
+        self._end_in(grant.expires_at - time.time(), Close.TOKEN_EXPIRED)
+        self.admitted.set()
+
+    def follow(self, topics: frozenset[str]) -> None:
+        """These are the topics now."""
+        self.topics = topics
+        self.order_ids = order_ids(topics)
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether ``visible`` would leave nothing out: then all such sessions share what is sent."""
+        return ORDERS in self.topics
+
+    def visible(self, events: Iterable[Event]) -> list[Event]:
+        """What of the events this client follows, and may see: for live, replayed and historical ones alike."""
+        grant = self.grant
+        if grant is None or grant.expired():
+            return []
+        everything = self.sees_all
+        return [event for event in events if (everything or event.order_id in self.order_ids) and grant.may_see(event)]
+
+    def lapsed(self) -> bool:
+        """End it if the grant has run out; a clock that jumped is noticed here, where the timer does not."""
+        if self.grant is not None and self.grant.expired():
+            self.end(Close.TOKEN_EXPIRED, flush=False)
+        return self.close is not None
+
+    def _end_in(self, seconds: float, close: Close) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds < math.inf and self.close is None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, seconds), lambda: self.end(close, flush=False))
+
     # ---------------------------------------------------------------- from the client
 
-    def receive_text(self, text: str) -> None:
-        """A frame that is not understood gets an error, and nothing else happens."""
-        self.alive()
+    def receive_text(self, text: str) -> Command | None:
+        """Returns what the client asks for that is not answered here. What is not understood gets an error, and no more."""
+        if not self.heard(len(text) if text.isascii() else len(text.encode(errors="replace"))):
+            return None
         try:
             message = json.loads(text)
         except (ValueError, RecursionError):
-            self._error("bad_json", "the frame is not JSON")
-            return
+            self.error("bad_json", "the frame is not JSON")
+            return None
         match message:
             case {"type": "ping"}:
                 self.send([PONG])
             case {"type": "pong"}:
                 pass
+            case {"type": "auth", "token": str(token)}:
+                return Auth(token)
+            case {"type": "auth"}:
+                self.error("bad_frame", 'expected a string "token"')
+            case {"type": "subscribe" | "unsubscribe" as name, **fields}:
+                return self._topics_command(Subscribe if name == "subscribe" else Unsubscribe, fields.get("topics"))
             case {"type": str(name)}:
-                self._error("unknown_type", f"unknown type: {name[:40]}")
+                self.error("unknown_type", f"unknown type: {name[:40]}")
             case _:
-                self._error("bad_frame", 'expected an object with a string "type"')
+                self.error("bad_frame", 'expected an object with a string "type"')
+        return None
+
+    def _topics_command(self, kind: type[Subscribe | Unsubscribe], names: Any) -> Command | None:
+        if not isinstance(names, list):
+            self.error("bad_frame", 'expected a list "topics"')
+        elif self.grant is None:
+            self.error("not_authenticated", 'send {"type":"auth","token":…} first')
+        else:
+            try:
+                return kind(parse_topics(names))
+            except ValueError as error:
+                self.error("bad_topic", f"no such topic: {error}")
+        return None
 
     def receive_binary(self) -> None:
         """There are no binary frames in this protocol."""
         self.end(Close.UNSUPPORTED)
 
     def alive(self) -> None:
-        """The client gave a sign of life: a frame, or the transport's own pong."""
+        """The client gave a sign of life."""
         self._missed = 0
 
-    def _error(self, code: str, message: str) -> None:
+    def heard(self, size: int) -> bool:
+        """The client sent a frame of so many bytes: a sign of life. False when it was too much, and the session ends."""
+        self.alive()
+        now = time.monotonic()
+        if not self._frames.take(1, now) or not self._bytes.take(size, now):
+            self.end(Close.TOO_FAST, flush=False)
+        return self.close is None
+
+    def error(self, code: str, message: str) -> None:
+        """What the client asked for was not done."""
         self.send([encode(ErrorFrame(code, message))])
 
     # ---------------------------------------------------------------- from the hub
 
     def open(self, totals_frame: Callable[[], bytes]) -> None:
-        """The first frame is the totals; later ones come as ``totals_changed`` says, always the newest."""
+        """The first frame is the totals; later ones come as ``totals_changed`` says, always the newest.
+
+        Whoever does not follow the totals is told instead what it does follow.
+        """
         self._totals_frame = totals_frame
-        self.send([totals_frame()])
+        self.send([totals_frame() if ANALYTICS in self.topics else encode(Subscribed(self.topics))])
 
     def send(self, frames: Sequence[bytes]) -> None:
         """Queue frames. Never waits: a client that does not keep up is ended."""
-        if self.close is not None:
+        if self.close is not None or not frames:
             return
         if not self._queue.offer(frames):
             self.end(Close.SLOW_CONSUMER, flush=False)
@@ -89,8 +195,9 @@ class Session:
 
     def totals_changed(self) -> None:
         """A slot, not an entry of the queue: whenever it is this client's turn, it gets the totals of that moment."""
-        self._totals_due = True
-        self._on_output()
+        if ANALYTICS in self.topics:
+            self._totals_due = True
+            self._on_output()
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
@@ -106,6 +213,9 @@ class Session:
             return
         self.close = close
         self._cut = not flush
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if not flush:
             self._queue.clear()
             self._totals_due = False
@@ -121,7 +231,8 @@ class Session:
             self._room.set()
         if self._totals_due and not self._queue and self._totals_frame is not None:
             self._totals_due = False
-            frames.append(self._totals_frame())
+            if ANALYTICS in self.topics:
+                frames.append(self._totals_frame())
         return frames
 
     async def room(self) -> None:

@@ -191,7 +191,9 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
         await client.until(lambda c: len(c.events) == 1, "the event")
         assert client.frames[0]["total_orders"] == 1
         await server.stop()
-    assert len([line for line in server.lines if "WARNING" in line]) == 1
+    warnings = [line for line in server.lines if "WARNING" in line]
+    assert len(warnings) == 2
+    assert "is a superuser" in warnings[1]
 
 
 async def test_while_the_database_is_away_the_server_says_so(start_server: Any) -> None:

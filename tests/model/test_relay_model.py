@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
+import push.entrance
 import push.history
 import push.relay
-import push.resume
 from push.events import Snapshot
 from push.ring import Ring
 from tests.model.world import ModelClient, World
@@ -41,8 +41,8 @@ def everything_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(push.relay, "PAGE_EVENTS", 3)
         patch.setattr(push.history, "PAGE_EVENTS", 2)
-        patch.setattr(push.resume, "CHUNK_EVENTS", 3)
-        patch.setattr(push.resume, "LAST_EVENTS", 1)
+        patch.setattr(push.entrance, "CHUNK_EVENTS", 3)
+        patch.setattr(push.entrance, "LAST_EVENTS", 1)
         # Answers are kept for a second: of the loop's clock, not of the wall's.
         patch.setattr(push.history, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
         yield

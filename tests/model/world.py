@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Never
 
+from gateway.tokens import Gate
+from push.access import ANYBODY
+from push.entrance import Entrance, Wish
 from push.errors import LinkLost
 from push.events import Event
 from push.frames import Close
 from push.history import History
 from push.hub import Hub
 from push.relay import Relay
-from push.resume import Entrance
 from push.ring import Ring
 from push.sendqueue import SendQueue
 from push.session import Session
@@ -62,13 +64,20 @@ class WatchedHub(Hub):
         raise AssertionError("there was no gap")
 
 
+class NoOwners:
+    """Nobody here is a customer."""
+
+    async def owned(self, subject: str, ids: Collection[int]) -> set[int]:
+        raise AssertionError("an admin's rights depend on nobody")
+
+
 class ModelServer:
     def __init__(self, database: ModelDatabase, ring_events: int) -> None:
         self.database = database
         self.hub = WatchedHub()
         self.relay = Relay(self.hub)
         self.relay.ring = Ring(ring_events)
-        self.entrance = Entrance(self.hub, self.relay, History(self.relay, ModelReader(database)))
+        self.entrance = Entrance(self.hub, self.relay, History(self.relay, ModelReader(database)), Gate(None), NoOwners())
         self.link: ModelLink | None = None
         self._away_seconds = 0.05
         self.task = asyncio.get_running_loop().create_task(self._run())
@@ -121,14 +130,15 @@ class ModelClient:
 
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
-        await server.entrance.knock()
-        server.entrance.enter(session, self.cursor, position)
+        wish = Wish(self.cursor, None, position)
+        topics = await server.entrance.knock(ANYBODY, wish)
+        server.entrance.enter(session, ANYBODY, topics, wish)
         if self.cursor is None:  # it has just gone live, in this very turn
             watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
             self.before = frozenset(server.hub.published | known)
         else:
-            await server.entrance.resume(session, self.cursor, position)
+            await server.entrance.resume(session, wish)
 
     def take(self, about_bytes: int) -> None:
         """The client reads so much; and comes to know of the end when it has read everything before it."""

@@ -6,6 +6,7 @@ import asyncio
 import json
 from decimal import Decimal
 
+from push.access import ANYBODY
 from push.frames import Close
 from push.hub import TOTALS_SECONDS, Hub
 from push.sendqueue import SendQueue
@@ -24,6 +25,7 @@ def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     woken = asyncio.Event()
     session = Session(SendQueue(10, 1000), woken.set)
     hub.enter(session)
+    session.admit(ANYBODY, ANYBODY.topics_unasked())
     session.open(hub.totals_frame)
     hub.go_live(session)
     assert json.loads(session.take(1000)[0])["type"] == "analytics_update"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from push.access import ANYBODY
 from push.frames import Close
 from push.sendqueue import SendQueue
 from push.session import PING, Session
@@ -20,6 +21,7 @@ class Outbox:
         self.totals = b"totals 0"
         self.wakes = 0
         self.session = Session(SendQueue(max_frames, max_bytes), self._wake)
+        self.session.admit(ANYBODY, ANYBODY.topics_unasked())
         self.session.open(lambda: self.totals)
         assert self.sent() == [b"totals 0"]
 

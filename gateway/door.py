@@ -1,0 +1,215 @@
+"""The door: every request, on whatever path, passes here first. Where it comes from, whose page sent it, how many there are,
+and who it says it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+
+from aiohttp import web
+
+from gateway.connections import Connection, Connections, Headcount
+from gateway.errors import error_response, refused
+from gateway.peers import Peer, counted_as, has_loopback_name, identify
+from logs import connection_id
+from push.access import ANYBODY, Authority, Grant, Refused, Role
+from push.frames import Close
+from push.metrics import Metrics
+from settings import Settings
+
+__all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "chosen_protocol", "for_roles"]
+
+# Browsers can give a WebSocket no header, but subprotocols. The first is chosen, so that the token does not travel back.
+APP_PROTOCOL = "orderwire"
+_BEARER = "bearer."
+
+PEER = web.RequestKey("PEER", Peer)
+
+# Answered to everybody: whoever watches over the process has no token, and learns nothing here.
+OPEN = ("/healthz", "/readyz")
+
+# For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Door:
+    """One for all requests."""
+
+    def __init__(self, settings: Settings, authority: Authority, connections: Connections, metrics: Metrics) -> None:
+        self._settings = settings
+        self._authority = authority
+        self._connections = connections
+        self._metrics = metrics
+        # Sessions behind proxies of ours; direct ones are counted by their connections.
+        self._behind_proxies = Headcount(settings.max_connections, settings.max_connections_per_address)
+
+    # ---------------------------------------------------------------- every request
+
+    @web.middleware
+    async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware."""
+        connection = self._connection(request)
+        connection_id.set(connection.id)
+        connection.requests += 1
+        peer = request[PEER] = identify(
+            request.remote,
+            secure=request.secure,
+            host=request.headers.get("Host", ""),
+            headers=request.headers,
+            trusted=self._settings.trusted_proxies,
+        )
+        if (answer := self._refusal(request, peer, connection)) is not None:
+            return answer
+        if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
+            return _preflight()
+        try:
+            return await handler(request)
+        except Refused as refusal:
+            self.count(refusal.close.name.lower())
+            return refused(refusal)
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """For every answer, streams and errors too (signal ``on_response_prepare``)."""
+        response.headers.update(HEADERS)
+        if not request.path.startswith(("/api/", "/metrics")):
+            response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+            return
+        response.headers["Vary"] = "Origin"
+        origin = request.headers.get("Origin")
+        if origin in self._settings.allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        else:
+            response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+
+    def _connection(self, request: web.Request) -> Connection:
+        return self._connections.find(request.transport)
+
+    def _refusal(self, request: web.Request, peer: Peer, connection: Connection) -> web.Response | None:
+        """Why the request goes no further; None when it does."""
+        if not connection.within_limits and request.path != "/api/ws":  # which tells it by a close code
+            return self._too_many("connections")
+        # The first request of a direct connection has been counted with it.
+        if (peer.proxied or connection.requests > 1) and not self._connections.in_pace(counted_as(peer.address)):
+            return self._too_many("handshakes")
+        if (request.content_length or 0) > self._settings.max_body_bytes or (
+            request.content_length is None and request.can_read_body
+        ):
+            self.count("body")
+            return error_response(413, "a request's body may not be that large, and must tell its length", Connection="close")
+        if request.path in OPEN:
+            return None
+        if not (self._authority.login or self._settings.allow_anonymous):
+            if not peer.is_loopback:
+                return self._forbidden("not_loopback", _PROXIED + _LOOPBACK_ONLY if peer.forwarded else _LOOPBACK_ONLY)
+            if not has_loopback_name(request.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
+                return self._forbidden("host", _LOOPBACK_NAMES)
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != peer.origin and origin not in self._settings.allowed_origins:
+            return self._forbidden("origin", f"pages of {origin[:100]} may not connect: {_ORIGIN_MEND}")
+        return None
+
+    def _forbidden(self, reason: str, message: str) -> web.Response:
+        self.count(reason)
+        return error_response(403, message)
+
+    def _too_many(self, reason: str) -> web.Response:
+        self.count(reason)
+        return error_response(429, "too many connections or requests: come back in a second", **{"Retry-After": "1"})
+
+    # ---------------------------------------------------------------- who it is
+
+    async def grant(self, request: web.Request) -> Grant | None:
+        """Of whoever sent the request; None when a token is needed and none was shown. Raises Refused."""
+        if not self._authority.login:
+            return ANYBODY
+        token = _token_of(request)
+        return None if token is None else await self._authority.verify(token)
+
+    async def admit(self, request: web.Request, *roles: Role) -> Grant:
+        """The grant, which must have one of the roles. Raises Refused."""
+        grant = await self.grant(request)
+        if grant is None:
+            raise Refused(Close.NOT_AUTHENTICATED, "show a token: Authorization: Bearer …")
+        if grant.role not in roles:
+            raise Refused(Close.NOT_PERMITTED, f"not for the role {grant.role}")
+        return grant
+
+    # ---------------------------------------------------------------- sessions
+
+    @contextlib.contextmanager
+    def session(self, request: web.Request) -> Iterator[bool]:
+        """For as long as a session lasts. False: there are too many."""
+        connection, peer = self._connection(request), request[PEER]
+        if not peer.proxied:
+            yield connection.within_limits
+            return
+        name = counted_as(peer.address)
+        try:
+            yield self._behind_proxies.enter(name) and connection.within_limits
+        finally:
+            self._behind_proxies.leave(name)
+
+    def count(self, reason: str) -> None:
+        """Something was refused."""
+        self._metrics.rejects.labels(reason).inc()
+
+
+_LOOPBACK_ONLY = (
+    "no login is configured, so only this machine may connect: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL, "
+    "or ALLOW_ANONYMOUS=1"
+)
+_PROXIED = "this came through a proxy that is not in TRUSTED_PROXIES, and "
+_LOOPBACK_NAMES = "without login only names of this machine are answered: ask for 127.0.0.1 or localhost"
+_ORIGIN_MEND = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's own address, name the proxy in TRUSTED_PROXIES"
+
+DOOR = web.AppKey("DOOR", Door)
+
+
+def _preflight() -> web.Response:
+    """A page asks whether it may ask (Fetch standard, section 3.2.2); that its origin may has been looked at."""
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, HEAD",
+            "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+def for_roles(handler: Callable[[web.Request, Grant], Awaitable[web.StreamResponse]], *roles: Role) -> Handler:
+    """A handler that is given the grant of whoever asks, who must have one of the roles."""
+
+    async def admitted(request: web.Request) -> web.StreamResponse:
+        return await handler(request, await request.app[DOOR].admit(request, *roles))
+
+    return admitted
+
+
+def _token_of(request: web.Request) -> str | None:
+    """From the header (RFC 6750 section 2.1), or among the subprotocols. Never from the query: that gets into logs."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return token.strip()
+    return next((name.removeprefix(_BEARER) for name in _offered(request) if name.startswith(_BEARER)), None)
+
+
+def chosen_protocol(request: web.Request) -> tuple[str, ...]:
+    """The subprotocol to answer with: a browser gives up when it has offered some and none is chosen."""
+    offered = _offered(request)
+    if APP_PROTOCOL in offered:
+        return (APP_PROTOCOL,)
+    return tuple(name for name in offered if name.startswith(_BEARER))[:1]
+
+
+def _offered(request: web.Request) -> list[str]:
+    return [name.strip() for name in ",".join(request.headers.getall("Sec-WebSocket-Protocol", [])).split(",")]

@@ -1,0 +1,55 @@
+"""Log lines: text for people, or JSON for machines, each with the connection that it is about.
+
+No line holds a token, a password, or anything of an order.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextvars import ContextVar
+from datetime import UTC, datetime
+
+__all__ = ["connection_id", "set_up"]
+
+# Of the connection that the running task serves; empty outside of any.
+connection_id: ContextVar[str] = ContextVar("connection_id", default="")
+
+# What a LogRecord has by itself; whatever else it carries was given as ``extra``.
+_OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        details = " ".join(f"{name}={value}" for name, value in _details(record).items())
+        return f"{line}  [{details}]" if details else line
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_details(record),
+        }
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return json.dumps(fields, ensure_ascii=False, default=str)
+
+
+def _details(record: logging.LogRecord) -> dict[str, object]:
+    connection = connection_id.get()
+    extra = {name: value for name, value in record.__dict__.items() if name not in _OWN}
+    return {"connection": connection, **extra} if connection else extra
+
+
+def set_up(level: str, form: str) -> None:
+    """Log to standard error from here on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler])
+    # It logs the subprotocols that it does not know: a token may be among them.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

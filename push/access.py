@@ -1,0 +1,124 @@
+"""Who may see what: topics, roles, and the one rule that live, replayed and historical events go by."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from push.errors import PushError
+from push.events import Event
+from push.frames import Close
+
+__all__ = ["ANALYTICS", "ANYBODY", "ORDERS", "Authority", "Grant", "Owners", "Refused", "Role", "order_ids", "parse_topics"]
+
+ORDERS = "orders"
+ANALYTICS = "analytics"
+_ORDER = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
+
+
+class Refused(PushError):
+    """Not let in, or not any more; ``close`` is what a WebSocket is closed with."""
+
+    def __init__(self, close: Close, message: str) -> None:
+        super().__init__(message)
+        self.close = close
+
+
+class Role(StrEnum):
+    """What a token is for."""
+
+    ADMIN = "admin"
+    VIEWER = "viewer"
+    CUSTOMER = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a token says of its bearer. ``orders``: ids a customer may follow beside those with ``subject`` as customer_id.
+
+    Times are Unix seconds. ``key``: which key signed it, None where there is only one.
+    """
+
+    role: Role
+    subject: str | None = None
+    orders: frozenset[int] = frozenset()
+    expires_at: float = math.inf
+    issued_at: float | None = None
+    key: str | None = None
+
+    def expired(self) -> bool:
+        """Whether its time is over."""
+        return time.time() >= self.expires_at
+
+    def may_see(self, event: Event) -> bool:
+        """The rule. Nothing about an order is told to anybody without asking this, or ``may_follow`` before it."""
+        match self.role:
+            case Role.ADMIN:
+                return True
+            case Role.CUSTOMER:
+                return event.order_id in self.orders or (self.subject is not None and event.customer_id == self.subject)
+            case Role.VIEWER:
+                return False
+
+    def may_subscribe(self, topic: str) -> bool:
+        """Whether the role has such topics at all; whose order it is, is another question (``Entrance.choose``)."""
+        match self.role:
+            case Role.ADMIN:
+                return True
+            case Role.CUSTOMER:
+                return topic.startswith("order:")
+            case Role.VIEWER:
+                return topic == ANALYTICS
+
+    def topics_unasked(self) -> frozenset[str]:
+        """What it gets when it names no topics."""
+        match self.role:
+            case Role.ADMIN:
+                return frozenset((ORDERS, ANALYTICS))
+            case Role.CUSTOMER:
+                return frozenset(f"order:{order_id}" for order_id in self.orders)
+            case Role.VIEWER:
+                return frozenset((ANALYTICS,))
+
+
+# Where no login is configured.
+ANYBODY = Grant(Role.ADMIN)
+
+
+class Authority(Protocol):
+    """Checks tokens."""
+
+    @property
+    def login(self) -> bool:
+        """Whether a token is needed at all."""
+
+    async def verify(self, token: str) -> Grant:
+        """What the token grants. Raises Refused."""
+
+
+class Owners(Protocol):
+    """Whose order is whose. Raises StoreError."""
+
+    async def owned(self, subject: str, ids: Collection[int]) -> set[int]:
+        """Those of the orders that have ``subject`` as customer_id."""
+
+
+def parse_topics(names: Iterable[object]) -> frozenset[str]:
+    """Checked names of topics. Raises ValueError with the first that is none."""
+    topics = []
+    for name in names:
+        match = _ORDER.fullmatch(name) if isinstance(name, str) else None
+        if name not in (ORDERS, ANALYTICS) and (match is None or not -(2**63) <= int(match[1]) < 2**63):
+            raise ValueError(str(name)[:40])
+        topics.append(str(name))
+    return frozenset(topics)
+
+
+def order_ids(topics: Iterable[str]) -> frozenset[int]:
+    """The orders that are followed one by one."""
+    return frozenset(int(match[1]) for topic in topics if (match := _ORDER.fullmatch(topic)))
