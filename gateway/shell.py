@@ -78,7 +78,9 @@ class Shell(ABC):
             # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
             # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
             await asyncio.wait({receiver, sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
-            self.session.end(Close.NORMAL, flush=False)  # no effect if the session has ended already
+            failed = any(task.done() and task.exception() and not _is_departure(task) for task in (receiver, sender))
+            # No effect if the session has ended already.
+            self.session.end(Close.INTERNAL_ERROR if failed else Close.NORMAL, flush=False)
             assert self.session.close is not None
             self._count_end(self.session.close)
             with contextlib.suppress(TimeoutError, ConnectionError):
@@ -88,9 +90,10 @@ class Shell(ABC):
             tasks = (resume, receiver, sender)
             for task in tasks:
                 task.cancel()
-            for result in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(result, Exception) and not isinstance(result, ConnectionError):
-                    log.error("a session ended unexpectedly", exc_info=result)
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for task in tasks:
+                if not task.cancelled() and task.exception() and not _is_departure(task):
+                    log.error("a session ended unexpectedly", exc_info=task.exception())
 
     async def _resume(self) -> None:
         """Once the session is admitted: that is counted, and what its client missed is replayed."""
@@ -153,6 +156,11 @@ class Shell(ABC):
     @abstractmethod
     async def say_goodbye(self, close: Close) -> None:
         """Tell the client why, if the transport can."""
+
+
+def _is_departure(task: asyncio.Task[None]) -> bool:
+    """Whether it ended since the client has left, which is nobody's fault."""
+    return isinstance(task.exception(), ConnectionError)
 
 
 def _cursor_of(request: web.Request) -> str | None:

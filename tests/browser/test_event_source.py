@@ -24,14 +24,14 @@ async def test_event_source_resumes_by_itself(start_server: Any, database_url: s
     await page.goto(f"{server.http_url}/admin/dashboard")
     await page.evaluate(LISTEN)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await page.wait_for_function("names.length === 1")
+    await page.wait_for_function("() => names.length === 1")
 
     await server.kill()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
-    await page.wait_for_function("names.length === 2")
+    await page.wait_for_function("() => names.length === 2")
     await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-    await page.wait_for_function("names.length === 3")
+    await page.wait_for_function("() => names.length === 3")
     assert await page.evaluate("names") == ["before", "while down", "after"]
 
 
@@ -45,7 +45,7 @@ async def test_event_source_resumes_from_before_the_first_event(
     await server.stop()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
-    await page.wait_for_function("names.length === 1")
+    await page.wait_for_function("() => names.length === 1")
 
 
 async def test_dashboard_shows_totals_and_events_and_resumes(start_server: Any, database_url: str, db: Any, page: Page) -> None:
