@@ -8,9 +8,11 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP = $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 RATE ?= 5
 MINUTES ?= 1
+ROLE ?= admin
+TTL ?= 1h
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch migrate test stress lint format lock clean
+.PHONY: help setup run psql demo watch token migrate test stress lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +43,9 @@ demo: setup  ## a shop at work: RATE=5 changes a second, until Ctrl-C
 
 watch: setup  ## print events as they happen, one line each
 	@exec $(PY) server.py watch
+
+token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
+	@exec $(PY) server.py token --role $(ROLE) --ttl $(TTL) $(ARGS)
 
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate

@@ -62,7 +62,13 @@ async def migrate(url: str, migrations: list[Migration] | None = None) -> list[s
             await refuse_standby(connection)
             if not await pending(connection, wanted):
                 return []
-            return await _apply(connection, wanted)
+            try:
+                return await _apply(connection, wanted)
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise DatabaseUnusable(
+                    f"the schema is not up to date, and this role may not change it ({one_line(error)}): give one that may in "
+                    "MIGRATE_DATABASE_URL, or migrate beforehand"
+                ) from error
     finally:
         connection.terminate()
 

@@ -68,7 +68,9 @@ class Shell(ABC):
                 await self._carry()
         finally:
             self._hub.leave(self.session)
-            self.session.end(Close.NORMAL, flush=False)  # no effect if it has ended already
+            self.session.end(Close.NORMAL, flush=False)  # a client that is gone has ended it so
+            assert self.session.close is not None
+            self._count_end(self.session.close)
 
     async def _carry(self) -> None:
         sender = asyncio.create_task(self._send(), name="session sender")
@@ -82,7 +84,6 @@ class Shell(ABC):
             # No effect if the session has ended already.
             self.session.end(Close.INTERNAL_ERROR if failed else Close.NORMAL, flush=False)
             assert self.session.close is not None
-            self._count_end(self.session.close)
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await self.say_goodbye(self.session.close)

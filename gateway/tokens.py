@@ -136,7 +136,12 @@ class RemoteKeys:
 
 def _key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
     """The usable keys by `kid`. Raises ValueError when it is no key set at all."""
-    document = json.loads(body) if len(body) <= MOST_KEY_SET_BYTES else None
+    if len(body) > MOST_KEY_SET_BYTES:
+        raise ValueError(f"more than {MOST_KEY_SET_BYTES} bytes")
+    try:
+        document = json.loads(body)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise ValueError("not a JSON Web Key Set")

@@ -14,7 +14,7 @@ import pytest
 from settings import Settings
 from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT
 
-COMMANDS = ("serve", "migrate", "watch", "demo", "psql")
+COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

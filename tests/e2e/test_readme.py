@@ -20,11 +20,13 @@ def blocks(language: str) -> list[str]:
 async def test_the_sql_makes_a_dashboard_ring(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
-    [sql] = blocks("sql")
+    sql, revoke = blocks("sql")
     for statement in filter(str.strip, sql.split(";")):
         await db.execute(statement)
     await client.until(lambda c: len(c.events) == 2, "both events")
     assert [event["type"] for event in client.events] == ["new_order", "order_status_update"]
+    await db.execute(revoke)
+    assert await db.fetchval("select count(*) from orderwire.revocations where subject = 'user-7'") == 1
 
 
 async def test_every_address_answers(start_server: Any, database_url: str) -> None:

@@ -24,8 +24,18 @@ def snapshots(draw: st.DrawFn) -> tuple[Snapshot, set[int]]:
     return Snapshot(min(xip, default=xmax), xmax, xip), set(range(xmax)) - set(xip)
 
 
-def an_event(txid: int = 1, id_: int = 1, orders: int = 0, revenue: str = "0", pending: int = 0, frame: bytes = b"{}") -> Event:
-    return Event(txid, id_, 1, None, Snapshot(1, 1), datetime(2026, 1, 1, tzinfo=UTC), orders, Decimal(revenue), pending, frame)
+def an_event(
+    txid: int = 1,
+    id_: int = 1,
+    orders: int = 0,
+    revenue: str = "0",
+    pending: int = 0,
+    frame: bytes = b"{}",
+    order_id: int = 1,
+    customer_id: str | None = None,
+) -> Event:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Event(txid, id_, order_id, customer_id, Snapshot(1, 1), at, orders, Decimal(revenue), pending, frame)
 
 
 @given(snapshots())

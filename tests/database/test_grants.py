@@ -1,0 +1,97 @@
+"""The serving role reads orders and the journal, and nothing else, and serving with it works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.migrate import migrate
+from tests.support import Client, Server
+
+ROLE = "orderwire_serving"
+PASSWORD = "serving-password"
+
+
+@pytest.fixture
+async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
+    """The database as a role sees it that was given what serving takes."""
+    await db.execute(f"create role {ROLE} login password '{PASSWORD}'")
+    await db.execute(f"select orderwire.grant_serving('{ROLE}')")
+    yield database_url.replace(database_url.split("//")[1].split("@")[0], f"{ROLE}:{PASSWORD}")
+    await db.execute(f"drop owned by {ROLE}")
+    await db.execute(f"drop role {ROLE}")
+
+
+async def test_serving_works_and_says_nothing_of_superusers(start_server: Any, connect: Any, serving_url: str, db: Any) -> None:
+    server: Server = await start_server(serving_url, JOURNAL_RETENTION="10s", AUDIT_SECONDS="0.2")
+    assert "superuser" not in server.text
+    client: Client = await connect(server.ws_url)
+    await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+    await client.until(lambda c: len(c.events) == 1, "an event")
+    cursor = client.events[0]["id"]
+    await db.execute("update orders set status = 'ready'")
+    back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
+    await back.until(lambda c: len(c.events) == 1, "the replay")
+    # Partitions are made with its owner's rights.
+    async with asyncio.timeout(30):
+        while not await db.fetchval("select count(*) from orderwire.journal_partitions"):
+            await asyncio.sleep(0.05)
+    assert "permission denied" not in server.text
+
+
+async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
+    await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+    await db.execute("create table customers (name text)")
+    connection = await asyncpg.connect(serving_url)
+    try:
+        for statement in (
+            "insert into orders (customer_name, total) values ('x', 1)",
+            "update orders set total = 0",
+            "delete from orders",
+            "truncate orders",
+            "insert into orderwire.journal (order_id) values (1)",
+            "delete from orderwire.journal",
+            "update orderwire.journal_identity set epoch = 'x'",
+            "delete from orderwire.revocations",
+            "select orderwire.revoke('anna')",
+            "select orderwire.renew_epoch('x')",
+            f"select orderwire.grant_serving('{ROLE}')",
+            "drop trigger orders_90_journal_insert on orders",
+            "alter table orders disable trigger all",
+            "select * from customers",
+            "create table public.mine ()",
+            "create table orderwire.mine ()",
+            "create schema mine",
+            "set session_replication_role = replica",
+        ):
+            with pytest.raises((asyncpg.InsufficientPrivilegeError, asyncpg.RaiseError)):
+                await connection.execute(statement)
+        assert await connection.fetchval("select count(*) from orders") == 1
+        assert await connection.fetchval("select count(*) from orderwire.journal") == 1
+    finally:
+        await connection.close()
+
+
+async def test_migrations_go_by_their_own_role(start_server: Any, empty_database_url: str, connect: Any) -> None:
+    admin = await asyncpg.connect(empty_database_url)
+    try:
+        await admin.execute(f"create role {ROLE} login password '{PASSWORD}'")
+        serving = empty_database_url.replace(empty_database_url.split("//")[1].split("@")[0], f"{ROLE}:{PASSWORD}")
+        # Nothing is there yet, and the serving role may not make it: one line says so.
+        refused: Server = await start_server(serving, wait=False)
+        assert await refused.exit_code() == 1
+        (line,) = refused.lines
+        assert "MIGRATE_DATABASE_URL" in line
+        await migrate(empty_database_url)
+        await admin.execute(f"select orderwire.grant_serving('{ROLE}')")
+        server: Server = await start_server(serving, MIGRATE_DATABASE_URL=empty_database_url)
+        client: Client = await connect(server.ws_url)
+        await client.until(lambda c: len(c.frames) == 1, "the totals")
+    finally:
+        await admin.execute(f"drop owned by {ROLE}")
+        await admin.execute(f"drop role {ROLE}")
+        await admin.close()

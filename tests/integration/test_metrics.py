@@ -1,0 +1,198 @@
+"""`/metrics`: valid, and every metric moves for its cause."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import asyncpg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from push.metrics import Metrics
+from tests.support import PATIENCE_SECONDS, Client, Server
+from tests.tokens import SECRET, token
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+ADMIN = {"Authorization": f"Bearer {token('admin')}"}
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+async def samples(server: Server) -> Samples:
+    """Every sample by name and labels; parsed as Prometheus parses."""
+    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics", headers=ADMIN) as response:
+        assert response.status == 200
+        assert response.headers["Content-Type"].startswith("text/plain; version=")
+        text = await response.text()
+    found: Samples = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+        assert family.type in ("counter", "gauge", "histogram"), family.name
+        for sample in family.samples:
+            key = (sample.name, tuple(sorted(sample.labels.items())))
+            assert key not in found, "twice"
+            found[key] = sample.value
+    return found
+
+
+class Watched:
+    """Waits until a sample is where its cause must have brought it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.moved: set[str] = set()
+
+    async def value(self, name: str, **labels: str) -> float:
+        return (await samples(self.server)).get((name, tuple(sorted(labels.items()))), 0.0)
+
+    async def reaches(self, condition: Callable[[float], bool], name: str, **labels: str) -> float:
+        found = float("nan")
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not condition(found := await self.value(name, **labels)):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"{name} {labels} is {found}") from None
+        self.moved.add(re.sub(r"_(total|count|sum|bucket)$", "", name))
+        return found
+
+
+async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+    server: Server = await start_server(
+        database_url,
+        JWT_SECRET=SECRET,
+        SEND_QUEUE_FRAMES="50",
+        HEARTBEAT_SECONDS="3600",
+        AUDIT_SECONDS="0.3",
+        FRAMES_PER_SECOND="20",
+        AUTH_SECONDS="0.2",
+        HANDSHAKES_PER_SECOND="100000",
+    )
+    metrics = Watched(server)
+    await metrics.reaches(lambda n: n == 1, "orderwire_ready")
+    before = await metrics.value("orderwire_sockets")
+
+    # Clients come and go.
+    client: Client = await connect(server.ws_url, headers=ADMIN)
+    await client.until(lambda c: len(c.frames) >= 2, "the first frames")
+    await metrics.reaches(lambda n: n == 1, "orderwire_connections", transport="websocket", role="admin")
+    await metrics.reaches(lambda n: n > before, "orderwire_sockets")
+    async with aiohttp.ClientSession() as http:
+        viewer = {"Authorization": f"Bearer {token('viewer')}"}
+        async with http.get(server.http_url + "/api/sse", headers=viewer):
+            await metrics.reaches(lambda n: n == 1, "orderwire_connections", transport="sse", role="viewer")
+    await metrics.reaches(lambda n: n == 0, "orderwire_connections", transport="sse", role="viewer")
+    leaving: Client = await connect(server.ws_url, headers=ADMIN)
+    await leaving.disconnect()
+    await metrics.reaches(lambda n: n >= 1, "orderwire_closes_total", code="1000")
+
+    # Events.
+    assert await metrics.value("orderwire_events_total") == 0
+    frames = await metrics.value("orderwire_sent_frames_total", transport="websocket")
+    await db.execute("insert into orders (customer_name, total) select 'x', n from generate_series(1, 3) as n")
+    await client.until(lambda c: len(c.events) == 3, "the events")
+    await metrics.reaches(lambda n: n == 3, "orderwire_events_total")
+    await metrics.reaches(lambda n: n >= frames + 3, "orderwire_sent_frames_total", transport="websocket")
+    size = sum(len(json.dumps(event)) for event in client.events)
+    await metrics.reaches(lambda n: n > size * 0.8, "orderwire_sent_bytes_total", transport="websocket")
+    await metrics.reaches(lambda n: n >= 1, "orderwire_fanout_seconds_count")
+    await metrics.reaches(lambda n: n == 3, "orderwire_delivery_seconds_count")
+    assert 0 < await metrics.value("orderwire_delivery_seconds_sum") < 3 * PATIENCE_SECONDS
+
+    # Resumes.
+    back: Client = await connect(f"{server.ws_url}?last_event_id={client.events[0]['id']}", headers=ADMIN)
+    await back.until(lambda c: len(c.events) == 2, "the replay")
+    await metrics.reaches(lambda n: n == 1, "orderwire_replays_total", outcome="recovered")
+    await metrics.reaches(lambda n: n == 2, "orderwire_replayed_events_total")
+    await connect(f"{server.ws_url}?last_event_id=nonsense", headers=ADMIN)
+    await metrics.reaches(lambda n: n == 1, "orderwire_replays_total", outcome="fetch_anew")
+
+    # Refusals.
+    async with aiohttp.ClientSession(server.http_url) as http:
+        for reason, headers in {
+            "origin": {"Origin": "https://evil.example", **ADMIN},
+            "invalid_token": {"Authorization": "Bearer x"},
+            "token_expired": {"Authorization": f"Bearer {token(ttl=-5)}"},
+            "not_authenticated": {},
+            "not_permitted": {"Authorization": f"Bearer {token('viewer')}"},
+        }.items():
+            async with http.get("/api/orders", headers=headers) as response:
+                assert response.status in (401, 403)
+            await metrics.reaches(lambda n: n >= 1, "orderwire_rejects_total", reason=reason)
+    flood: Client = await connect(server.ws_url, headers=ADMIN)
+    for _ in range(100):
+        await flood.ws.send_str("{}")
+    assert await flood.closed() == 3013
+    await metrics.reaches(lambda n: n == 1, "orderwire_rejects_total", reason="too_fast")
+    assert await (await connect(server.ws_url)).closed() == 3502
+    await metrics.reaches(lambda n: n == 1, "orderwire_closes_total", code="3502")
+
+    # A client that does not read.
+    stalled: Client = await connect(server.ws_url, headers=ADMIN)
+    connection = stalled.ws._response.connection
+    assert connection is not None
+    transport = connection.transport
+    assert isinstance(transport, asyncio.Transport)
+    transport.pause_reading()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await metrics.value("orderwire_send_queue_overflows_total"):
+            await db.execute(
+                "insert into orders (customer_name, total) select repeat('x', 3000), 1 from generate_series(1, 300)"
+            )
+    await metrics.reaches(lambda n: n >= 1, "orderwire_send_queue_overflows_total")
+    transport.resume_reading()
+
+    # The database.
+    await db.execute("set session_replication_role = replica; delete from orders; set session_replication_role = origin")
+    await metrics.reaches(lambda n: n == 1, "orderwire_totals_drifts_total")
+    assert await metrics.value("orderwire_listener_reconnects_total") == 0
+    catch_ups = await metrics.value("orderwire_catch_up_events_count")
+    # The insert and the end of the connection in one transaction: the next connection finds it.
+    await db.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'orderwire listener' and datname = current_database()"
+    )
+    await metrics.reaches(lambda n: n == 1, "orderwire_listener_reconnects_total")
+    await metrics.reaches(lambda n: n == catch_ups + 1, "orderwire_catch_up_events_count")
+    await metrics.reaches(lambda n: n == 1, "orderwire_ready")
+    await metrics.reaches(lambda n: 0 <= n < 30, "orderwire_listener_lag_seconds")
+
+    # A listener that sits in a transaction lets the notification queue fill.
+    sitting = await asyncpg.connect(database_url)
+    try:
+        await sitting.execute("listen orderwire_test_full")
+        await sitting.execute("begin; select 1")
+        await db.execute("select pg_notify('orderwire_test_full', repeat('x', 7000) || n) from generate_series(1, 2000) as n")
+        await metrics.reaches(lambda n: n > 0, "orderwire_notification_queue_usage")
+    finally:
+        await sitting.close()
+
+    named = {family.name for family in Metrics().registry.collect()}
+    assert metrics.moved == named
+
+
+async def test_readiness_is_0_while_the_database_is_away(start_server: Any, database_url: str) -> None:
+    """Said by the metric too, since it is what alerts go by."""
+    metrics = Metrics()
+    metrics.watch_ready(lambda: False)
+    assert [
+        sample.value for family in metrics.registry.collect() if family.name == "orderwire_ready" for sample in family.samples
+    ] == [0]
+
+
+@pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
+def test_what_operators_get_names_metrics_that_exist(name: str) -> None:
+    text = (ROOT / "docs" / "ops" / name).read_text(encoding="utf-8")
+    named = set(re.findall(r"\borderwire_[a-z_]+\b", text))
+    exist = set()
+    for family in Metrics().registry.collect():
+        suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}[family.type]
+        exist |= {family.name + suffix for suffix in suffixes}
+    assert named
+    assert named <= exist
