@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 from collections.abc import Coroutine
 from typing import Any
@@ -37,6 +38,8 @@ BACKLOG = 4096
 # not hold up everybody else's turn.
 ACCEPTED_AT_ONCE = 16
 MOST_HEADERS = 64
+# What a server has open beside its clients: the database, logs, libraries.
+OTHER_FILES = 256
 
 
 class CannotListen(Exception):
@@ -46,6 +49,21 @@ class CannotListen(Exception):
 def _is_ours(record: logging.LogRecord) -> bool:
     """aiohttp logs a traceback for every request that is no HTTP: any port scanner would fill the log."""
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+
+def _allow_sockets(count: int) -> None:
+    """Most systems let a process open 1,024 files until it asks for more."""
+    wanted = count + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "the system allows %d open files, too few for MAX_CONNECTIONS=%d: raise the limit (ulimit -Hn %d)",
+            *(allowed, count, wanted),
+        )
 
 
 class Gateway:
@@ -87,6 +105,7 @@ class Gateway:
     async def listen(self) -> None:
         """Accept connections from here on."""
         host, port = self._settings.host, self._settings.port
+        _allow_sockets(self._settings.max_connections)
         await self._runner.setup()
         assert self._runner.server is not None
         loop = asyncio.get_running_loop()

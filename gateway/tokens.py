@@ -181,7 +181,7 @@ class Gate:
             grant = _grant_of(claims, key)
         except jwt.ExpiredSignatureError:
             raise Refused(Close.TOKEN_EXPIRED, "the token has expired") from None
-        if grant.expired():
+        if grant.expired(time.time()):
             raise Refused(Close.TOKEN_EXPIRED, "the token has expired")
         if not self.holds(grant):
             raise Refused(Close.INVALID_TOKEN, "the token has been revoked")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,9 +50,9 @@ class Grant:
     issued_at: float | None = None
     key: str | None = None
 
-    def expired(self) -> bool:
-        """Whether its time is over."""
-        return time.time() >= self.expires_at
+    def expired(self, now: float) -> bool:
+        """Whether its time is over; ``now`` in Unix seconds."""
+        return now >= self.expires_at
 
     def may_see(self, event: Event) -> bool:
         """The rule. Nothing about an order is told to anybody without asking this, or ``may_follow`` before it."""

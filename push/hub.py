@@ -100,13 +100,13 @@ class Hub:
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Hand the events to every session that follows them, and the totals after them."""
-        start = time.perf_counter()
+        start, now = time.perf_counter(), time.time()
         frames = [event.frame for event in events]
         for session in self._followers:
-            if not session.lapsed():
+            if not session.lapsed(now):
                 session.send(frames)
         for session in self._of_single_orders(events):
-            if not session.lapsed():
+            if not session.lapsed(now):
                 session.send([event.frame for event in session.visible(events)])
         self.set_totals(totals)
         self._metrics.fanned_out(events, time.perf_counter() - start)
@@ -145,8 +145,9 @@ class Hub:
 
     def _tell_totals(self) -> None:
         self._totals_waiting = False
+        now = time.time()
         for session in self._live:
-            if not session.lapsed():
+            if not session.lapsed(now):
                 session.totals_changed()
         self._totals_timer = asyncio.get_running_loop().call_later(TOTALS_SECONDS, self._totals_pause_over)
 

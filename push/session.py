@@ -94,14 +94,14 @@ class Session:
     def visible(self, events: Iterable[Event]) -> list[Event]:
         """What of the events this client follows, and may see: for live, replayed and historical ones alike."""
         grant = self.grant
-        if grant is None or grant.expired():
+        if grant is None or grant.expired(time.time()):
             return []
         everything = self.sees_all
         return [event for event in events if (everything or event.order_id in self.order_ids) and grant.may_see(event)]
 
-    def lapsed(self) -> bool:
+    def lapsed(self, now: float) -> bool:
         """End it if the grant has run out; a clock that jumped is noticed here, where the timer does not."""
-        if self.grant is not None and self.grant.expired():
+        if self.grant is not None and self.grant.expired(now):
             self.end(Close.TOKEN_EXPIRED, flush=False)
         return self.close is not None
 
@@ -201,6 +201,8 @@ class Session:
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
+        if self.grant is None:
+            return  # its time is bounded anyway, and until there is a token it gets nothing
         if self._missed >= MISSED_HEARTBEATS:
             self.end(Close.NO_PONG, flush=False)
             return
