@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway import tokens
-from gateway.tokens import Gate, RemoteKeys, load_public_key
+from gateway import keyset
+from gateway.keyset import RemoteKeys, load_public_key
+from gateway.tokens import Gate
 from push.access import Refused, Role
 from push.frames import Close
 from settings import BadSetting
@@ -82,7 +83,7 @@ async def test_an_unknown_kid_leads_to_one_more_fetch_and_not_to_a_flood(
     for n in range(20):
         assert await refusal(gate, signed(kid=f"made up {n}")) is Close.INVALID_TOKEN
     assert key_set.asked == 1
-    monkeypatch.setattr(tokens, "COOLDOWN_SECONDS", 0.0)
+    monkeypatch.setattr(keyset, "COOLDOWN_SECONDS", 0.0)
     key_set.keys = [jwk(P256, "ES256", "two"), jwk(ED25519, "EdDSA", "three"), jwk(RSA, "RS256", "one")]
     assert (await gate.verify(signed("two", P256, "ES256"))).key == "two"
     assert (await gate.verify(signed("three", ED25519, "EdDSA"))).key == "three"
@@ -96,7 +97,7 @@ async def test_a_key_that_has_gone_takes_its_grants_with_it(key_set: KeySet, mon
     grant = await gate.verify(signed())
     assert gate.holds(grant)
     key_set.keys = [jwk(P256, "ES256", "two")]
-    monkeypatch.setattr(tokens, "REFRESH_SECONDS", 0.01)
+    monkeypatch.setattr(keyset, "REFRESH_SECONDS", 0.01)
     task = asyncio.create_task(keys.run())
     async with asyncio.timeout(30):
         await changed.wait()
@@ -106,7 +107,7 @@ async def test_a_key_that_has_gone_takes_its_grants_with_it(key_set: KeySet, mon
 
 
 async def test_an_address_that_hangs_is_waited_for_only_so_long(key_set: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(keyset, "FETCH_SECONDS", 0.2)
     key_set.hang.clear()
     gate = Gate(RemoteKeys(key_set.url))
     start = time.monotonic()
@@ -117,11 +118,11 @@ async def test_an_address_that_hangs_is_waited_for_only_so_long(key_set: KeySet,
 async def test_keys_outlast_an_outage_but_not_for_ever(key_set: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(RemoteKeys(key_set.url))
     await gate.verify(signed())
-    monkeypatch.setattr(tokens, "COOLDOWN_SECONDS", 0.0)
+    monkeypatch.setattr(keyset, "COOLDOWN_SECONDS", 0.0)
     key_set.status = 500
     assert (await gate.verify(signed())).role is Role.ADMIN
     assert await refusal(gate, signed("two", P256, "ES256")) is Close.INVALID_TOKEN
-    monkeypatch.setattr(tokens, "STALE_SECONDS", 0.0)
+    monkeypatch.setattr(keyset, "STALE_SECONDS", 0.0)
     assert await refusal(gate, signed()) is Close.UNAVAILABLE
 
 
