@@ -172,4 +172,5 @@ def load_public_key(setting: str) -> jwt.PyJWK:
 
 
 def as_jwk(key: Any, algorithm: str) -> jwt.PyJWK:
+    """The key in the form that knows its one algorithm."""
     return jwt.PyJWK(jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True), algorithm)

@@ -57,16 +57,18 @@ async def test_websocket_and_stream_through_nginx(
         )
         await client.until(lambda c: len(c.frames) >= 2, "the first frames")
         headers = {"Authorization": f"Bearer {shown}"}
-        async with aiohttp.ClientSession() as http:
-            async with http.get(f"https://{outer}/api/sse", ssl=trusting, headers=headers) as response:
-                await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-                await client.until(lambda c: len(c.events) == 1, "an event")
-                text = ""
-                while "event: new_order" not in text:  # not held back
-                    text += (await response.content.readany()).decode()
-                # Counted by the address that the proxy tells.
-                third: Client = await connect(f"wss://{outer}/api/ws", ssl=trusting, headers=headers)
-                assert await third.closed() == 3504
+        async with (
+            aiohttp.ClientSession() as http,
+            http.get(f"https://{outer}/api/sse", ssl=trusting, headers=headers) as response,
+        ):
+            await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+            await client.until(lambda c: len(c.events) == 1, "an event")
+            text = ""
+            while "event: new_order" not in text:  # not held back
+                text += (await response.content.readany()).decode()
+            # Counted by the address that the proxy tells.
+            third: Client = await connect(f"wss://{outer}/api/ws", ssl=trusting, headers=headers)
+            assert await third.closed() == 3504
         assert shown not in (tmp_path / "access.log").read_text()
     finally:
         await nginx.stop()
