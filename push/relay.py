@@ -44,6 +44,20 @@ class Mark(NamedTuple):
     number: int
 
 
+class _Part(NamedTuple):
+    """Of a batch that is read in pages up to one snapshot: what has been published, in order of id."""
+
+    upto: Snapshot
+    past_id: int
+
+    def holds(self, event: Event) -> bool:
+        """Whether the event, which the watermark does not see, was published with it.
+
+        Not so for one of a transaction whose number was given out again after a crash: its id is a later one.
+        """
+        return event.id <= self.past_id and self.upto.sees(event.txid)
+
+
 class Journal(Protocol):
     """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
 
@@ -99,8 +113,10 @@ class Relay:
         self._journal: Journal | None = None
         self._reads_begun = 0
         self._reads_published = 0
-        # A batch of several pages is being published: (its upper snapshot, last id published).
-        self._unfinished: tuple[Snapshot, int] | None = None
+        # A batch of several pages is being published, so far.
+        self._unfinished: _Part | None = None
+        # What was published of batches that were cut short since the watermark.
+        self._cut_short: list[_Part] = []
         self._trouble: str | None = "waiting for the database"
         self.ring = Ring()
         # Set for good at the first time that events flow.
@@ -209,14 +225,16 @@ class Relay:
         identity = await journal.identity(self.epoch, self.ring.latest())
         self._doubted = False
         if self._still_means_something(identity.epoch, identity.trimmed_txid):
-            if self._unfinished is not None:  # there may have been a crash in the midst of the batch
-                self._unfinished = (self.lasting(self._unfinished[0]), self._unfinished[1])
+            if self._unfinished is not None:
+                self._cut_short.append(self._unfinished)
+                self._unfinished = None
             self._identity = identity
             return
         anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
         self._unfinished = None
+        self._cut_short.clear()
         self._newest_txid = baseline.newest_txid
         self._read_upto = baseline.snapshot
         self.ring.reset(self.lasting(baseline.snapshot))
@@ -245,24 +263,26 @@ class Relay:
                 await self._take_position(journal)
                 continue
             # From here to the new position there is no await: a page is published and accounted for, or neither.
-            count += len(page.events)
-            if page.events:
-                self.ring.append(page.events)
-                self._newest_txid = max(self._newest_txid, *(event.txid for event in page.events))
-                self._totals = self._totals.plus(page.events)
-                self._sink.publish(page.events, self._totals)
+            events = [event for event in page.events if not any(part.holds(event) for part in self._cut_short)]
+            count += len(events)
+            if events:
+                self.ring.append(events)
+                self._newest_txid = max(self._newest_txid, *(event.txid for event in events))
+                self._totals = self._totals.plus(events)
+                self._sink.publish(events, self._totals)
             if page.more:
-                self._unfinished = (page.upto, page.events[-1].id)
+                self._unfinished = _Part(page.upto, page.events[-1].id)
                 self._trouble = "catching up"
             else:
                 self._unfinished = None
+                self._cut_short.clear()
                 self._watermark = Mark(self.lasting(page.upto), self.ring.end)
                 self.ring.mark(self._watermark.snapshot)
                 self._read_upto = page.upto
                 self._reads_published = self._reads_begun
                 self._advanced.set()
                 self._metrics.read_to_the_end()
-            if page.events:
+            if events:
                 await self._sink.room()
             if not page.more:
                 return count

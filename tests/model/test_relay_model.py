@@ -112,9 +112,9 @@ class Steps:
     def restart(self, server: int) -> None:
         self.world.restart(server)
 
-    def new_client(self, server: int, keeps_positions: bool) -> None:
-        if len(self.world.clients) < 4:
-            client = ModelClient(keeps_positions=keeps_positions)
+    def new_client(self, server: int, keeps_positions: bool, follows: int | None = None) -> None:
+        if len(self.world.clients) < 5:
+            client = ModelClient(keeps_positions=keeps_positions, follows=follows)
             self.world.clients.append(client)
             self.world.do(lambda: client.connect(self.world.servers[server]))
 
@@ -207,9 +207,9 @@ class RelayMachine(RuleBasedStateMachine):
     def restart(self, server: int) -> None:
         self.steps.restart(server)
 
-    @rule(server=SERVERS, keeps_positions=st.booleans())
-    def new_client(self, server: int, keeps_positions: bool) -> None:
-        self.steps.new_client(server, keeps_positions)
+    @rule(server=SERVERS, keeps_positions=st.booleans(), follows=st.none() | ORDERS)
+    def new_client(self, server: int, keeps_positions: bool, follows: int | None) -> None:
+        self.steps.new_client(server, keeps_positions, follows)
 
     @precondition(lambda self: self.steps.world.clients)
     @rule(pick=PICK, about_bytes=st.sampled_from([1, 200, 100_000]))
@@ -259,7 +259,7 @@ def one_step(steps: Steps, choose: random.Random) -> None:
         steps.settle,
         lambda: steps.lose_link(pick % 2, choose.choice(AWAY_SECONDS)),
         lambda: steps.restart(pick % 2),
-        lambda: steps.new_client(pick % 2, choose.random() < 0.5),
+        lambda: steps.new_client(pick % 2, choose.random() < 0.5, choose.choice([None, None, 1, 2])),
         lambda: steps.take(pick, choose.choice([1, 200, 100_000])),
         lambda: steps.drop(pick),
         lambda: steps.come_back(pick, choose.randrange(2)),
@@ -306,6 +306,41 @@ def test_batch_larger_than_the_ring_left_in_the_middle() -> None:
         steps.drop(0)
         steps.settle()
         steps.come_back(0, server=1)
+        steps.world.finish()
+    finally:
+        steps.world.close()
+
+
+def test_batch_that_is_cut_short_goes_on_in_the_order_in_which_it_was_written() -> None:
+    """Whoever holds the last event, written in the knowledge of the one before, must have got that one first."""
+    steps = Steps()
+    database = steps.world.database
+    try:
+        steps.new_client(0, keeps_positions=False)
+        steps.settle()
+        first, second, third = (database.begin(repeatable_read=False) for _ in range(3))
+        for transaction, order_id in ((first, 1), (second, 2), (second, 2), (third, 3)):
+            assert database.write(transaction, order_id)
+        database.commit(second, ring=False)
+        database.commit(third, ring=False)
+        assert database.write(first, 3)  # in the knowledge of the third one
+        steps.world.do(lambda: database.commit(first, ring=True))
+        published = steps.world.servers[0].hub.published
+        for _ in range(100):
+            if published:
+                break
+            steps.turns(1)
+        assert published == {1, 2, 3}, "the first page, and no more"
+        steps.lose_link(0, AWAY_SECONDS[0])
+        client = steps.world.clients[0]
+        steps.settle()
+        while len(client.received) < 4:
+            client.take_one_event()
+        steps.drop(0)
+        steps.come_back(0, server=0)
+        steps.settle()
+        client.take(1 << 20)
+        assert list(client.received) == [1, 2, 3, 4, 5]
         steps.world.finish()
     finally:
         steps.world.close()

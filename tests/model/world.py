@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import selectors
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Never
 
 from gateway.tokens import Gate
-from push.access import ANYBODY
+from push.access import ANYBODY, Grant, Role
 from push.entrance import Entrance, Wish
 from push.errors import LinkLost
 from push.events import Event
@@ -102,9 +102,13 @@ class ModelServer:
 
 
 class ModelClient:
-    """Keeps what it receives, across connections; checks order and comfort as it goes."""
+    """Keeps what it receives, across connections; checks order and comfort as it goes.
 
-    def __init__(self, *, keeps_positions: bool) -> None:
+    ``follows``: None for an admin, who gets everything; else the one order that this customer follows.
+    """
+
+    def __init__(self, *, keeps_positions: bool, follows: int | None = None) -> None:
+        self.follows = follows
         self.server: ModelServer | None = None
         self.session: Session | None = None
         self.cursor: str | None = None
@@ -131,8 +135,9 @@ class ModelClient:
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
         wish = Wish(self.cursor, None, position)
-        topics = await server.entrance.knock(ANYBODY, wish)
-        server.entrance.enter(session, ANYBODY, topics, wish)
+        grant = ANYBODY if self.follows is None else Grant(Role.CUSTOMER, orders=frozenset({self.follows}))
+        topics = await server.entrance.knock(grant, wish)
+        server.entrance.enter(session, grant, topics, wish)
         if self.cursor is None:  # it has just gone live, in this very turn
             watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
@@ -171,6 +176,8 @@ class ModelClient:
     def _receive(self, frame: dict[str, Any]) -> None:
         if frame.get("type") == "analytics_update":
             self.totals = frame
+        elif frame.get("type") == "subscribed":
+            assert frame["topics"] == [f"order:{self.follows}"]
         elif frame.get("type") == "resumed":
             assert frame["recovered"], "there is nothing that could not be recovered"
         elif "cursor" in frame:
@@ -179,7 +186,12 @@ class ModelClient:
             self.cursor = frame["id"]
             self._keep(frame["n"], frame["order_id"])
 
+    def promised(self, journal: Iterable[Event]) -> dict[int, int]:
+        """Of all events those that it has to get, with their orders."""
+        return {row.id: row.order_id for row in journal if self.follows in (None, row.order_id)}
+
     def _keep(self, number: int, order_id: int) -> None:
+        assert self.follows in (None, order_id), "somebody else's"
         if number in self.received:
             return
         if number not in self.before:
@@ -255,21 +267,24 @@ class World:
         self.settle()  # for the totals, which may wait for their turn
         for client in self.clients:
             client.take(1 << 20)
-        committed = {row.id: row.order_id for row in self.database.journal}
         totals = self.database.totals()
         for server in self.servers:
             assert server.relay.totals == server.hub.totals == totals
         for client in self.clients:
+            committed = client.promised(self.database.journal)
             missing = committed.keys() - client.received.keys() - client.before
             assert not missing, f"missing: {sorted(missing)}, the client holds {sorted(client.received)}"
             assert client.received.items() <= committed.items(), "never committed"
+            if client.follows is not None:
+                assert client.totals is None, "not for customers"
+                continue
             assert client.totals is not None
             assert client.totals["total_orders"] == totals.orders
             assert client.totals["pending_orders"] == totals.pending
 
     def _has_all(self, client: ModelClient) -> bool:
-        missing = {row.id for row in self.database.journal} - client.received.keys() - client.before
-        return client.connected and not missing and client.totals is not None
+        missing = client.promised(self.database.journal).keys() - client.received.keys() - client.before
+        return client.connected and not missing and (client.totals is not None or client.follows is not None)
 
     def close(self) -> None:
         for client in self.clients:
