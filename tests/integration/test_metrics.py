@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from tests.tokens import SECRET, token
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADMIN = {"Authorization": f"Bearer {token('admin')}"}
 
+# Prometheus' own checker, where it is installed; the parser of its Python client is used in any case.
+PROMTOOL = shutil.which("promtool")
+
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
@@ -30,6 +35,8 @@ async def samples(server: Server) -> Samples:
         assert response.status == 200
         assert response.headers["Content-Type"].startswith("text/plain; version=")
         text = await response.text()
+    if PROMTOOL is not None:
+        subprocess.run([PROMTOOL, "check", "metrics"], input=text, text=True, capture_output=True, check=True)
     found: Samples = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation, family.name
@@ -184,6 +191,15 @@ async def test_readiness_is_0_while_the_database_is_away(start_server: Any, data
     assert [
         sample.value for family in metrics.registry.collect() if family.name == "orderwire_ready" for sample in family.samples
     ] == [0]
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+def test_the_alert_rules_are_valid() -> None:
+    assert PROMTOOL is not None
+    done = subprocess.run(
+        [PROMTOOL, "check", "rules", "docs/ops/alerts.yml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
