@@ -31,6 +31,7 @@ OPEN = ("/healthz", "/readyz")
 
 # For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
 HEADERS = {
+    "Server": "Orderwire",  # instead of the library's name and version
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",

@@ -64,6 +64,8 @@ class Entrance:
         self._authority = authority
         self._owners = owners
         self._most_topics = most_topics
+        # One at a time for all customers: whoever asks without end keeps others waiting who ask, and nobody else.
+        self._lookup = asyncio.Semaphore(1)
         self._metrics = metrics or Metrics()
 
     # ---------------------------------------------------------------- coming in
@@ -175,7 +177,10 @@ class Entrance:
         allowed = {topic for topic in topics if grant.may_subscribe(topic)}
         if grant.role is Role.CUSTOMER:
             asked = order_ids(allowed) - grant.orders
-            owned = await self._owners.owned(grant.subject, asked) if asked and grant.subject is not None else set()
+            owned: set[int] = set()
+            if asked and grant.subject is not None:
+                async with self._lookup:
+                    owned = await self._owners.owned(grant.subject, asked)
             allowed -= {f"order:{order_id}" for order_id in asked - owned}
         return frozenset(allowed)
 

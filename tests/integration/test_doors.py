@@ -118,7 +118,7 @@ async def over_http(http: aiohttp.ClientSession, server: Server, path: str, show
     if shown is not None:
         headers["Authorization"] = f"Bearer {shown}"
     async with http.get(server.http_url + path, headers=headers) as response:
-        for name, value in {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}.items():
+        for name, value in {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Server": "Orderwire"}.items():
             assert response.headers[name] == value
         assert response.headers.get("Access-Control-Allow-Origin") == (ALLOWED if origin == ALLOWED else None)
         assert response.headers["Vary"] == "Origin"
