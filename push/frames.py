@@ -7,6 +7,7 @@ The frames of events come ready-made from the database (``orderwire.event_json``
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -101,14 +102,16 @@ class Subscribed:
 
 @dataclass(frozen=True, slots=True)
 class Authenticated:
-    """A token was accepted. ``expires_at``: Unix seconds."""
+    """A token was accepted. ``expires_at``: Unix seconds, infinite where no token is needed."""
 
     role: str
     expires_at: float
     type: Literal["authenticated"] = "authenticated"
 
     def fields(self) -> dict[str, Any]:
-        """When to come with the next token."""
+        """When to come with the next token; null for never."""
+        if self.expires_at == math.inf:
+            return {"role": self.role, "expires": None}
         expires = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {"role": self.role, "expires": expires}
 
