@@ -10,9 +10,10 @@ RATE ?= 5
 MINUTES ?= 1
 ROLE ?= admin
 TTL ?= 1h
+INPUTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch token migrate test stress lint format lock clean
+.PHONY: help setup run psql demo watch token migrate test stress fuzz lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,9 @@ test: $(VENV)/.dev  ## every test
 
 stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
 	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
+	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

@@ -47,8 +47,10 @@ class CannotListen(Exception):
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
-    """aiohttp logs a traceback for every request that is no HTTP: any port scanner would fill the log."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+    """aiohttp logs a traceback for every request that is no HTTP, and for many a client that leaves before it is answered: any
+    port scanner would fill the log.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
 
 
 def _allow_sockets(count: int) -> None:

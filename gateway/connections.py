@@ -18,7 +18,8 @@ from settings import Network, Settings
 
 __all__ = ["Connection", "Connections", "Headcount"]
 
-# Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one.
+# Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one. Of these too so many
+# may wait to be read first; any more are cut without a word.
 PATIENCE = 256
 # Addresses whose pace is remembered.
 MOST_PACES = 10_000
@@ -57,7 +58,7 @@ class Headcount:
 class Connection:
     """What is known of one TCP connection."""
 
-    __slots__ = ("id", "name", "requests", "within_limits")
+    __slots__ = ("id", "name", "requests", "watch", "within_limits")
 
     def __init__(self, name: str, *, within_limits: bool) -> None:
         self.id = f"{_PROCESS}-{next(_NUMBERS)}"
@@ -65,6 +66,8 @@ class Connection:
         self.name = name
         self.requests = 0
         self.within_limits = within_limits
+        # Sees everything that comes in, and says what of it goes on.
+        self.watch: Callable[[bytes], bytes] | None = None
 
 
 _PROCESS = secrets.token_hex(3)
@@ -84,8 +87,10 @@ class Connections:
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._most = settings.max_connections + PATIENCE
         self._known: dict[object, Connection] = {}
+        # These take no room from others: whoever floods us could fill it with what is refused.
+        self._turned_away: set[object] = set()
         self._paces: OrderedDict[str, Bucket] = OrderedDict()
-        metrics.sockets.set_function(lambda: self._headcount.all)
+        metrics.sockets.set_function(lambda: self._headcount.all + len(self._turned_away))
 
     def guarded(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
         """The same factory of protocols, behind a guard."""
@@ -113,30 +118,34 @@ class Connections:
         # Behind a proxy of ours stand many: they are told apart by what it says of each request.
         proxy = peer.address is not None and is_among(peer.address, self._trusted)
         name = f"proxy {id(transport)}" if proxy else counted_as(peer.address)
-        connection = Connection(name, within_limits=self._headcount.enter(name))
-        self._known[transport] = connection
         if not proxy and not self.in_pace(name):
             self._metrics.rejects.labels("handshakes").inc()
             return None
-        if self._headcount.all > self._most:
+        if self._headcount.all >= self._most:
             self._metrics.rejects.labels("connections").inc()
             return None
+        connection = Connection(name, within_limits=self._headcount.enter(name))
+        self._known[transport] = connection
         sock = cast("socket.socket | None", transport.get_extra_info("socket"))
         if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             # The kernel's buffer goes on accepting, megabytes of it, when the client has long gone without a word.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._silence_ms)
         return connection
 
+    def turn_away(self, transport: asyncio.Transport) -> asyncio.TimerHandle | None:
+        """One that has to go: for how long it may wait to be read and told so. None: it has been cut."""
+        if len(self._turned_away) >= PATIENCE:
+            transport.abort()
+            return None
+        self._turned_away.add(transport)
+        return asyncio.get_running_loop().call_later(min(1.0, self._idle_seconds), transport.abort)
+
     def lost(self, transport: object) -> None:
         """A connection has ended."""
+        self._turned_away.discard(transport)
         connection = self._known.pop(transport, None)
         if connection is not None:
             self._headcount.leave(connection.name)
-
-    @property
-    def idle_seconds(self) -> float:
-        """How long one may stay that was turned away."""
-        return self._idle_seconds
 
 
 class _Guard(asyncio.Protocol):
@@ -148,21 +157,23 @@ class _Guard(asyncio.Protocol):
         self._connections = connections
         self._make = make
         self._inner: asyncio.Protocol | None = None
+        self._connection: Connection | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if self._connections.made(self._transport) is None:
-            seconds = min(1.0, self._connections.idle_seconds)
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+        self._connection = self._connections.made(self._transport)
+        if self._connection is None:
+            self._timer = self._connections.turn_away(self._transport)
             return
         self._inner = self._make()
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
-            self._inner.data_received(data)
+        if self._inner is not None and self._connection is not None:
+            watch = self._connection.watch
+            self._inner.data_received(data if watch is None else watch(data))
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.write(TOO_MANY)
             self._transport.close()

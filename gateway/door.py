@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.connections import Connection, Connections, Headcount
 from gateway.errors import error_response, refused
-from gateway.peers import Peer, counted_as, has_loopback_name, identify
+from gateway.peers import FORWARDED, Peer, counted_as, has_loopback_name, identify
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
 from push.frames import Close
@@ -63,7 +63,8 @@ class Door:
             request.remote,
             secure=request.secure,
             host=request.headers.get("Host", ""),
-            headers=request.headers,
+            # A header that comes more than once is one list (RFC 9110 section 5.3): some proxies add a line of their own.
+            headers={name: ",".join(request.headers.getall(name)) for name in FORWARDED if name in request.headers},
             trusted=self._settings.trusted_proxies,
         )
         if (answer := self._refusal(request, peer, connection)) is not None:
@@ -105,7 +106,7 @@ class Door:
             request.content_length is None and request.can_read_body
         ):
             self.count("body")
-            return error_response(413, "a request's body may not be that large, and must tell its length", Connection="close")
+            return error_response(413, "a request's body may not be that large, and must tell its length", last=True)
         if request.path in OPEN:
             return None
         if not (self._authority.login or self._settings.allow_anonymous):
@@ -124,7 +125,9 @@ class Door:
 
     def _too_many(self, reason: str) -> web.Response:
         self.count(reason)
-        return error_response(429, "too many connections or requests: come back in a second", **{"Retry-After": "1"})
+        # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
+        last = reason == "handshakes"
+        return error_response(429, "too many connections or requests: come back in a second", last=last, **{"Retry-After": "1"})
 
     # ---------------------------------------------------------------- who it is
 
@@ -158,6 +161,10 @@ class Door:
             yield self._behind_proxies.enter(name) and connection.within_limits
         finally:
             self._behind_proxies.leave(name)
+
+    def watch(self, request: web.Request, watch: Callable[[bytes], bytes]) -> None:
+        """What comes in on the request's connection passes through this first."""
+        self._connection(request).watch = watch
 
     def count(self, reason: str) -> None:
         """Something was refused."""

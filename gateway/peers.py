@@ -7,9 +7,12 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from settings import Network
 
-__all__ = ["Peer", "counted_as", "has_loopback_name", "identify", "is_among"]
+__all__ = ["FORWARDED", "Peer", "counted_as", "has_loopback_name", "identify", "is_among"]
 
 Address = IPv4Address | IPv6Address
+
+# What proxies say of a request.
+FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 
 
 class Peer:

@@ -99,6 +99,9 @@ class Authority(Protocol):
     async def verify(self, token: str) -> Grant:
         """What the token grants. Raises Refused."""
 
+    def holds(self, grant: Grant) -> bool:
+        """Whether what was granted has not been taken back."""
+
 
 class Owners(Protocol):
     """Whose order is whose. Raises StoreError."""

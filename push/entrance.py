@@ -80,6 +80,7 @@ class Entrance:
         if refused := topics - await self._permitted(grant, topics):
             raise Refused(Close.NOT_PERMITTED, f"not permitted: {min(refused)}")
         await self._relay.fresh()
+        self._refuse_revoked(grant)
         return topics
 
     def wait_for_token(self, session: Session, seconds: float) -> None:
@@ -144,6 +145,7 @@ class Entrance:
             return
         # The session lives on with what the new grant still allows.
         permitted = await self._permitted(grant, session.topics)
+        self._refuse_revoked(grant)
         lost = permitted != session.topics
         session.admit(grant, permitted)
         self._hub.topics_changed(session)
@@ -183,6 +185,11 @@ class Entrance:
                     owned = await self._owners.owned(grant.subject, asked)
             allowed -= {f"order:{order_id}" for order_id in asked - owned}
         return frozenset(allowed)
+
+    def _refuse_revoked(self, grant: Grant) -> None:
+        """While it was waited for something else the grant may have been taken back, and no session has it yet to be ended."""
+        if not self._authority.holds(grant):
+            raise Refused(Close.INVALID_TOKEN, "the token has been revoked")
 
     # ---------------------------------------------------------------- from the cursor to live
 

@@ -116,7 +116,7 @@ class Session:
 
     def receive_text(self, text: str) -> Command | None:
         """Returns what the client asks for that is not answered here. What is not understood gets an error, and no more."""
-        if not self.heard(len(text) if text.isascii() else len(text.encode(errors="replace"))):
+        if self.close is not None:
             return None
         try:
             message = json.loads(text)
@@ -161,12 +161,13 @@ class Session:
         self._missed = 0
 
     def heard(self, size: int) -> bool:
-        """The client sent a frame of so many bytes: a sign of life. False when it was too much, and the session ends."""
+        """The client begins a frame of so many bytes: a sign of life. False when that is too much, and the session ends."""
         self.alive()
         now = time.monotonic()
-        if not self._frames.take(1, now) or not self._bytes.take(size, now):
-            self.end(Close.TOO_FAST, flush=False)
-        return self.close is None
+        if self._frames.take(1, now) and self._bytes.take(size, now):
+            return True
+        self.end(Close.TOO_FAST, flush=False)
+        return False
 
     def error(self, code: str, message: str) -> None:
         """What the client asked for was not done."""

@@ -1,0 +1,79 @@
+"""Byte level: frames as a client sends them, and what becomes of bytes that somebody plays with."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+__all__ = ["BINARY", "CLOSE", "CONTINUATION", "FINAL", "PING", "PONG", "TEXT", "frame", "mutated"]
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+FINAL = 0x80
+
+INTERESTING = (
+    0x00,
+    0x01,
+    0x02,
+    0x08,
+    0x09,
+    0x0A,
+    0x0D,
+    0x20,
+    0x22,
+    0x3A,
+    0x5C,
+    0x7B,
+    0x7D,
+    0x7E,
+    0x7F,
+    0x80,
+    0x81,
+    0x88,
+    0xC0,
+    0xFE,
+    0xFF,
+)
+
+
+def frame(head: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:
+    """One frame, masked. ``length``: what it claims to be. ``mask`` None: as no client may send it."""
+    size = len(payload) if length is None else length
+    bit = 0 if mask is None else 0x80
+    if size < 126:
+        start = bytes((head, bit | size))
+    elif size < 2**16:
+        start = struct.pack("!BBH", head, bit | 126, size)
+    else:
+        start = struct.pack("!BBQ", head, bit | 127, size)
+    if mask is None:
+        return start + payload
+    if any(mask) and payload:
+        key = (mask * (len(payload) // 4 + 1))[: len(payload)]
+        payload = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
+    return start + mask + payload
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    """The same bytes after a few accidents."""
+    buffer = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        at = rng.randrange(len(buffer) + 1)
+        match rng.randrange(8):
+            case 0 if buffer:
+                buffer[at % len(buffer)] ^= 1 << rng.randrange(8)
+            case 1 if buffer:
+                buffer[at % len(buffer)] = rng.choice(INTERESTING)
+            case 2:
+                buffer[at:at] = bytes(rng.choice(INTERESTING) for _ in range(rng.choice((1, 1, 2, 4, 16))))
+            case 3:
+                del buffer[at : at + rng.choice((1, 1, 2, 4, 50))]
+            case 4:
+                buffer[at:at] = buffer[at : at + rng.choice((1, 4, 30, 500))]
+            case 5:
+                del buffer[at:]
+            case 6:
+                buffer[at:at] = rng.randbytes(rng.choice((1, 4, 30)))
+            case _:
+                other = rng.randrange(len(buffer) + 1)
+                buffer[at : at + 8], buffer[other : other + 8] = buffer[other : other + 8], buffer[at : at + 8]
+    return bytes(buffer)

@@ -1,0 +1,313 @@
+"""One fuzz run: two servers, strangers on them, and others beside who must not notice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import aiohttp
+import asyncpg
+
+from tests.fuzz.scripts import NAME, SCRIPTS, Tally, Target
+from tests.fuzz.tokens import CANARY, SECRET, good
+from tests.stress.site import memory_mib, open_files
+from tests.support import Client, Server
+
+__all__ = ["Plan", "Report", "fuzz"]
+
+# Limits that would refuse most of what is sent are out of the way, those on size and number stay.
+SETTINGS = {
+    "HANDSHAKES_PER_SECOND": "1000000",
+    "FRAMES_PER_SECOND": "1000000",
+    "BYTES_PER_SECOND": "1000MiB",
+    "SEND_QUEUE_FRAMES": "1000000",
+    "SEND_QUEUE_BYTES": "1000MiB",
+    "IDLE_SECONDS": "5",
+    "LOG_LEVEL": "DEBUG",
+}
+# Orders that customers of the fuzzer may have; those written while it runs are others'.
+FEW_ORDERS = 60
+WRITE_SECONDS = 0.2
+AT_ONCE = 48
+# After a tenth of the inputs: caches are full, the allocator has its arenas.
+WARM_UP = 0.1
+MORE_MEMORY_MIB = 24.0
+MORE_FILES = 4
+SETTLE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    inputs: int = 1_000_000
+    # Only this script, to look at it again.
+    script: int | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    plan: Plan
+    wrong: list[str] = field(default_factory=list)
+    figures: list[tuple[str, str]] = field(default_factory=list)
+
+    def table(self) -> str:
+        lines = [f"{name:<28}{value}" for name, value in self.figures]
+        lines += [f"WRONG: {text}" for text in self.wrong]
+        lines.append(f"{'seed':<28}{self.plan.seed}   {'wrong' if self.wrong else 'nothing wrong'}")
+        return "\n".join(lines)
+
+
+class Stream:
+    """A reader of Server-Sent Events beside the fuzz."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.ids: list[str] = []
+        self.ended = False
+        self._task = asyncio.create_task(self._read(response), name="stream")
+
+    async def _read(self, response: aiohttp.ClientResponse) -> None:
+        waiting = ""
+        with suppress(aiohttp.ClientError):
+            async for line in response.content:
+                if line.startswith(b"id: "):
+                    waiting = line[4:].strip().decode()
+                elif line.startswith(b"data: ") and waiting:
+                    self.ids.append(waiting)
+                if not line.strip():
+                    waiting = ""
+        self.ended = True
+
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+class Beside:
+    """Clients on one server that must get every event exactly once while others misbehave."""
+
+    def __init__(self, target: Target, clients: list[Client], streams: list[Stream], customer: Client | None) -> None:
+        self.target = target
+        self._clients = clients
+        self._streams = streams
+        self._customer = customer
+
+    @property
+    def sessions(self) -> int:
+        return len(self._clients) + len(self._streams) + (self._customer is not None)
+
+    async def all_have(self, events: list[tuple[str, int]]) -> list[str]:
+        """What is wrong with what they have of these events: (number, order)."""
+        wanted = [number for number, _ in events]
+        own = [number for number, order in events if order <= FEW_ORDERS]
+
+        def missing() -> bool:
+            behind = [len(client.events) < len(wanted) for client in self._clients]
+            behind += [len(stream.ids) < len(wanted) for stream in self._streams]
+            if self._customer is not None:
+                behind.append(len(self._customer.events) < len(own))
+            return any(behind)
+
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while missing() and time.monotonic() < deadline:
+            await asyncio.sleep(0.1)
+        wrong = []
+        lists = [("a WebSocket", [frame["id"] for frame in client.events], wanted) for client in self._clients]
+        lists += [("a stream", stream.ids, wanted) for stream in self._streams]
+        if self._customer is not None:
+            lists.append(("a customer", [frame["id"] for frame in self._customer.events], own))
+        for who, ids, expected in lists:
+            if [cursor.rpartition("-")[2] for cursor in ids] != expected:
+                wrong.append(
+                    f"{who} beside, on {self.target.name}, has {len(ids)} events of {len(expected)}, or in another order"
+                )
+        if any(client.ws.closed for client in self._clients) or any(stream.ended for stream in self._streams):
+            wrong.append(f"a client beside, on {self.target.name}, was closed")
+        return wrong
+
+
+async def _writer(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    number = 0
+    try:
+        while True:
+            number += 1
+            await connection.execute("insert into orders (customer_name, total) values ($1, 1)", NAME)
+            status = ("confirmed", "preparing")[number // FEW_ORDERS % 2]
+            await connection.execute("update orders set status = $2 where id = $1", number % FEW_ORDERS + 1, status)
+            await asyncio.sleep(WRITE_SECONDS)
+    finally:
+        connection.terminate()
+
+
+class Site:
+    """``async with Site(url) as site``: a server with login and one without, and who is beside."""
+
+    def __init__(self, url: str, more_settings: dict[str, str] | None = None) -> None:
+        self._url = url
+        self._settings = {**SETTINGS, **(more_settings or {})}
+        self._stack = AsyncExitStack()
+        self.servers: list[Server] = []
+        self.beside: list[Beside] = []
+        self._rng = random.Random(0)
+
+    async def __aenter__(self) -> Site:
+        self.database = await asyncpg.connect(self._url)
+        self._stack.push_async_callback(self.database.close)
+        await self.database.execute(
+            "insert into orders (customer_name, customer_id, total) select 'Anna', 'anna', 1 from generate_series(1, $1)",
+            FEW_ORDERS,
+        )
+        self._last = await self.database.fetchval("select max(id) from orderwire.journal")
+        for name, settings in (("the server with login", {"JWT_SECRET": SECRET}), ("the server without", {})):
+            server = await Server.serve(self._url, **self._settings, **settings)
+            self._stack.push_async_callback(server.kill)
+            self.servers.append(await server.ready())
+            self.beside.append(await self._stand_beside(name, server, login=bool(settings)))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def _headers(self, login: bool, role: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {good(self._rng, role, 'anna')}"} if login else {}
+
+    async def _stand_beside(self, name: str, server: Server, *, login: bool) -> Beside:
+        admin = self._headers(login, "admin")
+        http = aiohttp.ClientSession(headers=admin, timeout=aiohttp.ClientTimeout(total=None))
+        self._stack.push_async_callback(http.close)
+        clients = [await Client.connect(server.ws_url, headers=admin) for _ in range(3)]
+        customer = None
+        if login:
+            topics = ",".join(f"order:{number}" for number in range(1, FEW_ORDERS + 1))
+            customer = await Client.connect(f"{server.ws_url}?topics={topics}", headers=self._headers(login, "customer"))
+        for client in (*clients, *([customer] if customer else [])):
+            self._stack.push_async_callback(client.disconnect)
+            await client.until(lambda c: bool(c.frames), "the first frame")
+        streams = [Stream(await http.get(server.http_url + "/api/sse"))]
+        self._stack.push_async_callback(streams[0].stop)
+        async with http.get(server.http_url + "/api/events") as response:
+            epoch = (await response.json())["next"].partition("-")[0]
+        target = Target(name, urlsplit(server.http_url).port or 0, login, epoch)
+        return Beside(target, clients, streams, customer)
+
+    async def events(self) -> list[tuple[str, int]]:
+        """Those since everybody has been connected, in order: number and order."""
+        rows = await self.database.fetch("select id, order_id from orderwire.journal where id > $1 order by id", self._last)
+        return [(str(row["id"]), row["order_id"]) for row in rows]
+
+    async def quiet(self) -> list[str]:
+        """Wait until nobody but those beside is connected. What is wrong if they stay."""
+        wrong = []
+        for server, beside in zip(self.servers, self.beside, strict=True):
+            deadline = time.monotonic() + SETTLE_SECONDS
+            while (sockets := await self._sockets(server, beside)) > beside.sessions + 1 and time.monotonic() < deadline:
+                await asyncio.sleep(0.5)
+            if sockets > beside.sessions + 1:
+                wrong.append(f"{beside.target.name} has {sockets} connections, {beside.sessions} clients")
+        return wrong
+
+    async def _sockets(self, server: Server, beside: Beside) -> int:
+        headers = self._headers(beside.target.login, "admin")
+        async with aiohttp.request("GET", server.http_url + "/metrics", headers=headers) as response:
+            text = await response.text()
+        return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("orderwire_sockets "))))
+
+    async def still_answers(self) -> list[str]:
+        wrong = []
+        for server, beside in zip(self.servers, self.beside, strict=True):
+            headers = self._headers(beside.target.login, "admin")
+            for path in ("/healthz", "/readyz", "/api/analytics", "/api/orders", "/api/events", "/metrics"):
+                async with aiohttp.request("GET", server.http_url + path, headers=headers) as response:
+                    if response.status != 200:
+                        wrong.append(f"{beside.target.name} answers {path} with {response.status}")
+        return wrong
+
+    async def stop(self) -> list[str]:
+        """End the servers, and read their logs."""
+        wrong = []
+        password = urlsplit(self._url).password or SECRET
+        for server, beside in zip(self.servers, self.beside, strict=True):
+            started = next(number for number, line in enumerate(server.lines) if "ready; Ctrl-C stops" in line)
+            if (code := await server.stop()) != 0:
+                wrong.append(f"{beside.target.name} ended with {code}")
+            bad = ("Traceback", " WARNING ", " ERROR ", " CRITICAL ", "never retrieved", "Exception", "never awaited")
+            secret = (CANARY, SECRET, password, "eyJ", "earer")
+            for number, line in enumerate(server.lines[started:], started):
+                if any(word in line for word in (*bad, *secret)):
+                    wrong.append(f"in the log of {beside.target.name}: " + " | ".join(server.lines[number - 1 : number + 30]))
+                    break
+        return wrong
+
+
+async def fuzz(plan: Plan, url: str, say: Callable[[str], None]) -> Report:
+    """Run the plan on a migrated, empty database, and report."""
+    report, tally = Report(plan), Tally()
+    start = time.monotonic()
+    async with Site(url) as site:
+        targets = [beside.target for beside in site.beside]
+        writing = asyncio.create_task(_writer(url), name="writer")
+        try:
+            before: list[tuple[float, int]] = []
+            if plan.script is not None:
+                await _play(plan.seed, plan.script, targets, tally)
+            else:
+                done = await _drive(plan, 0, round(plan.inputs * WARM_UP), targets, tally, say)
+                report.wrong += await site.quiet()
+                before = [(memory_mib(server), open_files(server)) for server in site.servers]
+                await _drive(plan, done, plan.inputs, targets, tally, say)
+        finally:
+            writing.cancel()
+            await asyncio.wait([writing])
+        report.wrong += tally.wrong
+        report.wrong += await site.quiet()
+        events = await site.events()
+        for beside in site.beside:
+            report.wrong += await beside.all_have(events)
+        report.wrong += await site.still_answers()
+        for server, target, was in zip(site.servers, targets, before, strict=False):
+            now = memory_mib(server), open_files(server)
+            figure = f"{was[0]:.0f} → {now[0]:.0f} MiB, {was[1]} → {now[1]} open files"
+            report.figures.append((target.name, f"{figure} (may be {MORE_MEMORY_MIB:.0f} and {MORE_FILES} more)"))
+            if now[0] > was[0] + MORE_MEMORY_MIB or now[1] > was[1] + MORE_FILES:
+                report.wrong.append(f"{target.name} has grown: {figure}")
+        report.wrong += await site.stop()
+    seconds = time.monotonic() - start
+    report.figures += [(kind, f"{count:,}") for kind, count in tally.inputs.most_common()]
+    report.figures.append(("inputs", f"{tally.sent:,} in {seconds:.0f} s"))
+    report.figures.append(("clients beside", f"{sum(beside.sessions for beside in site.beside)}, {len(events)} events"))
+    return report
+
+
+async def _drive(plan: Plan, first: int, upto: int, targets: list[Target], tally: Tally, say: Callable[[str], None]) -> int:
+    """Scripts from this number on until so many inputs have been sent; returns the next number."""
+    number = first
+    told = time.monotonic()
+
+    async def stranger() -> None:
+        nonlocal number, told
+        while tally.sent < upto and len(tally.wrong) < 10:
+            number += 1
+            await _play(plan.seed, number, targets, tally)
+            if time.monotonic() > told + 10:
+                told = time.monotonic()
+                say(f"{tally.sent:,} inputs, {number:,} connections")
+
+    async with asyncio.TaskGroup() as strangers:
+        for _ in range(AT_ONCE):
+            strangers.create_task(stranger())
+    return number
+
+
+async def _play(seed: int, number: int, targets: list[Target], tally: Tally) -> None:
+    rng = random.Random(f"{seed} {number}")
+    target = targets[0] if rng.random() < 0.7 else targets[1]
+    (script,) = rng.choices(list(SCRIPTS), list(SCRIPTS.values()))
+    try:
+        await script(target, rng, tally)
+    except (AssertionError, ConnectionError, TimeoutError) as error:
+        tally.wrong.append(f"script {number} ({script.__name__}, {target.name}): {type(error).__name__}: {error}")
