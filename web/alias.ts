@@ -4,6 +4,6 @@ const source = (name: string): string => fileURLToPath(new URL(`client/src/${nam
 
 /** The client package by its published names, from its sources. */
 export const alias = [
-  { find: /^@orderwire\/client$/, replacement: source("index.ts") },
+  { find: /^@orderwire\/client$/, replacement: source("orderwire.ts") },
   { find: /^@orderwire\/client\/react$/, replacement: source("react.ts") },
 ];

@@ -1,0 +1,47 @@
+import type { Line, LineEvents } from "./core.js";
+import { SseParser } from "./sse.js";
+
+export type OpenLine = (url: URL, token: string | null | undefined, events: LineEvents) => Line;
+
+const LOST = 1006;
+
+/** The token travels as a subprotocol: a browser can set no header, and an address ends up in logs. */
+export const openWebSocket: OpenLine = (url, token, events) => {
+  const socket = token ? new WebSocket(url, ["orderwire", `bearer.${token}`]) : new WebSocket(url);
+  socket.onmessage = ({ data }) => events.frame(String(data));
+  socket.onclose = ({ code, reason }) => events.closed(code, reason);
+  return {
+    write: (text) => socket.send(text),
+    close: () => socket.close(1000),
+  };
+};
+
+/** Server-Sent Events by fetch: an EventSource can carry no token and does not tell why it failed. */
+export const openSse: OpenLine = (url, token, events) => {
+  const abort = new AbortController();
+  const headers: Record<string, string> = { Accept: "text/event-stream" };
+  if (token) headers["Authorization"] = `Bearer ${token}`;
+  const read = async (): Promise<void> => {
+    const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
+    const type = response.headers.get("Content-Type") ?? "";
+    if (!response.ok && type.includes("json")) {
+      const { error } = (await response.json()) as { error?: { message?: string } };
+      return events.closed(response.status, error?.message ?? response.statusText);
+    }
+    // Whoever blocks WebSocket may also answer in the server's place: that is not the server's word.
+    if (!response.ok || !type.includes("event-stream") || !response.body) return events.closed(LOST, "no event stream");
+    const parser = new SseParser(events);
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return events.closed(1000, "the stream has ended");
+      events.alive();
+      parser.feed(value);
+    }
+  };
+  read().catch((error: unknown) => events.closed(LOST, String(error)));
+  return {
+    write: () => undefined,
+    close: () => abort.abort(),
+  };
+};
