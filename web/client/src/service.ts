@@ -200,7 +200,8 @@ export class WebSocketService {
     }
     this.#blind = cursor === undefined || !this.#inbox.covers(cursor);
     if (cursor === undefined && this.#asked !== mine) {
-      // The tab that leads has seen no event yet.
+      // The tab that leads has seen no event yet. Its answer is to dial anew.
+      this.#blind = false;
       this.#asked = mine;
       this.#connection?.resumeFrom(mine);
     }

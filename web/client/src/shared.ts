@@ -31,7 +31,7 @@ const SILENT_BEATS = 3;
 const LATE_MS = 1_000;
 
 export function canShare(): boolean {
-  return typeof BroadcastChannel === "function" && typeof navigator === "object" && "locks" in navigator;
+  return typeof BroadcastChannel === "function" && typeof navigator === "object" && !!navigator.locks;
 }
 
 /**
@@ -42,7 +42,8 @@ export class SharedConnection implements Connection {
   readonly #id = crypto.randomUUID();
   #channel: BroadcastChannel | undefined;
   #core: Core | undefined;
-  #leave = new AbortController();
+  /** Our place in the queue for the lead, and the lead itself: aborted, it is given up. */
+  #turn: AbortController | undefined;
   #sent = 0;
   readonly #unsent = new Map<string, { message: ClientFrame; settle: (sent: boolean) => void }>();
   /** What a tab that joins has to know: these frames are news only when something changes. */
@@ -61,7 +62,7 @@ export class SharedConnection implements Connection {
   }
 
   disconnect(): void {
-    this.#leave.abort();
+    this.#turn?.abort();
     clearInterval(this.#beat);
     clearTimeout(this.#late);
     this.#channel?.close();
@@ -93,7 +94,6 @@ export class SharedConnection implements Connection {
   }
 
   #join(): void {
-    this.#leave = new AbortController();
     this.#channel = new BroadcastChannel(this.options.name);
     this.#channel.onmessage = ({ data }) => this.#receive(data as Message);
     this.#beat = setInterval(() => this.#watch(), this.options.heartbeatMs);
@@ -103,21 +103,23 @@ export class SharedConnection implements Connection {
   #follow(): void {
     this.#hear({ kind: "status", status: { state: "connecting", attempt: 0 } });
     this.#post({ kind: "hello", from: this.#id });
-    this.#queueForLead({ signal: this.#leave.signal });
+    this.#queueForLead();
   }
 
-  #queueForLead(how: LockOptions): void {
-    const { signal } = this.#leave;
+  #queueForLead(steal = false): void {
+    this.#turn?.abort();
+    this.#turn = new AbortController();
+    const { signal } = this.#turn;
     const lead = (): Promise<void> | undefined => (signal.aborted ? undefined : this.#lead(signal));
-    navigator.locks.request(this.options.name, how, lead).catch(() => {
-      // Left, or another tab has taken the lead because we were not heard for too long.
+    navigator.locks.request(this.options.name, steal ? { steal } : { signal }, lead).catch(() => {
       if (signal.aborted) return;
+      // Another tab has taken the lead, because we were not heard for too long.
       this.#stepDown();
       this.#follow();
     });
   }
 
-  #lead(left: AbortSignal): Promise<void> {
+  #lead(over: AbortSignal): Promise<void> {
     const topics = this.#standing.get("subscribed");
     const core = this.options.core(
       (signal) => {
@@ -132,7 +134,7 @@ export class SharedConnection implements Connection {
     core.connect();
     for (const { message, settle } of this.#unsent.values()) void core.send(message).then(settle);
     this.#unsent.clear();
-    return new Promise((resolve) => left.addEventListener("abort", () => resolve()));
+    return new Promise((resolve) => over.addEventListener("abort", () => resolve()));
   }
 
   /** The others are not told of the end: one of them goes on. */
@@ -187,7 +189,7 @@ export class SharedConnection implements Connection {
     if (this.#core || this.#status.status.state === "closed") return;
     if (++this.#silentBeats > SILENT_BEATS) {
       this.#silentBeats = 0;
-      this.#queueForLead({ steal: true });
+      this.#queueForLead(true);
     }
   }
 
