@@ -2,7 +2,8 @@ import { defineConfig } from "vitest/config";
 import { alias } from "./alias.ts";
 
 export default defineConfig({
-  resolve: { alias },
+  // The examples have no packages of their own.
+  resolve: { alias, dedupe: ["react"] },
   test: {
     environment: "happy-dom",
     include: ["client/test/**/*.test.{ts,tsx}", "test/**/*.test.{ts,tsx}"],
