@@ -1,42 +1,80 @@
 // @vitest-environment node
-import { readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "vite";
-import { beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 
-const config = fileURLToPath(new URL("../vite.config.ts", import.meta.url));
-const manifest = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf-8")) as {
+const here = (name: string): string => fileURLToPath(new URL(`../${name}`, import.meta.url));
+const manifest = JSON.parse(readFileSync(here("package.json"), "utf-8")) as {
   dependencies?: unknown;
-  exports: Record<string, { default: string }>;
+  exports: Record<string, { default: string; types: string }>;
 };
-const readme = readFileSync(new URL("../README.md", import.meta.url), "utf-8");
-const built = new Map<string, string>();
+// A project that has installed the package.
+const project = mkdtempSync(join(tmpdir(), "orderwire-"));
+const installed = join(project, "node_modules/@orderwire/client");
+const dist = join(installed, "dist");
+
+function tsc(...words: string[]): string {
+  try {
+    return execFileSync(here("../node_modules/.bin/tsc"), words, { encoding: "utf-8" });
+  } catch (error) {
+    return (error as { stdout: string }).stdout;
+  }
+}
 
 beforeAll(async () => {
-  const result = await build({ configFile: config, logLevel: "silent", build: { write: false } });
-  for (const { output } of [result].flat() as { output: { fileName: string; code?: string }[] }[])
-    for (const { fileName, code } of output) built.set(fileName, code ?? "");
-});
+  await build({ configFile: here("vite.config.ts"), logLevel: "silent", build: { outDir: dist } });
+  expect(tsc("-p", here("tsconfig.build.json"), "--outDir", dist)).toBe("");
+  copyFileSync(here("package.json"), join(installed, "package.json"));
+}, 60_000);
+afterAll(() => rmSync(project, { recursive: true }));
 
-const imports = (name: string): string[] => [...built.get(name)!.matchAll(/\bfrom\s*"([^"]+)"/g)].map((match) => match[1]!);
-const zipped = (name: string): number => gzipSync(built.get(name)!, { level: 9 }).length;
+const code = (name: string): string => readFileSync(join(dist, name), "utf-8");
+const imports = (name: string): string[] => [...code(name).matchAll(/\bfrom\s*"([^"]+)"/g)].map((match) => match[1]!);
+const kilobytes = (name: string): number => gzipSync(code(name), { level: 9 }).length / 1_000;
 
-it("is what the manifest says, and nothing else", () => {
-  const entries = Object.values(manifest.exports).map((entry) => entry.default.replace("./dist/", ""));
-  expect([...built.keys()].sort()).toEqual(entries.sort());
+it("holds what the manifest says", () => {
+  const entries = Object.values(manifest.exports);
+  const scripts = readdirSync(dist).filter((name) => name.endsWith(".js"));
+  expect(scripts.sort()).toEqual(entries.map((entry) => entry.default.replace("./dist/", "")).sort());
+  for (const { types } of entries) expect(readFileSync(join(installed, types), "utf-8")).not.toBe("");
 });
 
 it("depends on nothing; the hook on React and the client", () => {
   expect(manifest.dependencies).toBeUndefined();
   expect(imports("orderwire.js")).toEqual([]);
   expect(imports("react.js").sort()).toEqual(["./orderwire.js", "react"]);
-  expect(built.get("react.js")).toMatch(/^"use client";/);
+  expect(code("react.js")).toMatch(/^"use client";/);
 });
 
 it("is under 6 kB, and as small as the README says", () => {
-  expect(zipped("orderwire.js")).toBeLessThan(6_000);
-  const [client, hook] = [...readme.matchAll(/\| (\d\.\d) kB \|/g)].map((match) => Number(match[1]));
-  expect(zipped("orderwire.js") / 1_000).toBeCloseTo(client!, 1);
-  expect(zipped("react.js") / 1_000).toBeCloseTo(hook!, 1);
+  expect(kilobytes("orderwire.js")).toBeLessThan(6);
+  const [client, hook] = [...readFileSync(here("README.md"), "utf-8").matchAll(/\| (\d\.\d) kB \|/g)].map((match) => Number(match[1]));
+  expect(kilobytes("orderwire.js")).toBeCloseTo(client!, 1);
+  expect(kilobytes("react.js")).toBeCloseTo(hook!, 1);
+});
+
+it.each(["nodenext", "bundler"])("has types for a project that resolves modules by %s", (resolution) => {
+  mkdirSync(join(project, "node_modules/@types"), { recursive: true });
+  writeFileSync(join(project, "package.json"), '{"type":"module"}');
+  writeFileSync(
+    join(project, "shop.ts"),
+    `import { wsService, type ServerFrame } from "@orderwire/client";
+     const off: () => void = wsService.onMessage((frame: ServerFrame) => {
+       if (frame.type === "new_order") { const total: string = frame.total; console.log(total); }
+       // @ts-expect-error: of no frame but an event
+       else console.log(frame.total.length);
+     });
+     const sent: Promise<boolean> = wsService.send({ type: "subscribe", topics: ["order:5"] });
+     // @ts-expect-error: there is no such message
+     void wsService.send({ type: "shout" });
+     void sent.then(off);`,
+  );
+  const module = resolution === "nodenext" ? "nodenext" : "esnext";
+  const found = tsc(join(project, "shop.ts"), "--noEmit", "--strict", "--module", module, "--moduleResolution", resolution, "--target", "es2022", "--ignoreConfig");
+  expect(found).toBe("");
 });
