@@ -7,6 +7,7 @@ import logging
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from gateway.assets import ASSETS, Assets
 from gateway.errors import errors_as_json
 from gateway.keys import ENTRANCE, HISTORY, HUB, ORDERS, RELAY, SETTINGS, Orders
 from gateway.routes import routes
@@ -42,6 +43,7 @@ class Gateway:
         app[SETTINGS], app[HUB], app[RELAY] = settings, hub, relay
         app[HISTORY], app[ORDERS] = history, orders
         app[ENTRANCE] = Entrance(hub, relay, history)
+        app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
         self._settings = settings
         self._hub = hub

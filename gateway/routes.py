@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from aiohttp import web
 
+from gateway.assets import asset, client_script, dashboard
 from gateway.errors import unavailable
 from gateway.keys import HISTORY, HUB, ORDERS, RELAY
 from gateway.query import one_of, whole
@@ -20,7 +19,6 @@ __all__ = ["routes"]
 STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 MOST_ORDERS = 1000
 MOST_EVENTS = 1000
-DASHBOARD = Path(__file__).with_name("dashboard.html")
 
 
 async def orders(request: web.Request) -> web.Response:
@@ -63,11 +61,6 @@ async def readyz(request: web.Request) -> web.Response:
     return json_response('{"status":"ok"}') if trouble is None else unavailable(trouble)
 
 
-async def dashboard(_request: web.Request) -> web.FileResponse:
-    """The page."""
-    return web.FileResponse(DASHBOARD, headers={"Cache-Control": "no-cache"})
-
-
 async def root(_request: web.Request) -> web.Response:
     """``/`` leads to the page."""
     raise web.HTTPFound("/admin/dashboard")
@@ -81,6 +74,8 @@ def json_response(text: str) -> web.Response:
 routes = [
     web.get("/", root),
     web.get("/admin/dashboard", dashboard),
+    web.get("/admin/assets/{name}", asset),
+    web.get("/client/{name}", client_script),
     web.get("/api/ws", websocket),
     web.get("/api/sse", sse),
     web.get("/api/events", events),
