@@ -79,8 +79,8 @@ const FIRST_FRAME_MS = 10_000;
 const PROBE_MS = 5_000;
 /** Intervals without a sign of life after which a line counts as dead; the server counts the same way. */
 const SILENT_BEATS = 2;
-/** WebSockets in a row that never opened, after which an attempt also tries Server-Sent Events. */
-const BLOCKED_AFTER = 2;
+/** WebSockets in a row that never opened, after which Server-Sent Events are tried. */
+const DOUBTED_AFTER = 2;
 /** A token is renewed so long before it runs out, or half-way if it is short-lived. */
 const RENEW_BEFORE_MS = 60_000;
 const RENEW_NO_SOONER_MS = 10_000;
@@ -103,6 +103,8 @@ export class Core {
   #transport: Transport = "websocket";
   #attempt = 0;
   #unopened = 0;
+  /** WebSocket counts as blocked when it does not open although Server-Sent Events have: the server is there. */
+  #sseOpens = false;
   #silentBeats = 0;
   #topics: readonly string[] | undefined;
   readonly #timers = new Map<string, () => void>();
@@ -171,7 +173,7 @@ export class Core {
       { transport, cursor, topics: this.#topics },
       {
         frame: (text) => current(() => this.#receive(text)),
-        position: (position) => current(() => this.io.signal({ kind: "position", cursor: position })),
+        position: (position) => current(() => this.#position(position)),
         alive: () => current(() => this.#alive()),
         closed: (code, reason) => current(() => this.#ended(code, reason)),
       },
@@ -183,6 +185,11 @@ export class Core {
   }
 
   #receive(text: string): void {
+    if (this.#transport === "sse" && !this.#sseOpens) {
+      this.#sseOpens = true;
+      this.#dial("websocket");
+      return;
+    }
     const line = this.#line;
     this.#alive();
     if (this.#status.state !== "online") this.#opened();
@@ -195,21 +202,30 @@ export class Core {
     this.io.signal({ kind: "frame", frame });
   }
 
+  #position(cursor: string): void {
+    if (this.#status.state === "online") this.io.signal({ kind: "position", cursor });
+  }
+
   #opened(): void {
     this.#stop("deadline");
     this.#attempt = 0;
     this.#silentBeats = 0;
-    if (this.#transport === "websocket") this.#unopened = 0;
+    if (this.#transport === "websocket") {
+      this.#unopened = 0;
+      this.#sseOpens = false;
+    }
     this.#after("beat", this.options.heartbeatMs, () => this.#beat());
     this.#become({ state: "online", transport: this.#transport });
   }
 
   #ended(code: number, reason: string): void {
-    const opened = this.#status.state === "online";
+    const unopened = this.#status.state === "online" ? undefined : this.#transport;
     this.#hangUp();
+    if (unopened === "websocket") this.#unopened++;
+    if (unopened === "sse") this.#sseOpens = false;
     if (isTerminal(code)) {
       this.#giveUp(code, reason, true);
-    } else if (!opened && this.#transport === "websocket" && ++this.#unopened >= BLOCKED_AFTER) {
+    } else if (unopened === "websocket" && (this.#sseOpens || this.#unopened >= DOUBTED_AFTER)) {
       this.#dial("sse");
     } else if (this.#attempt >= this.options.maxAttempts) {
       this.#giveUp(code, reason, false);

@@ -301,53 +301,100 @@ describe("waking", () => {
 });
 
 describe("Server-Sent Events", () => {
-  it("are tried in the same attempt when a second WebSocket in a row did not open", () => {
-    const { core, dials, line } = world();
-    core.connect();
-    line().closed(1006, "");
+  /** Two WebSockets do not open, Server-Sent Events do, and WebSocket does not even then. */
+  function blocked() {
+    const my = world();
+    my.core.connect();
+    my.line().closed(1006, "");
     vi.advanceTimersByTime(3_000);
-    line().closed(1006, "");
-    expect(core.status).toEqual({ state: "connecting", attempt: 1 });
-    line().frame(TOTALS);
+    my.line().closed(1006, "");
+    my.line().frame(TOTALS);
+    my.line().closed(1006, "");
+    my.line().frame(TOTALS);
+    return my;
+  }
+  const transports = (dials: Dial[]): string[] => dials.map(({ target }) => target.transport);
+
+  it("are used when WebSocket does not open although they do, within one attempt", () => {
+    const { core, dials, states, frames } = blocked();
+    expect(transports(dials)).toEqual(["websocket", "websocket", "sse", "websocket", "sse"]);
     expect(core.status).toEqual({ state: "online", transport: "sse" });
-    expect(dials.map(({ target }) => target.transport)).toEqual(["websocket", "websocket", "sse"]);
+    expect(states().filter((state) => state === "waiting")).toHaveLength(1);
+    expect(frames()).toEqual(["analytics_update"]);
   });
 
-  it("give way to WebSocket at the next attempt, and take over again at once if it still does not open", () => {
-    const { core, dials, line } = world();
+  it("are left for WebSocket if that was only refused for a while", () => {
+    const { core, line } = world();
     core.connect();
     line().closed(1006, "");
     vi.advanceTimersByTime(3_000);
     line().closed(1006, "");
     line().frame(TOTALS);
-    line().closed(1000, "");
-    vi.advanceTimersByTime(3_000);
-    line().closed(1006, "");
-    expect(line().target.transport).toBe("sse");
-    line().closed(1006, "");
-    vi.advanceTimersByTime(6_000);
     line().frame(TOTALS);
     expect(core.status).toEqual({ state: "online", transport: "websocket" });
     line().closed(1006, "");
     vi.advanceTimersByTime(3_000);
     line().closed(1006, "");
-    expect(dials.slice(-2).map(({ target }) => target.transport)).toEqual(["websocket", "websocket"]);
     expect(core.status.state).toBe("waiting");
   });
 
-  it("carry nothing to the server, and say so", async () => {
-    const { core, line } = world();
+  it("give way to WebSocket at every attempt, and take over again at once if it does not open", () => {
+    const { core, dials, line } = blocked();
+    line().closed(1000, "");
+    vi.advanceTimersByTime(3_000);
+    expect(line().target.transport).toBe("websocket");
+    line().closed(1006, "");
+    line().frame(TOTALS);
+    expect(core.status).toEqual({ state: "online", transport: "sse" });
+    expect(transports(dials).slice(5)).toEqual(["websocket", "sse"]);
+    line().closed(1000, "");
+    vi.advanceTimersByTime(3_000);
+    line().frame(TOTALS);
+    expect(core.status).toEqual({ state: "online", transport: "websocket" });
+  });
+
+  it("are no proof any more once they do not open either", () => {
+    const { core, dials, line } = blocked();
+    line().closed(1000, "");
+    vi.advanceTimersByTime(3_000);
+    line().closed(1006, "");
+    line().closed(1006, "");
+    vi.advanceTimersByTime(6_000);
+    line().closed(1006, "");
+    line().frame(TOTALS);
+    expect(transports(dials).slice(5)).toEqual(["websocket", "sse", "websocket", "sse", "websocket"]);
+    expect(core.status.state).toBe("connecting");
+  });
+
+  it("tell their position, but not before they are what is used", () => {
+    const { core, line, signals } = world();
     core.connect();
-    const waiting = core.send({ type: "ping" });
     line().closed(1006, "");
     vi.advanceTimersByTime(3_000);
     line().closed(1006, "");
+    line().position("e-1-1");
     line().frame(TOTALS);
+    line().closed(1006, "");
+    line().frame(TOTALS);
+    line().position("e-2-2");
+    expect(signals.filter(({ kind }) => kind === "position")).toEqual([{ kind: "position", cursor: "e-2-2" }]);
+  });
+
+  it("carry nothing to the server, and say so", async () => {
+    const my = world();
+    my.core.connect();
+    const waiting = my.core.send({ type: "ping" });
+    my.line().closed(1006, "");
+    vi.advanceTimersByTime(3_000);
+    my.line().closed(1006, "");
+    my.line().frame(TOTALS);
+    my.line().closed(1006, "");
+    my.line().frame(TOTALS);
     expect(await waiting).toBe(false);
-    expect(await core.send({ type: "ping" })).toBe(false);
-    line().frame('{"type":"ping"}');
+    expect(await my.core.send({ type: "ping" })).toBe(false);
+    my.line().frame('{"type":"ping"}');
     vi.advanceTimersByTime(30_000);
-    expect(line().written).toEqual([]);
+    expect(my.line().written).toEqual([]);
   });
 });
 
