@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -181,11 +181,11 @@ async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: Any, 
 
 
 @pytest.fixture
-def examples_url() -> Any:
+def examples_url() -> Iterator[str]:
     """A web server of somebody else's, with our example of a page."""
 
     class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, format: str, *args: Any) -> None:
+        def log_request(self, code: object = "-", size: object = "-") -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(ROOT / "examples" / "page"))) as server:

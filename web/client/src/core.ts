@@ -29,7 +29,8 @@ export type Signal =
 
 /** One connection, on whatever transport. After `close` nothing that it says counts. */
 export interface Line {
-  write(text: string): void;
+  /** Whether it could be written: a line may have ended without having said so yet. */
+  write(text: string): boolean;
   close(): void;
 }
 
@@ -73,6 +74,8 @@ export interface CoreOptions {
   queueLimit: number;
 }
 
+/** What a browser says when a connection failed, or was cut without a word. */
+export const LOST = 1006;
 /** From dialling to the first frame. A proxy that swallows the upgrade would otherwise hold us for minutes. */
 const FIRST_FRAME_MS = 10_000;
 /** How long a line may take to show that it is alive when there is reason to doubt it. */
@@ -152,9 +155,9 @@ export class Core {
   }
 
   send(message: ClientFrame): Promise<boolean> {
-    if (this.#status.state === "closed") return Promise.resolve(false);
-    if (this.#status.state === "online") return Promise.resolve(this.#write(message));
-    return this.#outbox.add(message);
+    const { state } = this.#status;
+    if (state === "closed" || (state === "online" && this.#transport === "sse")) return Promise.resolve(false);
+    return state === "online" && this.#write(message) ? Promise.resolve(true) : this.#outbox.add(message);
   }
 
   #start(): void {
@@ -221,11 +224,13 @@ export class Core {
   #ended(code: number, reason: string): void {
     const unopened = this.#status.state === "online" ? undefined : this.#transport;
     this.#hangUp();
-    if (unopened === "websocket") this.#unopened++;
+    // With any other code it did open: the server has closed it.
+    const failed = unopened === "websocket" && code === LOST;
+    if (failed) this.#unopened++;
     if (unopened === "sse") this.#sseOpens = false;
     if (isTerminal(code)) {
       this.#giveUp(code, reason, true);
-    } else if (unopened === "websocket" && (this.#sseOpens || this.#unopened >= DOUBTED_AFTER)) {
+    } else if (failed && (this.#sseOpens || this.#unopened >= DOUBTED_AFTER)) {
       this.#dial("sse");
     } else if (this.#attempt >= this.options.maxAttempts) {
       this.#giveUp(code, reason, false);
@@ -260,7 +265,7 @@ export class Core {
   }
 
   #deadline(ms: number): void {
-    this.#after("deadline", ms, () => this.#ended(1006, "no answer"));
+    this.#after("deadline", ms, () => this.#ended(LOST, "no answer"));
   }
 
   /** Without a token in time the server ends the session, and the next attempt asks again; so it does if our clock is wrong. */
@@ -281,9 +286,7 @@ export class Core {
 
   /** Server-Sent Events go one way only. */
   #write(message: ClientFrame): boolean {
-    if (this.#transport !== "websocket") return false;
-    this.#line?.write(JSON.stringify(message));
-    return true;
+    return this.#transport === "websocket" && !!this.#line?.write(JSON.stringify(message));
   }
 
   #hangUp(): void {

@@ -1,4 +1,4 @@
-import { type Closing, Core, type CoreOptions, type Io, type Signal, type Status, type Target } from "./core.js";
+import { type Closing, Core, type CoreOptions, type Io, LOST, type Signal, type Status, type Target } from "./core.js";
 import { type AnalyticsUpdate, type ClientFrame, isOrderEvent, type ServerFrame } from "./frames.js";
 import { Inbox } from "./inbox.js";
 import { canShare, type Connection, SharedConnection } from "./shared.js";
@@ -28,6 +28,9 @@ export interface Options {
   /** Whether the tabs of a browser share one connection, where the browser can. They must all have the same login. */
   share?: boolean;
 }
+
+/** As the server says it when a token has run out: come back with another. */
+const NO_TOKEN = 3005;
 
 type Listener<T> = (value: T) => void;
 
@@ -207,7 +210,7 @@ export class WebSocketService {
     }
   }
 
-  #changed(status: Status, closing: Closing = { code: 1006, reason: "the tab that was connected has gone" }): void {
+  #changed(status: Status, closing: Closing = { code: LOST, reason: "the tab that was connected has gone" }): void {
     const before = this.isConnected();
     this.#status = status;
     const now = this.isConnected();
@@ -263,9 +266,9 @@ function browser(options: Options): Omit<Io, "cursor" | "signal"> {
         .then((fresh) => {
           if (!left) line = (transport === "websocket" ? openWebSocket : openSse)(url, fresh, events);
         })
-        .catch((error: unknown) => events.closed(1006, String(error)));
+        .catch((error: unknown) => events.closed(NO_TOKEN, String(error)));
       return {
-        write: (text) => line?.write(text),
+        write: (text) => !!line?.write(text),
         close() {
           left = true;
           line?.close();

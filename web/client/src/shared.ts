@@ -154,7 +154,8 @@ export class SharedConnection implements Connection {
       if (message.kind === "resume") core.resumeFrom(message.cursor);
       if (message.kind === "send") {
         const { id } = message;
-        void core.send(message.message).then((sent) => this.#post({ kind: "sent", id, sent }));
+        // If the lead is lost meanwhile, the next one is asked again and answers.
+        void core.send(message.message).then((sent) => this.#core === core && this.#post({ kind: "sent", id, sent }));
       }
       return;
     }

@@ -1,9 +1,7 @@
-import type { Line, LineEvents } from "./core.js";
+import { type Line, type LineEvents, LOST } from "./core.js";
 import { SseParser } from "./sse.js";
 
 export type OpenLine = (url: URL, token: string | null | undefined, events: LineEvents) => Line;
-
-const LOST = 1006;
 
 /** The token travels as a subprotocol: a browser can set no header, and an address ends up in logs. */
 export const openWebSocket: OpenLine = (url, token, events) => {
@@ -11,7 +9,11 @@ export const openWebSocket: OpenLine = (url, token, events) => {
   socket.onmessage = ({ data }) => events.frame(String(data));
   socket.onclose = ({ code, reason }) => events.closed(code, reason);
   return {
-    write: (text) => socket.send(text),
+    write(text) {
+      if (socket.readyState !== WebSocket.OPEN) return false;
+      socket.send(text);
+      return true;
+    },
     close: () => socket.close(1000),
   };
 };
@@ -41,7 +43,7 @@ export const openSse: OpenLine = (url, token, events) => {
   };
   read().catch((error: unknown) => events.closed(LOST, String(error)));
   return {
-    write: () => undefined,
+    write: () => false,
     close: () => abort.abort(),
   };
 };

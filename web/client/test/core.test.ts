@@ -14,6 +14,7 @@ const TOTALS = '{"type":"analytics_update","total_orders":0,"total_revenue":"0",
 interface Dial extends LineEvents {
   target: Target;
   written: unknown[];
+  writable: boolean;
   left: boolean;
 }
 
@@ -31,9 +32,15 @@ function world(options: Partial<CoreOptions> = {}) {
         return () => clearTimeout(handle);
       },
       dial(target, events) {
-        const dial: Dial = { target, written: [], left: false, ...events };
+        const dial: Dial = { target, written: [], writable: true, left: false, ...events };
         dials.push(dial);
-        return { write: (text) => dial.written.push(JSON.parse(text)), close: () => void (dial.left = true) };
+        return {
+          write(text) {
+            if (dial.writable) dial.written.push(JSON.parse(text));
+            return dial.writable;
+          },
+          close: () => void (dial.left = true),
+        };
       },
       token() {
         const token = my.tokens.shift();
@@ -366,6 +373,16 @@ describe("Server-Sent Events", () => {
     expect(core.status.state).toBe("connecting");
   });
 
+  it("are not asked for when the server itself closes a WebSocket", () => {
+    const { core, dials, line } = world();
+    core.connect();
+    for (const _ of [1, 2, 3]) {
+      line().closed(3001, "draining");
+      core.connect();
+    }
+    expect(transports(dials)).toEqual(["websocket", "websocket", "websocket", "websocket"]);
+  });
+
   it("tell their position, but not before they are what is used", () => {
     const { core, line, signals } = world();
     core.connect();
@@ -419,6 +436,18 @@ describe("sending", () => {
     line().frame(TOTALS);
     expect(await Promise.all([early, later])).toEqual([true, true]);
     expect(line().written).toEqual([subscribe(1), subscribe(2), subscribe(3)]);
+  });
+
+  it("waits for the next line when this one has ended without having said so", async () => {
+    const { core, line, online } = world();
+    online();
+    line().writable = false;
+    const sent = core.send(subscribe(1));
+    line().closed(1006, "");
+    core.connect();
+    line().frame(TOTALS);
+    expect(await sent).toBe(true);
+    expect(line().written).toEqual([subscribe(1)]);
   });
 
   it("is refused when too much waits", async () => {

@@ -114,6 +114,7 @@ export class FakeServer {
 
 function fakeWebSocket(server: FakeServer) {
   return class {
+    static readonly OPEN = 1;
     onmessage: ((event: { data: string }) => void) | null = null;
     onclose: ((event: { code: number; reason: string }) => void) | null = null;
     readonly #session: Session;
@@ -138,6 +139,10 @@ function fakeWebSocket(server: FakeServer) {
         if (server.websocketBlocked) session.close(1006);
         else server.enter(session);
       });
+    }
+
+    get readyState(): number {
+      return this.#session.open ? 1 : 3;
     }
 
     send(text: string): void {
