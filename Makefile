@@ -10,7 +10,7 @@ RATE ?= 5
 MINUTES ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch migrate test stress screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch migrate test stress burst screenshots lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, S
 
 screenshots: $(VENV)/.dev web  ## take the pictures of the dashboard in docs/screenshots anew
 	@$(PY) -m tests.browser.screenshots
+
+burst: $(VENV)/.dev  ## 1,000 events a second on an open dashboard: how smooth it stays
+	@$(PY) -m tests.browser.burst
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

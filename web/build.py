@@ -64,8 +64,6 @@ def build() -> None:
         if STAMP.exists() and STAMP.read_text() == wanted:
             return
         print("building the page", flush=True)
-        node, npm = _node_and_npm_or_install()
-        _install_packages(node, npm)
         made = npm_run("build")
         if made.returncode != 0:
             raise BuildFailed(f"the page does not build:\n{made.stdout}")
@@ -73,8 +71,9 @@ def build() -> None:
 
 
 def npm_run(script: str) -> subprocess.CompletedProcess[str]:
-    """A script of ``web/package.json``, when its packages are there; its errors are in its output."""
-    node, npm = node_and_npm()
+    """A script of ``web/package.json``; its errors are in its output. Raises BuildFailed when there are no packages for it."""
+    node, npm = _node_and_npm_or_install()
+    _install_packages(node, npm)
     return subprocess.run(
         [*npm, "run", "--silent", script],
         cwd=WEB,

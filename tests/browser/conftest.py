@@ -12,10 +12,10 @@ from playwright.async_api import Browser, BrowserContext, Page
 from tests.browser.chromium import Chromium, find_chromium
 from web.build import build
 
-# What a browser says when a server or the network is away, which is what some tests are about. No fault of the page.
+# What a browser says when the server or the network is away, or refuses, which is what some tests are about.
 OUTAGE = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
-    r"|status of 503|WebSocket connection to"
+    r"|status of (401|403|503)|WebSocket connection to"
 )
 
 NewPage = Callable[..., Awaitable[Page]]

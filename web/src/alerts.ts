@@ -1,5 +1,5 @@
 import type { NewOrder } from "@orderwire/client";
-import { makeFormat } from "./format.ts";
+import { formatFor } from "./format.ts";
 import { prefer, preferences } from "./preferences.ts";
 import { words } from "./words.ts";
 
@@ -40,7 +40,7 @@ function tell(order: NewOrder): void {
 function notify(order: NewOrder, count: number): void {
   const { language } = preferences();
   const title = count === 1 ? words(language).newOrder(order.order_number) : words(language).newOrders(count);
-  const body = `${order.customer_name} · ${makeFormat(language).money(order.total)}`;
+  const body = `${order.customer_name} · ${formatFor(language).money(order.total)}`;
   // One tag: tabs and bursts replace each other instead of piling up.
   const notification = new Notification(`🛒 ${title}`, { body, tag: "orderwire-new-order" });
   notification.onclick = () => {

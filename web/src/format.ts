@@ -1,4 +1,3 @@
-import { useMemo } from "react";
 import { moneyFormat, shortMoneyFormat } from "./money.ts";
 import { usePreferences, type Language } from "./preferences.ts";
 
@@ -16,7 +15,7 @@ export interface Format {
 /** An ISO 4217 code; the server writes its setting into the page. */
 const currency = document.documentElement.dataset.currency ?? "PLN";
 
-export function makeFormat(language: Language): Format {
+function makeFormat(language: Language): Format {
   // English as most of the world writes it: the day before the month, 24 hours.
   const locale = language === "en" ? "en-GB" : language;
   const clock = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
@@ -36,7 +35,15 @@ export function makeFormat(language: Language): Format {
   };
 }
 
+const made = new Map<Language, Format>();
+
+/** The same object for the same language: making the formats takes longer than a hundred uses. */
+export function formatFor(language: Language): Format {
+  let format = made.get(language);
+  if (format === undefined) made.set(language, (format = makeFormat(language)));
+  return format;
+}
+
 export function useFormat(): Format {
-  const { language } = usePreferences();
-  return useMemo(() => makeFormat(language), [language]);
+  return formatFor(usePreferences().language);
 }

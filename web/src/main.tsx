@@ -17,7 +17,7 @@ import "./styles/chart.css";
 startPreferences();
 takeTokenFromAddress();
 // A page on a wall never gives up.
-wsService.configure({ getToken, maxAttempts: Infinity, share: true });
+wsService.configure({ getToken, maxAttempts: Infinity, share: getToken() === null });
 const live = new Live(wsService, api, alertNewOrder);
 void live.checkAccess();
 

@@ -45,8 +45,8 @@ const ru = {
 
   byStatus: "По статусам",
   allOrders: "все заказы",
+  onlyThese: "Показать только их",
   latestOrders: (n: number) => `последние ${number.ru.format(n)} ${plural(n, "заказ", "заказа", "заказов")}`,
-  filterBy: (status: string, n: number) => `${status}: ${number.ru.format(n)}. Показать только их`,
 
   status: {
     pending: "Ожидает",
@@ -99,7 +99,7 @@ const ru = {
   notifications: "Уведомления",
   notificationsDenied: "Уведомления запрещены в браузере",
   theme: { system: "Тема: как в системе", light: "Тема: светлая", dark: "Тема: тёмная" },
-  otherLanguage: "Switch to English",
+  otherLanguage: "EN: switch to English",
   keys: "Клавиши",
   keysHelp: {
     "/": "поиск",
@@ -154,8 +154,8 @@ const en: Words = {
 
   byStatus: "By status",
   allOrders: "all orders",
+  onlyThese: "Show only these",
   latestOrders: (n) => `latest ${number.en.format(n)} orders`,
-  filterBy: (status, n) => `${status}: ${number.en.format(n)}. Show only these`,
 
   status: {
     pending: "Pending",
@@ -208,7 +208,7 @@ const en: Words = {
   notifications: "Notifications",
   notificationsDenied: "Notifications are denied in the browser",
   theme: { system: "Theme: as in the system", light: "Theme: light", dark: "Theme: dark" },
-  otherLanguage: "Переключить на русский",
+  otherLanguage: "RU: переключить на русский",
   keys: "Keys",
   keysHelp: {
     "/": "search",

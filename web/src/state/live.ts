@@ -1,6 +1,5 @@
 import { isOrderEvent, type AnalyticsUpdate, type NewOrder, type OrderEvent, type ServerFrame } from "@orderwire/client";
 import type { WebSocketService } from "@orderwire/client";
-import { throttled } from "@orderwire/client/react";
 import { ApiError, ORDERS_PAGE, type Api } from "../api.ts";
 import { OrderBook } from "./order-book.ts";
 import { Toaster, type Toast } from "./toaster.ts";
@@ -29,8 +28,10 @@ export interface View {
 }
 
 const MOST_EVENTS = 200;
-/** More often nobody can read it, and the rest of the time is for scrolling and typing. */
+/** More often nobody can read it. */
 const DRAW_EVERY_MS = 100;
+/** Of the time between two draws at most one part in so many goes into drawing; the rest is for scrolling and typing. */
+const DRAW_SHARE = 5;
 const RETRY_MS = 2_000;
 
 /** Everything that changes by itself: takes what comes over the connection at once, and lets the page draw it in its time. */
@@ -49,6 +50,8 @@ export class Live {
   /** Oldest first, and up to twice as many as are shown. */
   #events: (OrderEvent | Gap)[] = [];
   #loadingOlder = false;
+  #drawIsDue = false;
+  #nextDraw = 0;
 
   constructor(service: WebSocketService, api: Api, onNewOrder: (order: NewOrder) => void) {
     this.#service = service;
@@ -102,6 +105,8 @@ export class Live {
     this.#refused = this.#access !== "checking";
     this.#access = "sign-in";
     this.#service.disconnect();
+    // A token is the tab's own, and so is what it lets one see: no sharing with tabs of another.
+    this.#service.configure({ share: false });
     this.#changed();
   }
 
@@ -167,13 +172,24 @@ export class Live {
     }
   }
 
-  readonly #changed = throttled(() => {
-    // In a hidden tab this waits until somebody looks.
-    requestAnimationFrame(() => {
-      this.#view = this.#look(this.#view.version + 1);
-      for (const listener of this.#listeners) listener();
+  #changed(): void {
+    if (this.#drawIsDue) return;
+    this.#drawIsDue = true;
+    // In a hidden tab the frame waits until somebody looks.
+    setTimeout(() => requestAnimationFrame(() => this.#draw()), Math.max(0, this.#nextDraw - performance.now()));
+  }
+
+  #draw(): void {
+    const start = performance.now();
+    this.#drawIsDue = false;
+    this.#view = this.#look(this.#view.version + 1);
+    for (const listener of this.#listeners) listener();
+    // React draws in a microtask, before this timer.
+    setTimeout(() => {
+      this.#nextDraw = start + Math.max(DRAW_EVERY_MS, DRAW_SHARE * (performance.now() - start));
     });
-  }, DRAW_EVERY_MS);
+    this.#nextDraw = start + DRAW_EVERY_MS;
+  }
 
   #look(version: number): View {
     return {

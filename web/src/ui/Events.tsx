@@ -45,7 +45,7 @@ export function Events() {
   );
 }
 
-const MOST_SHOWN = 60;
+const MOST_SHOWN = 40;
 
 function LiveEvents() {
   const words = useWords();

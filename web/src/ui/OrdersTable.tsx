@@ -6,7 +6,7 @@ import { useWords, type Words } from "../words.ts";
 import { NO_FILTER, type Filter } from "./Dashboard.tsx";
 import * as icon from "./icons.tsx";
 import { useLive, useView } from "./use-live.ts";
-import { useVirtualRows } from "./use-virtual-rows.ts";
+import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
 
 interface Props {
   filter: Filter;
@@ -96,7 +96,7 @@ function Grid({ orders, onOpen, busy, empty }: GridProps) {
   const live = useLive();
   const rows = useVirtualRows(orders.length);
   const [active, setActive] = useState<number | null>(null);
-  useSteadyView(orders, rows.scroller, rows.rowHeight, rows.onScroll);
+  useSteadyView(orders, rows);
   useEffect(() => {
     if (rows.end === orders.length && rows.first > 0) void live.loadOlder();
   }, [live, rows.end, rows.first, orders.length]);
@@ -237,23 +237,17 @@ function indexOf(orders: readonly Order[], id: number): number {
 }
 
 /** New rows come in at the top. Whoever has scrolled down is reading: what is read stays where it is. */
-function useSteadyView(
-  orders: readonly Order[],
-  scroller: RefObject<HTMLDivElement | null>,
-  rowHeight: number,
-  onScroll: () => void,
-): void {
+function useSteadyView(orders: readonly Order[], { scroller, top, rowHeight, onScroll }: VirtualRows): void {
   const before = useRef(orders);
   useLayoutEffect(() => {
-    const element = scroller.current as HTMLDivElement;
     const old = before.current;
     before.current = orders;
-    const first = old[Math.floor(element.scrollTop / rowHeight)];
-    if (old === orders || first === undefined || element.scrollTop < rowHeight / 2) return;
+    const first = old[Math.floor(top / rowHeight)];
+    if (old === orders || first === undefined || top < rowHeight / 2) return;
     const index = indexOf(orders, first.id);
     const moved = index - indexOf(old, first.id);
     if (index < 0 || moved === 0) return;
-    element.scrollTop += moved * rowHeight;
+    (scroller.current as HTMLDivElement).scrollTop += moved * rowHeight;
     onScroll();
-  }, [orders, scroller, rowHeight, onScroll]);
+  }, [orders, scroller, top, rowHeight, onScroll]);
 }

@@ -29,7 +29,7 @@ export function Statuses({ filter, onFilter }: { filter: Filter; onFilter: (filt
               type="button"
               className={`status-row ${status}`}
               aria-pressed={filter.status === status}
-              aria-label={words.filterBy(words.status[status], counts[status])}
+              title={words.onlyThese}
               onClick={() => onFilter({ ...filter, status: filter.status === status ? null : status })}
             >
               <span className="status-name">{words.status[status]}</span>

@@ -7,6 +7,7 @@ export interface VirtualRows {
   /** For the element that scrolls. */
   scroller: RefObject<HTMLDivElement | null>;
   onScroll: () => void;
+  top: number;
   rowHeight: number;
   first: number;
   /** One past the last row to draw. */
@@ -15,10 +16,7 @@ export interface VirtualRows {
   show: (index: number) => void;
 }
 
-/**
- * Rows of one height, of which only those in view are drawn. The height is the style's: `--row` of the scroller, in rem.
- * `header` is what of the scroller's top is covered by a sticky header, in rows.
- */
+/** Rows of one height, of which only those in view are drawn. The height is the style's: `--row` of the scroller, in rem. */
 export function useVirtualRows(count: number): VirtualRows {
   const scroller = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
@@ -56,6 +54,7 @@ export function useVirtualRows(count: number): VirtualRows {
   return {
     scroller,
     onScroll,
+    top,
     rowHeight: size.rowHeight,
     first: Math.max(0, Math.floor(top / size.rowHeight) - SPARE_ROWS),
     end: Math.min(count, Math.ceil((top + size.height) / size.rowHeight) + SPARE_ROWS),
