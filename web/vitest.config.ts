@@ -8,5 +8,8 @@ export default defineConfig({
     environment: "happy-dom",
     include: ["client/test/**/*.test.{ts,tsx}", "test/**/*.test.{ts,tsx}"],
     maxWorkers: 2,
+    // A loaded machine is slow, and a test that fails waits for it once.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });

@@ -25,8 +25,11 @@ export interface Options {
   queueLimit?: number;
   /** Where the first connection resumes: an event's `id`, or the `next` of `/api/events`. */
   lastEventId?: string;
-  /** Whether the tabs of a browser share one connection, where the browser can. They must all have the same login. */
-  share?: boolean;
+  /**
+   * Whether the tabs of a browser share one connection, where the browser can. They must all have the same login; a string that says
+   * who is logged in sees to it: only tabs with the same one share.
+   */
+  share?: boolean | string;
 }
 
 /** As the server says it when a token has run out: come back with another. */
@@ -173,7 +176,7 @@ export class WebSocketService {
     if (!options.share || !canShare()) return new Core(core, { ...io, signal });
     return new SharedConnection({
       ...core,
-      name: `orderwire ${address(options, "websocket").href} ${options.topics?.join() ?? ""}`,
+      name: JSON.stringify(["orderwire", address(options, "websocket").href, options.topics, options.share]),
       cursor: io.cursor,
       signal,
       core: (lead, topics = core.topics) => new Core({ ...core, topics }, { ...io, signal: lead }),

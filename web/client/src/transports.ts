@@ -25,13 +25,12 @@ export const openSse: OpenLine = (url, token, events) => {
   if (token) headers["Authorization"] = `Bearer ${token}`;
   const read = async (): Promise<void> => {
     const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
-    const type = response.headers.get("Content-Type") ?? "";
-    if (!response.ok && type.includes("json")) {
-      const { error } = (await response.json()) as { error?: { message?: string } };
-      return events.closed(response.status, error?.message ?? response.statusText);
+    if (!response.ok) {
+      // Whoever blocks WebSocket may also answer in the server's place. That is not JSON, fails here, and does not count as a no.
+      const { error } = (await response.json()) as { error: { message: string } };
+      return events.closed(response.status, error.message);
     }
-    // Whoever blocks WebSocket may also answer in the server's place: that is not the server's word.
-    if (!response.ok || !type.includes("event-stream") || !response.body) return events.closed(LOST, "no event stream");
+    if (!response.body || !response.headers.get("Content-Type")?.includes("event-stream")) return events.closed(LOST, "no event stream");
     const parser = new SseParser(events);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {

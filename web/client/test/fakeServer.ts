@@ -30,6 +30,8 @@ export interface Session {
   open: boolean;
   send(frame: ServerFrame | object): void;
   close(code: number, reason?: string): void;
+  /** Of an event stream: a comment, as the server sends it for a heartbeat. */
+  comment?(): void;
 }
 
 /** A server whose every answer a test can choose. Left alone it does what the real one does: totals, resume, live events. */
@@ -102,6 +104,7 @@ export class FakeServer {
         session.open = false;
         out.close();
       },
+      comment: () => out.enqueue(encoder.encode(": ping\n\n")),
     };
     init.signal?.addEventListener("abort", () => {
       session.open = false;

@@ -280,6 +280,15 @@ describe("the browser", () => {
     expect(server.sessions).toHaveLength(1);
   });
 
+  it("wakes it once, however often it was disconnected and connected again", async () => {
+    const { service } = start();
+    service.disconnect();
+    service.connect();
+    await settled();
+    window.dispatchEvent(new Event("online"));
+    expect(server.last.received).toEqual([{ type: "ping" }]);
+  });
+
   it("that says offline makes it ask the line", async () => {
     const { service } = start();
     await settled();
@@ -312,6 +321,20 @@ describe("where WebSocket is blocked", () => {
     expect(server.live).toEqual([]);
   });
 
+  it("takes a comment for a sign of life", async () => {
+    const { service } = start();
+    await retried();
+    for (let beat = 0; beat < 10; beat++) {
+      server.last.comment!();
+      await retried(30_000);
+    }
+    expect(service.isConnected()).toBe(true);
+    const alive = server.last;
+    expect(server.live).toEqual([alive]);
+    await retried(90_000);
+    expect(alive.open).toBe(false);
+  });
+
   it("takes the server's no for an answer", async () => {
     server.sseAnswer = () => Response.json({ error: { code: "forbidden", message: "not for you" } }, { status: 403 });
     const { service } = start();
@@ -322,6 +345,7 @@ describe("where WebSocket is blocked", () => {
   it.each([
     ["a proxy's no", () => new Response("<h1>Forbidden</h1>", { status: 403, headers: { "Content-Type": "text/html" } })],
     ["a page to sign in", () => new Response("<h1>Wi-Fi</h1>", { headers: { "Content-Type": "text/html" } })],
+    ["somebody else's no", () => Response.json({ message: "Forbidden" }, { status: 403 })],
     ["a busy server", () => Response.json({ error: { message: "starting" } }, { status: 503 })],
   ])("comes back after %s", async (_, answer) => {
     server.sseAnswer = answer;

@@ -14,6 +14,7 @@ beforeEach(() => {
   server.install();
   browser = new FakeBrowser();
   browser.install();
+  visible(false);
 });
 afterEach(() => {
   for (const tab of tabs.splice(0)) tab.disconnect();
@@ -35,6 +36,10 @@ async function open(options: Options = {}) {
   service.connect();
   await settled();
   return { service, told, orders };
+}
+
+function visible(whether: boolean): void {
+  vi.spyOn(document, "visibilityState", "get").mockReturnValue(whether ? "visible" : "hidden");
 }
 
 /** Whoever waits for a heartbeat, for so many of them. */
@@ -93,6 +98,16 @@ describe("tabs that share", () => {
       expect(tab.orders).toEqual([1, 2, 3]);
       expect(tab.told).not.toContain("gap");
     }
+  });
+
+  it("are told once that they left, and tell the others nothing of it", async () => {
+    const [a, b] = [await open(), await open()];
+    const statuses: string[] = [];
+    a.service.onStatus(({ state }) => statuses.push(state));
+    a.service.disconnect();
+    await settled();
+    expect(statuses).toEqual(["idle"]);
+    expect(b.told).toEqual(["connect", "disconnect 1006", "connect", "gap"]);
   });
 
   it("see the same status, and any of them can try at once", async () => {
@@ -178,6 +193,25 @@ describe("tabs that share", () => {
     expect(a.orders.includes(2) || a.told.includes("gap")).toBe(true);
   });
 
+  it("believe only the one that leads now about what was sent", async () => {
+    await open({ maxAttempts: Infinity });
+    const b = await open({ maxAttempts: Infinity });
+    const c = await open({ heartbeatMs: 10 ** 9 });
+    server.refuse = 1013;
+    server.drop();
+    await settled();
+    const sent = c.service.send({ type: "subscribe", topics: ["order:1"] });
+    await settled();
+    browser.freeze(0);
+    await beats(5);
+    browser.thaw(0);
+    await settled();
+    server.refuse = undefined;
+    b.service.connect();
+    await beats(1);
+    expect(await sent).toBe(true);
+  });
+
   it("do not take the lead from one that only has nothing to say to them", async () => {
     await open();
     await open();
@@ -207,11 +241,47 @@ describe("tabs that share", () => {
     expect(told).toEqual(["connect", "gap"]);
   });
 
+  it("say nothing while there is nobody to hear it", async () => {
+    const posted = vi.spyOn(BroadcastChannel.prototype, "postMessage");
+    await open();
+    server.publish(order(1));
+    await settled();
+    expect(posted.mock.calls.map(([message]) => (message as { kind: string }).kind)).toEqual(["hello", "leads"]);
+  });
+
+  it("hand on together what comes close together, in order", async () => {
+    visible(true);
+    const a = await open();
+    const b = await open();
+    const posted = vi.spyOn(BroadcastChannel.prototype, "postMessage");
+    for (let n = 1; n <= 100; n++) server.publish(order(n));
+    await settled();
+    expect(a.orders).toHaveLength(100);
+    expect(b.orders).toEqual([]);
+    vi.advanceTimersByTime(16);
+    await settled();
+    expect(b.orders).toEqual(a.orders);
+    expect(posted).toHaveBeenCalledTimes(1);
+  });
+
+  it("know at a welcome what had not been handed on yet", async () => {
+    visible(true);
+    await open();
+    const b = await open();
+    server.publish(order(1));
+    await settled();
+    const c = await open();
+    expect(b.orders).toEqual([1]);
+    expect([b.told, c.told]).toEqual([["connect"], ["connect"]]);
+    expect(c.service.lastEventId).toBe(order(1).id);
+  });
+
   it("share only what asks for the same", async () => {
     await open();
+    await open({ share: "admin Анна" });
     await open({ topics: ["analytics"] });
     await open({ share: false });
-    expect(server.live).toHaveLength(3);
+    expect(server.live).toHaveLength(4);
   });
 });
 
