@@ -34,7 +34,7 @@ export function Statuses({ filter, onFilter }: { filter: Filter; onFilter: (filt
             >
               <span className="status-name">{words.status[status]}</span>
               <span className="status-bar">
-                <span style={{ transform: `scaleX(${counts[status] / most})` }} />
+                <span style={{ transform: `translateX(${(counts[status] / most - 1) * 100}%)` }} />
               </span>
               <span className="status-count" data-count={status}>
                 {format.count(counts[status])}

@@ -1,4 +1,4 @@
-import { useLayoutEffect, useRef } from "react";
+import { useLayoutEffect, useRef, type CSSProperties } from "react";
 import { useFormat } from "../format.ts";
 import { fromCents, toCents } from "../money.ts";
 import { useWords } from "../words.ts";
@@ -41,10 +41,11 @@ interface TotalProps {
 }
 
 function Total({ name, label, value, draw, hint }: TotalProps) {
+  const characters = value === null ? 1 : draw(value).length;
   return (
     <div className={`panel total ${name}`}>
       <dt>{label}</dt>
-      <dd>
+      <dd style={{ "--characters": characters } as CSSProperties}>
         {value === null ? <span className="unknown">–</span> : <Changing value={value} draw={draw} name={name} />}
         {hint && <small>{hint}</small>}
       </dd>
