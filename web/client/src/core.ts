@@ -1,7 +1,6 @@
 import { type ClientFrame, parse, type ServerFrame } from "./frames.js";
+import { type Line, type LineEvents, LOST, type Target, type Transport } from "./line.js";
 import { Outbox } from "./outbox.js";
-
-export type Transport = "websocket" | "sse";
 
 export type Status =
   /** Not asked to connect. */
@@ -27,29 +26,6 @@ export type Signal =
   | { kind: "position"; cursor: string }
   | { kind: "frame"; frame: ServerFrame };
 
-/** One connection, on whatever transport. After `close` nothing that it says counts. */
-export interface Line {
-  /** Whether it could be written: a line may have ended without having said so yet. */
-  write(text: string): boolean;
-  close(): void;
-}
-
-export interface LineEvents {
-  frame(text: string): void;
-  /** A cursor that comes without an event. */
-  position(cursor: string): void;
-  /** A sign of life that is no frame. */
-  alive(): void;
-  closed(code: number, reason: string): void;
-}
-
-/** Where to connect: what of the address changes from one attempt to the next. */
-export interface Target {
-  transport: Transport;
-  cursor: string | undefined;
-  topics: readonly string[] | undefined;
-}
-
 /** The world, as the core needs it. */
 export interface Io {
   now(): number;
@@ -74,8 +50,6 @@ export interface CoreOptions {
   queueLimit: number;
 }
 
-/** What a browser says when a connection failed, or was cut without a word. */
-export const LOST = 1006;
 /** From dialling to the first frame. A proxy that swallows the upgrade would otherwise hold us for minutes. */
 const FIRST_FRAME_MS = 10_000;
 /** How long a line may take to show that it is alive when there is reason to doubt it. */

@@ -1,6 +1,6 @@
 import { WebSocketService } from "./service.js";
 
-export type { Closing, Status, Transport } from "./core.js";
+export type { Closing, Status } from "./core.js";
 export {
   type AnalyticsUpdate,
   type Authenticated,
@@ -20,6 +20,7 @@ export {
   type ServerFrame,
   type Subscribed,
 } from "./frames.js";
+export type { Transport } from "./line.js";
 export { type GetToken, type Options, WebSocketService } from "./service.js";
 
 /** One for the whole page. Nothing happens before `connect()`. */

@@ -1,6 +1,7 @@
-import { type Closing, Core, type CoreOptions, type Io, LOST, type Signal, type Status, type Target } from "./core.js";
+import { type Closing, Core, type CoreOptions, type Io, type Signal, type Status } from "./core.js";
 import { type AnalyticsUpdate, type ClientFrame, isOrderEvent, type ServerFrame } from "./frames.js";
 import { Inbox } from "./inbox.js";
+import { type Line, LOST, type Target, TOKEN_EXPIRED } from "./line.js";
 import { canShare, type Connection, SharedConnection } from "./shared.js";
 import { openSse, openWebSocket } from "./transports.js";
 
@@ -31,9 +32,6 @@ export interface Options {
    */
   share?: boolean | string;
 }
-
-/** As the server says it when a token has run out: come back with another. */
-const NO_TOKEN = 3005;
 
 type Listener<T> = (value: T) => void;
 
@@ -238,7 +236,7 @@ export class WebSocketService {
 }
 
 function address(options: Options, transport: Target["transport"]): URL {
-  const url = new URL(options.url ?? "/api/ws", location.href);
+  const url = new URL(options.url ?? "/api/ws", globalThis.location?.href);
   if (transport === "websocket") {
     url.protocol = url.protocol.replace("http", "ws");
   } else {
@@ -263,13 +261,13 @@ function browser(options: Options): Omit<Io, "cursor" | "signal"> {
       const url = address(options, transport);
       if (cursor !== undefined) url.searchParams.set("last_event_id", cursor);
       if (topics !== undefined) url.searchParams.set("topics", topics.join());
-      let line: ReturnType<typeof openSse> | undefined;
+      let line: Line | undefined;
       let left = false;
       void token()
         .then((fresh) => {
           if (!left) line = (transport === "websocket" ? openWebSocket : openSse)(url, fresh, events);
         })
-        .catch((error: unknown) => events.closed(NO_TOKEN, String(error)));
+        .catch((error: unknown) => events.closed(TOKEN_EXPIRED, String(error)));
       return {
         write: (text) => !!line?.write(text),
         close() {
@@ -281,12 +279,11 @@ function browser(options: Options): Omit<Io, "cursor" | "signal"> {
   };
 }
 
-/** The network changed, or the page came into view. */
+/** The network changed, or the page came into view. Where there is no page there is nothing to hear. */
 function listenForWake(wake: () => void): () => void {
   const left = new AbortController();
   const { signal } = left;
-  addEventListener("online", wake, { signal });
-  addEventListener("offline", wake, { signal });
-  document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
+  for (const name of ["online", "offline"]) globalThis.addEventListener?.(name, wake, { signal });
+  globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
   return () => left.abort();
 }

@@ -117,8 +117,10 @@ export class SharedConnection implements Connection {
     this.#turn = new AbortController();
     const { signal } = this.#turn;
     const lead = (): Promise<void> | undefined => (signal.aborted ? undefined : this.#lead(signal));
-    navigator.locks.request(this.options.name, steal ? { steal } : { signal }, lead).catch(() => {
+    navigator.locks.request(this.options.name, steal ? { steal } : { signal }, lead).catch(({ name }: DOMException) => {
       if (signal.aborted) return;
+      // A page that may keep nothing has no locks: it leads for itself.
+      if (name !== "AbortError") return void this.#lead(signal);
       // Another tab has taken the lead, because we were not heard for too long.
       this.#stepDown();
       this.#follow();
@@ -185,7 +187,7 @@ export class SharedConnection implements Connection {
   #tell(signal: Signal): void {
     if (!this.#others) return;
     this.#untold.push(signal);
-    if (document.visibilityState === "hidden") this.#tellNow();
+    if (globalThis.document?.visibilityState !== "visible") this.#tellNow();
     else if (this.#untold.length === 1) setTimeout(() => this.#tellNow(), BATCH_MS);
   }
 

@@ -1,4 +1,4 @@
-import type { LineEvents } from "./core.js";
+import type { LineEvents } from "./line.js";
 
 /** Takes `text/event-stream` apart (HTML standard, section 9.2.6), as far as this protocol uses it: `id` and `data`. */
 export class SseParser {

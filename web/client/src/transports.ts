@@ -1,4 +1,4 @@
-import { type Line, type LineEvents, LOST } from "./core.js";
+import { type Line, type LineEvents, LOST, TOKEN_EXPIRED } from "./line.js";
 import { SseParser } from "./sse.js";
 
 export type OpenLine = (url: URL, token: string | null | undefined, events: LineEvents) => Line;
@@ -27,8 +27,8 @@ export const openSse: OpenLine = (url, token, events) => {
     const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
     if (!response.ok) {
       // Whoever blocks WebSocket may also answer in the server's place. That is not JSON, fails here, and does not count as a no.
-      const { error } = (await response.json()) as { error: { message: string } };
-      return events.closed(response.status, error.message);
+      const { error } = (await response.json()) as { error: { code: string; message: string } };
+      return events.closed(error.code === "token_expired" ? TOKEN_EXPIRED : response.status, error.message);
     }
     if (!response.body || !response.headers.get("Content-Type")?.includes("event-stream")) return events.closed(LOST, "no event stream");
     const parser = new SseParser(events);

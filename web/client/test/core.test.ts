@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { backOff, Core, type CoreOptions, isTerminal, type LineEvents, type Signal, type Status, type Target } from "../src/core.js";
+import { backOff, Core, type CoreOptions, isTerminal, type Signal, type Status } from "../src/core.js";
+import type { LineEvents, Target } from "../src/line.js";
 
 const OPTIONS: CoreOptions = {
   topics: undefined,

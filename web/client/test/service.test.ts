@@ -65,6 +65,13 @@ describe("connecting", () => {
     expect(server.last.url.href).toBe("wss://shop.example/api/ws");
   });
 
+  it("works where there is no page", async () => {
+    for (const name of ["window", "document", "location", "addEventListener"]) vi.stubGlobal(name, undefined);
+    const { service } = start();
+    await settled();
+    expect(service.isConnected()).toBe(true);
+  });
+
   it("asks for the topics in the address", async () => {
     const { service } = start({ topics: ["orders", "order:5"] });
     await settled();
@@ -346,6 +353,7 @@ describe("where WebSocket is blocked", () => {
     ["a proxy's no", () => new Response("<h1>Forbidden</h1>", { status: 403, headers: { "Content-Type": "text/html" } })],
     ["a page to sign in", () => new Response("<h1>Wi-Fi</h1>", { headers: { "Content-Type": "text/html" } })],
     ["somebody else's no", () => Response.json({ message: "Forbidden" }, { status: 403 })],
+    ["a token that has expired", () => Response.json({ error: { code: "token_expired", message: "" } }, { status: 401 })],
     ["a busy server", () => Response.json({ error: { message: "starting" } }, { status: 503 })],
   ])("comes back after %s", async (_, answer) => {
     server.sseAnswer = answer;

@@ -285,9 +285,14 @@ describe("tabs that share", () => {
   });
 });
 
-it("each have their own connection where the browser cannot share", async () => {
-  browser.uninstall();
-  await open();
-  await open();
+it.each([
+  ["the browser cannot share", () => browser.uninstall()],
+  ["the page may not", () => vi.spyOn(navigator.locks, "request").mockRejectedValue(new DOMException("no", "SecurityError"))],
+])("each have their own connection where %s", async (_, forbid) => {
+  forbid();
+  const tabs = [await open(), await open()];
   expect(server.live).toHaveLength(2);
+  server.publish(order(1));
+  await settled();
+  expect(tabs.map(({ orders }) => orders)).toEqual([[1], [1]]);
 });
