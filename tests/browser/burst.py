@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from playwright.async_api import Page
+from playwright.async_api import CDPSession, Page
 
 from db.embedded import EmbeddedPostgres
 from tests.browser.chromium import find_chromium
@@ -50,19 +50,24 @@ class Smoothness:
     slowest_frames_ms: tuple[float, float]  # 95 %, 99 %
     longest_frame_ms: float
     blocking_ms: float
+    busy: float
+    """Share of the time that the main thread's work takes of a core; what other programs take of it does not count."""
 
     def __str__(self) -> str:
         return (
             f"{self.events} events in {self.seconds:.1f} s ({self.events / self.seconds:.0f}/s): "
             f"{self.frames_per_second:.1f} frames/s; 95 % of frames within {self.slowest_frames_ms[0]:.0f} ms, "
             f"99 % within {self.slowest_frames_ms[1]:.0f} ms, the longest {self.longest_frame_ms:.0f} ms; "
-            f"main thread blocked for {self.blocking_ms:.0f} ms in all"
+            f"main thread busy for {self.busy:.0%} of the time, blocked for {self.blocking_ms:.0f} ms in all"
         )
 
 
 async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
     """Write at that rate for so long, with the page open."""
     await page.evaluate(MEASURE)
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    busy_before = await task_seconds(devtools)
     start = time.monotonic()
     ticks = int(seconds / TICK_SECONDS)
     for tick in range(ticks):
@@ -76,6 +81,7 @@ async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
         await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
     took = time.monotonic() - start
     found = await page.evaluate(RESULT)
+    busy = await task_seconds(devtools) - busy_before
     frames = sorted(found["frames"])
     return Smoothness(
         events=2 * BATCH * ticks,
@@ -84,7 +90,14 @@ async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
         slowest_frames_ms=(frames[int(len(frames) * 0.95)], frames[int(len(frames) * 0.99)]),
         longest_frame_ms=frames[-1],
         blocking_ms=sum(duration - 50 for duration in found["tasks"]),
+        busy=busy / took,
     )
+
+
+async def task_seconds(devtools: CDPSession) -> float:
+    """What the main thread's tasks have taken so far, of its own clock."""
+    metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
 
 async def main() -> None:

@@ -1,6 +1,7 @@
 import { isOrderEvent, type AnalyticsUpdate, type NewOrder, type OrderEvent, type ServerFrame } from "@orderwire/client";
 import type { WebSocketService } from "@orderwire/client";
 import { ApiError, ORDERS_PAGE, type Api } from "../api.ts";
+import { getToken } from "../token.ts";
 import { OrderBook } from "./order-book.ts";
 import { Toaster, type Toast } from "./toaster.ts";
 
@@ -44,7 +45,6 @@ export class Live {
   readonly #listeners = new Set<() => void>();
   #view: View;
   #access: Access = "checking";
-  #refused = false;
   #orders: View["orders"] = "loading";
   #totals: AnalyticsUpdate | null = null;
   /** Oldest first, and up to twice as many as are shown. */
@@ -96,13 +96,11 @@ export class Live {
     }
     if (this.#access === "checking" || this.#access === "sign-in") {
       this.#access = "everything";
-      this.#refused = false;
       this.#changed();
     }
   }
 
   #signIn(): void {
-    this.#refused = this.#access !== "checking";
     this.#access = "sign-in";
     this.#service.disconnect();
     // A token is the tab's own, and so is what it lets one see: no sharing with tabs of another.
@@ -136,6 +134,7 @@ export class Live {
   }
 
   async #load(): Promise<void> {
+    this.#orders = "loading"; // older ones are not to be asked for meanwhile
     const merge = this.book.startFetch(true);
     try {
       const rows = await this.#api.orders();
@@ -194,7 +193,7 @@ export class Live {
   #look(version: number): View {
     return {
       access: this.#access,
-      refused: this.#refused,
+      refused: this.#access === "sign-in" && getToken() !== null,
       orders: this.#orders,
       totals: this.#totals,
       events: this.#events.slice(-MOST_EVENTS).reverse(),
