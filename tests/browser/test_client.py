@@ -138,6 +138,33 @@ async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
     assert "last_event_id=" in connections[1]
 
 
+async def test_a_tab_that_stands_still_loses_the_lead_and_says_what_it_missed(
+    start_server: Any, database_url: str, db: Any, new_page: NewPage
+) -> None:
+    server: Server = await start_server(database_url)
+    leads = await new_page()
+    other = await new_page(leads.context)
+    taken_over: list[str] = []
+    other.on("websocket", lambda socket: taken_over.append(socket.url))
+    for tab in (leads, other):
+        await start(tab, server, share=True, heartbeatMs=300)
+    assert taken_over == []
+    first = await insert(db, "first")
+    for tab in (leads, other):
+        await until(tab, "events.length === 1")
+    cdp = await leads.context.new_cdp_session(leads)
+    await cdp.send("Debugger.enable")
+    await cdp.send("Debugger.pause")  # nothing runs there any more
+    meanwhile = await insert(db, "meanwhile")
+    await until(other, "events.length === 2")
+    assert len(taken_over) == 1
+    await cdp.send("Debugger.disable")
+    await until(leads, "service.isConnected() && (events.length === 2 || gaps === 1)")
+    last = await insert(db, "last")
+    await until(leads, f"events.at(-1) === '{last}'")
+    await has(other, [first, meanwhile, last])
+
+
 async def test_a_line_that_went_dead_is_noticed(start_server: Any, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
     await start(page, server, heartbeatMs=200)
