@@ -75,7 +75,7 @@ def npm_run(script: str) -> subprocess.CompletedProcess[str]:
     node, npm = _node_and_npm_or_install()
     _install_packages(node, npm)
     return subprocess.run(
-        [*npm, "run", "--silent", script],
+        [*npm, "run", script],
         cwd=WEB,
         env=_environment(node),
         stdout=subprocess.PIPE,
