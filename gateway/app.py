@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
+from gateway.assets import ASSETS, Assets
 from gateway.connections import Connections
 from gateway.door import DOOR, Door
 from gateway.errors import errors_as_json
@@ -87,6 +88,7 @@ class Gateway:
         app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
         app[HISTORY], app[ORDERS] = history, orders
         app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
+        app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
         logging.getLogger("aiohttp.server").addFilter(_is_ours)
         self._runner = web.AppRunner(

@@ -28,6 +28,8 @@ PEER = web.RequestKey("PEER", Peer)
 
 # Answered to everybody: whoever watches over the process has no token, and learns nothing here.
 OPEN = ("/healthz", "/readyz")
+# Every page may load the client: it is code. Whether it may connect is another question.
+CLIENT = "/client/"
 
 # For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
 HEADERS = {
@@ -81,7 +83,9 @@ class Door:
         """For every answer, streams and errors too (signal ``on_response_prepare``)."""
         response.headers.update(HEADERS)
         if not request.path.startswith(("/api/", "/metrics")):
-            response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+            response.headers["Cross-Origin-Resource-Policy"] = (
+                "cross-origin" if request.path.startswith(CLIENT) else "same-origin"
+            )
             return
         response.headers["Vary"] = "Origin"
         origin = request.headers.get("Origin")
@@ -115,7 +119,9 @@ class Door:
             if not has_loopback_name(request.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
                 return self._forbidden("host", _LOOPBACK_NAMES)
         origin = request.headers.get("Origin")
-        if origin is not None and origin != peer.origin and origin not in self._settings.allowed_origins:
+        if request.path.startswith(CLIENT) or origin is None or origin == peer.origin:
+            return None
+        if origin not in self._settings.allowed_origins:
             return self._forbidden("origin", f"pages of {origin[:100]} may not connect: {_ORIGIN_MEND}")
         return None
 

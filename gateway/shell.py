@@ -84,8 +84,8 @@ class Shell(ABC):
             # No effect if the session has ended already.
             self.session.end(Close.INTERNAL_ERROR if failed else Close.NORMAL, flush=False)
             assert self.session.close is not None
-            # aiohttp would close the transport at once if somebody were still receiving; unread data then makes it a reset, which
-            # may overtake the goodbye.
+            # aiohttp would close the transport at once if somebody were still receiving; unread data then makes it a reset,
+            # which may overtake the goodbye.
             receiver.cancel()
             await asyncio.wait({receiver})
             with contextlib.suppress(TimeoutError, ConnectionError):
