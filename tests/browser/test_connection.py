@@ -13,7 +13,7 @@ from tests.support import Server, free_port
 
 async def event_names(page: Page) -> list[str]:
     """The numbers of the orders in the list of events, oldest first."""
-    return list(reversed(await page.locator(".events .event b").all_inner_texts()))
+    return list(reversed(await page.locator(".events .event b").all_text_contents()))
 
 
 async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
