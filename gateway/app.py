@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import socket
 from collections.abc import Coroutine
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from gateway.connections import Connections
+from gateway.connections import PATIENCE, Connections
 from gateway.door import DOOR, Door
 from gateway.errors import errors_as_json
 from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
@@ -33,10 +34,13 @@ log = logging.getLogger("orderwire.http")
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096
-# asyncio accepts as many in one turn of its loop as the backlog that it knows of: few, so that a flood of connections does
-# not hold up everybody else's turn.
-ACCEPTED_AT_ONCE = 16
+# asyncio accepts as many in one turn of its loop as the backlog that it knows of. An event takes several turns from PostgreSQL
+# to the clients, and a handshake costs a millisecond or more: any more of them in a turn, and a flood of connections holds up
+# everybody else.
+ACCEPTED_AT_ONCE = 1
 MOST_HEADERS = 64
+# Open files beside the connections that are let in: those that are turned away, PostgreSQL, the listening sockets.
+OTHER_FILES = 3 * PATIENCE
 
 
 class CannotListen(Exception):
@@ -48,6 +52,21 @@ def _is_ours(record: logging.LogRecord) -> bool:
     port scanner would fill the log.
     """
     return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
+
+
+def _allow_open_files(connections: int) -> None:
+    """Each connection is one. Without more of them than the usual 1,024 a single address could take all, PostgreSQL's too."""
+    wanted = connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    except (OSError, ValueError):  # macOS has a lower limit of its own
+        allowed = soft
+    if allowed < wanted:
+        log.warning("MAX_CONNECTIONS is %d, but this process may have only %d open files: ulimit -n", connections, allowed)
 
 
 class Gateway:
@@ -88,6 +107,7 @@ class Gateway:
 
     async def listen(self) -> None:
         """Accept connections from here on."""
+        _allow_open_files(self._settings.max_connections)
         host, port = self._settings.host, self._settings.port
         await self._runner.setup()
         assert self._runner.server is not None
