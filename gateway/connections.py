@@ -11,16 +11,20 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from gateway.framing import FrameWatch
 from gateway.peers import counted_as, identify, is_among
 from push.bucket import Bucket
 from push.metrics import Metrics
 from settings import Network, Settings
 
-__all__ = ["Connection", "Connections", "Headcount"]
+__all__ = ["PATIENCE", "Connection", "Connections", "Headcount"]
 
 # Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one. Of these too so many
 # may wait to be read first; any more are cut without a word.
 PATIENCE = 256
+# Handshakes that a session counts for which floods us, or breaks the protocol: else whoever comes back at once could do so a
+# hundred times a second.
+FINE = 10.0
 # Addresses whose pace is remembered.
 MOST_PACES = 10_000
 
@@ -67,7 +71,7 @@ class Connection:
         self.requests = 0
         self.within_limits = within_limits
         # Sees everything that comes in, and says what of it goes on.
-        self.watch: Callable[[bytes], bytes] | None = None
+        self.watch: FrameWatch | None = None
 
 
 _PROCESS = secrets.token_hex(3)
@@ -110,6 +114,12 @@ class Connections:
         bucket = self._paces.setdefault(name, Bucket(self._per_second, now))
         self._paces.move_to_end(name)
         return bucket.take(1, now)
+
+    def fine(self, name: str) -> None:
+        """From this address a session came that had to be ended for how it behaved: that counts for a few handshakes."""
+        bucket = self._paces.get(name)
+        if bucket is not None:
+            bucket.drain(FINE)
 
     def made(self, transport: asyncio.Transport) -> Connection | None:
         """A connection has come in; None when it has to go at once."""
@@ -173,7 +183,11 @@ class _Guard(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._inner is not None and self._connection is not None:
             watch = self._connection.watch
-            self._inner.data_received(data if watch is None else watch(data))
+            if watch is not None:
+                data = watch.feed(data)
+                if watch.over and self._transport is not None:
+                    self._transport.pause_reading()  # what is not read costs nothing
+            self._inner.data_received(data)
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.write(TOO_MANY)
             self._transport.close()

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.connections import Connection, Connections, Headcount
 from gateway.errors import error_response, refused
+from gateway.framing import FrameWatch
 from gateway.peers import FORWARDED, Peer, counted_as, has_loopback_name, identify
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
@@ -168,9 +169,13 @@ class Door:
         finally:
             self._behind_proxies.leave(name)
 
-    def watch(self, request: web.Request, watch: Callable[[bytes], bytes]) -> None:
+    def watch(self, request: web.Request, watch: FrameWatch) -> None:
         """What comes in on the request's connection passes through this first."""
         self._connection(request).watch = watch
+
+    def fine(self, request: web.Request) -> None:
+        """The request's session had to be ended for how it behaved."""
+        self._connections.fine(counted_as(request[PEER].address))
 
     def count(self, reason: str) -> None:
         """Something was refused."""

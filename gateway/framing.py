@@ -31,11 +31,12 @@ class FrameWatch:
         # Bytes of the current frame's payload that are still to come.
         self._payload = 0
         self._in_message = False
-        self._over = False
+        # Nothing that comes from here on is of any interest.
+        self.over = False
 
     def feed(self, data: bytes) -> bytes:
         """What of it, and of what was held back, the parser is to get: never half a header."""
-        if self._over:
+        if self.over:
             return b""
         if self._held:
             data, self._held = self._held + data, b""
@@ -46,11 +47,11 @@ class FrameWatch:
                 self._held = data[at:]
                 break
             if self._is_breach(data, at, end):
-                self._over = True
+                self.over = True
                 return data[:at] + BREACH
             size = self._size(data, at)
             if not self._take(size if size <= self._most_bytes else 0):
-                self._over = True
+                self.over = True
                 return data[:at]
             if data[at] & OPCODE < CLOSE:
                 self._in_message = not data[at] & FINAL

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from aiohttp import web
 
-from gateway.door import PEER
+from gateway.door import DOOR, PEER
 from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
 from push.access import Grant, Refused, Role, parse_topics
 from push.entrance import PositionFrame, Wish
@@ -18,12 +18,14 @@ from push.frames import Close, Command
 from push.sendqueue import SendQueue
 from push.session import Pace, Session
 
-__all__ = ["CLOSE_SECONDS", "Shell", "refuse_before_start"]
+__all__ = ["BREACHES", "CLOSE_SECONDS", "Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
 # Taken from the session at a time: what is taken can no longer be dropped from its queue.
 CHUNK_BYTES = 64 * 1024
+# Of the transport's own rules.
+BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
 # How long a client may take to accept the end before the connection is cut.
 CLOSE_SECONDS = 5.0
 
@@ -68,7 +70,8 @@ class Shell(ABC):
                 await self._carry()
         finally:
             self._hub.leave(self.session)
-            self.session.end(Close.NORMAL, flush=False)  # a client that is gone has ended it so
+            self.session.end(Close.NORMAL, flush=False)  # no effect if it has ended already
+            # Here, since aiohttp cancels what serves a connection as soon as that is lost.
             assert self.session.close is not None
             self._count_end(self.session.close)
 
@@ -128,8 +131,10 @@ class Shell(ABC):
         self._metrics.closes.labels(int(close)).inc()
         if close is Close.SLOW_CONSUMER:
             self._metrics.slow_consumers.inc()
-        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, Close.UNSUPPORTED, Close.TOO_BIG):
+        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, *BREACHES):
             self._metrics.rejects.labels(close.name.lower()).inc()
+        if close in (Close.TOO_FAST, *BREACHES):
+            self._request.app[DOOR].fine(self._request)
         log.debug("session ends", extra={"code": int(close), "reason": close.reason})
 
     def _on_output(self) -> None:

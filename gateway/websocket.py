@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
+from aiohttp.http import WebSocketError
 
 from gateway.door import DOOR, chosen_protocol
 from gateway.errors import error_response
 from gateway.framing import FrameWatch
 from gateway.keys import SETTINGS
-from gateway.shell import CLOSE_SECONDS, Shell, refuse_before_start
+from gateway.shell import BREACHES, CLOSE_SECONDS, Shell, refuse_before_start
 from push.access import Refused
 from push.frames import Close
 from push.session import PING
@@ -68,7 +69,7 @@ async def _open(request: web.Request, ws: web.WebSocketResponse, take: Callable[
     watch = FrameWatch(request.app[SETTINGS].max_frame_bytes, take)
     # What has come behind the request already; aiohttp takes it up together with what follows.
     request.protocol._message_tail = watch.feed(request.protocol._message_tail)
-    request.app[DOOR].watch(request, watch.feed)
+    request.app[DOOR].watch(request, watch)
     await ws.prepare(request)
 
 
@@ -116,8 +117,14 @@ class _WebSocketShell(Shell):
                     await self._ws.pong(message.data)
                 case WSMsgType.PONG:
                     pass
+                case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
+                    # aiohttp has closed it already.
+                    self.session.end(next((c for c in BREACHES if c == message.data.code), Close.NORMAL), flush=False)
+                    return
                 case _:
                     return
+            # aiohttp hands on what it has without a pause. One frame a turn of the loop: who sends many holds up nobody else.
+            await asyncio.sleep(0)
 
     async def say_goodbye(self, close: Close) -> None:
         # Whoever was too fast is not listened to any more, so its answer will not be heard. It gets a moment to read ours: a

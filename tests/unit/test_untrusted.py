@@ -175,3 +175,10 @@ def test_a_slow_pace_lets_one_pass() -> None:
     assert bucket.take(1, 0.0)
     assert not bucket.take(1, 9.0)
     assert bucket.take(1, 10.0)
+
+
+def test_a_fine_leaves_nothing_below_nothing() -> None:
+    bucket = Bucket(10, 0.0)
+    bucket.drain(100)
+    assert not bucket.take(1, 0.0)
+    assert bucket.take(1, 0.1)
