@@ -100,6 +100,9 @@ class Steps:
     def crash(self) -> None:
         self.world.do(self.world.database.crash)
 
+    def move_gate(self, server: int, by_clock: bool) -> None:
+        self.world.servers[server].whim.by_clock = by_clock
+
     def turns(self, count: int) -> None:
         self.world.turns(count)
 
@@ -191,6 +194,10 @@ class RelayMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         self.steps.crash()
 
+    @rule(server=SERVERS, by_clock=st.booleans())
+    def move_gate(self, server: int, by_clock: bool) -> None:
+        self.steps.move_gate(server, by_clock)
+
     @rule(count=st.integers(1, 12))
     def turns(self, count: int) -> None:
         self.steps.turns(count)
@@ -248,7 +255,7 @@ def one_step(steps: Steps, choose: random.Random) -> None:
     """Weighted as a working day is: mostly writes and reads, now and then something goes wrong."""
     pick = choose.randrange(1000)
     rows = choose.choice([1, 1, 2, 9])
-    step = choose.choices(range(17), [6, 14, 8, 8, 4, 20, 5, 3, 1, 4, 14, 4, 8, 6, 12, 3, 2])[0]
+    step = choose.choices(range(18), [6, 14, 8, 8, 4, 20, 5, 3, 1, 4, 14, 4, 8, 6, 12, 3, 2, 4])[0]
     (
         lambda: steps.begin(choose.random() < 0.4),
         lambda: steps.write(pick, choose.randrange(4), rows),
@@ -267,6 +274,7 @@ def one_step(steps: Steps, choose: random.Random) -> None:
         lambda: steps.take_one_and_come_back(pick, choose.randrange(2)),
         steps.log_written,
         steps.crash,
+        lambda: steps.move_gate(pick % 2, choose.random() < 0.6),
     )[step]()
 
 
