@@ -186,12 +186,12 @@ class _Link:
                 async with asyncio.timeout(self._answer_seconds):
                     self._turn = await self._connection.fetchval("select orderwire.take_turn()")
 
-    async def ring(self, found: int) -> None:
+    async def ring(self, unheard: int) -> None:
         """In everybody's stead, if it is our turn."""
         if self._turn:
             with _link_lost():
                 async with asyncio.timeout(self._answer_seconds):
-                    await self._connection.execute("select orderwire.ring_in_turn($1)", found)
+                    await self._connection.execute("select orderwire.ring_in_turn($1)", unheard)
 
     def wake(self) -> None:
         """As if a notification had come."""

@@ -71,7 +71,7 @@ class Journal(Protocol):
     async def stop_relying(self) -> None:
         """Writers need not ring for us any more. To be called again and again, for as long as it is meant."""
 
-    async def ring(self, found: int) -> None:
+    async def ring(self, unheard: int) -> None:
         """Tell those who listen for themselves, when it is our turn, that so many events came while nobody rang."""
 
 

@@ -144,13 +144,13 @@ begin
 end
 $$;
 
--- Tell other listeners that `found` events came, unless the notification queue is filling.
-create function orderwire.ring_in_turn(found bigint) returns void
+-- Tell other listeners that `unheard` events came, unless the notification queue is filling.
+create function orderwire.ring_in_turn(unheard bigint) returns void
 language plpgsql volatile
 as $$
 begin
     if pg_notification_queue_usage() <= 0.25 then
-        perform pg_notify('orders', '{"type":"batch","events":[],"more":' || found::text || '}');
+        perform pg_notify('orders', '{"type":"batch","events":[],"more":' || unheard::text || '}');
     end if;
 end
 $$;

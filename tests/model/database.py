@@ -289,7 +289,7 @@ class ModelLink(ModelReader):
                 self.database.turn = self
             await self.turn()
 
-    async def ring(self, found: int) -> None:
+    async def ring(self, unheard: int) -> None:
         if self.database.turn is self:
             await self.turn()
             self.database.notify(self)
