@@ -8,12 +8,13 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 PIP = $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 RATE ?= 5
 MINUTES ?= 1
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch migrate test stress lint format lock clean
+.PHONY: help setup run psql demo watch migrate test stress bench-writers lint format lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -49,7 +50,10 @@ test: $(VENV)/.dev  ## every test
 	@$(PY) -m pytest $(ARGS)
 
 stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
+
+bench-writers: $(VENV)/.dev  ## what a writer pays for being watched: ratios, ROUNDS=3
+	@exec $(PY) -m bench.writers --rounds $(ROUNDS)
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

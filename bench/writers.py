@@ -122,14 +122,15 @@ class Bench:
     async def bulk(self) -> Ratios:
         """Time of one big statement against no triggers: less is better."""
         ratios: Ratios = defaultdict(list)
-        rows = b"".join(b"bulk\t%d.50\n" % (number % 500) for number in range(BULK_ROWS))
+        rows = b"".join(b"C-%d\tbulk\t%d.50\n" % (number, number % 500) for number in range(BULK_ROWS))
         statements: dict[str, Callable[[Any], Any]] = {
             "INSERT … SELECT": lambda db: db.execute(
-                f"insert into orders (customer_name, total) select 'bulk', n % 500 + 0.5 from generate_series(1, {BULK_ROWS}) n"
+                "insert into orders (order_number, customer_name, total) "
+                f"select 'I-' || n, 'bulk', n % 500 + 0.5 from generate_series(1, {BULK_ROWS}) n"
             ),
             "UPDATE": lambda db: db.execute("update orders set status = 'ready'"),
             "COPY": lambda db: db.copy_to_table(
-                "orders", source=_chunks(rows), columns=["customer_name", "total"], format="text"
+                "orders", source=_chunks(rows), columns=["order_number", "customer_name", "total"], format="text"
             ),
         }
         for number in range(self._rounds):
@@ -142,7 +143,7 @@ class Bench:
                         await db.execute(
                             "set session_replication_role = replica; truncate orders; reset session_replication_role"
                         )
-                    await db.execute("vacuum analyze orders; ")
+                    await db.execute("vacuum analyze orders")
                     await db.execute("checkpoint")
                     start = time.perf_counter()
                     await run(db)
