@@ -59,6 +59,9 @@ class Journal(Protocol):
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
 
+    async def newest_txid(self, upto: Snapshot) -> int:
+        """The newest transaction with an event that ``upto`` sees; 0 without any. Asked while ``upto`` is fresh."""
+
     async def wait(self, timeout_seconds: float) -> None:
         """Return at the next notification or ``wake``, or after the timeout."""
 
@@ -243,8 +246,6 @@ class Relay:
         identity = await journal.identity(self.epoch, self.ring.latest())
         self._doubted = False
         if self._still_means_something(identity.epoch, identity.trimmed_txid):
-            if self._unfinished is not None:  # there may have been a crash in the midst of the batch
-                self._unfinished = (self.lasting(self._unfinished[0]), self._unfinished[1])
             self._identity = identity
             return
         anew = self._identity is not None
@@ -279,6 +280,11 @@ class Relay:
             if not self._still_means_something(page.epoch, page.trimmed_txid):
                 await self._take_position(journal)
                 continue
+            end = page.upto
+            if page.more and self._unfinished is None:
+                # There may be a crash in the midst of the batch. Its end must be the same for every page: cut at what has
+                # been published, it would put an order's older event off until after a newer one.
+                end = self.lasting(page.upto, await journal.newest_txid(page.upto))
             # From here to the new position there is no await: a page is published and accounted for, or neither.
             count += len(page.events)
             transactions.update(event.txid for event in page.events)
@@ -288,7 +294,7 @@ class Relay:
                 self._totals = self._totals.plus(page.events)
                 self._sink.publish(page.events, self._totals)
             if page.more:
-                self._unfinished = (page.upto, page.events[-1].id)
+                self._unfinished = (end, page.events[-1].id)
                 self._trouble = "catching up"
             else:
                 self._unfinished = None

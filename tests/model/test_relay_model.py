@@ -328,3 +328,29 @@ def test_session_that_is_between_replay_and_live_when_positions_lose_their_meani
     ring.reset(Snapshot(200, 200))
     assert ring.since(number) is None
     assert ring.since(ring.end) == []
+
+
+def test_link_lost_in_the_midst_of_a_batch_that_an_older_transaction_ends() -> None:
+    """A transaction with a lower number may change an order after one with a higher number, and both be in one batch."""
+    steps = Steps()
+    try:
+        steps.new_client(0, keeps_positions=False)
+        steps.settle()
+        database, server = steps.world.database, steps.world.servers[0]
+        older = database.begin(repeatable_read=False)
+        for _ in range(3):  # the first page
+            database.write(older, 1)
+        newer = database.begin(repeatable_read=False)
+        database.write(newer, 2)
+        steps.world.do(lambda: database.commit(newer, ring=False))
+        database.write(older, 2)
+        steps.world.do(lambda: database.commit(older, ring=True))
+        for _ in range(20):
+            steps.turns(1)
+            if server.relay._unfinished is not None:
+                break
+        assert server.relay._unfinished is not None
+        steps.lose_link(0, 0.05)
+        steps.world.finish()
+    finally:
+        steps.world.close()
