@@ -11,12 +11,13 @@ MINUTES ?= 1
 ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst bench-writers screenshots lint format lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -59,7 +60,10 @@ test: $(VENV)/.dev web  ## every test
 	@$(PY) -m pytest $(ARGS)
 
 stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
+
+bench-writers: $(VENV)/.dev  ## what a writer pays for being watched: ratios, ROUNDS=3
+	@exec $(PY) -m bench.writers --rounds $(ROUNDS)
 
 fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

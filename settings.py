@@ -183,6 +183,11 @@ class Settings:
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
     journal_retention: timedelta = _setting(timedelta(hours=72), period, "how long events can be resumed from", "72h")
+    notify_mode: str = _setting(
+        "auto",
+        _one_of("auto", "always", "never"),
+        "auto: writers ring unless many commit; always; never: the journal is read by the clock",
+    )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
 
