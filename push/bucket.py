@@ -29,8 +29,8 @@ class Bucket:
         return True
 
     def drain(self, amount: float) -> None:
-        """Take so much, or what is left."""
-        self._level = max(0.0, self._level - amount)
+        """Take so much although it may not be there: nothing may be done until the debt, a burst at most, is paid off."""
+        self._level = max(-self._most, self._level - amount)
 
     def idle(self, now: float) -> bool:
         """Whether it is full again, so that a new one would be no different."""

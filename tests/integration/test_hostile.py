@@ -202,7 +202,7 @@ async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: A
     address = urlsplit(server.http_url)
     handshake = f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode()
     statuses = []
-    for _ in range(8):
+    for _ in range(6):
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port, local_addr=("127.0.0.9", 0))
         writer.write(handshake + frame(FINAL | TEXT, b"{}", mask=None))
         statuses.append((await within(PATIENCE_SECONDS, reader.read(), "the end")).split(b" ")[1])
