@@ -164,7 +164,7 @@ async def test_the_open_files_are_enough_for_the_connections(database_url: str) 
         address = urlsplit(server.http_url)
         sockets = [await asyncio.open_connection(address.hostname, address.port) for _ in range(150)]
         assert b" 200 " in await answer(server, "")
-        assert "ulimit -n" not in server.text
+        assert "open files" not in server.text
         assert "ERROR" not in server.text
     finally:
         for _, writer in sockets:
@@ -177,7 +177,7 @@ async def test_too_few_open_files_are_said(database_url: str) -> None:
     server = await Server.start("bash", "-c", command, env={"PORT": "0", "DATABASE_URL": database_url})
     try:
         await server.ready()
-        assert "MAX_CONNECTIONS is 10000, but this process may have only 500 open files: ulimit -n" in server.text
+        assert "the system allows 500 open files, too few for MAX_CONNECTIONS=10000" in server.text
     finally:
         await server.kill()
 

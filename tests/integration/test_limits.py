@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -144,20 +142,3 @@ async def test_a_customers_token_as_large_as_tokens_get(start_server: Any, datab
     larger = await connect(server.ws_url)
     await larger.send(json.dumps({"type": "auth", "token": token("customer", orders=list(range(10**9, 10**9 + 2000)))}))
     assert await larger.closed() == 3500
-
-
-async def test_the_limit_of_open_files_is_raised_or_named(start_server: Any, database_url: str) -> None:
-    def limit(server: Server) -> int:
-        lines = Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("Max open files")).split()[3])
-
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))  # inherited by the server
-    try:
-        server: Server = await start_server(database_url, MAX_CONNECTIONS="1000")
-        assert limit(server) >= 1000
-        server = await start_server(database_url, MAX_CONNECTIONS="1000000")
-        if before[1] < 1_000_000:
-            assert "too few for MAX_CONNECTIONS=1000000" in server.text
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
