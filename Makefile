@@ -13,10 +13,10 @@ TTL ?= 1h
 INPUTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch token migrate test stress fuzz lint format lock clean
+.PHONY: help setup run psql demo watch token migrate test stress fuzz conformance lint format lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -59,6 +59,12 @@ stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, S
 
 fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
+
+attack: $(VENV)/.dev  ## floods of every kind, and what 100 clients beside notice of them: a table
+	@exec $(PY) -m tests.attacks
+
+conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/conformance.md
+	@exec $(PY) -m tests.conformance
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

@@ -106,7 +106,7 @@ class Door:
             request.content_length is None and request.can_read_body
         ):
             self.count("body")
-            return error_response(413, "a request's body may not be that large, and must tell its length", last=True)
+            return _last(error_response(413, "a request's body may not be that large, and must tell its length"))
         if request.path in OPEN:
             return None
         if not (self._authority.login or self._settings.allow_anonymous):
@@ -126,8 +126,8 @@ class Door:
     def _too_many(self, reason: str) -> web.Response:
         self.count(reason)
         # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
-        last = reason == "handshakes"
-        return error_response(429, "too many connections or requests: come back in a second", last=last, **{"Retry-After": "1"})
+        answer = error_response(429, "too many connections or requests: come back in a second", **{"Retry-After": "1"})
+        return _last(answer) if reason == "handshakes" else answer
 
     # ---------------------------------------------------------------- who it is
 
@@ -180,6 +180,12 @@ _LOOPBACK_NAMES = "without login only names of this machine are answered: ask fo
 _ORIGIN_MEND = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's own address, name the proxy in TRUSTED_PROXIES"
 
 DOOR = web.AppKey("DOOR", Door)
+
+
+def _last(response: web.Response) -> web.Response:
+    """The connection ends with it."""
+    response.force_close()
+    return response
 
 
 def _preflight() -> web.Response:

@@ -53,16 +53,13 @@ def refused(refusal: Refused) -> web.Response:
     return error_response(status, str(refusal), **({"Retry-After": "1"} if status in (429, 503) else {}))
 
 
-def error_response(status: int, message: str, code: str | None = None, *, last: bool = False, **headers: str) -> web.Response:
-    """The one form that an error has. ``last``: the connection ends with it."""
+def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
+    """The one form that an error has."""
     code = code or _CODES.get(status, "error")
     text = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
     # A message may repeat what the client sent, and aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs.
     body = text.encode(errors="replace")
-    response = web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
-    if last:
-        response.force_close()
-    return response
+    return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 
 def unavailable(reason: str) -> web.Response:

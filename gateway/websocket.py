@@ -9,6 +9,7 @@ from collections.abc import Callable
 from aiohttp import WSMsgType, web
 
 from gateway.door import DOOR, chosen_protocol
+from gateway.errors import error_response
 from gateway.framing import FrameWatch
 from gateway.keys import SETTINGS
 from gateway.shell import CLOSE_SECONDS, Shell, refuse_before_start
@@ -18,6 +19,7 @@ from push.session import PING
 
 __all__ = ["websocket"]
 
+VERSION = "13"
 DEAF_SECONDS = 1.0
 # What a client that was not let in may still send until it has heard of it, its own goodbye included.
 MOST_LAST_WORDS = 100
@@ -37,6 +39,11 @@ async def websocket(request: web.Request) -> web.StreamResponse:
         compress=False,
         timeout=CLOSE_SECONDS,
     )
+    version = request.headers.get("Sec-WebSocket-Version", VERSION)
+    if version.strip() != VERSION and "Upgrade" in request.headers:
+        # RFC 6455 section 4.2.2: the answer names the version that is understood.
+        mend = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
+        return error_response(426, "only version 13 of the WebSocket protocol is spoken here", "bad_version", **mend)
     if not _is_handshake(ws, request):
         raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
     refuse_before_start(request)

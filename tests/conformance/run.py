@@ -1,0 +1,234 @@
+"""Runs the cases against a server, and writes down how it did."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from tests.conformance.cases import CASES, Case, Pause, goodbye
+from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, TEXT
+from tests.support import PATIENCE_SECONDS
+
+__all__ = ["SETTINGS", "Result", "report", "run_all"]
+
+# The suite sends much at once, which is what the limits are against; that they hold is tested elsewhere.
+SETTINGS = {
+    "FRAMES_PER_SECOND": "100000",
+    "BYTES_PER_SECOND": "100MiB",
+    "SEND_QUEUE_FRAMES": "10000",
+    "HANDSHAKES_PER_SECOND": "10000",
+}
+PAUSE_SECONDS = 0.3
+AT_ONCE = 20
+
+PASS, NON_STRICT, DEVIATION = "pass", "non-strict", "deviation"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    case: Case
+    outcome: str
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Heard:
+    """What the server sent, frame by frame, and what is wrong with its frames themselves."""
+
+    answers: list[str] = field(default_factory=list)
+    pongs: list[bytes] = field(default_factory=list)
+    # None: no close frame; 1005, as section 7.1.5 has it: one without a code.
+    close: int | None = None
+    wrong: list[str] = field(default_factory=list)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, case: Case, listening: asyncio.Task[None]) -> None:
+        """Everything that the case is to have has come: whoever closes does not wait for what is still to be said."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while len(self.answers) < case.answers or len(self.pongs) < len(case.pongs):
+                    self._more.clear()
+                    if listening.done():
+                        return
+                    await self._more.wait()
+
+    async def listen(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError), self._at_the_end():
+            while True:
+                head, length = await reader.readexactly(2)
+                if length & 0x80:
+                    self.wrong.append("a frame of the server is masked (5.1)")
+                if not head & FINAL or head & 0x70:
+                    self.wrong.append(f"a frame of the server begins with {head:#x}")
+                if length & 0x7F == 126:
+                    (length,) = struct.unpack("!H", await reader.readexactly(2))
+                elif length & 0x7F == 127:
+                    (length,) = struct.unpack("!Q", await reader.readexactly(8))
+                self._frame(head & 0x0F, await reader.readexactly(length))
+                self._more.set()
+
+    @contextmanager
+    def _at_the_end(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._more.set()
+
+    def _frame(self, opcode: int, payload: bytes) -> None:
+        if self.close is not None:
+            self.wrong.append("a frame after the close frame (5.5.1)")
+        if opcode == TEXT:
+            fields = json.loads(payload.decode())
+            if fields["type"] in ("error", "pong"):
+                self.answers.append(fields.get("message", "pong"))
+        elif opcode == PONG:
+            self.pongs.append(payload)
+        elif opcode == CLOSE:
+            self.close = struct.unpack("!H", payload[:2])[0] if payload else 1005
+            payload[2:].decode()
+        elif opcode != PING:
+            self.wrong.append(f"opcode {opcode}")
+
+
+async def run(url: str, case: Case) -> Result:
+    address = urlsplit(url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    offers = f"Sec-WebSocket-Extensions: {case.offers}\r\n" if case.offers else ""
+    writer.write(
+        f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{offers}"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
+    head = await reader.readuntil(b"\r\n\r\n")
+    if b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" not in head or b"extensions" in head.lower():
+        return Result(case, DEVIATION, f"handshake: {head!r}")
+    heard = Heard()
+    listening = asyncio.create_task(heard.listen(reader), name="listener")
+    ended_early = False
+    try:
+        for number, step in enumerate(case.steps):
+            if isinstance(step, Pause):
+                await asyncio.wait([listening], timeout=PAUSE_SECONDS)
+            else:
+                ended_early = listening.done() and number == len(case.steps) - 1
+                writer.write(step)
+                with suppress(ConnectionError):
+                    await writer.drain()
+        if not case.close:
+            await heard.until(case, listening)
+            writer.write(goodbye(1000))
+        done, _ = await asyncio.wait([listening], timeout=PATIENCE_SECONDS)
+        if not done:
+            return Result(case, DEVIATION, "the connection stays open")
+        await listening
+    finally:
+        listening.cancel()
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+    return _judge(case, heard, ended_early)
+
+
+def _judge(case: Case, heard: Heard, ended_early: bool) -> Result:
+    failed = bool(case.close) and 1000 not in case.close
+    if heard.close is not None and heard.close not in (case.close or (1000,)):
+        return Result(case, DEVIATION, f"closed with {heard.close}")
+    if heard.wrong:
+        return Result(case, DEVIATION, "; ".join(heard.wrong))
+    if case.informational:
+        return Result(case, PASS)
+    if heard.close is None:
+        return Result(case, DEVIATION, "no close frame")
+    if tuple(heard.pongs) != case.pongs:
+        return Result(case, DEVIATION, f"pongs: {heard.pongs}")
+    if len(heard.answers) > case.answers or (len(heard.answers) < case.answers and not failed):
+        return Result(case, DEVIATION, f"{len(heard.answers)} answers instead of {case.answers}")
+    if case.fast and not ended_early:
+        return Result(case, NON_STRICT, "fails at the end of the message, not in its midst")
+    if failed and case.answers and not any(isinstance(step, Pause) for step in case.steps):
+        # Whether it was in time or not: nothing makes sure of it.
+        return Result(case, NON_STRICT, "the answer to what came right before the breach may be left unsent")
+    return Result(case, PASS)
+
+
+async def run_all(url: str, cases: Iterable[Case] = CASES) -> list[Result]:
+    """In their order, several at a time."""
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def in_turn(case: Case) -> Result:
+        async with turns:
+            return await run(url, case)
+
+    return list(await asyncio.gather(*map(in_turn, cases)))
+
+
+FAMILIES = {
+    "1": ("framing", "5.2; binary is closed with 1003"),
+    "2": ("pings and pongs", "5.5.2, 5.5.3"),
+    "3": ("reserved bits", "5.2"),
+    "4": ("opcodes", "5.2"),
+    "5": ("fragmentation", "5.4"),
+    "6": ("UTF-8", "8.1"),
+    "7": ("closing", "5.5.1, 7.4"),
+    "9": ("limits, at 64 KiB", "10.4; what is larger is closed with 1009, binary with 1003"),
+    "10": ("parts that do not divide the message", "5.4"),
+    "12": ("compression offered; and used without being negotiated", "9.1"),
+    "13": ("the same with parameters", "9.1"),
+    "+": ("what the suite has no case for: masks, empty first parts", "5.1, 5.3, 5.4"),
+}
+
+
+def report(results: Iterable[Result]) -> str:
+    """The page."""
+    results = list(results)
+    rows = []
+    for key, (what, sections) in FAMILIES.items():
+        own = [result for result in results if _family(result) == key]
+        counts = [sum(result.outcome == outcome for result in own) for outcome in (PASS, NON_STRICT, DEVIATION)]
+        rows.append(f"| {key} | {what} | {sections} | {len(own)} | {counts[0]} | {counts[1]} | {counts[2]} |")
+    total = [sum(result.outcome == outcome for result in results) for outcome in (PASS, NON_STRICT, DEVIATION)]
+    rows.append(f"| | **all** | | **{len(results)}** | **{total[0]}** | **{total[1]}** | **{total[2]}** |")
+    notes: dict[str, list[str]] = {}
+    for result in results:
+        if result.note:
+            notes.setdefault(f"{result.outcome}: {result.note}", []).append(result.case.number)
+    listed = "\n".join(f"- {note}. Cases {', '.join(numbers)}." for note, numbers in notes.items()) or "- none"
+    return PAGE.format(rows="\n".join(rows), notes=listed, settings=", ".join(f"`{k}={v}`" for k, v in SETTINGS.items()))
+
+
+def _family(result: Result) -> str:
+    number = result.case.number
+    return "+" if number.startswith("+") else number.partition(".")[0]
+
+
+PAGE = """# Conformance to RFC 6455
+
+Written by `make conformance`, which runs all of it against `/api/ws`; a test asserts that this page is what it would write.
+
+The cases are those of the Autobahn|Testsuite's fuzzing client, by their numbers, sent by a client of our own
+(`tests/conformance/`). The suite itself cannot be used as it is: its package on PyPI (25.10.1) is Python 2 source that does not
+import under Python 3, and it expects everything back that it sends, while this endpoint answers JSON commands. So here:
+
+- A text that arrived whole is seen by its one answer, an error that repeats the beginning of an unknown `type`.
+- Binary is not spoken: where the suite expects it back, 1003 is right.
+- A message may have 64 KiB: the suite's sizes from 64 KiB up are told 1009, and its large fragmented messages are of 64 KiB.
+- Compression is not negotiated: groups 12 and 13 check that each kind of offer is left untaken and that compressed frames are a
+  breach all the same, once each instead of 18 times.
+- *non-strict* is the suite's word for what the RFC allows and the suite likes less.
+- All frames of the server are checked too: not masked, no reserved bits, nothing after a close frame, valid UTF-8.
+
+Settings other than the default, since the suite sends in an instant what the limits are against: {settings}.
+
+| group | what | RFC 6455, section | cases | pass | non-strict | deviation |
+|---|---|---|---|---|---|---|
+{rows}
+
+{notes}
+
+The opening handshake (section 4.2) is held by `tests/conformance/test_conformance.py`. Two other implementations speak with
+the server in the tests: aiohttp's client, and `ws` on Node.js by way of `wscat` (`tests/e2e/test_wscat.py`).
+"""
