@@ -13,7 +13,7 @@ TTL ?= 1h
 INPUTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch token migrate test stress fuzz conformance lint format lock clean
+.PHONY: help setup run psql demo watch token migrate test stress fuzz attack conformance lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
