@@ -13,6 +13,7 @@ from typing import NamedTuple
 __all__ = [
     "BINARY",
     "CLOSE",
+    "NORMAL",
     "NO_CODE",
     "PING",
     "PONG",
@@ -30,8 +31,8 @@ CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 # Section 5.5: the payload of a control frame, and what two bytes of code leave for the reason of a close frame.
 MOST_CONTROL_BYTES = 125
 MOST_REASON_BYTES = MOST_CONTROL_BYTES - 2
-# Section 7.4.1: codes for breaches, and what stands for a close frame without one.
-PROTOCOL_ERROR, BAD_TEXT, TOO_BIG, NO_CODE = 1002, 1007, 1009, 1005
+# Section 7.4.1: of a goodbye, of breaches; and what stands for a close frame without a code.
+NORMAL, PROTOCOL_ERROR, BAD_TEXT, TOO_BIG, NO_CODE = 1000, 1002, 1007, 1009, 1005
 # Section 7.4 and IANA's registry: what a close frame may hold below 3000. From there up to 4999 everything.
 CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
@@ -82,8 +83,6 @@ def pong_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str = "") -> bytes:
     """As much of the reason as fits, in whole letters: it may repeat what the client sent, and must be UTF-8."""
-    if code == NO_CODE:
-        return _frame(CLOSE, b"")
     words = reason.encode(errors="replace")[:MOST_REASON_BYTES].decode(errors="ignore").encode()
     return _frame(CLOSE, code.to_bytes(2, "big") + words)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.framing import CLOSE, PING, PONG, Breach, Message, Reader, close_frame, pong_frame
+from gateway.framing import CLOSE, NO_CODE, NORMAL, PING, PONG, Breach, Message, Reader, close_frame, pong_frame
 
 __all__ = ["CLOSE_SECONDS", "DEAF_SECONDS", "WebSocket"]
 
@@ -92,6 +92,8 @@ class WebSocket(asyncio.Protocol):
             return
         self.closing = True
         self._transport.write(close_frame(code, reason))
+        if self._reader.over and self._transport.can_write_eof():
+            self._transport.write_eof()  # its answer will not be heard: it may hang up at once
         self.cut_soon()
         if self._busy:
             self.go_on()  # its answer is awaited
@@ -139,7 +141,7 @@ class WebSocket(asyncio.Protocol):
             return
         if not self.closing:
             self.flush()
-            self.end(code, "")
+            self.end(NORMAL if code == NO_CODE else code, "")
             self.left()
         self._transport.close()
 

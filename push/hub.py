@@ -104,7 +104,8 @@ class Hub:
         start, now = time.perf_counter(), time.time()
         shared = tuple(in_chunks([event.frame for event in events]))
         for session in self._followers:
-            if not session.lapsed(now):
+            # (Asked here first: this is done for everybody, at every event.)
+            if now < session.expires_at or not session.lapsed(now):
                 session.send(*shared)
         for session in self._of_single_orders(events):
             if not session.lapsed(now):

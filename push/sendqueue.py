@@ -26,7 +26,7 @@ class SendQueue:
 
     def offer(self, *batches: Batch) -> bool:
         """Append them; False, and nothing appended, when too much is still waiting."""
-        if self.full:
+        if self._frames > self._max_frames or self._bytes > self._max_bytes:
             return False
         for batch in batches:
             self._batches.append(batch)
@@ -61,7 +61,7 @@ class SendQueue:
     @property
     def full(self) -> bool:
         """Whether too much is waiting to accept more."""
-        return self._frames > self._max_frames or self._bytes > self._max_bytes
+        return self._frames > self._max_frames or self._bytes > self._max_bytes  # as ``offer`` has it
 
     @property
     def pressed(self) -> bool:
