@@ -83,6 +83,7 @@ class Shell:
         if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
             details["subject"] = grant.subject
         self._role = grant.role
+        self._address = None  # needed no more
         self._app[METRICS].connections.labels(self._transport, self._role).inc()
         with logs.about(self._connection):
             log.debug("session begins", extra=details)

@@ -19,6 +19,7 @@ ORDERS = "orders"
 ANALYTICS = "analytics"
 # One object for all who have these.
 _EVERYTHING, _TOTALS = frozenset((ORDERS, ANALYTICS)), frozenset((ANALYTICS,))
+_NO_ORDERS: frozenset[int] = frozenset()
 _ORDER = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
@@ -125,4 +126,5 @@ def parse_topics(names: Iterable[object]) -> frozenset[str]:
 
 def order_ids(topics: Iterable[str]) -> frozenset[int]:
     """The orders that are followed one by one."""
-    return frozenset(int(match[1]) for topic in topics if (match := _ORDER.fullmatch(topic)))
+    ids = [int(match[1]) for topic in topics if (match := _ORDER.fullmatch(topic))]
+    return frozenset(ids) if ids else _NO_ORDERS

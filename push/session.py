@@ -36,6 +36,9 @@ class Pace:
     bytes: float = 1e12
 
 
+NO_PACE = Pace()
+
+
 class Session:
     """State of one client: what it may see, its send queue, its heartbeat, and how it ends.
 
@@ -55,7 +58,7 @@ class Session:
         pace: Pace | None = None,
         on_admitted: Callable[[], None] | None = None,
     ) -> None:
-        pace = pace or Pace()
+        pace = pace or NO_PACE
         now = time.monotonic()
         self.close: Close | None = None
         # None until the client has shown a token, where one is needed.
