@@ -51,6 +51,9 @@ class Seat(NamedTuple):
     give_back: Callable[[], None] = _nothing
 
 
+_SEAT, _NO_SEAT = Seat(True), Seat(False)
+
+
 class Door:
     """One for all requests."""
 
@@ -166,7 +169,7 @@ class Door:
         """For a session; to be given back when that is over, in any case."""
         connection, peer = self._connection(request), request[PEER]
         if not peer.proxied:
-            return Seat(connection.within_limits)
+            return _SEAT if connection.within_limits else _NO_SEAT
         name = counted_as(peer.address)
         within_limits = self._behind_proxies.enter(name) and connection.within_limits
         return Seat(within_limits, lambda: self._behind_proxies.leave(name))
