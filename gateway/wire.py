@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.framing import CLOSE, NO_CODE, NORMAL, PING, PONG, Breach, Message, Reader, close_frame, pong_frame
 
@@ -93,7 +94,8 @@ class WebSocket(asyncio.Protocol):
         self.closing = True
         self._transport.write(close_frame(code, reason))
         if self._reader.over and self._transport.can_write_eof():
-            self._transport.write_eof()  # its answer will not be heard: it may hang up at once
+            with suppress(OSError):  # it has left already
+                self._transport.write_eof()  # its answer will not be heard: it may hang up at once
         self.cut_soon()
         if self._busy:
             self.go_on()  # its answer is awaited

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import Any, cast
 
 from gateway.fanout import Fanout
@@ -160,3 +161,17 @@ async def test_a_breach_is_answered_and_then_it_hangs_up_by_half() -> None:
     assert "write_eof" in line.pipe.calls
     line.connection_lost(None)
     assert cast(Any, line)._timer is None
+
+
+async def test_a_client_may_be_gone_by_the_time_that_it_is_hung_up_on() -> None:
+    class Gone(Pipe):
+        def __getattribute__(self, name: str) -> Any:
+            if name == "write_eof":
+                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+            return super().__getattribute__(name)
+
+    line = Line()
+    line.begin(Gone(), b"")
+    line.data_received(frame(FINAL | 3, b""))
+    assert line.closing
+    line.connection_lost(None)
