@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-__all__ = ["connection_id", "set_up"]
+__all__ = ["about", "connection_id", "set_up"]
 
 # Of the connection that the running task serves; empty outside of any.
 connection_id: ContextVar[str] = ContextVar("connection_id", default="")
 
 # What a LogRecord has by itself; whatever else it carries was given as ``extra``.
 _OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+@contextmanager
+def about(connection: str) -> Iterator[None]:
+    """Lines from in here, and from tasks begun in here, are about this connection."""
+    token = connection_id.set(connection)
+    try:
+        yield
+    finally:
+        connection_id.reset(token)
 
 
 class _Text(logging.Formatter):

@@ -16,9 +16,12 @@ from aiohttp.http import HttpProcessingError
 from gateway.assets import ASSETS, Assets
 from gateway.connections import PATIENCE, Connections
 from gateway.door import DOOR, Door
+from gateway.errands import ERRANDS, Errands
 from gateway.errors import errors_as_json
+from gateway.fanout import FANOUT, Fanout
 from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
 from gateway.routes import routes
+from gateway.takeover import CannotTakeOver, prove
 from gateway.tls import Certificate
 from gateway.tokens import gate_of
 from push.entrance import Entrance
@@ -86,11 +89,13 @@ class Gateway:
             else None
         )
         self._connections = Connections(settings, metrics)
+        self._errands = Errands()
         door = Door(settings, self.authority, self._connections, metrics)
         app = web.Application(middlewares=[errors_as_json, door.pass_through])
         app.on_response_prepare.append(door.add_headers)
         app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
         app[HISTORY], app[ORDERS] = history, orders
+        app[ERRANDS], app[FANOUT] = self._errands, Fanout(metrics)
         app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
         app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
@@ -114,6 +119,10 @@ class Gateway:
         """Accept connections from here on."""
         _allow_open_files(self._settings.max_connections)
         host, port = self._settings.host, self._settings.port
+        try:
+            await prove()
+        except CannotTakeOver as error:
+            raise CannotListen(f"{error}: install the versions that requirements/runtime.txt names") from error
         await self._runner.setup()
         assert self._runner.server is not None
         loop = asyncio.get_running_loop()
@@ -167,4 +176,6 @@ class Gateway:
         if self._server is not None:
             self._server.close()
         await self._hub.drain(DRAIN_SECONDS)
+        await self._errands.end()
         await self._runner.cleanup()
+        self._connections.cut_all()

@@ -11,7 +11,6 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from gateway.framing import FrameWatch
 from gateway.peers import counted_as, identify, is_among
 from push.bucket import Bucket
 from push.metrics import Metrics
@@ -62,7 +61,7 @@ class Headcount:
 class Connection:
     """What is known of one TCP connection."""
 
-    __slots__ = ("id", "name", "requests", "watch", "within_limits")
+    __slots__ = ("id", "name", "requests", "within_limits")
 
     def __init__(self, name: str, *, within_limits: bool) -> None:
         self.id = f"{_PROCESS}-{next(_NUMBERS)}"
@@ -70,8 +69,6 @@ class Connection:
         self.name = name
         self.requests = 0
         self.within_limits = within_limits
-        # Sees everything that comes in, and says what of it goes on.
-        self.watch: FrameWatch | None = None
 
 
 _PROCESS = secrets.token_hex(3)
@@ -90,9 +87,9 @@ class Connections:
         self._metrics = metrics
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._most = settings.max_connections + PATIENCE
-        self._known: dict[object, Connection] = {}
+        self._known: dict[asyncio.Transport, Connection] = {}
         # These take no room from others: whoever floods us could fill it with what is refused.
-        self._turned_away: set[object] = set()
+        self._turned_away: set[asyncio.Transport | None] = set()
         self._paces: OrderedDict[str, Bucket] = OrderedDict()
         metrics.sockets.set_function(lambda: self._headcount.all + len(self._turned_away))
 
@@ -100,9 +97,9 @@ class Connections:
         """The same factory of protocols, behind a guard."""
         return lambda: _Guard(self, make)
 
-    def find(self, transport: object) -> Connection:
+    def find(self, transport: asyncio.Transport | None) -> Connection:
         """The connection of a request."""
-        return self._known.get(transport) or Connection("unknown", within_limits=True)  # gone meanwhile
+        return (transport and self._known.get(transport)) or Connection("unknown", within_limits=True)  # gone meanwhile
 
     def in_pace(self, name: str) -> bool:
         """One more request from this address: whether that is within its pace."""
@@ -150,10 +147,15 @@ class Connections:
         self._turned_away.add(transport)
         return asyncio.get_running_loop().call_later(min(1.0, self._idle_seconds), transport.abort)
 
-    def lost(self, transport: object) -> None:
+    def cut_all(self) -> None:
+        """Whatever is still open, is not any more."""
+        for transport in list(self._known):
+            transport.abort()
+
+    def lost(self, transport: asyncio.Transport | None) -> None:
         """A connection has ended."""
         self._turned_away.discard(transport)
-        connection = self._known.pop(transport, None)
+        connection = self._known.pop(transport, None) if transport is not None else None
         if connection is not None:
             self._headcount.leave(connection.name)
 
@@ -167,26 +169,19 @@ class _Guard(asyncio.Protocol):
         self._connections = connections
         self._make = make
         self._inner: asyncio.Protocol | None = None
-        self._connection: Connection | None = None
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._connection = self._connections.made(self._transport)
-        if self._connection is None:
+        if self._connections.made(self._transport) is None:
             self._timer = self._connections.turn_away(self._transport)
             return
         self._inner = self._make()
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._inner is not None and self._connection is not None:
-            watch = self._connection.watch
-            if watch is not None:
-                data = watch.feed(data)
-                if watch.over and self._transport is not None:
-                    self._transport.pause_reading()  # what is not read costs nothing
+        if self._inner is not None:
             self._inner.data_received(data)
         elif self._transport is not None and not self._transport.is_closing():
             self._transport.write(TOO_MANY)

@@ -4,14 +4,13 @@ and who it says it is.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from aiohttp import web
 
 from gateway.connections import Connection, Connections, Headcount
 from gateway.errors import error_response, refused
-from gateway.framing import FrameWatch
 from gateway.peers import FORWARDED, Peer, counted_as, has_loopback_name, identify
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
@@ -19,7 +18,7 @@ from push.frames import Close
 from push.metrics import Metrics
 from settings import Settings
 
-__all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "chosen_protocol", "for_roles"]
+__all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "Seat", "chosen_protocol", "for_roles"]
 
 # Browsers can give a WebSocket no header, but subprotocols. The first is chosen, so that the token does not travel back.
 APP_PROTOCOL = "orderwire"
@@ -43,6 +42,20 @@ HEADERS = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def _nothing() -> None:
+    """A direct connection is counted as long as it is open, whatever goes on there."""
+
+
+class Seat(NamedTuple):
+    """A session's place among those that are allowed; one too many if not ``within_limits``."""
+
+    within_limits: bool
+    give_back: Callable[[], None] = _nothing
+
+
+_SEAT, _NO_SEAT = Seat(True), Seat(False)
+
+
 class Door:
     """One for all requests."""
 
@@ -53,6 +66,8 @@ class Door:
         self._metrics = metrics
         # Sessions behind proxies of ours; direct ones are counted by their connections.
         self._behind_proxies = Headcount(settings.max_connections, settings.max_connections_per_address)
+        # For a protocol that has taken a connection over: the guard before it has been taken away.
+        self.lost = connections.lost
 
     # ---------------------------------------------------------------- every request
 
@@ -156,26 +171,18 @@ class Door:
 
     # ---------------------------------------------------------------- sessions
 
-    @contextlib.contextmanager
-    def session(self, request: web.Request) -> Iterator[bool]:
-        """For as long as a session lasts. False: there are too many."""
+    def seat(self, request: web.Request) -> Seat:
+        """For a session; to be given back when that is over, in any case."""
         connection, peer = self._connection(request), request[PEER]
         if not peer.proxied:
-            yield connection.within_limits
-            return
+            return _SEAT if connection.within_limits else _NO_SEAT
         name = counted_as(peer.address)
-        try:
-            yield self._behind_proxies.enter(name) and connection.within_limits
-        finally:
-            self._behind_proxies.leave(name)
+        within_limits = self._behind_proxies.enter(name) and connection.within_limits
+        return Seat(within_limits, lambda: self._behind_proxies.leave(name))
 
-    def watch(self, request: web.Request, watch: FrameWatch) -> None:
-        """What comes in on the request's connection passes through this first."""
-        self._connection(request).watch = watch
-
-    def fine(self, request: web.Request) -> None:
-        """The request's session had to be ended for how it behaved."""
-        self._connections.fine(counted_as(request[PEER].address))
+    def fine(self, name: str) -> None:
+        """A session from this address had to be ended for how it behaved."""
+        self._connections.fine(name)
 
     def count(self, reason: str) -> None:
         """Something was refused."""
@@ -228,12 +235,12 @@ def _token_of(request: web.Request) -> str | None:
     return next((name.removeprefix(_BEARER) for name in _offered(request) if name.startswith(_BEARER)), None)
 
 
-def chosen_protocol(request: web.Request) -> tuple[str, ...]:
+def chosen_protocol(request: web.Request) -> str | None:
     """The subprotocol to answer with: a browser gives up when it has offered some and none is chosen."""
     offered = _offered(request)
     if APP_PROTOCOL in offered:
-        return (APP_PROTOCOL,)
-    return tuple(name for name in offered if name.startswith(_BEARER))[:1]
+        return APP_PROTOCOL
+    return next((name for name in offered if name.startswith(_BEARER)), None)
 
 
 def _offered(request: web.Request) -> list[str]:

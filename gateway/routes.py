@@ -55,7 +55,7 @@ async def analytics(request: web.Request, _grant: Grant) -> web.Response:
     """``GET /api/analytics``: the totals, as of the last event delivered."""
     refuse_before_start(request)
     await request.app[RELAY].fresh()
-    return json_response(request.app[HUB].totals_frame().decode())
+    return json_response(request.app[HUB].totals_batch().frames[0].decode())
 
 
 async def healthz(_request: web.Request) -> web.Response:

@@ -1,176 +1,139 @@
-"""What every transport of a session has in common: tasks that let it in, send and receive, and the end."""
+"""What every transport of a session has in common: how it is let in, what it asks for, and the end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 
 from aiohttp import web
 
-from gateway.door import DOOR, PEER
+import logs
+from gateway.door import DOOR, PEER, Seat
+from gateway.errands import ERRANDS
 from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
+from gateway.peers import counted_as
 from push.access import Grant, Refused, Role, parse_topics
 from push.entrance import PositionFrame, Wish
 from push.frames import Close, Command
 from push.sendqueue import SendQueue
 from push.session import Pace, Session
 
-__all__ = ["BREACHES", "CLOSE_SECONDS", "Shell", "refuse_before_start"]
+__all__ = ["Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
-# Taken from the session at a time: what is taken can no longer be dropped from its queue.
-CHUNK_BYTES = 64 * 1024
-# Of the transport's own rules.
-BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
-# How long a client may take to accept the end before the connection is cut.
-CLOSE_SECONDS = 5.0
+# How a client behaved, for which its address pays.
+_OFFENCES = (Close.TOO_FAST, Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.BAD_TEXT, Close.TOO_BIG)
 
 
-class Shell(ABC):
-    """Carries the frames of one session over one connection, decides nothing."""
+class Shell:
+    """Around one session, over one connection: decides nothing. ``on_output`` is told when there is something to ``take``.
 
-    transport: str
-    position_frame: PositionFrame | None = None
+    There is a task only while the client is being replayed to, or something that it asked for is being done.
+    """
 
-    def __init__(self, request: web.Request) -> None:
-        app = request.app
-        settings = app[SETTINGS]
-        self._request = request
-        self._hub = app[HUB]
-        self._entrance = app[ENTRANCE]
-        self._metrics = app[METRICS]
-        self._auth_seconds = settings.auth_seconds
-        self._output = asyncio.Event()
-        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    __slots__ = ("_address", "_app", "_connection", "_errand", "_resume", "_role", "_seat", "_transport", "_wish", "session")
+
+    def __init__(
+        self,
+        request: web.Request,
+        seat: Seat,
+        transport: str,
+        on_output: Callable[[], None],
+        position_frame: PositionFrame | None = None,
+    ) -> None:
+        """Raises Refused."""
+        if not seat.within_limits:
+            raise Refused(Close.TOO_MANY_CONNECTIONS, Close.TOO_MANY_CONNECTIONS.reason)
+        settings = request.app[SETTINGS]
+        self._app = request.app
+        self._seat = seat
+        self._transport = transport
+        self._connection = logs.connection_id.get()
+        # As it is limited by.
+        self._address = counted_as(request[PEER].address)
+        self._wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
+        self._role: Role | None = None
+        self._resume: asyncio.Task[None] | None = None
+        self._errand: asyncio.Task[None] | None = None
         self.session = Session(
             SendQueue(settings.send_queue_frames, settings.send_queue_bytes),
-            self._on_output,
+            on_output,
             Pace(settings.frames_per_second, settings.bytes_per_second),
+            self._begin,
         )
 
-    async def run(self, grant: Grant | None, answer: Callable[[], Awaitable[object]]) -> None:
-        """From the first frame to the last; returns when the session has ended and its client has been told.
-
-        ``answer`` tells the client that it is connected; by then everything that happens is kept for it, if it has a ``grant``.
-        Otherwise that is so once it has shown a token. Raises Refused before ``answer`` is called.
+    async def let_in(self, grant: Grant | None) -> None:
+        """Before the client is told that it is connected: from here on everything that happens is kept for it, if it has a
+        ``grant``, else once it has shown a token. After this has returned ``end`` has to follow. Raises Refused.
         """
-        self._wish = Wish(_cursor_of(self._request), _topics_of(self._request), self.position_frame)
+        entrance = self._app[ENTRANCE]
         if grant is None:
-            self._entrance.wait_for_token(self.session, self._auth_seconds)
+            entrance.wait_for_token(self.session, self._app[SETTINGS].auth_seconds)
         else:
-            topics = await self._entrance.knock(grant, self._wish)
-            self._entrance.enter(self.session, grant, topics, self._wish)
-        try:
-            await answer()
-            with _cut_at_the_end(self._request):
-                await self._carry()
-        finally:
-            self._hub.leave(self.session)
-            self.session.end(Close.NORMAL, flush=False)  # no effect if it has ended already
-            # Here, since aiohttp cancels what serves a connection as soon as that is lost.
-            assert self.session.close is not None
-            self._count_end(self.session.close)
+            topics = await entrance.knock(grant, self._wish)
+            entrance.enter(self.session, grant, topics, self._wish)
 
-    async def _carry(self) -> None:
-        sender = asyncio.create_task(self._send(), name="session sender")
-        receiver = asyncio.create_task(self.receive(), name="session receiver")
-        resume = asyncio.create_task(self._resume(), name="session resume")
-        try:
-            # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
-            # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
-            await asyncio.wait({receiver, sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
-            failed = any(task.done() and task.exception() and not _is_departure(task) for task in (receiver, sender))
-            # No effect if the session has ended already.
-            self.session.end(Close.INTERNAL_ERROR if failed else Close.NORMAL, flush=False)
-            assert self.session.close is not None
-            # aiohttp would close the transport at once if somebody were still receiving; unread data then makes it a reset,
-            # which may overtake the goodbye.
-            receiver.cancel()
-            await asyncio.wait({receiver})
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await self.say_goodbye(self.session.close)
-        finally:
-            tasks = (resume, receiver, sender)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            for task in tasks:
-                if not task.cancelled() and task.exception() and not _is_departure(task):
-                    log.error("a session ended unexpectedly", exc_info=task.exception())
-
-    async def _resume(self) -> None:
-        """Once the session is admitted: that is counted, and what its client missed is replayed."""
-        await self.session.admitted.wait()
+    def _begin(self) -> None:
+        """The session has been admitted: that is counted, and what its client missed is replayed."""
         grant = self.session.grant
         assert grant is not None
-        address = self._request[PEER].address
-        details = {"transport": self.transport, "role": str(grant.role), "address": str(address)}
+        details = {"transport": self._transport, "role": str(grant.role), "address": self._address}
         if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
             details["subject"] = grant.subject
-        log.debug("session begins", extra=details)
-        gauge = self._metrics.connections.labels(self.transport, grant.role)
-        with gauge.track_inprogress():
-            try:
-                await self._entrance.resume(self.session, self._wish)
-            except Exception:
-                self.session.end(Close.INTERNAL_ERROR)
-                raise
-            await asyncio.get_running_loop().create_future()  # cancelled when the session has ended
+        self._role = grant.role
+        self._app[METRICS].connections.labels(self._transport, self._role).inc()
+        with logs.about(self._connection):
+            log.debug("session begins", extra=details)
+            if self._wish.cursor is not None:
+                self._resume = self._app[ERRANDS].start(self._replay(), "session resume")
 
-    async def obey(self, command: Command | None) -> None:
-        """Have done what the client asked for."""
-        if command is not None:
-            await self._entrance.obey(self.session, command, self._wish)
+    async def _replay(self) -> None:
+        try:
+            await self._app[ENTRANCE].resume(self.session, self._wish)
+        except Exception:
+            self.session.end(Close.INTERNAL_ERROR)
+            raise
 
-    def _count_end(self, close: Close) -> None:
-        self._metrics.closes.labels(int(close)).inc()
+    def obey(self, command: Command, done: Callable[[], None]) -> None:
+        """Have done what the client asked for. One thing at a time: ``done`` is called when there may be a next one."""
+        with logs.about(self._connection):
+            self._errand = self._app[ERRANDS].start(self._obey(command, done), "session errand")
+
+    async def _obey(self, command: Command, done: Callable[[], None]) -> None:
+        try:
+            await self._app[ENTRANCE].obey(self.session, command, self._wish)
+        except Exception:
+            self.session.end(Close.INTERNAL_ERROR, flush=False)
+            raise
+        finally:
+            self._errand = None
+            done()
+
+    def end(self) -> None:
+        """The connection is gone."""
+        for task in (self._resume, self._errand):
+            if task is not None:
+                task.cancel()
+        self._resume = self._errand = None
+        self._app[HUB].leave(self.session)
+        self.session.end(Close.NORMAL, flush=False)  # a client that is gone has ended it so
+        close = self.session.close
+        assert close is not None
+        metrics = self._app[METRICS]
+        if self._role is not None:
+            metrics.connections.labels(self._transport, self._role).dec()
+        metrics.closes.labels(int(close)).inc()
         if close is Close.SLOW_CONSUMER:
-            self._metrics.slow_consumers.inc()
-        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, *BREACHES):
-            self._metrics.rejects.labels(close.name.lower()).inc()
-        if close in (Close.TOO_FAST, *BREACHES):
-            self._request.app[DOOR].fine(self._request)
-        log.debug("session ends", extra={"code": int(close), "reason": close.reason})
-
-    def _on_output(self) -> None:
-        self._output.set()
-        if self.session.cut and not self._cut.done():
-            self._cut.set_result(None)
-
-    async def _send(self) -> None:
-        frames_sent = self._metrics.frames.labels(self.transport)
-        bytes_sent = self._metrics.bytes.labels(self.transport)
-        while True:
-            while frames := self.session.take(CHUNK_BYTES):
-                await self.send(frames)
-                frames_sent.inc(len(frames))
-                bytes_sent.inc(sum(map(len, frames)))
-            if self.session.close is not None:
-                return
-            await self._output.wait()
-            self._output.clear()
-
-    @abstractmethod
-    async def send(self, frames: list[bytes]) -> None:
-        """Write the frames; waits while the client does not take them."""
-
-    @abstractmethod
-    async def receive(self) -> None:
-        """Hand what comes in to the session; returns when the client has left."""
-
-    @abstractmethod
-    async def say_goodbye(self, close: Close) -> None:
-        """Tell the client why, if the transport can."""
-
-
-def _is_departure(task: asyncio.Task[None]) -> bool:
-    """Whether it ended since the client has left, which is nobody's fault."""
-    return isinstance(task.exception(), ConnectionError)
+            metrics.slow_consumers.inc()
+        elif close is Close.NOT_AUTHENTICATED or close in _OFFENCES:
+            metrics.rejects.labels(close.name.lower()).inc()
+        if close in _OFFENCES:
+            self._app[DOOR].fine(self._address)
+        with logs.about(self._connection):
+            log.debug("session ends", extra={"code": int(close), "reason": close.reason})
+        self._seat.give_back()
 
 
 def _cursor_of(request: web.Request) -> str | None:
@@ -195,14 +158,3 @@ def refuse_before_start(request: web.Request) -> None:
     relay = request.app[RELAY]
     if relay.epoch is None:
         raise web.HTTPServiceUnavailable(text=relay.trouble, headers={"Retry-After": "1"})
-
-
-@contextlib.contextmanager
-def _cut_at_the_end(request: web.Request) -> Iterator[None]:
-    """A client that does not read would keep the transport, and what is buffered in it, alive for ever."""
-    transport = request.transport
-    try:
-        yield
-    finally:
-        if transport is not None:
-            transport.abort()

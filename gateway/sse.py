@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from functools import lru_cache
+import logging
+from collections.abc import Sequence
 
 from aiohttp import web
 
-from gateway.door import DOOR
+from gateway.door import DOOR, Seat
+from gateway.keys import METRICS
 from gateway.shell import Shell, refuse_before_start
-from push.access import Refused, Role
-from push.frames import Close
+from gateway.wire import CLOSE_SECONDS
+from push.access import Role
+from push.batch import CHUNK_BYTES
 from push.session import PING
 
 __all__ = ["sse"]
+
+log = logging.getLogger("orderwire.session")
 
 # How long a browser waits before it reconnects.
 RETRY = b"retry: 1000\n\n"
@@ -34,14 +40,22 @@ async def sse(request: web.Request) -> web.StreamResponse:
         }
     )
 
-    async def answer() -> None:
+    seat = door.seat(request)
+    try:
+        client = _Client(request, seat, response)
+        await client.shell.let_in(grant)
+    except BaseException:
+        seat.give_back()
+        raise
+    try:
         await response.prepare(request)
         await response.write(RETRY)
-
-    with door.session(request) as within_limits:
-        if not within_limits:
-            raise Refused(Close.TOO_MANY_CONNECTIONS, Close.TOO_MANY_CONNECTIONS.reason)
-        await _SseShell(request, response).run(grant, answer)
+        await client.carry()
+    finally:
+        client.shell.end()
+        if request.transport is not None:
+            # A client that does not read would keep the transport, and what is buffered in it, alive for ever.
+            request.transport.abort()
     return response
 
 
@@ -50,32 +64,59 @@ def _position(cursor: str) -> bytes:
     return f"id: {cursor}\n\n".encode()
 
 
-class _SseShell(Shell):
-    transport = "sse"
-    position_frame = staticmethod(_position)
+class _Client:
+    """Carries the frames of one session."""
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        super().__init__(request)
+    def __init__(self, request: web.Request, seat: Seat, response: web.StreamResponse) -> None:
         self._response = response
+        self._output = asyncio.Event()
+        self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.shell = Shell(request, seat, "sse", self._on_output, _position)
+        self._session = self.shell.session
+        metrics = request.app[METRICS]
+        self._frames = metrics.frames.labels("sse")
+        self._bytes = metrics.bytes.labels("sse")
 
-    async def send(self, frames: list[bytes]) -> None:
-        await self._response.write(b"".join(map(_event, frames)))
-        # There is no pong: that the client takes what is sent is its sign of life.
-        self.session.alive()
+    def _on_output(self) -> None:
+        self._output.set()
+        if self._session.cut and not self._cut.done():
+            self._cut.set_result(None)
 
-    async def receive(self) -> None:
-        # Nothing ever comes in; aiohttp cancels the handler when the client disconnects.
-        await asyncio.get_running_loop().create_future()
+    async def carry(self) -> None:
+        """Until the session ends. aiohttp cancels it when the client leaves."""
+        sender = asyncio.create_task(self._send(), name="session sender")
+        try:
+            # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
+            # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
+            await asyncio.wait({sender, self._cut}, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await self._response.write_eof()
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+            if not sender.cancelled() and (error := sender.exception()) and not isinstance(error, ConnectionError):
+                log.error("a session ended unexpectedly", exc_info=error)
 
-    async def say_goodbye(self, close: Close) -> None:
-        await self._response.write_eof()
+    async def _send(self) -> None:
+        while True:
+            while batches := self._session.take(CHUNK_BYTES):
+                await self._response.write(b"".join(batch.encoded(_events) for batch in batches))
+                # There is no pong: that the client takes what is sent is its sign of life.
+                self._session.alive()
+                self._frames.inc(sum(batch.count for batch in batches))
+                self._bytes.inc(sum(batch.size for batch in batches))
+            if self._session.close is not None:
+                return
+            await self._output.wait()
+            self._output.clear()
+
+
+def _events(frames: Sequence[bytes]) -> bytes:
+    return b"".join(map(_event, frames))
 
 
 def _event(frame: bytes) -> bytes:
-    return _encoded_once(frame) if len(frame) < 4096 else _encoded(frame)
-
-
-def _encoded(frame: bytes) -> bytes:
     if frame == PING:
         return HEARTBEAT
     if frame.startswith(b"id: "):
@@ -83,7 +124,3 @@ def _encoded(frame: bytes) -> bytes:
     fields = json.loads(frame)
     cursor = f"id: {fields['id']}\n" if "id" in fields else ""
     return f"event: {fields['type']}\n{cursor}data: ".encode() + frame + b"\n\n"
-
-
-# The same frame goes to every client.
-_encoded_once = lru_cache(maxsize=4096)(_encoded)

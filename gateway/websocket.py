@@ -3,131 +3,168 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Callable
 
-from aiohttp import WSMsgType, web
-from aiohttp.http import WebSocketError
+from aiohttp import web
 
-from gateway.door import DOOR, chosen_protocol
+from gateway.door import DOOR, Seat, chosen_protocol
 from gateway.errors import error_response
-from gateway.framing import FrameWatch
+from gateway.fanout import FANOUT
+from gateway.framing import BINARY, Breach, Message
 from gateway.keys import SETTINGS
-from gateway.shell import BREACHES, CLOSE_SECONDS, Shell, refuse_before_start
+from gateway.shell import Shell, refuse_before_start
+from gateway.takeover import accept, answer, take_over
+from gateway.wire import WebSocket
 from push.access import Refused
+from push.batch import CHUNK_BYTES
 from push.frames import Close
-from push.session import PING
 
 __all__ = ["websocket"]
 
 VERSION = "13"
-DEAF_SECONDS = 1.0
 # What a client that was not let in may still send until it has heard of it, its own goodbye included.
 MOST_LAST_WORDS = 100
+_BREACHES: dict[int, Close] = {close: close for close in (Close.PROTOCOL_ERROR, Close.BAD_TEXT, Close.TOO_BIG)}
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
-    """``GET /api/ws``: one session, until either side ends it.
+    """``GET /api/ws``: lets a session in. It goes on by itself, on the connection that is taken over from aiohttp.
 
     A browser's page learns nothing of an HTTP status, so whoever is not let in is told by a close code, after the handshake.
     """
-    # aiohttp refuses what has max_msg_size bytes, not only what has more.
-    # No compression: a deflate context per client costs 150 KiB and two to three times the CPU.
-    ws = web.WebSocketResponse(
-        protocols=chosen_protocol(request),
-        max_msg_size=request.app[SETTINGS].max_frame_bytes + 1,
-        autoping=False,
-        compress=False,
-        timeout=CLOSE_SECONDS,
-    )
     version = request.headers.get("Sec-WebSocket-Version", VERSION)
     if version.strip() != VERSION and "Upgrade" in request.headers:
         # RFC 6455 section 4.2.2: the answer names the version that is understood.
         mend = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
         return error_response(426, "only version 13 of the WebSocket protocol is spoken here", "bad_version", **mend)
-    if not _is_handshake(ws, request):
+    accepted = accept(request)
+    if accepted is None:
         raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
     refuse_before_start(request)
-    door = request.app[DOOR]
-    with door.session(request) as within_limits:
-        try:
-            if not within_limits:
-                raise Refused(Close.TOO_MANY_CONNECTIONS, Close.TOO_MANY_CONNECTIONS.reason)
-            grant = await door.grant(request)
-            shell = _WebSocketShell(request, ws)
-            await shell.run(grant, shell.answer)
-        except Refused as refusal:
-            door.count(refusal.close.name.lower())
-            words = itertools.count()
-            await _open(request, ws, lambda _size: next(words) < MOST_LAST_WORDS)
-            await ws.close(code=refusal.close, message=_reason(str(refusal)))
-    return ws
-
-
-async def _open(request: web.Request, ws: web.WebSocketResponse, take: Callable[[int], bool]) -> None:
-    """Answer the handshake; from here on each frame is asked about before it is worked on."""
-    watch = FrameWatch(request.app[SETTINGS].max_frame_bytes, take)
-    # What has come behind the request already; aiohttp takes it up together with what follows.
-    request.protocol._message_tail = watch.feed(request.protocol._message_tail)
-    request.app[DOOR].watch(request, watch)
-    await ws.prepare(request)
-
-
-# A control frame holds 125 bytes, two of them the code (RFC 6455 section 5.5).
-MOST_REASON_BYTES = 123
-
-
-def _reason(text: str) -> bytes:
-    """As much of it as a close frame holds, in whole letters: it may repeat what the client sent, and must be UTF-8."""
-    return text.encode(errors="replace")[:MOST_REASON_BYTES].decode(errors="ignore").encode()
-
-
-def _is_handshake(ws: web.WebSocketResponse, request: web.Request) -> bool:
+    client = await _let_in(request)
     try:
-        return bool(ws.can_prepare(request))
-    except ValueError:  # what aiohttp makes of a Sec-WebSocket-Key that is not ASCII
-        return False
+        response = await answer(request, accepted, chosen_protocol(request))
+        transport, early = take_over(request, client)
+    except BaseException:
+        client.gone()
+        raise
+    client.begin(transport, early)
+    return response
 
 
-class _WebSocketShell(Shell):
-    transport = "websocket"
+async def _let_in(request: web.Request) -> WebSocket:
+    door = request.app[DOOR]
+    seat = door.seat(request)
+    try:
+        client = _Client(request, seat)
+        await client.shell.let_in(await door.grant(request))
+    except Refused as refusal:
+        door.count(refusal.close.name.lower())
+        return _Refused(request, seat, refusal)
+    except BaseException:
+        seat.give_back()
+        raise
+    return client
 
-    def __init__(self, request: web.Request, ws: web.WebSocketResponse) -> None:
-        super().__init__(request)
-        self._ws = ws
 
-    async def answer(self) -> None:
-        """The handshake's."""
-        await _open(self._request, self._ws, self.session.heard)
+class _Client(WebSocket):
+    """Carries the frames of one session."""
 
-    async def send(self, frames: list[bytes]) -> None:
-        for frame in frames:
-            await self._ws.send_frame(frame, WSMsgType.TEXT)
-            if frame is PING:
-                await self._ws.ping()
+    __slots__ = ("_due", "_fanout", "_session", "shell")
 
-    async def receive(self) -> None:
-        async for message in self._ws:
-            match message.type:
-                case WSMsgType.TEXT:
-                    await self.obey(self.session.receive_text(message.data))
-                case WSMsgType.BINARY:
-                    self.session.receive_binary()
-                case WSMsgType.PING:
-                    await self._ws.pong(message.data)
-                case WSMsgType.PONG:
-                    pass
-                case WSMsgType.ERROR if isinstance(message.data, WebSocketError):
-                    # aiohttp has closed it already.
-                    self.session.end(next((c for c in BREACHES if c == message.data.code), Close.NORMAL), flush=False)
-                    return
-                case _:
-                    return
-            # aiohttp hands on what it has without a pause. One frame a turn of the loop: who sends many holds up nobody else.
-            await asyncio.sleep(0)
+    def __init__(self, request: web.Request, seat: Seat) -> None:
+        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost)
+        self._fanout = request.app[FANOUT]
+        self._due = False
+        self.shell = Shell(request, seat, "websocket", self._on_output)
+        self._session = self.shell.session
 
-    async def say_goodbye(self, close: Close) -> None:
-        # Whoever was too fast is not listened to any more, so its answer will not be heard. It gets a moment to read ours: a
-        # connection that is cut while data waits in it ends with a reset, which may overtake the close frame.
-        async with asyncio.timeout(DEAF_SECONDS if close is Close.TOO_FAST else None):
-            await self._ws.close(code=close, message=close.reason.encode())
+    # ---------------------------------------------------------------- to the client
+
+    def begin(self, transport: asyncio.Transport, early: bytes) -> None:
+        """See WebSocket. What happened since the client was let in has been waiting for this."""
+        super().begin(transport, early)
+        self.flush()
+
+    def _on_output(self) -> None:
+        if not self._due:
+            self._due = True
+            self._fanout.due(self)
+
+    def flush(self) -> None:
+        """See Fanout."""
+        self._due = False
+        if self.closing or self._transport is None:
+            return
+        session = self._session
+        while not self.full and (batches := session.take(CHUNK_BYTES)):
+            self._transport.write(self._fanout.encoded(batches))
+        if session.close is None:
+            return
+        if session.waiting:
+            self.cut_soon()
+        else:
+            self.end(session.close, session.close.reason)
+
+    def cut(self) -> None:
+        """End at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # ---------------------------------------------------------------- from the client
+
+    def allow(self, size: int) -> bool:
+        """See WebSocket."""
+        return self._session.heard(size)
+
+    def received(self, message: Message) -> None:
+        """See WebSocket."""
+        if message.opcode == BINARY:
+            self._session.receive_binary()
+            return
+        command = self._session.receive_text(message.text)
+        if command is not None:
+            self.hold()
+            self.shell.obey(command, self.go_on)
+
+    def breached(self, breach: Breach) -> None:
+        """See WebSocket. What it asked for before is answered."""
+        self._session.end(_BREACHES[breach.code])
+
+    def left(self) -> None:
+        """See WebSocket."""
+        self._session.end(Close.NORMAL, flush=False)
+
+    def gone(self) -> None:
+        """See WebSocket."""
+        self.shell.end()
+
+
+class _Refused(WebSocket):
+    """Is told why it is not let in, and heard until it has understood."""
+
+    __slots__ = ("_refusal", "_seat", "_words")
+
+    def __init__(self, request: web.Request, seat: Seat, refusal: Refused) -> None:
+        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost)
+        self._seat = seat
+        self._refusal = refusal
+        self._words = MOST_LAST_WORDS
+
+    def begin(self, transport: asyncio.Transport, early: bytes) -> None:
+        """See WebSocket."""
+        super().begin(transport, b"")
+        self.end(self._refusal.close, str(self._refusal))
+        if early:
+            self.data_received(early)
+
+    def allow(self, size: int) -> bool:
+        """See WebSocket."""
+        self._words -= 1
+        return self._words >= 0
+
+    def received(self, message: Message) -> None:
+        """See WebSocket. Nobody listens."""
+
+    def gone(self) -> None:
+        """See WebSocket."""
+        self._seat.give_back()

@@ -17,6 +17,9 @@ __all__ = ["ANALYTICS", "ANYBODY", "ORDERS", "Authority", "Grant", "Owners", "Re
 
 ORDERS = "orders"
 ANALYTICS = "analytics"
+# One object for all who have these.
+_EVERYTHING, _TOTALS = frozenset((ORDERS, ANALYTICS)), frozenset((ANALYTICS,))
+_NO_ORDERS: frozenset[int] = frozenset()
 _ORDER = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
@@ -78,11 +81,11 @@ class Grant:
         """What it gets when it names no topics."""
         match self.role:
             case Role.ADMIN:
-                return frozenset((ORDERS, ANALYTICS))
+                return _EVERYTHING
             case Role.CUSTOMER:
                 return frozenset(f"order:{order_id}" for order_id in self.orders)
             case Role.VIEWER:
-                return frozenset((ANALYTICS,))
+                return _TOTALS
 
 
 # Where no login is configured.
@@ -123,4 +126,5 @@ def parse_topics(names: Iterable[object]) -> frozenset[str]:
 
 def order_ids(topics: Iterable[str]) -> frozenset[int]:
     """The orders that are followed one by one."""
-    return frozenset(int(match[1]) for topic in topics if (match := _ORDER.fullmatch(topic)))
+    ids = [int(match[1]) for topic in topics if (match := _ORDER.fullmatch(topic))]
+    return frozenset(ids) if ids else _NO_ORDERS

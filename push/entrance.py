@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from push.access import ANALYTICS, Authority, Grant, Owners, Refused, Role, order_ids
+from push.batch import Batch, in_chunks
 from push.errors import StoreError
 from push.events import Cursor, Event
-from push.frames import Auth, Authenticated, Close, Command, Resumed, Subscribe, Subscribed, Unsubscribe, encode
+from push.frames import Auth, Authenticated, Close, Command, Resumed, Subscribe, Subscribed, Unsubscribe
 from push.history import GapError, History, Replay
 from push.hub import Hub
 from push.metrics import Metrics
@@ -59,6 +60,7 @@ class Entrance:
         metrics: Metrics | None = None,
     ) -> None:
         self._hub = hub
+        self._totals = hub.totals_batch  # one object for all sessions
         self._relay = relay
         self._history = history
         self._authority = authority
@@ -95,17 +97,16 @@ class Entrance:
         """
         self._hub.enter(session)
         session.admit(grant, topics)
-        session.open(self._hub.totals_frame)
+        session.open(self._totals)
         if self._authority.login:
-            session.send([encode(Authenticated(grant.role, grant.expires_at))])
+            session.tell(Authenticated(grant.role, grant.expires_at))
         if wish.cursor is None:
             self._go_live(session, wish)
 
     async def resume(self, session: Session, wish: Wish) -> None:
-        """Replay what the cursor misses, then live; or tell that it cannot be done, then live. For a session without a cursor
-        there is nothing to do.
+        """Of a session that has entered: replay what the cursor misses, then live; or tell that it cannot be done, then live.
+        Without a cursor there is nothing to do.
         """
-        await session.admitted.wait()
         if wish.cursor is None:
             return
         try:
@@ -149,9 +150,9 @@ class Entrance:
         lost = permitted != session.topics
         session.admit(grant, permitted)
         self._hub.topics_changed(session)
-        session.send([encode(Authenticated(grant.role, grant.expires_at))])
+        session.tell(Authenticated(grant.role, grant.expires_at))
         if lost:
-            session.send([encode(Subscribed(session.topics))])
+            session.tell(Subscribed(session.topics))
 
     async def _subscribe(self, session: Session, topics: frozenset[str]) -> None:
         grant = session.grant
@@ -172,7 +173,7 @@ class Entrance:
     def _follow(self, session: Session, topics: frozenset[str]) -> None:
         session.follow(topics)
         self._hub.topics_changed(session)
-        session.send([encode(Subscribed(topics))])
+        session.tell(Subscribed(topics))
 
     async def _permitted(self, grant: Grant, topics: frozenset[str]) -> frozenset[str]:
         """Those that the grant's bearer may follow."""
@@ -196,7 +197,7 @@ class Entrance:
     def _go_live(self, session: Session, wish: Wish) -> None:
         # No await in here: nothing can be published between this position and going live.
         if wish.position_frame is not None and self._relay.epoch is not None:
-            session.send([wish.position_frame(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))])
+            session.send(Batch([wish.position_frame(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))]))
         self._hub.go_live(session)
 
     async def _replay(self, session: Session, cursor_text: str) -> bool:
@@ -206,12 +207,12 @@ class Entrance:
             own = None if session.sees_all else await self._own_part(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
-            session.send([encode(Resumed(recovered=False))])
+            session.tell(Resumed(recovered=False))
             return False
         # How many events others had is nobody's business.
         count = replay.count if own is None else len(own)
         self._metrics.resumes.labels("recovered").inc()
-        session.send([encode(Resumed(recovered=True, replayed=count))])
+        session.tell(Resumed(recovered=True, replayed=count))
         try:
             if own is None:
                 await self._send_replay(session, replay)
@@ -245,7 +246,7 @@ class Entrance:
             if rest is None:
                 raise GapError("the ring has moved on")
             if len(rest) <= LAST_EVENTS:
-                session.send([event.frame for event in session.visible(rest)])
+                session.send(*in_chunks([event.frame for event in session.visible(rest)]))
                 self._hub.go_live(session)
                 session.totals_changed()  # as of the last event, now that it has been sent
                 return
@@ -254,7 +255,7 @@ class Entrance:
 
     async def _send(self, session: Session, events: Sequence[Event]) -> None:
         visible = session.visible(events)
-        session.send([event.frame for event in visible])
+        session.send(*in_chunks([event.frame for event in visible]))
         self._metrics.replayed.inc(len(visible))
         async with asyncio.timeout(STALL_SECONDS):
             await session.room()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from push.access import Grant
+from push.batch import Batch, in_chunks
 from push.events import Event
 from push.frames import AnalyticsUpdate, Close, Resumed, encode
 from push.metrics import Metrics
@@ -39,7 +40,7 @@ class Hub:
         self._followers: set[Session] = set()
         self._by_order: dict[int, set[Session]] = {}
         self._totals = Totals()
-        self._totals_frame: bytes | None = None
+        self._totals_batch: Batch | None = None
         self._totals_timer: asyncio.TimerHandle | None = None
         self._totals_waiting = False
         self._empty = asyncio.Event()
@@ -101,13 +102,14 @@ class Hub:
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Hand the events to every session that follows them, and the totals after them."""
         start, now = time.perf_counter(), time.time()
-        frames = [event.frame for event in events]
+        shared = tuple(in_chunks([event.frame for event in events]))
         for session in self._followers:
-            if not session.lapsed(now):
-                session.send(frames)
+            # (Asked here first: this is done for everybody, at every event.)
+            if now < session.expires_at or not session.lapsed(now):
+                session.send(*shared)
         for session in self._of_single_orders(events):
             if not session.lapsed(now):
-                session.send([event.frame for event in session.visible(events)])
+                session.send(*in_chunks([event.frame for event in session.visible(events)]))
         self.set_totals(totals)
         self._metrics.fanned_out(events, time.perf_counter() - start)
 
@@ -122,26 +124,26 @@ class Hub:
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""
-        frame = encode(Resumed(recovered=False))
+        batch = Batch([encode(Resumed(recovered=False))])
         for session in self._live:
-            session.send([frame])
+            session.send(batch)
 
     def set_totals(self, totals: Totals) -> None:
         """The totals are now these: say so at once, then at most every TOTALS_SECONDS."""
         if totals == self._totals:
             return
         self._totals = totals
-        self._totals_frame = None
+        self._totals_batch = None
         if self._totals_timer is None:
             self._tell_totals()
         else:
             self._totals_waiting = True
 
-    def totals_frame(self) -> bytes:
+    def totals_batch(self) -> Batch:
         """The totals of this moment as a frame, encoded once for all."""
-        if self._totals_frame is None:
-            self._totals_frame = encode(AnalyticsUpdate(self._totals))
-        return self._totals_frame
+        if self._totals_batch is None:
+            self._totals_batch = Batch([encode(AnalyticsUpdate(self._totals))])
+        return self._totals_batch
 
     def _tell_totals(self) -> None:
         self._totals_waiting = False

@@ -6,20 +6,23 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from push.access import ANALYTICS, ORDERS, Grant, order_ids, parse_topics
+from push.batch import Batch
 from push.bucket import Bucket
 from push.events import Event
-from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, Subscribe, Subscribed, Unsubscribe, encode
+from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
 __all__ = ["MISSED_HEARTBEATS", "PING", "Pace", "Session"]
 
 PING = encode(Ping())
-PONG = encode(Pong())
+# Made once, for everybody.
+_PING = Batch([PING])
+_PONG = Batch([encode(Pong())])
 
 # How many heartbeats a client may leave unanswered before it counts as gone.
 MISSED_HEARTBEATS = 2
@@ -33,40 +36,48 @@ class Pace:
     bytes: float = 1e12
 
 
+NO_PACE = Pace()
+
+
 class Session:
     """State of one client: what it may see, its send queue, its heartbeat, and how it ends.
 
-    Whoever carries the frames (the shell) sets ``on_output`` and calls ``take`` until it is empty; then, if ``close`` is set,
-    closes the transport with that code.
+    Whoever carries the frames is called by ``on_output`` and calls ``take`` until it is empty; then, if ``close`` is set,
+    closes the transport with that code. ``on_admitted`` is called once, when the client has been let in.
     """
 
     __slots__ = (
-        *("_bytes", "_cut", "_frames", "_missed", "_on_output", "_queue", "_room", "_timer", "_totals_due", "_totals_frame"),
-        *("admitted", "close", "grant", "order_ids", "topics"),
+        *("_bytes", "_cut", "_frames", "_missed", "_on_admitted", "_on_output", "_queue", "_room", "_timer"),
+        *("_totals", "_totals_due", "close", "expires_at", "grant", "order_ids", "topics"),
     )
 
-    def __init__(self, queue: SendQueue, on_output: Callable[[], None], pace: Pace | None = None) -> None:
-        pace = pace or Pace()
+    def __init__(
+        self,
+        queue: SendQueue,
+        on_output: Callable[[], None],
+        pace: Pace | None = None,
+        on_admitted: Callable[[], None] | None = None,
+    ) -> None:
+        pace = pace or NO_PACE
         now = time.monotonic()
         self.close: Close | None = None
         # None until the client has shown a token, where one is needed.
         self.grant: Grant | None = None
+        self.expires_at = math.inf
         self.topics: frozenset[str] = frozenset()
         # Those of the topics that are single orders.
         self.order_ids: frozenset[int] = frozenset()
-        # Set once there is a grant.
-        self.admitted = asyncio.Event()
         self._queue = queue
         self._on_output = on_output
+        self._on_admitted = on_admitted
         self._frames = Bucket(pace.frames, now)
         self._bytes = Bucket(pace.bytes, now)
-        self._totals_frame: Callable[[], bytes] | None = None
+        self._totals: Callable[[], Batch] | None = None
         self._totals_due = False
         self._missed = 0
         self._cut = False
         self._timer: asyncio.TimerHandle | None = None
-        self._room = asyncio.Event()
-        self._room.set()
+        self._room: asyncio.Future[None] | None = None
 
     # ---------------------------------------------------------------- what it may see
 
@@ -77,9 +88,12 @@ class Session:
     def admit(self, grant: Grant, topics: frozenset[str]) -> None:
         """From here on it is this grant that counts, until it expires."""
         self.grant = grant
+        self.expires_at = grant.expires_at
         self.follow(topics)
         self._end_in(grant.expires_at - time.time(), Close.TOKEN_EXPIRED)
-        self.admitted.set()
+        if self._on_admitted is not None:
+            on_admitted, self._on_admitted = self._on_admitted, None
+            on_admitted()
 
     def follow(self, topics: frozenset[str]) -> None:
         """These are the topics now."""
@@ -101,7 +115,7 @@ class Session:
 
     def lapsed(self, now: float) -> bool:
         """End it if the grant has run out; a clock that jumped is noticed here, where the timer does not."""
-        if self.grant is not None and self.grant.expired(now):
+        if now >= self.expires_at:
             self.end(Close.TOKEN_EXPIRED, flush=False)
         return self.close is not None
 
@@ -125,7 +139,7 @@ class Session:
             return None
         match message:
             case {"type": "ping"}:
-                self.send([PONG])
+                self.send(_PONG)
             case {"type": "pong"}:
                 pass
             case {"type": "auth", "token": str(token)}:
@@ -171,28 +185,30 @@ class Session:
 
     def error(self, code: str, message: str) -> None:
         """What the client asked for was not done."""
-        self.send([encode(ErrorFrame(code, message))])
+        self.tell(ErrorFrame(code, message))
 
     # ---------------------------------------------------------------- from the hub
 
-    def open(self, totals_frame: Callable[[], bytes]) -> None:
+    def open(self, totals: Callable[[], Batch]) -> None:
         """The first frame is the totals; later ones come as ``totals_changed`` says, always the newest.
 
         Whoever does not follow the totals is told instead what it does follow.
         """
-        self._totals_frame = totals_frame
-        self.send([totals_frame() if ANALYTICS in self.topics else encode(Subscribed(self.topics))])
+        self._totals = totals
+        self.send(totals() if ANALYTICS in self.topics else Batch([encode(Subscribed(self.topics))]))
 
-    def send(self, frames: Sequence[bytes]) -> None:
-        """Queue frames. Never waits: a client that does not keep up is ended."""
-        if self.close is not None or not frames:
+    def send(self, *batches: Batch) -> None:
+        """Queue them, all or none. Never waits: a client that does not keep up is ended."""
+        if self.close is not None or not batches:
             return
-        if not self._queue.offer(frames):
+        if self._queue.offer(*batches):
+            self._on_output()
+        else:
             self.end(Close.SLOW_CONSUMER, flush=False)
-            return
-        if self._queue.pressed:
-            self._room.clear()
-        self._on_output()
+
+    def tell(self, frame: ServerFrame) -> None:
+        """Queue a frame that is for this client alone."""
+        self.send(Batch([encode(frame)]))
 
     def totals_changed(self) -> None:
         """A slot, not an entry of the queue: whenever it is this client's turn, it gets the totals of that moment."""
@@ -208,7 +224,7 @@ class Session:
             self.end(Close.NO_PONG, flush=False)
             return
         self._missed += 1
-        self.send([PING])
+        self.send(_PING)
 
     def end(self, close: Close, *, flush: bool = True) -> None:
         """The only way into the closed state. ``flush``: what is queued still goes out first."""
@@ -222,29 +238,41 @@ class Session:
         if not flush:
             self._queue.clear()
             self._totals_due = False
-        self._room.set()
+        self._let_on()
         self._on_output()
 
     # ---------------------------------------------------------------- to the transport
 
-    def take(self, about_bytes: int) -> list[bytes]:
-        """The next frames to send. The totals come last, when all events that they include have been taken."""
-        frames = self._queue.take(about_bytes)
-        if not self._queue.pressed:
-            self._room.set()
-        if self._totals_due and not self._queue and self._totals_frame is not None:
+    def take(self, about_bytes: int) -> list[Batch]:
+        """What to send next. The totals come last, when all events that they include have been taken."""
+        batches = self._queue.take(about_bytes)
+        if self._room is not None and not self._queue.pressed:
+            self._let_on()
+        if self._totals_due and not self._queue and self._totals is not None:
             self._totals_due = False
             if ANALYTICS in self.topics:
-                frames.append(self._totals_frame())
-        return frames
+                batches.append(self._totals())
+        return batches
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to take."""
+        return bool(self._queue) or (self._totals_due and self._totals is not None)
 
     async def room(self) -> None:
-        """Return once another batch can be sent without too much waiting, or the session has ended."""
-        await self._room.wait()
+        """Return once another batch can be sent without too much waiting, or the session has ended. One at a time may ask."""
+        while self._queue.pressed and self.close is None:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def _let_on(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
 
     @property
     def cut(self) -> bool:
-        """Whether the session has ended without flushing: what the shell is sending is not worth waiting for."""
+        """Whether the session has ended without flushing: what is being sent is not worth waiting for."""
         return self._cut
 
     @property

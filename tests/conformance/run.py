@@ -149,9 +149,8 @@ def _judge(case: Case, heard: Heard, ended_early: bool) -> Result:
         return Result(case, DEVIATION, f"{len(heard.answers)} answers instead of {case.answers}")
     if case.fast and not ended_early:
         return Result(case, NON_STRICT, "fails at the end of the message, not in its midst")
-    if failed and case.answers and not any(isinstance(step, Pause) for step in case.steps):
-        # Whether it was in time or not: nothing makes sure of it.
-        return Result(case, NON_STRICT, "the answer to what came right before the breach may be left unsent")
+    if len(heard.answers) < case.answers:
+        return Result(case, NON_STRICT, "the answer to what came right before the breach is left unsent")
     return Result(case, PASS)
 
 

@@ -132,6 +132,8 @@ class ModelClient:
         self._keeps_positions = keeps_positions
         self._admission: asyncio.Task[None] | None = None
         self._on_this_connection: set[int] = set()
+        # Written by the server, not read yet.
+        self._on_the_way: list[bytes] = []
 
     @property
     def connected(self) -> bool:
@@ -141,6 +143,7 @@ class ModelClient:
         self.server = server
         self.session = Session(SendQueue(QUEUE_FRAMES, 1 << 20), lambda: None)
         self._on_this_connection = set()
+        self._on_the_way = []
         if self.cursor is None:
             self.received = {}
         self._admission = asyncio.get_running_loop().create_task(self._admit(server, self.session))
@@ -162,10 +165,14 @@ class ModelClient:
         """The client reads so much; and comes to know of the end when it has read everything before it."""
         if self.session is None:
             return
-        frames = self.session.take(about_bytes)
-        for frame in frames:
+        if not self._on_the_way:
+            self._on_the_way = [frame for batch in self.session.take(about_bytes) for frame in batch.frames]
+        ended = self.session.close is not None and not self._on_the_way
+        while self._on_the_way and about_bytes > 0:
+            frame = self._on_the_way.pop(0)
+            about_bytes -= len(frame)
             self._receive(json.loads(frame))
-        if self.session.close is not None and not frames:
+        if ended:
             assert self.session.close in (Close.RESUME_AGAIN, Close.SLOW_CONSUMER)
             self.drop()
 

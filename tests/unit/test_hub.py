@@ -13,6 +13,7 @@ from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
 from tests.unit.test_positions import an_event
+from tests.unit.test_session import frames_of
 
 
 def test_totals_fold_events() -> None:
@@ -26,9 +27,9 @@ def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     session = Session(SendQueue(10, 1000), woken.set)
     hub.enter(session)
     session.admit(ANYBODY, ANYBODY.topics_unasked())
-    session.open(hub.totals_frame)
+    session.open(hub.totals_batch)
     hub.go_live(session)
-    assert json.loads(session.take(1000)[0])["type"] == "analytics_update"
+    assert json.loads(frames_of(session.take(1000))[0])["type"] == "analytics_update"
     woken.clear()
     return session, woken
 
@@ -38,7 +39,7 @@ async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
     session, woken = joined(hub)
     start = asyncio.get_running_loop().time()
     hub.publish([an_event(frame=b"event")], Totals(1))
-    first = session.take(1000)
+    first = frames_of(session.take(1000))
     assert first[0] == b"event"
     assert json.loads(first[1])["total_orders"] == 1
     woken.clear()
@@ -48,7 +49,7 @@ async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
     async with asyncio.timeout(30):
         await woken.wait()
     assert asyncio.get_running_loop().time() - start >= TOTALS_SECONDS * 0.9
-    assert [json.loads(frame)["total_orders"] for frame in session.take(1000)] == [4]
+    assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [4]
     await hub.drain(0)
 
 
@@ -67,7 +68,7 @@ async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
     hub.set_totals(Totals(2))
     draining = asyncio.create_task(hub.drain(30))
     await asyncio.sleep(0)
-    assert [json.loads(frame)["total_orders"] for frame in session.take(1000)] == [2]
+    assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [2]
     assert session.close is Close.DRAIN
     assert not draining.done()
     hub.leave(session)

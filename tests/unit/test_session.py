@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from push.access import ANYBODY
+from push.batch import Batch
 from push.frames import Close
 from push.sendqueue import SendQueue
 from push.session import PING, Session
+
+
+def frames_of(batches: list[Batch]) -> list[bytes]:
+    return [frame for batch in batches for frame in batch.frames]
 
 
 class Outbox:
@@ -22,7 +27,7 @@ class Outbox:
         self.wakes = 0
         self.session = Session(SendQueue(max_frames, max_bytes), self._wake)
         self.session.admit(ANYBODY, ANYBODY.topics_unasked())
-        self.session.open(lambda: self.totals)
+        self.session.open(lambda: Batch([self.totals]))
         assert self.sent() == [b"totals 0"]
 
     def _wake(self) -> None:
@@ -31,7 +36,7 @@ class Outbox:
     def sent(self, about_bytes: int = 10**6) -> list[bytes]:
         frames = []
         while taken := self.session.take(about_bytes):
-            frames += taken
+            frames += frames_of(taken)
         return frames
 
     def closed_with(self) -> Close | None:
@@ -82,10 +87,10 @@ def test_binary_frame_closes() -> None:
 
 def test_totals_come_after_all_events_and_are_the_newest() -> None:
     box = Outbox()
-    box.session.send([b"event 1", b"event 2"])
+    box.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
     box.session.totals_changed()
-    assert box.session.take(1) == [b"event 1"]
-    box.session.send([b"event 3"])
+    assert frames_of(box.session.take(1)) == [b"event 1"]
+    box.session.send(Batch([b"event 3"]))
     box.session.totals_changed()
     box.totals = b"totals 3"
     assert box.sent(1) == [b"event 2", b"event 3", b"totals 3"]
@@ -115,21 +120,21 @@ def test_two_unanswered_heartbeats_are_borne_the_third_ends_it() -> None:
 
 def test_slow_consumer_is_ended_without_its_queue_and_stays_so() -> None:
     box = Outbox(max_frames=2)
-    box.session.send([b"1", b"2", b"3"])
+    box.session.send(Batch([b"1", b"2", b"3"]))
     assert box.closed_with() is None
-    box.session.send([b"4"])
+    box.session.send(Batch([b"4"]))
     assert box.closed_with() is Close.SLOW_CONSUMER
     box.session.end(Close.DRAIN)
-    box.session.send([b"5"])
+    box.session.send(Batch([b"5"]))
     assert box.closed_with() is Close.SLOW_CONSUMER
     assert box.sent() == []
 
 
 def test_drain_lets_out_what_is_queued() -> None:
     box = Outbox()
-    box.session.send([b"last"])
+    box.session.send(Batch([b"last"]))
     box.session.end(Close.DRAIN)
-    box.session.send([b"too late"])
+    box.session.send(Batch([b"too late"]))
     assert box.sent() == [b"last"]
     assert not box.session.cut
 
@@ -137,7 +142,7 @@ def test_drain_lets_out_what_is_queued() -> None:
 def test_every_change_of_state_wakes_the_transport() -> None:
     box = Outbox()
     acts: list[Callable[[], None]] = [
-        lambda: box.session.send([b"1"]),
+        lambda: box.session.send(Batch([b"1"])),
         box.session.totals_changed,
         lambda: box.session.end(Close.DRAIN),
     ]
@@ -149,20 +154,20 @@ def test_every_change_of_state_wakes_the_transport() -> None:
 
 def test_queue_takes_about_what_was_asked_and_at_least_one() -> None:
     queue = SendQueue(10, 1000)
-    assert queue.offer([b"aaaa", b"bbbb", b"cccc"])
-    assert queue.take(1) == [b"aaaa"]
-    assert queue.take(5) == [b"bbbb", b"cccc"]
+    assert queue.offer(Batch([b"aaaa"]), Batch([b"bbbb"]), Batch([b"cccc"]))
+    assert frames_of(queue.take(1)) == [b"aaaa"]
+    assert frames_of(queue.take(5)) == [b"bbbb", b"cccc"]
     assert queue.take(5) == []
 
 
 @pytest.mark.parametrize("frames", [[b"x"] * 11, [b"x" * 1001]])
 def test_queue_bounds_what_is_left_over_not_a_batch(frames: list[bytes]) -> None:
     queue = SendQueue(10, 1000)
-    assert queue.offer(frames)
-    assert not queue.offer([b"y"])
+    assert queue.offer(Batch(frames))
+    assert not queue.offer(Batch([b"y"]))
     assert len(queue) == len(frames)
     while queue.full:
         queue.take(1)
-    assert queue.offer([b"y"])
+    assert queue.offer(Batch([b"y"]))
     queue.clear()
     assert (len(queue), queue.full, queue.pressed) == (0, False, False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.framing import BREACH, FrameWatch
+from gateway.framing import Breach, Message, Reader, close_frame, texts
 from gateway.peers import FORWARDED, counted_as, has_loopback_name, identify
 from gateway.tokens import gate_of
 from push.access import Grant, Refused, Role, parse_topics
@@ -24,6 +26,7 @@ from settings import Settings
 from tests.fuzz.inputs import command, cursor
 from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame
 from tests.fuzz.tokens import SECRET, odd
+from tests.unit.test_session import frames_of
 
 # With halves of surrogate pairs: JSON can hold them, and aiohttp makes them of bytes that are no UTF-8.
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
@@ -52,7 +55,7 @@ def test_a_message_is_answered_and_ends_nothing(text: str) -> None:
     box = session()
     box.receive_text(text)
     assert box.close is None
-    for answer in box.take(2**20):
+    for answer in frames_of(box.take(2**20)):
         assert json.loads(answer.decode())["type"]
 
 
@@ -61,7 +64,7 @@ def test_no_depth_of_nesting_is_more_than_a_message_that_is_not_understood() -> 
         for start, end in (("[", "]"), ('{"type":', "}"), ('{"type":"subscribe","topics":[', "]}")):
             box = session()
             box.receive_text(start + "[" * depth + "]" * depth + end)
-            (answer,) = box.take(2**20)
+            (answer,) = frames_of(box.take(2**20))
             assert json.loads(answer)["type"] == "error", depth
 
 
@@ -109,65 +112,142 @@ async def test_a_token_is_good_or_refused(seed: int) -> None:
 # ---------------------------------------------------------------- frames
 
 MASKS = st.binary(min_size=4, max_size=4)
-FRAMES = st.lists(st.builds(lambda p, m: frame(FINAL | TEXT, p, mask=m), st.binary(max_size=70_000), MASKS), max_size=4)
+FRAME_LIKE = st.builds(lambda h, p, m: frame(h, p, mask=m), st.integers(0, 255), st.binary(max_size=130), MASKS)
 
 
-def watch(*, frames: float = 1e12) -> FrameWatch:
-    return FrameWatch(65536, session(Pace(frames=frames)).heard)
+def read(parts: Iterable[bytes], box: Session | None = None, most_bytes: int = 65536) -> tuple[list[Message], int | None]:
+    """All messages, and the code of the breach that ended it."""
+    reader, messages = Reader(most_bytes), []
+    try:
+        for part in parts:
+            reader.feed(part)
+            while (message := reader.next((box or session()).heard)) is not None:
+                messages.append(message)
+    except Breach as breach:
+        assert reader.over
+        return messages, breach.code
+    return messages, None
 
 
-@given(FRAMES, st.lists(st.integers(0, 300_000)))
-def test_frames_pass_the_watch_however_they_are_cut(frames: list[bytes], cuts: list[int]) -> None:
-    whole = b"".join(frames)
-    ends = sorted({*(min(cut, len(whole)) for cut in cuts), len(whole)})
-    parts = [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-    watched = watch()
-    assert b"".join(map(watched.feed, parts)) == whole
+def cut(whole: bytes, cuts: list[int]) -> list[bytes]:
+    ends = sorted({*(min(at, len(whole)) for at in cuts), len(whole)})
+    return [whole[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-@given(st.binary(max_size=300), st.integers(0, 300))
-def test_any_bytes_pass_alike_in_one_piece_and_in_two(data: bytes, cut: int) -> None:
-    one, two = watch(), watch()
-    assert one.feed(data) == two.feed(data[:cut]) + two.feed(data[cut:])
+@given(st.lists(st.tuples(st.text(max_size=20_000), MASKS), max_size=4), st.lists(st.integers(0, 100_000)))
+def test_texts_are_read_however_they_are_cut(texts: list[tuple[str, bytes]], cuts: list[int]) -> None:
+    whole = b"".join(frame(FINAL | TEXT, text.encode(), mask=mask) for text, mask in texts)
+    messages, breach = read(cut(whole, cuts), most_bytes=100_000)
+    assert [message.text for message in messages] == [text for text, _ in texts]
+    assert breach is None
 
 
-def test_what_the_parser_lets_pass_is_a_breach_all_the_same() -> None:
-    good = frame(FINAL | TEXT, b"{}")
-    for bad in (
-        frame(FINAL | TEXT, b"{}", mask=None),
-        frame(FINAL | PING, b"", mask=None),
-        frame(FINAL | CLOSE, (1006).to_bytes(2, "big"), mask=b"abcd"),
-    ):
-        watched = watch()
-        assert watched.feed(good + bad + good) == good + BREACH
-        assert watched.feed(good) == b""
-    # A first part that is empty.
-    watched = watch()
-    assert watched.feed(frame(TEXT, b"") + frame(FINAL | TEXT, b"{}")) == frame(TEXT, b"") + BREACH
-    fine = (
-        frame(TEXT, b"")
-        + frame(FINAL | PING, b"")
-        + frame(CONTINUATION, b"")
-        + frame(FINAL, b"{}")
-        + frame(FINAL | BINARY, b"")
+@given(st.lists(st.text(max_size=300), min_size=1, max_size=4), st.lists(st.integers(0, 1500), max_size=9))
+def test_a_message_in_parts_with_pings_between_them_is_one(texts: list[str], cuts: list[int]) -> None:
+    whole = "".join(texts)
+    parts = cut(whole.encode(), cuts)  # in the midst of letters too
+    sent = b"".join(
+        frame((TEXT if n == 0 else CONTINUATION) | (FINAL if n == len(parts) - 1 else 0), part, mask=b"abcd")
+        + frame(FINAL | PING, b"%d" % n, mask=b"efgh")
+        for n, part in enumerate(parts)
     )
-    assert watch().feed(fine) == fine
+    messages, breach = read(cut(sent, cuts))
+    assert breach is None
+    assert [message.text for message in messages if message.opcode == TEXT] == [whole]
+    assert [message.payload for message in messages if message.opcode == PING] == [b"%d" % n for n in range(len(parts))]
+
+
+@given(st.binary(max_size=300) | st.lists(FRAME_LIKE, max_size=4).map(b"".join), st.integers(0, 300))
+def test_any_bytes_are_read_alike_in_one_piece_and_in_any(data: bytes, at: int) -> None:
+    assert read([data]) == read([data[:at], data[at:]]) == read(data[n : n + 1] for n in range(len(data)))
+
+
+GOOD = frame(FINAL | TEXT, b"{}", mask=b"abcd")
+BREACHES = {
+    "no mask": (frame(FINAL | TEXT, b"{}", mask=None), 1002),
+    "no mask on a ping": (frame(FINAL | PING, b"", mask=None), 1002),
+    "reserved bit": (frame(FINAL | TEXT | 0x40, b""), 1002),
+    "unknown opcode": (frame(FINAL | 0x3, b""), 1002),
+    "unknown control opcode": (frame(FINAL | 0xB, b""), 1002),
+    "a long ping": (frame(FINAL | PING, bytes(126)), 1002),
+    "a ping in parts": (frame(PING, b""), 1002),
+    "a part of nothing": (frame(FINAL | CONTINUATION, b""), 1002),
+    "a message within another": (frame(TEXT, b"{") + frame(FINAL | TEXT, b"}"), 1002),
+    "a message within another that is empty": (frame(TEXT, b"") + frame(FINAL | TEXT, b"}"), 1002),
+    "a length in more bytes than it needs": (bytes((FINAL | TEXT, 0x80 | 126, 0, 125)) + bytes(4), 1002),
+    "a length in eight bytes": (bytes((FINAL | TEXT, 0x80 | 127)) + (65535).to_bytes(8, "big") + bytes(4), 1002),
+    "a negative length": (bytes((FINAL | TEXT, 0x80 | 127)) + b"\xff" * 8 + bytes(4), 1002),
+    "too much is announced": (frame(FINAL | TEXT, b"", length=65537), 1009),
+    "too much in parts": (frame(TEXT, bytes(40_000)) + frame(CONTINUATION, b"", length=40_000), 1009),
+    "no UTF-8": (frame(FINAL | TEXT, b"\xff"), 1007),
+    "half a letter": (frame(FINAL | TEXT, "Ж".encode()[:1]), 1007),
+    "half a letter before the last part": (frame(TEXT, "Ж".encode()[:1]) + frame(FINAL | CONTINUATION, b""), 1007),
+    "a surrogate": (frame(FINAL | TEXT, b"\xed\xa0\x80"), 1007),
+    "no UTF-8 in what has come of a frame": (frame(FINAL | TEXT, b"\xff", length=2), 1007),
+    "half a close code": (frame(FINAL | CLOSE, b"x"), 1002),
+    "a reason that is no UTF-8": (frame(FINAL | CLOSE, (1000).to_bytes(2, "big") + b"\xff"), 1007),
+    **{
+        f"close code {code}": (frame(FINAL | CLOSE, code.to_bytes(2, "big"), mask=b"abcd"), 1002)
+        for code in (0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535)
+    },
+}
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_a_breach_has_its_code_and_nothing_is_read_after_it(name: str) -> None:
+    bad, code = BREACHES[name]
+    assert read([GOOD + bad + GOOD]) == ([Message(TEXT, text="{}")], code)
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999])
+def test_a_goodbye_is_the_last_that_is_read(code: int) -> None:
+    goodbye = frame(FINAL | CLOSE, code.to_bytes(2, "big") + "tschüss".encode(), mask=b"abcd")
+    assert read([goodbye + GOOD, GOOD]) == ([Message(CLOSE, code=code)], None)
+    assert read([frame(FINAL | CLOSE, b"")]) == ([Message(CLOSE, code=1005)], None)
+
+
+def test_nothing_but_the_size_of_what_is_binary_matters() -> None:
+    assert read([frame(BINARY, b"\xff") + frame(FINAL | CONTINUATION, b"\xff")]) == ([Message(BINARY)], None)
 
 
 @pytest.mark.parametrize("part", [frame(TEXT, b""), frame(FINAL | PING, b""), frame(FINAL | TEXT, b"{}")])
-def test_nothing_passes_after_the_last_frame_that_is_allowed(part: bytes) -> None:
+def test_nothing_is_read_after_the_last_frame_that_is_allowed(part: bytes) -> None:
     box = session(Pace(frames=10))
-    watched = FrameWatch(65536, box.heard)
     more = part if part[0] & FINAL else frame(CONTINUATION, b"")
-    assert watched.feed(part + more * 99) == part + more * 19  # the burst is two seconds' worth
-    assert watched.feed(more) == b""
+    messages, breach = read([part + more * 99, GOOD], box)
+    assert breach is None
+    assert len(messages) == (20 if part[0] & FINAL else 0)  # the burst is two seconds' worth
     assert box.close is Close.TOO_FAST
 
 
 def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
     box = session(Pace(bytes=1000))
-    FrameWatch(65536, box.heard).feed(frame(TEXT, b"x" * 1500) + frame(CONTINUATION, b"x" * 1500))
+    read([frame(TEXT, b"x" * 1500) + frame(CONTINUATION, b"x" * 1500)], box)
     assert box.close is Close.TOO_FAST
+
+
+@given(st.lists(st.binary(max_size=70_000), max_size=5), st.integers(3000, 4999), ANY_TEXT)
+def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: str) -> None:
+    def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
+        while data:
+            size, start = data[1], 2
+            if size > 125:
+                start = 4 if size == 126 else 10
+                size = int.from_bytes(data[2:start], "big")
+            yield data[0], data[start : start + size]
+            data = data[start + size :]
+
+    ping = payloads[-1] if payloads else None
+    told = list(frames(texts(payloads, ping_after=ping)))
+    assert [payload for head, payload in told if head == FINAL | TEXT] == payloads
+    assert [
+        after for (head, payload), (after, _) in pairwise([*told, (0, b"")]) if head == FINAL | TEXT and payload == ping
+    ] == [FINAL | PING] * payloads.count(payloads[-1] if payloads else b"")
+    ((head, payload),) = frames(close_frame(code, reason))
+    assert head == FINAL | CLOSE
+    assert len(payload) <= 125
+    assert int.from_bytes(payload[:2], "big") == code
+    assert reason.encode(errors="replace").decode().startswith(payload[2:].decode())
 
 
 def test_a_slow_pace_lets_one_pass() -> None:

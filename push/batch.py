@@ -1,0 +1,44 @@
+"""Frames that go out together: made once, and the same object for every client that gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["CHUNK_BYTES", "Batch", "Encoder", "in_chunks"]
+
+# About as much is written to a client at a time: what is written can no longer be dropped from its queue.
+CHUNK_BYTES = 64 * 1024
+
+Encoder = Callable[[Sequence[bytes]], bytes]
+
+
+class Batch:
+    """One or more frames. What a transport makes of them is worked out by the first client that needs it."""
+
+    __slots__ = ("_encoded", "_encoder", "count", "frames", "size")
+
+    def __init__(self, frames: Sequence[bytes]) -> None:
+        self.frames = frames
+        self.count = len(frames)
+        self.size = sum(map(len, frames))
+        self._encoder: Encoder | None = None
+        self._encoded = b""
+
+    def encoded(self, encoder: Encoder) -> bytes:
+        """The frames as the encoder's transport writes them. Kept for the last encoder: nearly all clients have the same."""
+        if self._encoder is not encoder:
+            self._encoded = encoder(self.frames)
+            self._encoder = encoder
+        return self._encoded
+
+
+def in_chunks(frames: Sequence[bytes]) -> Iterator[Batch]:
+    """Batches of about CHUNK_BYTES, at least one frame each."""
+    start = size = 0
+    for at, frame in enumerate(frames):
+        if size and size + len(frame) > CHUNK_BYTES:
+            yield Batch(frames[start:at])
+            start, size = at, 0
+        size += len(frame)
+    if start < len(frames):
+        yield Batch(frames[start:])
