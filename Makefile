@@ -11,9 +11,11 @@ MINUTES ?= 1
 ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
+# The peers of the benchmark run in an environment of their own.
+BENCH_VENV = .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch token migrate test stress fuzz lint format lock clean
+.PHONY: help setup run psql demo watch token migrate test stress fuzz bench lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +62,15 @@ stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, S
 fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
+$(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
+	@echo "creating $(BENCH_VENV) and installing the peers of the benchmark"
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+bench: $(BENCH_VENV)/.peers  ## side by side with the peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
+	@exec $(PY) -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 	@$(PY) -m ruff check --quiet .
@@ -72,7 +83,7 @@ format: $(VENV)/.dev  ## put every file into its form
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime dev; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in runtime dev bench; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## remove what the linters and tests leave behind; the data stays
