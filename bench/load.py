@@ -61,6 +61,10 @@ class Load:
             )
         )
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def command(self, text: str) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -112,12 +112,19 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
         await writer.write(rate, 0.5)
         await asyncio.sleep(SETTLE_SECONDS)
         await load.command("reset")
-        before, start = cpu_seconds(running.pid), time.monotonic()
+        before, before_load, start = cpu_seconds(running.pid), cpu_seconds(load.pid), time.monotonic()
         written = await writer.write(rate, bench.size.seconds)
         spent, took = cpu_seconds(running.pid) - before, time.monotonic() - start
+        spent_load = cpu_seconds(load.pid) - before_load
         await load.wait(written, PATIENCE_SECONDS)
         report = await load.command("report")
-        return {**_latency(report, clients, written), "CPU, cores": spent / took, "events/s written": written / took}
+        return {
+            **_latency(report, clients, written),
+            "events/s written": written / took,
+            "CPU of the server": spent / took,
+            # Near 1, it is the load generator that is slow.
+            "CPU of the load generator": spent_load / took,
+        }
 
 
 def _latency(report: dict[str, Any], clients: int, written: int) -> Measures:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.load import compiled
-from bench.machine import LOAD_CPUS, SERVER_CPUS
+from bench.machine import SERVER_CPUS
 from tests.npm import installed, node_and_npm
 from tests.support import ROOT, Process, free_port
 
@@ -76,11 +76,12 @@ class Subject:
         settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
         with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
             command = self.command(Path(directory), settings)
+            own = os.sched_getaffinity(0)
             os.sched_setaffinity(0, SERVER_CPUS)  # the child inherits it
             try:
                 process = await Process.start(*command, env=settings)
             finally:
-                os.sched_setaffinity(0, LOAD_CPUS)
+                os.sched_setaffinity(0, own)
             try:
                 await process.line(self.ready)
                 yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger)
