@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from bench.database import databases
@@ -24,12 +25,13 @@ ROUNDS = 3
 FILES = 20000
 
 
-def subjects_for(scenario: Scenario, words: list[str]) -> list[Subject]:
+def subjects_for(scenario: Scenario, words: list[str], *, quick: bool) -> list[Subject]:
+    """Those whose names contain one of the words, if there are any."""
     match scenario.kind:
         case "fan-out":
             subjects = [YARDSTICK, HUB, *PEER_SUBJECTS]
         case "end to end":
-            subjects = [SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens)]
+            subjects = [SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens and (peer.quick or not quick))]
         case _:
             subjects = [SERVER]
     # Ratios need these two.
@@ -52,13 +54,14 @@ async def measure(bench: Bench, scenario: Scenario, subject: Subject, number: in
 async def run(options: argparse.Namespace) -> None:
     scenarios = [s for s in SCENARIOS if (not options.quick or s.quick) and any(w in s.name for w in options.only or [""])]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
+    start = time.monotonic()
     report = Report({**describe(), **versions()})
     try:
         async with databases() as some:
             report.machine["PostgreSQL"] = await some.version()
             bench = Bench(some, QUICK if options.quick else WHOLE)
             for scenario in scenarios:
-                subjects = subjects_for(scenario, options.peer)
+                subjects = subjects_for(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
                     for subject in subjects if number % 2 == 0 else subjects[::-1]:
                         if subject.name in report.skipped:
@@ -75,7 +78,7 @@ async def run(options: argparse.Namespace) -> None:
     finally:
         if report.results:
             print(report.table(YARDSTICK.name, SERVER.name))
-            print(f"\nsaved as {report.save(RESULTS).relative_to(HERE.parent)}")
+            print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
 
 
 def versions() -> dict[str, str]:

@@ -22,8 +22,6 @@ Measures = dict[str, float]
 WARM_CLIENTS = 50
 PUMP_SECONDS = 60.0
 SETTLE_SECONDS = 0.3
-# How long after the last INSERT its frames may still arrive. Who needs longer does not keep up.
-PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +33,12 @@ class Size:
     storm: int
     burst: int
     missed: int
+    # How long after the last INSERT its frames may still arrive. Who needs longer does not keep up.
+    patience_seconds: float
 
 
-WHOLE = Size(turns=100, seconds=8.0, storm=4000, burst=1000, missed=100)
-QUICK = Size(turns=20, seconds=2.0, storm=1000, burst=300, missed=50)
+WHOLE = Size(turns=100, seconds=8.0, storm=4000, burst=1000, missed=100, patience_seconds=5.0)
+QUICK = Size(turns=20, seconds=2.0, storm=1000, burst=300, missed=50, patience_seconds=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
         written = await writer.write(rate, bench.size.seconds)
         spent, took = cpu_seconds(running.pid) - before, time.monotonic() - start
         spent_load = cpu_seconds(load.pid) - before_load
-        await load.wait(written, PATIENCE_SECONDS)
+        await load.wait(written, bench.size.patience_seconds)
         report = await load.command("report")
         return {
             **_latency(report, clients, written),
@@ -180,7 +180,7 @@ async def storm(bench: Bench, subject: Subject, clients: int) -> Measures:
             written += await writer.write(10, 0.5)
         await rushing
         took = time.monotonic() - start
-        await load.wait(written, PATIENCE_SECONDS)
+        await load.wait(written, bench.size.patience_seconds)
         report = await load.command("report")
         late = max((last / 1000 for _, _, _, last in report["marks"]), default=float("inf"))
         return {"worst ms to the last client": late, "connections/s": bench.size.storm / took, "lost": float(report["lost"])}
@@ -200,7 +200,7 @@ async def resume(bench: Bench, subject: Subject, clients: int) -> Measures:
         await load.connect(1)
         await load.command("reset")
         await writer.bulk(bench.size.missed)
-        if not await load.wait(bench.size.missed, PATIENCE_SECONDS):
+        if not await load.wait(bench.size.missed, PUMP_SECONDS):
             raise LoadFailed("the events that were to be missed did not arrive")
         await load.command("quit 1")
         await load.command("reset")

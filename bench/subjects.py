@@ -67,7 +67,8 @@ class Subject:
     # Whether it reads the journal of a migrated database; the others listen to a trigger of the naive kind.
     journal: bool = False
     listens: bool = True
-    ready: str = "ready"
+    # Whether a quick run takes it end to end, too.
+    quick: bool = True
 
     @asynccontextmanager
     async def running(self, database_url: str | None) -> AsyncIterator[Running]:
@@ -83,7 +84,7 @@ class Subject:
             finally:
                 os.sched_setaffinity(0, own)
             try:
-                await process.line(self.ready)
+                await process.line("ready")
                 yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger)
             finally:
                 # No farewell: a server that waits for a thousand clients to leave would wait for ever.
@@ -156,10 +157,10 @@ HUB = Subject("Orderwire", lambda _, __: [sys.executable, "-m", "bench.peers.ord
 
 PEER_SUBJECTS = (
     Subject("aiohttp, loop", _python("aiohttp_loop"), {}),
-    Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}),
-    Subject("websockets.broadcast", _python("websockets_broadcast"), {}),
+    Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False),
+    Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False),
     Subject("FastAPI, queues", _python("fastapi_queues"), {}),
     Subject("Node ws", _node, {}),
-    Subject("socketify", _python("socketify_publish"), {}),
+    Subject("socketify", _python("socketify_publish"), {}, quick=False),
     Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False),
 )

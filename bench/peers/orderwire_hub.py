@@ -10,12 +10,12 @@ import asyncio
 import os
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 import server
 from bench.peers.feed import listen_for_trigger
 from push.events import Event, Snapshot
 from push.hub import Hub
-from push.metrics import Metrics
 from settings import Settings
 
 hubs: list[Hub] = []
@@ -24,8 +24,8 @@ hubs: list[Hub] = []
 class FedHub(Hub):
     """The hub, known to the trigger."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
-        super().__init__(metrics)
+    def __init__(self, *parts: Any, **named: Any) -> None:
+        super().__init__(*parts, **named)
         hubs.append(self)
 
 
