@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,7 @@ class Running:
     port: int
     trigger_port: int
     trigger: Callable[[int], str]
+    directory: Path
 
     @property
     def pid(self) -> int:
@@ -50,7 +51,7 @@ class Running:
 
     def trigger_file(self, frames: int) -> Path:
         """What makes it send so many frames in one turn, for the load generator's ``pump``."""
-        path = Path(tempfile.gettempdir()) / f"orderwire-bench-{os.getpid()}-{frames}"
+        path = self.directory / f"trigger-{frames}"
         path.write_text(self.trigger(frames))
         return path
 
@@ -85,10 +86,11 @@ class Subject:
                 os.sched_setaffinity(0, own)
             try:
                 await process.line("ready")
-                yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger)
+                yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
             finally:
                 # No farewell: a server that waits for a thousand clients to leave would wait for ever.
-                os.killpg(process.process.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(process.process.pid, signal.SIGKILL)
                 await process.exit_code()
 
 

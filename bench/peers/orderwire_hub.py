@@ -10,6 +10,7 @@ import asyncio
 import os
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import server
@@ -35,8 +36,13 @@ def _event(number: int, size: int) -> Event:
     return Event(number, number, 1, None, Snapshot(1, 1), datetime.now(UTC), 0, Decimal(0), 0, frame.encode())
 
 
+@cache
+def _events(frames: int, size: int) -> list[Event]:
+    return [_event(number, size) for number in range(frames)]
+
+
 def _publish(frames: int, size: int) -> None:
-    hubs[0].publish([_event(number, size) for number in range(frames)], hubs[0].totals)
+    hubs[0].publish(_events(frames, size), hubs[0].totals)
 
 
 async def main() -> None:
