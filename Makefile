@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 PY = $(VENV)/bin/python
+# The peers of the benchmark run in an environment of their own.
+BENCH_VENV = .venv-bench
 # The first Python on the PATH that is new enough.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -11,8 +13,7 @@ MINUTES ?= 1
 ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
-# The peers of the benchmark run in an environment of their own.
-BENCH_VENV = .venv-bench
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run psql demo watch token migrate test stress fuzz bench lint format lock clean
@@ -69,7 +70,7 @@ $(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
 	@touch $@
 
 bench: $(BENCH_VENV)/.peers  ## side by side with the peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
-	@exec $(PY) -m bench $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds $(ROUNDS)) $(ARGS)
+	@exec $(PY) -m bench $(if $(QUICK),--quick,--rounds $(ROUNDS)) $(ARGS)
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
