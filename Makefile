@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 PY = $(VENV)/bin/python
+# The peers of the benchmark run in an environment of their own.
+BENCH_VENV = .venv-bench
 # The first Python on the PATH that is new enough.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -14,7 +16,7 @@ INPUTS ?= 1000000
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst bench bench-writers screenshots lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +82,15 @@ screenshots: $(VENV)/.dev web  ## take the pictures of the dashboard in docs/scr
 burst: $(VENV)/.dev  ## 1,000 events a second on an open dashboard: how smooth it stays
 	@$(PY) -m tests.browser.burst
 
+$(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
+	@echo "creating $(BENCH_VENV) and installing the peers of the benchmark"
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
+bench: $(BENCH_VENV)/.peers  ## side by side with the peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
+	@exec $(PY) -m bench $(if $(QUICK),--quick,--rounds $(ROUNDS)) $(ARGS)
+
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 	@$(PY) -m ruff check --quiet .
@@ -93,7 +104,7 @@ format: $(VENV)/.dev  ## put every file into its form
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime node dev; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in runtime node dev bench; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## remove what the linters and tests leave behind; the data stays

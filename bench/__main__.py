@@ -1,0 +1,121 @@
+"""The benchmark suite: Orderwire side by side with its peers. `make bench`, or `python -m bench --help`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.database import databases
+from bench.load import LoadFailed, NoCompiler, compiled
+from bench.machine import LOAD_CPUS, Strangers, describe
+from bench.report import Report, Result
+from bench.scenarios import QUICK, SCENARIOS, WHOLE, Bench, Scenario
+from bench.subjects import HUB, PEER_SUBJECTS, SERVER, VENV, YARDSTICK, NotHere, Subject
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+ROUNDS = 3
+FILES = 20000
+
+
+def subjects_for(scenario: Scenario, words: list[str], *, quick: bool) -> list[Subject]:
+    """Those whose names contain one of the words, if there are any."""
+    match scenario.kind:
+        case "fan-out":
+            subjects = [YARDSTICK, HUB, *PEER_SUBJECTS]
+        case "end to end":
+            subjects = [SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens and (peer.quick or not quick))]
+        case _:
+            subjects = [SERVER]
+    # Ratios need these two.
+    return [
+        s for s in subjects if not words or s in (YARDSTICK, HUB, SERVER) or any(w.lower() in s.name.lower() for w in words)
+    ]
+
+
+async def measure(bench: Bench, scenario: Scenario, subject: Subject, number: int) -> Result:
+    """Raises NotHere."""
+    failure, measures = "", {}
+    with Strangers() as strangers:
+        try:
+            measures = await scenario.run(bench, subject)
+        except (LoadFailed, TimeoutError, AssertionError) as error:
+            failure = str(error)[-300:] or type(error).__name__
+    return Result(scenario.name, subject.name, number, strangers.cpus, measures, failure)
+
+
+async def run(options: argparse.Namespace) -> None:
+    scenarios = [s for s in SCENARIOS if (not options.quick or s.quick) and any(w in s.name for w in options.only or [""])]
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    start = time.monotonic()
+    report = Report({**describe(), **versions()})
+    try:
+        async with databases() as some:
+            report.machine["PostgreSQL"] = await some.version()
+            bench = Bench(some, QUICK if options.quick else WHOLE)
+            for scenario in scenarios:
+                subjects = subjects_for(scenario, options.peer, quick=options.quick)
+                for number in range(rounds):
+                    for subject in subjects if number % 2 == 0 else subjects[::-1]:
+                        if subject.name in report.skipped:
+                            continue
+                        try:
+                            result = await measure(bench, scenario, subject, number + 1)
+                        except NotHere as error:
+                            report.skipped[subject.name] = str(error)
+                            continue
+                        report.results.append(result)
+                        print(
+                            f"{scenario.name}: {subject.name}, round {number + 1}", result.failure, file=sys.stderr, flush=True
+                        )
+    finally:
+        if report.results:
+            print(report.table(YARDSTICK.name, SERVER.name))
+            print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
+
+
+def versions() -> dict[str, str]:
+    """Of this checkout, and of the peers' packages."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False)
+    names = ("aiohttp", "websockets", "fastapi", "uvicorn", "uvloop", "socketify")
+    ask = "import sys; from importlib.metadata import version; print(', '.join(n + ' ' + version(n) for n in sys.argv[1:]))"
+    found = {"checkout": commit.stdout.strip() or "unknown"}
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        command = [str(VENV / "bin" / "python"), "-c", ask, *names]
+        found["peers"] = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        node = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        found["peers"] = f"{found.get('peers', '')}, node {node}".lstrip(", ")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a shorter run, once: the main scenarios, in under two minutes")
+    parser.add_argument("--rounds", type=int, help=f"how often each is measured (default: {ROUNDS}, quick: 1)")
+    parser.add_argument("--only", action="append", help="scenarios whose name contains this; repeatable")
+    parser.add_argument("--peer", action="append", default=[], help="peers whose name contains this; repeatable")
+    options = parser.parse_args()
+    os.sched_setaffinity(0, LOAD_CPUS)
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else FILES, hard))
+    try:
+        compiled(HERE / "loadgen.c")
+        asyncio.run(run(options))
+    except NoCompiler as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The load generator of loadgen.c, compiled and commanded."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+HERE = Path(__file__).resolve().parent
+CACHE = HERE.parent / ".cache"
+CONNECT_SECONDS = 150.0
+# Handshakes under way at a time, unless a storm is wanted.
+IN_FLIGHT = 64
+REPORT_BYTES = 1 << 24
+
+
+class NoCompiler(Exception):
+    """The machine has no C compiler."""
+
+
+class LoadFailed(Exception):
+    """The load generator ended, or did not do what it was told."""
+
+
+def compiled(source: Path) -> Path:
+    """The program of a C file, compiled once for each version of it. Raises NoCompiler."""
+    program = CACHE / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    if not program.exists():
+        compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+        if compiler is None:
+            raise NoCompiler(
+                "the load generator is C, and this machine has no cc: on Debian and Ubuntu, apt install gcc libc6-dev"
+            )
+        CACHE.mkdir(exist_ok=True)
+        fresh = program.with_suffix(".new")
+        subprocess.run([compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(fresh), str(source)], check=True)
+        fresh.replace(program)
+    return program
+
+
+class Load:
+    """Many clients of one server. One command at a time."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    async def start(cls, port: int, trigger_port: int | None = None) -> Self:
+        words = ["127.0.0.1", str(port), *([str(trigger_port)] if trigger_port is not None else [])]
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *(str(compiled(HERE / "loadgen.c")), *words),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=REPORT_BYTES,
+            )
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def command(self, text: str) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(text.encode() + b"\n")
+            await self._process.stdin.drain()
+            line = await self._process.stdout.readline()
+        except ConnectionError:
+            line = b""
+        if not line:
+            raise LoadFailed(f"the load generator ended at: {text}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise LoadFailed(f"{text}: {answer['error']}")
+        return answer
+
+    async def connect(self, clients: int, path: str = "/api/ws", in_flight: int = IN_FLIGHT) -> dict[str, Any]:
+        """Open so many more connections. Raises LoadFailed unless all of them are open then."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            answer = await self.command(f"connect {clients} {in_flight} {path}")
+        if answer["connected"] != clients:
+            raise LoadFailed(f"{answer['connected']} of {clients} clients could connect")
+        return answer
+
+    async def wait(self, frames: int, seconds: float) -> bool:
+        """Whether every client has got so many marked frames since the reset, by then."""
+        return bool((await self.command(f"await {frames} {seconds}"))["done"])
+
+    async def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()

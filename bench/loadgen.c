@@ -1,0 +1,358 @@
+/* A load generator: many WebSocket clients (RFC 6455) in one thread, which receive, count and time, and do nothing else.
+ *
+ *     loadgen HOST PORT [TRIGGER_PORT]
+ *
+ * Commands come on standard input, one a line; each is answered with one line of JSON:
+ *
+ *     connect CLIENTS IN_FLIGHT PATH   open so many more, with at most IN_FLIGHT handshakes under way
+ *     reset                            forget what was counted; clients that are gone are forgotten, too
+ *     await FRAMES SECONDS             return when every client has got FRAMES marked frames since the reset
+ *     pump TURNS FRAMES FILE SECONDS   so many times: send FILE to the trigger port, wait until every client has got FRAMES
+ *     report                           what was counted since the reset
+ *     quit CLIENTS                     close so many of them, the newest first
+ *
+ * A marked frame holds "@@<number>:<nanoseconds of CLOCK_MONOTONIC>@@": when it was written. For each number the first and
+ * the last arrival are noted, as microseconds since then. Pings are answered. Every frame that arrives is read as a whole.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BUFFER = 1 << 20, EVENTS = 1024, MARKS = 1 << 17 };
+enum state { CLOSED, CONNECTING, SHAKING, OPEN };
+
+struct client {
+    int fd;
+    enum state state;
+    unsigned char *rest; /* the beginning of a frame, or of the answer to the handshake, that is not complete yet */
+    uint32_t rest_size, rest_room;
+    uint32_t marked;
+};
+
+struct mark {
+    uint32_t clients;
+    int64_t first, last; /* microseconds from written to arrived */
+};
+
+static struct sockaddr_in address;
+static struct client *clients;
+static uint32_t clients_size, clients_room;
+static struct mark *marks;
+static uint32_t marks_size;
+static unsigned char *buffer;
+static char path[4096];
+static int poller, trigger = -1;
+static uint32_t in_flight, open_clients, failed, lost; /* lost: were open, and were closed by the other side */
+static uint32_t target, reached;                       /* clients that have got `target` marked frames */
+static uint64_t frames, marked, bytes, reads;
+static char commands[8192];
+static size_t commands_size;
+static int commands_ended;
+
+#define STDIN_TAG UINT32_MAX
+#define TRIGGER_TAG (UINT32_MAX - 1)
+
+static int64_t now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void die(const char *what) {
+    fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void watch(int fd, uint32_t tag, uint32_t events, int operation) {
+    struct epoll_event event = {.events = events, .data.u32 = tag};
+    if (epoll_ctl(poller, operation, fd, &event) < 0) die("epoll_ctl");
+}
+
+static void gone(struct client *c) {
+    if (c->state == OPEN) open_clients--, lost++;
+    else if (c->state != CLOSED) in_flight--, failed++;
+    if (c->state != CLOSED) close(c->fd);
+    c->state = CLOSED;
+    free(c->rest);
+    c->rest = NULL;
+    c->rest_size = c->rest_room = 0;
+}
+
+static void start_client(void) {
+    if (clients_size == clients_room) {
+        clients_room = clients_room ? 2 * clients_room : 1024;
+        clients = realloc(clients, clients_room * sizeof *clients);
+        if (!clients) die("memory");
+    }
+    struct client *c = &clients[clients_size++];
+    *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), .state = CONNECTING};
+    if (c->fd < 0) die("socket (raise the limit of open files: ulimit -n)");
+    int on = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    in_flight++;
+    watch(c->fd, clients_size - 1, EPOLLOUT, EPOLL_CTL_ADD);
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) gone(c);
+}
+
+static void connected(struct client *c) {
+    int error = 0;
+    socklen_t size = sizeof error;
+    getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    char request[5000];
+    /* The key and what answers it are those of RFC 6455 section 1.3. */
+    int length = snprintf(request, sizeof request,
+                          "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                          path, inet_ntoa(address.sin_addr), ntohs(address.sin_port));
+    if (error || write(c->fd, request, length) != length) {
+        gone(c);
+        return;
+    }
+    c->state = SHAKING;
+    watch(c->fd, (uint32_t)(c - clients), EPOLLIN, EPOLL_CTL_MOD);
+}
+
+static void arrived(struct client *c, const unsigned char *text, uint64_t size, int64_t at) {
+    frames++;
+    bytes += size;
+    const unsigned char *found = memmem(text, size, "@@", 2);
+    if (!found) return;
+    marked++;
+    if (++c->marked == target) reached++;
+    char number[64]; /* what strtoull reads ends here */
+    size_t length = (size_t)(text + size - found) - 2;
+    if (length >= sizeof number) length = sizeof number - 1;
+    memcpy(number, found + 2, length);
+    number[length] = 0;
+    char *end;
+    uint64_t n = strtoull(number, &end, 10);
+    if (*end != ':' || n >= MARKS) return;
+    int64_t took = (at - (int64_t)strtoull(end + 1, NULL, 10)) / 1000;
+    if (!marks[n].clients++) marks[n].first = took;
+    marks[n].last = took;
+    if (n >= marks_size) marks_size = n + 1;
+}
+
+/* A frame of ours is masked, with zeroes: that leaves the payload as it is. */
+static void answer_ping(struct client *c, const unsigned char *payload, uint64_t size) {
+    unsigned char frame[6 + 125] = {0x8a, 0x80 | (unsigned char)size};
+    memcpy(frame + 6, payload, size);
+    if (write(c->fd, frame, 6 + size) < 0 && errno != EAGAIN) gone(c);
+}
+
+/* Takes whole frames off the front; returns how many bytes they were. */
+static size_t take_frames(struct client *c, const unsigned char *data, size_t size, int64_t at) {
+    size_t used = 0;
+    while (c->state == OPEN && size - used >= 2) {
+        const unsigned char *frame = data + used;
+        size_t head = 2;
+        uint64_t length = frame[1] & 0x7f;
+        if (length == 126) {
+            if (size - used < 4) break;
+            length = (uint64_t)frame[2] << 8 | frame[3], head = 4;
+        } else if (length == 127) {
+            if (size - used < 10) break;
+            length = 0, head = 10;
+            for (int i = 2; i < 10; i++) length = length << 8 | frame[i];
+        }
+        if (length > BUFFER / 2) errno = EMSGSIZE, die("a frame from the server");
+        if (size - used < head + length) break;
+        switch (frame[0] & 0x0f) {
+        case 0x8: gone(c); break;
+        case 0x9: if (length <= 125) answer_ping(c, frame + head, length); break;
+        case 0xa: break;
+        default: arrived(c, frame + head, length, at);
+        }
+        used += head + length;
+    }
+    return used;
+}
+
+static void readable(struct client *c) {
+    memcpy(buffer, c->rest, c->rest_size);
+    ssize_t got = read(c->fd, buffer + c->rest_size, BUFFER - c->rest_size);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (got <= 0) {
+        gone(c);
+        return;
+    }
+    reads++;
+    size_t size = c->rest_size + (size_t)got, used = 0;
+    if (c->state == SHAKING) {
+        const unsigned char *end = memmem(buffer, size, "\r\n\r\n", 4);
+        if (end) {
+            if (size < 12 || memcmp(buffer, "HTTP/1.1 101", 12) != 0 ||
+                !memmem(buffer, size, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28)) {
+                gone(c);
+                return;
+            }
+            c->state = OPEN;
+            in_flight--, open_clients++;
+            used = (size_t)(end - buffer) + 4;
+        }
+    }
+    if (c->state == OPEN) used += take_frames(c, buffer + used, size - used, now());
+    if (c->state == CLOSED) return;
+    c->rest_size = (uint32_t)(size - used);
+    if (c->rest_size > c->rest_room) {
+        c->rest_room = c->rest_size;
+        c->rest = realloc(c->rest, c->rest_room);
+        if (!c->rest) die("memory");
+    }
+    if (c->rest_size) memcpy(c->rest, buffer + used, c->rest_size);
+}
+
+/* One round of events; until `deadline` at the latest. */
+static void turn(int64_t deadline) {
+    static struct epoll_event events[EVENTS];
+    int64_t left = (deadline - now() + 999999) / 1000000;
+    int count = epoll_wait(poller, events, EVENTS, left < 0 ? 0 : left > 1000 ? 1000 : (int)left);
+    for (int i = 0; i < count; i++) {
+        uint32_t tag = events[i].data.u32;
+        if (tag == STDIN_TAG) {
+            ssize_t got = read(0, commands + commands_size, sizeof commands - commands_size - 1);
+            if (got > 0) commands_size += (size_t)got;
+            else commands_ended = 1, watch(0, STDIN_TAG, 0, EPOLL_CTL_DEL);
+        } else if (tag == TRIGGER_TAG) {
+            char answer[65536]; /* nobody wants to know */
+            if (read(trigger, answer, sizeof answer) == 0) errno = ECONNRESET, die("the trigger port");
+        } else if (clients[tag].state == CONNECTING) {
+            connected(&clients[tag]);
+        } else if (clients[tag].state != CLOSED) {
+            readable(&clients[tag]);
+        }
+    }
+}
+
+static void reset(void) {
+    frames = marked = bytes = reads = lost = failed = reached = target = 0;
+    memset(marks, 0, marks_size * sizeof *marks);
+    marks_size = 0;
+    for (uint32_t i = 0; i < clients_size; i++) clients[i].marked = 0;
+}
+
+static int await(uint32_t wanted, int64_t deadline) {
+    target = wanted, reached = 0;
+    for (uint32_t i = 0; i < clients_size; i++) reached += clients[i].state == OPEN && clients[i].marked >= wanted;
+    while (reached < open_clients && now() < deadline) turn(deadline);
+    return reached >= open_clients && open_clients > 0 && lost == 0;
+}
+
+static void do_connect(uint32_t count, uint32_t most) {
+    int64_t start = now();
+    uint32_t before = open_clients, failed_before = failed;
+    for (uint32_t i = 0; i < count || in_flight;) {
+        while (i < count && in_flight < most) start_client(), i++;
+        turn(start + 120LL * 1000000000);
+        if (now() > start + 120LL * 1000000000) break;
+    }
+    printf("{\"connected\": %u, \"failed\": %u, \"seconds\": %.6f}\n", open_clients - before, failed - failed_before,
+           (double)(now() - start) / 1e9);
+}
+
+static void do_pump(uint32_t turns, uint32_t each, const char *file, double seconds) {
+    FILE *source = fopen(file, "rb");
+    if (!source) die(file);
+    static char text[1 << 20];
+    size_t size = fread(text, 1, sizeof text, source);
+    fclose(source);
+    int64_t start = now(), deadline = start + (int64_t)(seconds * 1e9);
+    uint32_t done = 0;
+    for (uint32_t i = 1; i <= turns && now() < deadline; i++) {
+        for (size_t sent = 0; sent < size;) {
+            ssize_t wrote = write(trigger, text + sent, size - sent);
+            if (wrote > 0) sent += (size_t)wrote;
+            else if (errno == EAGAIN) turn(now() + 1000000); /* takes up the answers that the other side is stuck on */
+            else die("the trigger port");
+        }
+        if (!await(i * each, deadline)) break;
+        done++;
+    }
+    printf("{\"turns\": %u, \"clients\": %u, \"seconds\": %.6f, \"lost\": %u}\n", done, open_clients,
+           (double)(now() - start) / 1e9, lost);
+}
+
+static void do_report(void) {
+    printf("{\"clients\": %u, \"lost\": %u, \"frames\": %lu, \"marked\": %lu, \"bytes\": %lu, \"reads\": %lu, \"marks\": [",
+           open_clients, lost, frames, marked, bytes, reads);
+    for (uint32_t i = 0, first = 1; i < marks_size; i++) {
+        if (!marks[i].clients) continue;
+        printf("%s[%u, %u, %ld, %ld]", first ? "" : ", ", i, marks[i].clients, marks[i].first, marks[i].last);
+        first = 0;
+    }
+    printf("]}\n");
+}
+
+static void do_quit(uint32_t count) {
+    uint32_t closed = 0;
+    for (uint32_t i = clients_size; i-- && closed < count;)
+        if (clients[i].state == OPEN) gone(&clients[i]), lost--, closed++;
+    printf("{\"closed\": %u}\n", closed);
+}
+
+static void obey(char *line) {
+    uint32_t a, b;
+    double seconds;
+    char text[4096];
+    if (sscanf(line, "connect %u %u %4095s", &a, &b, path) == 3 && b) do_connect(a, b);
+    else if (sscanf(line, "pump %u %u %4095s %lf", &a, &b, text, &seconds) == 4) do_pump(a, b, text, seconds);
+    else if (sscanf(line, "await %u %lf", &a, &seconds) == 2) {
+        int64_t start = now();
+        int done = await(a, start + (int64_t)(seconds * 1e9));
+        printf("{\"done\": %s, \"seconds\": %.6f, \"short\": %u}\n", done ? "true" : "false", (double)(now() - start) / 1e9,
+               open_clients - reached);
+    } else if (strcmp(line, "reset") == 0) reset(), printf("{}\n");
+    else if (strcmp(line, "report") == 0) do_report();
+    else if (sscanf(line, "quit %u", &a) == 1) do_quit(a);
+    else printf("{\"error\": \"not understood\"}\n");
+    fflush(stdout);
+}
+
+int main(int count, char **words) {
+    if (count < 3) {
+        fprintf(stderr, "usage: loadgen HOST PORT [TRIGGER_PORT]\n");
+        return 2;
+    }
+    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[2]))};
+    if (inet_pton(AF_INET, words[1], &address.sin_addr) != 1) errno = EINVAL, die(words[1]);
+    poller = epoll_create1(EPOLL_CLOEXEC);
+    marks = calloc(MARKS, sizeof *marks);
+    buffer = malloc(BUFFER);
+    if (poller < 0 || !marks || !buffer) die("start");
+    watch(0, STDIN_TAG, EPOLLIN, EPOLL_CTL_ADD);
+    if (count > 3) {
+        struct sockaddr_in there = address;
+        there.sin_port = htons((uint16_t)atoi(words[3]));
+        trigger = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (trigger < 0 || connect(trigger, (struct sockaddr *)&there, sizeof there) < 0) die("the trigger port");
+        int on = 1;
+        setsockopt(trigger, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        fcntl(trigger, F_SETFL, O_NONBLOCK);
+        watch(trigger, TRIGGER_TAG, EPOLLIN, EPOLL_CTL_ADD);
+    }
+    for (;;) {
+        char *end = memchr(commands, '\n', commands_size);
+        if (!end && commands_ended) return 0;
+        if (!end) {
+            turn(now() + 1000000000);
+            continue;
+        }
+        char line[8192];
+        size_t size = (size_t)(end - commands);
+        memcpy(line, commands, size);
+        line[size] = 0;
+        commands_size -= size + 1;
+        memmove(commands, end + 1, commands_size);
+        obey(line);
+    }
+}

@@ -1,0 +1,87 @@
+"""The machine: what it is, what a process costs on it, and whether somebody else is busy on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+CPUS = sorted(os.sched_getaffinity(0))
+# The server has the last one for itself, everything else shares the others; on a machine with one, all share it.
+SERVER_CPUS = set(CPUS[-1:])
+LOAD_CPUS = set(CPUS[:-1]) or SERVER_CPUS
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all that it has started."""
+    found = [pid]
+    for process in found:
+        for children in Path(f"/proc/{process}/task").glob("*/children"):
+            found += map(int, _read(children).split())
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the process and its descendants, to the nanosecond (proc(5), schedstat)."""
+    total = 0
+    for process in tree(pid):
+        for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            total += int((_read(task) or "0").split()[0])
+    return total / 1e9
+
+
+def resident_bytes(pid: int) -> int:
+    """What the process and its descendants hold in memory, shared pages counted in part."""
+    total = 0
+    for process in tree(pid):
+        match = re.search(r"^Pss: *(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE)
+        total += int(match[1]) * 1024 if match else 0
+    return total
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
+
+
+class Strangers:
+    """How much of the processors was used by others than this program and what it has started, while a block ran."""
+
+    def __enter__(self) -> Strangers:
+        self._start = self._now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        wall, busy, own = (after - before for after, before in zip(self._now(), self._start, strict=True))
+        self.cpus = max(0.0, (busy - own) / wall)
+
+    def _now(self) -> tuple[float, float, float]:
+        fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        user, nice, system, _idle, _iowait, irq, softirq, steal = fields
+        # Interrupts are nobody's in /proc/stat, and steal is other machines on the same host.
+        own = sum(_ticks(process) for process in tree(os.getpid()))
+        return time.monotonic(), (user + nice + system + irq + softirq + steal) / TICKS, own / TICKS
+
+
+def _ticks(pid: int) -> int:
+    """With children that have ended and were waited for."""
+    words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) if words else 0
+
+
+def describe() -> dict[str, str]:
+    """For the top of the report."""
+    model = re.search(r"^model name\s*: (.*)$", _read(Path("/proc/cpuinfo")), re.MULTILINE)
+    return {
+        "processor": f"{model[1] if model else platform.machine()}, {len(CPUS)} usable",
+        "kernel": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "load before the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "server on": f"CPU {', '.join(map(str, sorted(SERVER_CPUS)))}",
+        "everything else on": f"CPU {', '.join(map(str, sorted(LOAD_CPUS)))}",
+    }

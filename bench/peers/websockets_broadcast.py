@@ -1,0 +1,28 @@
+"""The library websockets, with the function that it has for this: websockets.broadcast()."""
+
+from __future__ import annotations
+
+import asyncio
+
+from websockets.asyncio.server import ServerConnection, broadcast, serve
+
+from bench.peers.feed import HOST, PORT, feed
+
+clients: set[ServerConnection] = set()
+
+
+async def websocket(connection: ServerConnection) -> None:
+    clients.add(connection)
+    try:
+        await connection.wait_closed()
+    finally:
+        clients.discard(connection)
+
+
+async def main() -> None:
+    async with serve(websocket, HOST, PORT, compression=None, backlog=4096):
+        await feed(lambda text: broadcast(clients, text))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

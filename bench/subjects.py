@@ -1,0 +1,168 @@
+"""What is measured: how each server is started, and how it is told to send."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.load import compiled
+from bench.machine import SERVER_CPUS
+from tests.npm import installed, node_and_npm
+from tests.support import ROOT, Process, free_port
+
+PEERS = ROOT / "bench" / "peers"
+VENV = ROOT / ".venv-bench"
+FRAME_BYTES = 200
+
+# Limits that a load generator on one address meets at once.
+ORDERWIRE = {
+    "HANDSHAKES_PER_SECOND": "1000000",
+    "MAX_CONNECTIONS": "20000",
+    "MAX_CONNECTIONS_PER_ADDRESS": "20000",
+    "LOG_LEVEL": "WARNING",
+}
+
+
+class NotHere(Exception):
+    """This peer cannot run on this machine; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is ready."""
+
+    process: Process
+    port: int
+    trigger_port: int
+    trigger: Callable[[int], str]
+    directory: Path
+
+    @property
+    def pid(self) -> int:
+        return self.process.process.pid
+
+    def trigger_file(self, frames: int) -> Path:
+        """What makes it send so many frames in one turn, for the load generator's ``pump``."""
+        path = self.directory / f"trigger-{frames}"
+        path.write_text(self.trigger(frames))
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A server that can be measured."""
+
+    name: str
+    # Given the directory for what it wants to write: the command line, and settings. Raises NotHere.
+    command: Callable[[Path, dict[str, str]], list[str]]
+    settings: dict[str, str]
+    trigger: Callable[[int], str] = lambda frames: f"{frames} {FRAME_BYTES}\n"
+    # Whether it reads the journal of a migrated database; the others listen to a trigger of the naive kind.
+    journal: bool = False
+    listens: bool = True
+    # Whether a quick run takes it end to end, too.
+    quick: bool = True
+
+    @asynccontextmanager
+    async def running(self, database_url: str | None) -> AsyncIterator[Running]:
+        """The server, ready, on its own processor; with the database if there is one. Raises NotHere."""
+        ports = {"PORT": free_port(), "TRIGGER_PORT": free_port()}
+        settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
+        with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
+            command = self.command(Path(directory), settings)
+            own = os.sched_getaffinity(0)
+            os.sched_setaffinity(0, SERVER_CPUS)  # the child inherits it
+            try:
+                process = await Process.start(*command, env=settings)
+            finally:
+                os.sched_setaffinity(0, own)
+            try:
+                await process.line("ready")
+                yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
+            finally:
+                # No farewell: a server that waits for a thousand clients to leave would wait for ever.
+                with suppress(ProcessLookupError):
+                    os.killpg(process.process.pid, signal.SIGKILL)
+                await process.exit_code()
+
+
+def _python(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
+    def command(_: Path, __: dict[str, str]) -> list[str]:
+        python = VENV / "bin" / "python"
+        if not python.exists():
+            raise NotHere(f"{VENV.name} is missing: make bench installs it")
+        if subprocess.run(
+            [str(python), "-c", f"import {module.partition('_')[0]}"], capture_output=True, check=False
+        ).returncode:
+            raise NotHere(f"{module.partition('_')[0]} cannot be imported")
+        return [str(python), "-m", f"bench.peers.{module}"]
+
+    return command
+
+
+def _node(_: Path, settings: dict[str, str]) -> list[str]:
+    try:
+        node, _npm = node_and_npm()
+        settings["NODE_PATH"] = str(installed(PEERS) / "node_modules")
+    except AssertionError as error:
+        raise NotHere(str(error)) from None
+    return [*node, str(PEERS / "node_ws.js")]
+
+
+def _nchan(directory: Path, settings: dict[str, str]) -> list[str]:
+    nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
+    places = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
+    modules = [os.environ.get("NCHAN_MODULE", ""), *(f"{place}/ngx_nchan_module.so" for place in places)]
+    module = next((path for path in modules if path and Path(path).exists()), None)
+    if nginx is None or module is None:
+        raise NotHere("nginx with its module nchan is not installed (on Debian: apt install nginx libnginx-mod-nchan)")
+    text = (PEERS / "nchan.conf").read_text()
+    words = {**settings, "MODULE": module, "DIRECTORY": str(directory), "FILES": "20000"}
+    for name, value in words.items():
+        text = text.replace(f"@{name}@", value)
+    (directory / "nginx.conf").write_text(text)
+    directory.chmod(0o755)
+    # It says nothing when it is ready, so somebody has to look.
+    look = """
+    nginx=$1; shift
+    "$nginx" "$@" &
+    until (: <"/dev/tcp/127.0.0.1/$PORT") 2>&-; do sleep 0.01; done
+    echo ready
+    wait
+    """
+    return ["bash", "-c", look, "bash", nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+
+
+def _publish_by_http(frames: int) -> str:
+    text = "@@0:0@@".ljust(FRAME_BYTES, "x")
+    return f"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n{text}" * frames
+
+
+# Measured against: what the kernel alone costs.
+YARDSTICK = Subject(
+    "C send() loop",
+    lambda _, settings: [str(compiled(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
+    {},
+    listens=False,
+)
+# The server as anybody starts it, and the same with a trigger on its hub.
+SERVER = Subject("Orderwire", lambda _, __: [sys.executable, "server.py", "serve"], ORDERWIRE, journal=True)
+HUB = Subject("Orderwire", lambda _, __: [sys.executable, "-m", "bench.peers.orderwire_hub"], ORDERWIRE, journal=True)
+
+PEER_SUBJECTS = (
+    Subject("aiohttp, loop", _python("aiohttp_loop"), {}),
+    Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False),
+    Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False),
+    Subject("FastAPI, queues", _python("fastapi_queues"), {}),
+    Subject("Node ws", _node, {}),
+    Subject("socketify", _python("socketify_publish"), {}, quick=False),
+    Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False),
+)
