@@ -139,10 +139,12 @@ async def session(target: Target, rng: random.Random, tally: Tally) -> None:
             if not await line.until(bytes((FINAL | PONG, 8)) + marker):
                 raise AssertionError(f"the session ended: {bytes(line.got[-200:])!r}")
             tally.inputs["message"] += count + 1
+        _check(line, role, target)
         if rng.random() < 0.8:
             await line.send(deadly(rng, login=target.login))
             await line.until_quiet()
             tally.inputs["deadly message"] += 1
+            role = role if role == "admin" else "viewer"  # as which an odd token may let in after all
         elif rng.random() < 0.5:
             await line.send(frame(FINAL | CLOSE, (1000).to_bytes(2, "big")))
             if not await line.until(bytes((FINAL | CLOSE, 2)) + (1000).to_bytes(2, "big")):
