@@ -11,12 +11,13 @@ MINUTES ?= 1
 ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
+ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run psql demo watch token migrate test stress fuzz attack conformance lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst bench-writers screenshots lint format lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -33,7 +34,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 
 setup: $(VENV)/.runtime  ## install what the server needs, and nothing else
 
+web: setup  ## build the dashboard and the client, if their sources changed
+	@$(PY) -m web.build
+
 run: setup  ## set up, then serve until Ctrl-C
+	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
 
 psql: setup  ## psql on the database that `make run` serves; reads standard input
@@ -51,11 +56,14 @@ token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
 
-test: $(VENV)/.dev  ## every test
+test: $(VENV)/.dev web  ## every test
 	@$(PY) -m pytest $(ARGS)
 
 stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
+
+bench-writers: $(VENV)/.dev  ## what a writer pays for being watched: ratios, ROUNDS=3
+	@exec $(PY) -m bench.writers --rounds $(ROUNDS)
 
 fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
@@ -66,11 +74,18 @@ attack: $(VENV)/.dev  ## floods of every kind, and what 100 clients beside notic
 conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/conformance.md
 	@exec $(PY) -m tests.conformance
 
+screenshots: $(VENV)/.dev web  ## take the pictures of the dashboard in docs/screenshots anew
+	@$(PY) -m tests.browser.screenshots
+
+burst: $(VENV)/.dev  ## 1,000 events a second on an open dashboard: how smooth it stays
+	@$(PY) -m tests.browser.burst
+
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) -m web.build check
 
 format: $(VENV)/.dev  ## put every file into its form
 	@$(PY) -m ruff check --quiet --fix-only .
@@ -78,7 +93,7 @@ format: $(VENV)/.dev  ## put every file into its form
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime dev; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in runtime node dev; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## remove what the linters and tests leave behind; the data stays

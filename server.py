@@ -33,6 +33,7 @@ from push.errors import PushError
 from push.history import History
 from push.hub import Hub
 from push.metrics import Metrics
+from push.pace import NotifyMode
 from push.relay import Relay
 from push.watch import Watch
 from settings import BadSetting, Settings, period
@@ -78,7 +79,7 @@ async def serve(settings: Settings) -> None:
     """Listen, follow the journal, push; until SIGINT or SIGTERM."""
     metrics = Metrics()
     hub = Hub(metrics)
-    relay = Relay(hub, metrics)
+    relay = Relay(hub, metrics, NotifyMode(settings.notify_mode))
     stop = stop_on_signal()
 
     with database_url(settings) as (url, embedded):
@@ -156,6 +157,7 @@ async def vigil(relay: Relay, database: Database, gateway: Gateway, metrics: Met
         with contextlib.suppress(DatabaseError):  # a database that is away is the listener's business
             usage, revoked = await database.vigil()
             metrics.queue_usage.set(usage)
+            relay.queue_usage(usage)
             if gateway.authority.revoke(revoked):
                 gateway.review()
         await asyncio.sleep(VIGIL_SECONDS)
@@ -177,7 +179,7 @@ async def watch(settings: Settings) -> None:
     """Print events until SIGINT or SIGTERM."""
     stop = stop_on_signal()
     with database_url(settings) as (url, _):
-        relay = Relay(Watch(say))
+        relay = Relay(Watch(say), mode=NotifyMode(settings.notify_mode))
         await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow).run()}, no_drain)
 
 

@@ -91,6 +91,12 @@ def _one_of(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def _currency(text: str) -> str:
+    if not re.fullmatch("[A-Za-z]{3}", text):
+        raise ValueError("a code of three letters, like PLN, EUR or USD")
+    return text.upper()
+
+
 def _host(text: str) -> str:
     if not text or re.search(r"\s|/", text) or not _is_host(text):
         raise ValueError("a host name or an IP address")
@@ -177,7 +183,13 @@ class Settings:
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
     journal_retention: timedelta = _setting(timedelta(hours=72), period, "how long events can be resumed from", "72h")
+    notify_mode: str = _setting(
+        "auto",
+        _one_of("auto", "always", "never"),
+        "auto: writers ring unless many commit; always; never: the journal is read by the clock",
+    )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
+    currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
 
     jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
     jwt_public_key: str | None = _setting(

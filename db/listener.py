@@ -111,6 +111,12 @@ class _Link:
         self._rung = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
+        # Our backend's pid, once it is certain that notifications arrive here. A pooler would tell another one.
+        self._own_pid: int | None = None
+        # What this connection holds of the gate (sql/011_gate.sql).
+        self._wanted = False
+        self._certain = False
+        self._turn = False
 
     async def open(self) -> None:
         """LISTEN first, so that whatever commits after the first read rings."""
@@ -129,10 +135,12 @@ class _Link:
 
     # asyncpg calls these from its protocol, synchronously.
 
-    def _ring(self, *_: Any) -> None:
-        self._rung.set()
+    def _ring(self, _connection: object, sender: int | None = None, *_: Any) -> None:
+        if sender is None or sender != self._own_pid:  # our own rings are for others
+            self._rung.set()
 
-    def _self_test_heard(self, *_: Any) -> None:
+    def _self_test_heard(self, _connection: object, sender: int, *_: Any) -> None:
+        self._own_pid = sender
         self._self_test_deadline = None
 
     # ---------------------------------------------------------------- what the relay asks for (push.relay.Journal)
@@ -155,6 +163,35 @@ class _Link:
         with _link_lost():
             async with asyncio.timeout(self._answer_seconds):
                 return await self._reader.page(after, upto, past_id, max_events, max_bytes)
+
+    async def rely_on_rings(self) -> bool:
+        """Take `wanted`, and wait, from call to call, until nobody is at work who did not see that."""
+        if self._certain:
+            return True
+        with _link_lost():
+            async with asyncio.timeout(self._answer_seconds):
+                if not self._wanted:
+                    self._turn = False
+                    self._wanted = await self._connection.fetchval("select orderwire.want_rings()")
+                self._certain = self._wanted and not await self._connection.fetchval("select orderwire.silent_writers()")
+        return self._certain
+
+    async def stop_relying(self) -> None:
+        """Give `wanted` back and take the turn."""
+        if self._own_pid is None:  # there may be a pooler in between, and what we take would be another session's
+            return
+        self._wanted = self._certain = False
+        if not self._turn:
+            with _link_lost():
+                async with asyncio.timeout(self._answer_seconds):
+                    self._turn = await self._connection.fetchval("select orderwire.take_turn()")
+
+    async def ring(self, unheard: int) -> None:
+        """In everybody's stead, if it is our turn."""
+        if self._turn:
+            with _link_lost():
+                async with asyncio.timeout(self._answer_seconds):
+                    await self._connection.execute("select orderwire.ring_in_turn($1)", unheard)
 
     def wake(self) -> None:
         """As if a notification had come."""

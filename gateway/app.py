@@ -13,7 +13,8 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from gateway.connections import Connections
+from gateway.assets import ASSETS, Assets
+from gateway.connections import PATIENCE, Connections
 from gateway.door import DOOR, Door
 from gateway.errands import ERRANDS, Errands
 from gateway.errors import errors_as_json
@@ -37,12 +38,13 @@ log = logging.getLogger("orderwire.http")
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096
-# asyncio accepts as many in one turn of its loop as the backlog that it knows of: few, so that a flood of connections does
-# not hold up everybody else's turn.
-ACCEPTED_AT_ONCE = 16
+# asyncio accepts as many in one turn of its loop as the backlog that it knows of. An event takes several turns from PostgreSQL
+# to the clients, and a handshake costs a millisecond or more: any more of them in a turn, and a flood of connections holds up
+# everybody else.
+ACCEPTED_AT_ONCE = 1
 MOST_HEADERS = 64
-# What a server has open beside its clients: the database, logs, libraries.
-OTHER_FILES = 256
+# Open files beside the connections that are let in: those that are turned away, PostgreSQL, the listening sockets.
+OTHER_FILES = 3 * PATIENCE
 
 
 class CannotListen(Exception):
@@ -56,18 +58,21 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
 
 
-def _allow_sockets(count: int) -> None:
-    """Most systems let a process open 1,024 files until it asks for more."""
-    wanted = count + OTHER_FILES
+def _allow_open_files(connections: int) -> None:
+    """Each connection is one. Without more of them than the usual 1,024 a single address could take all, PostgreSQL's too."""
+    wanted = connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted:
+    if soft >= wanted or soft == resource.RLIM_INFINITY:
         return
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
+    except (OSError, ValueError):  # macOS has a lower limit of its own
+        allowed = soft
     if allowed < wanted:
         log.warning(
             "the system allows %d open files, too few for MAX_CONNECTIONS=%d: raise the limit (ulimit -Hn %d)",
-            *(allowed, count, wanted),
+            *(allowed, connections, wanted),
         )
 
 
@@ -92,6 +97,7 @@ class Gateway:
         app[HISTORY], app[ORDERS] = history, orders
         app[ERRANDS], app[FANOUT] = self._errands, Fanout(metrics)
         app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
+        app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
         logging.getLogger("aiohttp.server").addFilter(_is_ours)
         self._runner = web.AppRunner(
@@ -111,8 +117,8 @@ class Gateway:
 
     async def listen(self) -> None:
         """Accept connections from here on."""
+        _allow_open_files(self._settings.max_connections)
         host, port = self._settings.host, self._settings.port
-        _allow_sockets(self._settings.max_connections)
         try:
             await prove()
         except CannotTakeOver as error:

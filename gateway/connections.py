@@ -16,11 +16,14 @@ from push.bucket import Bucket
 from push.metrics import Metrics
 from settings import Network, Settings
 
-__all__ = ["Connection", "Connections", "Headcount"]
+__all__ = ["PATIENCE", "Connection", "Connections", "Headcount"]
 
 # Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one. Of these too so many
 # may wait to be read first; any more are cut without a word.
 PATIENCE = 256
+# Handshakes that a session counts for which floods us, or breaks the protocol: else whoever comes back at once could do so a
+# hundred times a second.
+FINE = 10.0
 # Addresses whose pace is remembered.
 MOST_PACES = 10_000
 
@@ -108,6 +111,12 @@ class Connections:
         bucket = self._paces.setdefault(name, Bucket(self._per_second, now))
         self._paces.move_to_end(name)
         return bucket.take(1, now)
+
+    def fine(self, name: str) -> None:
+        """From this address a session came that had to be ended for how it behaved: that counts for a few handshakes."""
+        bucket = self._paces.get(name)
+        if bucket is not None:
+            bucket.drain(FINE)
 
     def made(self, transport: asyncio.Transport) -> Connection | None:
         """A connection has come in; None when it has to go at once."""

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.connections import Connection, Connections, Headcount
 from gateway.errors import error_response, refused
-from gateway.peers import FORWARDED, Peer, counted_as, has_loopback_name, identify
+from gateway.peers import FORWARDED, Address, Peer, counted_as, has_loopback_name, identify
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
 from push.frames import Close
@@ -28,6 +28,8 @@ PEER = web.RequestKey("PEER", Peer)
 
 # Answered to everybody: whoever watches over the process has no token, and learns nothing here.
 OPEN = ("/healthz", "/readyz")
+# Every page may load the client: it is code. Whether it may connect is another question.
+CLIENT = "/client/"
 
 # For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
 HEADERS = {
@@ -97,7 +99,9 @@ class Door:
         """For every answer, streams and errors too (signal ``on_response_prepare``)."""
         response.headers.update(HEADERS)
         if not request.path.startswith(("/api/", "/metrics")):
-            response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+            response.headers["Cross-Origin-Resource-Policy"] = (
+                "cross-origin" if request.path.startswith(CLIENT) else "same-origin"
+            )
             return
         response.headers["Vary"] = "Origin"
         origin = request.headers.get("Origin")
@@ -131,7 +135,9 @@ class Door:
             if not has_loopback_name(request.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
                 return self._forbidden("host", _LOOPBACK_NAMES)
         origin = request.headers.get("Origin")
-        if origin is not None and origin != peer.origin and origin not in self._settings.allowed_origins:
+        if request.path.startswith(CLIENT) or origin is None or origin == peer.origin:
+            return None
+        if origin not in self._settings.allowed_origins:
             return self._forbidden("origin", f"pages of {origin[:100]} may not connect: {_ORIGIN_MEND}")
         return None
 
@@ -173,6 +179,10 @@ class Door:
         name = counted_as(peer.address)
         within_limits = self._behind_proxies.enter(name) and connection.within_limits
         return Seat(within_limits, lambda: self._behind_proxies.leave(name))
+
+    def fine(self, address: Address | None) -> None:
+        """A session from there had to be ended for how it behaved."""
+        self._connections.fine(counted_as(address))
 
     def count(self, reason: str) -> None:
         """Something was refused."""

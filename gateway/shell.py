@@ -9,7 +9,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 import logs
-from gateway.door import PEER, Seat
+from gateway.door import DOOR, PEER, Seat
 from gateway.errands import ERRANDS
 from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
 from push.access import Grant, Refused, Role, parse_topics
@@ -18,14 +18,12 @@ from push.frames import Close, Command
 from push.sendqueue import SendQueue
 from push.session import Pace, Session
 
-__all__ = ["Shell", "refuse_before_start"]
+__all__ = ["BREACHES", "Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
-_REFUSALS = (
-    *(Close.TOO_FAST, Close.NOT_AUTHENTICATED, Close.UNSUPPORTED, Close.TOO_BIG),
-    *(Close.PROTOCOL_ERROR, Close.BAD_TEXT),
-)
+# Of the transport's own rules.
+BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
 
 
 class Shell:
@@ -83,7 +81,6 @@ class Shell:
         if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
             details["subject"] = grant.subject
         self._role = grant.role
-        self._address = None  # needed no more
         self._app[METRICS].connections.labels(self._transport, self._role).inc()
         with logs.about(self._connection):
             log.debug("session begins", extra=details)
@@ -128,8 +125,10 @@ class Shell:
         metrics.closes.labels(int(close)).inc()
         if close is Close.SLOW_CONSUMER:
             metrics.slow_consumers.inc()
-        elif close in _REFUSALS:
+        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, *BREACHES):
             metrics.rejects.labels(close.name.lower()).inc()
+        if close in (Close.TOO_FAST, *BREACHES):
+            self._app[DOOR].fine(self._address)
         with logs.about(self._connection):
             log.debug("session ends", extra={"code": int(close), "reason": close.reason})
         self._seat.give_back()

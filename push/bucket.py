@@ -28,6 +28,10 @@ class Bucket:
         self._level = level - amount
         return True
 
+    def drain(self, amount: float) -> None:
+        """Take so much although it may not be there: nothing may be done until the debt, a burst at most, is paid off."""
+        self._level = max(-self._most, self._level - amount)
+
     def idle(self, now: float) -> bool:
         """Whether it is full again, so that a new one would be no different."""
         return self._level + (now - self._at) * self._per_second >= self._most

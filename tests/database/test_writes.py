@@ -209,3 +209,11 @@ async def test_replica_role_writes_in_silence(db: Any) -> None:
     await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
     assert await db.fetchval("select count(*) from orderwire.journal") == 1
     assert await db.fetchval("select total_orders from order_analytics") == 0
+
+
+async def test_numbers_for_many_orders_at_once_into_a_table_that_was_known_to_be_empty(db: Any) -> None:
+    """With a plan that reads the whole table for each row this takes minutes."""
+    await db.execute("vacuum analyze orders")
+    await db.execute("set statement_timeout = '60s'")
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 60000)")
+    assert await db.fetchval("select count(distinct order_number) from orders") == 60000

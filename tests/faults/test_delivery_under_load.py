@@ -88,8 +88,9 @@ def counted(totals: Frame) -> tuple[int, Decimal, int]:
     return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
 
 
-async def test_every_client_gets_every_event_once_and_in_order(start_server: Any, database_url: str) -> None:
-    server: Server = await start_server(database_url)
+@pytest.mark.parametrize("mode", ["always", "never"])  # the others: as it comes
+async def test_every_client_gets_every_event_once_and_in_order(start_server: Any, database_url: str, mode: str) -> None:
+    server: Server = await start_server(database_url, NOTIFY_MODE=mode)
 
     async def not_at_all(load: Load) -> None:
         pass

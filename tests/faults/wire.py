@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from typing import Self
 from urllib.parse import urlsplit
 
 from tests.support import PATIENCE_SECONDS, Frame, within
@@ -14,7 +15,7 @@ TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
 )
 
 
@@ -38,8 +39,14 @@ class WireClient(asyncio.Protocol):
 
     @classmethod
     async def connect(
-        cls, url: str, *, parsed: dict[bytes, Frame] | None = None, answers: bool = True, receive_buffer: int | None = None
-    ) -> WireClient:
+        cls,
+        url: str,
+        *,
+        parsed: dict[bytes, Frame] | None = None,
+        answers: bool = True,
+        receive_buffer: int | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Self:
         """``parsed``: frames known already, so that clients who get the same frames share the work of reading them."""
         parts = urlsplit(url)
         sock = socket.socket()
@@ -49,7 +56,8 @@ class WireClient(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, (parts.hostname, parts.port))
         transport, client = await loop.create_connection(lambda: cls({} if parsed is None else parsed, answers), sock=sock)
-        transport.write(HANDSHAKE.format(path=parts.path, host=parts.netloc).encode())
+        more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        transport.write(HANDSHAKE.format(path=parts.path, host=parts.netloc, more=more).encode())
         await client.until(lambda c: bool(c.totals), "the first totals")
         return client
 

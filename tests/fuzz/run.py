@@ -28,6 +28,8 @@ SETTINGS = {
     "SEND_QUEUE_FRAMES": "1000000",
     "SEND_QUEUE_BYTES": "1000MiB",
     "IDLE_SECONDS": "5",
+    # A busy machine may need that long for a session of hundreds of messages.
+    "AUTH_SECONDS": "600",
     "LOG_LEVEL": "DEBUG",
 }
 # Orders that customers of the fuzzer may have; those written while it runs are others'.

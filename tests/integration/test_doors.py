@@ -91,6 +91,8 @@ GUARDED = {
     "/metrics": {"admin", "viewer"},
 }
 PUBLIC = {"/", "/admin/dashboard", "/healthz", "/readyz"}
+# Code, which every page may load.
+FILES = {"/admin/assets/{name}", "/client/{name}"}
 
 ORIGINS = {
     None: True,
@@ -105,7 +107,7 @@ ORIGINS = {
 
 
 def test_every_route_is_on_one_of_the_lists() -> None:
-    assert {route.path for route in routes} == {*GUARDED, *PUBLIC, "/api/ws"}
+    assert {route.path for route in routes} == {*GUARDED, *PUBLIC, *FILES, "/api/ws"}
 
 
 def _headers(server: Server, origin: str | None) -> dict[str, str]:

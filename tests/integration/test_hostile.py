@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
 from contextlib import suppress
 from typing import Any
@@ -149,3 +150,65 @@ async def test_the_last_letter_of_the_last_frame(start_server: Any, connect: Any
     await within(PATIENCE_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the first pong")
     await within(PATIENCE_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the second pong")
     writer.close()
+
+
+async def test_the_open_files_are_enough_for_the_connections(database_url: str) -> None:
+    """A soft limit is what a process gets unless it asks for more."""
+    command = f"ulimit -Sn 100; exec {sys.executable} server.py serve"
+    server = await Server.start(
+        "bash", "-c", command, env={"PORT": "0", "DATABASE_URL": database_url, "MAX_CONNECTIONS": "500"}
+    )
+    sockets: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    try:
+        await server.ready()
+        address = urlsplit(server.http_url)
+        sockets = [await asyncio.open_connection(address.hostname, address.port) for _ in range(150)]
+        assert b" 200 " in await answer(server, "")
+        assert "open files" not in server.text
+        assert "ERROR" not in server.text
+    finally:
+        for _, writer in sockets:
+            writer.close()
+        await server.kill()
+
+
+async def test_too_few_open_files_are_said(database_url: str) -> None:
+    command = f"ulimit -n 500; exec {sys.executable} server.py serve"
+    server = await Server.start("bash", "-c", command, env={"PORT": "0", "DATABASE_URL": database_url})
+    try:
+        await server.ready()
+        assert "the system allows 500 open files, too few for MAX_CONNECTIONS=10000" in server.text
+    finally:
+        await server.kill()
+
+
+async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, database_url: str) -> None:
+    server: Server = await start_server(database_url)
+    address = urlsplit(server.http_url)
+    for sent, code in (
+        (frame(FINAL | TEXT, b"\xff"), 1007),
+        (frame(FINAL | TEXT, b"", length=2**20), 1009),
+        (frame(FINAL | TEXT, b"{}", mask=None), 1002),
+    ):
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode() + sent)
+        await within(PATIENCE_SECONDS, reader.read(), "the end")
+        writer.close()
+        assert f'orderwire_closes_total{{code="{code}"}} 1.0'.encode() in await answer(server, "", "/metrics")
+
+
+async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: Any, connect: Any, database_url: str) -> None:
+    server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="20")
+    address = urlsplit(server.http_url)
+    handshake = f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode()
+    statuses = []
+    for _ in range(6):
+        reader, writer = await asyncio.open_connection("127.0.0.1", address.port, local_addr=("127.0.0.9", 0))
+        writer.write(handshake + frame(FINAL | TEXT, b"{}", mask=None))
+        statuses.append((await within(PATIENCE_SECONDS, reader.read(), "the end")).split(b" ")[1])
+        writer.close()
+    # The burst of 40 would be enough for all of them.
+    assert statuses[:3] == [b"101"] * 3
+    assert b"429" in statuses
+    client: Client = await connect(server.ws_url)
+    await client.until(lambda c: len(c.frames) == 1, "somebody else is let in")

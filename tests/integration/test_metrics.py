@@ -170,6 +170,14 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     await metrics.reaches(lambda n: n == 1, "orderwire_ready")
     await metrics.reaches(lambda n: 0 <= n < 30, "orderwire_listener_lag_seconds")
 
+    # Many transactions: NOTIFY steps aside, and comes back when it is quiet.
+    assert await metrics.value("orderwire_gate_open") == 0
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await metrics.value("orderwire_gate_open"):
+            for _ in range(100):
+                await db.execute("insert into orders (customer_name, total) values ('x', 1)")
+    await metrics.reaches(lambda n: n == 0, "orderwire_gate_open")
+
     # A listener that sits in a transaction lets the notification queue fill.
     sitting = await asyncpg.connect(database_url)
     try:

@@ -36,6 +36,10 @@ class Transaction:
     # Given out at the first write, as PostgreSQL does.
     txid: int | None = None
     rows: list[Event] = field(default_factory=list)
+    # Where it stands in orderwire.may_be_silent(), between two lock functions; None: it does not ask just now.
+    asking: str | None = None
+    rings: bool = False
+    silent: bool = False
 
 
 class ModelDatabase:
@@ -46,6 +50,9 @@ class ModelDatabase:
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
+        # The locks of sql/011_gate.sql, beside `silent` of each transaction.
+        self.wanted: set[ModelLink] = set()
+        self.turn: Transaction | ModelLink | None = None
         # The write-ahead log: whose records it holds, in order, and how many of them are on disk.
         self.log: list[int] = []
         self.flushed = 0
@@ -87,19 +94,46 @@ class ModelDatabase:
                 frame=json.dumps(frame).encode(),
             )
         )
+        if transaction.asking is None:
+            transaction.asking = "look"
         return True
 
+    def ask_on(self, transaction: Transaction) -> None:
+        """One lock function of orderwire.may_be_silent()."""
+        match transaction.asking:
+            case "look" if self.wanted:
+                transaction.asking, transaction.rings = None, True
+            case "look" if self.turn in (None, transaction):
+                self.turn = transaction
+                transaction.asking, transaction.rings = None, True
+            case "look":
+                transaction.asking = "register"
+            case "register":
+                transaction.asking, transaction.silent = "look again", True
+            case "look again":
+                transaction.asking = None
+                transaction.rings |= bool(self.wanted)
+
     def commit(self, transaction: Transaction, *, ring: bool) -> None:
+        """``ring``: unless the session has switched that off."""
+        while transaction.asking is not None:
+            self.ask_on(transaction)
         self.journal += transaction.rows
         self.rollback(transaction)
         if transaction.rows:
             self.flush()
-        if ring:
-            for link in self.links:
+        if ring and transaction.rings:
+            self.notify()
+
+    def notify(self, sender: ModelLink | None = None) -> None:
+        for link in self.links:
+            if link is not sender:
                 link.rung.set()
 
     def rollback(self, transaction: Transaction) -> None:
         self.open.remove(transaction)
+        if self.turn is transaction:
+            self.turn = None
         if transaction.txid is not None:
             self._end(transaction.txid)
 
@@ -114,6 +148,7 @@ class ModelDatabase:
     def crash(self) -> None:
         """What is not on disk is gone: open transactions, and the numbers that only the rest of the log knew of."""
         self.open.clear()
+        self.turn = None
         del self.log[self.flushed :]
         self._next_txid = max(self.log, default=99) + 1
         self._latest_ended = self._next_txid - 1
@@ -196,12 +231,19 @@ class ModelLink(ModelReader):
         super().__init__(database)
         self.rung = asyncio.Event()
         self._cut = False
+        self._certain = False
         database.links.append(self)
 
     def cut(self) -> None:
         self._cut = True
         self.rung.set()
         self.database.links.remove(self)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.database.wanted.discard(self)
+        if self.database.turn is self:
+            self.database.turn = None
 
     async def turn(self) -> None:
         await super().turn()
@@ -225,6 +267,33 @@ class ModelLink(ModelReader):
         if self._cut:
             raise LinkLost("cut")
         return await super().page(after, upto, past_id, max_events, max_bytes)
+
+    async def rely_on_rings(self) -> bool:
+        if self._certain:
+            return True
+        if self not in self.database.wanted:
+            await self.turn()
+            self._let_go()
+            self.database.wanted.add(self)
+        await self.turn()
+        self._certain = not any(transaction.silent for transaction in self.database.open)
+        await self.turn()
+        return self._certain
+
+    async def stop_relying(self) -> None:
+        self._certain = False
+        if self.database.turn is not self:
+            await self.turn()
+            self._let_go()
+            if self.database.turn is None:
+                self.database.turn = self
+            await self.turn()
+
+    async def ring(self, unheard: int) -> None:
+        if self.database.turn is self:
+            await self.turn()
+            self.database.notify(self)
+            await self.turn()
 
     def wake(self) -> None:
         self.rung.set()

@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=210)
     parser.add_argument("--faults", type=int, default=None)
     parser.add_argument("--kinds", default=None, help="only those whose name contains this")
+    parser.add_argument("--notify-mode", default="auto", help="NOTIFY_MODE of the servers")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     plan = Plan(
@@ -29,6 +30,7 @@ def main() -> int:
         options.clients,
         options.faults or max(12, round(110 * options.minutes)),
         [kind for kind in KINDS if re.search(options.kinds or "", kind)],
+        options.notify_mode,
     )
     with tempfile.TemporaryDirectory(prefix="orderwire-stress-") as directory:
         report = asyncio.run(stress(plan, Path(directory), lambda line: print(line, flush=True)))

@@ -37,6 +37,7 @@ class Plan:
     clients: int = 210
     faults: int = 110
     kinds: list[str] = field(default_factory=lambda: list(KINDS))
+    notify_mode: str = "auto"
 
 
 @dataclass(slots=True)
@@ -64,7 +65,7 @@ async def stress(plan: Plan, directory: Path, say: Callable[[str], None]) -> Rep
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 4096:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    async with Site(directory) as site:
+    async with Site(directory, plan.notify_mode) as site:
         report = Report(plan)
         before = [(memory_mib(server), open_files(server)) for server in site.servers]
         facts = Facts()

@@ -34,9 +34,10 @@ def port_outside_of_the_ephemeral_range() -> int:
 
 
 class Site:
-    """``async with Site(directory) as site``."""
+    """``async with Site(directory, notify_mode) as site``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, notify_mode: str) -> None:
+        self._notify_mode = notify_mode
         self.postgres = EmbeddedPostgres(directory / "postgres", say=lambda line: None)
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
@@ -76,6 +77,7 @@ class Site:
             HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS),
             # The totals are compared with the table all the time.
             AUDIT_SECONDS="2",
+            NOTIFY_MODE=self._notify_mode,
         )
 
     async def restart_server(self, number: int, how: signal.Signals) -> int:

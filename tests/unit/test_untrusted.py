@@ -255,3 +255,10 @@ def test_a_slow_pace_lets_one_pass() -> None:
     assert bucket.take(1, 0.0)
     assert not bucket.take(1, 9.0)
     assert bucket.take(1, 10.0)
+
+
+def test_a_debt_is_a_burst_at_most() -> None:
+    bucket = Bucket(10, 0.0)
+    bucket.drain(1000)
+    assert not bucket.take(1, 2.0)
+    assert bucket.take(1, 2.1)

@@ -1,0 +1,35 @@
+"use client";
+
+// A component for Next.js, or any other React application: npm install @orderwire/client, then <LiveOrders />.
+import { wsService } from "@orderwire/client";
+import { useWebSocket } from "@orderwire/client/react";
+
+// Once for the whole application. With a login: getToken: () => fetch("/my/token").then((answer) => answer.text()).
+wsService.configure({ url: process.env.NEXT_PUBLIC_ORDERWIRE_URL ?? "/api/ws", maxAttempts: Infinity });
+
+export function LiveOrders() {
+  const { isConnected, status, stats, latestOrder, events, sendPing } = useWebSocket();
+  return (
+    <section>
+      <h2>{isConnected ? "🟢 Live" : "⚪ Offline"}</h2>
+      {status.state === "waiting" && <button onClick={() => wsService.connect()}>Attempt {status.attempt} is coming: try now</button>}
+      {status.state === "closed" && <p role="alert">{status.reason}</p>}
+      <p>
+        {stats.totalOrders} orders, {stats.totalRevenue}, {stats.pendingOrders} pending
+      </p>
+      {latestOrder && (
+        <p>
+          The latest: {latestOrder.order_number}, {latestOrder.customer_name}, {latestOrder.total}
+        </p>
+      )}
+      <ol>
+        {events.map((event) => (
+          <li key={event.id}>
+            {event.order_number} {event.type === "order_status_update" ? `${event.previous_status} → ${event.status}` : event.type}
+          </li>
+        ))}
+      </ol>
+      <button onClick={() => void sendPing()}>Ping</button>
+    </section>
+  );
+}

@@ -1,0 +1,34 @@
+// The page for a server on which the dashboard is not built: no build step, and no more than that.
+
+const byId = (id) => document.getElementById(id);
+const totals = ["total_orders", "total_revenue", "pending_orders"];
+const words = {
+  new_order: (e) => `new ${e.order_number}: ${e.customer_name}, ${e.total}`,
+  order_status_update: (e) => `${e.order_number}: ${e.previous_status} → ${e.status}`,
+  order_update: (e) => `${e.order_number} changed`,
+  order_delete: (e) => `${e.order_number} deleted`,
+};
+const seen = new Set();
+let last = "";
+function connect() {
+  const resume = last && "?last_event_id=" + encodeURIComponent(last);
+  const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/api/ws" + resume);
+  socket.onopen = () => { byId("status").textContent = "online"; };
+  socket.onclose = () => { byId("status").textContent = "offline"; setTimeout(connect, 500 + Math.random() * 2500); };
+  socket.onmessage = ({ data }) => {
+    const frame = JSON.parse(data);
+    if (frame.type === "ping") socket.send('{"type":"pong"}');
+    if (frame.type === "analytics_update") for (const name of totals) byId(name).textContent = frame[name];
+    if (frame.type === "resumed" && !frame.recovered) { byId("events").replaceChildren(); last = ""; }
+    if (!(frame.type in words)) return;
+    last = frame.id;
+    if (seen.has(last)) return;
+    seen.add(last);
+    if (seen.size > 20000) seen.delete(seen.values().next().value);
+    const line = document.createElement("li");
+    line.textContent = new Date(frame.at).toLocaleTimeString() + " " + words[frame.type](frame);
+    byId("events").prepend(line);
+    if (byId("events").children.length > 100) byId("events").lastChild.remove();
+  };
+}
+connect();

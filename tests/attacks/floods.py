@@ -1,0 +1,229 @@
+"""The attackers: ``python -m tests.attacks.floods NAME URL TOKEN`` attacks until it is ended, then says what it was told.
+
+A process of its own, with the lowest priority, so that it takes no time from the server or from anybody else that is
+measured: it gets what they leave. From an address of its own, as an attacker has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
+
+__all__ = ["ATTACKER", "ATTACKS"]
+
+ATTACKER = "127.0.0.66"
+HANDSHAKE = (
+    "GET /api/ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{more}"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Attack:
+    """What all of them need."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self.host, self.port = parts.hostname, parts.port
+        self.token = token
+        self.told: Counter[str] = Counter()
+
+    def tell(self, what: str, times: int = 1) -> None:
+        """It was told that; said aloud the first time."""
+        if times and not self.told[what]:
+            print("heard", what, flush=True)
+        self.told[what] += times
+
+    async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=(ATTACKER, 0))
+        writer.write(data)
+        return reader, writer
+
+    def handshake(self, *, with_token: bool = True, more: str = "") -> bytes:
+        if with_token:
+            more += f"Authorization: Bearer {self.token}\r\n"
+        return HANDSHAKE.format(host=f"{self.host}:{self.port}", more=more).encode()
+
+    async def listen(self, reader: asyncio.StreamReader) -> str:
+        """To the end; what it was told last: a close code, or a status."""
+        told = "cut"
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            told = head.split(b" ")[1].decode()
+            while told.startswith(("101", "open")):
+                told = "open, then cut"
+                first, size = await reader.readexactly(2)
+                if size == 126:
+                    size = int.from_bytes(await reader.readexactly(2), "big")
+                payload = await reader.readexactly(size)
+                if first == 0x88:
+                    return f"close {int.from_bytes(payload[:2], 'big')}"
+        return told
+
+    async def session(self, flood: bytes, *, more: str = "", with_token: bool = True, times: int = 10**9) -> None:
+        """Open one, send that over and over, until it is closed."""
+        reader, writer = await self.connect(self.handshake(more=more, with_token=with_token))
+        listening = asyncio.create_task(self.listen(reader))
+        try:
+            with suppress(ConnectionError):
+                for _ in range(times):
+                    if listening.done():
+                        break
+                    writer.write(flood)
+                    await writer.drain()
+                    await asyncio.sleep(0)
+            self.tell(await listening)
+        finally:
+            listening.cancel()
+            writer.transport.abort()
+
+    async def many(self, at_once: int, once: Callable[[], Awaitable[None]]) -> None:
+        """So many at once, again and again."""
+
+        async def one() -> None:
+            while True:
+                try:
+                    await once()
+                except OSError as error:
+                    self.tell(type(error).__name__)
+                    await asyncio.sleep(0.01)
+
+        async with asyncio.TaskGroup() as all_of_them:
+            for _ in range(at_once):
+                all_of_them.create_task(one())
+
+
+async def connections(attack: Attack) -> None:
+    """As many as can be, without a pause, each with a handshake."""
+
+    async def once() -> None:
+        reader, writer = await attack.connect(attack.handshake(with_token=False))
+        try:
+            with suppress(ConnectionError):
+                head = await reader.read(12)
+                attack.tell(head[9:].decode() or "cut")
+        finally:
+            writer.transport.abort()
+
+    await attack.many(64, once)
+
+
+async def slow_loris(attack: Attack) -> None:
+    """Headers that never end, on as many connections as there may be."""
+
+    async def once() -> None:
+        reader, writer = await attack.connect(b"GET /api/ws HTTP/1.1\r\n")
+        listening = asyncio.create_task(attack.listen(reader))
+        try:
+            with suppress(ConnectionError):
+                while not listening.done():
+                    writer.write(b"X-Slow: loris\r\n")
+                    await writer.drain()
+                    await asyncio.wait([listening], timeout=1)
+            attack.tell(await listening)
+        finally:
+            listening.cancel()
+            writer.transport.abort()
+        await asyncio.sleep(1)  # for the flood of connections there is another attack
+
+    await attack.many(1500, once)
+
+
+async def frames(attack: Attack) -> None:
+    """Good frames, as fast as they can be written."""
+    await attack.many(4, lambda: attack.session(frame(FINAL | TEXT, b'{"type":"ping"}') * 3000))
+
+
+async def parts(attack: Attack) -> None:
+    """A message in parts that are empty, without an end."""
+
+    async def once() -> None:
+        await attack.session(frame(TEXT, b"") + frame(CONTINUATION, b"") * 10000)
+
+    await attack.many(4, once)
+
+
+async def giant(attack: Attack) -> None:
+    """A frame of a gigabyte."""
+    start = frame(FINAL | TEXT, b"", length=2**30)
+
+    async def once() -> None:
+        await attack.session(start + bytes(2**18))
+
+    await attack.many(4, once)
+
+
+async def bomb(attack: Attack) -> None:
+    """Compressed frames of 60 KB that would be 60 MB."""
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    payload = squeezer.compress(bytes(60 * 2**20)) + squeezer.flush(zlib.Z_SYNC_FLUSH)
+    sent = frame(FINAL | 0x40 | TEXT, payload[:-4])
+    offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+    await attack.many(4, lambda: attack.session(sent, more=offer))
+
+
+async def strangers(attack: Attack) -> None:
+    """Sessions that never say who they are."""
+
+    async def once() -> None:
+        await attack.session(b"", with_token=False, times=0)
+        await asyncio.sleep(1)
+
+    await attack.many(1500, once)
+
+
+async def requests(attack: Attack) -> None:
+    """Requests that cost a query, with a token, many on each connection, without waiting for answers."""
+    address = f"{attack.host}:{attack.port}"
+    one = f"GET /api/orders HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {attack.token}\r\n\r\n"
+    flood = one.encode() * 50
+
+    async def once() -> None:
+        reader, writer = await attack.connect(flood)
+        try:
+            while data := await reader.read(2**18):
+                attack.tell("200", data.count(b"HTTP/1.1 200"))
+                attack.tell("429", data.count(b"HTTP/1.1 429"))
+        finally:
+            writer.transport.abort()
+
+    await attack.many(16, once)
+
+
+# With what it is told, and the reason under which the server counts it.
+ATTACKS: dict[str, tuple[Callable[[Attack], Awaitable[None]], str, str]] = {
+    "connections": (connections, "429", "handshakes"),
+    "slow-loris": (slow_loris, "429", "handshakes"),
+    "frames": (frames, "close 3013", "too_fast"),
+    "parts": (parts, "close 3013", "too_fast"),
+    "giant": (giant, "close 1009", "too_big"),
+    "bomb": (bomb, "close 1002", "protocol_error"),
+    "strangers": (strangers, "close 3502", "not_authenticated"),
+    "requests": (requests, "429", "handshakes"),
+}
+
+
+async def main() -> None:
+    name, url, token = sys.argv[1:]
+    os.nice(19)
+    attack = Attack(url, token)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    task = asyncio.ensure_future(ATTACKS[name][0](attack))
+    print("attacking", flush=True)
+    await asyncio.wait({task, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    print("told", json.dumps(attack.told.most_common()), flush=True)
+    os._exit(1 if task.done() else 0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

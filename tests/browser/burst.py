@@ -1,0 +1,125 @@
+"""1,000 events a second on an open dashboard: how smooth does the page stay? ``make burst`` prints it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from playwright.async_api import CDPSession, Page
+
+from db.embedded import EmbeddedPostgres
+from tests.browser.chromium import find_chromium
+from tests.browser.looking import open_dashboard
+from tests.support import Server
+from web.build import build
+
+RATE = 1000
+SECONDS = 20.0
+# One statement makes so many new orders, and one moves as many on.
+BATCH = 10
+TICK_SECONDS = 2 * BATCH / RATE
+
+# Long tasks are those beyond 50 ms; what is beyond is the time that a click or a key has to wait ("blocking time").
+MEASURE = """() => {
+    const frames = window.frames_ = [];
+    const tasks = window.tasks_ = [];
+    window.observer_ = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
+    window.observer_.observe({ type: "longtask" });
+    let last = performance.now();
+    requestAnimationFrame(function frame(now) {
+        frames.push(now - last);
+        last = now;
+        requestAnimationFrame(frame);
+    });
+}"""
+RESULT = """() => ({ frames: window.frames_.slice(1), tasks: window.tasks_ })"""
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """What the page did meanwhile."""
+
+    events: int
+    seconds: float
+    frames_per_second: float
+    slowest_frames_ms: tuple[float, float]  # 95 %, 99 %
+    longest_frame_ms: float
+    blocking_ms: float
+    busy: float
+    """Share of the time that the main thread's work takes of a core; what other programs take of it does not count."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.events} events in {self.seconds:.1f} s ({self.events / self.seconds:.0f}/s): "
+            f"{self.frames_per_second:.1f} frames/s; 95 % of frames within {self.slowest_frames_ms[0]:.0f} ms, "
+            f"99 % within {self.slowest_frames_ms[1]:.0f} ms, the longest {self.longest_frame_ms:.0f} ms; "
+            f"main thread busy for {self.busy:.0%} of the time, blocked for {self.blocking_ms:.0f} ms in all"
+        )
+
+
+async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
+    """Write at that rate for so long, with the page open."""
+    await page.evaluate(MEASURE)
+    devtools = await page.context.new_cdp_session(page)
+    await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    busy_before = await task_seconds(devtools)
+    start = time.monotonic()
+    ticks = int(seconds / TICK_SECONDS)
+    for tick in range(ticks):
+        ids = await db.fetch(
+            "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
+            " returning id",
+            BATCH,
+        )
+        status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
+        await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
+        await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
+    took = time.monotonic() - start
+    found = await page.evaluate(RESULT)
+    busy = await task_seconds(devtools) - busy_before
+    frames = sorted(found["frames"])
+    return Smoothness(
+        events=2 * BATCH * ticks,
+        seconds=took,
+        frames_per_second=1000 * len(frames) / sum(frames),
+        slowest_frames_ms=(frames[int(len(frames) * 0.95)], frames[int(len(frames) * 0.99)]),
+        longest_frame_ms=frames[-1],
+        blocking_ms=sum(duration - 50 for duration in found["tasks"]),
+        busy=busy / took,
+    )
+
+
+async def task_seconds(devtools: CDPSession) -> float:
+    """What the main thread's tasks have taken so far, of its own clock."""
+    metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+    return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
+
+
+async def main() -> None:
+    build()
+    with tempfile.TemporaryDirectory() as directory:
+        home = Path(directory)
+        home.chmod(0o755)
+        postgres = EmbeddedPostgres(home / "data", say=lambda line: None)
+        url = postgres.start()
+        server = await Server.serve(url)
+        try:
+            await server.ready()
+            db = await asyncpg.connect(url)
+            async with find_chromium(home).launched() as browser:
+                page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
+                await open_dashboard(page, server)
+                print(await burst(page, db))
+            await db.close()
+        finally:
+            await server.stop()
+            postgres.release()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

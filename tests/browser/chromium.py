@@ -1,0 +1,72 @@
+"""A real Chromium: the machine's, else the one of the npm registry, with node and npm from pip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.async_api import Browser, async_playwright
+
+from tests.npm import installed, node_and_npm
+
+HERE = Path(__file__).parent
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# As root there is no sandbox; without the others it would look for hosts outside.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-zygote",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@dataclass(frozen=True)
+class Chromium:
+    """One that runs here, and the environment that it needs."""
+
+    path: str
+    environment: dict[str, str]
+
+    @asynccontextmanager
+    async def launched(self) -> AsyncIterator[Browser]:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=self.path, args=ARGUMENTS, env={**self.environment})
+            try:
+                yield browser
+            finally:
+                await browser.close()
+
+
+def find_chromium(temporary: Path) -> Chromium:
+    environment = dict(os.environ)
+    for name in NAMES:
+        path = shutil.which(name)
+        if path and _runs(path, environment):
+            return Chromium(path, environment)
+    home = installed(HERE)
+    shutil.copy(HERE / "chromium.mjs", home)
+    environment["TMPDIR"] = str(temporary)
+    command = [*node_and_npm()[0], "chromium.mjs"]
+    unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert unpack.returncode == 0, unpack.stderr
+    path, libraries = unpack.stdout.split()
+    if not _runs(path, environment):
+        environment["LD_LIBRARY_PATH"] = libraries
+    assert _runs(path, environment), "the npm package's Chromium does not run here: install Chromium"
+    return Chromium(path, environment)
+
+
+def _runs(path: str, environment: dict[str, str]) -> bool:
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, env=environment, check=False).returncode == 0
+    except OSError:
+        return False

@@ -1,0 +1,64 @@
+"""What a person sees on the dashboard, in words of the tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.async_api import Page, expect
+
+from tests.support import PATIENCE_SECONDS, Server, within
+
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+
+ONLINE = "Онлайн (Реальное время)"
+
+
+async def open_dashboard(page: Page, server: Server) -> None:
+    """The page, when it is connected and has its orders."""
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    await online(page)
+    await expect(page.locator(".grid[aria-busy=false]")).to_be_visible()
+
+
+async def until(page: Page, condition: str) -> None:
+    """The JavaScript expression holds. (Playwright's own wait_for_function needs eval, which the page's policy forbids.)"""
+    waiting = f"() => new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
+    await within(PATIENCE_SECONDS, page.evaluate(waiting), condition)
+
+
+async def online(page: Page) -> None:
+    await expect(page.locator(".connection.online")).to_be_visible()
+
+
+async def offline(page: Page) -> None:
+    await expect(page.locator(".connection:not(.online)")).to_be_visible()
+
+
+async def shows_totals(page: Page, orders: str, revenue: str, pending: str) -> None:
+    """Amounts with ordinary spaces, in place of those that do not break."""
+    for name, text in (("orders", orders), ("revenue", revenue), ("pending", pending)):
+        await expect(page.locator(f"[data-total={name}]")).to_have_text(text)
+
+
+async def finds(page: Page, count: int) -> None:
+    """So many orders are in the table, whether drawn or not."""
+    await expect(page.locator("[data-found]")).to_have_attribute("data-found", str(count))
+
+
+async def rows(page: Page) -> list[list[str]]:
+    """The cells of the rows that are drawn, from top to bottom."""
+    found: list[list[str]] = await page.evaluate(
+        """() => [...document.querySelectorAll(".grid-body .grid-row")]
+            .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
+            .map((row) => [...row.children].map((cell) => cell.innerText.replace(/\\s/g, " ")))"""
+    )
+    return found
+
+
+async def insert(db: Any, customer: str, total: str = "150.50") -> str:
+    """The number of the new order."""
+    number = await db.fetchval(
+        "insert into orders (customer_name, total) values ($1, $2::text::numeric) returning order_number", customer, total
+    )
+    assert isinstance(number, str)
+    return number

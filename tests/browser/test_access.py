@@ -1,0 +1,159 @@
+"""The dashboard for everybody: whatever the screen, the theme, the language or the way to read it. And for nobody else."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.async_api import Browser, Page, Request, expect
+
+from tests.browser.conftest import NewPage
+from tests.browser.looking import finds, open_dashboard
+from tests.support import Server
+from web.build import WEB
+
+AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
+DESKTOP = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
+WALL = {"width": 3840, "height": 2160}
+
+
+@pytest.fixture
+async def server(start_server: Any, database_url: str, db: Any) -> Server:
+    # First the server: on a database that is a copy, as a test's is, the journal begins with the server's first start.
+    server: Server = await start_server(database_url)
+    statuses = "pending,confirmed,preparing,ready,delivering,delivered,cancelled"
+    await db.execute(
+        "insert into orders (customer_name, total, status) select 'Anna Nowak ' || n, n, ($1::text[])[n % 7 + 1]"
+        " from generate_series(1, 70) n",
+        statuses.split(","),
+    )
+    return server
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 AA and good practice, in a line each."""
+    await page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script tag: the page's policy would refuse it
+    found = await page.evaluate(
+        """async () => (await axe.run(document, {
+            runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+        })).violations.flatMap((rule) => rule.nodes.map((node) =>
+            `${rule.id} ${node.target} ${node.html.slice(0, 120)} ${node.failureSummary}`))"""
+    )
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("screen", "scheme", "locale"),
+    [(DESKTOP, "light", "ru-RU"), (DESKTOP, "dark", "en-US"), (PHONE, "light", "en-US"), (PHONE, "dark", "ru-RU")],
+    ids=["desktop-light-ru", "desktop-dark-en", "phone-light-en", "phone-dark-ru"],
+)
+async def test_axe_finds_nothing(
+    server: Server, db: Any, new_page: NewPage, screen: dict[str, int], scheme: str, locale: str
+) -> None:
+    # Without motion: a contrast that is measured while something fades in is not the one that is read.
+    page = await new_page(viewport=screen, color_scheme=scheme, locale=locale, reduced_motion="reduce")
+    await open_dashboard(page, server)
+    await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
+    await db.execute("update orders set status = 'cancelled' where id <= 7")
+    await expect(page.locator(".toast")).to_have_count(1)
+    await finds(page, 71)
+    await page.get_by_role("grid").focus()
+    await page.keyboard.press("ArrowDown")
+    assert await violations(page) == []
+
+    await page.locator(".status-row").first.click()
+    await page.get_by_role("tab").last.click()
+    await expect(page.locator(".pager")).to_be_visible()
+    assert await violations(page) == []
+
+    await page.locator(".grid-body .grid-row").first.click()
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    assert await violations(page) == []
+    await page.keyboard.press("Escape")
+
+    await server.kill()
+    await expect(page.locator(".now")).to_be_visible()
+    assert await violations(page) == []
+
+
+@pytest.mark.parametrize(
+    "screen",
+    [{"width": 320, "height": 568}, PHONE, {"width": 844, "height": 390}, {"width": 820, "height": 1180}, DESKTOP, WALL],
+    ids=lambda screen: f"{screen['width']}x{screen['height']}",
+)
+async def test_nothing_sticks_out_at_the_side(server: Server, new_page: NewPage, screen: dict[str, int]) -> None:
+    page = await new_page(viewport=screen)
+    await open_dashboard(page, server)
+    await finds(page, 70)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
+    cut = await page.evaluate(
+        """() => [...document.querySelectorAll(".total dd, .badge, h2, button:not(.toast *)")]
+            .filter((element) => element.offsetParent && element.scrollWidth > element.clientWidth + 1)
+            .map((element) => element.outerHTML.slice(0, 120))"""
+    )
+    assert cut == []
+    # Wherever there is room for everything, everything is in view.
+    if screen["width"] >= 1440:
+        assert await page.evaluate("document.documentElement.scrollHeight") <= screen["height"]
+
+
+async def test_a_phone_shows_an_order_as_a_card_and_is_touched(server: Server, new_page: NewPage) -> None:
+    page = await new_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    await open_dashboard(page, server)
+    card = page.locator(".grid-body .grid-row").first
+    await card.scroll_into_view_if_needed()
+    box = await card.bounding_box()
+    assert box is not None
+    assert box["height"] >= 44
+    await card.tap()
+    await expect(page.get_by_role("dialog")).to_contain_text("Anna Nowak 70")
+    for button in await page.locator(".switches button").all():
+        box = await button.bounding_box()
+        assert box is None or min(box["width"], box["height"]) >= 24  # WCAG 2.5.8
+
+
+async def test_with_reduced_motion_nothing_moves(server: Server, db: Any, new_page: NewPage) -> None:
+    page = await new_page(reduced_motion="reduce")
+    await open_dashboard(page, server)
+    await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
+    await expect(page.locator(".toast")).to_have_count(1)
+    assert await page.evaluate("document.getAnimations().length") == 0
+
+
+async def test_everything_comes_from_the_server_itself_under_a_strict_policy(
+    server: Server, db: Any, new_page: NewPage
+) -> None:
+    page = await new_page()
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        asked.append(urlsplit(request.url).netloc)
+
+    page.on("request", note)
+    response = await page.goto(f"{server.http_url}/admin/dashboard")
+    assert response is not None
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    await open_dashboard(page, server)
+    await page.get_by_role("tab", name="Журнал").click()
+    await expect(page.locator(".event").first).to_be_visible()
+    assert set(asked) == {urlsplit(server.http_url).netloc}
+
+
+async def test_a_script_that_got_into_the_page_does_not_run(server: Server, browser: Browser) -> None:
+    page = await browser.new_page()  # it complains, as it should
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    refused = await page.evaluate(
+        """() => new Promise((done) => {
+            addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
+            const script = document.createElement("script");
+            script.textContent = "window.stolen = true";
+            document.head.append(script);
+        })"""
+    )
+    assert refused == "script-src-elem"
+    assert await page.evaluate("window.stolen === undefined")

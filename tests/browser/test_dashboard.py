@@ -1,0 +1,272 @@
+"""The dashboard, as a person meets it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.conftest import NewPage
+from tests.browser.looking import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
+from tests.support import Server
+
+
+@pytest.fixture
+async def server(start_server: Any, database_url: str) -> Server:
+    server: Server = await start_server(database_url)
+    return server
+
+
+async def test_an_insert_makes_toast_totals_row_event_and_chart(server: Server, db: Any, page: Page) -> None:
+    await open_dashboard(page, server)
+    await expect(page.locator(".connection-state")).to_have_text(f"🟢 {ONLINE}")
+    await expect(page.get_by_text("Заказов пока нет")).to_be_visible()
+
+    number = await insert(db, "<b>Иван</b> Иванов", "150.50")
+    await expect(page.locator(".toast-title")).to_have_text(f"🛒 Новый заказ #{number}")
+    await expect(page.locator(".toast-text")).to_have_text("<b>Иван</b> Иванов · 150,50 zł")
+    await shows_totals(page, "1", "150,50 zł", "1")
+    await finds(page, 1)
+    assert [cells[:4] for cells in await rows(page)] == [[number, "<b>Иван</b> Иванов", "150,50 zł", "Ожидает"]]
+    await expect(page.locator(".event")).to_have_count(1)
+    await expect(page.locator(".event")).to_contain_text(f"{number} создан")
+    await expect(page.locator("[data-period=revenue]")).to_have_text("150,50 zł")
+    await expect(page.locator("[data-count=pending]")).to_have_text("1")
+    await expect(page.get_by_role("img", name="заказов 1, выручка 150,50 zł")).to_be_visible()
+    assert await page.title() == "🟢 1 · Orderwire"
+
+    await db.execute("update orders set status = 'preparing'")
+    await expect(page.locator(".grid-body .badge")).to_have_text("Готовится")
+    await shows_totals(page, "1", "150,50 zł", "0")
+    await expect(page.locator("[data-count=preparing]")).to_have_text("1")
+
+    await db.execute("update orders set total = 99, customer_name = 'Пётр'")
+    await expect(page.locator(".cell-customer").last).to_have_text("Пётр")
+    await shows_totals(page, "1", "99,00 zł", "0")
+    await db.execute("delete from orders")
+    await finds(page, 0)
+    await shows_totals(page, "0", "0,00 zł", "0")
+
+
+async def test_the_chart_draws_what_it_says(server: Server, db: Any, page: Page) -> None:
+    await open_dashboard(page, server)
+    inked = """() => {
+        const canvas = document.querySelector(".plot canvas");
+        const { width, height } = canvas;
+        const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+        copy.drawImage(canvas, 0, 0);
+        const pixels = copy.getImageData(0, 0, width, height).data;
+        let count = 0;
+        for (let i = 3; i < pixels.length; i += 4) if (pixels[i] > 0) count++;
+        return count;
+    }"""
+    before = await page.evaluate(inked)
+    await db.execute("insert into orders (customer_name, total) select 'Anna', 10 from generate_series(1, 30)")
+    await expect(page.locator("[data-period=orders]")).to_have_text("30")
+    await until(page, f"({inked})() > {before}")
+
+
+async def test_many_at_once_are_one_toast(server: Server, db: Any, page: Page) -> None:
+    await open_dashboard(page, server)
+    await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 700) n")
+    await expect(page.locator(".toast-title")).to_have_text("🛒 700 новых заказов")
+    await finds(page, 700)
+    await page.get_by_role("button", name="Закрыть").click()
+    await expect(page.locator(".toast")).to_have_count(0)
+
+
+async def test_filter_and_search_go_together_and_stay_live(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) values ('Анна Новак', 1), ('Иван', 2), ('анна', 3)")
+    await db.execute("update orders set status = 'ready' where id <> 2")
+    await open_dashboard(page, server)
+    await finds(page, 3)
+    await page.keyboard.press("/")
+    await page.keyboard.type("АНН")
+    await finds(page, 2)
+    await page.get_by_role("button", name=re.compile("^Готов ?2$")).click()
+    await expect(page.get_by_role("combobox")).to_have_value("ready")
+    await finds(page, 2)
+    await db.execute("update orders set status = 'delivered' where id = 1")
+    await finds(page, 1)
+    assert [cells[1] for cells in await rows(page)] == ["анна"]
+    await page.get_by_role("button", name="Сбросить фильтр").click()
+    await finds(page, 3)
+    await page.get_by_role("combobox").select_option("delivered")
+    await finds(page, 1)
+    await page.get_by_label("Поиск заказов").fill("no such thing")
+    await expect(page.get_by_text("Ничего не найдено.")).to_be_visible()
+
+
+async def test_the_table_is_used_by_keyboard_alone(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
+    await open_dashboard(page, server)
+    await finds(page, 300)
+    await page.get_by_role("grid").focus()
+    active = page.locator(".grid-row[aria-selected=true]")
+    for key, index in (("ArrowDown", 2), ("ArrowDown", 3), ("ArrowUp", 2), ("End", 301), ("Home", 2)):
+        await page.keyboard.press(key)
+        await expect(active).to_have_attribute("aria-rowindex", str(index))
+        await expect(active).to_be_in_viewport()
+        assert await page.get_by_role("grid").get_attribute("aria-activedescendant") == await active.get_attribute("id")
+    await page.keyboard.press("PageDown")
+    assert int(await active.get_attribute("aria-rowindex") or 0) > 4
+    await page.keyboard.press("Home")
+    await page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Anna 300")
+    await db.execute("update orders set status = 'delivering' where customer_name = 'Anna 300'")
+    await expect(dialog.locator(".details .badge")).to_have_text("В доставке")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_have_count(0)
+    await expect(page.get_by_role("grid")).to_be_focused()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog")).to_contain_text("поиск")
+
+
+async def test_thousands_of_orders_are_there_and_few_are_drawn(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 5000) n")
+    await open_dashboard(page, server)
+    grid = page.get_by_role("grid")
+    for _ in range(10):  # older orders come in pages, as one scrolls on
+        count = await page.locator("[data-found]").get_attribute("data-found")
+        if count == "5000":
+            break
+        await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
+        await until(page, f"document.querySelector('[data-found]').dataset.found !== '{count}'")
+    await finds(page, 5000)
+    await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
+    await expect(page.locator(".cell-customer", has_text=re.compile("^Anna 1$"))).to_be_visible()
+    assert await page.locator(".grid-body .grid-row").count() < 60
+    await page.get_by_role("button", name="К новым").click()
+    await expect(page.locator(".cell-customer", has_text="Anna 5000")).to_be_visible()
+
+
+async def test_what_is_read_stays_where_it_is_when_new_orders_come(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 200) n")
+    await open_dashboard(page, server)
+    grid = page.get_by_role("grid")
+    await grid.evaluate("grid => { grid.scrollTop = 2000; }")
+    read = page.locator(".cell-customer", has_text=re.compile("^Anna 145$"))
+    await expect(read).to_be_visible()
+    before = await read.bounding_box()
+    await db.execute("insert into orders (customer_name, total) select 'New', n from generate_series(1, 50) n")
+    await finds(page, 250)
+    assert await read.bounding_box() == before
+    await grid.evaluate("grid => { grid.scrollTop = 0; }")
+    await insert(db, "Newest")
+    await expect(page.locator(".cell-customer").nth(1)).to_have_text("Newest")  # after the column's name
+
+
+async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'Anna', n from generate_series(1, 120) n")
+    numbers = [row[0] for row in await db.fetch("select order_number from orders order by id")]
+    await open_dashboard(page, server)
+    await page.get_by_role("tab", name="Журнал").click()
+    panel = page.get_by_role("tabpanel")
+    seen = []
+    for number, length in ((1, 50), (2, 50), (3, 20)):
+        await expect(panel.get_by_text(f"стр. {number}")).to_be_visible()
+        await expect(panel.locator(".event")).to_have_count(length)
+        seen += await panel.locator(".event b").all_text_contents()
+        if number < 3:
+            await panel.get_by_role("button", name="Дальше").click()
+    assert seen == numbers
+    await expect(panel.get_by_text("Конец журнала")).to_be_visible()
+    await expect(panel.get_by_role("button", name="Дальше")).to_be_disabled()
+    await panel.get_by_role("button", name="Назад").click()
+    await expect(panel.locator(".event b").first).to_have_text(numbers[50])
+    await panel.get_by_role("button", name="В начало").click()
+    await expect(panel.locator(".event b").first).to_have_text(numbers[0])
+
+
+async def test_language_is_the_browsers_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
+    await insert(db, "Anna", "1234567.89")
+    for locale, language, total in (("en-US", "en", "zł 1,234,567.89"), ("ru", "ru", "1 234 567,89 zł"), ("pl-PL", "en", None)):
+        page = await new_page(locale=locale)
+        await open_dashboard(page, server)
+        await expect(page.locator("html")).to_have_attribute("lang", language)
+        if total is not None:
+            await shows_totals(page, "1", total, "1")
+    page = await new_page(locale="en-GB")
+    await open_dashboard(page, server)
+    await expect(page.locator(".connection-state")).to_contain_text("Online (Live)")
+    await page.get_by_role("button", name="RU: переключить на русский").click()
+    await expect(page.locator(".connection-state")).to_contain_text(ONLINE)
+    await shows_totals(page, "1", "1 234 567,89 zł", "1")
+    await page.reload()
+    await expect(page.locator("html")).to_have_attribute("lang", "ru")
+    await expect(page.get_by_role("heading", name="Заказы", exact=True)).to_be_visible()
+
+
+async def test_the_currency_is_the_servers_setting(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+    await insert(db, "Anna", "12.00")
+    server = await start_server(database_url, CURRENCY="eur")
+    await open_dashboard(page, server)
+    await shows_totals(page, "1", "12,00 €", "1")
+
+
+async def test_theme_is_the_systems_and_can_be_switched(server: Server, new_page: NewPage) -> None:
+    page = await new_page(color_scheme="dark")
+    await open_dashboard(page, server)
+    lightness = "() => Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
+    assert await page.evaluate(lightness) < 60
+    await page.emulate_media(color_scheme="light")
+    assert await page.evaluate(lightness) > 200
+    await page.get_by_role("button", name="Тема: как в системе").click()
+    await page.get_by_role("button", name="Тема: светлая").click()
+    assert await page.evaluate(lightness) < 60
+    await page.reload()
+    await online(page)
+    assert await page.evaluate(lightness) < 60
+
+
+async def test_sound_is_off_until_it_is_switched_on(server: Server, db: Any, page: Page) -> None:
+    await page.add_init_script(
+        """
+        window.tones = 0;
+        const create = AudioContext.prototype.createOscillator;
+        AudioContext.prototype.createOscillator = function () { window.tones++; return create.call(this); };
+        """
+    )
+    await open_dashboard(page, server)
+    await insert(db, "Anna")
+    await finds(page, 1)
+    assert await page.evaluate("tones") == 0
+    button = page.get_by_role("button", name="Звук")
+    await button.click()
+    await expect(button).to_have_attribute("aria-pressed", "true")
+    await until(page, "tones > 0")  # what it will sound like
+    before = await page.evaluate("tones")
+    await insert(db, "Anna")
+    await until(page, f"tones > {before}")
+
+
+async def test_a_hidden_tab_notifies_once_for_many(server: Server, db: Any, new_page: NewPage) -> None:
+    page = await new_page(permissions=["notifications"])
+    await page.add_init_script(
+        """
+        window.told = [];
+        window.Notification = class {
+            static permission = "granted";
+            static requestPermission = async () => "granted";
+            constructor(title, options) { window.told.push([title, options.body, options.tag]); }
+            close() {}
+        };
+        """
+    )
+    await open_dashboard(page, server)
+    await page.get_by_role("button", name="Уведомления").click()
+    await insert(db, "Anna")
+    await finds(page, 1)
+    assert await page.evaluate("told") == []  # somebody is looking
+    await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
+    number = await insert(db, "Иван")
+    await until(page, "told.length === 1")
+    await db.execute("insert into orders (customer_name, total) select 'Anna', 5 from generate_series(1, 20)")
+    await until(page, "told.length === 2")
+    [first, second] = await page.evaluate("told")
+    assert [text.replace("\xa0", " ") for text in first[:2]] == [f"🛒 Новый заказ #{number}", "Иван · 150,50 zł"]
+    assert second[0] == "🛒 20 новых заказов"
+    assert first[2] == second[2]

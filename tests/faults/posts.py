@@ -1,0 +1,107 @@
+"""Servers without clients, in the test's own process: the real listener and relay, whose pace is told, not measured."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from db.listener import Listener
+from push.events import Event, EventPlace
+from push.metrics import Metrics
+from push.relay import Relay
+from push.totals import Totals
+from tests.model.world import Whim
+from tests.support import PATIENCE_SECONDS, within
+
+
+class Post:
+    """A server without clients: keeps what it publishes."""
+
+    def __init__(self, url: str) -> None:
+        metrics = Metrics()
+        self.relay = Relay(self, metrics)
+        self._whim = self.relay._pace = Whim()
+        self._gate = metrics.gate_open
+        self._changed = asyncio.Event()
+        self.published: set[EventPlace] = set()
+        self._task = asyncio.create_task(Listener(url, self._nothing, self.relay.follow).run(), name="post")
+
+    async def _nothing(self) -> None:
+        pass
+
+    def publish(self, events: Sequence[Event], totals: Totals) -> None:
+        places = {event.place for event in events}
+        assert len(places) == len(events), "twins"
+        assert self.published.isdisjoint(places), "twins"
+        self.published |= places
+        self._changed.set()
+
+    def set_totals(self, totals: Totals) -> None:
+        self._changed.set()
+
+    def gap(self) -> None:
+        raise AssertionError("there was no gap")
+
+    async def room(self) -> None:
+        pass
+
+    async def by_clock(self, wanted: bool) -> None:
+        """Change its mind, and let it notice."""
+        self._whim.by_clock = wanted
+        await self.relay.fresh(0)
+
+    @property
+    def open(self) -> bool:
+        return bool(self._gate._value.get())
+
+    async def until_open(self, wanted: bool) -> None:
+        async def poll() -> None:
+            while self.open is not wanted or self.relay.trouble is not None:
+                assert not self._task.done(), self._task
+                await self.relay.fresh(0)  # it asks its pace before each read
+                await asyncio.sleep(0.005)
+
+        await within(PATIENCE_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
+
+    async def until_totals(self, wanted: Totals) -> None:
+        """By what it is told alone: nobody wakes it."""
+
+        async def wait() -> None:
+            while self.relay.totals != wanted:
+                assert not self._task.done(), self._task
+                self._changed.clear()
+                await self._changed.wait()
+
+        await within(PATIENCE_SECONDS, wait(), f"{wanted}; it has {self.relay.totals}, gate open: {self.open}")
+
+    async def kill(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+@asynccontextmanager
+async def posts(url: str, count: int) -> AsyncIterator[list[Post]]:
+    running = [Post(url) for _ in range(count)]
+    try:
+        for post in running:
+            await within(PATIENCE_SECONDS, post.relay.flowing.wait(), "a post that is ready")
+        yield running
+    finally:
+        for post in running:
+            await post.kill()
+
+
+async def truth(db: Any) -> Totals:
+    return Totals(*await db.fetchrow("select * from order_analytics"))
+
+
+async def terminate_listeners(db: Any, most: int) -> None:
+    await db.execute(
+        """
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where application_name = 'orderwire listener' and datname = current_database() limit $1
+        """,
+        most,
+    )

@@ -1,0 +1,110 @@
+"""The web package: its own tests, its types, its size; and how it is built."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support import ENVIRONMENT, ROOT, copy_checkout
+from web.build import WEB, build, npm_run
+
+# What the browser has to fetch before there is anything to see.
+MOST_PAGE_BYTES = 120_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    build()
+
+
+def test_vitest_passes() -> None:
+    done = npm_run("test")
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Tests\s.*[0-9]+ passed", done.stdout), done.stdout
+
+
+def test_the_page_is_small() -> None:
+    page = (WEB / "dist" / "index.html").read_bytes()
+    names = re.findall(rb'(?:src|href)="/admin/(assets/[^"]+)"', page)
+    assert len(names) >= 3
+    size = len(gzip.compress(page)) + sum((WEB / "dist" / f"{name.decode()}.gz").stat().st_size for name in names)
+    print(f"the page: {size} bytes, gzip")
+    assert size < MOST_PAGE_BYTES
+
+
+def test_the_lock_file_names_no_registry() -> None:
+    lock = (WEB / "package-lock.json").read_text(encoding="utf-8")
+    assert '"integrity"' in lock
+    assert '"resolved"' not in lock
+
+
+def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "web.build"],
+        cwd=checkout,
+        env={**ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_is_built_is_not_built_again(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    start = time.monotonic()
+    # Without npm on the PATH: it is not even looked for.
+    done = run_build(checkout, PATH="/nowhere")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert time.monotonic() - start < 2
+
+
+def test_a_changed_source_is_built(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
+    words = checkout / "web" / "src" / "words.ts"
+    words.write_text(words.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
+    done = run_build(checkout)
+    assert (done.returncode, done.stdout) == (0, "building the page\n"), done.stderr
+    [script] = (checkout / "web" / "dist" / "assets").glob("*.js")
+    assert "Нет связи" in script.read_text(encoding="utf-8")
+    assert run_build(checkout).stdout == ""
+
+
+def test_a_source_that_does_not_compile_is_told_and_the_next_run_tries_again(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
+    (checkout / "web" / "src" / "main.tsx").write_text("this is no script")
+    for _ in range(2):
+        done = run_build(checkout)
+        assert done.returncode == 1
+        assert "the page does not build" in done.stderr
+        assert "main.tsx" in done.stderr
+
+
+@pytest.mark.parametrize(("before", "instead"), [(True, "the page that was built before"), (False, "a plain page")])
+def test_without_the_npm_registry_it_goes_on_with_what_it_has(tmp_path: Path, before: bool, instead: str) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    if not before:
+        shutil.rmtree(checkout / "web" / "dist")
+    (checkout / "web" / "src" / "new.ts").write_text("export {};")
+    # Nobody listens on port 9.
+    done = run_build(checkout, npm_config_registry="http://127.0.0.1:9/", npm_config_cache=str(tmp_path / "cache"))
+    assert done.returncode == 1
+    assert done.stdout == "building the page\n"
+    assert done.stderr.count("\n") == 1
+    assert "the npm registry does not give the packages" in done.stderr
+    assert instead in done.stderr
+    assert (checkout / "web" / "dist" / "index.html").exists() == before
+
+
+def test_make_run_does_not_stop_where_the_page_cannot_be_built() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"^run: .*\n\t@\$\(PY\) -m web\.build \|\| :\n\t@exec", makefile, flags=re.MULTILINE)

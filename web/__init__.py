@@ -1,0 +1,1 @@
+"""The page, the client and how they are built. The server only sends what comes out."""

@@ -1,0 +1,121 @@
+import { readFileSync } from "node:fs";
+import { createElement } from "react";
+import { act, cleanup, render, screen } from "@testing-library/react";
+import { transformWithOxc } from "vite";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { WebSocketService } from "../src/orderwire.js";
+import { FakeServer, order, settled } from "./fakeServer.js";
+
+const read = (name: string): string => readFileSync(`${import.meta.dirname}/../../../${name}`, "utf-8");
+const blocks = (page: string, language: string): string[] =>
+  [...read(page).matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, "gs"))].map((match) => match[1]!);
+
+let server: FakeServer;
+let client: typeof import("../src/orderwire.js");
+let react: typeof import("../src/react.js");
+let printed: string[];
+const unload: (() => void)[] = [];
+
+beforeEach(async () => {
+  // A page of its own for each.
+  vi.resetModules();
+  client = await import("../src/orderwire.js");
+  react = await import("../src/react.js");
+  server = new FakeServer();
+  server.install();
+  printed = [];
+  vi.stubGlobal("location", new URL("https://shop.example/"));
+  vi.spyOn(console, "log").mockImplementation((...words) => void printed.push(words.join(" ")));
+});
+afterEach(() => {
+  cleanup();
+  client.wsService.disconnect();
+  for (const run of unload.splice(0)) run();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+/** Runs an example as a module would be, and gives back what it declares under this name. */
+async function run(example: string, name = "undefined"): Promise<unknown> {
+  const body = example.replace(/import (\{.*?\}) from "@orderwire\/client(\/react)?";.*/g, (_, names: string, of?: string) => `const ${names} = ${of ? "react" : "client"};`);
+  const { code } = await transformWithOxc(`export default async (client, react) => { ${body}; return ${name}; }`, "example.jsx", {
+    jsx: { runtime: "classic", pragma: "createElement" },
+  });
+  const module = new Function("createElement", code.replace("export default", "return")) as (create: unknown) => (...of: unknown[]) => Promise<unknown>;
+  return module(createElement)(client, react);
+}
+
+it("connects as docs/client.md says", async () => {
+  const service = (await run(blocks("docs/client.md", "js")[0]!, "service")) as WebSocketService;
+  unload.push(() => service.disconnect());
+  await settled();
+  expect(server.last.url.href).toBe("wss://shop.example/api/ws");
+  server.publish(order(1));
+  await settled();
+  expect(printed).toEqual(["orders: 0", "new_order ORD-2024-1"]);
+});
+
+it("joins what is fetched with what is heard", async () => {
+  const row = { id: 1, order_number: "ORD-2024-1", customer_name: "Иван Иванов", total: "150.50", status: "ready" };
+  let answer!: (response: Response) => void;
+  vi.stubGlobal("fetch", () => new Promise<Response>((resolve) => void (answer = resolve)));
+  const { orders } = (await run(blocks("docs/client.md", "js")[1]!, "{ orders }")) as { orders: Map<number, typeof row> };
+  await settled();
+  server.publish(order(1)); // which the fetched row has, and more
+  server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-50", status: "ready", previous_status: "pending" });
+  server.publish(order(2));
+  await settled();
+  answer(Response.json({ orders: [row] }));
+  await settled();
+  server.last.send(order(1, { id: "epoch-8-40", status: "pending" })); // an old one, replayed
+  server.last.send({ ...order(2), type: "order_delete", id: "epoch-9-51" });
+  await settled();
+  expect(printed).toEqual(["loaded 2"]);
+  server.publish(order(3));
+  await settled();
+  const { id: _, ...rest } = row;
+  expect(Object.fromEntries(orders)).toEqual({ 1: row, 3: { id: 3, ...rest, order_number: "ORD-2024-3", status: "pending" } });
+});
+
+it("sends, and says so", async () => {
+  client.wsService.connect();
+  await run(blocks("docs/client.md", "js")[2]!);
+  expect(printed).toEqual(["on its way"]);
+});
+
+it("logs in", async () => {
+  vi.stubGlobal("fetch", async (url: string) => new Response(`token of ${url}`));
+  const service = (await run(blocks("docs/client.md", "js")[3]!, "service")) as WebSocketService;
+  unload.push(() => service.disconnect());
+  await settled();
+  expect(server.last.protocols).toEqual(["orderwire", "bearer.token of /my/token"]);
+});
+
+it.each([
+  ["docs/client.md", "online: 0 orders, Иван Иванов"],
+  ["web/client/README.md", "🟢 0 orders, 0; the latest: ORD-2024-1"],
+])("shows a component as %s says", async (page, text) => {
+  const Totals = (await run(blocks(page, "jsx")[0]!, "Totals")) as () => null;
+  render(createElement(Totals));
+  await act(settled);
+  server.publish(order(1));
+  await act(async () => {
+    await vi.waitFor(() => expect(screen.getByText(text)).toBeTruthy());
+  });
+});
+
+it("prints orders as web/client/README.md says", async () => {
+  await run(blocks("web/client/README.md", "js")[0]!);
+  await settled();
+  server.publish(order(1));
+  await settled();
+  expect(printed).toEqual(["ORD-2024-1 Иван Иванов 150.50"]);
+});
+
+it("has no option in docs/client.md that does not exist, and none that is not there", () => {
+  const table = read("docs/client.md").split("## Options")[1]!;
+  const listed = [...table.matchAll(/^\| (`.*?`(?:, `.*?`)*) \|/gm)].flatMap((match) => match[1]!.match(/\w+/g)!);
+  const options = read("web/client/src/service.ts").match(/export interface Options \{(.*?)^\}/ms)![1]!;
+  const known = [...options.matchAll(/^ {2}(\w+)\?/gm)].map((match) => match[1]!);
+  expect(listed.sort()).toEqual(known.sort());
+});

@@ -1,0 +1,364 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Options, type ServerFrame, type Status, WebSocketService, wsService } from "../src/orderwire.js";
+import { FakeServer, order, settled } from "./fakeServer.js";
+
+let server: FakeServer;
+const started: WebSocketService[] = [];
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "Date"] });
+  vi.spyOn(Math, "random").mockReturnValue(1);
+  server = new FakeServer();
+  server.install();
+});
+afterEach(() => {
+  for (const service of started.splice(0)) service.disconnect();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
+
+function start(options: Options = {}) {
+  const service = new WebSocketService({ url: "ws://shop.example/api/ws", ...options });
+  started.push(service);
+  const told: string[] = [];
+  const frames: ServerFrame[] = [];
+  service.onConnect(() => told.push("connect"));
+  service.onDisconnect(({ code }) => told.push(`disconnect ${code}`));
+  service.onGap(() => told.push("gap"));
+  service.onMessage((frame) => {
+    frames.push(frame);
+    told.push("id" in frame ? frame.order_number : frame.type);
+  });
+  service.connect();
+  return { service, told, frames, orders: () => frames.flatMap((frame) => ("id" in frame ? [frame.order_id] : [])) };
+}
+
+/** The first retry comes after three seconds here. */
+async function retried(ms = 3_000): Promise<void> {
+  await settled();
+  vi.advanceTimersByTime(ms);
+  await settled();
+}
+
+describe("connecting", () => {
+  it("tells the connection before its first frame", async () => {
+    const { service, told } = start();
+    expect(service.isConnected()).toBe(false);
+    await settled();
+    expect(service.isConnected()).toBe(true);
+    expect(told).toEqual(["connect", "analytics_update"]);
+    expect(service.totals).toMatchObject({ total_orders: 0 });
+    service.disconnect();
+    expect(service.isConnected()).toBe(false);
+    expect(told.at(-1)).toBe("disconnect 1000");
+    await settled();
+    expect(server.live).toEqual([]);
+  });
+
+  it("goes to the page's own server when nothing else is said", async () => {
+    vi.stubGlobal("location", new URL("https://shop.example/admin/dashboard"));
+    const service = new WebSocketService();
+    started.push(service);
+    service.connect();
+    await settled();
+    expect(server.last.url.href).toBe("wss://shop.example/api/ws");
+  });
+
+  it("works where there is no page", async () => {
+    for (const name of ["window", "document", "location", "addEventListener"]) vi.stubGlobal(name, undefined);
+    const { service } = start();
+    await settled();
+    expect(service.isConnected()).toBe(true);
+  });
+
+  it("asks for the topics in the address", async () => {
+    const { service } = start({ topics: ["orders", "order:5"] });
+    await settled();
+    expect(server.last.url.searchParams.get("topics")).toBe("orders,order:5");
+    server.last.send({ type: "subscribed", topics: ["orders"] });
+    await settled();
+    expect(service.topics).toEqual(["orders"]);
+  });
+
+  it("tells each listener until it unsubscribes, and goes on when one throws", async () => {
+    const reported: unknown[] = [];
+    const report = (error: unknown): void => void reported.push(error);
+    process.prependOnceListener("uncaughtException", report);
+    const others = process.listeners("uncaughtException").filter((listener) => listener !== report);
+    for (const listener of others) process.off("uncaughtException", listener);
+
+    const { service, told } = start();
+    const statuses: Status["state"][] = [];
+    const more = [service.onMessage(() => told.push("again")), service.onStatus(({ state }) => statuses.push(state))];
+    await settled();
+    const bug = new Error("a listener's bug");
+    const unsubscribe = service.onMessage(() => {
+      throw bug;
+    });
+    service.onMessage(() => told.push("after the bug"));
+    server.publish(order(1));
+    await settled();
+    expect(told.slice(-3)).toEqual(["ORD-2024-1", "again", "after the bug"]);
+    expect(reported).toEqual([bug]);
+    unsubscribe();
+    for (const off of more) off();
+    server.publish(order(2));
+    await settled();
+    expect(told.slice(-2)).toEqual(["ORD-2024-2", "after the bug"]);
+    expect(statuses).toEqual(["online"]);
+    for (const listener of others) process.on("uncaughtException", listener);
+  });
+
+  it("is one for the page, which does nothing before it is asked to", async () => {
+    await settled();
+    expect(wsService.status).toEqual({ state: "idle" });
+    wsService.configure({ url: "ws://other.example/api/ws", maxAttempts: Infinity });
+    started.push(wsService);
+    wsService.connect();
+    await settled();
+    expect(server.last.url.host).toBe("other.example");
+  });
+});
+
+describe("a token", () => {
+  it("is fetched afresh for each attempt and sent as a subprotocol, never in the address", async () => {
+    let n = 0;
+    start({ getToken: async () => `token-${++n}` });
+    await settled();
+    server.drop(3005);
+    await retried();
+    expect(server.sessions.map(({ protocols }) => protocols)).toEqual([
+      ["orderwire", "bearer.token-1"],
+      ["orderwire", "bearer.token-2"],
+    ]);
+    expect(server.last.url.href).not.toContain("token");
+  });
+
+  it("may be given without a promise, or not at all", async () => {
+    const tokens = ["plain", null, undefined];
+    start({ getToken: () => tokens.shift() });
+    for (const _ of [1, 2, 3]) {
+      await settled();
+      server.drop();
+      await retried();
+    }
+    expect(server.sessions.slice(0, 3).map(({ protocols }) => protocols)).toEqual([["orderwire", "bearer.plain"], [], []]);
+  });
+
+  it("that cannot be had is a failed attempt", async () => {
+    const { service } = start({
+      getToken: () => {
+        throw new Error("signed out");
+      },
+    });
+    await settled();
+    await retried();
+    await retried(6_000);
+    expect(service.status).toMatchObject({ state: "waiting", attempt: 3 });
+    expect(server.sessions).toEqual([]);
+  });
+
+  it("that comes too late opens nothing", async () => {
+    let give!: (token: string) => void;
+    const { service } = start({ getToken: () => new Promise((resolve) => void (give = resolve)) });
+    await settled();
+    service.disconnect();
+    give("late");
+    await settled();
+    expect(server.sessions).toEqual([]);
+  });
+});
+
+describe("resuming", () => {
+  it("misses nothing and tells nothing twice", async () => {
+    const { told, orders } = start();
+    await settled();
+    server.publish(order(1));
+    await settled();
+    server.drop();
+    server.publish(order(2));
+    await retried();
+    expect(server.last.url.searchParams.get("last_event_id")).toBe(order(1).id);
+    server.last.send(order(2));
+    server.last.send(order(1));
+    server.publish(order(3));
+    await settled();
+    expect(orders()).toEqual([1, 2, 3]);
+    expect(told).not.toContain("gap");
+  });
+
+  it("begins where it is told to", async () => {
+    server.journal = [order(1), order(2)];
+    const { service, orders } = start({ lastEventId: order(1).id });
+    await settled();
+    expect(orders()).toEqual([2]);
+    expect(service.lastEventId).toBe(order(2).id);
+  });
+
+  it("tells a gap that the server cannot close, and resumes from after it", async () => {
+    const { told, service } = start({ lastEventId: "other-1-1" });
+    await settled();
+    expect(told).toEqual(["connect", "analytics_update", "resumed", "gap"]);
+    expect(service.lastEventId).toBeUndefined();
+    server.publish(order(5));
+    await settled();
+    server.drop();
+    await retried();
+    expect(told.filter((what) => what === "gap")).toHaveLength(1);
+    expect(server.last.url.searchParams.get("last_event_id")).toBe(order(5).id);
+  });
+
+  it("tells a gap when the server loses its place while connected", async () => {
+    const { told } = start();
+    await settled();
+    server.last.send({ type: "resumed", recovered: false, replayed: 0 });
+    await settled();
+    expect(told.at(-1)).toBe("gap");
+  });
+
+  it("tells a gap when it was cut before it had a cursor", async () => {
+    const { told } = start();
+    await settled();
+    server.drop();
+    await retried();
+    expect(told).toEqual(["connect", "analytics_update", "disconnect 1006", "connect", "gap", "analytics_update"]);
+  });
+
+  it("tells no gap before it was ever connected", async () => {
+    server.refuse = 1013;
+    const { told } = start();
+    await settled();
+    server.refuse = undefined;
+    await retried();
+    expect(told).toEqual(["connect", "analytics_update"]);
+  });
+
+  it("goes on where it was after a disconnect", async () => {
+    const { service, orders } = start();
+    await settled();
+    server.publish(order(1));
+    await settled();
+    service.disconnect();
+    server.publish(order(2));
+    service.connect();
+    await settled();
+    expect(orders()).toEqual([1, 2]);
+  });
+});
+
+describe("sending", () => {
+  it("waits for the connection, and says that it went out", async () => {
+    const service = new WebSocketService({ url: "ws://shop.example/api/ws" });
+    started.push(service);
+    const sent = service.send({ type: "subscribe", topics: ["order:5"] });
+    service.connect();
+    expect(await sent).toBe(true);
+    expect(server.last.received).toEqual([{ type: "subscribe", topics: ["order:5"] }]);
+  });
+
+  it("waits no longer once disconnected", async () => {
+    server.refuse = "silently";
+    const { service } = start();
+    const sent = service.send({ type: "ping" });
+    service.disconnect();
+    expect(await sent).toBe(false);
+  });
+});
+
+describe("the browser", () => {
+  it.each(["online", "visibilitychange"])("wakes it by %s", async (name) => {
+    server.refuse = 1013;
+    const { service } = start();
+    await settled();
+    expect(service.status.state).toBe("waiting");
+    server.refuse = undefined;
+    (name === "online" ? window : document).dispatchEvent(new Event(name));
+    await settled();
+    expect(service.status.state).toBe("online");
+  });
+
+  it("does not wake what was disconnected", async () => {
+    const { service } = start();
+    await settled();
+    service.disconnect();
+    window.dispatchEvent(new Event("online"));
+    await settled();
+    expect(server.sessions).toHaveLength(1);
+  });
+
+  it("wakes it once, however often it was disconnected and connected again", async () => {
+    const { service } = start();
+    service.disconnect();
+    service.connect();
+    await settled();
+    window.dispatchEvent(new Event("online"));
+    expect(server.last.received).toEqual([{ type: "ping" }]);
+  });
+
+  it("that says offline makes it ask the line", async () => {
+    const { service } = start();
+    await settled();
+    server.last.send = () => {}; // nothing comes back
+    window.dispatchEvent(new Event("offline"));
+    expect(server.last.received).toEqual([{ type: "ping" }]);
+    vi.advanceTimersByTime(5_000);
+    expect(service.status.state).toBe("waiting");
+  });
+});
+
+describe("where WebSocket is blocked", () => {
+  beforeEach(() => void (server.websocketBlocked = true));
+
+  it("falls back to Server-Sent Events, with the token as a header, and resumes", async () => {
+    const { service, orders } = start({ url: "wss://shop.example/api/ws", getToken: () => "secret" });
+    await retried();
+    expect(service.status).toEqual({ state: "online", transport: "sse" });
+    expect(server.last.url.href).toBe("https://shop.example/api/sse");
+    expect(server.last.headers?.get("Authorization")).toBe("Bearer secret");
+    server.publish(order(1));
+    await settled();
+    server.drop();
+    server.publish(order(2));
+    await retried();
+    expect(server.last.url.searchParams.get("last_event_id")).toBe(order(1).id);
+    expect(orders()).toEqual([1, 2]);
+    service.disconnect();
+    await settled();
+    expect(server.live).toEqual([]);
+  });
+
+  it("takes a comment for a sign of life", async () => {
+    const { service } = start();
+    await retried();
+    for (let beat = 0; beat < 10; beat++) {
+      server.last.comment!();
+      await retried(30_000);
+    }
+    expect(service.isConnected()).toBe(true);
+    const alive = server.last;
+    expect(server.live).toEqual([alive]);
+    await retried(90_000);
+    expect(alive.open).toBe(false);
+  });
+
+  it("takes the server's no for an answer", async () => {
+    server.sseAnswer = () => Response.json({ error: { code: "forbidden", message: "not for you" } }, { status: 403 });
+    const { service } = start();
+    await retried();
+    expect(service.status).toEqual({ state: "closed", code: 403, reason: "not for you", terminal: true });
+  });
+
+  it.each([
+    ["a proxy's no", () => new Response("<h1>Forbidden</h1>", { status: 403, headers: { "Content-Type": "text/html" } })],
+    ["a page to sign in", () => new Response("<h1>Wi-Fi</h1>", { headers: { "Content-Type": "text/html" } })],
+    ["somebody else's no", () => Response.json({ message: "Forbidden" }, { status: 403 })],
+    ["a token that has expired", () => Response.json({ error: { code: "token_expired", message: "" } }, { status: 401 })],
+    ["a busy server", () => Response.json({ error: { message: "starting" } }, { status: 503 })],
+  ])("comes back after %s", async (_, answer) => {
+    server.sseAnswer = answer;
+    const { service } = start();
+    await retried();
+    expect(service.status).toMatchObject({ state: "waiting", attempt: 2 });
+  });
+});

@@ -1,0 +1,37 @@
+/** Money is a decimal string everywhere; sums are made in cents, as whole numbers of any size. Never in floating point. */
+
+export function toCents(decimal: string): bigint {
+  const [whole = "0", fraction = ""] = decimal.split(".");
+  const cents = BigInt(whole.replace("-", "") + fraction.padEnd(2, "0").slice(0, 2));
+  return whole.startsWith("-") ? -cents : cents;
+}
+
+export function fromCents(cents: bigint): string {
+  const digits = (cents < 0n ? -cents : cents).toString().padStart(3, "0");
+  return `${cents < 0n ? "-" : ""}${digits.slice(0, -2)}.${digits.slice(-2)}`;
+}
+
+/** Formats decimal strings exactly, as the language writes amounts of the currency (an ISO 4217 code). */
+export function moneyFormat(language: string, currency: string): (decimal: string) => string {
+  const format = new Intl.NumberFormat(language, {
+    style: "currency",
+    currency,
+    currencyDisplay: "narrowSymbol",
+    minimumFractionDigits: 2,
+    maximumFractionDigits: 2,
+  });
+  return (decimal) => format.format(decimal as `${number}`);
+}
+
+/** For the axis of a chart: short, and as exact as a pixel. */
+export function shortMoneyFormat(language: string, currency: string): (amount: number) => string {
+  const format = new Intl.NumberFormat(language, {
+    style: "currency",
+    currency,
+    currencyDisplay: "narrowSymbol",
+    notation: "compact",
+    maximumFractionDigits: 1,
+    minimumFractionDigits: 0,
+  });
+  return (amount) => format.format(amount);
+}
