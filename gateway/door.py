@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.connections import Connection, Connections, Headcount
 from gateway.errors import error_response, refused
-from gateway.peers import FORWARDED, Peer, counted_as, has_loopback_name, identify
+from gateway.peers import FORWARDED, Address, Peer, counted_as, has_loopback_name, identify
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
 from push.frames import Close
@@ -180,9 +180,9 @@ class Door:
         within_limits = self._behind_proxies.enter(name) and connection.within_limits
         return Seat(within_limits, lambda: self._behind_proxies.leave(name))
 
-    def fine(self, name: str) -> None:
-        """A session from this address had to be ended for how it behaved."""
-        self._connections.fine(name)
+    def fine(self, address: Address | None) -> None:
+        """A session from there had to be ended for how it behaved."""
+        self._connections.fine(counted_as(address))
 
     def count(self, reason: str) -> None:
         """Something was refused."""

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from settings import Network
 
-__all__ = ["FORWARDED", "Peer", "counted_as", "has_loopback_name", "identify", "is_among"]
+__all__ = ["FORWARDED", "Address", "Peer", "counted_as", "has_loopback_name", "identify", "is_among"]
 
 Address = IPv4Address | IPv6Address
 

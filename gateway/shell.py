@@ -12,19 +12,18 @@ import logs
 from gateway.door import DOOR, PEER, Seat
 from gateway.errands import ERRANDS
 from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
-from gateway.peers import counted_as
 from push.access import Grant, Refused, Role, parse_topics
 from push.entrance import PositionFrame, Wish
 from push.frames import Close, Command
 from push.sendqueue import SendQueue
 from push.session import Pace, Session
 
-__all__ = ["Shell", "refuse_before_start"]
+__all__ = ["BREACHES", "Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
-# How a client behaved, for which its address pays.
-_OFFENCES = (Close.TOO_FAST, Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.BAD_TEXT, Close.TOO_BIG)
+# Of the transport's own rules.
+BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
 
 
 class Shell:
@@ -51,8 +50,7 @@ class Shell:
         self._seat = seat
         self._transport = transport
         self._connection = logs.connection_id.get()
-        # As it is limited by.
-        self._address = counted_as(request[PEER].address)
+        self._address = request[PEER].address
         self._wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
         self._role: Role | None = None
         self._resume: asyncio.Task[None] | None = None
@@ -79,7 +77,7 @@ class Shell:
         """The session has been admitted: that is counted, and what its client missed is replayed."""
         grant = self.session.grant
         assert grant is not None
-        details = {"transport": self._transport, "role": str(grant.role), "address": self._address}
+        details = {"transport": self._transport, "role": str(grant.role), "address": str(self._address)}
         if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
             details["subject"] = grant.subject
         self._role = grant.role
@@ -127,9 +125,9 @@ class Shell:
         metrics.closes.labels(int(close)).inc()
         if close is Close.SLOW_CONSUMER:
             metrics.slow_consumers.inc()
-        elif close is Close.NOT_AUTHENTICATED or close in _OFFENCES:
+        elif close in (Close.TOO_FAST, Close.NOT_AUTHENTICATED, *BREACHES):
             metrics.rejects.labels(close.name.lower()).inc()
-        if close in _OFFENCES:
+        if close in (Close.TOO_FAST, *BREACHES):
             self._app[DOOR].fine(self._address)
         with logs.about(self._connection):
             log.debug("session ends", extra={"code": int(close), "reason": close.reason})

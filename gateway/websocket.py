@@ -11,7 +11,7 @@ from gateway.errors import error_response
 from gateway.fanout import FANOUT
 from gateway.framing import BINARY, Breach, Message
 from gateway.keys import SETTINGS
-from gateway.shell import Shell, refuse_before_start
+from gateway.shell import BREACHES, Shell, refuse_before_start
 from gateway.takeover import accept, answer, take_over
 from gateway.wire import WebSocket
 from push.access import Refused
@@ -23,7 +23,6 @@ __all__ = ["websocket"]
 VERSION = "13"
 # What a client that was not let in may still send until it has heard of it, its own goodbye included.
 MOST_LAST_WORDS = 100
-_BREACHES: dict[int, Close] = {close: close for close in (Close.PROTOCOL_ERROR, Close.BAD_TEXT, Close.TOO_BIG)}
 
 
 async def websocket(request: web.Request) -> web.StreamResponse:
@@ -128,7 +127,7 @@ class _Client(WebSocket):
 
     def breached(self, breach: Breach) -> None:
         """See WebSocket. What it asked for before is answered."""
-        self._session.end(_BREACHES[breach.code])
+        self._session.end(next(close for close in BREACHES if close == breach.code))
 
     def left(self) -> None:
         """See WebSocket."""

@@ -14,6 +14,8 @@ __all__ = ["CLOSE_SECONDS", "DEAF_SECONDS", "WebSocket"]
 # ours: a connection that is cut while data waits in it ends with a reset, which may overtake the close frame.
 CLOSE_SECONDS = 5.0
 DEAF_SECONDS = 1.0
+# Messages of one client that are worked on in one turn of the loop: who sends many holds up nobody else.
+AT_ONCE = 10
 
 
 class WebSocket(asyncio.Protocol):
@@ -85,7 +87,7 @@ class WebSocket(asyncio.Protocol):
         self._busy = False
         if self._transport is not None:
             self._transport.resume_reading()
-            self._read()
+        self._read()
 
     def end(self, code: int, reason: str) -> None:
         """Send a close frame, behind whatever the transport still holds. The client has a while to answer it."""
@@ -117,6 +119,7 @@ class WebSocket(asyncio.Protocol):
             self._read()
 
     def _read(self) -> None:
+        messages = 0
         try:
             while not self._busy and (message := self._reader.next(self.allow)) is not None:
                 if message.opcode == CLOSE:
@@ -125,11 +128,15 @@ class WebSocket(asyncio.Protocol):
                     self._answer_ping(message.payload)
                 elif message.opcode != PONG and not self.closing:
                     self.received(message)
-            if self._reader.over and self._transport is not None:
-                self._transport.pause_reading()  # it was not allowed to go on: what is not read costs nothing
+                messages += 1
+                if messages == AT_ONCE and not self._busy:
+                    self.hold()
+                    asyncio.get_running_loop().call_soon(self.go_on)
         except Breach as breach:
             if not self.closing:
                 self.breached(breach)
+        if self._reader.over and self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()  # what is not read costs nothing
 
     def _answer_ping(self, payload: bytes) -> None:
         if self.closing or self._transport is None:

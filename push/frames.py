@@ -157,9 +157,9 @@ class Close(IntEnum):
     """
 
     NORMAL = 1000, "bye"
-    PROTOCOL_ERROR = 1002, "not as RFC 6455 has it"
+    PROTOCOL_ERROR = 1002, "protocol error"
     UNSUPPORTED = 1003, "text frames only"
-    BAD_TEXT = 1007, "not UTF-8"
+    INVALID_TEXT = 1007, "text is not UTF-8"
     TOO_BIG = 1009, "frame too big"
     INTERNAL_ERROR = 1011, "internal error"
     DRAIN = 3001, "server is going away, come back"

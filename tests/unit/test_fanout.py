@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from gateway.fanout import Fanout
 from gateway.framing import PING, Message, pong_frame, texts
-from gateway.wire import WebSocket
+from gateway.wire import AT_ONCE, WebSocket
 from push.batch import CHUNK_BYTES, Batch, in_chunks
 from push.metrics import Metrics
 from push.session import PING as PING_FRAME
@@ -108,7 +108,9 @@ class Pipe(asyncio.Transport):
     def __getattribute__(self, name: str) -> Any:
         if name in ("pause_reading", "resume_reading", "close", "abort", "set_write_buffer_limits", "write_eof"):
             return lambda *_, **__: self.calls.append(name)
-        return (lambda: True) if name == "can_write_eof" else super().__getattribute__(name)
+        if name in ("can_write_eof", "is_closing"):
+            return lambda: name == "can_write_eof"
+        return super().__getattribute__(name)
 
 
 class Line(WebSocket):
@@ -151,6 +153,16 @@ async def test_nothing_is_read_while_something_is_being_done_for_the_client() ->
     assert (line.texts, line.pipe.calls[-1]) == (["wait", "next", "wait"], "pause_reading")
     line.go_on()
     assert line.texts == ["wait", "next", "wait", "last"]
+
+
+async def test_many_messages_take_turns_with_everybody_else() -> None:
+    line = Line()
+    line.data_received(frame(FINAL | 1, b"x") * 35)
+    assert len(line.texts) < 35
+    while len(line.texts) < 35:
+        before = len(line.texts)
+        await asyncio.sleep(0)
+        assert before < len(line.texts) <= before + AT_ONCE
 
 
 async def test_a_breach_is_answered_and_then_it_hangs_up_by_half() -> None:
