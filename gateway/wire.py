@@ -132,11 +132,11 @@ class WebSocket(asyncio.Protocol):
                 if messages == AT_ONCE and not self._busy:
                     self.hold()
                     asyncio.get_running_loop().call_soon(self.go_on)
+            if self._reader.over and self._transport is not None and not self._transport.is_closing():
+                self._transport.pause_reading()  # it is not to send any more: what is not read costs nothing
         except Breach as breach:
             if not self.closing:
                 self.breached(breach)
-        if self._reader.over and self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()  # what is not read costs nothing
 
     def _answer_ping(self, payload: bytes) -> None:
         if self.closing or self._transport is None:
