@@ -32,7 +32,19 @@ class Shell:
     There is a task only while the client is being replayed to, or something that it asked for is being done.
     """
 
-    __slots__ = ("_address", "_app", "_connection", "_errand", "_resume", "_role", "_seat", "_transport", "_wish", "session")
+    __slots__ = (
+        "_address",
+        "_app",
+        "_connection",
+        "_counted",
+        "_errand",
+        "_resume",
+        "_role",
+        "_seat",
+        "_transport",
+        "_wish",
+        "session",
+    )
 
     def __init__(
         self,
@@ -53,6 +65,7 @@ class Shell:
         self._address = request[PEER].address
         self._wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
         self._role: Role | None = None
+        self._counted = False
         self._resume: asyncio.Task[None] | None = None
         self._errand: asyncio.Task[None] | None = None
         self.session = Session(
@@ -117,11 +130,18 @@ class Shell:
         self._resume = self._errand = None
         self._app[HUB].leave(self.session)
         self.session.end(Close.NORMAL, flush=False)  # a client that is gone has ended it so
-        close = self.session.close
-        assert close is not None
-        metrics = self._app[METRICS]
+        self.count_end()
         if self._role is not None:
-            metrics.connections.labels(self._transport, self._role).dec()
+            self._app[METRICS].connections.labels(self._transport, self._role).dec()
+        self._seat.give_back()
+
+    def count_end(self) -> None:
+        """The session has ended: that is counted once, and before the client is told, which may come back at once."""
+        close = self.session.close
+        if close is None or self._counted:
+            return
+        self._counted = True
+        metrics = self._app[METRICS]
         metrics.closes.labels(int(close)).inc()
         if close is Close.SLOW_CONSUMER:
             metrics.slow_consumers.inc()
@@ -131,7 +151,6 @@ class Shell:
             self._app[DOOR].fine(self._address)
         with logs.about(self._connection):
             log.debug("session ends", extra={"code": int(close), "reason": close.reason})
-        self._seat.give_back()
 
 
 def _cursor_of(request: web.Request) -> str | None:

@@ -102,6 +102,7 @@ class _Client(WebSocket):
         if session.waiting:
             self.cut_soon()
         else:
+            self.shell.count_end()
             self.end(session.close, session.close.reason)
 
     def cut(self) -> None:
