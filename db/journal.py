@@ -41,6 +41,12 @@ select
 from order_analytics as a, orderwire.journal_identity as i
 """
 
+_NEWEST = """
+select coalesce(
+    (select j.txid from orderwire.journal as j where pg_visible_in_snapshot(j.txid, $1) order by j.txid desc limit 1), '0'
+)
+"""
+
 _COUNT = """
 select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
 from orderwire.journal_identity as i
@@ -89,6 +95,11 @@ class JournalReader:
         row = await self._connection.fetchrow(_COUNT, after.seen, after.txid, after.id, upto, past_id, at_most)
         assert row is not None
         return row["found"], row["trimmed_txid"]
+
+    async def newest_txid(self, upto: Snapshot) -> int:
+        """The newest transaction with an event that ``upto`` sees; 0 without any."""
+        found: int = await self._connection.fetchval(_NEWEST, upto)
+        return found
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""

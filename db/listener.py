@@ -157,9 +157,18 @@ class _Link:
             async with asyncio.timeout(BASELINE_SECONDS):
                 return await self._reader.baseline()
 
+    async def newest_txid(self, upto: Snapshot) -> int:
+        """See JournalReader."""
+        with _link_lost():
+            async with asyncio.timeout(self._answer_seconds):
+                return await self._reader.newest_txid(upto)
+
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """See JournalReader. Rings that come from here on are for the next read."""
-        self._rung.clear()
+        """See JournalReader. Rings that come while something new is read are for the next read; those that come while an older
+        read is finished, page by page, are not answered by it.
+        """
+        if upto is None:
+            self._rung.clear()
         with _link_lost():
             async with asyncio.timeout(self._answer_seconds):
                 return await self._reader.page(after, upto, past_id, max_events, max_bytes)

@@ -47,20 +47,6 @@ class Mark(NamedTuple):
     number: int
 
 
-class _Part(NamedTuple):
-    """Of a batch that is read in pages up to one snapshot: what has been published, in order of id."""
-
-    upto: Snapshot
-    past_id: int
-
-    def holds(self, event: Event) -> bool:
-        """Whether the event, which the watermark does not see, was published with it.
-
-        Not so for one of a transaction whose number was given out again after a crash: its id is a later one.
-        """
-        return event.id <= self.past_id and self.upto.sees(event.txid)
-
-
 class Journal(Protocol):
     """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
 
@@ -72,6 +58,9 @@ class Journal(Protocol):
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
+
+    async def newest_txid(self, upto: Snapshot) -> int:
+        """The newest transaction with an event that ``upto`` sees; 0 without any. Asked while ``upto`` is fresh."""
 
     async def wait(self, timeout_seconds: float) -> None:
         """Return at the next notification or ``wake``, or after the timeout."""
@@ -126,10 +115,8 @@ class Relay:
         self._journal: Journal | None = None
         self._reads_begun = 0
         self._reads_published = 0
-        # A batch of several pages is being published, so far.
-        self._unfinished: _Part | None = None
-        # What was published of batches that were cut short since the watermark.
-        self._cut_short: list[_Part] = []
+        # A batch of several pages is being published: (its upper snapshot, last id published).
+        self._unfinished: tuple[Snapshot, int] | None = None
         self._trouble: str | None = "waiting for the database"
         self.ring = Ring()
         # Set for good at the first time that events flow.
@@ -259,16 +246,12 @@ class Relay:
         identity = await journal.identity(self.epoch, self.ring.latest())
         self._doubted = False
         if self._still_means_something(identity.epoch, identity.trimmed_txid):
-            if self._unfinished is not None:
-                self._cut_short.append(self._unfinished)
-                self._unfinished = None
             self._identity = identity
             return
         anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
         self._unfinished = None
-        self._cut_short.clear()
         self._newest_txid = baseline.newest_txid
         self._read_upto = baseline.snapshot
         self.ring.reset(self.lasting(baseline.snapshot))
@@ -297,28 +280,31 @@ class Relay:
             if not self._still_means_something(page.epoch, page.trimmed_txid):
                 await self._take_position(journal)
                 continue
+            end = page.upto
+            if page.more and self._unfinished is None:
+                # There may be a crash in the midst of the batch. Its end must be the same for every page: cut at what has
+                # been published, it would put an order's older event off until after a newer one.
+                end = self.lasting(page.upto, await journal.newest_txid(page.upto))
             # From here to the new position there is no await: a page is published and accounted for, or neither.
-            events = [event for event in page.events if not any(part.holds(event) for part in self._cut_short)]
-            count += len(events)
-            transactions.update(event.txid for event in events)
-            if events:
-                self.ring.append(events)
-                self._newest_txid = max(self._newest_txid, *(event.txid for event in events))
-                self._totals = self._totals.plus(events)
-                self._sink.publish(events, self._totals)
+            count += len(page.events)
+            transactions.update(event.txid for event in page.events)
+            if page.events:
+                self.ring.append(page.events)
+                self._newest_txid = max(self._newest_txid, *(event.txid for event in page.events))
+                self._totals = self._totals.plus(page.events)
+                self._sink.publish(page.events, self._totals)
             if page.more:
-                self._unfinished = _Part(page.upto, page.events[-1].id)
+                self._unfinished = (end, page.events[-1].id)
                 self._trouble = "catching up"
             else:
                 self._unfinished = None
-                self._cut_short.clear()
                 self._watermark = Mark(self.lasting(page.upto), self.ring.end)
                 self.ring.mark(self._watermark.snapshot)
                 self._read_upto = page.upto
                 self._reads_published = self._reads_begun
                 self._advanced.set()
                 self._metrics.read_to_the_end()
-            if events:
+            if page.events:
                 await self._sink.room()
             if not page.more:
                 self._trouble = None

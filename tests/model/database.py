@@ -262,8 +262,15 @@ class ModelLink(ModelReader):
         await self.turn()
         return baseline
 
+    async def newest_txid(self, upto: Snapshot) -> int:
+        await self.turn()
+        newest = max((row.txid for row in self.database.journal if visible(row.txid, upto)), default=0)
+        await self.turn()
+        return newest
+
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        self.rung.clear()
+        if upto is None:
+            self.rung.clear()
         if self._cut:
             raise LinkLost("cut")
         return await super().page(after, upto, past_id, max_events, max_bytes)

@@ -21,6 +21,8 @@ from push.relay import CLOCK_SECONDS
 from tests.model.world import World
 
 NEVER = 1e9
+# Told in each run: a ring that came while an older read was finished, page by page, was forgotten.
+KNOWN = (906051959,)
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +111,7 @@ class Story:
 def test_nobody_is_late_and_nothing_is_lost_without_the_fallback_read() -> None:
     silent = rung = 0
     first = int(os.environ.get("MODEL_SEED", random.randrange(10**9)))
-    for seed in range(first, first + int(os.environ.get("MODEL_STORIES", "150"))):
+    for seed in (*KNOWN, *range(first, first + int(os.environ.get("MODEL_STORIES", "150")))):
         print(f"MODEL_SEED={seed} MODEL_STORIES=1")
         story = Story(random.Random(seed))
         try:
