@@ -1,4 +1,7 @@
-"""Tokens, good and bad, and the keys that sign them."""
+"""Tokens, good and bad, and the keys that sign them.
+
+They are good for a day, since some are made when the tests are collected.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def token(
     key: Any = SECRET,
     algorithm: str = "HS256",
     kid: str | None = None,
-    ttl: float = 600,
+    ttl: float = 86_400,
     **claims: Any,
 ) -> str:
     now = time.time()
@@ -53,7 +56,7 @@ def token(
 
 def unsigned(**claims: Any) -> str:
     """`alg: none`, as RFC 7518 section 3.6 has it."""
-    parts = ({"alg": "none", "typ": "JWT"}, {"role": "admin", "exp": int(time.time()) + 600, **claims})
+    parts = ({"alg": "none", "typ": "JWT"}, {"role": "admin", "exp": int(time.time()) + 86_400, **claims})
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
