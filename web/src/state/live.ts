@@ -34,6 +34,8 @@ const DRAW_EVERY_MS = 100;
 /** Of the time between two draws at most one part in so many goes into drawing; the rest is for scrolling and typing. */
 const DRAW_SHARE = 5;
 const RETRY_MS = 2_000;
+/** A close code of docs/protocol.md. */
+const TOKEN_EXPIRED = 3005;
 
 /** Everything that changes by itself: takes what comes over the connection at once, and lets the page draw it in its time. */
 export class Live {
@@ -70,6 +72,10 @@ export class Live {
     });
     service.onStatus((status) => {
       if (status.state === "closed" && status.terminal) void this.checkAccess();
+    });
+    service.onDisconnect(({ code }) => {
+      // Only whoever pasted the token can give another.
+      if (code === TOKEN_EXPIRED) void this.checkAccess();
     });
     setInterval(() => {
       if (this.#toaster.expire(Date.now())) this.#changed();
