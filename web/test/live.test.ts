@@ -14,6 +14,7 @@ class Line {
   onConnect = (callback: () => void) => this.#keep("connect", callback);
   onGap = (callback: () => void) => this.#keep("gap", callback);
   onStatus = (callback: (status: Status) => void) => this.#keep("status", callback);
+  onDisconnect = (callback: (closing: { code: number; reason: string }) => void) => this.#keep("disconnect", callback);
   isConnected = () => true;
   configure = () => {};
   disconnect = () => {
@@ -25,7 +26,7 @@ class Line {
     return () => {};
   }
 
-  hear(name: "message" | "connect" | "gap" | "status", value?: unknown): void {
+  hear(name: "message" | "connect" | "gap" | "status" | "disconnect", value?: unknown): void {
     if (name === "message" && (value as NewOrder).id !== undefined) this.lastEventId = (value as NewOrder).id;
     this.#on[name]?.(value);
   }
@@ -167,6 +168,15 @@ test("a connection that the server ends for good leads to the sign-in, if that i
   line.hear("status", { state: "closed", code: 3500, reason: "invalid token", terminal: true });
   expect((await drawn()).access).toBe("sign-in");
   expect(line.disconnected).toBe(1);
+});
+
+test("a token that has run out leads to the sign-in, and no other end of a connection does", async () => {
+  await live.checkAccess();
+  totals = () => Promise.reject(new ApiError(401));
+  line.hear("disconnect", { code: 3001, reason: "drain" });
+  expect((await drawn()).access).toBe("everything");
+  line.hear("disconnect", { code: 3005, reason: "token expired" });
+  expect((await drawn()).access).toBe("sign-in");
 });
 
 test("a server that cannot be reached does not ask for a token", async () => {
