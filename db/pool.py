@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -16,6 +18,8 @@ from push.relay import Baseline
 
 __all__ = ["Database"]
 
+log = logging.getLogger("orderwire.database")
+
 MOST_CONNECTIONS = 4
 
 
@@ -26,6 +30,7 @@ class Database:
         self._url = url
         self._answer_seconds = answer_seconds
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._returns: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[Database]:
@@ -43,6 +48,7 @@ class Database:
             yield self
         finally:
             self._pool.terminate()
+            await asyncio.gather(*self._returns, return_exceptions=True)
 
     async def distrust(self) -> None:
         """The database was lost: open new connections instead of waiting on those that may be dead too."""
@@ -53,14 +59,33 @@ class Database:
     async def _connection(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
         assert self._pool is not None
         with typed_errors():
-            async with self._pool.acquire(timeout=self._answer_seconds) as connection:
-                try:
-                    yield connection
-                except asyncpg.PostgresError:
-                    raise  # PostgreSQL answered: the connection is good
-                except BaseException:
-                    connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
-                    raise
+            connection = await self._pool.acquire(timeout=self._answer_seconds)
+            try:
+                yield connection
+            except asyncpg.PostgresError:
+                raise  # PostgreSQL answered: the connection is good
+            except BaseException:
+                connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
+                raise
+            finally:
+                self._give_back(connection)
+
+    def _give_back(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        """Beside whoever used it: it waits for PostgreSQL to reset the connection, and has the answer already.
+
+        What goes wrong there is nobody's loss: the pool opens another connection. The driver shields the waiting, so that a
+        caller who is cancelled in the midst of it leaves an error behind that nobody looks at; this task cannot be cancelled
+        by a client that leaves.
+        """
+        assert self._pool is not None
+        task = asyncio.create_task(self._pool.release(connection), name="giving a connection back")
+        self._returns.add(task)
+        task.add_done_callback(self._given_back)
+
+    def _given_back(self, task: asyncio.Task[None]) -> None:
+        self._returns.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("a connection could not be given back: %s", error)
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[JournalReader]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ import aiohttp
 import pytest
 
 from db.embedded import EmbeddedPostgres
+from db.pool import Database
 from tests.support import Client, Server, free_port
 
 
@@ -62,6 +64,12 @@ async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Proxy, int]]:
     await between.stop()
 
 
+def through(url: str, port: int) -> str:
+    """The same database by way of the proxy."""
+    head, tail = url.rsplit(":", 1)
+    return f"{head}:{port}/{tail.split('/')[1]}"
+
+
 async def test_server_that_is_there_before_the_database_waits_for_it(start_server: Any, tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
     url = await asyncio.to_thread(postgres.start)
@@ -90,8 +98,7 @@ async def test_half_open_line_is_noticed_and_nothing_is_lost(
     start_server: Any, connect: Any, database_url: str, db: Any, proxy: tuple[Proxy, int]
 ) -> None:
     between, port = proxy
-    head, tail = database_url.rsplit(":", 1)
-    server: Server = await start_server(f"{head}:{port}/{tail.split('/')[1]}")
+    server: Server = await start_server(through(database_url, port))
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
     await client.until(lambda c: len(c.events) == 1, "the event before")
@@ -116,3 +123,32 @@ async def test_signal_drains(start_server: Any, connect: Any, database_url: str,
     for client in clients:
         assert await client.closed() == 3001
     assert "Traceback" not in server.text
+
+
+async def test_a_client_leaves_while_the_line_dies_and_no_error_is_left_lying(
+    proxy: tuple[Proxy, int], database_url: str
+) -> None:
+    between, port = proxy
+    database = Database(through(database_url, port))
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    before = asyncio.all_tasks()
+
+    async def ask() -> None:
+        async with database._connection() as connection:
+            await connection.execute("select 1")
+            between.silent = True  # what puts the connection back in order will not be answered
+
+    async with database.opened():
+        asking = asyncio.create_task(ask())
+        while not between.silent:
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+        giving_back = [task for task in asyncio.all_tasks() - before if "release" in repr(task.get_coro())]
+        assert giving_back
+        await between.stop()
+        await asyncio.wait(giving_back)
+        giving_back.clear()
+        gc.collect()
+        assert complaints == []
