@@ -43,6 +43,7 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
         await within(3 * PATIENCE_SECONDS, load.run_while(disturb(load)), "the writers' work")
 
         connection = await asyncpg.connect(url)
+        await commit_late(url, connection, clients[0])
         journal = await connection.fetch(
             "select j.id, j.order_id, e.event ->> 'id' as cursor "
             "from orderwire.journal as j join orderwire.events as e using (txid, id) order by j.id"
@@ -82,6 +83,16 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
     out_of_order = sum(place[a["id"]] > place[b["id"]] for a, b in itertools.pairwise(clients[0].events))
     assert out_of_order > 0, "commits in the order of ids prove nothing"
     return load
+
+
+async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], client: WireClient) -> None:
+    """One transaction more, whose event has a smaller id than one that has been delivered: the load's may all be in order."""
+    late = await asyncpg.connect(url)
+    async with late.transaction():
+        await late.execute("insert into orders (customer_name, total) values ('late', 1)")
+        await connection.execute("insert into orders (customer_name, total) values ('early', 1)")
+        await client.until(lambda c: any(e.get("customer_name") == "early" for e in c.events[-100:]), "the early event")
+    await late.close()
 
 
 def counted(totals: Frame) -> tuple[int, Decimal, int]:
