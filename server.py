@@ -78,7 +78,7 @@ def stop_on_signal() -> asyncio.Event:
 async def serve(settings: Settings) -> None:
     """Listen, follow the journal, push; until SIGINT or SIGTERM."""
     metrics = Metrics()
-    hub = Hub(metrics)
+    hub = Hub(metrics, max_frames=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
     relay = Relay(hub, metrics, NotifyMode(settings.notify_mode))
     stop = stop_on_signal()
 

@@ -50,8 +50,11 @@ class Fanout:
         """The client has something to write; not to be said again before it has been flushed."""
         self._due.append(client)
         if not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._run)
+            self._schedule()
+
+    def _schedule(self) -> None:
+        self._scheduled = True
+        asyncio.get_running_loop().call_soon(self._run)
 
     def encoded(self, batches: list[Batch]) -> bytes:
         """The batches as bytes for a WebSocket, worked out once for all clients that have the same. They count as sent."""
@@ -64,6 +67,8 @@ class Fanout:
             whole = self._whole
         self._count += whole.count
         self._size += whole.size
+        if not self._scheduled:
+            self._schedule()
         return whole.encoded(_as_frames)
 
     def _run(self) -> None:

@@ -53,6 +53,7 @@ class Shell:
         transport: str,
         on_output: Callable[[], None],
         position_frame: PositionFrame | None = None,
+        on_round: Callable[[], None] | None = None,
     ) -> None:
         """Raises Refused."""
         if not seat.within_limits:
@@ -73,6 +74,7 @@ class Shell:
             on_output,
             Pace(settings.frames_per_second, settings.bytes_per_second),
             self._begin,
+            on_round,
         )
 
     async def let_in(self, grant: Grant | None) -> None:

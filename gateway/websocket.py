@@ -74,7 +74,7 @@ class _Client(WebSocket):
         super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost)
         self._fanout = request.app[FANOUT]
         self._due = False
-        self.shell = Shell(request, seat, "websocket", self._on_output)
+        self.shell = Shell(request, seat, "websocket", self._on_output, on_round=self.flush)
         self._session = self.shell.session
 
     # ---------------------------------------------------------------- to the client
@@ -96,7 +96,10 @@ class _Client(WebSocket):
             return
         session = self._session
         while not self.full and (batches := session.take(CHUNK_BYTES)):
-            self._transport.write(self._fanout.encoded(batches))
+            frames = self._fanout.encoded(batches)
+            self._transport.write(frames)
+            if len(frames) < CHUNK_BYTES:
+                break  # that was all
         if session.close is None:
             return
         if session.waiting:

@@ -1,4 +1,8 @@
-"""The fan-out: what the relay publishes goes to every session, and nobody waits for anybody."""
+"""The fan-out: what the relay publishes goes to every session, and nobody waits for anybody.
+
+Publishing appends to the feed, and no more, however many sessions there are. Soon after, in a *round*, each session is told
+that there is something new, and takes everything that it has not taken yet at once.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from collections.abc import Callable, Sequence
 from push.access import Grant
 from push.batch import Batch, in_chunks
 from push.events import Event
+from push.feed import Feed
 from push.frames import AnalyticsUpdate, Close, Resumed, encode
 from push.metrics import Metrics
 from push.session import Session
@@ -25,20 +30,29 @@ TOTALS_SECONDS = 0.1
 # and at most that.
 ROOM_LEAST_SECONDS = 0.02
 ROOM_MOST_SECONDS = 1.0
+# Sessions that are told in one go; what else is going on gets a turn in between.
+SLICE = 1000
 
 
 class Hub:
     """All sessions of this process. Its methods do not await (but for ``room``), so what they do is atomic to everyone else."""
 
-    def __init__(self, metrics: Metrics | None = None) -> None:
+    def __init__(self, metrics: Metrics | None = None, *, max_frames: int = 100, max_bytes: int = 1024**2) -> None:
+        """``max_frames``, ``max_bytes``: what may be left waiting for a session when more is published."""
         self._metrics = metrics or Metrics()
         self._sessions: set[Session] = set()
         # Those of them that get what is published, with the single orders under which each is found; the others are being
         # replayed what they missed, or have not been admitted yet.
         self._live: dict[Session, frozenset[int]] = {}
-        # Live ones that get every event, and those that follow single orders.
-        self._followers: set[Session] = set()
+        # Live ones that do not get every event, but those of single orders.
         self._by_order: dict[int, set[Session]] = {}
+        self._feed = Feed(max_frames, max_bytes)
+        # The sessions that this round has still to tell; and whether there must be another one.
+        self._round: list[Session] = []
+        self._round_due = False
+        self._rounds = 0
+        self._round_seconds = 0.0
+        self._unheard: list[Event] = []
         self._totals = Totals()
         self._totals_batch: Batch | None = None
         self._totals_timer: asyncio.TimerHandle | None = None
@@ -56,17 +70,14 @@ class Hub:
     def go_live(self, session: Session) -> None:
         """From here on the session gets everything that is published and that its topics and grant let it see."""
         if session in self._sessions:
-            self._withdraw(session)
-            self._live[session] = session.order_ids
-            if session.sees_all:
-                self._followers.add(session)
-            for order_id in session.order_ids:
-                self._by_order.setdefault(order_id, set()).add(session)
+            session.go_live(self._feed)
+            self._index(session)
 
     def topics_changed(self, session: Session) -> None:
         """What a live session follows is different from now on."""
         if session in self._live:
-            self.go_live(session)
+            self._withdraw(session)
+            self._index(session)
 
     def leave(self, session: Session) -> None:
         """The session's transport is gone."""
@@ -81,8 +92,13 @@ class Hub:
             if session.grant is not None and not holds(session.grant):
                 session.end(Close.INVALID_TOKEN, flush=False)
 
+    def _index(self, session: Session) -> None:
+        order_ids = frozenset() if session.sees_all else session.order_ids
+        self._live[session] = order_ids
+        for order_id in order_ids:
+            self._by_order.setdefault(order_id, set()).add(session)
+
     def _withdraw(self, session: Session) -> None:
-        self._followers.discard(session)
         for order_id in self._live.pop(session, ()):
             sessions = self._by_order[order_id]
             sessions.discard(session)
@@ -101,17 +117,14 @@ class Hub:
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Hand the events to every session that follows them, and the totals after them."""
-        start, now = time.perf_counter(), time.time()
-        shared = tuple(in_chunks([event.frame for event in events]))
-        for session in self._followers:
-            # (Asked here first: this is done for everybody, at every event.)
-            if now < session.expires_at or not session.lapsed(now):
-                session.send(*shared)
+        self._feed.append(in_chunks([event.frame for event in events]))
+        now = time.time()
         for session in self._of_single_orders(events):
             if not session.lapsed(now):
                 session.send(*in_chunks([event.frame for event in session.visible(events)]))
+        self._unheard += events
         self.set_totals(totals)
-        self._metrics.fanned_out(events, time.perf_counter() - start)
+        self._soon()
 
     def _of_single_orders(self, events: Sequence[Event]) -> set[Session]:
         """Those who follow one of these orders, and do not get all events anyway."""
@@ -120,13 +133,47 @@ class Hub:
         sessions: set[Session] = set()
         for order_id in {event.order_id for event in events}:
             sessions |= self._by_order.get(order_id, set())
-        return sessions - self._followers
+        return sessions
+
+    def _soon(self) -> None:
+        """There is something new in the feed: a round, in the loop's next turn, for all that is published in this one."""
+        if not self._round_due:
+            self._round_due = True
+            if not self._round:
+                asyncio.get_running_loop().call_soon(self._tell_some)
+
+    def _tell_some(self) -> None:
+        """A slice of a round. Each begins with another session: nobody is always the last."""
+        if not self._round:
+            self._round_due = False
+            everybody = list(self._live)
+            if not everybody:
+                self._unheard.clear()
+                return
+            self._rounds += 1
+            first = self._rounds * SLICE % len(everybody)
+            self._round = everybody[first:] + everybody[:first]
+            self._round.reverse()
+            self._round_seconds = 0.0
+        start, now = time.perf_counter(), time.time()
+        for session in self._round[: -SLICE - 1 : -1]:
+            session.published(now)
+        del self._round[-SLICE:]
+        self._round_seconds += time.perf_counter() - start
+        if not self._round:
+            self._metrics.fanned_out(self._unheard, self._round_seconds)
+            self._unheard.clear()
+        if self._round or self._round_due:
+            asyncio.get_running_loop().call_soon(self._tell_some)
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
+        self._feed.append([batch])
         for session in self._live:
-            session.send(batch)
+            if not session.sees_all:
+                session.send(batch)
+        self._soon()
 
     def set_totals(self, totals: Totals) -> None:
         """The totals are now these: say so at once, then at most every TOTALS_SECONDS."""
@@ -147,10 +194,8 @@ class Hub:
 
     def _tell_totals(self) -> None:
         self._totals_waiting = False
-        now = time.time()
-        for session in self._live:
-            if not session.lapsed(now):
-                session.totals_changed()
+        self._feed.totals_turn += 1
+        self._soon()
         self._totals_timer = asyncio.get_running_loop().call_later(TOTALS_SECONDS, self._totals_pause_over)
 
     def _totals_pause_over(self) -> None:
@@ -185,9 +230,9 @@ class Hub:
         if self._totals_timer is not None:
             self._totals_timer.cancel()
             self._totals_timer = None
+        if self._totals_waiting:
+            self._feed.totals_turn += 1
         for session in self._sessions:
-            if self._totals_waiting:
-                session.totals_changed()
             session.end(Close.DRAIN)
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -1,6 +1,8 @@
-"""The bounded outbound buffer of one session."""
+"""The bounded outbound buffer of one session: what is for its client alone."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from push.batch import Batch
 
@@ -26,13 +28,17 @@ class SendQueue:
 
     def offer(self, *batches: Batch) -> bool:
         """Append them; False, and nothing appended, when too much is still waiting."""
-        if self._frames > self._max_frames or self._bytes > self._max_bytes:
+        if self.full:
             return False
+        self.extend(batches)
+        return True
+
+    def extend(self, batches: Iterable[Batch]) -> None:
+        """Append them, however much is waiting."""
         for batch in batches:
             self._batches.append(batch)
             self._frames += batch.count
             self._bytes += batch.size
-        return True
 
     def take(self, about_bytes: int) -> list[Batch]:
         """The oldest batches, at least one if there is any, up to about that many bytes."""
@@ -61,7 +67,7 @@ class SendQueue:
     @property
     def full(self) -> bool:
         """Whether too much is waiting to accept more."""
-        return self._frames > self._max_frames or self._bytes > self._max_bytes  # as ``offer`` has it
+        return self._frames > self._max_frames or self._bytes > self._max_bytes
 
     @property
     def pressed(self) -> bool:

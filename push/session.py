@@ -14,6 +14,7 @@ from push.access import ANALYTICS, ORDERS, Grant, order_ids, parse_topics
 from push.batch import Batch
 from push.bucket import Bucket
 from push.events import Event
+from push.feed import Feed
 from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
@@ -43,12 +44,25 @@ class Session:
     """State of one client: what it may see, its send queue, its heartbeat, and how it ends.
 
     Whoever carries the frames is called by ``on_output`` and calls ``take`` until it is empty; then, if ``close`` is set,
-    closes the transport with that code. ``on_admitted`` is called once, when the client has been let in.
+    closes the transport with that code. ``on_round`` is called instead when it is this session's turn among all that are told
+    of something new: who can write at once does it there. ``on_admitted`` is called once, when the client has been let in.
     """
 
     __slots__ = (
-        *("_bytes", "_cut", "_frames", "_missed", "_on_admitted", "_on_output", "_queue", "_room", "_timer"),
-        *("_totals", "_totals_due", "close", "expires_at", "grant", "order_ids", "topics"),
+        *(
+            "_bytes",
+            "_cut",
+            "_feed",
+            "_frames",
+            "_missed",
+            "_on_admitted",
+            "_on_output",
+            "_on_round",
+            "_place",
+            "_queue",
+            "_room",
+        ),
+        *("_timer", "_totals", "_turn", "close", "expires_at", "grant", "order_ids", "sees_all", "topics"),
     )
 
     def __init__(
@@ -57,6 +71,7 @@ class Session:
         on_output: Callable[[], None],
         pace: Pace | None = None,
         on_admitted: Callable[[], None] | None = None,
+        on_round: Callable[[], None] | None = None,
     ) -> None:
         pace = pace or NO_PACE
         now = time.monotonic()
@@ -67,13 +82,20 @@ class Session:
         self.topics: frozenset[str] = frozenset()
         # Those of the topics that are single orders.
         self.order_ids: frozenset[int] = frozenset()
+        # Whether ``visible`` would leave nothing out: then all such sessions share what is sent.
+        self.sees_all = False
         self._queue = queue
         self._on_output = on_output
+        self._on_round = on_round or on_output
         self._on_admitted = on_admitted
         self._frames = Bucket(pace.frames, now)
         self._bytes = Bucket(pace.bytes, now)
         self._totals: Callable[[], Batch] | None = None
-        self._totals_due = False
+        # What is published to all, from when this session is live; its place in it, and the turn of the totals that it was told
+        # last (0: they are due, whatever the feed says).
+        self._feed: Feed | None = None
+        self._place = 0
+        self._turn = 1
         self._missed = 0
         self._cut = False
         self._timer: asyncio.TimerHandle | None = None
@@ -96,14 +118,14 @@ class Session:
             on_admitted()
 
     def follow(self, topics: frozenset[str]) -> None:
-        """These are the topics now."""
+        """These are the topics now. What has been published until now still comes by the old ones."""
+        feed = self._feed
+        slow = not self._go_quiet()
         self.topics = topics
         self.order_ids = order_ids(topics)
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether ``visible`` would leave nothing out: then all such sessions share what is sent."""
-        return ORDERS in self.topics
+        self.sees_all = ORDERS in topics
+        if feed is not None and not slow:
+            self.go_live(feed)
 
     def visible(self, events: Iterable[Event]) -> list[Event]:
         """What of the events this client follows, and may see: for live, replayed and historical ones alike."""
@@ -212,9 +234,43 @@ class Session:
 
     def totals_changed(self) -> None:
         """A slot, not an entry of the queue: whenever it is this client's turn, it gets the totals of that moment."""
-        if ANALYTICS in self.topics:
-            self._totals_due = True
-            self._on_output()
+        self._turn = 0
+        self._on_output()
+
+    def go_live(self, feed: Feed) -> None:
+        """From here on what is published to all comes to this session too, as far as its topics go."""
+        self._feed = feed
+        self._place = feed.end
+        if self._turn:
+            self._turn = feed.totals_turn
+
+    def _go_quiet(self) -> bool:
+        """What has been published until now still comes; nothing of what will be. False when the client was too slow for it."""
+        feed, self._feed = self._feed, None
+        if feed is None:
+            return True
+        if self._turn != feed.totals_turn:
+            self._turn = 0
+        if self.sees_all:
+            if self._place < feed.first:
+                self.end(Close.SLOW_CONSUMER, flush=False)
+                return False
+            self._queue.extend(feed.rest(self._place))
+        return True
+
+    def published(self, now: float) -> None:
+        """There is something new in the feed. A client that has not kept up is ended, and so is one whose grant has run out."""
+        feed = self._feed
+        # (Asked here first: this is done for everybody, at every event.)
+        if feed is None or (now >= self.expires_at and self.lapsed(now)):
+            return
+        if self.sees_all and self._place != feed.end:
+            if self._place < feed.first:
+                self.end(Close.SLOW_CONSUMER, flush=False)
+                return
+        elif self._turn == feed.totals_turn:
+            return
+        self._on_round()
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
@@ -230,6 +286,8 @@ class Session:
         """The only way into the closed state. ``flush``: what is queued still goes out first."""
         if self.close is not None:
             return
+        if flush and not self._go_quiet():
+            return
         self.close = close
         self._cut = not flush
         if self._timer is not None:
@@ -237,7 +295,8 @@ class Session:
             self._timer = None
         if not flush:
             self._queue.clear()
-            self._totals_due = False
+            self._feed = None
+            self._turn = 1
         self._let_on()
         self._on_output()
 
@@ -245,19 +304,39 @@ class Session:
 
     def take(self, about_bytes: int) -> list[Batch]:
         """What to send next. The totals come last, when all events that they include have been taken."""
-        batches = self._queue.take(about_bytes)
-        if self._room is not None and not self._queue.pressed:
+        queue = self._queue
+        batches = queue.take(about_bytes) if queue else []
+        if self._room is not None and not queue.pressed:
             self._let_on()
-        if self._totals_due and not self._queue and self._totals is not None:
-            self._totals_due = False
-            if ANALYTICS in self.topics:
-                batches.append(self._totals())
+        if queue:
+            return batches
+        feed = self._feed
+        if feed is None:
+            if self._turn:
+                return batches
+        else:
+            if self.sees_all and self._place != feed.end:
+                if self._place < feed.first:
+                    self.end(Close.SLOW_CONSUMER, flush=False)
+                    return []
+                batch, self._place = feed.next(self._place, about_bytes)
+                batches.append(batch)
+                if self._place != feed.end:
+                    return batches
+            if self._turn == feed.totals_turn:
+                return batches
+        self._turn = 1 if feed is None else feed.totals_turn
+        if self._totals is not None and ANALYTICS in self.topics:
+            batches.append(self._totals())
         return batches
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to take."""
-        return bool(self._queue) or (self._totals_due and self._totals is not None)
+        feed = self._feed
+        if self._queue or not self._turn:
+            return True
+        return feed is not None and ((self.sees_all and self._place != feed.end) or self._turn != feed.totals_turn)
 
     async def room(self) -> None:
         """Return once another batch can be sent without too much waiting, or the session has ended. One at a time may ask."""
@@ -278,4 +357,4 @@ class Session:
     @property
     def pressed(self) -> bool:
         """Whether so much waits for the transport that another batch could be too much."""
-        return self._queue.pressed
+        return self._queue.pressed or (self.sees_all and self._feed is not None and self._feed.pressed(self._place))

@@ -1,0 +1,116 @@
+"""What is published to all: everybody gets all of it in order, and who is too far behind is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from push.access import ANYBODY, ORDERS
+from push.batch import Batch
+from push.feed import Feed
+from push.frames import Close
+from push.hub import Hub
+from push.sendqueue import SendQueue
+from push.session import Session
+from push.totals import Totals
+from tests.unit.test_positions import an_event
+from tests.unit.test_session import frames_of
+
+
+def batch(*frames: bytes) -> Batch:
+    return Batch(frames)
+
+
+def test_what_comes_next_is_one_batch_and_the_same_for_all_who_stand_there() -> None:
+    feed = Feed(100, 1000)
+    feed.append([batch(b"one"), batch(b"two", b"three")])
+    feed.append([batch(b"four")])
+    got, place = feed.next(0, 1000)
+    assert (list(got.frames), place) == ([b"one", b"two", b"three", b"four"], 3)
+    assert feed.next(0, 1000)[0] is got
+    assert (list(feed.next(1, 1)[0].frames), feed.next(1, 1)[1]) == ([b"two", b"three"], 2)
+    assert frames_of(feed.rest(1)) == [b"two", b"three", b"four"]
+
+
+def test_random_readers_get_everything_in_order_or_have_overflowed() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    feed = Feed(20, 300)
+    published: list[bytes] = []
+    readers = [[0, 0] for _ in range(10)]  # place, frames got
+    for _ in range(2000):
+        if choose.random() < 0.4:
+            frames = [b"%d" % (len(published) + n) for n in range(choose.randint(1, 8))]
+            waiting = {id(reader): published[reader[1] :] for reader in readers if reader[0] >= feed.first}
+            published += frames
+            feed.append([batch(frame) for frame in frames])
+            for reader in readers:
+                if id(reader) in waiting:
+                    left = waiting[id(reader)]
+                    overflown = len(left) > 20 or sum(map(len, left)) > 300
+                    assert (reader[0] < feed.first) == overflown
+        reader = choose.choice(readers)
+        if reader[0] < feed.first:
+            reader[0], reader[1] = feed.end, len(published)
+        elif reader[0] < feed.end:
+            got, reader[0] = feed.next(reader[0], choose.choice([1, 10, 1000]))
+            assert list(got.frames) == published[reader[1] : reader[1] + got.count]
+            reader[1] += got.count
+            assert feed.pressed(reader[0]) == (len(published) - reader[1] > 10 or sum(map(len, published[reader[1] :])) > 150)
+
+
+class Taking:
+    """A client that takes what there is when it is its turn, or never."""
+
+    def __init__(self, hub: Hub, *, slow: bool = False) -> None:
+        self.turns = 0
+        self.got: list[bytes] = []
+        self.slow = slow
+        self.session = Session(SendQueue(4, 1000), self.take)
+        hub.enter(self.session)
+        self.session.admit(ANYBODY, frozenset({ORDERS}))
+        hub.go_live(self.session)
+
+    def take(self) -> None:
+        self.turns += 1
+        while not self.slow and (taken := self.session.take(1000)):
+            self.got += frames_of(taken)
+
+
+async def test_all_that_is_published_in_one_turn_is_one_round() -> None:
+    hub = Hub()
+    clients = [Taking(hub) for _ in range(3)]
+    for n in range(5):
+        hub.publish([an_event(frame=b"%d" % n)], Totals())
+    assert [client.turns for client in clients] == [0, 0, 0]
+    await asyncio.sleep(0)
+    assert [client.got for client in clients] == [[b"0", b"1", b"2", b"3", b"4"]] * 3
+    assert [client.turns for client in clients] == [1, 1, 1]
+
+
+async def test_a_client_that_takes_nothing_is_ended_and_nobody_else() -> None:
+    hub = Hub(max_frames=4)
+    slow, quick = Taking(hub, slow=True), Taking(hub)
+    for n in range(6):
+        hub.publish([an_event(frame=b"%d" % n)], Totals())
+        await asyncio.sleep(0)
+    assert slow.session.close is Close.SLOW_CONSUMER
+    assert quick.session.close is None
+    assert quick.got == [b"%d" % n for n in range(6)]
+
+
+async def test_what_was_published_before_a_topic_was_left_comes_before_the_answer() -> None:
+    hub = Hub()
+    client = Taking(hub, slow=True)
+    hub.publish([an_event(frame=b"before")], Totals())
+    client.session.follow(frozenset())
+    hub.topics_changed(client.session)
+    client.session.send(Batch([b"answer"]))
+    hub.publish([an_event(frame=b"after")], Totals())
+    assert frames_of(client.session.take(1000)) == [b"before", b"answer"]
+    assert not client.session.waiting
+    client.session.follow(frozenset({ORDERS}))
+    hub.topics_changed(client.session)
+    hub.publish([an_event(frame=b"again")], Totals())
+    assert frames_of(client.session.take(1000)) == [b"again"]
