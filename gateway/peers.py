@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from settings import Network
@@ -13,6 +14,9 @@ Address = IPv4Address | IPv6Address
 
 # What proxies say of a request.
 FORWARDED = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
+
+# More than any address has, in brackets and with zone and port.
+MOST_LETTERS = 100
 
 
 class Peer:
@@ -80,8 +84,13 @@ def has_loopback_name(host: str) -> bool:
 
 
 def _address(text: str | None) -> Address | None:
+    """None when it is none."""
+    return _parsed(text.strip()) if text and len(text) <= MOST_LETTERS else None
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> Address | None:
     """IPv4 in its IPv6 clothes, with a zone or, from some proxies, with a port, is still that address."""
-    text = (text or "").strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -52,6 +52,8 @@ class Hub:
         self._round_due = False
         self._rounds = 0
         self._round_seconds = 0.0
+        self._round_over = asyncio.Event()
+        self._round_over.set()
         self._unheard: list[Event] = []
         self._totals = Totals()
         self._totals_batch: Batch | None = None
@@ -139,32 +141,35 @@ class Hub:
         """There is something new in the feed: a round, in the loop's next turn, for all that is published in this one."""
         if not self._round_due:
             self._round_due = True
+            self._round_over.clear()
             if not self._round:
                 asyncio.get_running_loop().call_soon(self._tell_some)
 
     def _tell_some(self) -> None:
-        """A slice of a round. Each begins with another session: nobody is always the last."""
+        """A slice of a round. Each round begins with another session: nobody is always the last."""
         if not self._round:
             self._round_due = False
-            everybody = list(self._live)
-            if not everybody:
-                self._unheard.clear()
-                return
             self._rounds += 1
-            first = self._rounds * SLICE % len(everybody)
+            everybody = list(self._live)
+            first = self._rounds * SLICE % max(1, len(everybody))
             self._round = everybody[first:] + everybody[:first]
-            self._round.reverse()
             self._round_seconds = 0.0
         start, now = time.perf_counter(), time.time()
-        for session in self._round[: -SLICE - 1 : -1]:
-            session.published(now)
-        del self._round[-SLICE:]
+        for session in self._round[:SLICE]:
+            try:
+                session.published(now)
+            except Exception:
+                log.exception("a session could not be told of what was published")
+                session.end(Close.INTERNAL_ERROR, flush=False)
+        del self._round[:SLICE]
         self._round_seconds += time.perf_counter() - start
         if not self._round:
             self._metrics.fanned_out(self._unheard, self._round_seconds)
             self._unheard.clear()
         if self._round or self._round_due:
             asyncio.get_running_loop().call_soon(self._tell_some)
+        else:
+            self._round_over.set()
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""
@@ -204,7 +209,8 @@ class Hub:
             self._tell_totals()
 
     async def room(self) -> None:
-        """Let the sessions drain before more comes, but wait for nobody who is much slower than half of them."""
+        """Let the sessions be told and drain before more comes, but wait for nobody who is much slower than half of them."""
+        await self._round_over.wait()
         loop = asyncio.get_running_loop()
         start = loop.time()
         allowed = ROOM_MOST_SECONDS

@@ -298,6 +298,7 @@ def test_batch_larger_than_the_ring_left_in_the_middle() -> None:
     steps = Steps()
     try:
         steps.new_client(1, keeps_positions=False)
+        steps.settle()
         steps.begin(repeatable_read=False)
         steps.write(0, 1, rows=1)
         steps.autocommit(2, rows=1)
