@@ -81,10 +81,12 @@ class Load:
             raise LoadFailed(f"{text}: {answer['error']}")
         return answer
 
-    async def connect(self, clients: int, path: str = "/api/ws", in_flight: int = IN_FLIGHT) -> dict[str, Any]:
-        """Open so many more connections. Raises LoadFailed unless all of them are open then."""
+    async def connect(
+        self, clients: int, path: str = "/api/ws", in_flight: int = IN_FLIGHT, *, deflate: bool = False
+    ) -> dict[str, Any]:
+        """Open so many more connections, which offer compression or not. Raises LoadFailed unless all of them are open then."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            answer = await self.command(f"connect {clients} {in_flight} {path}")
+            answer = await self.command(f"connect {clients} {in_flight} {path}{' deflate' if deflate else ''}")
         if answer["connected"] != clients:
             raise LoadFailed(f"{answer['connected']} of {clients} clients could connect")
         return answer

@@ -4,7 +4,8 @@
  *
  * Commands come on standard input, one a line; each is answered with one line of JSON:
  *
- *     connect CLIENTS IN_FLIGHT PATH   open so many more, with at most IN_FLIGHT handshakes under way
+ *     connect CLIENTS IN_FLIGHT PATH [deflate]
+ *                                      open so many more, with at most IN_FLIGHT handshakes under way; they offer compression
  *     reset                            forget what was counted; clients that are gone are forgotten, too
  *     await FRAMES SECONDS             return when every client has got FRAMES marked frames since the reset
  *     pump TURNS FRAMES FILE SECONDS   so many times: send FILE to the trigger port, wait until every client has got FRAMES
@@ -13,6 +14,7 @@
  *
  * A marked frame holds "@@<number>:<nanoseconds of CLOCK_MONOTONIC>@@": when it was written. For each number the first and
  * the last arrival are noted, as microseconds since then. Pings are answered. Every frame that arrives is read as a whole.
+ * A compressed frame (RFC 7692) is not looked into, and counts as a marked one without a number.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,10 +53,12 @@ static struct mark *marks;
 static uint32_t marks_size;
 static unsigned char *buffer;
 static char path[4096];
+static const char *offer = ""; /* as browsers make it */
+static uint32_t deflating;     /* connections on which the server agreed to it */
 static int poller, trigger = -1;
 static uint32_t in_flight, open_clients, failed, lost; /* lost: were open, and were closed by the other side */
 static uint32_t target, reached;                       /* clients that have got `target` marked frames */
-static uint64_t frames, marked, bytes, reads;
+static uint64_t frames, marked, bytes, wire, reads;    /* bytes: of payloads; wire: with their frames' heads */
 static char commands[8192];
 static size_t commands_size;
 static int commands_ended;
@@ -112,8 +116,8 @@ static void connected(struct client *c) {
     /* The key and what answers it are those of RFC 6455 section 1.3. */
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-                          path, inet_ntoa(address.sin_addr), ntohs(address.sin_port));
+                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
+                          path, inet_ntoa(address.sin_addr), ntohs(address.sin_port), offer);
     if (error || write(c->fd, request, length) != length) {
         gone(c);
         return;
@@ -122,13 +126,14 @@ static void connected(struct client *c) {
     watch(c->fd, (uint32_t)(c - clients), EPOLLIN, EPOLL_CTL_MOD);
 }
 
-static void arrived(struct client *c, const unsigned char *text, uint64_t size, int64_t at) {
+static void arrived(struct client *c, const unsigned char *text, uint64_t size, int compressed, int64_t at) {
     frames++;
     bytes += size;
-    const unsigned char *found = memmem(text, size, "@@", 2);
-    if (!found) return;
+    const unsigned char *found = compressed ? NULL : memmem(text, size, "@@", 2);
+    if (!found && !compressed) return;
     marked++;
     if (++c->marked == target) reached++;
+    if (!found) return;
     char number[64]; /* what strtoull reads ends here */
     size_t length = (size_t)(text + size - found) - 2;
     if (length >= sizeof number) length = sizeof number - 1;
@@ -171,8 +176,9 @@ static size_t take_frames(struct client *c, const unsigned char *data, size_t si
         case 0x8: gone(c); break;
         case 0x9: if (length <= 125) answer_ping(c, frame + head, length); break;
         case 0xa: break;
-        default: arrived(c, frame + head, length, at);
+        default: arrived(c, frame + head, length, frame[0] & 0x40, at);
         }
+        wire += head + length;
         used += head + length;
     }
     return used;
@@ -198,6 +204,7 @@ static void readable(struct client *c) {
             }
             c->state = OPEN;
             in_flight--, open_clients++;
+            deflating += memmem(buffer, (size_t)(end - buffer), "permessage-deflate", 18) != NULL;
             used = (size_t)(end - buffer) + 4;
         }
     }
@@ -235,7 +242,7 @@ static void turn(int64_t deadline) {
 }
 
 static void reset(void) {
-    frames = marked = bytes = reads = lost = failed = reached = target = 0;
+    frames = marked = bytes = wire = reads = lost = failed = reached = target = 0;
     memset(marks, 0, marks_size * sizeof *marks);
     marks_size = 0;
     for (uint32_t i = 0; i < clients_size; i++) clients[i].marked = 0;
@@ -251,13 +258,14 @@ static int await(uint32_t wanted, int64_t deadline) {
 static void do_connect(uint32_t count, uint32_t most) {
     int64_t start = now();
     uint32_t before = open_clients, failed_before = failed;
+    deflating = 0;
     for (uint32_t i = 0; i < count || in_flight;) {
         while (i < count && in_flight < most) start_client(), i++;
         turn(start + 120LL * 1000000000);
         if (now() > start + 120LL * 1000000000) break;
     }
-    printf("{\"connected\": %u, \"failed\": %u, \"seconds\": %.6f}\n", open_clients - before, failed - failed_before,
-           (double)(now() - start) / 1e9);
+    printf("{\"connected\": %u, \"failed\": %u, \"deflate\": %u, \"seconds\": %.6f}\n", open_clients - before,
+           failed - failed_before, deflating, (double)(now() - start) / 1e9);
 }
 
 static void do_pump(uint32_t turns, uint32_t each, const char *file, double seconds) {
@@ -283,8 +291,9 @@ static void do_pump(uint32_t turns, uint32_t each, const char *file, double seco
 }
 
 static void do_report(void) {
-    printf("{\"clients\": %u, \"lost\": %u, \"frames\": %lu, \"marked\": %lu, \"bytes\": %lu, \"reads\": %lu, \"marks\": [",
-           open_clients, lost, frames, marked, bytes, reads);
+    printf("{\"clients\": %u, \"lost\": %u, \"frames\": %lu, \"marked\": %lu, \"bytes\": %lu, \"wire\": %lu, \"reads\": %lu, "
+           "\"marks\": [",
+           open_clients, lost, frames, marked, bytes, wire, reads);
     for (uint32_t i = 0, first = 1; i < marks_size; i++) {
         if (!marks[i].clients) continue;
         printf("%s[%u, %u, %ld, %ld]", first ? "" : ", ", i, marks[i].clients, marks[i].first, marks[i].last);
@@ -304,8 +313,11 @@ static void obey(char *line) {
     uint32_t a, b;
     double seconds;
     char text[4096];
-    if (sscanf(line, "connect %u %u %4095s", &a, &b, path) == 3 && b) do_connect(a, b);
-    else if (sscanf(line, "pump %u %u %4095s %lf", &a, &b, text, &seconds) == 4) do_pump(a, b, text, seconds);
+    int words = sscanf(line, "connect %u %u %4095s %4095s", &a, &b, path, text);
+    if (words >= 3 && b) {
+        offer = words == 4 ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "";
+        do_connect(a, b);
+    } else if (sscanf(line, "pump %u %u %4095s %lf", &a, &b, text, &seconds) == 4) do_pump(a, b, text, seconds);
     else if (sscanf(line, "await %u %lf", &a, &seconds) == 2) {
         int64_t start = now();
         int done = await(a, start + (int64_t)(seconds * 1e9));

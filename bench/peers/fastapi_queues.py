@@ -42,7 +42,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 def main() -> None:
     app = FastAPI(lifespan=lifespan)
     app.add_api_websocket_route("/api/ws", websocket)
-    uvicorn.run(app, host=HOST, port=PORT, log_level="warning", backlog=4096, ws_per_message_deflate=False)
+    uvicorn.run(app, host=HOST, port=PORT, log_level="warning", backlog=4096)
 
 
 if __name__ == "__main__":

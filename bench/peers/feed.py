@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from itertools import islice
 
 import asyncpg
+
+from bench.peers.orders import messages
 
 HOST = "127.0.0.1"
 PORT = int(os.environ.get("PORT", "0"))
@@ -20,8 +23,7 @@ async def feed(publish: Callable[[str], None]) -> None:
     """Call ``publish`` for each message, for as long as this task lives."""
 
     def make(frames: int, size: int) -> None:
-        text = "@@0:0@@".ljust(size, "x")
-        for _ in range(frames):
+        for text in islice(messages(size), frames):
             publish(text)
 
     trigger = await listen_for_trigger(make)

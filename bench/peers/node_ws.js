@@ -1,5 +1,6 @@
 // Node with ws and pg: the loop over clients of ws's own documentation.
 const net = require("node:net");
+const { once } = require("node:events");
 const { WebSocketServer, WebSocket } = require("ws");
 
 const host = "127.0.0.1";
@@ -17,12 +18,12 @@ async function main() {
     const text = "@@0:0@@".padEnd(size, "x");
     for (let i = 0; i < frames; i++) broadcast(text);
   };
-  net
-    .createServer((socket) => {
-      socket.on("data", (data) => String(data).split("\n").filter(Boolean).forEach(obey));
-      socket.on("error", () => {});
-    })
-    .listen(Number(process.env.TRIGGER_PORT), host);
+  const trigger = net.createServer((socket) => {
+    socket.on("data", (data) => String(data).split("\n").filter(Boolean).forEach(obey));
+    socket.on("error", () => {});
+  });
+  trigger.listen(Number(process.env.TRIGGER_PORT), host);
+  await once(trigger, "listening");
   if (process.env.DATABASE_URL) {
     const { Client } = require("pg");
     const database = new Client({ connectionString: process.env.DATABASE_URL });

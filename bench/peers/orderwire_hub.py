@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
+from itertools import islice
 from typing import Any
 
 import server
 from bench.peers.feed import listen_for_trigger
+from bench.peers.orders import messages
 from push.events import Event, Snapshot
 from push.hub import Hub
 from settings import Settings
@@ -30,19 +33,17 @@ class FedHub(Hub):
         hubs.append(self)
 
 
-def _event(number: int, size: int) -> Event:
-    head = f'{{"type":"order_update","id":"00000000-{number}-{number}","order_id":1,"customer_name":"@@0:0@@'
-    frame = head + "x" * (size - len(head) - 2) + '"}'
-    return Event(number, number, 1, None, Snapshot(1, 1), datetime.now(UTC), 0, Decimal(0), 0, frame.encode())
+def _event(frame: str) -> Event:
+    return Event(1, 1, 1, None, Snapshot(1, 1), datetime.now(UTC), 0, Decimal(0), 0, frame.encode())
 
 
 @cache
-def _events(frames: int, size: int) -> list[Event]:
-    return [_event(number, size) for number in range(frames)]
+def _events(size: int) -> Iterator[Event]:
+    return map(_event, messages(size))
 
 
 def _publish(frames: int, size: int) -> None:
-    hubs[0].publish(_events(frames, size), hubs[0].totals)
+    hubs[0].publish(list(islice(_events(size), frames)), hubs[0].totals)
 
 
 async def main() -> None:

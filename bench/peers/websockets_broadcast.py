@@ -20,7 +20,7 @@ async def websocket(connection: ServerConnection) -> None:
 
 
 async def main() -> None:
-    async with serve(websocket, HOST, PORT, compression=None, backlog=4096):
+    async with serve(websocket, HOST, PORT, backlog=4096):
         await feed(lambda text: broadcast(clients, text))
 
 
