@@ -65,7 +65,7 @@ stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, S
 	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
 
 bench-writers: $(VENV)/.dev  ## what a writer pays for being watched: ratios, ROUNDS=3
-	@exec $(PY) -m bench.writers --rounds $(ROUNDS)
+	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)
 
 fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

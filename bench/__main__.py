@@ -15,9 +15,11 @@ from pathlib import Path
 from bench.database import databases
 from bench.load import LoadFailed, NoCompiler, compiled
 from bench.machine import LOAD_CPUS, Strangers, describe
+from bench.plan import SCENARIOS, YARDSTICKS
 from bench.report import Report, Result
-from bench.scenarios import QUICK, SCENARIOS, WHOLE, Bench, Scenario
-from bench.subjects import HUB, PEER_SUBJECTS, SERVER, VENV, YARDSTICK, NotHere, Subject
+from bench.scenario import QUICK, WHOLE, Bench, Scenario
+from bench.subjects import SERVER, VENV, NotHere
+from bench.wanted import WANTED
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -25,30 +27,22 @@ ROUNDS = 3
 FILES = 20000
 
 
-def subjects_for(scenario: Scenario, words: list[str], *, quick: bool) -> list[Subject]:
-    """Those whose names contain one of the words, if there are any."""
-    match scenario.kind:
-        case "fan-out":
-            subjects = [YARDSTICK, HUB, *PEER_SUBJECTS]
-        case "end to end":
-            subjects = [SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens and (peer.quick or not quick))]
-        case _:
-            subjects = [SERVER]
-    # Ratios need these two.
-    return [
-        s for s in subjects if not words or s in (YARDSTICK, HUB, SERVER) or any(w.lower() in s.name.lower() for w in words)
-    ]
+def chosen(scenario: Scenario, words: list[str], *, quick: bool) -> list[str]:
+    """Those whose names contain one of the words, if there are any; and what ratios need."""
+    names = [name for name in scenario.cases if name in scenario.quick or not quick]
+    kept = (*YARDSTICKS, SERVER.name)
+    return [name for name in names if not words or name in kept or any(word.lower() in name.lower() for word in words)]
 
 
-async def measure(bench: Bench, scenario: Scenario, subject: Subject, number: int) -> Result:
+async def measure(bench: Bench, scenario: Scenario, name: str, number: int) -> Result:
     """Raises NotHere."""
     failure, measures = "", {}
     with Strangers() as strangers:
         try:
-            measures = await scenario.run(bench, subject)
+            measures = await scenario.cases[name](bench)
         except (LoadFailed, TimeoutError, AssertionError) as error:
             failure = str(error)[-300:] or type(error).__name__
-    return Result(scenario.name, subject.name, number, strangers.cpus, measures, failure)
+    return Result(scenario.name, name, number, strangers.cpus, measures, failure)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -61,23 +55,24 @@ async def run(options: argparse.Namespace) -> None:
             report.machine["PostgreSQL"] = await some.version()
             bench = Bench(some, QUICK if options.quick else WHOLE)
             for scenario in scenarios:
-                subjects = subjects_for(scenario, options.peer, quick=options.quick)
+                names = chosen(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
-                    for subject in subjects if number % 2 == 0 else subjects[::-1]:
-                        if subject.name in report.skipped:
-                            continue
+                    for name in names if number % 2 == 0 else names[::-1]:
+                        print(
+                            f"{time.monotonic() - start:5.0f} s  {scenario.name}: {name}, round {number + 1}", file=sys.stderr
+                        )
                         try:
-                            result = await measure(bench, scenario, subject, number + 1)
+                            result = await measure(bench, scenario, name, number + 1)
                         except NotHere as error:
-                            report.skipped[subject.name] = str(error)
+                            report.leave_out(f"{name}: {error}")
                             continue
                         report.results.append(result)
-                        print(
-                            f"{scenario.name}: {subject.name}, round {number + 1}", result.failure, file=sys.stderr, flush=True
-                        )
+                        if result.failure:
+                            print(f"         failed: {result.failure}", file=sys.stderr)
     finally:
         if report.results:
-            print(report.table(YARDSTICK.name, SERVER.name))
+            report.reached = [wanted.reached(report.results) for wanted in WANTED]
+            print(report.table(YARDSTICKS, SERVER.name))
             print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
 
 

@@ -7,7 +7,7 @@ import itertools
 import random
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,27 +36,62 @@ create trigger ring after insert on orders for each row execute function ring();
 """
 
 
+# The journal of a shop that has been at it for a while.
+ROWS = 1_000_000
+STEP = 100_000
+# A copied journal takes itself for a restored dump, and would begin anew; here the copy is meant to go on.
+SAME_JOURNAL = """
+update orderwire.journal_identity
+set database_oid = (select oid from pg_database where datname = current_database())
+"""
+
+
+async def _naive(url: str) -> None:
+    await _execute(url, NAIVE)
+
+
+async def _million(url: str) -> None:
+    await migrate(url)
+    for _ in range(ROWS // STEP):
+        await _execute(url, BULK.replace("$1", "'Иван Иванов'").replace("$2", str(STEP)))
+    await _execute(url, "vacuum analyze")
+
+
+# What a database can be copied from, made when the first copy is asked for.
+TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {"journal": migrate, "naive": _naive, "million": _million}
+
+
 class Databases:
-    """Hands out fresh databases."""
+    """Hands out fresh databases of one PostgreSQL."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, postgres: EmbeddedPostgres, directory: Path) -> None:
+        # For whatever goes with this PostgreSQL.
+        self.directory = directory
+        self.bin_dir = postgres.bin_dir
+        self._url = postgres.url
         self._numbers = itertools.count(1)
+        self._templates: set[str] = set()
 
-    async def fresh(self, *, journal: bool) -> str:
-        """The address of a new one: with Orderwire's schema, or with the naive trigger."""
+    @asynccontextmanager
+    async def fresh(self, template: str) -> AsyncIterator[str]:
+        """The address of a new one, for as long as it is needed."""
+        if template not in self._templates:
+            await _execute(self._url, f"create database {template}")
+            await TEMPLATES[template](self._address(template))
+            self._templates.add(template)
         name = f"bench_{next(self._numbers)}"
-        url = self._url.rsplit("/", 1)[0] + "/" + name
-        admin = await asyncpg.connect(self._url)
-        await admin.execute(f"create database {name}")
-        await admin.close()
-        if journal:
-            await migrate(url)
-        else:
-            connection = await asyncpg.connect(url)
-            await connection.execute(NAIVE)
-            await connection.close()
-        return url
+        # Version 14 knows no other way.
+        strategy = "strategy file_copy" if int((await self.version()).split(".")[0]) >= 15 else ""
+        await _execute(self._url, f"create database {name} template {template} {strategy}")
+        try:
+            if template != "naive":
+                await _execute(self._address(name), SAME_JOURNAL)
+            yield self._address(name)
+        finally:
+            await _execute(self._url, f"drop database {name} with (force)")
+
+    def _address(self, name: str) -> str:
+        return self._url.rsplit("/", 1)[0] + "/" + name
 
     async def version(self) -> str:
         admin = await asyncpg.connect(self._url)
@@ -66,13 +101,22 @@ class Databases:
             await admin.close()
 
 
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url, command_timeout=300)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
 async def databases() -> AsyncIterator[Databases]:
-    with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
-        postgres = EmbeddedPostgres(Path(directory) / "data", say=lambda line: None)
+    with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as name:
+        directory = Path(name)
+        postgres = EmbeddedPostgres(directory / "data", say=lambda line: None)
         await asyncio.to_thread(postgres.start)
         try:
-            yield Databases(postgres.url)
+            yield Databases(postgres, directory)
         finally:
             await asyncio.to_thread(postgres.release)
 
@@ -83,7 +127,7 @@ def mark(number: int) -> str:
 
 
 class Writer:
-    """Inserts orders at a rate, over several connections. Commits do not wait for the disk: it is not what is measured."""
+    """Inserts orders at a rate, over several connections."""
 
     def __init__(self, connections: list[Any]) -> None:
         self._connections = connections
@@ -123,11 +167,21 @@ class Writer:
         await self._connections[0].execute(BULK, mark(next(self._numbers)), rows)
 
 
+async def newest_cursor(url: str) -> str:
+    """Of the event that was recorded last."""
+    connection = await asyncpg.connect(url)
+    try:
+        return str(await connection.fetchval("select event->>'id' from orderwire.events order by txid desc, id desc limit 1"))
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
-async def writing(url: str) -> AsyncIterator[Writer]:
+async def writing(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
+    settings = {"synchronous_commit": "on" if durable else "off"}
     async with AsyncExitStack() as stack:
         connections = []
         for _ in range(WRITERS):
-            connections.append(await asyncpg.connect(url, server_settings={"synchronous_commit": "off"}))
+            connections.append(await asyncpg.connect(url, server_settings=settings))
             stack.push_async_callback(connections[-1].close)
         yield Writer(connections)

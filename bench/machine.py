@@ -6,6 +6,8 @@ import os
 import platform
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CPUS = sorted(os.sched_getaffinity(0))
@@ -25,12 +27,17 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system time of the process and its descendants, to the nanosecond (proc(5), schedstat)."""
-    total = 0
+    """User and system time of the process and its descendants."""
+    return sum(cpu_seconds_each(pid).values())
+
+
+def cpu_seconds_each(pid: int) -> dict[int, float]:
+    """The same for each process by its id, to the nanosecond (proc(5), schedstat)."""
+    found = {}
     for process in tree(pid):
-        for task in Path(f"/proc/{process}/task").glob("*/schedstat"):
-            total += int((_read(task) or "0").split()[0])
-    return total / 1e9
+        tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+        found[process] = sum(int((_read(task) or "0").split()[0]) for task in tasks) / 1e9
+    return found
 
 
 def resident_bytes(pid: int) -> int:
@@ -40,6 +47,23 @@ def resident_bytes(pid: int) -> int:
         match = re.search(r"^Pss: *(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE)
         total += int(match[1]) * 1024 if match else 0
     return total
+
+
+@contextmanager
+def on_all_cpus() -> Iterator[None]:
+    """This program, and what it has started and will start meanwhile, may use all processors; then as before."""
+    before = os.sched_getaffinity(0)
+    _pin(set(CPUS))
+    try:
+        yield
+    finally:
+        _pin(before)
+
+
+def _pin(cpus: set[int]) -> None:
+    for process in tree(os.getpid()):
+        with suppress(ProcessLookupError):  # it has ended
+            os.sched_setaffinity(process, cpus)
 
 
 def _read(path: Path) -> str:

@@ -10,11 +10,12 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.load import compiled
 from bench.machine import SERVER_CPUS
+from settings import Settings
 from tests.npm import installed, node_and_npm
 from tests.support import ROOT, Process, free_port
 
@@ -23,7 +24,7 @@ VENV = ROOT / ".venv-bench"
 FRAME_BYTES = 200
 
 # Limits that a load generator on one address meets at once.
-ORDERWIRE = {
+LIMITS = {
     "HANDSHAKES_PER_SECOND": "1000000",
     "MAX_CONNECTIONS": "20000",
     "MAX_CONNECTIONS_PER_ADDRESS": "20000",
@@ -65,11 +66,17 @@ class Subject:
     command: Callable[[Path, dict[str, str]], list[str]]
     settings: dict[str, str]
     trigger: Callable[[int], str] = lambda frames: f"{frames} {FRAME_BYTES}\n"
-    # Whether it reads the journal of a migrated database; the others listen to a trigger of the naive kind.
-    journal: bool = False
+    # Which kind it is given (bench/database.py): our own need a migrated one.
+    database: str = "naive"
+    # Whether it listens to PostgreSQL at all.
     listens: bool = True
     # Whether a quick run takes it end to end, too.
     quick: bool = True
+
+    @property
+    def needs_database(self) -> bool:
+        """The others do without, where nothing is written."""
+        return self.database != "naive"
 
     @asynccontextmanager
     async def running(self, database_url: str | None) -> AsyncIterator[Running]:
@@ -85,13 +92,23 @@ class Subject:
             finally:
                 os.sched_setaffinity(0, own)
             try:
-                await process.line("ready")
+                await _ready(process)
                 yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
             finally:
                 # No farewell: a server that waits for a thousand clients to leave would wait for ever.
                 with suppress(ProcessLookupError):
                     os.killpg(process.process.pid, signal.SIGKILL)
                 await process.exit_code()
+
+
+async def _ready(process: Process) -> None:
+    """Raises NotHere when it has ended with a line that says why it cannot."""
+    try:
+        await process.line("ready")
+    except AssertionError:
+        if process.process.returncode is None or len(process.lines) != 1:
+            raise
+        raise NotHere(process.text) from None
 
 
 def _python(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
@@ -153,16 +170,47 @@ YARDSTICK = Subject(
     {},
     listens=False,
 )
-# The server as anybody starts it, and the same with a trigger on its hub.
-SERVER = Subject("Orderwire", lambda _, __: [sys.executable, "server.py", "serve"], ORDERWIRE, journal=True)
-HUB = Subject("Orderwire", lambda _, __: [sys.executable, "-m", "bench.peers.orderwire_hub"], ORDERWIRE, journal=True)
 
-PEER_SUBJECTS = (
-    Subject("aiohttp, loop", _python("aiohttp_loop"), {}),
-    Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False),
-    Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False),
-    Subject("FastAPI, queues", _python("fastapi_queues"), {}),
-    Subject("Node ws", _node, {}),
-    Subject("socketify", _python("socketify_publish"), {}, quick=False),
-    Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False),
-)
+
+def own(what: str, *program: str, database: str = "journal", **settings: str) -> Subject:
+    """Our server with settings: a variant is left out where the checkout does not know one of them."""
+
+    def command(_: Path, __: dict[str, str]) -> list[str]:
+        known = {field.name.upper() for field in fields(Settings)}
+        if unknown := settings.keys() - known:
+            raise NotHere(f"this checkout has no setting {', '.join(sorted(unknown))}")
+        return [sys.executable, *program]
+
+    return Subject(", ".join(filter(None, ("Orderwire", what))), command, {**LIMITS, **settings}, database=database)
+
+
+def _serving(what: str = "", **how: str) -> Subject:
+    """The server as anybody starts it."""
+    return own(what, "server.py", "serve", **how)
+
+
+def _hub(what: str = "", **how: str) -> Subject:
+    """The same with a trigger on its hub."""
+    return own(what, "-m", "bench.peers.orderwire_hub", **how)
+
+
+SERVER = _serving()
+SERVER_ALWAYS = _serving("NOTIFY_MODE=always", NOTIFY_MODE="always")
+SERVER_MILLION = _serving("1,000,000 rows in the journal", database="million")
+SERVER_TWO = _serving("2 workers", WORKERS="2")
+HUB = _hub()
+HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
+HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")
+HUB_IO_URING = _hub("io_uring", WEBSOCKET_IO="io_uring")
+# The same server: its clients offer compression, or do not. (Not a peer's matter: they all say yes to an offer.)
+HUB_COMPRESSED = _hub(COMPRESSION="1")
+HUB_PLAIN = _hub("plain")
+
+AIOHTTP = Subject("aiohttp, loop", _python("aiohttp_loop"), {})
+UVLOOP = Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False)
+WEBSOCKETS = Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False)
+FASTAPI = Subject("FastAPI, queues", _python("fastapi_queues"), {})
+NODE = Subject("Node ws", _node, {})
+SOCKETIFY = Subject("socketify", _python("socketify_publish"), {}, quick=False)
+NCHAN = Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False)
+PEER_SUBJECTS = (AIOHTTP, UVLOOP, WEBSOCKETS, FASTAPI, NODE, SOCKETIFY, NCHAN)

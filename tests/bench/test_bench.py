@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import AsyncIterator
+import math
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
-from bench.database import mark, writing
+from bench import database
+from bench.database import Databases, mark, newest_cursor, writing
 from bench.load import Load, LoadFailed, NoCompiler, compiled
-from bench.report import Report, Result
-from bench.subjects import HUB, YARDSTICK, Subject
+from bench.machine import CPUS, LOAD_CPUS, cpu_seconds_each, on_all_cpus
+from bench.peers.orders import messages
+from bench.plan import SCENARIOS
+from bench.report import Reached, Report, Result
+from bench.scenario import Named, Scenario
+from bench.subjects import HUB, SERVER, YARDSTICK, NotHere, Subject, own
+from bench.wanted import WANTED, Look, Wanted
+from db.embedded import EmbeddedPostgres
 from tests.support import PATIENCE_SECONDS, Server
 
 CLIENTS = 20
@@ -103,16 +117,147 @@ def test_a_name_with_a_mark_holds_its_number() -> None:
     assert mark(17).startswith("@@17:")
 
 
+async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
+    text = mark(0) + "x" * 200
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        for _ in range(ORDERS):
+            await ws.send_str(text)
+        await ws.receive()
+        return ws
+
+    app = web.Application()
+    app.router.add_get("/api/ws", serve)
+    async with TestServer(app) as server:
+        found = {}
+        for deflate in (False, True):
+            load: Load = await load_on(server.port)
+            answer = await load.connect(CLIENTS, deflate=deflate)
+            assert answer["deflate"] == CLIENTS * deflate
+            assert await load.wait(ORDERS, PATIENCE_SECONDS)
+            found[deflate] = await load.command("report")
+            await load.stop()
+    assert found[False]["marked"] == found[True]["marked"] == CLIENTS * ORDERS
+    assert len(found[False]["marks"]) == 1
+    assert found[True]["marks"] == []
+    assert found[False]["wire"] == CLIENTS * ORDERS * (4 + len(text))
+    assert found[True]["wire"] < found[False]["wire"] / 4
+
+
+async def test_a_copied_journal_goes_on(
+    postgres: EmbeddedPostgres, start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "ROWS", 40)
+    monkeypatch.setattr(database, "STEP", 10)
+    async with Databases(postgres, tmp_path).fresh("million") as url:
+        server: Server = await start_server(url)
+        async with ClientSession() as session, session.get(f"{server.http_url}/api/events?limit=1000") as answer:
+            events = (await answer.json())["events"]
+        assert len(events) == 40
+        assert await newest_cursor(url) == events[-1]["id"]
+        await server.stop()
+
+
+def test_messages_of_a_shop_have_one_size_and_do_not_repeat_within_a_compressors_memory() -> None:
+    size = 200
+    found = list(itertools.islice(messages(size), 32 * 1024 // size + 1))
+    assert {len(text.encode()) for text in found} == {size}
+    assert len(set(found)) == len(found)
+    assert all(json.loads(text)["customer_name"].startswith("@@0:0@@") for text in found)
+
+
+@contextmanager
+def _child() -> Iterator[int]:
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_processes_are_moved_and_moved_back() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, LOAD_CPUS)
+    try:
+        with _child() as child:
+            with on_all_cpus():
+                assert os.sched_getaffinity(child) == os.sched_getaffinity(0) == set(CPUS)
+            assert os.sched_getaffinity(child) == os.sched_getaffinity(0) == LOAD_CPUS
+            assert set(cpu_seconds_each(os.getpid())) >= {os.getpid(), child}
+    finally:
+        os.sched_setaffinity(0, before)
+        with on_all_cpus():  # the database of the other tests has been moved, too
+            pass
+
+
+def test_what_is_wanted_is_measured() -> None:
+    asked = set()
+
+    def look(scenario: Scenario, subject: Named, measure: str) -> float:
+        assert scenario in SCENARIOS
+        assert subject.name in scenario.cases
+        asked.add((scenario.name, subject.name, measure))
+        return 1.0
+
+    for wanted in WANTED:
+        assert wanted.of(look) == 1.0
+    assert len(asked) > len(WANTED)
+
+
+def test_a_variant_is_left_out_where_its_setting_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(NotHere, match="no setting FLY"):
+        own("flying", "server.py", FLY="1").command(tmp_path, {})
+    assert own("", "server.py", PORT="1").command(tmp_path, {})[-1] == "server.py"
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    scenario = Scenario("fan-out", {})
+
+    def ratio(look: Look) -> float:
+        return look(scenario, SERVER, "deliveries") / look(scenario, YARDSTICK, "deliveries")
+
+    results = []
+    for number, (yardstick, ours) in enumerate([(100.0, 50.0), (200.0, 180.0), (400.0, 320.0)]):
+        results.append(Result("fan-out", YARDSTICK.name, number, 0.0, {"deliveries": yardstick}))
+        results.append(Result("fan-out", SERVER.name, number, 0.0, {"deliveries": ours}))
+    least = Wanted("it", 0.8, ratio, at_least=True)
+    assert least.reached(results) == Reached("it", "≥ 0.8", [0.5, 0.9, 0.8], True)
+    assert least.reached([]) == Reached("it", "≥ 0.8", [], None)
+    # A peer that fails proves nothing; if we do, it counts.
+    results[0] = Result("fan-out", YARDSTICK.name, 0, 0.0, {}, "fell over")
+    results[3] = Result("fan-out", SERVER.name, 1, 0.0, {}, "fell over")
+    assert least.reached(results) == Reached("it", "≥ 0.8", [0.0, 0.8], False)
+    assert Wanted("it", 0.8, ratio).reached(results[2:4]) == Reached("it", "≤ 0.8", [math.inf], False)
+
+
 def test_the_table_tells_medians_ratios_what_failed_and_what_is_doubtful(tmp_path: Path) -> None:
-    report = Report({"kernel": "this one"}, skipped={"nchan": "not installed"})
-    for number, (yardstick, own) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
+    report = Report(
+        {"kernel": "this one"}, reached=[Reached("fast", "≥ 1", [1.0, 3.0], True), Reached("small", "≤ 2", [], None)]
+    )
+    report.leave_out("nchan: not installed")
+    report.leave_out("nchan: not installed")
+    for number, (yardstick, ours) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
         report.results.append(Result("fan-out", "C", number, 0.0, {"deliveries": yardstick}))
-        report.results.append(Result("fan-out", "Orderwire", number, 0.5, {"deliveries": own}))
+        report.results.append(Result("fan-out", "Orderwire", number, 0.5, {"deliveries": ours}))
     report.results.append(Result("fan-out", "peer", 1, 0.0, {}, "fell over"))
-    lines = report.table("C", "Orderwire").splitlines()
-    assert "left out: nchan: not installed" in lines
-    assert next(line for line in lines if "    C " in line).split() == ["C", "200", "100", "–", "300", "1.00", "1.33"]
+    lines = report.table(("C",), "Orderwire").splitlines()
+    assert next(line for line in lines if "    C " in line).split() == ["C", "200", "100", "–", "300", "1.33", "1.00"]
     own_line = next(line for line in lines if "    Orderwire" in line)
-    assert own_line.split() == ["Orderwire", "150", "50.0", "–", "160", "0.75", "1.00", "!"]
+    assert own_line.split() == ["Orderwire", "150", "50.0", "–", "160", "1.00", "0.75", "!"]
     assert "  failed: peer, round 1: fell over" in lines
+    assert lines.count("left out: nchan: not installed") == 1
+    assert next(line for line in lines if line.startswith("fast")).split() == [
+        "fast",
+        "≥",
+        "1",
+        "2.00",
+        "1.00",
+        "–",
+        "3.00",
+        "met",
+    ]
+    assert lines[-1] == "(1 of 2 were not measured)"
     assert json.loads(report.save(tmp_path / "results").read_text())["machine"] == {"kernel": "this one"}
