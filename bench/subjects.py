@@ -22,6 +22,7 @@ from tests.support import ROOT, Process, free_port
 PEERS = ROOT / "bench" / "peers"
 VENV = ROOT / ".venv-bench"
 FRAME_BYTES = 200
+END_SECONDS = 1.0
 
 # Limits that a load generator on one address meets at once.
 LIMITS = {
@@ -102,13 +103,15 @@ class Subject:
 
 
 async def _ready(process: Process) -> None:
-    """Raises NotHere when it has ended with a line that says why it cannot."""
+    """Raises NotHere when it ends with a line that says why it cannot."""
     try:
         await process.line("ready")
-    except AssertionError:
-        if process.process.returncode is None or len(process.lines) != 1:
-            raise
-        raise NotHere(process.text) from None
+    except AssertionError as error:
+        with suppress(AssertionError):
+            await process.exit_code(END_SECONDS)
+            if len(process.lines) == 1:
+                raise NotHere(process.text) from None
+        raise error
 
 
 def _python(module: str) -> Callable[[Path, dict[str, str]], list[str]]:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,6 +212,18 @@ def test_a_variant_is_left_out_where_its_setting_is_not_known(tmp_path: Path) ->
     with pytest.raises(NotHere, match="no setting FLY"):
         own("flying", "server.py", FLY="1").command(tmp_path, {})
     assert own("", "server.py", PORT="1").command(tmp_path, {})[-1] == "server.py"
+
+
+async def test_a_server_that_says_why_it_cannot_is_left_out() -> None:
+    def saying(text: str) -> Subject:
+        return Subject("a server", lambda _, __: [sys.executable, "-c", f"print({text!r}); raise SystemExit(1)"], {})
+
+    with pytest.raises(NotHere, match="no io_uring on this machine"):
+        async with saying("no io_uring on this machine").running(None):
+            pass
+    with pytest.raises(AssertionError, match="Traceback"):
+        async with saying("Traceback\n  of something").running(None):
+            pass
 
 
 def test_ratios_are_taken_round_by_round() -> None:
