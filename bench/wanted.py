@@ -74,6 +74,10 @@ def _looking(found: dict[tuple[int, str, str], Result], number: int) -> Look:
     return look
 
 
+def _value(scenario: Scenario, own: Named, measure: str) -> Callable[[Look], float]:
+    return lambda look: look(scenario, own, measure)
+
+
 def _ratio(scenario: Scenario, measure: str, own: Named, other: Named) -> Callable[[Look], float]:
     def of(look: Look) -> float:
         mine, theirs = look(scenario, own, measure), look(scenario, other, measure)
@@ -97,20 +101,22 @@ def _table() -> Iterable[Wanted]:
     for peer, bound in ((YARDSTICK, 0.9), (AIOHTTP, 20), (UVLOOP, 5), (WEBSOCKETS, 8), (NODE, 20), (NCHAN, 15)):
         yield Wanted(f"{SIXTEEN}: against {peer.name}", bound, _ratio(thousand, SIXTEEN, HUB, peer), at_least=True)
     fast = plan.INSERTED[1000]
-    yield Wanted("1,000 events/s: ms from INSERT to the last client, p99", 50, lambda look: look(fast, SERVER, P99))
-    yield Wanted("1,000 events/s: processors used", 1, lambda look: look(fast, SERVER, CPU))
-    yield Wanted("1,000 events/s: connections lost", 0, lambda look: look(fast, SERVER, LOST))
-    yield Wanted("3,000 events/s: the same, p99", 60, lambda look: look(plan.INSERTED[3000], SERVER, P99))
+    yield Wanted("1,000 events/s: ms from INSERT to the last client, p99", 50, _value(fast, SERVER, P99))
+    yield Wanted("1,000 events/s: processors used", 1, _value(fast, SERVER, CPU))
+    yield Wanted("1,000 events/s: connections lost", 0, _value(fast, SERVER, LOST))
+    yield Wanted("3,000 events/s: ms from INSERT to the last client, p99", 60, _value(plan.INSERTED[3000], SERVER, P99))
     for peer, bound in ((NODE, 0.6), (AIOHTTP, 0.6), (FASTAPI, 0.1)):
-        yield Wanted(f"50 events/s: the same, p50, against {peer.name}", bound, _ratio(plan.INSERTED[50], P50, SERVER, peer))
-    yield Wanted(f"{MEMORY}, transport", 2.0, lambda look: look(thousand, HUB_TRANSPORT, MEMORY))
-    yield Wanted(f"{MEMORY}, descriptor", 1.5, lambda look: look(thousand, HUB_DESCRIPTOR, MEMORY))
+        text = f"50 events/s: ms from INSERT to the last client, p50, against {peer.name}"
+        yield Wanted(text, bound, _ratio(plan.INSERTED[50], P50, SERVER, peer))
+    for clients in (1000, 10_000):
+        for own, bound in ((HUB_TRANSPORT, 2.0), (HUB_DESCRIPTOR, 1.5)):
+            yield Wanted(f"{MEMORY}, {clients:,} of them: {own.name}", bound, _value(plan.FAN_OUT[clients], own, MEMORY))
     yield Wanted("compressed: bytes of plain", 0.25, _ratio(compressed, wire_bytes(1), HUB_COMPRESSED, HUB_PLAIN))
     for what, other, bound in (("plain", HUB_PLAIN, 0.85), ("aiohttp's compression", AIOHTTP, 2.5)):
         text = f"compressed: deliveries per CPU-second, one a turn, against {what}"
         yield Wanted(text, bound, _ratio(compressed, ONE, HUB_COMPRESSED, other), at_least=True)
     yield Wanted(f"{HANDSHAKE}, against {AIOHTTP.name}", 0.7, _ratio(thousand, HANDSHAKE, HUB, AIOHTTP))
-    yield Wanted("storm: worst ms to the last of those who were connected", 20, lambda look: look(plan.STORM, SERVER, WORST))
+    yield Wanted("storm: worst ms to the last of those who were connected", 20, _value(plan.STORM, SERVER, WORST))
     for count in (8, 16):
         text = f"{count} writers, durable commits, against no triggers"
         yield Wanted(
@@ -119,7 +125,7 @@ def _table() -> Iterable[Wanted]:
     for statement, bound in (("INSERT … SELECT", 1.8), ("UPDATE", 2.2), ("COPY", 2.2)):
         text = f"{statement} of 100,000 rows, time against no triggers"
         yield Wanted(text, bound, _ratio(plan.BULK, writers.seconds(statement), writers.WATCHED, writers.NO_TRIGGERS))
-    yield Wanted("behind the gate: ms from INSERT to a client, p50", 30, lambda look: look(plan.GATE, SERVER, P50))
+    yield Wanted("behind the gate: ms from INSERT to a client, p50", 30, _value(plan.GATE, SERVER, P50))
     yield Wanted("CPU time of one event per client, from 100 to 10,000 clients: highest by lowest", 1.3, _flat)
     yield Wanted(
         "two workers against one: deliveries per CPU-second of the busiest process",
