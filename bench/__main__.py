@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -98,6 +99,8 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="scenarios whose name contains this; repeatable")
     parser.add_argument("--peer", action="append", default=[], help="peers whose name contains this; repeatable")
     options = parser.parse_args()
+    # Ended in whichever way: what was found is told, and nothing is left running.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, LOAD_CPUS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else FILES, hard))
