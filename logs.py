@@ -58,9 +58,23 @@ def _details(record: logging.LogRecord) -> dict[str, object]:
     return {"connection": connection, **extra} if connection else extra
 
 
-def set_up(level: str, form: str) -> None:
-    """Log to standard error from here on."""
+class _Numbered(logging.Filter):
+    """Adds the worker's number to each line."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.worker = self._worker
+        return True
+
+
+def set_up(level: str, form: str, worker: int | None = None) -> None:
+    """Log to standard error from here on; ``worker``: which one this process is, where there are several."""
     handler = logging.StreamHandler()
+    if worker is not None:
+        handler.addFilter(_Numbered(worker))
     handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=level, handlers=[handler])
     # It logs the subprotocols that it does not know: a token may be among them.

@@ -37,9 +37,13 @@ from push.pace import NotifyMode
 from push.relay import Relay
 from push.watch import Watch
 from settings import BadSetting, Settings, period
+from workers import Supervised, WorkerFailed, Workers
 
 VIGIL_SECONDS = 1.0
 DATA_DIRECTORY = Path(__file__).resolve().parent / ".data"
+
+# What is told in one line.
+FORESEEN = (PushError, CannotListen, BadSetting, WorkerFailed)
 
 log = logging.getLogger("orderwire")
 
@@ -75,8 +79,8 @@ def stop_on_signal() -> asyncio.Event:
     return stop
 
 
-async def serve(settings: Settings) -> None:
-    """Listen, follow the journal, push; until SIGINT or SIGTERM."""
+async def serve(settings: Settings, supervised: Supervised | None = None) -> None:
+    """Listen, follow the journal, push; until SIGINT or SIGTERM, or until the supervisor of this worker says so."""
     metrics = Metrics()
     hub = Hub(metrics, max_frames=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
     relay = Relay(hub, metrics, NotifyMode(settings.notify_mode))
@@ -93,17 +97,49 @@ async def serve(settings: Settings) -> None:
                     url, lambda: migrate(migrate_url), relay.follow, settings.database_timeout_seconds, database.distrust
                 ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
-                "retention": tend(relay, database, settings),
                 "audit": Audit(relay, database, metrics).run(settings.audit_seconds),
                 "vigil": vigil(relay, database, gateway, metrics),
-                "announce": announce(settings, relay, gateway, database, url, embedded),
                 **gateway.tasks(),
             }
+            if supervised is None:
+                tasks["announce"] = announce(relay.flowing, settings, gateway.address, database, url, embedded)
+            else:
+                tasks["announce"] = supervised.announce(relay.flowing)
+                tasks["supervisor"] = supervised.obey(stop, metrics)
+            if supervised is None or supervised.number == 1:
+                tasks["retention"] = tend(relay, database, settings)  # once is enough
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
             # Shutdown, in order: stop accepting and drain the sessions while events still flow; end the tasks; then
             # the pool closes, and the embedded PostgreSQL stops if nobody else uses it.
             await run_until(stop, tasks, gateway.drain)
+
+
+async def work(settings: Settings, number: int, fd: int) -> int:
+    """One worker of several. What it cannot start for, its supervisor tells."""
+    async with Supervised.by(fd, number) as supervised:
+        try:
+            await serve(settings, supervised)
+        except FORESEEN as error:
+            supervised.failed(str(error))
+            return exit_code(error)
+    return 0
+
+
+async def supervise(settings: Settings) -> None:
+    """Have several workers serve, until SIGINT or SIGTERM."""
+    stop = stop_on_signal()
+    workers = Workers(settings)
+    await workers.reserve()
+    with database_url(settings) as (url, embedded):
+        async with Database(url, settings.database_timeout_seconds).opened() as database:
+            tasks = {
+                "announce": announce(workers.flowing, settings, workers.address, database, url, embedded),
+                **workers.tasks(url),
+            }
+            if embedded is not None:
+                tasks["embedded postgres"] = embedded.supervise()
+            await run_until(stop, tasks, workers.drain)
 
 
 async def run_until(
@@ -128,16 +164,17 @@ async def run_until(
 
 
 async def announce(
-    settings: Settings, relay: Relay, gateway: Gateway, database: Database, url: str, embedded: EmbeddedPostgres | None
+    flowing: asyncio.Event, settings: Settings, address: str, database: Database, url: str, embedded: EmbeddedPostgres | None
 ) -> None:
     """Once events flow, say where, and what an admin should know of the safety of it."""
-    await relay.flowing.wait()
+    await flowing.wait()
     # The embedded server's password is in nobody's hands yet; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
-    say(f"dashboard  {gateway.scheme}://{gateway.address}/admin/dashboard")
-    say(f"websocket  {gateway.scheme.replace('http', 'ws')}://{gateway.address}/api/ws")
+    tls = "s" if settings.tls_cert_file else ""
+    say(f"dashboard  http{tls}://{address}/admin/dashboard")
+    say(f"websocket  ws{tls}://{address}/api/ws")
     say(f"psql       {psql}")
-    if gateway.authority.login:
+    if settings.login:
         say("login      by token; make one with: python server.py token --role admin --ttl 1h")
     elif settings.allow_anonymous:
         say("login      none: whoever reaches this address sees everything (ALLOW_ANONYMOUS=1)")
@@ -239,6 +276,13 @@ def claims_of(options: argparse.Namespace) -> dict[str, Any]:
     return claims
 
 
+def exit_code(error: Exception) -> int:
+    """Of a failure that was foreseen: 2 for what was set wrongly."""
+    if isinstance(error, WorkerFailed):
+        return error.code
+    return 2 if isinstance(error, (BadAddress, BadSetting)) else 1
+
+
 def positive(text: str) -> float:
     """For argparse: a number above 0."""
     number = float(text)
@@ -288,13 +332,16 @@ def main() -> int:
             )
         if name == "psql":
             command.add_argument("arguments", nargs=argparse.REMAINDER)
+    worker = commands.add_parser("worker", add_help=False)  # for the supervisor alone, so without a line in the help
+    worker.add_argument("number", type=int)
+    worker.add_argument("fd", type=int)
     options = parser.parse_args()
     try:
         settings = Settings.from_environment(os.environ)
     except BadSetting as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 2
-    logs.set_up(settings.log_level, settings.log_format)
+    logs.set_up(settings.log_level, settings.log_format, options.number if options.command == "worker" else None)
     try:
         match options.command:
             case "migrate":
@@ -309,11 +356,13 @@ def main() -> int:
                 say(mint(settings, claims_of(options), options.key))
             case "psql":
                 return psql(settings, options.arguments)
+            case "worker":
+                return asyncio.run(work(settings, options.number, options.fd))
             case _:
-                asyncio.run(serve(settings))
-    except (PushError, CannotListen, BadSetting) as error:
+                asyncio.run(serve(settings) if settings.workers == 1 else supervise(settings))
+    except FORESEEN as error:
         print(f"server.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, (BadAddress, BadSetting)) else 1
+        return exit_code(error)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -179,6 +179,7 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8000, _whole(0, 65535), "TCP port to listen on; 0 takes a free one")
+    workers: int = _setting(1, _whole(1, 64), "processes that serve on that port")
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
@@ -206,8 +207,8 @@ class Settings:
     tls_cert_file: str | None = _setting(None, _any_text, "certificate chain, PEM: serve https and wss", "no TLS")
     tls_key_file: str | None = _setting(None, _any_text, "its key, PEM", "no TLS")
 
-    max_connections: int = _setting(10_000, _whole(1, 1_000_000), "connections at a time, in all")
-    max_connections_per_address: int = _setting(1_000, _whole(1, 1_000_000), "connections at a time from one address")
+    max_connections: int = _setting(10_000, _whole(1, 1_000_000), "connections at a time, of each worker")
+    max_connections_per_address: int = _setting(1_000, _whole(1, 1_000_000), "the same from one address")
     handshakes_per_second: float = _setting(100.0, _number(0.1, 1e6), "connections and API requests a second from one address")
     frames_per_second: float = _setting(100.0, _number(0.1, 1e6), "frames a second from one client")
     bytes_per_second: int = _setting(256 * 1024, _bytes, "bytes a second from one client", "256 KiB")
@@ -220,6 +221,11 @@ class Settings:
 
     log_format: str = _setting("text", _one_of("text", "json"), "text or json, a line each")
     log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
+
+    @property
+    def login(self) -> bool:
+        """Whether a token is needed at all."""
+        return any(key is not None for key in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -31,7 +31,7 @@ from push.metrics import Metrics
 from push.relay import Relay
 from settings import Settings
 
-__all__ = ["CannotListen", "Gateway"]
+__all__ = ["CannotListen", "Gateway", "address_of", "cannot_listen"]
 
 log = logging.getLogger("orderwire.http")
 
@@ -49,6 +49,20 @@ OTHER_FILES = 3 * PATIENCE
 
 class CannotListen(Exception):
     """The address cannot be listened on; the text says why."""
+
+
+def cannot_listen(host: str, port: int, error: OSError | OverflowError) -> CannotListen:
+    """For what the system said."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…")
+
+
+def address_of(server: asyncio.Server) -> str:
+    """host:port as a browser on this machine reaches it."""
+    host, port = server.sockets[0].getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -133,13 +147,14 @@ class Gateway:
                 port,
                 backlog=ACCEPTED_AT_ONCE,
                 reuse_address=True,
+                # So that other workers may listen there too. None: the system may not have it.
+                reuse_port=self._settings.workers > 1 or None,
                 ssl=self._certificate.context if self._certificate else None,
                 ssl_handshake_timeout=self._settings.idle_seconds if self._certificate else None,
             )
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…") from error
+            raise cannot_listen(host, port, error) from error
         for listening in self._server.sockets:
             with socket.socket(fileno=os.dup(listening.fileno())) as same:
                 same.listen(BACKLOG)
@@ -158,18 +173,10 @@ class Gateway:
         self._hub.review(self.authority.holds)
 
     @property
-    def scheme(self) -> str:
-        """What a browser has to put before the address."""
-        return "https" if self._certificate else "http"
-
-    @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
         assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1"
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return address_of(self._server)
 
     async def drain(self) -> None:
         """Stop accepting, flush every session and close it with "come back", then end what is left."""

@@ -70,8 +70,12 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request, _grant: Grant) -> web.Response:
-    """``GET /metrics``, in the text format of Prometheus."""
-    text = generate_latest(request.app[METRICS].registry)
+    """``GET /metrics``, in the text format of Prometheus: of all workers."""
+    try:
+        text = generate_latest(await request.app[METRICS].of_all())
+    except TimeoutError:
+        # Sums without the others would look like counters that begin anew.
+        return unavailable("the other workers' metrics could not be had")
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
 

@@ -6,11 +6,12 @@ No label holds anything that a client or a customer can choose.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from push.events import Event
+from push.joined import Families, Samples
 
 __all__ = ["Metrics"]
 
@@ -24,6 +25,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        # Where there are several processes: asks all of them.
+        self.ask_all: Callable[[], Awaitable[Samples]] | None = None
 
         # ------------------------------------------------------------ clients
         self.connections = Gauge(
@@ -89,6 +92,10 @@ class Metrics:
             "orderwire_totals_drifts_total", "Times that the audit had to correct the totals", registry=registry
         )
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
+
+    async def of_all(self) -> CollectorRegistry | Families:
+        """Of all processes that serve together, for ``generate_latest``. Raises TimeoutError."""
+        return self.registry if self.ask_all is None else Families(self.registry, await self.ask_all())
 
     def watch_ready(self, ready: Callable[[], bool]) -> None:
         """Where to ask whether events flow."""

@@ -24,6 +24,9 @@ PATIENCE_SECONDS = 60.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 
+# WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
+WORKERS = int(os.environ.get("WORKERS") or 1)
+
 Frame = dict[str, Any]
 T = TypeVar("T")
 
@@ -140,7 +143,7 @@ class Server(Process):
 
     @classmethod
     async def serve(cls, url: str | None, **settings: str) -> Server:
-        env = {"PORT": "0", **settings}
+        env = {"PORT": "0", "WORKERS": str(WORKERS), **settings}
         if url is not None:
             env["DATABASE_URL"] = url
         return await cls.start(sys.executable, "server.py", "serve", env=env)
@@ -148,6 +151,29 @@ class Server(Process):
     async def ready(self) -> Server:
         await self.line("ready")
         return self
+
+    async def kill(self) -> None:
+        """All of its processes at once, as when the machine dies."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.exit_code()
+
+    @property
+    def workers(self) -> dict[int, int]:
+        """Process ids by the workers' numbers; empty when there is one process that does it all."""
+        found = {}
+        pid = self.process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with suppress(OSError):
+                words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+                if b"worker" in words:
+                    found[int(words[words.index(b"worker") + 1])] = int(child)
+        return found
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that serve."""
+        return list(self.workers.values()) or [self.process.pid]
 
     @property
     def ws_url(self) -> str:

@@ -40,9 +40,9 @@ class Checkout:
         self.processes.append(process)
         return process
 
-    async def run(self) -> Server:
+    async def run(self, *variables: str) -> Server:
         """``make run`` that is ready."""
-        server = await Server.start(*self.command("run", "PORT=0"), cwd=self.directory)
+        server = await Server.start(*self.command("run", "PORT=0", *variables), cwd=self.directory)
         self.processes.append(server)
         return await server.ready()
 

@@ -103,3 +103,19 @@ async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Chec
         f"deleted  {number}",
     ]
     assert checkout.postgres_pid is None
+
+
+async def test_make_run_with_several_workers(checkout: Checkout, connect: Any) -> None:
+    """PostgreSQL is their supervisor's: it stops after the last of them. What is to be said is said once."""
+    server = await checkout.run("WORKERS=2")
+    said = [line.split()[0] for line in server.lines if not line.startswith(("creating", "starting")) and "INFO" not in line]
+    assert said == ["dashboard", "websocket", "psql", "login", "ready;"]
+    client: Client = await connect(server.ws_url)
+    assert checkout.psql(INSERT).returncode == 0
+    await client.until(lambda c: len(c.events) == 1, "the event")
+    assert await ctrl_c(server) == -signal.SIGINT
+    assert await client.closed() == 3001
+    assert "make:" not in server.text
+    assert "WARNING" not in server.text
+    assert checkout.postgres_pid is None
+    assert not accepts_connections(database_url(server))

@@ -1,0 +1,328 @@
+"""Several workers on one port: what one server promises, they promise, and the others do not feel it when one of them dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+import workers
+from settings import Settings
+from tests.support import PATIENCE_SECONDS, Client, Server, free_port, within
+
+Connect = Callable[..., Awaitable[Client]]
+
+# Enough that some are on each of two workers, but for one time in half a million.
+CLIENTS = 20
+INSERT = "insert into orders (customer_name, total) values ('Anna', 1)"
+
+
+async def metric(server: Server, name: str) -> float:
+    """The sum over all labels."""
+    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics") as response:
+        text = await response.text()
+        assert response.status == 200, text
+    families = text_string_to_metric_families(text)
+    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    async def wait() -> None:
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+    await within(PATIENCE_SECONDS, wait(), what)
+
+
+async def until_back(server: Server, killed: int) -> None:
+    async def back() -> bool:
+        return len(server.workers) == 2 and killed not in server.pids and await metric(server, "orderwire_ready") == 1
+
+    await until(back, "two workers")
+
+
+def warnings(server: Server) -> list[str]:
+    """But for the one that a superuser's tests always have."""
+    found = [line.partition("WARNING ")[2] for line in server.lines if "WARNING" in line]
+    return [line for line in found if "the server is a superuser" not in line]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Dashboard:
+    """A client that comes back with its cursor when it is cut, and drops twins."""
+
+    def __init__(self, server: Server, connect: Connect) -> None:
+        self._server = server
+        self._connect = connect
+        self.ids: dict[str, int] = {}
+        self.cuts = 0
+        self.client: Client
+
+    async def open(self) -> Dashboard:
+        self.client = await self._connect(self._server.ws_url)
+        await self.client.until(lambda c: bool(c.frames), "the totals")
+        return self
+
+    async def follow(self, count: int) -> None:
+        """Until it has had so many events."""
+        while True:
+            try:
+                await self.client.until(lambda c: len(self.ids | self._new(c)) >= count, f"{count} events")
+                self.ids |= self._new(self.client)
+                return
+            except AssertionError:
+                if self.client.close_code is None:
+                    raise
+            self.cuts += 1
+            self.ids |= self._new(self.client)
+            cursor = next(reversed(self.ids), None)
+            query = f"?last_event_id={cursor}" if cursor is not None else ""
+            try:
+                self.client = await self._connect(self._server.ws_url + query)
+            except aiohttp.ClientConnectionError:  # it was to be with the one that dies
+                self.client = await self._connect(self._server.ws_url + query)
+            if cursor is not None:
+                await self.client.until(lambda c: bool(c.of("resumed")), "an answer to the resume")
+                assert self.client.of("resumed")[0]["recovered"] is True
+
+    @staticmethod
+    def _new(client: Client) -> dict[str, int]:
+        return {event["id"]: event["order_id"] for event in client.events}
+
+
+async def dashboards(server: Server, connect: Connect) -> list[Dashboard]:
+    return [await Dashboard(server, connect).open() for _ in range(CLIENTS)]
+
+
+async def test_a_killed_worker_loses_nothing_and_is_replaced(
+    start_server: Any, connect: Connect, database_url: str, db: Any
+) -> None:
+    server: Server = await start_server(database_url, WORKERS="2")
+    assert sorted(server.workers) == [1, 2]
+    some = await dashboards(server, connect)
+    await db.execute(INSERT)
+    await asyncio.gather(*(one.follow(1) for one in some))
+    assert await metric(server, "orderwire_connections") == CLIENTS
+    before = {name: await metric(server, name) for name in ("orderwire_events_total", "orderwire_sent_frames_total")}
+    assert before["orderwire_events_total"] == 1  # though each worker has published it
+    assert before["orderwire_sent_frames_total"] >= 2 * CLIENTS
+
+    following = [asyncio.create_task(one.follow(401)) for one in some]
+    killed = server.workers[1]
+    for n in range(400):
+        await db.execute(INSERT)
+        if n == 100:
+            os.kill(killed, signal.SIGKILL)
+    await asyncio.gather(*following)
+    journal = [row[0] for row in await db.fetch("select order_id from orderwire.journal order by id")]
+    for one in some:
+        # One writer, so that the order is the same for everybody.
+        assert list(one.ids.values()) == journal
+    cut = [one for one in some if one.cuts]
+    assert 0 < len(cut) < CLIENTS
+    assert {one.client.close_code for one in some} == {None}
+
+    await until_back(server, killed)
+    assert warnings(server) == ["worker 1 has ended (SIGKILL): starting another"]
+    for name, value in before.items():
+        assert await metric(server, name) >= value
+    assert await metric(server, "orderwire_connections") == CLIENTS
+    # The new one serves, too: so many more cannot all be with the other.
+    again = await dashboards(server, connect)
+    killed = server.workers[2]
+    os.kill(killed, signal.SIGKILL)
+    following = [asyncio.create_task(one.follow(1)) for one in again]
+    await until_back(server, killed)
+    await db.execute(INSERT)
+    await asyncio.gather(*following)
+    assert 0 < sum(one.cuts for one in again) < CLIENTS
+
+
+async def test_counters_never_fall_when_a_worker_dies(start_server: Any, connect: Connect, database_url: str, db: Any) -> None:
+    server: Server = await start_server(database_url, WORKERS="2")
+    some = await dashboards(server, connect)
+    names = ("sent_frames_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
+    found = dict.fromkeys((f"orderwire_{name}" for name in names), 0.0)
+    for turn in range(1, 7):
+        for _ in range(20):
+            await db.execute(INSERT)
+        await asyncio.gather(*(one.follow(20 * turn) for one in some))
+        for name in found:
+            value = await metric(server, name)
+            assert value >= found[name], name
+            found[name] = value
+        # Two deaths of each, one after the other.
+        if turn % 2 == 0:
+            killed = server.workers[1 + turn // 2 % 2]
+            os.kill(killed, signal.SIGKILL)
+            await until_back(server, killed)
+    # Each worker has published nearly every event, and an event counts once.
+    assert found["orderwire_events_total"] <= 120 < found["orderwire_delivery_seconds_count"]
+    assert found["orderwire_sent_frames_total"] > CLIENTS * 100
+
+
+async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
+    start_server: Any, connect: Connect, database_url: str, db: Any
+) -> None:
+    server: Server = await start_server(database_url, WORKERS="2")
+    some = await dashboards(server, connect)
+    os.kill(server.workers[1], signal.SIGSTOP)
+    try:
+        async with aiohttp.ClientSession() as http:
+
+            async def says_so() -> bool:
+                try:  # a connection may be for the one that hangs
+                    async with http.get(server.http_url + "/metrics", timeout=aiohttp.ClientTimeout(3)) as response:
+                        return "\norderwire_ready 0.0" in await response.text()
+                except TimeoutError:
+                    return False
+
+            await until(says_so, "not ready")
+        await db.execute(INSERT)
+
+        async def served() -> bool:
+            return 0 < sum(bool(one.client.events) for one in some) < CLIENTS
+
+        await until(served, "the other one's clients get the event")
+    finally:
+        os.kill(server.workers[1], signal.SIGCONT)
+    await asyncio.gather(*(one.follow(1) for one in some))
+    assert sum(one.cuts for one in some) == 0
+
+    async def ready() -> bool:
+        return await metric(server, "orderwire_ready") == 1
+
+    await until(ready, "ready again")
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C"])
+async def test_all_drain_together(start_server: Any, connect: Connect, database_url: str, how: str) -> None:
+    server: Server = await start_server(database_url, WORKERS="2", LOG_LEVEL="DEBUG")
+    some = await dashboards(server, connect)
+    pids = server.pids
+    if how == "Ctrl-C":  # a terminal tells the whole group
+        os.killpg(server.process.pid, signal.SIGINT)
+    else:
+        server.process.send_signal(signal.Signals[how])
+    assert [await one.client.closed() for one in some] == [3001] * CLIENTS
+    assert await server.exit_code() == 0
+    assert not any(map(is_running, pids))
+    assert Counter(line[9:] for line in server.lines if "draining" in line) == {
+        "DEBUG draining": 1,
+        "DEBUG draining  [worker=1]": 1,
+        "DEBUG draining  [worker=2]": 1,
+    }
+    assert warnings(server) == []
+    assert "Traceback" not in server.text
+
+
+async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any, connect: Connect, database_url: str) -> None:
+    server: Server = await start_server(database_url, WORKERS="2")
+    some = await dashboards(server, connect)
+    told = server.workers[2]
+    os.kill(told, signal.SIGTERM)
+    await server.line("worker 2 has ended (exit code 0): starting another")
+    await until_back(server, told)
+    closed = [one for one in some if one.client.close_code is not None]
+    assert 0 < len(closed) < CLIENTS
+    assert {one.client.close_code for one in closed} == {3001}
+
+
+async def test_no_worker_outlives_its_supervisor(start_server: Any, connect: Connect, database_url: str) -> None:
+    port = free_port()
+    server: Server = await start_server(database_url, WORKERS="2", PORT=port)
+    some = await dashboards(server, connect)
+    pids = server.pids
+    server.process.kill()
+    assert [await one.client.closed() for one in some] == [3001] * CLIENTS
+    await server.exit_code()  # its output ends when the last of them has
+
+    async def gone() -> bool:
+        return not any(map(is_running, pids))
+
+    await until(gone, "no worker is left")
+    again: Server = await start_server(database_url, WORKERS="2", PORT=port)
+    await dashboards(again, connect)
+
+
+@pytest.mark.parametrize(("first", "second"), [("2", "2"), ("1", "2"), ("2", "1")])
+async def test_a_port_in_use_is_told_in_one_line(start_server: Any, database_url: str, first: str, second: str) -> None:
+    server: Server = await start_server(database_url, WORKERS=first)
+    port = server.http_url.rpartition(":")[2]
+    late: Server = await start_server(database_url, wait=False, WORKERS=second, PORT=port)
+    assert await late.exit_code() == 1
+    (line,) = late.lines
+    assert line.startswith(f"server.py: cannot listen on 127.0.0.1:{port}: ")
+    assert line.endswith("address already in use; choose another with PORT=…")
+    assert len(server.pids) == int(first)
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "told"),
+    [
+        ({"JWT_PUBLIC_KEY": "/nowhere/key.pem"}, 2, "JWT_PUBLIC_KEY"),
+        ({"TLS_CERT_FILE": "/nowhere/a.pem", "TLS_KEY_FILE": "/nowhere/b.pem"}, 2, "TLS_CERT_FILE"),
+        ({"HOST": "192.0.2.1"}, 1, "cannot listen on 192.0.2.1"),
+        ({"WORKERS": "0"}, 2, "WORKERS=0"),
+    ],
+)
+async def test_what_no_worker_can_start_with_is_told_once(
+    start_server: Any, database_url: str, settings: dict[str, str], code: int, told: str
+) -> None:
+    server: Server = await start_server(database_url, wait=False, **{"WORKERS": "3", **settings})
+    assert await server.exit_code() == code
+    assert len(server.lines) == 1, server.text
+    assert told in server.text
+
+
+async def test_a_database_that_cannot_be_used_ends_all_with_one_line(start_server: Any, database_url: str, db: Any) -> None:
+    await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_future.sql', '')")
+    server: Server = await start_server(database_url, wait=False, WORKERS="2")
+    assert await server.exit_code() == 1
+    assert len(server.lines) == 1
+    assert "999_future.sql" in server.text
+
+
+async def test_lines_of_the_log_say_which_worker(start_server: Any, connect: Connect, database_url: str) -> None:
+    server: Server = await start_server(database_url, WORKERS="2", LOG_FORMAT="json", LOG_LEVEL="DEBUG")
+    await dashboards(server, connect)
+    await server.stop()
+    lines = [json.loads(line) for line in server.lines if line.startswith("{")]
+    begun = Counter(line["worker"] for line in lines if line["message"] == "session begins")
+    assert set(begun) == {1, 2}
+    assert sum(begun.values()) == CLIENTS
+
+
+async def test_one_that_does_not_drain_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
+) -> None:
+    monkeypatch.setattr(workers, "END_SECONDS", 0.5)
+    team = workers.Workers(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await team.reserve()
+    tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
+    try:
+        await within(PATIENCE_SECONDS, team.flowing.wait(), "two workers")
+        pids = [worker.process.pid for worker in team._workers if worker.process is not None]
+        os.kill(pids[0], signal.SIGSTOP)
+    finally:
+        await within(PATIENCE_SECONDS, team.drain(), "the end")
+        await asyncio.gather(*tasks)
+    assert not any(map(is_running, pids))
+    assert [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"] == [
+        "worker 1 did not end in 0.5 s: killed"
+    ]
