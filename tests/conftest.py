@@ -13,9 +13,12 @@ import pytest
 
 from db.embedded import EmbeddedPostgres
 from db.migrate import migrate
-from tests.support import Client, Server
+from tests.support import WORKERS, Client, Server
 
 Connection = asyncpg.Connection
+
+# For tests in which the same worker has to be asked every time; no client can choose which one it gets.
+one_worker = pytest.mark.skipif(WORKERS > 1, reason="limits are each worker's: docs/operations.md")
 
 TEMPLATE = "orderwire_template"
 _numbers = itertools.count(1)

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import one_worker
 from tests.support import PATIENCE_SECONDS, Client, Server, within
 from tests.tokens import SECRET, token
 
@@ -29,6 +30,7 @@ def address(server: Server) -> tuple[str, int]:
     return host, int(port)
 
 
+@one_worker
 @pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"])
 async def test_one_connection_too_many(start_server: Any, database_url: str, connect: Connect, db: Any, limit: str) -> None:
     server: Server = await start_server(database_url, **{limit: "3"})
@@ -49,6 +51,7 @@ async def test_one_connection_too_many(start_server: Any, database_url: str, con
         await client.until(lambda c: len(c.events) == 1, "an event")
 
 
+@one_worker
 async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: Any, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(
         database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2", HANDSHAKES_PER_SECOND="2"
@@ -69,6 +72,7 @@ async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: An
     assert (await status(server, headers=headers(21))).status == 200
 
 
+@one_worker
 async def test_requests_beyond_the_pace_of_an_address(start_server: Any, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="5")
     async with aiohttp.ClientSession() as http:  # one connection, kept alive

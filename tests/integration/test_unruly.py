@@ -64,8 +64,9 @@ async def test_an_sse_client_that_takes_nothing_is_let_go(start_server: Any, dat
     proxy = await Proxy(lambda: (host, int(port)), 8192).open()
 
     def sockets() -> list[str]:
-        directory = f"/proc/{server.process.pid}/fd"
-        return [link for name in os.listdir(directory) if "socket" in (link := os.readlink(f"{directory}/{name}"))]
+        directories = [f"/proc/{pid}/fd" for pid in server.pids]
+        files = [os.readlink(f"{directory}/{name}") for directory in directories for name in os.listdir(directory)]
+        return [link for link in files if "socket" in link]
 
     try:
         before = set(sockets())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import time
@@ -16,6 +17,7 @@ import asyncpg
 from tests.stress.clients import Client, client_frame, upgrade
 from tests.stress.proxy import Link
 from tests.stress.site import END_SECONDS, HUNG, SERVERS, Site
+from tests.support import WORKERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,15 @@ class Faults:
         async with self._site.server_locks[fault.server]:
             self._hit(fault, self._of(fault.server))
             await self._site.restart_server(fault.server, signal.SIGKILL)
+
+    async def kill_worker(self, fault: Fault) -> None:
+        """One of several; the server's supervisor starts another."""
+        async with self._site.server_locks[fault.server]:
+            workers = self._site.servers[fault.server].workers
+            if workers:
+                self._hit(fault, self._of(fault.server))
+                with suppress(ProcessLookupError):
+                    os.kill(workers[min(workers) if fault.share < 0.3 else max(workers)], signal.SIGKILL)
 
     async def drain_server(self, fault: Fault) -> None:
         async with self._site.server_locks[fault.server]:
@@ -203,6 +214,7 @@ KINDS = {
     "LISTEN backend terminated": Kind(12, Faults.terminate_listener),
     "PostgreSQL kill -9": Kind(4, Faults.kill_postgres),
     "server kill -9": Kind(5, Faults.kill_server),
+    **({"worker kill -9": Kind(12, Faults.kill_worker)} if WORKERS > 1 else {}),
     "server drained": Kind(4, Faults.drain_server),
     "database line cut": Kind(12, Faults.cut_database),
     "database line stalled": Kind(10, Faults.stall_database, (0.2, 3.0)),

@@ -21,13 +21,14 @@ from tests.stress.clients import Client, Facts, watch_lines
 from tests.stress.faults import KINDS, Done, Faults, draw
 from tests.stress.site import Site, memory_mib, open_files
 from tests.stress.writers import Writers
+from tests.support import WORKERS
 
 # The longest that anything may take once all faults are healed.
 SETTLE_SECONDS = 90.0
 # After all clients have left: the ring (10,000 events, 16 MiB of frames) and what the allocator keeps.
-MORE_MEMORY_MIB = 64.0
+MORE_MEMORY_MIB = 64.0 * WORKERS
 # The pool of short queries, opened on first use, and one connection that is being replaced.
-MORE_FILES = 6
+MORE_FILES = 6 * WORKERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ async def _drive(
     await _until(lambda: all(client.totals for client in clients), "every client is connected", report)
     first = await _beacon(site)
     await _until(lambda: all(client.has(first) for client in clients), "every client has the first event", report)
-    say(f"{plan.clients} clients on 2 servers; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
+    each = f" of {WORKERS} workers" if WORKERS > 1 else ""
+    say(f"{plan.clients} clients on 2 servers{each}; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
     writers = Writers(plan.seed, lambda: site.postgres.url)
     faults = Faults(site, clients, plan.seed)
     writing = asyncio.create_task(writers.run(), name="writers")

@@ -84,7 +84,10 @@ class Site:
         """End it that way and start it again; returns the exit code, or HUNG."""
         ending = self.servers[number]
         with suppress(ProcessLookupError):
-            ending.process.send_signal(how)
+            if how is signal.SIGKILL:
+                os.killpg(ending.process.pid, how)
+            else:
+                ending.process.send_signal(how)
         try:
             code = await ending.exit_code(END_SECONDS)
         except AssertionError:
@@ -116,11 +119,17 @@ class Site:
 
 
 def open_files(server: Server) -> int:
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    """Of all the processes that serve."""
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids)
 
 
 def memory_mib(server: Server) -> float:
-    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
+    """The same."""
+    return sum(map(_resident_mib, server.pids))
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise AssertionError("no VmRSS")
