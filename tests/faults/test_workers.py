@@ -231,6 +231,19 @@ async def test_all_drain_together(start_server: Any, connect: Connect, database_
     assert "Traceback" not in server.text
 
 
+async def test_ctrl_c_while_they_start(start_server: Any, database_url: str) -> None:
+    server: Server = await start_server(database_url, wait=False, WORKERS="2")
+
+    async def started() -> bool:
+        return len(server.workers) == 2
+
+    await until(started, "two processes")
+    os.killpg(server.process.pid, signal.SIGINT)
+    assert await server.exit_code() == 0
+    assert "KeyboardInterrupt" not in server.text
+    assert "Traceback" not in server.text
+
+
 async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
@@ -311,7 +324,7 @@ async def test_lines_of_the_log_say_which_worker(start_server: Any, connect: Con
 async def test_one_that_does_not_drain_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    monkeypatch.setattr(workers, "END_SECONDS", 0.5)
+    monkeypatch.setattr(workers, "END_SECONDS", 5.0)
     team = workers.Workers(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
     await team.reserve()
     tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
@@ -324,5 +337,5 @@ async def test_one_that_does_not_drain_is_killed(
         await asyncio.gather(*tasks)
     assert not any(map(is_running, pids))
     assert [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"] == [
-        "worker 1 did not end in 0.5 s: killed"
+        "worker 1 did not end in 5 s: killed"
     ]
