@@ -40,7 +40,7 @@ END_SECONDS = 20.0
 # How long a worker may take to say what its metrics are, and the supervisor to say what everybody's are.
 SAMPLES_SECONDS = 1.0
 ALL_SECONDS = 3.0
-# Before another one is started: 0.1, 0.2, 0.4 … 5 s. One that has lived for a while begins the series anew.
+# Before another one is started: 0.1, 0.2, 0.4 … 5 s. The death of one that has lived for a while begins the series anew.
 BACKOFF_FIRST_SECONDS = 0.1
 BACKOFF_MOST_SECONDS = 5.0
 STEADY_SECONDS = 10.0
@@ -76,9 +76,9 @@ class _Line:
             self._writer.write(json.dumps([kind, content]).encode() + b"\n")
 
     async def messages(self) -> AsyncIterator[tuple[str, Any]]:
-        """Until the other end is closed."""
+        """Until the other end is closed. One that was killed may have left half a line."""
         with suppress(ConnectionError):
-            while line := await self._reader.readline():
+            while (line := await self._reader.readline()).endswith(b"\n"):
                 kind, content = json.loads(line)
                 yield kind, content
 
@@ -164,18 +164,24 @@ class _Worker:
         self._samples: asyncio.Future[None] | None = None
 
     async def start(self, environment: dict[str, str], lock: asyncio.Lock) -> None:
+        """Raises OSError when the system has no room for it."""
+        self.why = ""
         ours, theirs = socket.socketpair()
         with theirs:
             self.line = await _Line.on(ours)
             program = str(Path(__file__).with_name("server.py"))
-            async with _sigint_held_back(lock):
-                self.process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, program, "worker", str(self.number), str(theirs.fileno())),
-                    env=environment,
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=[theirs.fileno()],
-                )
-        self.why = ""
+            try:
+                async with _sigint_held_back(lock):
+                    self.process = await asyncio.create_subprocess_exec(
+                        *(sys.executable, program, "worker", str(self.number), str(theirs.fileno())),
+                        env=environment,
+                        stdin=asyncio.subprocess.DEVNULL,
+                        pass_fds=[theirs.fileno()],
+                    )
+            except OSError:
+                self.line.close()
+                self.line = None
+                raise
 
     async def ask(self) -> None:
         """Have its share of the metrics be as of now, or as of its last answer if there is none in time."""
@@ -211,7 +217,7 @@ class _Worker:
 
 
 class Workers:
-    """All of them. Raises CannotListen when it is opened."""
+    """All of them."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -225,7 +231,7 @@ class Workers:
         self.flowing = asyncio.Event()
 
     async def reserve(self) -> None:
-        """Take the port without listening on it: connections go to those alone that do.
+        """Take the port without listening on it: connections go to those alone that do. Raises CannotListen.
 
         The first bind is without SO_REUSEPORT and so fails when anybody listens there, another team of workers too (but for
         one that is being started in the same second); the workers can join once the option is set.
@@ -268,14 +274,17 @@ class Workers:
         failures = 0
         while not self._stopping.is_set():
             begun = time.monotonic()
-            await worker.start(self._environment, self._starting)
-            code = await self._follow(worker)
+            try:
+                await worker.start(self._environment, self._starting)
+                code = await self._follow(worker)
+            except OSError as error:
+                code, worker.why = 1, str(error)
             if self._stopping.is_set():
                 return
             if code > 0 and not self.flowing.is_set():
                 raise WorkerFailed(worker.why or f"worker {worker.number} could not start: exit code {code}", code)
-            failures = 0 if time.monotonic() - begun > STEADY_SECONDS else failures + 1
-            how = worker.why or (f"exit code {code}" if code >= 0 else signal.Signals(-code).name)
+            failures = 1 if time.monotonic() - begun > STEADY_SECONDS else min(failures + 1, 10)
+            how = worker.why or (f"exit code {code}" if code >= 0 else signal.strsignal(-code))
             log.warning("worker %d has ended (%s): starting another", worker.number, how)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** (failures - 1))):
@@ -311,8 +320,7 @@ class Workers:
         for worker in self._workers:
             if worker.line is not None:
                 worker.line.close()
-        gone = [worker.gone.wait() for worker in self._workers]
-        waiting = asyncio.gather(*gone)
+        waiting = asyncio.gather(*(worker.gone.wait() for worker in self._workers))
         with suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await asyncio.shield(waiting)

@@ -8,13 +8,13 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.samples import Sample
 
-__all__ = ["Families", "Samples", "Share", "as_text", "from_text", "join", "taken"]
+__all__ = ["ACROSS", "Families", "Samples", "Share", "as_text", "from_text", "join", "taken"]
 
 # By name and labels.
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 # Where a sum over the workers would mean nothing. Sums are: sessions, sockets, frames, bytes, closes, refusals, histograms.
-_ACROSS: Mapping[str, Callable[[Iterable[float]], float]] = {
+ACROSS: Mapping[str, Callable[[Iterable[float]], float]] = {
     "orderwire_ready": min,
     "orderwire_listener_lag_seconds": max,
     "orderwire_notification_queue_usage": max,
@@ -69,7 +69,7 @@ def taken(registry: CollectorRegistry) -> tuple[Samples, Samples]:
 
 def join(parts: Iterable[Samples]) -> Samples:
     """Of all workers."""
-    return _fold(parts, lambda name: _ACROSS.get(name, _over_time(name)))
+    return _fold(parts, lambda name: ACROSS.get(name, _over_time(name)))
 
 
 class Families:

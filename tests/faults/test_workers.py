@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
+import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -138,7 +140,7 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
     assert {one.client.close_code for one in some} == {None}
 
     await until_back(server, killed)
-    assert warnings(server) == ["worker 1 has ended (SIGKILL): starting another"]
+    assert warnings(server) == ["worker 1 has ended (Killed): starting another"]
     for name, value in before.items():
         assert await metric(server, name) >= value
     assert await metric(server, "orderwire_connections") == CLIENTS
@@ -319,6 +321,51 @@ async def test_lines_of_the_log_say_which_worker(start_server: Any, connect: Con
     begun = Counter(line["worker"] for line in lines if line["message"] == "session begins")
     assert set(begun) == {1, 2}
     assert sum(begun.values()) == CLIENTS
+
+
+async def test_half_a_message_of_one_that_was_killed_is_none() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
+    line = await workers._Line.on(ours)
+    assert [message async for message in line.messages()] == [("ready", None)]
+    line.close()
+
+
+async def test_a_worker_for_which_there_is_no_room_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
+) -> None:
+    team = workers.Workers(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await team.reserve()
+    tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
+    try:
+        await within(PATIENCE_SECONDS, team.flowing.wait(), "two workers")
+        start, failed = asyncio.create_subprocess_exec, asyncio.Event()
+
+        async def no_room(*_: Any, **__: Any) -> asyncio.subprocess.Process:
+            failed.set()
+            monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", no_room)
+        first = team._workers[0]
+        assert first.process is not None
+        pid = first.process.pid
+        os.kill(pid, signal.SIGKILL)
+        await within(PATIENCE_SECONDS, failed.wait(), "the failure")
+
+        async def back() -> bool:
+            return first.process is not None and first.process.pid != pid
+
+        await until(back, "another worker")
+    finally:
+        await within(PATIENCE_SECONDS, team.drain(), "the end")
+        await asyncio.gather(*tasks)
+    said = [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"]
+    assert said == [
+        "worker 1 has ended (Killed): starting another",
+        "worker 1 has ended ([Errno 11] Resource temporarily unavailable): starting another",
+    ]
 
 
 async def test_one_that_does_not_drain_is_killed(

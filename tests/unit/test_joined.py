@@ -6,7 +6,7 @@ import json
 
 from prometheus_client import generate_latest
 
-from push.joined import Families, Samples, Share, as_text, from_text, join, taken
+from push.joined import ACROSS, Families, Samples, Share, as_text, from_text, join, taken
 from push.metrics import Metrics
 
 
@@ -68,6 +68,13 @@ def test_what_is_the_same_for_all_is_not_added_up() -> None:
         value(share.samples, "orderwire_listener_lag_seconds") for share in shares
     )
     assert value(joined, "orderwire_events_created") == min(value(s.samples, "orderwire_events_created") for s in shares)
+
+
+def test_it_has_been_thought_of_every_gauge() -> None:
+    """Whether it is added up."""
+    gauges = {family.name for family in Metrics().registry.collect() if family.type == "gauge"}
+    assert gauges - set(ACROSS) == {"orderwire_connections", "orderwire_sockets"}
+    assert set(ACROSS) - gauges == {"orderwire_events_total"}
 
 
 def test_one_worker_alone_reads_as_the_process_itself() -> None:
