@@ -17,8 +17,8 @@ from tests.support import WORKERS, Client, Server
 
 Connection = asyncpg.Connection
 
-# For tests in which the same worker has to be asked every time; no client can choose which one it gets.
-one_worker = pytest.mark.skipif(WORKERS > 1, reason="limits are each worker's: docs/operations.md")
+# For tests of what each worker does for itself: limits of an address (docs/operations.md), when it looks for revoked tokens.
+one_worker = pytest.mark.skipif(WORKERS > 1, reason="needs all clients with one worker, and a client cannot choose its worker")
 
 TEMPLATE = "orderwire_template"
 _numbers = itertools.count(1)

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import jwt
 
+from tests.conftest import one_worker
 from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
 from tests.support import PATIENCE_SECONDS, Client, Server, within
 
@@ -81,6 +82,7 @@ async def test_a_list_of_addresses_may_come_in_two_lines(start_server: Any, data
     assert b" 403 " in (await answer(server, claimed + seen)).split(b"\r\n")[0]
 
 
+@one_worker
 async def test_a_token_that_is_taken_back_while_its_bearer_comes_in(
     start_server: Any, connect: Any, database_url: str, db: Any
 ) -> None:
@@ -197,6 +199,7 @@ async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, datab
         assert f'orderwire_closes_total{{code="{code}"}} 1.0'.encode() in await answer(server, "", "/metrics")
 
 
+@one_worker
 async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: Any, connect: Any, database_url: str) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="20")
     address = urlsplit(server.http_url)
