@@ -185,7 +185,7 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
         assert server.text.count("waiting for it") == WORKERS  # by each, once
         up.set()
         await server.ready()
-        assert server.text.count("connected to PostgreSQL") == 1
+        assert server.text.count("connected to PostgreSQL") == WORKERS
         client: Client = await connect(server.ws_url)
         await db.execute("insert into orders (customer_name, total) values ('after', 1)")
         await client.until(lambda c: len(c.events) == 1, "the event")

@@ -157,7 +157,7 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
 
     # The database.
     await db.execute("set session_replication_role = replica; delete from orders; set session_replication_role = origin")
-    await metrics.reaches(lambda n: n == 1, "orderwire_totals_drifts_total")
+    await metrics.reaches(lambda n: n == WORKERS, "orderwire_totals_drifts_total")
     assert await metrics.value("orderwire_listener_reconnects_total") == 0
     catch_ups = await metrics.value("orderwire_catch_up_events_count")
     # The insert and the end of the connection in one transaction: the next connection finds it.
@@ -165,8 +165,8 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'orderwire listener' and datname = current_database()"
     )
-    await metrics.reaches(lambda n: n == 1, "orderwire_listener_reconnects_total")
-    await metrics.reaches(lambda n: n == catch_ups + 1, "orderwire_catch_up_events_count")
+    await metrics.reaches(lambda n: n == WORKERS, "orderwire_listener_reconnects_total")
+    await metrics.reaches(lambda n: n == catch_ups + WORKERS, "orderwire_catch_up_events_count")
     await metrics.reaches(lambda n: n == 1, "orderwire_ready")
     await metrics.reaches(lambda n: 0 <= n < 30, "orderwire_listener_lag_seconds")
 
