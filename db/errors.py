@@ -12,12 +12,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 
 from push.errors import StoreError
 
-__all__ = ["BadAddress", "DatabaseAway", "DatabaseError", "DatabaseUnusable", "EmbeddedError", "one_line", "typed_errors"]
+__all__ = [
+    "BadAddress",
+    "DatabaseAway",
+    "DatabaseError",
+    "DatabaseUnusable",
+    "EmbeddedError",
+    "forgive_abandoned_connects",
+    "one_line",
+    "typed_errors",
+]
 
 
 class DatabaseError(StoreError):
@@ -65,6 +75,14 @@ def one_line(error: BaseException) -> str:
     """The error's first line, or its name when it has no text (``TimeoutError()``)."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
+
+
+def forgive_abandoned_connects(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For ``loop.set_exception_handler``. A connect that is cancelled or timed out (a drain, a database that does not answer)
+    leaves a future of the driver behind that nobody else knows of, with this error in it (asyncpg/connect_utils.py).
+    """
+    if str(context.get("exception")) != "unexpected connection_lost() call":
+        loop.default_exception_handler(context)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Never
 
 import asyncpg
 
-from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, typed_errors
+from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, forgive_abandoned_connects, typed_errors
 from db.journal import JournalReader
 from db.migrate import refuse_standby
 from push.errors import LinkLost
@@ -59,6 +59,7 @@ class Listener:
 
         DatabaseUnusable leaves only before the first success: later it is retried, since somebody may be mending it.
         """
+        asyncio.get_running_loop().set_exception_handler(forgive_abandoned_connects)
         failures = 0
         said: str | None = None
         while True:

@@ -242,8 +242,7 @@ async def test_ctrl_c_while_they_start(start_server: Any, database_url: str) -> 
     await until(started, "two processes")
     os.killpg(server.process.pid, signal.SIGINT)
     assert await server.exit_code() == 0
-    assert "KeyboardInterrupt" not in server.text
-    assert "Traceback" not in server.text
+    assert server.text == ""
 
 
 async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any, connect: Connect, database_url: str) -> None:
