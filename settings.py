@@ -189,6 +189,11 @@ class Settings:
         _one_of("auto", "always", "never"),
         "auto: writers ring unless many commit; always; never: the journal is read by the clock",
     )
+    websocket_io: str = _setting(
+        "auto",
+        _one_of("auto", "io_uring", "descriptor", "transport"),
+        "auto: the first that works here; over TLS always transport",
+    )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
 
@@ -248,6 +253,8 @@ class Settings:
             raise BadSetting(f"{keys[0].upper()} and {keys[1].upper()} are both set: a token is checked in one way, choose one")
         if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
             raise BadSetting("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or none")
+        if settings.tls_cert_file is not None and settings.websocket_io not in ("auto", "transport"):
+            raise BadSetting(f"WEBSOCKET_IO={settings.websocket_io} cannot be had with TLS: leave it out")
         return settings
 
     @classmethod

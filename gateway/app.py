@@ -20,6 +20,7 @@ from gateway.errands import ERRANDS, Errands
 from gateway.errors import errors_as_json
 from gateway.fanout import FANOUT, Fanout
 from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
+from gateway.lines import LINES, TRANSPORT, CannotHave, Lines
 from gateway.routes import routes
 from gateway.takeover import CannotTakeOver, prove
 from gateway.tls import Certificate
@@ -104,12 +105,14 @@ class Gateway:
         )
         self._connections = Connections(settings, metrics)
         self._errands = Errands()
+        self._lines = Lines()
         door = Door(settings, self.authority, self._connections, metrics)
         app = web.Application(middlewares=[errors_as_json, door.pass_through])
         app.on_response_prepare.append(door.add_headers)
         app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
         app[HISTORY], app[ORDERS] = history, orders
-        app[ERRANDS], app[FANOUT] = self._errands, Fanout(metrics)
+        app[ERRANDS], app[LINES] = self._errands, self._lines
+        app[FANOUT] = Fanout(metrics, self._lines)
         app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
         app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
@@ -137,6 +140,10 @@ class Gateway:
             await prove()
         except CannotTakeOver as error:
             raise CannotListen(f"{error}: install the versions that requirements/runtime.txt names") from error
+        try:
+            await self._lines.choose(TRANSPORT if self._certificate else self._settings.websocket_io)
+        except CannotHave as error:
+            raise CannotListen(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error
         await self._runner.setup()
         assert self._runner.server is not None
         loop = asyncio.get_running_loop()

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import cast
 
+from gateway.lines import Line
 from gateway.peers import counted_as, identify, is_among
 from push.bucket import Bucket
 from push.metrics import Metrics
@@ -87,9 +88,9 @@ class Connections:
         self._metrics = metrics
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._most = settings.max_connections + PATIENCE
-        self._known: dict[asyncio.Transport, Connection] = {}
+        self._known: dict[Line, Connection] = {}
         # These take no room from others: whoever floods us could fill it with what is refused.
-        self._turned_away: set[asyncio.Transport | None] = set()
+        self._turned_away: set[Line | None] = set()
         self._paces: OrderedDict[str, Bucket] = OrderedDict()
         metrics.sockets.set_function(lambda: self._headcount.all + len(self._turned_away))
 
@@ -149,13 +150,18 @@ class Connections:
 
     def cut_all(self) -> None:
         """Whatever is still open, is not any more."""
-        for transport in list(self._known):
-            transport.abort()
+        for line in list(self._known):
+            line.abort()
 
-    def lost(self, transport: asyncio.Transport | None) -> None:
+    def moved(self, transport: asyncio.Transport, line: Line) -> None:
+        """A connection stands on something else from here on."""
+        if transport in self._known:
+            self._known[line] = self._known.pop(transport)
+
+    def lost(self, line: Line | None) -> None:
         """A connection has ended."""
-        self._turned_away.discard(transport)
-        connection = self._known.pop(transport, None) if transport is not None else None
+        self._turned_away.discard(line)
+        connection = self._known.pop(line, None) if line is not None else None
         if connection is not None:
             self._headcount.leave(connection.name)
 

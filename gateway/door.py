@@ -67,7 +67,7 @@ class Door:
         # Sessions behind proxies of ours; direct ones are counted by their connections.
         self._behind_proxies = Headcount(settings.max_connections, settings.max_connections_per_address)
         # For a protocol that has taken a connection over: the guard before it has been taken away.
-        self.lost = connections.lost
+        self.lost, self.moved = connections.lost, connections.moved
 
     # ---------------------------------------------------------------- every request
 

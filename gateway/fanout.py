@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from aiohttp import web
@@ -22,6 +23,8 @@ log = logging.getLogger("orderwire.session")
 # Clients that are written to in one go; what else is going on gets a turn in between.
 SLICE = 1000
 
+_EACH = nullcontext()
+
 
 class Client(Protocol):
     """Whoever has something to write."""
@@ -36,8 +39,10 @@ class Client(Protocol):
 class Fanout:
     """One for all. No system call is made where events are published: they are only queued there, and written here."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, together: AbstractContextManager[None, None] = _EACH) -> None:
         self._due: deque[Client] = deque()
+        # Writes within may be put off until its end, to be made by one system call.
+        self._together = together
         self._scheduled = False
         self._frames = metrics.frames.labels("websocket")
         self._bytes = metrics.bytes.labels("websocket")
@@ -72,13 +77,14 @@ class Fanout:
         return whole.encoded(_as_frames)
 
     def _run(self) -> None:
-        for _ in range(min(SLICE, len(self._due))):
-            client = self._due.popleft()
-            try:
-                client.flush()
-            except Exception:
-                log.exception("a client could not be written to")
-                client.cut()
+        with self._together:
+            for _ in range(min(SLICE, len(self._due))):
+                client = self._due.popleft()
+                try:
+                    client.flush()
+                except Exception:
+                    log.exception("a client could not be written to")
+                    client.cut()
         # Once for all of them: a counter of these costs as much as a write.
         self._frames.inc(self._count)
         self._bytes.inc(self._size)

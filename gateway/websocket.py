@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from gateway.door import DOOR, Seat, chosen_protocol
@@ -11,6 +9,7 @@ from gateway.errors import error_response
 from gateway.fanout import FANOUT
 from gateway.framing import BINARY, Breach, Message
 from gateway.keys import SETTINGS
+from gateway.lines import LINES, Line
 from gateway.shell import BREACHES, Shell, refuse_before_start
 from gateway.takeover import accept, answer, take_over
 from gateway.wire import WebSocket
@@ -43,10 +42,12 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     try:
         response = await answer(request, accepted, chosen_protocol(request))
         transport, early = take_over(request, client)
+        line = request.app[LINES].stand(transport, client)
+        request.app[DOOR].moved(transport, line)
     except BaseException:
         client.gone()
         raise
-    client.begin(transport, early)
+    client.begin(line, early)
     return response
 
 
@@ -79,9 +80,9 @@ class _Client(WebSocket):
 
     # ---------------------------------------------------------------- to the client
 
-    def begin(self, transport: asyncio.Transport, early: bytes) -> None:
+    def begin(self, line: Line, early: bytes) -> None:
         """See WebSocket. What happened since the client was let in has been waiting for this."""
-        super().begin(transport, early)
+        super().begin(line, early)
         self.flush()
 
     def _on_output(self) -> None:
@@ -153,9 +154,9 @@ class _Refused(WebSocket):
         self._refusal = refusal
         self._words = MOST_LAST_WORDS
 
-    def begin(self, transport: asyncio.Transport, early: bytes) -> None:
+    def begin(self, line: Line, early: bytes) -> None:
         """See WebSocket."""
-        super().begin(transport, b"")
+        super().begin(line, b"")
         self.end(self._refusal.close, str(self._refusal))
         if early:
             self.data_received(early)

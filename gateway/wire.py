@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.framing import CLOSE, NO_CODE, NORMAL, PING, PONG, Breach, Message, Reader, close_frame, pong_frame
+from gateway.lines import Line
 
 __all__ = ["CLOSE_SECONDS", "DEAF_SECONDS", "WebSocket"]
 
@@ -19,14 +20,14 @@ AT_ONCE = 10
 
 
 class WebSocket(asyncio.Protocol):
-    """Stands on the transport. What comes in goes to ``allow`` and ``received``, the end to ``gone``."""
+    """Stands on a line, as on a transport. What comes in goes to ``allow`` and ``received``, the end to ``gone``."""
 
     __slots__ = ("_busy", "_on_lost", "_pong", "_reader", "_timer", "_transport", "closing", "full")
 
-    def __init__(self, most_bytes: int, on_lost: Callable[[asyncio.Transport | None], None]) -> None:
+    def __init__(self, most_bytes: int, on_lost: Callable[[Line | None], None]) -> None:
         self._reader = Reader(most_bytes)
         self._on_lost = on_lost
-        self._transport: asyncio.Transport | None = None
+        self._transport: Line | None = None
         self._timer: asyncio.TimerHandle | None = None
         # The answer to the client's newest ping, while it takes nothing (RFC 6455 section 5.5.3 asks for no other).
         self._pong: bytes | None = None
@@ -62,12 +63,9 @@ class WebSocket(asyncio.Protocol):
 
     # ---------------------------------------------------------------- what it can be told
 
-    def begin(self, transport: asyncio.Transport, early: bytes) -> None:
-        """The transport is ours. ``early``: what the client had already sent behind its request."""
-        self._transport = transport
-        # Full as soon as it holds anything: what waits, waits in the session's queue, where it is counted and shared.
-        # (Not 0: asyncio's TLS takes a buffer that holds as much as the limit for full.)
-        transport.set_write_buffer_limits(high=1, low=0)
+    def begin(self, line: Line, early: bytes) -> None:
+        """The line is ours. ``early``: what the client had already sent behind its request."""
+        self._transport = line
         if early:
             self.data_received(early)
 

@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 60.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+# But for this: WEBSOCKET_IO=descriptor pytest … has all servers of the tests run so.
+MODE = {name: value for name, value in os.environ.items() if name == "WEBSOCKET_IO"}
 
 # WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
 WORKERS = int(os.environ.get("WORKERS") or 1)
@@ -143,7 +145,9 @@ class Server(Process):
 
     @classmethod
     async def serve(cls, url: str | None, **settings: str) -> Server:
-        env = {"PORT": "0", "WORKERS": str(WORKERS), **settings}
+        env = {"PORT": "0", "WORKERS": str(WORKERS), **MODE, **settings}
+        if "TLS_CERT_FILE" in settings:
+            env.pop("WEBSOCKET_IO", None)
         if url is not None:
             env["DATABASE_URL"] = url
         return await cls.start(sys.executable, "server.py", "serve", env=env)

@@ -1,0 +1,319 @@
+"""A connection on a descriptor of our own: what asyncio's transport does for a connection, in a tenth of the memory. Linux.
+
+No number of a descriptor is used once it has been closed, when it could be another connection's: it is closed in one place
+only, ``Descriptor._end``, which nobody calls but the loop. By then it has left the epoll, and what was gathered has been sent:
+that is done in the same turn (``Descriptors.__exit__``). An event that was fetched from the epoll before finds nobody in the
+table, or somebody new, who then reads nothing (EAGAIN).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import select
+import socket
+from contextlib import suppress
+
+from gateway.uring import Uring
+from push.batch import CHUNK_BYTES
+
+__all__ = ["Descriptor", "Descriptors"]
+
+log = logging.getLogger("orderwire.session")
+
+READ_BYTES = 64 * 1024
+# Connections that are seen to in one go; what else is going on gets a turn in between. The epoll lets them take turns.
+AT_ONCE = 100
+# What is larger is written at once: more may come behind it, and then it has to be known whether this has found room.
+MOST_GATHERED = CHUNK_BYTES
+
+# What has become of a connection: each is final but for a later one. Half: nothing more is written; closing: nothing is read
+# either, and it ends when all is written; over: all that is left is to close the descriptor.
+OPEN, HALF, CLOSING, OVER = range(4)
+
+
+class Descriptors:
+    """All of this process. The event loop knows them as one: an epoll in its own.
+
+    With an ``uring``, and within ``with``: what is written is gathered, and sent by one call at the end.
+    """
+
+    def __init__(self, uring: Uring | None = None) -> None:
+        self._poll = select.epoll()
+        # By number, which are small: a list, which takes a tenth of a dict.
+        self._all: list[Descriptor | None] = []
+        self._uring = uring
+        self._gathering = False
+        # Goes on with each call: a connection that has taken part has its number.
+        self.turn = 0
+        self._senders: list[Descriptor] = []
+        self._numbers: list[int] = []
+        self._datas: list[bytes] = []
+        asyncio.get_running_loop().add_reader(self._poll.fileno(), self._ready)
+
+    def adopt(self, number: int, owner: asyncio.Protocol) -> Descriptor:
+        """The connection with this descriptor, which is ours from here on. Raises OSError, and then it is not."""
+        descriptor = Descriptor(self, number, owner)
+        self._poll.register(number, select.EPOLLIN)
+        if number >= len(self._all):
+            self._all += [None] * (number + 1 - len(self._all))
+        self._all[number] = descriptor
+        return descriptor
+
+    def watch(self, number: int, before: int, events: int) -> None:
+        """Be told of these events. Raises OSError."""
+        if not before:
+            self._poll.register(number, events)
+        elif events:
+            self._poll.modify(number, events)
+        else:  # else it would still be told of errors, all the time
+            self._poll.unregister(number)
+
+    def forget(self, number: int) -> None:
+        """It is about to be closed."""
+        self._all[number] = None
+
+    def _ready(self) -> None:
+        for number, events in self._poll.poll(0, AT_ONCE):
+            descriptor = self._all[number]
+            if descriptor is not None:
+                descriptor.ready(events)
+
+    # ---------------------------------------------------------------- gathering
+
+    def gathers(self, size: int) -> bool:
+        """Whether ``gather`` may be called with so much."""
+        return self._gathering and size < MOST_GATHERED
+
+    def gather(self, sender: Descriptor, number: int, data: bytes) -> None:
+        """To be sent with the others. Once a turn for each."""
+        self._senders.append(sender)
+        self._numbers.append(number)
+        self._datas.append(data)
+
+    def __enter__(self) -> None:
+        self._gathering = self._uring is not None
+
+    def __exit__(self, *_: object) -> None:
+        self._gathering = False
+        self.send()
+
+    def send(self) -> None:
+        """Send what has been gathered, and tell those who could not be sent all."""
+        senders, numbers, datas = self._senders, self._numbers, self._datas
+        if not senders or self._uring is None:
+            return
+        self.turn += 1
+        self._senders, self._numbers, self._datas = [], [], []
+        try:
+            results = self._uring.send(numbers, datas)
+        except OSError:
+            log.exception("what was sent through io_uring is not known to have arrived: these clients have to resume")
+            for sender in senders:
+                sender.abort()
+            results = []
+        if self._uring.broken:
+            log.warning("io_uring is refused by now: writing goes on without it")
+            self._uring, self._gathering = None, False
+        if results != list(map(len, datas)):
+            for sender, data, result in zip(senders, datas, results, strict=False):
+                if result != len(data):
+                    sender.sent(data, result)
+
+    def close(self) -> None:
+        """Give back what is not a connection's."""
+        asyncio.get_running_loop().remove_reader(self._poll.fileno())
+        self._poll.close()
+
+
+class Descriptor:
+    """One connection. Has the methods of asyncio.Transport that a WebSocket uses, and the same manners.
+
+    Its owner is told to write no more as soon as anything is held back here, and to go on when nothing is.
+    """
+
+    __slots__ = ("_all", "_events", "_left", "_number", "_owner", "_phase", "_reading", "_turn")
+
+    def __init__(self, all_: Descriptors, number: int, owner: asyncio.Protocol) -> None:
+        self._all = all_
+        self._number = number
+        self._owner = owner
+        self._phase = OPEN
+        self._reading = True
+        # What the epoll has been told to watch for.
+        self._events = select.EPOLLIN
+        # What the kernel did not take.
+        self._left = b""
+        # The last one in which it took part in the gathering.
+        self._turn = -1
+
+    # ---------------------------------------------------------------- as asyncio.Transport
+
+    def write(self, data: bytes) -> None:
+        """Behind what has been written before."""
+        if self._phase != OPEN:
+            return
+        everyone = self._all
+        if not self._left and self._turn != everyone.turn and everyone.gathers(len(data)):
+            self._turn = everyone.turn
+            everyone.gather(self, self._number, data)
+            return
+        self._settle()
+        if self._left:
+            self._left += data
+        else:
+            self._keep(self._send(data))
+
+    def can_write_eof(self) -> bool:
+        """Always."""
+        return True
+
+    def write_eof(self) -> None:
+        """End our half, behind what has been written. Raises OSError when the other side has left already."""
+        if self._phase == OPEN:
+            self._settle()
+            if self._phase == OPEN:
+                self._phase = HALF
+                if not self._left:
+                    self._shut()
+
+    def pause_reading(self) -> None:
+        """Until ``resume_reading``."""
+        self._reading = False
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """After ``pause_reading``."""
+        if self._phase < CLOSING:
+            self._reading = True
+            self._watch()
+
+    def is_closing(self) -> bool:
+        """Whether it ends, or has ended."""
+        return self._phase >= CLOSING
+
+    def close(self) -> None:
+        """End it, behind what has been written."""
+        if self._phase < CLOSING:
+            self._settle()
+            self._reading = False
+            if self._left:
+                self._phase = CLOSING
+                self._watch()
+            else:
+                self._over(None)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._over(None)
+
+    # ---------------------------------------------------------------- writing
+
+    def sent(self, data: bytes, result: int) -> None:
+        """Of what was gathered so much has been sent, or there was an error (negative)."""
+        if result == -errno.EAGAIN:
+            result = 0
+        if result < 0:
+            self._over(OSError(-result, os.strerror(-result)))
+        else:
+            self._keep(data[result:])
+
+    def _settle(self) -> None:
+        """What has been gathered is sent first."""
+        if self._turn == self._all.turn:
+            self._all.send()
+
+    def _send(self, data: bytes) -> bytes:
+        """Returns what the kernel did not take."""
+        if self._phase == OVER:
+            return b""
+        try:
+            return data[os.write(self._number, data) :]
+        except (BlockingIOError, InterruptedError):
+            return data
+        except OSError as error:
+            self._over(error)
+            return b""
+
+    def _keep(self, left: bytes) -> None:
+        if left and self._phase != OVER:
+            self._left = left
+            self._watch()
+            self._owner.pause_writing()
+
+    def _shut(self) -> None:
+        with socket.socket(fileno=self._number) as borrowed:
+            try:
+                borrowed.shutdown(socket.SHUT_WR)
+            finally:
+                borrowed.detach()
+
+    # ---------------------------------------------------------------- the event loop
+
+    def ready(self, events: int) -> None:
+        """The kernel has something for us, or room. An error is both: reading and writing tell which."""
+        try:
+            if self._reading and events & ~select.EPOLLOUT:
+                self._read()
+            if self._left and events & ~select.EPOLLIN:
+                self._write_on()
+        except Exception as error:
+            log.exception("a client could not be served")
+            self._over(error)
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._number, READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._over(error)
+            return
+        if data:
+            self._owner.data_received(data)
+        else:
+            self.close()
+
+    def _write_on(self) -> None:
+        self._left = self._send(self._left)
+        if not self._left and self._phase != OVER:
+            self._owner.resume_writing()
+        if self._left:
+            return
+        if self._phase == HALF:
+            with suppress(OSError):  # it has left already
+                self._shut()
+        elif self._phase == CLOSING:
+            self._over(None)
+        self._watch()
+
+    def _watch(self) -> None:
+        events = 0
+        if self._phase != OVER:
+            events = (select.EPOLLIN if self._reading else 0) | (select.EPOLLOUT if self._left else 0)
+        if events != self._events:
+            before, self._events = self._events, events
+            try:
+                self._all.watch(self._number, before, events)
+            except OSError as error:
+                self._events = 0
+                self._over(error)
+
+    def _over(self, error: Exception | None) -> None:
+        """It has ended. The owner is told a turn later, as it may be in the middle of something."""
+        if self._phase != OVER:
+            self._phase = OVER
+            self._reading = False
+            self._left = b""
+            self._watch()
+            asyncio.get_running_loop().call_soon(self._end, error)
+
+    def _end(self, error: Exception | None) -> None:
+        number, self._number = self._number, -1
+        try:
+            self._owner.connection_lost(error)
+        finally:
+            self._all.forget(number)
+            os.close(number)

@@ -1,0 +1,176 @@
+"""Many sends by one system call: io_uring (io_uring(7), since Linux 5.6) in pure Python. Knows no connections.
+
+``Uring.send`` is synchronous: with MSG_DONTWAIT a send is done, or refused, within io_uring_enter(2), and that returns only
+when all have completed. So no bytes are lent to the kernel for longer than the call, and no descriptor is closed while it is
+in use.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import socket
+import sys
+from array import array
+from collections.abc import Sequence
+
+__all__ = ["NoUring", "Uring"]
+
+# System calls, by the numbers that these architectures have in common (asm-generic/unistd.h).
+SETUP, ENTER = 425, 426
+MACHINES = ("x86_64", "aarch64")
+# From linux/io_uring.h.
+SQES_AT = 0x10000000
+FEATURE_SINGLE_MMAP = 1
+ENTER_GETEVENTS = 1
+OP_SEND = 26
+# Where io_uring_params has the number of completions, the features, the offsets of the submission ring and the completion ring.
+P_COMPLETIONS, P_FEATURES, P_SQ, P_CQ, P_WORDS = 1, 5, 10, 20, 30
+# A submission is so many bytes, 8-byte words and 4-byte words, and has these of the one and of the other.
+SQE_BYTES, SQE_LONGS, SQE_WORDS = 64, 8, 16
+SQE_ADDRESS, SQE_USER_DATA = 2, 4
+SQE_FD, SQE_SIZE, SQE_FLAGS = 1, 6, 7
+# A completion is so many 4-byte words, and has these.
+CQE_WORDS = 4
+CQE_USER_DATA, CQE_RESULT = 0, 2
+
+# Sends by one call.
+ENTRIES = 1024
+
+
+class NoUring(Exception):
+    """It cannot be had here; the text says why."""
+
+
+class Uring:
+    """The rings. Raises NoUring."""
+
+    def __init__(self, entries: int = ENTRIES) -> None:
+        if sys.platform != "linux" or os.uname().machine not in MACHINES or sys.maxsize < 2**32:
+            raise NoUring(f"not known on {sys.platform}, {os.uname().machine}")
+        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
+        self._syscall.restype, self._syscall.argtypes = ctypes.c_long, [ctypes.c_long] * 7
+        parameters = (ctypes.c_uint32 * P_WORDS)()
+        self._fd = self._syscall(SETUP, entries, ctypes.addressof(parameters), 0, 0, 0, 0)
+        if self._fd < 0:
+            raise NoUring(f"io_uring_setup: {os.strerror(ctypes.get_errno())}")
+        # Set when the kernel has refused: whoever sees that does better not to come again.
+        self.broken = False
+        try:
+            if not parameters[P_FEATURES] & FEATURE_SINGLE_MMAP:
+                raise NoUring("this kernel is too old for it")
+            self._map(list(parameters))
+        except OSError as error:
+            self.close()
+            raise NoUring(f"its rings cannot be mapped: {error}") from error
+        except NoUring:
+            self.close()
+            raise
+
+    def _map(self, parameters: list[int]) -> None:
+        self._entries = parameters[0]
+        completions = parameters[P_COMPLETIONS]
+        sq_head, sq_tail, sq_mask, _, _, _, sq_array = parameters[P_SQ : P_SQ + 7]
+        cq_head, cq_tail, cq_mask, _, _, cqes = parameters[P_CQ : P_CQ + 6]
+        size = max(sq_array + 4 * self._entries, cqes + 4 * CQE_WORDS * completions)
+        ring = memoryview(mmap.mmap(self._fd, (size + 3) // 4 * 4))
+        self._words, self._signed = ring.cast("I"), ring.cast("i")
+        self._sq_head, self._sq_tail, self._sq_array = sq_head // 4, sq_tail // 4, sq_array // 4
+        self._cq_head, self._cq_tail, self._cqes = cq_head // 4, cq_tail // 4, cqes // 4
+        self._sq_mask, self._cq_mask = self._words[sq_mask // 4], self._words[cq_mask // 4]
+        # What is the same for all sends is written here, once. Of the rest each is a column over all submissions: filling one
+        # is a single operation, whatever the number of clients.
+        sqes = memoryview(mmap.mmap(self._fd, SQE_BYTES * self._entries, offset=SQES_AT))
+        sqes[::SQE_BYTES] = bytes([OP_SEND]) * self._entries
+        longs, words = sqes.cast("Q"), sqes.cast("I")
+        words[SQE_FLAGS::SQE_WORDS] = array("I", [socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL]) * self._entries
+        longs[SQE_USER_DATA::SQE_LONGS] = array("Q", range(self._entries))
+        self._descriptors, self._sizes = words[SQE_FD::SQE_WORDS], words[SQE_SIZE::SQE_WORDS]
+        self._addresses = longs[SQE_ADDRESS::SQE_LONGS]
+        self._order = array("I", range(self._entries))
+
+    def send(self, descriptors: Sequence[int], datas: Sequence[bytes]) -> list[int]:
+        """To each descriptor what stands at its place: how many bytes its socket took, or an error's number, negative. EAGAIN
+        stands for those too that could not be tried. Raises OSError when what became of them cannot be told.
+        """
+        results: list[int] = []
+        for start in range(0, len(descriptors), self._entries):
+            end = start + self._entries
+            results += self._send(descriptors[start:end], datas[start:end])
+        return results
+
+    def _send(self, descriptors: Sequence[int], datas: Sequence[bytes]) -> list[int]:
+        count, first = len(descriptors), datas[0]
+        self._descriptors[:count] = array("I", descriptors)
+        if datas.count(first) == count:  # the same for all, as nearly always
+            self._sizes[:count] = array("I", [len(first)]) * count
+            self._addresses[:count] = array("Q", [_address(first)]) * count
+        else:
+            self._sizes[:count] = array("I", map(len, datas))
+            self._addresses[:count] = array("Q", map(_address, datas))
+        # The n-th of the ring's next places means submission n, wherever the ring has got to.
+        words, tail = self._words, self._words[self._sq_tail]
+        at = tail & self._sq_mask
+        straight = min(count, self._entries - at)
+        words[self._sq_array + at : self._sq_array + at + straight] = self._order[:straight]
+        words[self._sq_array : self._sq_array + count - straight] = self._order[straight:count]
+        words[self._sq_tail] = (tail + count) % 2**32
+        # No barriers: the kernel reads and writes the rings on this very thread, in the system call.
+        submitted = self._submit(count)
+        results = self._completed(submitted)
+        return results + [-errno.EAGAIN] * (count - submitted)
+
+    def _submit(self, count: int) -> int:
+        """Returns how many have been submitted: all but for a refusal."""
+        left = count
+        while left and not self.broken:
+            taken = self._enter(left, left)
+            if taken > 0:
+                left -= taken
+            elif taken != -errno.EINTR:
+                self.broken = True
+                # The rest is taken back: the kernel looks at the tail in io_uring_enter only (there is no SQPOLL).
+                self._words[self._sq_tail] = self._words[self._sq_head]
+        return count - left
+
+    def _completed(self, count: int) -> list[int]:
+        """The results of what has been submitted, in its order."""
+        head = self._words[self._cq_head]
+        while (missing := count - (self._words[self._cq_tail] - head) % 2**32) > 0:
+            error = self._enter(0, missing)
+            if error < 0 and error != -errno.EINTR:
+                self.broken = True
+                raise OSError(-error, os.strerror(-error))
+        at = head & self._cq_mask
+        numbers = self._column(self._words, CQE_USER_DATA, at, count)
+        results = self._column(self._signed, CQE_RESULT, at, count)
+        self._words[self._cq_head] = (head + count) % 2**32
+        if numbers != self._order[:count].tolist():
+            results = [result for _, result in sorted(zip(numbers, results, strict=True))]
+        return results
+
+    def _column(self, ring: memoryview[int], word: int, at: int, count: int) -> list[int]:
+        """One word of each of the next completions."""
+        entries = self._cq_mask + 1
+        straight = min(count, entries - at)
+        first, second = self._cqes + at * CQE_WORDS + word, self._cqes + word
+        found = ring[first : first + straight * CQE_WORDS : CQE_WORDS].tolist()
+        if straight < count:
+            found += ring[second : second + (count - straight) * CQE_WORDS : CQE_WORDS].tolist()
+        return found
+
+    def _enter(self, submit: int, wait: int) -> int:
+        """How many have been taken from the ring, or an error's number, negative."""
+        taken: int = self._syscall(ENTER, self._fd, submit, wait, ENTER_GETEVENTS, 0, 0)
+        return taken if taken >= 0 else -ctypes.get_errno()
+
+    def close(self) -> None:
+        """Give it back."""
+        os.close(self._fd)
+
+
+def _address(data: bytes) -> int:
+    """Where the bytes are, for as long as the object lives."""
+    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
