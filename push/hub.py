@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from push.access import Grant
 from push.batch import Batch, in_chunks
@@ -47,6 +48,8 @@ class Hub:
         # Live ones that do not get every event, but those of single orders.
         self._by_order: dict[int, set[Session]] = {}
         self._feed = Feed(max_frames, max_bytes)
+        # What is told within, whoever carries it may put off until the end, and send it together. It is set by that one.
+        self.together: AbstractContextManager[None, None] = nullcontext()
         # The sessions that this round has still to tell; and whether there must be another one.
         self._round: list[Session] = []
         self._round_due = False
@@ -155,12 +158,13 @@ class Hub:
             self._round = everybody[first:] + everybody[:first]
             self._round_seconds = 0.0
         start, now = time.perf_counter(), time.time()
-        for session in self._round[:SLICE]:
-            try:
-                session.published(now)
-            except Exception:
-                log.exception("a session could not be told of what was published")
-                session.end(Close.INTERNAL_ERROR, flush=False)
+        with self.together:
+            for session in self._round[:SLICE]:
+                try:
+                    session.published(now)
+                except Exception:
+                    log.exception("a session could not be told of what was published")
+                    session.end(Close.INTERNAL_ERROR, flush=False)
         del self._round[:SLICE]
         self._round_seconds += time.perf_counter() - start
         if not self._round:
