@@ -103,6 +103,8 @@ class Uring:
 
     def _send(self, descriptors: Sequence[int], datas: Sequence[bytes]) -> list[int]:
         count, first = len(descriptors), datas[0]
+        if self.broken:
+            return [-errno.EAGAIN] * count
         self._descriptors[:count] = array("I", descriptors)
         if datas.count(first) == count:  # the same for all, as nearly always
             self._sizes[:count] = array("I", [len(first)]) * count
@@ -125,7 +127,7 @@ class Uring:
     def _submit(self, count: int) -> int:
         """Returns how many have been submitted: all but for a refusal."""
         left = count
-        while left and not self.broken:
+        while left:
             taken = self._enter(left, left)
             if taken > 0:
                 left -= taken
@@ -133,6 +135,7 @@ class Uring:
                 self.broken = True
                 # The rest is taken back: the kernel looks at the tail in io_uring_enter only (there is no SQPOLL).
                 self._words[self._sq_tail] = self._words[self._sq_head]
+                break
         return count - left
 
     def _completed(self, count: int) -> list[int]:

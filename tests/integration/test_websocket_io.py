@@ -1,0 +1,73 @@
+"""WEBSOCKET_IO as an operator meets it: the best that the system allows, or one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+
+from tests.support import Client, Process, Server
+
+# What a container's seccomp profile does (seccomp(2), BPF): io_uring_setup, number 425, fails with EPERM.
+FORBIDDEN = """
+import ctypes, os, struct, sys
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
+rules = b"".join(struct.pack("HBBI", *rule) for rule in rules)
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(kept := ctypes.create_string_buffer(rules))))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.addressof(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.executable, [sys.executable, "server.py", "serve"])
+"""
+
+
+async def forbidden(url: str, **settings: str) -> Server:
+    return await Server.start(sys.executable, "-c", FORBIDDEN, env={"PORT": "0", "DATABASE_URL": url, **settings})
+
+
+async def test_where_io_uring_is_forbidden_the_next_best_serves(connect: Any, database_url: str, db: Any) -> None:
+    server = await forbidden(database_url, LOG_LEVEL="DEBUG")
+    try:
+        await server.ready()
+        await server.line("no io_uring for WebSockets: io_uring_setup: Operation not permitted")
+        await server.line("WebSockets are written to by descriptor")
+        client: Client = await connect(server.ws_url)
+        await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+        await client.until(lambda c: len(c.events) == 1, "an event")
+    finally:
+        await server.kill()
+
+
+async def test_what_is_demanded_and_cannot_be_had_is_one_line(database_url: str) -> None:
+    server = await forbidden(database_url, WEBSOCKET_IO="io_uring")
+    assert await server.exit_code() == 1
+    assert server.lines == [
+        "server.py: WEBSOCKET_IO=io_uring cannot be had here: io_uring_setup: Operation not permitted",
+    ]
+
+
+async def test_with_tls_nothing_else_than_transports_is_demanded(database_url: str) -> None:
+    env = {"DATABASE_URL": database_url, "WEBSOCKET_IO": "descriptor", "TLS_CERT_FILE": "a", "TLS_KEY_FILE": "b"}
+    server = await Process.start(sys.executable, "server.py", "serve", env=env)
+    assert await server.exit_code() == 2
+    assert server.lines == ["server.py: WEBSOCKET_IO=descriptor cannot be had with TLS: leave it out"]
+
+
+@pytest.mark.parametrize("mode", ["transport", "descriptor", "io_uring"])
+async def test_each_serves_many_at_once(start_server: Any, connect: Any, database_url: str, db: Any, mode: str) -> None:
+    server: Server = await start_server(database_url, WEBSOCKET_IO=mode, LOG_LEVEL="DEBUG", wait=False)
+    line = await server.line("WebSockets are written to by", seconds=20)
+    assert line.endswith(mode)
+    await server.ready()
+    clients: list[Client] = [await connect(server.ws_url) for _ in range(30)]
+    for number in range(20):
+        await db.execute("insert into orders (customer_name, total) select 'Anna', 1 from generate_series(0, $1)", number)
+    count = sum(range(21))
+    for client in clients:
+        await client.until(lambda c: len(c.events) == count, "every event")
+        assert [event["id"] for event in client.events] == [event["id"] for event in clients[0].events]
+    assert await server.stop() == 0
+    for client in clients:
+        assert await client.closed() == 3001

@@ -1,0 +1,125 @@
+"""What WebSockets stand on: the best that works here, or what is demanded, and how a connection gets onto it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from gateway.descriptor import Descriptor, Descriptors
+from gateway.lines import CannotHave, Lines
+from gateway.uring import NoUring
+from tests.support import PATIENCE_SECONDS, within
+
+
+class Owner(asyncio.Protocol):
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.Event()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.set_result(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost.set()
+
+
+@pytest.fixture
+async def lines() -> AsyncIterator[Lines]:
+    some = Lines()
+    yield some
+    if some._descriptors is not None:
+        some._descriptors.close()
+
+
+def refuse(*_: object) -> Any:
+    raise NoUring("io_uring_setup: Operation not permitted")
+
+
+async def test_without_io_uring_there_are_descriptors(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.lines.Uring", refuse)
+    with pytest.raises(CannotHave, match="Operation not permitted"):
+        await lines.choose("io_uring")
+    await lines.choose("auto")
+    assert lines.name == "descriptor"
+
+
+@pytest.mark.parametrize("fault", ["loses", "waits"])
+async def test_one_that_does_not_what_it_should_is_found_out(lines: Lines, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    class Faulty:
+        broken = False
+
+        def send(self, numbers: list[int], datas: list[bytes]) -> list[int]:
+            for number, data in zip(numbers, datas, strict=True):
+                os.write(number, data[: len(data) - (fault == "loses")])
+            return [len(data) for data in datas]
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("gateway.lines.PROOF_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.lines.Uring", Faulty)
+    with pytest.raises(CannotHave, match="not do what it should"):
+        await lines.choose("io_uring")
+    assert (lines.name, lines._descriptors) == ("transport", None)
+
+
+async def test_another_event_loop_keeps_its_transports(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", Descriptors)  # which this loop is none of
+    for wanted in ("io_uring", "descriptor"):
+        with pytest.raises(CannotHave, match="only asyncio's own event loop"):
+            await lines.choose(wanted)
+    await lines.choose("auto")
+    assert lines.name == "transport"
+
+
+@pytest.mark.parametrize("wanted", ["descriptor", "transport"])
+async def test_a_connection_goes_on_where_it_was(lines: Lines, wanted: str) -> None:
+    await lines.choose(wanted)
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.setblocking(False)
+        transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
+        transport.pause_reading()
+        ours.send(b"not read yet")
+        line = lines.stand(transport, owner)
+        assert isinstance(line, Descriptor) == (wanted == "descriptor")
+        if line is transport:
+            transport.resume_reading()
+        assert await asyncio.wait_for(owner.heard, PATIENCE_SECONDS) == b"not read yet"
+        with lines:
+            line.write(b"hello")
+        assert await asyncio.get_running_loop().sock_recv(ours, 100) == b"hello"
+        assert not owner.lost.is_set()
+        line.close()
+        assert await asyncio.get_running_loop().sock_recv(ours, 100) == b""
+        await within(PATIENCE_SECONDS, owner.lost.wait(), "the end")
+
+
+@pytest.mark.parametrize("why", ["unsent", "closing", "no more descriptors"])
+async def test_one_that_cannot_be_moved_stays_on_its_transport(lines: Lines, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    await lines.choose("descriptor")
+    ours, theirs = socket.socketpair()
+    with ours:
+        transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
+        match why:
+            case "unsent":
+                while not transport.get_write_buffer_size():
+                    transport.write(b"x" * 100_000)
+            case "closing":
+                transport.close()
+            case _:
+
+                def none_left(number: int) -> int:
+                    raise OSError(24, "Too many open files")
+
+                monkeypatch.setattr(os, "dup", none_left)
+        assert lines.stand(transport, owner) is transport
+        transport.abort()
+        await within(PATIENCE_SECONDS, owner.lost.wait(), "the end")
