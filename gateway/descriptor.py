@@ -45,12 +45,13 @@ class Descriptors:
         # By number, which are small: a list, which takes a tenth of a dict.
         self._all: list[Descriptor | None] = []
         self._uring = uring
-        self._gathering = False
-        # Goes on with each call: a connection that has taken part has its number.
+        # What is gathered: by whom, at most once for each, the number and the bytes. The turn changes with each call: who has
+        # taken part in this one has its number.
+        self.gathering = False
         self.turn = 0
-        self._senders: list[Descriptor] = []
-        self._numbers: list[int] = []
-        self._datas: list[bytes] = []
+        self.senders: list[Descriptor] = []
+        self.numbers: list[int] = []
+        self.datas: list[bytes] = []
         asyncio.get_running_loop().add_reader(self._poll.fileno(), self._ready)
 
     def adopt(self, number: int, owner: asyncio.Protocol) -> Descriptor:
@@ -83,30 +84,20 @@ class Descriptors:
 
     # ---------------------------------------------------------------- gathering
 
-    def gathers(self, size: int) -> bool:
-        """Whether ``gather`` may be called with so much."""
-        return self._gathering and size < MOST_GATHERED
-
-    def gather(self, sender: Descriptor, number: int, data: bytes) -> None:
-        """To be sent with the others. Once a turn for each."""
-        self._senders.append(sender)
-        self._numbers.append(number)
-        self._datas.append(data)
-
     def __enter__(self) -> None:
-        self._gathering = self._uring is not None
+        self.gathering = self._uring is not None
 
     def __exit__(self, *_: object) -> None:
-        self._gathering = False
+        self.gathering = False
         self.send()
 
     def send(self) -> None:
         """Send what has been gathered, and tell those who could not be sent all."""
-        senders, numbers, datas = self._senders, self._numbers, self._datas
+        senders, numbers, datas = self.senders, self.numbers, self.datas
         if not senders or self._uring is None:
             return
         self.turn += 1
-        self._senders, self._numbers, self._datas = [], [], []
+        self.senders, self.numbers, self.datas = [], [], []
         try:
             results = self._uring.send(numbers, datas)
         except OSError:
@@ -116,7 +107,7 @@ class Descriptors:
             results = []
         if self._uring.broken:
             log.warning("io_uring is refused by now: writing goes on without it")
-            self._uring, self._gathering = None, False
+            self._uring, self.gathering = None, False
         if results != list(map(len, datas)):
             for sender, data, result in zip(senders, datas, results, strict=False):
                 if result != len(data):
@@ -156,9 +147,11 @@ class Descriptor:
         if self._phase != OPEN:
             return
         everyone = self._all
-        if not self._left and self._turn != everyone.turn and everyone.gathers(len(data)):
+        if everyone.gathering and self._turn != everyone.turn and not self._left and len(data) < MOST_GATHERED:
             self._turn = everyone.turn
-            everyone.gather(self, self._number, data)
+            everyone.senders.append(self)
+            everyone.numbers.append(self._number)
+            everyone.datas.append(data)
             return
         self._settle()
         if self._left:
