@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import secrets
 import socket
+import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -88,7 +89,9 @@ class Connections:
         self._metrics = metrics
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._most = settings.max_connections + PATIENCE
+        # Those that send requests; and those that are past that, each with the name under which it is counted.
         self._known: dict[Line, Connection] = {}
+        self._past: dict[Line, str] = {}
         # These take no room from others: whoever floods us could fill it with what is refused.
         self._turned_away: set[Line | None] = set()
         self._paces: OrderedDict[str, Bucket] = OrderedDict()
@@ -125,7 +128,8 @@ class Connections:
         peer = identify(peername[0] if peername else None, secure=False, host="", headers={}, trusted=())
         # Behind a proxy of ours stand many: they are told apart by what it says of each request.
         proxy = peer.address is not None and is_among(peer.address, self._trusted)
-        name = f"proxy {id(transport)}" if proxy else counted_as(peer.address)
+        # (The same object for all from one address.)
+        name = sys.intern(f"proxy {id(transport)}" if proxy else counted_as(peer.address))
         if not proxy and not self.in_pace(name):
             self._metrics.rejects.labels("handshakes").inc()
             return None
@@ -150,20 +154,24 @@ class Connections:
 
     def cut_all(self) -> None:
         """Whatever is still open, is not any more."""
-        for line in list(self._known):
+        for line in (*self._known, *self._past):
             line.abort()
 
     def moved(self, transport: asyncio.Transport, line: Line) -> None:
-        """A connection stands on something else from here on."""
-        if transport in self._known:
-            self._known[line] = self._known.pop(transport)
+        """A connection sends no more requests, and stands on this from here on."""
+        connection = self._known.pop(transport, None)
+        if connection is not None:
+            self._past[line] = connection.name
 
     def lost(self, line: Line | None) -> None:
         """A connection has ended."""
         self._turned_away.discard(line)
-        connection = self._known.pop(line, None) if line is not None else None
-        if connection is not None:
-            self._headcount.leave(connection.name)
+        if line is None:
+            return
+        connection = self._known.pop(line, None)
+        name = connection.name if connection is not None else self._past.pop(line, None)
+        if name is not None:
+            self._headcount.leave(name)
 
 
 class _Guard(asyncio.Protocol):

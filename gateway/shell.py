@@ -22,6 +22,8 @@ __all__ = ["BREACHES", "Shell", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
+# Most have none.
+_NO_WISH = Wish()
 # Of the transport's own rules.
 BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
 
@@ -64,7 +66,8 @@ class Shell:
         self._transport = transport
         self._connection = logs.connection_id.get()
         self._address = request[PEER].address
-        self._wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
+        wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
+        self._wish = _NO_WISH if wish == _NO_WISH else wish
         self._role: Role | None = None
         self._counted = False
         self._resume: asyncio.Task[None] | None = None
