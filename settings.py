@@ -192,7 +192,7 @@ class Settings:
     websocket_io: str = _setting(
         "auto",
         _one_of("auto", "io_uring", "descriptor", "transport"),
-        "auto: the first that works here; over TLS always transport",
+        "what WebSockets are written by; auto: the first of the others that works here",
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
