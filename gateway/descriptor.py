@@ -37,7 +37,8 @@ OPEN, HALF, CLOSING, OVER = range(4)
 class Descriptors:
     """All of this process. The event loop knows them as one: an epoll in its own.
 
-    With an ``uring``, and within ``with``: what is written is gathered, and sent by one call at the end.
+    What is written within ``with`` is gathered, and sent at the end: with an ``uring`` by one call, else one by one, which is
+    better than in between all the same, since neither the kernel's code nor ours gets out of the processor's caches.
     """
 
     def __init__(self, uring: Uring | None = None) -> None:
@@ -85,7 +86,7 @@ class Descriptors:
     # ---------------------------------------------------------------- gathering
 
     def __enter__(self) -> None:
-        self.gathering = self._uring is not None
+        self.gathering = True
 
     def __exit__(self, *_: object) -> None:
         self.gathering = False
@@ -94,20 +95,20 @@ class Descriptors:
     def send(self) -> None:
         """Send what has been gathered, and tell those who could not be sent all."""
         senders, numbers, datas = self.senders, self.numbers, self.datas
-        if not senders or self._uring is None:
+        if not senders:
             return
         self.turn += 1
         self.senders, self.numbers, self.datas = [], [], []
         try:
-            results = self._uring.send(numbers, datas)
+            results = self._uring.send(numbers, datas) if self._uring is not None else _send_each(numbers, datas)
         except OSError:
             log.exception("what was sent through io_uring is not known to have arrived: these clients have to resume")
             for sender in senders:
                 sender.abort()
             results = []
-        if self._uring.broken:
+        if self._uring is not None and self._uring.broken:
             log.warning("io_uring is refused by now: writing goes on without it")
-            self._uring, self.gathering = None, False
+            self._uring = None
         if results != list(map(len, datas)):
             for sender, data, result in zip(senders, datas, results, strict=False):
                 if result != len(data):
@@ -117,6 +118,17 @@ class Descriptors:
         """Give back what is not a connection's."""
         asyncio.get_running_loop().remove_reader(self._poll.fileno())
         self._poll.close()
+
+
+def _send_each(numbers: list[int], datas: list[bytes]) -> list[int]:
+    """As ``Uring.send``."""
+    write, results = os.write, []
+    for number, data in zip(numbers, datas, strict=True):
+        try:
+            results.append(write(number, data))
+        except OSError as error:
+            results.append(-(error.errno or errno.EIO))
+    return results
 
 
 class Descriptor:
@@ -206,7 +218,7 @@ class Descriptor:
 
     def sent(self, data: bytes, result: int) -> None:
         """Of what was gathered so much has been sent, or there was an error (negative)."""
-        if result == -errno.EAGAIN:
+        if result in (-errno.EAGAIN, -errno.EINTR):
             result = 0
         if result < 0:
             self._over(OSError(-result, os.strerror(-result)))
