@@ -9,13 +9,22 @@ import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from gateway.descriptor import MOST_GATHERED, Descriptor, Descriptors
+from gateway.fanout import Fanout
 from gateway.uring import NoUring, Uring
+from push.access import ANYBODY
+from push.hub import Hub
+from push.metrics import Metrics
+from push.sendqueue import SendQueue
+from push.session import Session
+from push.totals import Totals
 from tests.support import PATIENCE_SECONDS, within
+from tests.unit.test_positions import an_event
 
 # A few of these fill what the kernel keeps for one connection.
 LARGE = b"0123456789abcdef" * 4000
@@ -411,3 +420,40 @@ async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connec
     assert await read(theirs, 7) == b"goes on"
     assert "io_uring" in caplog.text
     assert not going_on.lost
+
+
+async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
+    monkeypatch: pytest.MonkeyPatch, descriptors: Descriptors, connect: Any
+) -> None:
+    sent: list[int] = []
+    send = descriptors.send
+
+    def watched() -> None:
+        sent.append(len(descriptors.senders))
+        send()
+
+    monkeypatch.setattr(descriptors, "send", watched)
+    lines = [(await connect())[0] for _ in range(6)]
+    hub, fanout = Hub(), Fanout(Metrics(), descriptors)
+    hub.together = descriptors
+    for line in lines[:3]:
+        session = Session(SendQueue(10, 1000), lambda: None, on_round=partial(line.write, b"round"))
+        hub.enter(session)
+        session.admit(ANYBODY, ANYBODY.topics_unasked())
+        hub.go_live(session)
+    hub.publish([an_event(frame=b"event")], Totals(1))
+    await asyncio.sleep(0)
+    assert sent == [3]
+    for line in lines[3:]:
+        fanout.due(Due(line))
+    await asyncio.sleep(0)
+    assert sent == [3, 3]
+    await hub.drain(0)
+
+
+class Due:
+    """A client of the fan-out."""
+
+    def __init__(self, line: Descriptor) -> None:
+        self.flush = partial(line.write, b"due")
+        self.cut = line.abort
