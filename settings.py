@@ -183,6 +183,7 @@ class Settings:
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
     send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
+    compression: bool = _setting(True, _yes, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")
     journal_retention: timedelta = _setting(timedelta(hours=72), period, "how long events can be resumed from", "72h")
     notify_mode: str = _setting(
         "auto",

@@ -1,6 +1,7 @@
 """RFC 6455, section 5: a client's bytes as messages, and frames for it. Pure: bytes in, values out.
 
-Strict: whatever the RFC forbids a client is a breach. Compression is never negotiated, so reserved bits are one.
+Strict: whatever the RFC forbids a client is a breach, and so is a reserved bit that nothing was agreed on for. With
+permessage-deflate that is the first one, in the first frame of a message (RFC 7692 section 6).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import codecs
 import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+from gateway.deflate import BadDeflate, Inflater, TooMuch
 
 __all__ = [
     "BINARY",
@@ -27,6 +30,7 @@ __all__ = [
 ]
 
 FINAL, RESERVED, OPCODE, MASKED, LENGTH = 0x80, 0x70, 0x0F, 0x80, 0x7F
+COMPRESSED = 0x40  # RFC 7692 section 6: one of the reserved
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 # Section 5.5: the payload of a control frame, and what two bytes of code leave for the reason of a close frame.
 MOST_CONTROL_BYTES = 125
@@ -35,6 +39,10 @@ MOST_REASON_BYTES = MOST_CONTROL_BYTES - 2
 NORMAL, PROTOCOL_ERROR, BAD_TEXT, TOO_BIG, NO_CODE = 1000, 1002, 1007, 1009, 1005
 # Section 7.4 and IANA's registry: what a close frame may hold below 3000. From there up to 4999 everything.
 CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
+
+
+# Whether the client may send so many bytes in so many frames.
+Allow = Callable[[int, int], bool]
 
 
 class Breach(Exception):
@@ -93,10 +101,15 @@ def close_frame(code: int, reason: str = "") -> bytes:
 class Reader:
     """Turns what comes in into messages. What is not a whole one yet is kept: at most ``most_bytes`` of payload."""
 
-    __slots__ = ("_at", "_data", "_head", "_left", "_mask", "_message", "_most_bytes", "_parts", "_size", "_tail", "over")
+    __slots__ = (
+        *("_at", "_compression", "_data", "_head", "_inflater", "_left", "_mask", "_message", "_most_bytes", "_parts"),
+        *("_size", "_tail", "over"),
+    )
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, *, compression: bool = False) -> None:
         self._most_bytes = most_bytes
+        # Whether permessage-deflate was agreed on.
+        self._compression = compression
         # What has come in, and how much of it has been worked on.
         self._data = b""
         self._at = 0
@@ -110,6 +123,8 @@ class Reader:
         self._size = 0
         self._parts: list[str] | None = None
         self._tail = b""
+        # Only while a message is read that is compressed.
+        self._inflater: Inflater | None = None
         # Nothing more is read.
         self.over = False
 
@@ -119,11 +134,11 @@ class Reader:
             self._data = self._data[self._at :] + data if self._at < len(self._data) else data
             self._at = 0
 
-    def next(self, allow: Callable[[int], bool]) -> Message | None:
+    def next(self, allow: Allow) -> Message | None:
         """The next message or control frame; None until more has come in. Raises Breach.
 
-        ``allow`` is asked for each frame as soon as it is announced, with the size of its payload, or 0 if that is a breach.
-        Once it says no, nothing more is read.
+        ``allow`` is asked for each frame as soon as it is announced, with the size of its payload, or 0 if that is a breach;
+        and for what inflating adds to it, with 0 frames. Once it says no, nothing more is read.
         """
         while self._head is not None or self._begin(allow):
             assert self._head is not None
@@ -134,7 +149,11 @@ class Reader:
             payload = self._unmasked(here)
             final = bool(self._head & FINAL) and not self._left
             if self._message == TEXT and opcode < CLOSE:
-                self._read_text(payload, final)
+                text = self._inflated(payload, final)
+                if len(text) > len(payload) and not allow(len(text) - len(payload), 0):
+                    self._stop()
+                    break
+                self._read_text(text, final)
             if self._left:
                 break
             self._head = None
@@ -144,7 +163,7 @@ class Reader:
                 return self._whole()
         return None
 
-    def _begin(self, allow: Callable[[int], bool]) -> bool:
+    def _begin(self, allow: Allow) -> bool:
         """Read a frame's header (section 5.2); False when it is not all there, or nothing more is to be read."""
         data, at = self._data, self._at
         if len(data) - at < 2:
@@ -157,7 +176,7 @@ class Reader:
         size = length if length < 126 else int.from_bytes(data[at + 2 : mask_at], "big")
         if (length == 126 and size < 126) or (length == 127 and not 2**16 <= size < 2**63):
             raise self._breach(PROTOCOL_ERROR, "a length that is not written as it has to be")
-        if not allow(size if size <= self._most_bytes else 0):
+        if not allow(size if size <= self._most_bytes else 0, 1):
             self._stop()
             return False
         if opcode < CLOSE:
@@ -165,12 +184,15 @@ class Reader:
             if self._size > self._most_bytes:
                 raise self._breach(TOO_BIG, "frame too big")
             self._message = self._message or opcode
+            if data[at] & COMPRESSED and opcode == TEXT:
+                self._inflater = Inflater(self._most_bytes)
         self._head, self._left, self._mask = data[at], size, data[mask_at : mask_at + 4]
         self._at = mask_at + 4
         return True
 
     def _judge(self, head: int, opcode: int, *, masked: bool, length: int) -> None:
-        if head & RESERVED:
+        # RFC 7692 section 6.1: never in a control frame, nor in a later frame of a message.
+        if head & RESERVED and not (self._compression and head & RESERVED == COMPRESSED and opcode in (TEXT, BINARY)):
             raise self._breach(PROTOCOL_ERROR, "reserved bits")
         if not masked:  # section 5.1
             raise self._breach(PROTOCOL_ERROR, "a frame without a mask")
@@ -195,6 +217,16 @@ class Reader:
             self._mask = self._mask[turn:] + self._mask[:turn]
         return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
 
+    def _inflated(self, payload: bytes, final: bool) -> bytes:
+        if self._inflater is None:
+            return payload
+        try:
+            return self._inflater.inflate(payload, final=final)
+        except BadDeflate:  # RFC 7692 names no code: section 7.4.1 has this one for data that is not what it claims to be
+            raise self._breach(BAD_TEXT, "cannot be inflated") from None
+        except TooMuch:
+            raise self._breach(TOO_BIG, "frame too big") from None
+
     def _read_text(self, payload: bytes, final: bool) -> None:
         """Section 8.1: what is no UTF-8 is a breach, as soon as it can be seen."""
         data = self._tail + payload
@@ -210,7 +242,7 @@ class Reader:
     def _whole(self) -> Message:
         message = Message(self._message, text="".join(self._parts or ()))
         self._message = self._size = 0
-        self._parts = None
+        self._parts = self._inflater = None
         return message
 
     def _control(self, opcode: int, payload: bytes) -> Message:
@@ -235,4 +267,4 @@ class Reader:
     def _stop(self) -> None:
         self.over = True
         self._data, self._at, self._head = b"", 0, None
-        self._parts, self._tail = None, b""
+        self._parts, self._inflater, self._tail = None, None, b""

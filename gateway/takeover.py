@@ -43,11 +43,13 @@ def accept(request: web.Request) -> str | None:
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
 
 
-async def answer(request: web.Request, accepted: str, protocol: str | None) -> web.StreamResponse:
+async def answer(request: web.Request, accepted: str, protocol: str | None, extension: str | None = None) -> web.StreamResponse:
     """Send the handshake's answer, whole. aiohttp is done with the response then."""
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accepted}
     if protocol is not None:
         headers["Sec-WebSocket-Protocol"] = protocol
+    if extension is not None:
+        headers["Sec-WebSocket-Extensions"] = extension
     response = web.StreamResponse(status=101, headers=headers)
     await response.prepare(request)
     await response.write_eof()

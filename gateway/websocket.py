@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from gateway.deflate import BadExtensions, agree, offers
 from gateway.door import DOOR, Seat, chosen_protocol
 from gateway.errors import error_response
 from gateway.fanout import FANOUT
@@ -37,10 +38,11 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     accepted = accept(request)
     if accepted is None:
         raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
+    extension = _extension(request)
     refuse_before_start(request)
-    client = await _let_in(request)
+    client = await _let_in(request, compression=extension is not None)
     try:
-        response = await answer(request, accepted, chosen_protocol(request))
+        response = await answer(request, accepted, chosen_protocol(request), extension)
         transport, early = take_over(request, client)
         line = request.app[LINES].stand(transport, client)
         request.app[DOOR].moved(transport, line)
@@ -51,15 +53,23 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _let_in(request: web.Request) -> WebSocket:
+def _extension(request: web.Request) -> str | None:
+    try:
+        offered = list(offers(request.headers.getall("Sec-WebSocket-Extensions", ())))
+    except BadExtensions:  # RFC 6455 section 9.1: the handshake fails, whether or not it would have been taken
+        raise web.HTTPBadRequest(text="Sec-WebSocket-Extensions cannot be understood") from None
+    return agree(offered) if request.app[SETTINGS].compression else None
+
+
+async def _let_in(request: web.Request, *, compression: bool) -> WebSocket:
     door = request.app[DOOR]
     seat = door.seat(request)
     try:
-        client = _Client(request, seat)
+        client = _Client(request, seat, compression=compression)
         await client.shell.let_in(await door.grant(request))
     except Refused as refusal:
         door.count(refusal.close.name.lower())
-        return _Refused(request, seat, refusal)
+        return _Refused(request, seat, refusal, compression=compression)
     except BaseException:
         seat.give_back()
         raise
@@ -71,8 +81,8 @@ class _Client(WebSocket):
 
     __slots__ = ("_due", "_fanout", "_session", "shell")
 
-    def __init__(self, request: web.Request, seat: Seat) -> None:
-        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost)
+    def __init__(self, request: web.Request, seat: Seat, *, compression: bool) -> None:
+        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost, compression=compression)
         self._fanout = request.app[FANOUT]
         self._due = False
         self.shell = Shell(request, seat, "websocket", self._on_output, on_round=self.flush)
@@ -116,9 +126,9 @@ class _Client(WebSocket):
 
     # ---------------------------------------------------------------- from the client
 
-    def allow(self, size: int) -> bool:
+    def allow(self, size: int, frames: int) -> bool:
         """See WebSocket."""
-        return self._session.heard(size)
+        return self._session.heard(size, frames)
 
     def received(self, message: Message) -> None:
         """See WebSocket."""
@@ -148,8 +158,8 @@ class _Refused(WebSocket):
 
     __slots__ = ("_refusal", "_seat", "_words")
 
-    def __init__(self, request: web.Request, seat: Seat, refusal: Refused) -> None:
-        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost)
+    def __init__(self, request: web.Request, seat: Seat, refusal: Refused, *, compression: bool) -> None:
+        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost, compression=compression)
         self._seat = seat
         self._refusal = refusal
         self._words = MOST_LAST_WORDS
@@ -161,9 +171,9 @@ class _Refused(WebSocket):
         if early:
             self.data_received(early)
 
-    def allow(self, size: int) -> bool:
+    def allow(self, size: int, frames: int) -> bool:
         """See WebSocket."""
-        self._words -= 1
+        self._words -= frames
         return self._words >= 0
 
     def received(self, message: Message) -> None:

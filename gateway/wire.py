@@ -24,8 +24,8 @@ class WebSocket(asyncio.Protocol):
 
     __slots__ = ("_busy", "_on_lost", "_pong", "_reader", "_timer", "_transport", "closing", "full")
 
-    def __init__(self, most_bytes: int, on_lost: Callable[[Line | None], None]) -> None:
-        self._reader = Reader(most_bytes)
+    def __init__(self, most_bytes: int, on_lost: Callable[[Line | None], None], *, compression: bool = False) -> None:
+        self._reader = Reader(most_bytes, compression=compression)
         self._on_lost = on_lost
         self._transport: Line | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -40,8 +40,8 @@ class WebSocket(asyncio.Protocol):
 
     # ---------------------------------------------------------------- for whoever is on top
 
-    def allow(self, size: int) -> bool:
-        """Whether the client may send a frame of this size. If not, it is not read any more."""
+    def allow(self, size: int, frames: int) -> bool:
+        """Whether the client may send so many bytes in so many frames. If not, it is not read any more."""
         raise NotImplementedError
 
     def received(self, message: Message) -> None:

@@ -196,11 +196,14 @@ class Session:
         """The client gave a sign of life."""
         self._missed = 0
 
-    def heard(self, size: int) -> bool:
-        """The client begins a frame of so many bytes: a sign of life. False when that is too much, and the session ends."""
+    def heard(self, size: int, frames: int = 1) -> bool:
+        """The client begins a frame of so many bytes: a sign of life. False when that is too much, and the session ends.
+
+        ``frames`` 0: a frame that has begun has turned out to be so much larger.
+        """
         self.alive()
         now = time.monotonic()
-        if self._frames.take(1, now) and self._bytes.take(size, now):
+        if self._frames.take(frames, now) and self._bytes.take(size, now):
             return True
         self.end(Close.TOO_FAST, flush=False)
         return False

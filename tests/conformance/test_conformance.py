@@ -24,6 +24,12 @@ HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
     "usual": ({}, 101, "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
     "other letters": ({"Upgrade": "WebSocket", "Connection": "keep-alive, upgrade"}, 101, None),
     "an extension that nobody knows": ({"Sec-WebSocket-Extensions": "x-unknown; y=1"}, 101, None),
+    "an extension that is ours": (
+        {"Sec-WebSocket-Extensions": "x-unknown, permessage-deflate; client_max_window_bits"},
+        101,
+        "sec-websocket-extensions: permessage-deflate; client_no_context_takeover",
+    ),
+    "an extension that is not written as it has to be": ({"Sec-WebSocket-Extensions": "permessage-deflate;"}, 400, None),
     "our subprotocol among others": ({"Sec-WebSocket-Protocol": "chat, orderwire"}, 101, "sec-websocket-protocol: orderwire"),
     "no upgrade": ({"Upgrade": None}, 400, None),
     "another upgrade": ({"Upgrade": "h2c"}, 400, None),
@@ -63,7 +69,9 @@ async def test_the_handshake(server: Server) -> None:
         assert head.startswith(f"HTTP/1.1 {status} "), name
         answered = [f"{key.lower()}: {value.strip()}" for key, _, value in (row.partition(":") for row in head.split("\r\n"))]
         assert line is None or line in answered, name
-        assert not any(row.startswith("sec-websocket-extensions") for row in answered), name
+        assert any(row.startswith("sec-websocket-extensions") for row in answered) == (name == "an extension that is ours"), (
+            name
+        )
         assert any(row.startswith("sec-websocket-protocol") for row in answered) == ("Sec-WebSocket-Protocol" in different), (
             name
         )

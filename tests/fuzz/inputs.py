@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import zlib
 from typing import Any
 from urllib.parse import quote
 
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame, mutated
+from tests.fuzz.octets import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, PING, PONG, TEXT, deflated, frame, mutated
 from tests.fuzz.tokens import CANARY, ODD, good, odd
 
 __all__ = ["deadly", "handshake", "harmless", "request"]
@@ -108,13 +109,13 @@ def mask(rng: random.Random) -> bytes:
     return bytes(4) if rng.random() < 0.8 else rng.randbytes(4)
 
 
-def in_parts(rng: random.Random, payload: bytes) -> bytes:
+def in_parts(rng: random.Random, payload: bytes, opcode: int = TEXT) -> bytes:
     """A text message in frames, cut anywhere, with control frames in between."""
     cuts = sorted(rng.randrange(len(payload) + 1) for _ in range(rng.randint(1, 6)))
     parts = [payload[start:end] for start, end in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
     frames = []
     for number, part in enumerate(parts):
-        head = (TEXT if number == 0 else CONTINUATION) | (FINAL if number == len(parts) - 1 else 0)
+        head = (opcode if number == 0 else CONTINUATION) | (FINAL if number == len(parts) - 1 else 0)
         frames.append(frame(head, part, mask=mask(rng)))
         if rng.random() < 0.3 and number < len(parts) - 1:
             frames.append(control(rng))
@@ -125,7 +126,13 @@ def control(rng: random.Random) -> bytes:
     return frame(FINAL | rng.choice((PING, PONG)), rng.randbytes(rng.choice((0, 1, 4, 124, 125))), mask=mask(rng))
 
 
-def harmless(rng: random.Random, *, login: bool) -> bytes:
+def compressed(rng: random.Random, payload: bytes) -> bytes:
+    """A message as it may be where compression was agreed on."""
+    small = deflated(payload, rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FINISH)), window_bits=rng.choice((9, 12, 15)))
+    return in_parts(rng, small, COMPRESSED | TEXT) if rng.random() < 0.3 else frame(FINAL | COMPRESSED | TEXT, small)
+
+
+def harmless(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
     """One message after which the session must go on, whatever it says."""
     kind = rng.random()
     if kind > 0.99 and not login:  # where nobody asks for a token, none is wrong
@@ -133,6 +140,8 @@ def harmless(rng: random.Random, *, login: bool) -> bytes:
     if kind < 0.1:
         return control(rng)
     payload = command(rng).encode(errors="replace")[:65000]
+    if compression and rng.random() < 0.5:
+        return compressed(rng, payload)
     if kind < 0.2:
         return in_parts(rng, payload)
     if kind < 0.202:
@@ -140,8 +149,27 @@ def harmless(rng: random.Random, *, login: bool) -> bytes:
     return frame(FINAL | TEXT, payload, mask=mask(rng))
 
 
-def deadly(rng: random.Random, *, login: bool) -> bytes:
+def badly_compressed(rng: random.Random) -> bytes:
+    """What nobody can inflate, or should."""
+    payload = command(rng).encode(errors="replace")
+    match rng.randrange(5):
+        case 0:
+            bomb = deflated(b" " * rng.choice((65537, 2**17, 2**24)))
+            return in_parts(rng, bomb, COMPRESSED | TEXT) if rng.random() < 0.5 else frame(FINAL | COMPRESSED | TEXT, bomb)
+        case 1:
+            return frame(FINAL | COMPRESSED | TEXT, rng.randbytes(rng.choice((0, 1, 2, 5, 100, 60000))))
+        case 2:
+            return frame(FINAL | COMPRESSED | TEXT, mutated(rng, deflated(payload)))
+        case 3:
+            return frame(FINAL | COMPRESSED | rng.choice((CONTINUATION, BINARY, PING, PONG, CLOSE)), deflated(payload))
+        case _:
+            return frame(COMPRESSED | TEXT, deflated(payload)) + frame(FINAL | COMPRESSED | CONTINUATION, b"\x00")
+
+
+def deadly(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
     """One message after which the session may end, and mostly must."""
+    if compression and rng.random() < 0.5:
+        return badly_compressed(rng)
     payload = command(rng).encode(errors="replace")
     match rng.randrange(12):
         case 0:
@@ -348,9 +376,13 @@ def request(
     return _encoded(method, path + query(rng, epoch), lines, body)
 
 
-def handshake(rng: random.Random, host: str, epoch: str, token: str | None, *, plain: bool = False) -> bytes:
-    """Of a WebSocket. ``plain``: one that is granted if the token is."""
+def handshake(
+    rng: random.Random, host: str, epoch: str, token: str | None, *, plain: bool = False, compression: bool = False
+) -> bytes:
+    """Of a WebSocket. ``plain``: one that is granted if the token is, with ``compression`` or without."""
     lines = [("Host", host)] if plain else headers(rng, host, None, epoch)
+    if compression:
+        lines.append(("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"))
     protocols = []
     if token is not None:
         raw = token.encode(errors="replace").decode("latin-1")

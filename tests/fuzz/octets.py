@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import random
 import struct
+import zlib
 
-__all__ = ["BINARY", "CLOSE", "CONTINUATION", "FINAL", "PING", "PONG", "TEXT", "frame", "mutated"]
+__all__ = [
+    "BINARY",
+    "CLOSE",
+    "COMPRESSED",
+    "CONTINUATION",
+    "FINAL",
+    "PING",
+    "PONG",
+    "TEXT",
+    "deflated",
+    "frame",
+    "mutated",
+    "plain",
+]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-FINAL = 0x80
+FINAL, COMPRESSED = 0x80, 0x40
 
 INTERESTING = (
     0x00,
@@ -51,6 +65,32 @@ def frame(head: int, payload: bytes, *, mask: bytes | None = bytes(4), length: i
         key = (mask * (len(payload) // 4 + 1))[: len(payload)]
         payload = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
     return start + mask + payload
+
+
+def deflated(payload: bytes, flush: int = zlib.Z_SYNC_FLUSH, *, window_bits: int = 15, zdict: bytes = b"") -> bytes:
+    """A message as RFC 7692 has it, by itself; with ``zdict`` as one that follows it."""
+    deflate = zlib.compressobj(9, zlib.DEFLATED, -window_bits, zdict=zdict)
+    whole = deflate.compress(payload) + deflate.flush(flush)
+    return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole + b"\x00"
+
+
+def plain(got: bytes) -> bytes:
+    """What a server has sent, with the messages of a WebSocket inflated if they are compressed."""
+    head, _, frames = got.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 101 "):
+        return got
+    inflate, parts, at = zlib.decompressobj(-15), [head], 0
+    while len(frames) >= at + 2:
+        size, start = frames[at + 1], at + 2
+        if size > 125:
+            start += 2 if size == 126 else 8
+            size = int.from_bytes(frames[at + 2 : start], "big")
+        payload = frames[start : start + size]
+        if frames[at] & COMPRESSED and len(payload) == size:
+            payload = inflate.decompress(payload + b"\x00\x00\xff\xff")
+        parts.append(payload)
+        at = start + size
+    return b"\n".join(parts)
 
 
 def mutated(rng: random.Random, data: bytes) -> bytes:

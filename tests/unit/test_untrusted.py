@@ -115,9 +115,11 @@ MASKS = st.binary(min_size=4, max_size=4)
 FRAME_LIKE = st.builds(lambda h, p, m: frame(h, p, mask=m), st.integers(0, 255), st.binary(max_size=130), MASKS)
 
 
-def read(parts: Iterable[bytes], box: Session | None = None, most_bytes: int = 65536) -> tuple[list[Message], int | None]:
+def read(
+    parts: Iterable[bytes], box: Session | None = None, most_bytes: int = 65536, *, compression: bool = False
+) -> tuple[list[Message], int | None]:
     """All messages, and the code of the breach that ended it."""
-    reader, messages = Reader(most_bytes), []
+    reader, messages = Reader(most_bytes, compression=compression), []
     try:
         for part in parts:
             reader.feed(part)
