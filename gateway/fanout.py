@@ -12,6 +12,7 @@ from typing import Protocol
 from aiohttp import web
 
 from gateway.framing import texts
+from gateway.stream import Follower, Stream
 from push.batch import Batch
 from push.metrics import Metrics
 from push.session import PING
@@ -50,6 +51,7 @@ class Fanout:
         # The last clients' batches, and all of them as one: mostly the next client has the same.
         self._parts: list[Batch] = []
         self._whole = Batch(())
+        self._stream = Stream()
 
     def due(self, client: Client) -> None:
         """The client has something to write; not to be said again before it has been flushed."""
@@ -61,8 +63,18 @@ class Fanout:
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._run)
 
-    def encoded(self, batches: list[Batch]) -> bytes:
-        """The batches as bytes for a WebSocket, worked out once for all clients that have the same. They count as sent."""
+    def encoded(self, batches: list[Batch], follower: Follower | None = None) -> bytes:
+        """The batches as bytes for a WebSocket, worked out once for all clients that have the same. They count as sent.
+
+        A ``follower`` gets compressed what goes to everybody, once it has joined the stream.
+        """
+        if not self._scheduled:
+            self._schedule()
+        if follower is not None:
+            for batch in batches:
+                self._count += batch.count
+                self._size += batch.size
+            return self._stream.encoded(batches, follower, _plain)
         if len(batches) == 1:
             whole = batches[0]
         else:
@@ -72,9 +84,11 @@ class Fanout:
             whole = self._whole
         self._count += whole.count
         self._size += whole.size
-        if not self._scheduled:
-            self._schedule()
-        return whole.encoded(_as_frames)
+        return _plain(whole)
+
+    def leave(self, follower: Follower) -> None:
+        """It is not written to any more."""
+        self._stream.leave(follower)
 
     def _run(self) -> None:
         with self._together:
@@ -94,9 +108,14 @@ class Fanout:
             asyncio.get_running_loop().call_soon(self._run)
         else:
             self._parts, self._whole = [], Batch(())
+            self._stream.rest()
 
 
 FANOUT = web.AppKey("FANOUT", Fanout)
+
+
+def _plain(batch: Batch) -> bytes:
+    return batch.encoded(_as_frames)
 
 
 def _as_frames(payloads: Sequence[bytes]) -> bytes:

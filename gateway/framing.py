@@ -25,6 +25,7 @@ __all__ = [
     "Message",
     "Reader",
     "close_frame",
+    "compressed_text",
     "pong_frame",
     "texts",
 ]
@@ -82,6 +83,11 @@ def texts(payloads: Sequence[bytes], ping_after: bytes | None = None) -> bytes:
         if payload == ping_after:
             frames.append(_frame(PING, b""))
     return b"".join(frames)
+
+
+def compressed_text(payload: bytes) -> bytes:
+    """A text frame of what DEFLATE made of it (RFC 7692 section 7.2.1)."""
+    return _frame(COMPRESSED | TEXT, payload)
 
 
 def pong_frame(payload: bytes) -> bytes:

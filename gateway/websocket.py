@@ -12,6 +12,7 @@ from gateway.framing import BINARY, Breach, Message
 from gateway.keys import SETTINGS
 from gateway.lines import LINES, Line
 from gateway.shell import BREACHES, Shell, refuse_before_start
+from gateway.stream import Segment
 from gateway.takeover import accept, answer, take_over
 from gateway.wire import WebSocket
 from push.access import Refused
@@ -79,12 +80,15 @@ async def _let_in(request: web.Request, *, compression: bool) -> WebSocket:
 class _Client(WebSocket):
     """Carries the frames of one session."""
 
-    __slots__ = ("_due", "_fanout", "_session", "shell")
+    __slots__ = ("_compression", "_due", "_fanout", "_session", "at", "shell")
 
     def __init__(self, request: web.Request, seat: Seat, *, compression: bool) -> None:
         super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost, compression=compression)
         self._fanout = request.app[FANOUT]
         self._due = False
+        self._compression = compression
+        # See Follower.
+        self.at: Segment | None = None
         self.shell = Shell(request, seat, "websocket", self._on_output, on_round=self.flush)
         self._session = self.shell.session
 
@@ -107,9 +111,12 @@ class _Client(WebSocket):
             return
         session = self._session
         while not self.full and (batches := session.take(CHUNK_BYTES)):
-            frames = self._fanout.encoded(batches)
+            follower = self if self._compression and session.gets_all else None
+            if follower is None and self.at is not None:
+                self._fanout.leave(self)
+            frames = self._fanout.encoded(batches, follower)
             self._transport.write(frames)
-            if len(frames) < CHUNK_BYTES:
+            if len(frames) < CHUNK_BYTES and (follower is None or not session.waiting):
                 break  # that was all
         if session.close is None:
             return
@@ -150,6 +157,7 @@ class _Client(WebSocket):
 
     def gone(self) -> None:
         """See WebSocket."""
+        self._fanout.leave(self)
         self.shell.end()
 
 

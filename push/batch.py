@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CHUNK_BYTES", "Batch", "Encoder", "in_chunks"]
+__all__ = ["CHUNK_BYTES", "Batch", "Encoder", "in_chunks", "joined"]
 
 # About as much is written to a client at a time: what is written can no longer be dropped from its queue.
 CHUNK_BYTES = 64 * 1024
@@ -15,10 +15,15 @@ Encoder = Callable[[Sequence[bytes]], bytes]
 class Batch:
     """One or more frames. What a transport makes of them is worked out by the first client that needs it."""
 
-    __slots__ = ("_encoded", "_encoder", "count", "frames", "size")
+    __slots__ = ("_encoded", "_encoder", "count", "frames", "is_totals", "number", "parts", "size")
 
     def __init__(self, frames: Sequence[bytes]) -> None:
         self.frames = frames
+        # Where it goes to everybody: its number in the feed, or of the totals the number of what comes after them.
+        self.number: int | None = None
+        self.is_totals = False
+        # Batches of the feed, of which it has been joined.
+        self.parts: Sequence[Batch] = ()
         self.count = len(frames)
         self.size = sum(map(len, frames))
         self._encoder: Encoder | None = None
@@ -30,6 +35,13 @@ class Batch:
             self._encoded = encoder(self.frames)
             self._encoder = encoder
         return self._encoded
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches that follow each other in the feed, as one."""
+    whole = Batch([frame for batch in batches for frame in batch.frames])
+    whole.number, whole.parts = batches[0].number, batches
+    return whole
 
 
 def in_chunks(frames: Sequence[bytes]) -> Iterator[Batch]:

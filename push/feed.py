@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from push.batch import Batch
+from push.batch import Batch, joined
 
 __all__ = ["Feed"]
 
@@ -47,6 +47,7 @@ class Feed:
             del self._batches[:overflown], self._before[:overflown]
             self.first += overflown
         for batch in batches:
+            batch.number = self.end
             self._batches.append(batch)
             self._before.append((self._frames, self._bytes))
             self._frames += batch.count
@@ -67,7 +68,7 @@ class Feed:
                     break
                 taken.append(batch)
                 size += batch.size
-            self._batch = taken[0] if len(taken) == 1 else Batch([frame for batch in taken for frame in batch.frames])
+            self._batch = taken[0] if len(taken) == 1 else joined(taken)
             self._reached = place + len(taken)
             self._got = asked
         return self._batch, self._reached

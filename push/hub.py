@@ -202,6 +202,8 @@ class Hub:
         """The totals of this moment as a frame, encoded once for all."""
         if self._totals_batch is None:
             self._totals_batch = Batch([encode(AnalyticsUpdate(self._totals))])
+            self._totals_batch.is_totals = True
+        self._totals_batch.number = self._feed.end
         return self._totals_batch
 
     def _tell_totals(self) -> None:

@@ -62,7 +62,7 @@ class Session:
             "_queue",
             "_room",
         ),
-        *("_timer", "_totals", "_turn", "close", "expires_at", "grant", "order_ids", "sees_all", "topics"),
+        *("_timer", "_totals", "_turn", "close", "expires_at", "grant", "gets_all", "order_ids", "sees_all", "topics"),
     )
 
     def __init__(
@@ -84,6 +84,8 @@ class Session:
         self.order_ids: frozenset[int] = frozenset()
         # Whether ``visible`` would leave nothing out: then all such sessions share what is sent.
         self.sees_all = False
+        # The totals too: then it gets whatever goes to everybody.
+        self.gets_all = False
         self._queue = queue
         self._on_output = on_output
         self._on_round = on_round or on_output
@@ -124,6 +126,7 @@ class Session:
         self.topics = topics
         self.order_ids = order_ids(topics)
         self.sees_all = ORDERS in topics
+        self.gets_all = self.sees_all and ANALYTICS in topics
         if feed is not None and not slow:
             self.go_live(feed)
 
