@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import zlib
 from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
@@ -12,6 +13,8 @@ from urllib.parse import urlsplit
 from tests.support import PATIENCE_SECONDS, Frame, within
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
+COMPRESSED = 0x40
+OFFER = {"Sec-WebSocket-Extensions": "permessage-deflate"}
 
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -31,6 +34,8 @@ class WireClient(asyncio.Protocol):
         self.events: list[Frame] = []
         self.totals: Frame = {}
         self.others: list[Frame] = []
+        self._inflate = zlib.decompressobj(-15)
+        self.bytes = self.compressed = 0
         self.protocol_pings = 0
         self.close_code: int | None = None
         self.cut = False
@@ -73,6 +78,7 @@ class WireClient(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         known = len(self.events)
+        self.bytes += len(data)
         data = self._rest + data
         start = 0
         if not self._upgraded:
@@ -97,6 +103,10 @@ class WireClient(asyncio.Protocol):
         self._changed.set()
 
     def _frame(self, first: int, payload: bytes) -> None:
+        if first == 0x80 | COMPRESSED | TEXT:  # RFC 7692 section 7.2.2
+            self.compressed += 1
+            payload = self._inflate.decompress(payload + b"\x00\x00\xff\xff")
+            first = 0x80 | TEXT
         if first == 0x80 | TEXT:
             frame = self._parsed.get(payload)
             if frame is None:

@@ -7,6 +7,7 @@ import base64
 import json
 import random
 import time
+import zlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -50,8 +51,8 @@ class Client:
     """One dashboard across all its connections."""
 
     def __init__(self, number: int, facts: Facts, ports: list[int], rng: random.Random) -> None:
-        self.name = f"client {number} ({'sse' if number % 3 == 0 else 'ws'})"
-        self._line_type: type[Line] = SseLine if number % 3 == 0 else WebSocketLine
+        kind, self._line_type = KINDS[number % len(KINDS)]
+        self.name = f"client {number} ({kind})"
         self.facts = facts
         self._ports = ports
         self._rng = rng
@@ -228,12 +229,12 @@ def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first: 
     return bytes([first | opcode]) + length + mask + body
 
 
-def upgrade(cursor: str | None) -> str:
+def upgrade(cursor: str | None, extensions: str = "") -> str:
     key = base64.b64encode(random.randbytes(16)).decode()
     query = f"?last_event_id={cursor}" if cursor is not None else ""
     return (
         f"GET /api/ws{query} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     )
 
 
@@ -257,6 +258,8 @@ class WebSocketLine(Line):
                 break
             if data[at] == 0x81:
                 take(data[body:end])
+            elif data[at] == 0xC1:
+                take(self.inflated(data[body:end]))
             elif data[at] == 0x88:
                 self.client.closed(int.from_bytes(data[body : body + 2], "big"))
                 self.hang_up()
@@ -266,9 +269,26 @@ class WebSocketLine(Line):
             return b""
         return data[at:]
 
+    def inflated(self, body: bytes) -> bytes:
+        raise AssertionError("compressed, and nobody has asked for it")
+
     def pong(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(client_frame(1, b'{"type":"pong"}'))
+
+
+class CompressedLine(WebSocketLine):
+    """With permessage-deflate (RFC 7692): one window for the whole connection."""
+
+    def __init__(self, client: Client, cursor: str | None) -> None:
+        super().__init__(client, cursor)
+        self._inflate = zlib.decompressobj(-15)
+
+    def request(self) -> str:
+        return upgrade(self.cursor, "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+
+    def inflated(self, body: bytes) -> bytes:
+        return self._inflate.decompress(body + b"\x00\x00\xff\xff")
 
 
 class SseLine(Line):
@@ -292,6 +312,9 @@ class SseLine(Line):
             elif block.startswith(b"id: "):
                 client.cursor = block[4:].decode()
         return rest
+
+
+KINDS: tuple[tuple[str, type[Line]], ...] = (("sse", SseLine), ("ws", WebSocketLine), ("ws, compressed", CompressedLine))
 
 
 async def watch_lines(clients: list[Client]) -> None:
