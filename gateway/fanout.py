@@ -63,18 +63,14 @@ class Fanout:
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._run)
 
-    def encoded(self, batches: list[Batch], follower: Follower | None = None) -> bytes:
-        """The batches as bytes for a WebSocket, worked out once for all clients that have the same. They count as sent.
+    def encoded(self, batches: list[Batch], follower: Follower | None = None) -> tuple[bytes, int]:
+        """The batches as bytes for a WebSocket, worked out once for all clients that have the same; and their size, plain.
+        They count as sent.
 
         A ``follower`` gets compressed what goes to everybody, once it has joined the stream.
         """
         if not self._scheduled:
             self._schedule()
-        if follower is not None:
-            for batch in batches:
-                self._count += batch.count
-                self._size += batch.size
-            return self._stream.encoded(batches, follower, _plain)
         if len(batches) == 1:
             whole = batches[0]
         else:
@@ -84,7 +80,9 @@ class Fanout:
             whole = self._whole
         self._count += whole.count
         self._size += whole.size
-        return _plain(whole)
+        if follower is not None:
+            return self._stream.encoded(batches, follower, _plain), whole.size
+        return _plain(whole), whole.size
 
     def leave(self, follower: Follower) -> None:
         """It is not written to any more."""

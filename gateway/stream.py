@@ -23,10 +23,16 @@ from push.batch import Batch
 
 __all__ = ["Follower", "Segment", "Stream"]
 
+# Half the work of the usual level (6) for a tenth more bytes; one compressor, so its memory (9: the most) does not matter.
+LEVEL, MEMORY = 3, 9
 # A joining point empties everybody's window: that makes the next messages some 400 bytes larger, all together, for each client
 # that has joined. It pays when those who wait for it have lost as much, or else after as many bytes as to forget the cost.
 JOINING_COSTS = 400
 JOINING_PAUSE = 64 * 1024
+
+
+def _compressor() -> zlib._Compress:
+    return zlib.compressobj(LEVEL, zlib.DEFLATED, -WINDOW_BITS, MEMORY)
 
 
 class Segment:
@@ -50,7 +56,7 @@ class Stream:
     """What has been compressed, and who gets it."""
 
     def __init__(self) -> None:
-        self._deflate = zlib.compressobj(wbits=-WINDOW_BITS)
+        self._deflate = _compressor()
         self._tail = Segment(Batch(()), b"")
         # Number of the batch of the feed that comes next.
         self._end = 0
@@ -61,7 +67,7 @@ class Stream:
         self._told: Batch | None = None
         # Bytes since the joining point, and those that clients who wait for the next one got uncompressed.
         self._since = self._missed = 0
-        # For each place in the chain what its last client was given: mostly the next one there has the same to get.
+        # For each place in the chain what its last client was given, and to where; and how much that is to those who wait.
         self._given: dict[Segment | None, tuple[list[Batch], bytes, Segment | None, int]] = {}
 
     def encoded(self, batches: list[Batch], follower: Follower, plain: Callable[[Batch], bytes]) -> bytes:
@@ -74,8 +80,11 @@ class Stream:
             self._given[at] = batches, frames, follower.at, self._missed - missed
             return frames
         _, frames, to, missed = given
-        self._missed += missed
-        self._move(follower, to)
+        if at is None or to is None:
+            self._missed += missed
+            self._move(follower, to)
+        else:
+            follower.at = to
         return frames
 
     def leave(self, follower: Follower) -> None:
@@ -158,7 +167,7 @@ class Stream:
 
     def _begin_anew(self) -> Segment:
         """Whatever is added next refers to nothing before."""
-        self._deflate = zlib.compressobj(wbits=-WINDOW_BITS)
+        self._deflate = _compressor()
         self._joint = self._tail
         self._since = self._missed = 0
         return self._tail

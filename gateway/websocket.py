@@ -114,9 +114,9 @@ class _Client(WebSocket):
             follower = self if self._compression and session.gets_all else None
             if follower is None and self.at is not None:
                 self._fanout.leave(self)
-            frames = self._fanout.encoded(batches, follower)
+            frames, size = self._fanout.encoded(batches, follower)
             self._transport.write(frames)
-            if len(frames) < CHUNK_BYTES and (follower is None or not session.waiting):
+            if size < CHUNK_BYTES:
                 break  # that was all
         if session.close is None:
             return

@@ -54,7 +54,10 @@ class Metrics:
         self.events = Counter("orderwire_events_total", "Events read from the journal and published", registry=registry)
         self.frames = Counter("orderwire_sent_frames_total", "Frames written to clients", ["transport"], registry=registry)
         self.bytes = Counter(
-            "orderwire_sent_bytes_total", "Bytes of frames written to clients", ["transport"], registry=registry
+            "orderwire_sent_bytes_total",
+            "Bytes of frames written to clients, before compression",
+            ["transport"],
+            registry=registry,
         )
         self.fanout = Histogram(
             "orderwire_fanout_seconds", "Handing one batch of events to all sessions", buckets=_SECONDS, registry=registry

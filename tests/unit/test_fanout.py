@@ -34,7 +34,7 @@ class Reading:
         batches, self.waiting = self.waiting, []
         if self.bad:
             raise ValueError("a fault of our own")
-        self.written.append(self.fanout.encoded(batches))
+        self.written.append(self.fanout.encoded(batches)[0])
 
     def cut(self) -> None:
         self.was_cut = True

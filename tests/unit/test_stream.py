@@ -87,8 +87,9 @@ class Line:
             follower = self if self._compression and session.gets_all else None
             if follower is None and self.at is not None:
                 self._fanout.leave(self)
-            self.browser.read(self._fanout.encoded(batches, follower))
-            if not session.waiting:
+            frames, size = self._fanout.encoded(batches, follower)
+            self.browser.read(frames)
+            if size < CHUNK_BYTES:
                 break
 
     def cut(self) -> None:
