@@ -77,7 +77,8 @@ class Stream:
         if given is None or given[0] != batches:
             missed = self._missed
             frames = b"".join(self._next(follower, batch) or plain(batch) for batch in batches)
-            self._given[at] = batches, frames, follower.at, self._missed - missed
+            waits = at is None and follower.at is None
+            self._given[at] = batches, frames, follower.at, self._missed - missed if waits else 0
             return frames
         _, frames, to, missed = given
         if at is None or to is None:
@@ -170,6 +171,7 @@ class Stream:
         self._deflate = _compressor()
         self._joint = self._tail
         self._since = self._missed = 0
+        self._given.pop(None, None)  # those who wait, and are still to be written to, can join
         return self._tail
 
     def _append(self, parts: Sequence[Batch]) -> None:

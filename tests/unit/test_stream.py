@@ -166,6 +166,24 @@ async def test_who_comes_later_joins_at_the_next_point_and_gets_everything_until
     assert first[0].browser.compressed == 602
 
 
+async def test_many_who_come_at_once_join_soon_and_later_ones_after_them(quick_totals: None) -> None:
+    house = House()
+    first = [house.line() for _ in range(5)]
+    house.publish()
+    await house.turns()
+    crowd = [house.line() for _ in range(50)]
+    for _ in range(20):
+        house.publish()
+        await house.turns()
+    assert max(len(line.browser.frames) - line.browser.compressed for line in crowd) < 2 * 12
+    late = house.line()
+    for _ in range(300):
+        house.publish()
+        await house.turns(3)
+    assert late.browser.compressed > 200
+    assert first[0].browser.compressed == 2 * 321
+
+
 async def test_one_by_one_among_many_does_not_begin_anew_each_time(quick_totals: None) -> None:
     house = House()
     crowd = [house.line() for _ in range(200)]
@@ -378,6 +396,7 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
                 line.flush()
             case _:
                 await house.turns(choose.choice([1, 2, 4]))
+        assert house.fanout._stream._missed >= 0
         for line in [line for line in lines if line.session.close is not None]:
             lines.remove(line)
             gone.append(line)
