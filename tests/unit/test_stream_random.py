@@ -1,0 +1,98 @@
+"""Random clients of the stream that all follow: who comes, lags, goes away for a while, and is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from push.access import ANALYTICS, ORDERS
+from push.batch import Batch
+from push.frames import Close
+from tests.unit.streamed import BOTH, House, Line
+
+
+@pytest.mark.parametrize("seed", [*range(12), None])
+async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = random.randrange(2**32) if seed is None else seed
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    monkeypatch.setattr("gateway.stream.JOINING_COSTS", choose.choice([0, 50, 400]))
+    monkeypatch.setattr("gateway.stream.JOINING_PAUSE", choose.choice([2000, 20_000, 10**9]))
+    monkeypatch.setattr("push.hub.TOTALS_SECONDS", choose.choice([0.0, 0.001]))
+    house = House(choose.choice([40, 400]))
+    lines = [house.line(compression=choose.random() < 0.8) for _ in range(4)]
+    # Of each: the numbers of the events that it has to get, and the pongs; whether its topics ever changed.
+    wanted: dict[Line, list[int]] = {line: [] for line in lines}
+    pongs: dict[Line, int] = dict.fromkeys(lines, 0)
+    straight = set(lines)
+    gone: list[Line] = []
+
+    def publish(count: int) -> None:
+        for line in lines:
+            if ORDERS in line.session.topics:
+                wanted[line] += range(house.published + 1, house.published + count + 1)
+        house.publish(count, choose.choice([20, 200, 2000]))
+
+    for _ in range(1500):
+        if not lines:
+            break
+        line = choose.choice(lines)
+        match choose.randrange(12):
+            case 0 | 1 | 2:
+                publish(choose.choice([1, 1, 1, 2, 5, 30]))
+            case 3:
+                line.full = choose.random() < 0.5
+                if not line.full:
+                    line.flush()
+            case 4 if len(lines) < 12:
+                lines.append(house.line(compression=choose.random() < 0.8))
+                wanted[lines[-1]], pongs[lines[-1]] = [], 0
+                straight.add(lines[-1])
+            case 5 if choose.random() < 0.3:
+                straight.discard(line)
+                line.session.follow(choose.choice([BOTH, BOTH, frozenset({ORDERS}), frozenset({ANALYTICS}), frozenset()]))
+                house.hub.topics_changed(line.session)
+            case 6:
+                pongs[line] += 1
+                line.session.send(Batch([b'{"type":"pong","n":%d}' % pongs[line]]))
+            case 7 if choose.random() < 0.1:
+                line.session.totals_changed()
+            case 8 if choose.random() < 0.05:
+                line.session.end(Close.DRAIN)
+                line.full = False
+                line.flush()
+            case _:
+                await house.turns(choose.choice([1, 2, 4]))
+        assert house.fanout._stream._missed >= 0
+        for line in [line for line in lines if line.session.close is not None]:
+            lines.remove(line)
+            gone.append(line)
+            house.hub.leave(line.session)
+            house.fanout.leave(line)
+    for line in lines:
+        line.full = False
+        line.flush()
+    for _ in range(3):
+        publish(1)
+        await asyncio.sleep(0.01)
+
+    for line in lines + gone:
+        if line.session.close is Close.SLOW_CONSUMER:
+            assert line.events == wanted[line][: len(line.events)]
+        else:
+            assert line.events == wanted[line]
+            assert [f["n"] for f in line.browser.frames if f["type"] == "pong"] == list(range(1, pongs[line] + 1))
+        if line in straight and line.browser.frames:
+            # The totals are as of the last event, whatever they were told with.
+            last = line.browser.frames[0]["total_orders"]
+            for frame in line.browser.frames:
+                if frame["type"] == "event":
+                    last = frame["n"]
+                elif frame["type"] == "analytics_update":
+                    assert frame["total_orders"] == last
+    for line in lines:
+        if line.session.gets_all and line.session.close is None:
+            assert line.told[-1] == house.published
+    assert sum(line.browser.compressed for line in lines + gone) > 100
