@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, TypeAlias
 
 from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-__all__ = ["JournalReader"]
+__all__ = ["CENSUS_SECONDS", "JournalReader"]
 
 # A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
 # Plain SET, not start-up parameters: connection poolers refuse those.
@@ -33,13 +32,8 @@ cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
 
-_BASELINE = """
-select
-    a.*,
-    pg_current_snapshot() as snapshot,
-    greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1)) as newest_txid
-from order_analytics as a, orderwire.journal_identity as i
-"""
+# A scan takes as long as the table is large.
+CENSUS_SECONDS = 300.0
 
 _NEWEST = """
 select coalesce(
@@ -77,13 +71,15 @@ class JournalReader:
         return Identity(row["epoch"], row["trimmed_txid"])
 
     async def baseline(self) -> Baseline:
-        """Totals and snapshot by one statement, hence of one moment."""
-        async with self._connection.transaction():
-            await self._connection.execute("set local enable_seqscan = on")
-            row = await self._connection.fetchrow(_BASELINE)
-        assert row is not None
-        totals = Totals(row["total_orders"], Decimal(row["total_revenue"]), row["pending_orders"])
-        return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"])
+        """Totals and snapshot of one moment: from the checkpoint and the journal since, or by a scan."""
+        folded = await self._connection.fetchrow("select * from orderwire.fold_journal()")
+        return await self.census() if folded is None else _baseline(folded, counted=False)
+
+    async def census(self) -> Baseline:
+        """Totals and snapshot of one moment, by a scan; from then on it is the checkpoint."""
+        counted = await self._connection.fetchrow("select * from orderwire.count_orders()", timeout=CENSUS_SECONDS)
+        assert counted is not None
+        return _baseline(counted, counted=True)
 
     async def seen_at(self, place: EventPlace) -> Snapshot | None:
         """What the writer of the event saw as committed; None when the event is not in the journal."""
@@ -128,3 +124,8 @@ class JournalReader:
             epoch=first["epoch"],
             trimmed_txid=first["trimmed_txid"],
         )
+
+
+def _baseline(row: asyncpg.Record, *, counted: bool) -> Baseline:
+    totals = Totals(row["total_orders"], row["total_revenue"], row["pending_orders"])
+    return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"], counted)

@@ -13,7 +13,7 @@ from typing import Any, Never
 import asyncpg
 
 from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, forgive_abandoned_connects, typed_errors
-from db.journal import JournalReader
+from db.journal import CENSUS_SECONDS, JournalReader
 from db.migrate import refuse_standby
 from push.errors import LinkLost
 from push.events import EventPlace, Identity, Page, Position, Snapshot
@@ -26,7 +26,6 @@ log = logging.getLogger("orderwire.listener")
 CHANNEL = "orders"
 
 CONNECT_SECONDS = 5.0
-BASELINE_SECONDS = 300.0
 SELF_TEST_SECONDS = 5.0
 # Full jitter: attempt n waits for a random time below min(MOST, FIRST * 2**n), that is 0.1, 0.2, 0.4 … 5 s.
 BACKOFF_FIRST_SECONDS = 0.1
@@ -155,7 +154,7 @@ class _Link:
     async def baseline(self) -> Baseline:
         """See JournalReader."""
         with _link_lost():
-            async with asyncio.timeout(BASELINE_SECONDS):
+            async with asyncio.timeout(CENSUS_SECONDS):
                 return await self._reader.baseline()
 
     async def newest_txid(self, upto: Snapshot) -> int:

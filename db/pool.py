@@ -153,10 +153,10 @@ class Database:
         async with self._reader() as reader:
             return await reader.page(after, upto, past_id, max_events, max_bytes)
 
-    async def baseline(self) -> Baseline:
+    async def census(self) -> Baseline:
         """See JournalReader."""
         async with self._reader() as reader:
-            return await reader.baseline()
+            return await reader.census()
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """See JournalReader."""

@@ -22,13 +22,16 @@ log = logging.getLogger("orderwire.audit")
 
 # How long the relay may take to get to where the census was taken.
 PUBLISHED_SECONDS = 10.0
+# A start from a checkpoint brings along what has changed silently since that was taken: so the first audit is soon, and soon
+# again, with pauses that double, while it finds a moment that cannot be compared.
+SOON_SECONDS = 1.0
 
 
 class Census(Protocol):
     """The database, asked beside the live connection. Raises StoreError."""
 
-    async def baseline(self) -> Baseline:
-        """See Journal.baseline."""
+    async def census(self) -> Baseline:
+        """The totals by a scan, and the snapshot that belongs to them. It is a checkpoint for those who start later."""
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
         """See Journal.identity."""
@@ -45,8 +48,13 @@ class Audit:
     async def run(self, interval_seconds: float) -> Never:
         """Audit for as long as this task lives. A database that is away is the listener's business."""
         await self._relay.flowing.wait()
+        soon = SOON_SECONDS
         while True:
-            await asyncio.sleep(interval_seconds)
+            if self._relay.proved:
+                await asyncio.sleep(interval_seconds)
+            else:
+                await asyncio.sleep(min(interval_seconds, soon))
+                soon *= 2
             try:
                 await self.once()
             except (StoreError, TimeoutError) as error:
@@ -60,13 +68,14 @@ class Audit:
             log.warning("the journal is another one than at the start")
             self._relay.doubt()
             return None
-        counted = await self._census.baseline()
+        counted = await self._census.census()
         async with asyncio.timeout(PUBLISHED_SECONDS):
             await self._relay.published(counted.snapshot)
         # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring.
         since = self._relay.ring.missed(Position(counted.snapshot))
         if since is None or (self._relay.epoch, self._relay.links) != (epoch, links):
             return None
+        self._relay.proved = True
         now = counted.totals.plus(since)
         ours = self._relay.totals
         drift = Totals(now.orders - ours.orders, now.revenue - ours.revenue, now.pending - ours.pending)

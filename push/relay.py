@@ -36,11 +36,15 @@ PAGE_BYTES = 512 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Totals and the snapshot that they were taken in, and the newest transaction with an event in it: by one statement."""
+    """Totals and the snapshot that they were taken in, and the newest transaction with an event in it: by one statement.
+
+    ``counted``: by a scan of the table; else from a checkpoint and the journal since.
+    """
 
     totals: Totals
     snapshot: Snapshot
     newest_txid: int
+    counted: bool = True
 
 
 class Mark(NamedTuple):
@@ -57,7 +61,7 @@ class Journal(Protocol):
         """Epoch and trimming of the journal. It draws a new epoch when events that were delivered are no longer in it."""
 
     async def baseline(self) -> Baseline:
-        """The totals, by a scan, and the snapshot that belongs to them."""
+        """The totals, and the snapshot that belongs to them."""
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
@@ -113,6 +117,8 @@ class Relay:
         self._read_upto = Snapshot(0, 0)
         self._links = 0
         self._totals = Totals()
+        # They were counted, at the start or by the audit since: what changed silently before is in them.
+        self.proved = False
         self._advanced = asyncio.Event()
         self._doubted = False
         self._journal: Journal | None = None
@@ -258,12 +264,14 @@ class Relay:
         anew = self._identity is not None
         self._trouble = "taking the totals"
         baseline = await journal.baseline()
+        log.debug("totals and position %s", "by a scan" if baseline.counted else "from the checkpoint and the journal since")
         self._unfinished = None
         self._newest_txid = baseline.newest_txid
         self._read_upto = baseline.snapshot
         self.ring.reset(self.lasting(baseline.snapshot))
         self._watermark = Mark(self.lasting(baseline.snapshot), self.ring.end)
         self._totals = baseline.totals
+        self.proved = baseline.counted
         self._identity = identity
         self._sink.set_totals(self._totals)
         if anew:

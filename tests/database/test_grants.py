@@ -36,6 +36,7 @@ async def test_serving_works_and_says_nothing_of_superusers(start_server: Any, c
     await db.execute("update orders set status = 'ready'")
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
     await back.until(lambda c: len(c.events) == 1, "the replay")
+    assert await db.fetchval("select count(*) from orderwire.checkpoint")
     # Partitions are made with its owner's rights.
     async with asyncio.timeout(30):
         while not await db.fetchval("select count(*) from orderwire.journal_partitions"):
@@ -57,6 +58,7 @@ async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
             "delete from orderwire.journal",
             "update orderwire.journal_identity set epoch = 'x'",
             "delete from orderwire.revocations",
+            "update orderwire.checkpoint set total_orders = 0",
             "select orderwire.revoke('anna')",
             "select orderwire.renew_epoch('x')",
             f"select orderwire.grant_serving('{ROLE}')",

@@ -14,12 +14,13 @@ import asyncpg
 import pytest
 
 from db.embedded import EmbeddedPostgres
+from db.errors import DatabaseAway
 from db.listener import Listener
 from db.migrate import migrate
 from db.pool import Database
 from push.audit import Audit
 from push.hub import Hub
-from push.relay import Relay
+from push.relay import Baseline, Relay
 from tests.support import Client, Process, Server, connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
@@ -125,6 +126,72 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
             enough.set()
 
 
+FROM_CHECKPOINT = "from the checkpoint and the journal since"
+
+
+async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
+    start_server: Any, connect: Any, database_url: str, db: Any
+) -> None:
+    rarely = {"AUDIT_SECONDS": "3600", "LOG_LEVEL": "DEBUG"}
+    await order(db, "before")
+    first: Server = await start_server(database_url, **rarely)
+    await first.line("totals and position by a scan")
+    async with db.transaction():
+        await db.execute("set local session_replication_role = replica")
+        await db.execute("insert into orders (customer_name, total) values ('silent', 5)")
+    await order(db, "after")
+    await first.kill()
+
+    second: Server = await start_server(database_url, **rarely)
+    await second.line(FROM_CHECKPOINT)
+    client: Client = await connect(second.ws_url)
+    await client.until(lambda c: bool(c.frames), "the first frame")
+    await client.until(lambda c: c.totals["total_orders"] == 3, "the silent one is found, long before the next hour")
+    assert "drifted by +1 orders, +5.00" in await second.line("drifted")
+    assert client.totals["total_revenue"] == "25.00"
+    await order(db, "live")
+    await client.until(lambda c: c.totals["total_orders"] == 4, "and they go on from there")
+    await second.kill()
+
+    # The audit's count is the checkpoint of the third, which therefore has nothing to mend.
+    third: Server = await start_server(database_url, **rarely)
+    await third.line(FROM_CHECKPOINT)
+    newcomer: Client = await connect(third.ws_url)
+    await newcomer.until(lambda c: bool(c.frames), "the first frame")
+    assert newcomer.frames[0] == {
+        "type": "analytics_update",
+        "total_orders": 4,
+        "total_revenue": "35.00",
+        "pending_orders": 4,
+    }
+
+
+async def proved(relay: Relay) -> None:
+    while not relay.proved:
+        await asyncio.sleep(0.05)
+
+
+async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url: str, db: Any) -> None:
+    async with relay_in_process(database_url) as (relay, _):
+        assert relay.proved, "counted, and the checkpoint of the next one"
+    async with relay_in_process(database_url) as (relay, database):
+        assert not relay.proved
+        asked = asyncio.Event()
+        census = database.census
+
+        async def fails_at_first() -> Baseline:
+            if not asked.is_set():
+                asked.set()
+                raise DatabaseAway("this once")
+            return await census()
+
+        database.census = fails_at_first  # type: ignore[method-assign]
+        auditing = asyncio.create_task(Audit(relay, database).run(3600))
+        await within(30, asked.wait(), "the first audit")
+        await within(30, proved(relay), "the second one")
+        auditing.cancel()
+
+
 async def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
     process = await Process.start(str(postgres.bin_dir / program), *arguments)
     assert await process.exit_code() == 0, process.text
@@ -141,6 +208,8 @@ async def test_restored_dump_is_another_journal(
 ) -> None:
     client = await connected_after_one_event(await start_server(database_url), connect, db)
     cursor = client.events[0]["id"]
+    # A checkpoint that only the journal where it was taken can tell from a right one.
+    await db.execute("update orderwire.checkpoint set total_orders = 1000")
     await run(postgres, "pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", database_url)
     await run(postgres, "pg_restore", "--exit-on-error", f"--dbname={empty_database_url}", str(tmp_path / "dump"))
 

@@ -1,0 +1,92 @@
+"""How long a start takes on a large table: from the process to "ready", by a scan and from a checkpoint, in alternated rounds.
+
+    python -m bench.start --orders 1000000 --rounds 5
+
+Beside it what the totals alone take, asked on a connection that is open already. The difference is what a start costs anyway.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections import defaultdict
+from typing import Any
+
+import asyncpg
+
+from bench.database import databases
+from bench.machine import describe
+from tests.support import Server
+
+FILL = """
+insert into orders (order_number, customer_name, total, status)
+select 'N-' || n, 'Иван Иванов', n % 500 + 0.5, (array['pending', 'ready', 'delivered', 'cancelled'])[1 + n % 4]
+from generate_series(1, $1::int) as n
+"""
+EVENTS = "update orders set total = total + 1 where id <= $1"
+# Events since the checkpoint; None: there is no checkpoint.
+VARIANTS = {"by a scan": None, "checkpoint": 0, "checkpoint, 10,000 events since": 10_000, "100,000 events since": 100_000}
+EMPTY = "empty table"
+
+
+async def prepare(db: Any, events_since: int | None) -> str:
+    """The state in which the server will find it; the question that it will ask for the totals."""
+    await db.fetch("select * from orderwire.count_orders()")
+    if events_since is None:
+        await db.execute("delete from orderwire.checkpoint")
+        return "select * from orderwire.count_orders()"
+    if events_since:
+        await db.execute(EVENTS, events_since)
+    return "select * from orderwire.fold_journal()"
+
+
+async def milliseconds_to_ready(url: str) -> float:
+    start = time.perf_counter()
+    server = await Server.serve(url, AUDIT_SECONDS="3600")
+    await server.ready()
+    took = time.perf_counter() - start
+    await server.kill()
+    return 1000 * took
+
+
+async def run(orders: int, rounds: int) -> None:
+    async with databases() as all_of_them, all_of_them.fresh("journal") as full, all_of_them.fresh("journal") as empty:
+        print(", ".join(describe().values()), "PostgreSQL", await all_of_them.version())
+        db = await asyncpg.connect(full, command_timeout=600)
+        await db.execute(FILL, orders)
+        await db.execute("vacuum analyze")
+        ready: dict[str, list[float]] = defaultdict(list)
+        totals: dict[str, list[float]] = defaultdict(list)
+        for number in range(rounds):
+            names = [EMPTY, *VARIANTS]
+            for name in names if number % 2 == 0 else names[::-1]:
+                if name == EMPTY:
+                    ready[name].append(await milliseconds_to_ready(empty))
+                    continue
+                question = await prepare(db, VARIANTS[name])
+                ready[name].append(await milliseconds_to_ready(full))
+                start = time.perf_counter()
+                assert await db.fetch(question), "the checkpoint does not serve"
+                totals[name].append(1000 * (time.perf_counter() - start))
+        await db.close()
+    print(f"\n{orders:,} orders, ms: median (range) of {rounds}\n{'':<34}{'ready after':>22}{'the totals alone':>22}")
+    for name, found in ready.items():
+        print(f"{name:<34}{_shown(found):>22}{_shown(totals[name]):>22}")
+
+
+def _shown(found: list[float]) -> str:
+    return f"{statistics.median(found):.0f} ({min(found):.0f}–{max(found):.0f})" if found else ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.start", description="how long a start takes on a large table")
+    parser.add_argument("--orders", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    asyncio.run(run(options.orders, options.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Totals from the checkpoint and the journal since are what a scan counts, or there are none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from db.embedded import EmbeddedPostgres
+from db.migrate import migrate
+from tests.support import connections, within
+
+COUNT = "select * from orderwire.count_orders()"
+FOLD = "select total_orders, total_revenue, pending_orders from orderwire.fold_journal()"
+SCAN = "select total_orders, total_revenue, pending_orders from order_analytics"
+WRITERS = 6
+COMPARISONS = 100
+
+
+async def fold(db: Any) -> tuple[Any, ...] | None:
+    row = await db.fetchrow(FOLD)
+    return None if row is None else tuple(row)
+
+
+async def scan(db: Any) -> tuple[Any, ...]:
+    return tuple(await db.fetchrow(SCAN))
+
+
+async def insert(db: Any, count: int) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'c', n + 0.5 from generate_series(1, $1::int) n", count)
+
+
+# ---------------------------------------------------------------- any writers, any moment
+
+
+class Undo(Exception):
+    """Leaves a savepoint or a transaction."""
+
+
+async def copy(db: Any, choose: random.Random) -> None:
+    rows = [("copied", choose.randrange(1000), choose.choice(["pending", "ready", "cancelled"])) for _ in range(20)]
+    await db.copy_records_to_table("orders", records=rows, columns=["customer_name", "total", "status"])
+
+
+async def change(db: Any, choose: random.Random) -> None:
+    match choose.randrange(5):
+        case 0:
+            await insert(db, choose.choice([1, 3, 200]))
+        case 1:
+            await copy(db, choose)
+        case 2:
+            await db.execute(
+                "update orders set total = total + 1, status = $2 where id % 30 = $1",
+                choose.randrange(30),
+                choose.choice(["pending", "cancelled", "ready"]),
+            )
+        case 3:
+            await db.execute("delete from orders where id % 40 = $1", choose.randrange(40))
+        case 4:
+            await db.execute("update orders set id = id + 10000000 where id = (select min(id) from orders)")
+
+
+async def write(db: Any, choose: random.Random, enough: asyncio.Event) -> None:
+    while not enough.is_set():
+        isolation: Any = choose.choice(["read_committed", "repeatable_read"])
+        with contextlib.suppress(Undo, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
+            async with db.transaction(isolation=isolation):
+                for _ in range(choose.choice([1, 1, 2, 4])):
+                    with contextlib.suppress(Undo):
+                        async with db.transaction():
+                            await change(db, choose)
+                            if choose.random() < 0.2:
+                                raise Undo
+                if choose.random() < 0.1:  # a long one
+                    await db.execute("select pg_sleep(0.3)")
+                if choose.random() < 0.15:
+                    raise Undo
+
+
+async def truncate(db: Any, choose: random.Random, enough: asyncio.Event, done: list[int]) -> None:
+    """Now and then. Its lock comes first: whoever has written and then waits for it makes the others wait for nothing."""
+    while not enough.is_set():
+        await asyncio.sleep(choose.random() / 2)
+        with contextlib.suppress(asyncpg.DeadlockDetectedError, Undo):
+            async with db.transaction(isolation="read_committed"):
+                await db.execute("lock table orders in access exclusive mode")
+                await insert(db, 2)
+                await db.execute("truncate orders")
+                await insert(db, 1)
+                if choose.random() < 0.3:
+                    raise Undo
+            done.append(1)
+
+
+async def compare(db: Any) -> bool:
+    """In one snapshot, taken with the table's lock in hand; whether there was anything to fold."""
+    async with db.transaction(isolation="repeatable_read"):
+        await db.execute("lock table orders in access share mode")
+        counted = tuple(
+            await db.fetchrow("select total_orders, total_revenue, pending_orders, snapshot from orderwire.checkpoint")
+        )
+        folded = await fold(db)
+        assert folded is not None, "the checkpoint does not serve"
+        assert folded == await scan(db)
+        return folded != counted[:3] and bool(counted[3][2])
+
+
+async def test_fold_equals_scan_whoever_writes(database_url: str, db: Any) -> None:
+    seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
+    print(f"CHECKPOINT_SEED={seed}")
+    choose = random.Random(seed)
+    enough = asyncio.Event()
+    compared = telling = 0
+    truncated: list[int] = []
+    async with connections(database_url, WRITERS + 2) as pool:
+        await pool[0].fetch(COUNT)
+        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+            for number in range(WRITERS):
+                tasks.create_task(write(pool[number], random.Random(seed + number), enough))
+            tasks.create_task(truncate(pool[WRITERS], random.Random(seed + WRITERS), enough, truncated))
+            # Enough of those that had a checkpoint taken beside open transactions, and of everything to fold.
+            while compared < COMPARISONS or telling < COMPARISONS / 5 or len(truncated) < 3:
+                compared += 1
+                telling += await compare(db)
+                if choose.random() < 0.3:
+                    await pool[-1].fetch(COUNT)
+            enough.set()
+    print(f"{compared} comparisons, {telling} telling, {len(truncated)} times truncated")
+
+
+async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, db: Any) -> None:
+    """With a snapshot from before it the rows would be gone, and gone once more when their events are folded."""
+    await insert(db, 5)
+    await db.fetch(COUNT)  # the plan is in the cache: the next one takes its locks elsewhere
+    async with connections(database_url, 1) as (other,):
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("truncate orders")
+        counting = asyncio.create_task(db.fetchrow(COUNT))
+        waits = "select exists (select from pg_locks where not granted and pid = $1)"
+        while not await other.fetchval(waits, db.get_server_pid()):
+            assert not counting.done(), "it must wait"
+        await transaction.commit()
+        await within(30, asyncio.wait([counting]), "the count")
+    assert counting.result()["total_orders"] == 0
+    assert (await fold(db)) == (0, 0, 0) == await scan(db)
+
+
+# ---------------------------------------------------------------- when it does not serve
+
+
+@pytest.mark.parametrize(
+    ("what", "happens"),
+    [
+        ("nothing", "delete from orderwire.checkpoint"),
+        ("another epoch", "update orderwire.checkpoint set epoch = 'ffffffff'"),
+        ("a new epoch", "select orderwire.renew_epoch((select epoch from orderwire.journal_identity))"),
+        ("trimmed", "update orderwire.journal_identity set trimmed_txid = (select pg_snapshot_xmin(snapshot)::text::xid8 "
+         "from orderwire.checkpoint)"),
+        ("from the future", "update orderwire.checkpoint set snapshot = '9000000:9000000:'"),
+        ("half from the future", "update orderwire.checkpoint set snapshot = '1:9000000:'"),
+    ],
+)  # fmt: skip
+async def test_what_does_not_serve_is_not_taken(db: Any, what: str, happens: str) -> None:
+    await insert(db, 3)
+    await db.fetch(COUNT)
+    await insert(db, 4)
+    assert await fold(db) == await scan(db)
+    await db.execute(happens)
+    assert await fold(db) is None, what
+    await db.fetch(COUNT)
+    assert await fold(db) == await scan(db), "counted anew"
+
+
+async def test_trimmed_up_to_the_checkpoint_still_serves(db: Any) -> None:
+    await insert(db, 3)
+    await db.fetch(COUNT)
+    await insert(db, 4)
+    await db.execute(
+        "update orderwire.journal_identity set trimmed_txid = "
+        "(select (pg_snapshot_xmin(snapshot)::text::bigint - 1)::text::xid8 from orderwire.checkpoint)"
+    )
+    assert await fold(db) == await scan(db)
+
+
+async def test_beyond_so_many_events_a_scan_is_cheaper(db: Any) -> None:
+    await db.fetch(COUNT)
+    await insert(db, 10_000)
+    assert await fold(db) == await scan(db)
+    await insert(db, 1)
+    assert await fold(db) is None
+
+
+async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str, db: Any) -> None:
+    await insert(db, 3)
+    async with db.transaction(isolation="repeatable_read"):
+        assert (await db.fetchrow(COUNT))["total_orders"] == 3
+    async with db.transaction():
+        await insert(db, 1)
+        assert (await db.fetchrow(COUNT))["total_orders"] == 4
+    assert not await db.fetchval("select count(*) from orderwire.checkpoint")
+    # Whoever finds somebody else at it does not wait.
+    async with connections(database_url, 1) as (other,), other.transaction():
+        await other.fetch(COUNT)
+        await insert(db, 1)
+        assert (await within(30, db.fetchrow(COUNT), "a count"))["total_orders"] == 5
+    assert await db.fetchval("select total_orders from orderwire.checkpoint") == 4
+    assert await fold(db) == await scan(db)
+
+
+# ---------------------------------------------------------------- crashes
+
+
+async def commits(url: str, choose: random.Random, seconds: float) -> None:
+    """Writers whose last commits a crash takes back, and checkpoints that may go the same way."""
+    enough = asyncio.Event()
+    async with connections(url, 4) as pool, asyncio.TaskGroup() as tasks:
+        for number, connection in enumerate(pool[1:]):
+            await connection.execute(f"set synchronous_commit = {'off' if number else 'on'}")
+            tasks.create_task(write(connection, random.Random(choose.randrange(10**9)), enough))
+        if choose.random() < 0.7:
+            await pool[0].execute("set synchronous_commit = off")
+        until = asyncio.get_running_loop().time() + seconds
+        while asyncio.get_running_loop().time() < until:
+            # A number that is drawn and given up: after a crash somebody else may get it.
+            with contextlib.suppress(Undo):
+                async with pool[0].transaction():
+                    await pool[0].execute("select pg_current_xact_id()")
+                    raise Undo
+            await pool[0].fetch(COUNT)
+        enough.set()
+
+
+async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> None:
+    seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
+    print(f"CHECKPOINT_SEED={seed}")
+    choose = random.Random(seed)
+    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    url = await asyncio.to_thread(postgres.start)
+    try:
+        await migrate(url)
+        for _ in range(4):
+            writing = asyncio.create_task(commits(url, choose, 60))
+            await asyncio.sleep(choose.uniform(0.5, 1.2))
+            pid = postgres.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.wait([writing])
+            assert writing.exception() is not None, "the crash came too late"
+            while postgres.pid is not None:
+                await asyncio.sleep(0.01)
+            await asyncio.to_thread(postgres.start)
+            async with connections(url, 1) as (db,):
+                assert await db.fetchval("select count(*) from orderwire.checkpoint")
+                await compare(db)
+                for _ in range(20):  # under the numbers that came to nothing
+                    await insert(db, 1)
+                await compare(db)
+    finally:
+        await asyncio.to_thread(postgres.release)
