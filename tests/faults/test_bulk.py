@@ -1,0 +1,96 @@
+"""A statement that changes very many rows reaches everybody, and overflows nobody's queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bench.load import Load, NoCompiler, compiled
+from tests.faults.wire import WireClient
+from tests.support import Server
+
+# What is promised is BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback, so it is run by hand.
+CLIENTS = int(os.environ.get("BULK_CLIENTS", "100"))
+ROWS = int(os.environ.get("BULK_ROWS", "20000"))
+STALLED = 3
+PATIENCE_SECONDS = 300.0
+# Each frame holds the mark that the load generator counts.
+NUMBER = "@@0:1@@"
+
+
+async def update(db: Any) -> None:
+    await db.execute("update orders set status = 'ready'")
+
+
+async def copy(db: Any) -> None:
+    rows = [(f"{NUMBER}{number}", "copied", 1) for number in range(ROWS, 2 * ROWS)]
+    await db.copy_records_to_table("orders", records=rows, columns=["order_number", "customer_name", "total"])
+
+
+@pytest.fixture
+async def load() -> Any:
+    try:
+        compiled(Path(__file__).parents[2] / "bench" / "loadgen.c")
+    except NoCompiler as why:
+        pytest.skip(str(why))
+    started: list[Load] = []
+
+    async def start(server: Server) -> Load:
+        started.append(await Load.start(int(server.http_url.rpartition(":")[2])))
+        return started[-1]
+
+    yield start
+    for one in started:
+        await one.stop()
+
+
+async def slow_consumers(server: Server) -> int:
+    async with aiohttp.ClientSession() as http, http.get(f"{server.http_url}/metrics") as response:
+        text = await response.text()
+    return sum(
+        int(float(line.split()[-1])) for line in text.splitlines() if line.startswith("orderwire_send_queue_overflows_total")
+    )
+
+
+@pytest.mark.parametrize("statement", [update, copy])
+async def test_bulk_statement_reaches_everybody_within_their_bounds(
+    start_server: Any, load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
+) -> None:
+    await db.execute(
+        "insert into orders (order_number, customer_name, total) select $2 || n, 'c', 1 from generate_series(0, $1::int - 1) n",
+        ROWS,
+        NUMBER,
+    )
+    server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="100000", MAX_CONNECTIONS_PER_ADDRESS="5000")
+    many: Load = await load(server)
+    await many.connect(CLIENTS)
+    stalled = [await WireClient.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED)]
+    try:
+        for client in stalled:
+            client.transport.pause_reading()
+        await many.command("reset")
+        rounds = 0
+        # Until those who do not read have more waiting than the kernel and their queue hold: nobody waits for them.
+        while rounds == 0 or await slow_consumers(server) < STALLED:
+            rounds += 1
+            await statement(db)
+            assert await many.wait(rounds * ROWS, PATIENCE_SECONDS), "not everybody has everything"
+            if statement is copy:
+                await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
+            else:
+                await db.execute(
+                    "set session_replication_role = replica; update orders set status = 'pending'; "
+                    "reset session_replication_role"
+                )
+        report = await many.command("report")
+        assert (report["clients"], report["lost"]) == (CLIENTS, 0), "somebody was closed"
+        assert report["marked"] == CLIENTS * ROWS * rounds, "each event once"
+        assert await slow_consumers(server) == STALLED
+    finally:
+        for client in stalled:
+            await client.disconnect()
