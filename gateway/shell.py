@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 
 from aiohttp import web
@@ -26,6 +27,9 @@ log = logging.getLogger("orderwire.session")
 _NO_WISH = Wish()
 # Of the transport's own rules.
 BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
+
+
+MOST_CONFLATE = 10_000
 
 
 class Shell:
@@ -78,6 +82,7 @@ class Shell:
             Pace(settings.frames_per_second, settings.bytes_per_second),
             self._begin,
             on_round,
+            _conflation_of(request),
         )
 
     async def let_in(self, grant: Grant | None) -> None:
@@ -173,6 +178,16 @@ def _topics_of(request: web.Request) -> frozenset[str] | None:
         return parse_topics(text.split(",") if text else ())
     except ValueError as error:
         raise Refused(Close.BAD_REQUEST, f"topics: no such topic: {error}") from None
+
+
+def _conflation_of(request: web.Request) -> int | None:
+    """Beyond how many events at once it would rather fetch anew; None when it wants every one."""
+    text = request.query.get("conflate")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_CONFLATE:
+        raise Refused(Close.BAD_REQUEST, f"conflate: expected a whole number from 1 to {MOST_CONFLATE}")
+    return int(text)
 
 
 def refuse_before_start(request: web.Request) -> None:

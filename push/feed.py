@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
 from push.batch import Batch, joined
+from push.frames import Bulk, Reached, encode
 
 __all__ = ["Feed"]
 
@@ -31,13 +33,20 @@ class Feed:
         self.end = 0
         # Rises whenever the totals are to be told again: a slot, since only the newest matter.
         self.totals_turn = 1
+        # The frame of the newest event; empty before the first one.
+        self.last_event = b""
         # What the last follower got: mostly the next one stands at the same place.
         self._got: tuple[int, int, int] | None = None
         self._batch = Batch(())
         self._reached = 0
+        # What the last one got to whom so many frames were too much, by now.
+        self._too_many = (-1, -1)
+        self._instead = (self._batch, self._batch)
 
-    def append(self, batches: Iterable[Batch]) -> None:
-        """One publication. Those who have more than their bound waiting as it comes have overflowed (``first``)."""
+    def append(self, batches: Iterable[Batch], last_event: bytes | None = None) -> None:
+        """One publication, and the frame of its last event, if it has any. Those who have more than their bound waiting as it
+        comes have overflowed (``first``).
+        """
         overflown = 0
         for frames, size in self._before:
             if self._frames - frames <= self._max_frames and self._bytes - size <= self._max_bytes:
@@ -53,6 +62,8 @@ class Feed:
             self._frames += batch.count
             self._bytes += batch.size
             self.end += 1
+        if last_event is not None:
+            self.last_event = last_event
 
     def next(self, place: int, about_bytes: int) -> tuple[Batch, int]:
         """What comes at ``place``, which is from ``first`` to below ``end``: at least one batch, up to about that many bytes,
@@ -76,6 +87,19 @@ class Feed:
     def rest(self, place: int) -> list[Batch]:
         """Everything from ``place`` on, which is not below ``first``."""
         return self._batches[place - self.first :]
+
+    def frames_before(self, place: int) -> int:
+        """How many there were, from the first one ever; ``place`` is not below ``first``."""
+        return self._frames if place == self.end else self._before[place - self.first][0]
+
+    def bulk(self, count: int) -> tuple[Batch, Batch]:
+        """For whoever does not want the last ``count`` frames one by one: that they have been, and where they end."""
+        asked = (self.end, count)
+        if asked != self._too_many:
+            cursor = json.loads(self.last_event)["id"]
+            self._instead = Batch([encode(Bulk(count))]), Batch([encode(Reached(cursor))])
+            self._too_many = asked
+        return self._instead
 
     def pressed(self, place: int) -> bool:
         """Whether more than half of the bounds waits for whoever stands at ``place``."""

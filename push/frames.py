@@ -18,7 +18,7 @@ from push.totals import Totals
 
 __all__ = [
     *["AnalyticsUpdate", "Authenticated", "ErrorFrame", "Ping", "Pong", "Resumed", "ServerFrame", "Subscribed"],
-    *["Auth", "Command", "Subscribe", "Unsubscribe"],
+    *["Auth", "Bulk", "Command", "Reached", "Subscribe", "Unsubscribe"],
     *["Close", "encode"],
 ]
 
@@ -116,7 +116,31 @@ class Authenticated:
         return {"role": self.role, "expires": expires}
 
 
-ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed | Subscribed | Authenticated
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """So many events are not told one by one: fetch anew."""
+
+    events: int
+    type: Literal["bulk"] = "bulk"
+
+    def fields(self) -> dict[str, Any]:
+        """How many."""
+        return {"events": self.events}
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Everything up to this cursor has been told."""
+
+    cursor: str
+    type: Literal["position"] = "position"
+
+    def fields(self) -> dict[str, Any]:
+        """Where a client finds every cursor."""
+        return {"id": self.cursor}
+
+
+ServerFrame = AnalyticsUpdate | Ping | Pong | ErrorFrame | Resumed | Subscribed | Authenticated | Bulk | Reached
 
 
 @dataclass(frozen=True, slots=True)

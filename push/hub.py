@@ -34,9 +34,6 @@ ROOM_MOST_SECONDS = 1.0
 # Sessions that are told in one go; what else is going on gets a turn in between.
 SLICE = 1000
 
-# One for all: each would be 216 bytes.
-_NONE: frozenset[int] = frozenset()
-
 
 class Hub:
     """All sessions of this process. Its methods do not await (but for ``room``), so what they do is atomic to everyone else."""
@@ -48,7 +45,7 @@ class Hub:
         # Those of them that get what is published, with the single orders under which each is found; the others are being
         # replayed what they missed, or have not been admitted yet.
         self._live: dict[Session, frozenset[int]] = {}
-        # Live ones that do not get every event, but those of single orders.
+        # Live ones that do not get every event one by one, but those of single orders.
         self._by_order: dict[int, set[Session]] = {}
         self._feed = Feed(max_frames, max_bytes)
         # What is told within, whoever carries it may put off until the end, and send it together. It is set by that one.
@@ -101,7 +98,7 @@ class Hub:
                 session.end(Close.INVALID_TOKEN, flush=False)
 
     def _index(self, session: Session) -> None:
-        order_ids = _NONE if session.sees_all else session.order_ids
+        order_ids = session.singles_out
         self._live[session] = order_ids
         for order_id in order_ids:
             self._by_order.setdefault(order_id, set()).add(session)
@@ -125,17 +122,23 @@ class Hub:
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Hand the events to every session that follows them, and the totals after them."""
-        self._feed.append(in_chunks([event.frame for event in events]))
+        start, batches = self._feed.end, list(in_chunks([event.frame for event in events]))
+        self._feed.append(batches, events[-1].frame)
         now = time.time()
         for session in self._of_single_orders(events):
-            if not session.lapsed(now):
+            if session.lapsed(now):
+                continue
+            if session.sees_all:
+                places = (place for place, batch in enumerate(batches, start) for _ in range(batch.count))
+                session.keep(zip(places, events, strict=True))
+            else:
                 session.send(*in_chunks([event.frame for event in session.visible(events)]))
         self._unheard += events
         self.set_totals(totals)
         self._soon()
 
     def _of_single_orders(self, events: Sequence[Event]) -> set[Session]:
-        """Those who follow one of these orders, and do not get all events anyway."""
+        """Those who follow one of these orders, and do not get all events one by one anyway."""
         if not self._by_order:
             return set()
         sessions: set[Session] = set()

@@ -69,6 +69,10 @@ class SendQueue:
         """Whether too much is waiting to accept more."""
         return self._frames > self._max_frames or self._bytes > self._max_bytes
 
+    def too_many(self, frames: int) -> bool:
+        """Whether so many frames, which wait elsewhere, are more than may wait."""
+        return frames > self._max_frames
+
     @property
     def pressed(self) -> bool:
         """Whether more than half of the bounds is in use."""

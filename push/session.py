@@ -13,6 +13,7 @@ from typing import Any
 from push.access import ANALYTICS, ORDERS, Grant, order_ids, parse_topics
 from push.batch import Batch
 from push.bucket import Bucket
+from push.conflation import Conflation
 from push.events import Event
 from push.feed import Feed
 from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
@@ -38,6 +39,8 @@ class Pace:
 
 
 NO_PACE = Pace()
+# One for all: each would be 216 bytes.
+_NONE: frozenset[int] = frozenset()
 
 
 class Session:
@@ -51,6 +54,7 @@ class Session:
     __slots__ = (
         *(
             "_bytes",
+            "_conflation",
             "_cut",
             "_feed",
             "_frames",
@@ -72,7 +76,9 @@ class Session:
         pace: Pace | None = None,
         on_admitted: Callable[[], None] | None = None,
         on_round: Callable[[], None] | None = None,
+        conflate: int | None = None,
     ) -> None:
+        """``conflate``: if more than so many events wait, the client wants to be told just that."""
         pace = pace or NO_PACE
         now = time.monotonic()
         self.close: Close | None = None
@@ -98,6 +104,7 @@ class Session:
         self._feed: Feed | None = None
         self._place = 0
         self._turn = 1
+        self._conflation = None if conflate is None else Conflation(conflate)
         self._missed = 0
         self._cut = False
         self._timer: asyncio.TimerHandle | None = None
@@ -247,6 +254,8 @@ class Session:
         """From here on what is published to all comes to this session too, as far as its topics go."""
         self._feed = feed
         self._place = feed.end
+        if self._conflation is not None:
+            self._conflation.moved(feed, self._place)
         if self._turn:
             self._turn = feed.totals_turn
 
@@ -257,12 +266,30 @@ class Session:
             return True
         if self._turn != feed.totals_turn:
             self._turn = 0
-        if self.sees_all:
-            if self._place < feed.first:
+        if self.sees_all and self._place != feed.end:
+            instead = self._conflation and self._conflation.instead(feed, self._place)
+            if not instead and self._place < feed.first:
                 self.end(Close.SLOW_CONSUMER, flush=False)
                 return False
-            self._queue.extend(feed.rest(self._place))
+            self._queue.extend(instead or feed.rest(self._place))
         return True
+
+    @property
+    def singles_out(self) -> frozenset[int]:
+        """The orders whose events have to be found for it: it does not get all, or would not get all one by one."""
+        return _NONE if self.sees_all and self._conflation is None else self.order_ids
+
+    def keep(self, placed: Iterable[tuple[int, Event]]) -> None:
+        """Events that have come to the feed, with their places: those of its own orders come one by one in any case."""
+        grant, conflation = self.grant, self._conflation
+        assert grant is not None
+        assert conflation is not None
+        if self._queue.too_many(conflation.kept):
+            self.end(Close.SLOW_CONSUMER, flush=False)
+            return
+        conflation.keep(
+            (place, event.frame) for place, event in placed if event.order_id in self.order_ids and grant.may_see(event)
+        )
 
     def published(self, now: float) -> None:
         """There is something new in the feed. A client that has not kept up is ended, and so is one whose grant has run out."""
@@ -271,7 +298,7 @@ class Session:
         if feed is None or (now >= self.expires_at and self.lapsed(now)):
             return
         if self.sees_all and self._place != feed.end:
-            if self._place < feed.first:
+            if self._place < feed.first and self._conflation is None:
                 self.end(Close.SLOW_CONSUMER, flush=False)
                 return
         elif self._turn == feed.totals_turn:
@@ -322,11 +349,18 @@ class Session:
                 return batches
         else:
             if self.sees_all and self._place != feed.end:
-                if self._place < feed.first:
+                conflation = self._conflation
+                if conflation is not None and (instead := conflation.instead(feed, self._place)):
+                    batches += instead
+                    self._place = feed.end
+                elif self._place < feed.first:
                     self.end(Close.SLOW_CONSUMER, flush=False)
                     return []
-                batch, self._place = feed.next(self._place, about_bytes)
-                batches.append(batch)
+                else:
+                    batch, self._place = feed.next(self._place, about_bytes)
+                    batches.append(batch)
+                if conflation is not None:
+                    conflation.moved(feed, self._place)
                 if self._place != feed.end:
                     return batches
             if self._turn == feed.totals_turn:
@@ -363,4 +397,7 @@ class Session:
     @property
     def pressed(self) -> bool:
         """Whether so much waits for the transport that another batch could be too much."""
-        return self._queue.pressed or (self.sees_all and self._feed is not None and self._feed.pressed(self._place))
+        if self._queue.pressed:
+            return True
+        feed = self._feed
+        return feed is not None and self.sees_all and self._conflation is None and feed.pressed(self._place)

@@ -115,9 +115,9 @@ class Steps:
     def restart(self, server: int) -> None:
         self.world.restart(server)
 
-    def new_client(self, server: int, keeps_positions: bool, follows: int | None = None) -> None:
+    def new_client(self, server: int, keeps_positions: bool, follows: int | None = None, conflates: bool = False) -> None:
         if len(self.world.clients) < 5:
-            client = ModelClient(keeps_positions=keeps_positions, follows=follows)
+            client = ModelClient(keeps_positions=keeps_positions, follows=follows, conflates=conflates)
             self.world.clients.append(client)
             self.world.do(lambda: client.connect(self.world.servers[server]))
 
@@ -214,9 +214,9 @@ class RelayMachine(RuleBasedStateMachine):
     def restart(self, server: int) -> None:
         self.steps.restart(server)
 
-    @rule(server=SERVERS, keeps_positions=st.booleans(), follows=st.none() | ORDERS)
-    def new_client(self, server: int, keeps_positions: bool, follows: int | None) -> None:
-        self.steps.new_client(server, keeps_positions, follows)
+    @rule(server=SERVERS, keeps_positions=st.booleans(), follows=st.none() | ORDERS, conflates=st.booleans())
+    def new_client(self, server: int, keeps_positions: bool, follows: int | None, conflates: bool) -> None:
+        self.steps.new_client(server, keeps_positions, follows, conflates)
 
     @precondition(lambda self: self.steps.world.clients)
     @rule(pick=PICK, about_bytes=st.sampled_from([1, 200, 100_000]))
@@ -266,7 +266,7 @@ def one_step(steps: Steps, choose: random.Random) -> None:
         steps.settle,
         lambda: steps.lose_link(pick % 2, choose.choice(AWAY_SECONDS)),
         lambda: steps.restart(pick % 2),
-        lambda: steps.new_client(pick % 2, choose.random() < 0.5, choose.choice([None, None, 1, 2])),
+        lambda: steps.new_client(pick % 2, choose.random() < 0.5, choose.choice([None, None, 1, 2]), choose.random() < 0.4),
         lambda: steps.take(pick, choose.choice([1, 200, 100_000])),
         lambda: steps.drop(pick),
         lambda: steps.come_back(pick, choose.randrange(2)),

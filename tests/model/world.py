@@ -27,6 +27,7 @@ from tests.model.database import ModelDatabase, ModelLink, ModelReader
 # The one resumes from its ring most of the time, the other from the journal.
 RING_EVENTS = (16, 6)
 QUEUE_FRAMES = 8
+CONFLATE_EVENTS = 2
 
 
 class _Clock(selectors.SelectSelector):
@@ -120,8 +121,9 @@ class ModelClient:
     ``follows``: None for an admin, who gets everything; else the one order that this customer follows.
     """
 
-    def __init__(self, *, keeps_positions: bool, follows: int | None = None) -> None:
+    def __init__(self, *, keeps_positions: bool, follows: int | None = None, conflates: bool = False) -> None:
         self.follows = follows
+        self.conflates = conflates
         self.server: ModelServer | None = None
         self.session: Session | None = None
         self.cursor: str | None = None
@@ -141,7 +143,9 @@ class ModelClient:
 
     def connect(self, server: ModelServer) -> None:
         self.server = server
-        self.session = Session(SendQueue(QUEUE_FRAMES, 1 << 20), lambda: None)
+        self.session = Session(
+            SendQueue(QUEUE_FRAMES, 1 << 20), lambda: None, conflate=CONFLATE_EVENTS if self.conflates else None
+        )
         self._on_this_connection = set()
         self._on_the_way = []
         if self.cursor is None:
@@ -200,11 +204,22 @@ class ModelClient:
             assert frame["topics"] == [f"order:{self.follows}"]
         elif frame.get("type") == "resumed":
             assert frame["recovered"], "there is nothing that could not be recovered"
+        elif frame.get("type") == "bulk":
+            assert self.conflates
+            self._fetch_anew()
+        elif frame.get("type") == "position":
+            self.cursor = frame["id"]
         elif "cursor" in frame:
             self.cursor = frame["cursor"]
         else:
             self.cursor = frame["id"]
             self._keep(frame["n"], frame["order_id"])
+
+    def _fetch_anew(self) -> None:
+        """It knows of everything that this server has published, and of nothing else: that has to come."""
+        assert self.server is not None
+        published = self.server.hub.published
+        self.received.update((row.id, row.order_id) for row in self.server.database.journal if row.id in published)
 
     def promised(self, journal: Iterable[Event]) -> dict[int, int]:
         """Of all events those that it has to get, with their orders."""
