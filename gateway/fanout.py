@@ -84,6 +84,10 @@ class Fanout:
             return self._stream.encoded(batches, follower, _plain), whole.size
         return _plain(whole), whole.size
 
+    def stuck(self, follower: Follower) -> None:
+        """It cannot be written to."""
+        self._stream.stuck(follower)
+
     def leave(self, follower: Follower) -> None:
         """It is not written to any more."""
         self._stream.leave(follower)

@@ -29,6 +29,8 @@ LEVEL, MEMORY = 3, 9
 # that has joined. It pays when those who wait for it have lost as much, or else after as many bytes as to forget the cost.
 JOINING_COSTS = 400
 JOINING_PAUSE = 64 * 1024
+# Who is further behind than so many bytes is let go of: a session that conflates is never ended for being slow.
+MOST_BEHIND = 8 * 1024**2
 
 
 def _compressor() -> zlib._Compress:
@@ -36,13 +38,14 @@ def _compressor() -> zlib._Compress:
 
 
 class Segment:
-    """A batch as the stream has it."""
+    """A batch as the stream has it. ``reached``: how many bytes that are there were, from the first one ever, up to its end."""
 
-    __slots__ = ("batch", "data", "next")
+    __slots__ = ("batch", "data", "next", "reached")
 
-    def __init__(self, batch: Batch, data: bytes) -> None:
+    def __init__(self, batch: Batch, data: bytes, before: int = 0) -> None:
         self.batch = batch
         self.data = data
+        self.reached = before + batch.size
         self.next: Segment | None = None
 
 
@@ -91,6 +94,11 @@ class Stream:
     def leave(self, follower: Follower) -> None:
         """It has gone, or is not to follow any more."""
         self._move(follower, None)
+
+    def stuck(self, follower: Follower) -> None:
+        """It takes nothing: what is kept for it is kept within a bound."""
+        if follower.at is not None and self._tail.reached - follower.at.reached > MOST_BEHIND:
+            self._move(follower, None)
 
     def rest(self) -> None:
         """A round is over: nobody stands where the last ones stood."""
@@ -186,7 +194,7 @@ class Stream:
         self._end += len(parts)
 
     def _add(self, batch: Batch) -> None:
-        self._tail.next = Segment(batch, b"".join(map(self._compressed, batch.frames)))
+        self._tail.next = Segment(batch, b"".join(map(self._compressed, batch.frames)), self._tail.reached)
         self._tail = self._tail.next
 
     def _compressed(self, frame: bytes) -> bytes:

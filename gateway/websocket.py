@@ -118,6 +118,8 @@ class _Client(WebSocket):
             self._transport.write(frames)
             if size < CHUNK_BYTES:
                 break  # that was all
+        if self.full:
+            self._fanout.stuck(self)
         if session.close is None:
             return
         if session.waiting:

@@ -60,14 +60,15 @@ class Browser:
 class Line:
     """A client of the fan-out, as gateway.websocket has it, whose transport can be full."""
 
-    def __init__(self, hub: Hub, fanout: Fanout, *, compression: bool = True) -> None:
+    def __init__(self, hub: Hub, fanout: Fanout, *, compression: bool = True, conflate: int | None = None) -> None:
         self.at: Segment | None = None
         self.browser = Browser()
         self.full = False
         self._fanout = fanout
         self._compression = compression
+        self.conflates = conflate is not None
         self._due = False
-        self.session = Session(SendQueue(1000, 10**6), self._on_output, on_round=self.flush)
+        self.session = Session(SendQueue(1000, 10**6), self._on_output, on_round=self.flush, conflate=conflate)
         hub.enter(self.session)
         self.session.admit(ANYBODY, BOTH)
         self.session.open(hub.totals_batch)
@@ -89,6 +90,8 @@ class Line:
             self.browser.read(frames)
             if size < CHUNK_BYTES:
                 break
+        if self.full:
+            self._fanout.stuck(self)
 
     def cut(self) -> None:
         raise AssertionError("a fault of our own")
@@ -111,14 +114,21 @@ class House:
         self.fanout = Fanout(Metrics())
         self.published = 0
 
-    def line(self, *, compression: bool = True) -> Line:
-        return Line(self.hub, self.fanout, compression=compression)
+    def line(self, *, compression: bool = True, conflate: int | None = None) -> Line:
+        return Line(self.hub, self.fanout, compression=compression, conflate=conflate)
 
     def publish(self, count: int = 1, size: int = 150) -> None:
         events = []
         for _ in range(count):
             self.published += 1
-            text = json.dumps({"type": "event", "n": self.published, "text": f"x{self.published % 7} " * (size // 4)})
+            text = json.dumps(
+                {
+                    "type": "event",
+                    "id": str(self.published),
+                    "n": self.published,
+                    "text": f"x{self.published % 7} " * (size // 4),
+                }
+            )
             events.append(an_event(frame=text.encode()))
         self.hub.publish(events, Totals(self.published))
 

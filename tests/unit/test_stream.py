@@ -203,6 +203,30 @@ async def test_nobody_is_given_totals_that_are_behind_what_it_did_not_get() -> N
     assert away.browser.compressed == before
 
 
+async def test_nothing_is_kept_without_bound_for_who_is_never_ended(
+    quick_totals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.stream.MOST_BEHIND", 20_000)
+    house = House()
+    stuck, quick = house.line(conflate=10), house.line()
+    house.publish()
+    await house.turns()
+    assert stuck.browser.compressed == 2
+    stuck.full = True
+    for _ in range(300):
+        house.publish()
+        await house.turns()
+    assert stuck.at is None
+    stuck.full = False
+    stuck.flush()
+    assert [frame["type"] for frame in stuck.browser.frames[3:6]] == ["bulk", "position", "analytics_update"]
+    for _ in range(10):
+        house.publish()
+        await house.turns()
+    assert stuck.events == [1, *range(302, 312)]
+    assert quick.events == list(range(1, 312))
+
+
 async def test_nobody_holds_what_all_have_got(quick_totals: None) -> None:
     house = House()
     lines = [house.line() for _ in range(3)]
