@@ -4,6 +4,7 @@ and who it says it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "Seat", "chosen_proto
 # Browsers can give a WebSocket no header, but subprotocols. The first is chosen, so that the token does not travel back.
 APP_PROTOCOL = "orderwire"
 _BEARER = "bearer."
+_BEARER_NAME = r"bearer\.[A-Za-z0-9._~+/=-]*"
 
 PEER = web.RequestKey("PEER", Peer)
 
@@ -240,7 +242,8 @@ def chosen_protocol(request: web.Request) -> str | None:
     offered = _offered(request)
     if APP_PROTOCOL in offered:
         return APP_PROTOCOL
-    return next((name for name in offered if name.startswith(_BEARER)), None)
+    # (A token is letters, digits and a few signs; what else a client made up does not get into a header.)
+    return next((name for name in offered if re.fullmatch(_BEARER_NAME, name)), None)
 
 
 def _offered(request: web.Request) -> list[str]:

@@ -1,7 +1,8 @@
 """The WebSocket handshake, and how a connection becomes ours after it: the only place that reaches into aiohttp.
 
-aiohttp answers the handshake like any request. Then its protocol and its handler are let go, and a protocol of our own stands
-on the transport: of aiohttp nothing is left for this connection. That takes two attributes that are not public
+aiohttp reads the handshake like any request. Then its protocol and its handler are let go, and a protocol of our own stands on
+the transport: of aiohttp nothing is left for this connection. The answer is ours, so that it goes out together with the first
+frames: a packet less, and a system call. That takes two attributes that are not public
 (``_message_tail``, ``_task_handler``), so aiohttp is pinned, and ``prove`` tries all of it at every start.
 """
 
@@ -15,7 +16,7 @@ import socket
 
 from aiohttp import web
 
-__all__ = ["CannotTakeOver", "accept", "answer", "prove", "take_over"]
+__all__ = ["Answered", "CannotTakeOver", "accept", "answer", "prove", "take_over"]
 
 # RFC 6455 section 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -43,23 +44,35 @@ def accept(request: web.Request) -> str | None:
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
 
 
-async def answer(request: web.Request, accepted: str, protocol: str | None, extension: str | None = None) -> web.StreamResponse:
-    """Send the handshake's answer, whole. aiohttp is done with the response then."""
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Accept": accepted}
+def answer(accepted: str, protocol: str | None, extension: str | None = None) -> bytes:
+    """What goes first on a connection that has been taken over: the client may go on in frames (section 4.2.2)."""
+    lines = [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        f"Sec-WebSocket-Accept: {accepted}",
+    ]
     if protocol is not None:
-        headers["Sec-WebSocket-Protocol"] = protocol
+        lines.append(f"Sec-WebSocket-Protocol: {protocol}")
     if extension is not None:
-        headers["Sec-WebSocket-Extensions"] = extension
-    response = web.StreamResponse(status=101, headers=headers)
-    await response.prepare(request)
-    await response.write_eof()
-    return response
+        lines.append(f"Sec-WebSocket-Extensions: {extension}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+class Answered(web.StreamResponse):
+    """For aiohttp, which wants a response: there is nothing left to send."""
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Not prepared."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Not sent."""
 
 
 def take_over(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
     """From here on the transport talks to ``protocol``; returned with what the client had already sent behind its request.
 
-    Raises ConnectionResetError when the client has left. The handler has nothing left to do but to return.
+    Raises ConnectionResetError when the client has left. The handler has nothing left to do but to return ``Answered``.
     """
     theirs, transport = request.protocol, request.transport
     if transport is None:
@@ -90,10 +103,9 @@ async def prove() -> None:
     echo = _Echo()
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        response = await answer(request, "x", None)  # type: ignore[arg-type]
         echo.transport, early = take_over(request, echo)  # type: ignore[arg-type]
-        echo.data_received(early)
-        return response
+        echo.data_received(answer("x", None) + early)
+        return Answered()
 
     loop = asyncio.get_running_loop()
     server = web.Server(handler, handler_cancellation=True, access_log=None)

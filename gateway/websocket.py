@@ -13,10 +13,10 @@ from gateway.keys import SETTINGS
 from gateway.lines import LINES, Line
 from gateway.shell import BREACHES, Shell, refuse_before_start
 from gateway.stream import Segment
-from gateway.takeover import accept, answer, take_over
+from gateway.takeover import Answered, accept, answer, take_over
 from gateway.wire import WebSocket
 from push.access import Refused
-from push.batch import CHUNK_BYTES
+from push.batch import CHUNK_BYTES, Batch
 from push.frames import Close
 
 __all__ = ["websocket"]
@@ -43,15 +43,14 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     refuse_before_start(request)
     client = await _let_in(request, compression=extension is not None)
     try:
-        response = await answer(request, accepted, chosen_protocol(request), extension)
         transport, early = take_over(request, client)
         line = request.app[LINES].stand(transport, client)
         request.app[DOOR].moved(transport, line)
     except BaseException:
         client.gone()
         raise
-    client.begin(line, early)
-    return response
+    client.begin(line, answer(accepted, chosen_protocol(request), extension), early)
+    return Answered()
 
 
 def _extension(request: web.Request) -> str | None:
@@ -94,9 +93,11 @@ class _Client(WebSocket):
 
     # ---------------------------------------------------------------- to the client
 
-    def begin(self, line: Line, early: bytes) -> None:
+    def begin(self, line: Line, head: bytes, early: bytes) -> None:
         """See WebSocket. What happened since the client was let in has been waiting for this."""
-        super().begin(line, early)
+        if batches := self._session.take(CHUNK_BYTES):
+            head += self._frames(batches)[0]
+        super().begin(line, head, early)
         self.flush()
 
     def _on_output(self) -> None:
@@ -111,10 +112,7 @@ class _Client(WebSocket):
             return
         session = self._session
         while not self.full and (batches := session.take(CHUNK_BYTES)):
-            follower = self if self._compression and session.gets_all else None
-            if follower is None and self.at is not None:
-                self._fanout.leave(self)
-            frames, size = self._fanout.encoded(batches, follower)
+            frames, size = self._frames(batches)
             self._transport.write(frames)
             if size < CHUNK_BYTES:
                 break  # that was all
@@ -127,6 +125,13 @@ class _Client(WebSocket):
         else:
             self.shell.count_end()
             self.end(session.close, session.close.reason)
+
+    def _frames(self, batches: list[Batch]) -> tuple[bytes, int]:
+        """See Fanout.encoded."""
+        follower = self if self._compression and self._session.gets_all else None
+        if follower is None and self.at is not None:
+            self._fanout.leave(self)
+        return self._fanout.encoded(batches, follower)
 
     def cut(self) -> None:
         """End at once."""
@@ -174,9 +179,9 @@ class _Refused(WebSocket):
         self._refusal = refusal
         self._words = MOST_LAST_WORDS
 
-    def begin(self, line: Line, early: bytes) -> None:
+    def begin(self, line: Line, head: bytes, early: bytes) -> None:
         """See WebSocket."""
-        super().begin(line, b"")
+        super().begin(line, head, b"")
         self.end(self._refusal.close, str(self._refusal))
         if early:
             self.data_received(early)

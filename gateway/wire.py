@@ -63,9 +63,10 @@ class WebSocket(asyncio.Protocol):
 
     # ---------------------------------------------------------------- what it can be told
 
-    def begin(self, line: Line, early: bytes) -> None:
-        """The line is ours. ``early``: what the client had already sent behind its request."""
+    def begin(self, line: Line, head: bytes, early: bytes) -> None:
+        """The line is ours. ``head``: what goes out first. ``early``: what the client had already sent behind its request."""
         self._transport = line
+        line.write(head)
         if early:
             self.data_received(early)
 

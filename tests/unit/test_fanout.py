@@ -120,7 +120,8 @@ class Line(WebSocket):
         super().__init__(1000, lambda _: None)
         self.texts: list[str] = []
         self.pipe = Pipe()
-        self.begin(self.pipe, b"")
+        self.begin(self.pipe, b"", b"")
+        self.pipe.got.clear()
 
     def allow(self, size: int, frames: int) -> bool:
         return True
@@ -183,7 +184,7 @@ async def test_a_client_may_be_gone_by_the_time_that_it_is_hung_up_on() -> None:
             return super().__getattribute__(name)
 
     line = Line()
-    line.begin(Gone(), b"")
+    line.begin(Gone(), b"", b"")
     line.data_received(frame(FINAL | 3, b""))
     assert line.closing
     line.connection_lost(None)
