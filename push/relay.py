@@ -25,9 +25,10 @@ log = logging.getLogger("orderwire.relay")
 
 # Read at least this often: covers two-phase commit, sessions that switched NOTIFY off, and a dead connection.
 FALLBACK_SECONDS = 1.0
-# And so often while writers may commit without ringing, as long as a read and the fan-out of what it found take less than half
-# of that: else longer, so that as much time is left for everything else.
+# And so often while writers may commit without ringing; or less often, so that a read and the fan-out of what it found are
+# followed by a pause of this part of what they took, for everything else.
 CLOCK_SECONDS = 0.02
+PAUSE = 0.3
 # After any read: what rings meanwhile, and who comes in meanwhile, is served by one read more instead of one each.
 REST_SECONDS = 0.003
 PAGE_EVENTS = 1000
@@ -198,7 +199,7 @@ class Relay:
         if by_clock and found:
             await journal.ring(found)
         busy = loop.time() - begun
-        rest = max(REST_SECONDS, busy) if by_clock else REST_SECONDS
+        rest = max(REST_SECONDS, PAUSE * busy) if by_clock else REST_SECONDS
         await asyncio.sleep(rest)
         await journal.wait(FALLBACK_SECONDS if rings else max(0.0, CLOCK_SECONDS - busy - rest))
 
