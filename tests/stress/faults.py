@@ -16,7 +16,7 @@ import asyncpg
 
 from tests.stress.clients import Client, client_frame, upgrade
 from tests.stress.proxy import Link
-from tests.stress.site import END_SECONDS, HUNG, SERVERS, Site
+from tests.stress.site import END_SECONDS, HUNG, SERVERS, Site, connected
 from tests.support import WORKERS
 
 
@@ -82,7 +82,7 @@ class Faults:
     async def terminate_listener(self, fault: Fault) -> None:
         async with self._site.postgres_lock:
             try:
-                connection = await asyncpg.connect(self._site.postgres.url, timeout=10)
+                connection = await connected(self._site.postgres.url)
             except (OSError, TimeoutError, asyncpg.PostgresError) as error:
                 self.wrong.append(f"{fault.kind}: {error}")
                 return

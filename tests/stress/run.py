@@ -15,11 +15,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from tests.stress.clients import Client, Facts, watch_lines
 from tests.stress.faults import KINDS, Done, Faults, draw
-from tests.stress.site import Site, memory_mib, open_files
+from tests.stress.site import Site, connected, memory_mib, open_files
 from tests.stress.writers import Writers
 from tests.support import WORKERS
 
@@ -152,7 +150,7 @@ async def _until(condition: Callable[[], bool], what: str, report: Report) -> No
 
 async def _beacon(site: Site) -> int:
     """Commit one event; returns its id."""
-    connection = await asyncpg.connect(site.postgres.url)
+    connection = await connected(site.postgres.url)
     try:
         async with connection.transaction():
             await connection.execute("insert into orders (customer_name, total) values ('beacon', 1)")
@@ -162,7 +160,7 @@ async def _beacon(site: Site) -> int:
 
 
 async def _truth(site: Site, first: int) -> tuple[list[Any], dict[str, Any]]:
-    connection = await asyncpg.connect(site.postgres.url)
+    connection = await connected(site.postgres.url)
     try:
         rows = await connection.fetch(
             """

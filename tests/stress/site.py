@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import asyncpg
+
 from db.embedded import EmbeddedPostgres
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
@@ -116,6 +118,15 @@ class Site:
                     found.append("in a server's log: " + " | ".join(server.lines[max(0, index - 2) : index + 25]))
                     break
         return found
+
+
+async def connected(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection to PostgreSQL, once it has recovered from what was done to it."""
+    while True:
+        try:
+            return await asyncpg.connect(url, timeout=10)
+        except asyncpg.CannotConnectNowError:
+            await asyncio.sleep(0.1)
 
 
 def open_files(server: Server) -> int:
