@@ -206,7 +206,7 @@ ATTACKS: dict[str, tuple[Callable[[Attack], Awaitable[None]], str, str]] = {
     "frames": (frames, "close 3013", "too_fast"),
     "parts": (parts, "close 3013", "too_fast"),
     "giant": (giant, "close 1009", "too_big"),
-    "bomb": (bomb, "close 1002", "protocol_error"),
+    "bomb": (bomb, "close 1009", "too_big"),
     "strangers": (strangers, "close 3502", "not_authenticated"),
     "requests": (requests, "429", "handshakes"),
 }
