@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from push.access import ANALYTICS, ORDERS, Grant, order_ids, parse_topics
+from push.access import ANALYTICS, ORDERS, Grant, order_ids
 from push.batch import Batch
 from push.bucket import Bucket
+from push.commands import Misunderstood, understood
 from push.conflation import Conflation
 from push.events import Event
 from push.feed import Feed
-from push.frames import Auth, Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
+from push.frames import Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
 __all__ = ["MISSED_HEARTBEATS", "PING", "Pace", "Session"]
@@ -165,37 +164,19 @@ class Session:
         if self.close is not None:
             return None
         try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            self.error("bad_json", "the frame is not JSON")
+            command = understood(text)
+        except Misunderstood as error:
+            self.error(error.code, str(error))
             return None
-        match message:
-            case {"type": "ping"}:
+        match command:
+            case Ping():
                 self.send(_PONG)
-            case {"type": "pong"}:
+            case Pong():
                 pass
-            case {"type": "auth", "token": str(token)}:
-                return Auth(token)
-            case {"type": "auth"}:
-                self.error("bad_frame", 'expected a string "token"')
-            case {"type": "subscribe" | "unsubscribe" as name, **fields}:
-                return self._topics_command(Subscribe if name == "subscribe" else Unsubscribe, fields.get("topics"))
-            case {"type": str(name)}:
-                self.error("unknown_type", f"unknown type: {name[:40]}")
+            case Subscribe() | Unsubscribe() if self.grant is None:
+                self.error("not_authenticated", 'send {"type":"auth","token":…} first')
             case _:
-                self.error("bad_frame", 'expected an object with a string "type"')
-        return None
-
-    def _topics_command(self, kind: type[Subscribe | Unsubscribe], names: Any) -> Command | None:
-        if not isinstance(names, list):
-            self.error("bad_frame", 'expected a list "topics"')
-        elif self.grant is None:
-            self.error("not_authenticated", 'send {"type":"auth","token":…} first')
-        else:
-            try:
-                return kind(parse_topics(names))
-            except ValueError as error:
-                self.error("bad_topic", f"no such topic: {error}")
+                return command
         return None
 
     def receive_binary(self) -> None:
