@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 # But for this: WEBSOCKET_IO=descriptor pytest … has all servers of the tests run so.
-MODE = {name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE", "COMPRESSION")}
+MODE = {name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE")}
 
 # WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
 WORKERS = int(os.environ.get("WORKERS") or 1)

@@ -35,7 +35,7 @@ def test_every_command_is_tried() -> None:
 @pytest.mark.parametrize("number", range(len(PRINTS)))
 async def test_command(start_server: Any, database_url: str, db: Any, number: int) -> None:
     prints, goes_on = PRINTS[number]
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, NOTIFY_MODE="auto")
     await db.execute(INSERT)
     command = COMMANDS[number].replace("http://127.0.0.1:8000", server.http_url)
     path = f"{find_binaries()}:{ENVIRONMENT['PATH']}"

@@ -73,6 +73,7 @@ class Watched:
 async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
     server: Server = await start_server(
         database_url,
+        NOTIFY_MODE="auto",
         JWT_SECRET=SECRET,
         SEND_QUEUE_FRAMES="50",
         HEARTBEAT_SECONDS="3600",

@@ -43,7 +43,7 @@ async def test_auto_steps_aside_under_load_and_comes_back(start_server: Any, con
     heard: asyncio.Queue[str] = asyncio.Queue()
     await db.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
     async with connections(database_url, 8) as writers:
-        server: Server = await start_server(database_url)
+        server: Server = await start_server(database_url, NOTIFY_MODE="auto")
         client: Client = await connect(server.ws_url)
         await until_gate(server, False)
         total = 0
