@@ -14,15 +14,13 @@ from aiohttp import web
 from gateway.framing import texts
 from gateway.stream import Follower, Stream
 from push.batch import Batch
+from push.hub import SLICE
 from push.metrics import Metrics
 from push.session import PING
 
 __all__ = ["FANOUT", "Fanout"]
 
 log = logging.getLogger("orderwire.session")
-
-# Clients that are written to in one go; what else is going on gets a turn in between.
-SLICE = 1000
 
 _EACH = nullcontext()
 

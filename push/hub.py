@@ -21,7 +21,7 @@ from push.metrics import Metrics
 from push.session import Session
 from push.totals import Totals
 
-__all__ = ["Hub"]
+__all__ = ["SLICE", "Hub"]
 
 log = logging.getLogger("orderwire.hub")
 
@@ -33,6 +33,9 @@ ROOM_LEAST_SECONDS = 0.02
 ROOM_MOST_SECONDS = 1.0
 # Sessions that are told in one go; what else is going on gets a turn in between.
 SLICE = 1000
+# By what part of them a round begins later than the one before: the golden one, so that it is hardly ever the same session
+# again, however many there are.
+TURN = (5**0.5 - 1) / 2
 
 
 class Hub:
@@ -160,7 +163,7 @@ class Hub:
             self._round_due = False
             self._rounds += 1
             everybody = list(self._live)
-            first = self._rounds * SLICE % max(1, len(everybody))
+            first = int(self._rounds * TURN % 1 * len(everybody))
             self._round = everybody[first:] + everybody[:first]
             self._round_seconds = 0.0
         start, now = time.perf_counter(), time.time()

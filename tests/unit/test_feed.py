@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
+
+import pytest
 
 from push.access import ANYBODY, ORDERS
 from push.batch import Batch
@@ -87,6 +90,25 @@ async def test_all_that_is_published_in_one_turn_is_one_round() -> None:
     await asyncio.sleep(0)
     assert [client.got for client in clients] == [[b"0", b"1", b"2", b"3", b"4"]] * 3
     assert [client.turns for client in clients] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("clients", [2, 500, 1000])
+async def test_it_is_not_always_the_same_one_that_comes_last(clients: int) -> None:
+    hub = Hub()
+    told: list[int] = []
+    for number in range(clients):
+        session = Session(SendQueue(4, 1000), lambda: None, on_round=partial(told.append, number))
+        hub.enter(session)
+        session.admit(ANYBODY, frozenset({ORDERS}))
+        hub.go_live(session)
+    last = set()
+    for _ in range(4):
+        hub.publish([an_event()], Totals())
+        await asyncio.sleep(0)
+        assert sorted(told) == list(range(clients))
+        last.add(told[-1])
+        told.clear()
+    assert len(last) > 1
 
 
 async def test_a_client_that_takes_nothing_is_ended_and_nobody_else() -> None:
