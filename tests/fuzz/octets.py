@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from collections.abc import Iterator
 
 __all__ = [
     "BINARY",
@@ -19,6 +20,7 @@ __all__ = [
     "frame",
     "mutated",
     "plain",
+    "split",
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
@@ -47,6 +49,17 @@ INTERESTING = (
     0xFE,
     0xFF,
 )
+
+
+def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """What a server has written: the first byte and the payload of each frame."""
+    while data:
+        size, start = data[1], 2
+        if size > 125:
+            start = 4 if size == 126 else 10
+            size = int.from_bytes(data[2:start], "big")
+        yield data[0], data[start : start + size]
+        data = data[start + size :]
 
 
 def frame(head: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from gateway.fanout import Fanout
-from gateway.stream import Segment
+from gateway.websocket import _Client
+from gateway.wire import WebSocket
 from push.access import ANALYTICS, ANYBODY, ORDERS
-from push.batch import CHUNK_BYTES
 from push.hub import Hub
 from push.metrics import Metrics
 from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
-from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT
+from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split
 from tests.unit.test_positions import an_event
 
 __all__ = ["BOTH", "Browser", "House", "Line"]
@@ -36,7 +36,7 @@ class Browser:
 
     def read(self, data: bytes) -> None:
         self.bytes += len(data)
-        for head, payload in self._split(data):
+        for head, payload in split(data):
             if head == FINAL | PING:
                 continue
             if head == FINAL | COMPRESSED | TEXT:
@@ -46,52 +46,31 @@ class Browser:
                 assert head == FINAL | TEXT
             self.frames.append(json.loads(payload))
 
-    @staticmethod
-    def _split(data: bytes) -> Iterator[tuple[int, bytes]]:
-        while data:
-            size, start = data[1], 2
-            if size > 125:
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(data[2:start], "big")
-            yield data[0], data[start : start + size]
-            data = data[start + size :]
 
-
-class Line:
-    """A client of the fan-out, as gateway.websocket has it, whose transport can be full."""
+class Line(_Client):
+    """A client as the server has it, with no connection below: its browser reads what is written. It may be ``full``."""
 
     def __init__(self, hub: Hub, fanout: Fanout, *, compression: bool = True, conflate: int | None = None) -> None:
-        self.at: Segment | None = None
+        WebSocket.__init__(self, 1000, lambda _: None, compression=compression)
         self.browser = Browser()
-        self.full = False
-        self._fanout = fanout
-        self._compression = compression
         self.conflates = conflate is not None
+        self._transport = cast(Any, SimpleNamespace(write=self.browser.read))
+        self._fanout = fanout
         self._due = False
-        self.session = Session(SendQueue(1000, 10**6), self._on_output, on_round=self.flush, conflate=conflate)
+        self._compression = compression
+        self.at = None
+        self.session = self._session = Session(SendQueue(1000, 10**6), self._on_output, on_round=self.flush, conflate=conflate)
+        self.shell = cast(Any, SimpleNamespace(count_end=lambda: None))
         hub.enter(self.session)
         self.session.admit(ANYBODY, BOTH)
         self.session.open(hub.totals_batch)
         hub.go_live(self.session)
 
-    def _on_output(self) -> None:
-        if not self._due:
-            self._due = True
-            self._fanout.due(self)
+    def end(self, code: int, reason: str) -> None:
+        """Nobody waits for the goodbye."""
 
-    def flush(self) -> None:
-        self._due = False
-        session = self.session
-        while not self.full and (batches := session.take(CHUNK_BYTES)):
-            follower = self if self._compression and session.gets_all else None
-            if follower is None and self.at is not None:
-                self._fanout.leave(self)
-            frames, size = self._fanout.encoded(batches, follower)
-            self.browser.read(frames)
-            if size < CHUNK_BYTES:
-                break
-        if self.full:
-            self._fanout.stuck(self)
+    def cut_soon(self) -> None:
+        """Nor for the rest."""
 
     def cut(self) -> None:
         raise AssertionError("a fault of our own")

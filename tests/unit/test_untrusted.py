@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -24,7 +24,7 @@ from push.sendqueue import SendQueue
 from push.session import Pace, Session
 from settings import Settings
 from tests.fuzz.inputs import command, cursor
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame
+from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
 from tests.fuzz.tokens import SECRET, odd
 from tests.unit.test_session import frames_of
 
@@ -230,22 +230,13 @@ def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
 
 @given(st.lists(st.binary(max_size=70_000), max_size=5), st.integers(3000, 4999), ANY_TEXT)
 def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: str) -> None:
-    def frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-        while data:
-            size, start = data[1], 2
-            if size > 125:
-                start = 4 if size == 126 else 10
-                size = int.from_bytes(data[2:start], "big")
-            yield data[0], data[start : start + size]
-            data = data[start + size :]
-
     ping = payloads[-1] if payloads else None
-    told = list(frames(texts(payloads, ping_after=ping)))
+    told = list(split(texts(payloads, ping_after=ping)))
     assert [payload for head, payload in told if head == FINAL | TEXT] == payloads
     assert [
         after for (head, payload), (after, _) in pairwise([*told, (0, b"")]) if head == FINAL | TEXT and payload == ping
     ] == [FINAL | PING] * payloads.count(payloads[-1] if payloads else b"")
-    ((head, payload),) = frames(close_frame(code, reason))
+    ((head, payload),) = split(close_frame(code, reason))
     assert head == FINAL | CLOSE
     assert len(payload) <= 125
     assert int.from_bytes(payload[:2], "big") == code
