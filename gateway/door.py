@@ -24,7 +24,7 @@ __all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "Seat", "chosen_proto
 # Browsers can give a WebSocket no header, but subprotocols. The first is chosen, so that the token does not travel back.
 APP_PROTOCOL = "orderwire"
 _BEARER = "bearer."
-_BEARER_NAME = r"bearer\.[A-Za-z0-9._~+/=-]*"
+_BEARER_NAME = rf"{re.escape(_BEARER)}[A-Za-z0-9._~+/=-]*"
 
 PEER = web.RequestKey("PEER", Peer)
 

@@ -27,8 +27,7 @@ log = logging.getLogger("orderwire.session")
 _NO_WISH = Wish()
 # Of the transport's own rules.
 BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
-
-
+# What a client may ask for with ``conflate``.
 MOST_CONFLATE = 10_000
 
 

@@ -70,11 +70,6 @@ class WebSocket(asyncio.Protocol):
         if early:
             self.data_received(early)
 
-    def write(self, frames: bytes) -> None:
-        """Whole frames. Not to be called while ``full`` or ``closing``."""
-        assert self._transport is not None
-        self._transport.write(frames)
-
     def hold(self) -> None:
         """Read no further until ``go_on``."""
         self._busy = True
