@@ -10,8 +10,8 @@ import socket
 from collections.abc import Coroutine
 from typing import Any
 
-from aiohttp import web
-from aiohttp.http import HttpProcessingError
+from aiohttp import web, web_urldispatcher
+from aiohttp.http import HttpProcessingError, HttpVersion11
 
 from gateway.assets import ASSETS, Assets
 from gateway.connections import PATIENCE, Connections
@@ -71,6 +71,20 @@ def _is_ours(record: logging.LogRecord) -> bool:
     port scanner would fill the log.
     """
     return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
+
+
+async def _expect(request: web.Request) -> None:
+    """What aiohttp does about an Expect header, before any middleware, on every path. Its own way repeats one that it does not
+    know (RFC 9110 section 10.1.1: 417), which fails for bytes that are no UTF-8.
+    """
+    if request.version == HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed(text="of expectations only 100-continue is understood")
+    await _expect_continue(request)
+
+
+# For the paths that nobody serves, too, which have no public place for it. (aiohttp is pinned.)
+_expect_continue = web_urldispatcher._default_expect_handler
+web_urldispatcher._default_expect_handler = _expect
 
 
 def _allow_open_files(connections: int) -> None:

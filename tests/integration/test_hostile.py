@@ -56,9 +56,12 @@ async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: 
         ("Last-Event-ID: \xff\r\n", b" 200 "),
         ("X-Forwarded-For: \xff\r\n", b" 403 "),
         ("Authorization: Bearer \xff\r\n", b" 200 "),
+        ("Expect: \xff\r\n", b" 417 "),
     ):
         assert status in (await answer(server, lines)).split(b"\r\n")[0], lines
     assert b" 404 " in await answer(server, "", "/%ed%a0%80%ff")
+    assert b" 417 " in await answer(server, "Expect: \xff\r\n", "/nowhere")
+    assert b" 100 " in await answer(server, "Expect: 100-Continue\r\n", "/nowhere")
     assert b" 400 " in await answer(server, HANDSHAKE.replace("dGhl", "\xe9\xe9\xe9\xe9"), "/api/ws")
     assert b" 400 " in await answer(server, "", "/api/sse?topics=%ed%a0%80\xff")
     await server.stop()
