@@ -14,7 +14,7 @@ from typing import cast
 
 from gateway.lines import Line
 from gateway.peers import counted_as, identify, is_among
-from push.bucket import Bucket
+from push.bucket import Bucket, Rate
 from push.metrics import Metrics
 from settings import Network, Settings
 
@@ -82,7 +82,7 @@ class Connections:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._trusted: Sequence[Network] = settings.trusted_proxies
-        self._per_second = settings.handshakes_per_second
+        self._pace = Rate(settings.handshakes_per_second)
         self._idle_seconds = settings.idle_seconds
         # Kernel time-out for what is sent and never acknowledged, longer than two missed heartbeats.
         self._silence_ms = int(3000 * settings.heartbeat_seconds)
@@ -112,7 +112,7 @@ class Connections:
         # that is not paid off yet is forgiven.
         while self._paces and (len(self._paces) >= MOST_PACES or next(iter(self._paces.values())).idle(now)):
             self._paces.popitem(last=False)
-        bucket = self._paces.setdefault(name, Bucket(self._per_second, now))
+        bucket = self._paces.setdefault(name, Bucket(self._pace))
         self._paces.move_to_end(name)
         return bucket.take(1, now)
 
@@ -120,7 +120,7 @@ class Connections:
         """From this address a session came that had to be ended for how it behaved: that counts for a few handshakes."""
         bucket = self._paces.get(name)
         if bucket is not None:
-            bucket.drain(FINE)
+            bucket.drain(FINE, time.monotonic())
 
     def made(self, transport: asyncio.Transport) -> Connection | None:
         """A connection has come in; None when it has to go at once."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
+from functools import cache
 
 from aiohttp import web
 
@@ -17,7 +18,7 @@ from push.access import Grant, Refused, Role, parse_topics
 from push.entrance import PositionFrame, Wish
 from push.frames import Close, Command
 from push.sendqueue import SendQueue
-from push.session import Pace, Session
+from push.session import Carrier, Pace, Session
 
 __all__ = ["BREACHES", "Shell", "refuse_before_start"]
 
@@ -27,12 +28,14 @@ log = logging.getLogger("orderwire.session")
 _NO_WISH = Wish()
 # Of the transport's own rules.
 BREACHES = (Close.PROTOCOL_ERROR, Close.UNSUPPORTED, Close.INVALID_TEXT, Close.TOO_BIG)
+# One for all.
+_pace = cache(Pace)
 # What a client may ask for with ``conflate``.
 MOST_CONFLATE = 10_000
 
 
 class Shell:
-    """Around one session, over one connection: decides nothing. ``on_output`` is told when there is something to ``take``.
+    """Around one session, over one connection: decides nothing.
 
     There is a task only while the client is being replayed to, or something that it asked for is being done.
     """
@@ -56,9 +59,8 @@ class Shell:
         request: web.Request,
         seat: Seat,
         transport: str,
-        on_output: Callable[[], None],
+        carrier: Carrier,
         position_frame: PositionFrame | None = None,
-        on_round: Callable[[], None] | None = None,
     ) -> None:
         """Raises Refused."""
         if not seat.within_limits:
@@ -77,10 +79,9 @@ class Shell:
         self._errand: asyncio.Task[None] | None = None
         self.session = Session(
             SendQueue(settings.send_queue_frames, settings.send_queue_bytes),
-            on_output,
-            Pace(settings.frames_per_second, settings.bytes_per_second),
+            carrier,
+            _pace(settings.frames_per_second, settings.bytes_per_second),
             self._begin,
-            on_round,
             _conflation_of(request),
         )
 

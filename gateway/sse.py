@@ -71,16 +71,21 @@ class _Client:
         self._response = response
         self._output = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.shell = Shell(request, seat, "sse", self._on_output, _position)
+        self.shell = Shell(request, seat, "sse", self, _position)
         self._session = self.shell.session
         metrics = request.app[METRICS]
         self._frames = metrics.frames.labels("sse")
         self._bytes = metrics.bytes.labels("sse")
 
-    def _on_output(self) -> None:
+    def output(self) -> None:
+        """See Carrier."""
         self._output.set()
         if self._session.cut and not self._cut.done():
             self._cut.set_result(None)
+
+    def round(self) -> None:
+        """See Carrier."""
+        self.output()
 
     async def carry(self) -> None:
         """Until the session ends. aiohttp cancels it when the client leaves."""

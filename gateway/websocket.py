@@ -88,7 +88,7 @@ class _Client(WebSocket):
         self._compression = compression
         # See Follower.
         self.at: Segment | None = None
-        self.shell = Shell(request, seat, "websocket", self._on_output, on_round=self.flush)
+        self.shell = Shell(request, seat, "websocket", self)
         self._session = self.shell.session
 
     # ---------------------------------------------------------------- to the client
@@ -100,10 +100,15 @@ class _Client(WebSocket):
         super().begin(line, head, early)
         self.flush()
 
-    def _on_output(self) -> None:
+    def output(self) -> None:
+        """See Carrier."""
         if not self._due:
             self._due = True
             self._fanout.due(self)
+
+    def round(self) -> None:
+        """See Carrier."""
+        self.flush()
 
     def flush(self) -> None:
         """See Fanout."""

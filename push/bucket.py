@@ -2,36 +2,61 @@
 
 from __future__ import annotations
 
-__all__ = ["BURST_SECONDS", "Bucket"]
+import math
+
+__all__ = ["BURST_SECONDS", "UNUSED", "Bucket", "Rate"]
 
 # A bucket that was left alone holds so many seconds' worth, and one at least: else there would never be enough for anything.
 BURST_SECONDS = 2.0
+# What the last digit of a clock may be off by, in seconds: a full bucket gives all that it holds.
+ROUNDING = 1e-9
+# When a bucket from which nothing has been taken was full.
+UNUSED = -math.inf
+
+
+class Rate:
+    """So much a second. How much a bucket holds is told by a single number: when it will be full again, if nothing is taken.
+
+    ``now`` is any clock that does not go backwards, in seconds.
+    """
+
+    __slots__ = ("_burst_seconds", "_per_second")
+
+    def __init__(self, per_second: float) -> None:
+        self._per_second = per_second
+        self._burst_seconds = max(1.0 / per_second, BURST_SECONDS)
+
+    def take(self, full_at: float, amount: float, now: float) -> float | None:
+        """When it will be full after so much has been taken; None when there is not so much in it."""
+        after = max(full_at, now) + amount / self._per_second
+        return after if after - now <= self._burst_seconds + ROUNDING else None
+
+    def drain(self, full_at: float, amount: float, now: float) -> float:
+        """As ``take``, although it may not be there: the debt is a burst at most."""
+        return min(max(full_at, now) + amount / self._per_second, now + 2 * self._burst_seconds)
 
 
 class Bucket:
-    """What one client may still do. ``now`` is any clock that does not go backwards, in seconds."""
+    """What one client may still do."""
 
-    __slots__ = ("_at", "_level", "_most", "_per_second")
+    __slots__ = ("_full_at", "_rate")
 
-    def __init__(self, per_second: float, now: float) -> None:
-        self._per_second = per_second
-        self._level = self._most = max(1.0, per_second * BURST_SECONDS)
-        self._at = now
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._full_at = UNUSED
 
     def take(self, amount: float, now: float) -> bool:
         """Whether so much may be done now; if not, nothing is taken."""
-        level = min(self._most, self._level + (now - self._at) * self._per_second)
-        self._at = now
-        if amount > level:
-            self._level = level
+        after = self._rate.take(self._full_at, amount, now)
+        if after is None:
             return False
-        self._level = level - amount
+        self._full_at = after
         return True
 
-    def drain(self, amount: float) -> None:
+    def drain(self, amount: float, now: float) -> None:
         """Take so much although it may not be there: nothing may be done until the debt, a burst at most, is paid off."""
-        self._level = max(-self._most, self._level - amount)
+        self._full_at = self._rate.drain(self._full_at, amount, now)
 
     def idle(self, now: float) -> bool:
         """Whether it is full again, so that a new one would be no different."""
-        return self._level + (now - self._at) * self._per_second >= self._most
+        return self._full_at <= now

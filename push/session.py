@@ -6,11 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import Protocol
 
 from push.access import ANALYTICS, ORDERS, Grant, order_ids
 from push.batch import Batch
-from push.bucket import Bucket
+from push.bucket import UNUSED, Rate
 from push.commands import Misunderstood, understood
 from push.conflation import Conflation
 from push.events import Event
@@ -18,7 +18,7 @@ from push.feed import Feed
 from push.frames import Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
-__all__ = ["MISSED_HEARTBEATS", "PING", "Pace", "Session"]
+__all__ = ["MISSED_HEARTBEATS", "PING", "Carrier", "Pace", "Session"]
 
 PING = encode(Ping())
 # Made once, for everybody.
@@ -29,15 +29,26 @@ _PONG = Batch([encode(Pong())])
 MISSED_HEARTBEATS = 2
 
 
-@dataclass(frozen=True, slots=True)
 class Pace:
     """How much a client may send in a second."""
 
-    frames: float = 1e12
-    bytes: float = 1e12
+    __slots__ = ("bytes", "frames")
+
+    def __init__(self, frames_per_second: float = 1e12, bytes_per_second: float = 1e12) -> None:
+        self.frames = Rate(frames_per_second)
+        self.bytes = Rate(bytes_per_second)
 
 
-NO_PACE = Pace()
+class Carrier(Protocol):
+    """Carries one session's frames: calls ``take`` until it is empty; then, if ``close`` is set, closes with that code."""
+
+    def output(self) -> None:
+        """There is something to do."""
+
+    def round(self) -> None:
+        """The same, when it is this session's turn among all that are told of something new: who can write at once does it."""
+
+
 # One for all: each would be 216 bytes.
 _NONE: frozenset[int] = frozenset()
 
@@ -45,41 +56,26 @@ _NONE: frozenset[int] = frozenset()
 class Session:
     """State of one client: what it may see, its send queue, its heartbeat, and how it ends.
 
-    Whoever carries the frames is called by ``on_output`` and calls ``take`` until it is empty; then, if ``close`` is set,
-    closes the transport with that code. ``on_round`` is called instead when it is this session's turn among all that are told
-    of something new: who can write at once does it there. ``on_admitted`` is called once, when the client has been let in.
+    ``on_admitted`` is called once, when the client has been let in.
     """
 
     __slots__ = (
-        *(
-            "_bytes",
-            "_conflation",
-            "_cut",
-            "_feed",
-            "_frames",
-            "_missed",
-            "_on_admitted",
-            "_on_output",
-            "_on_round",
-            "_place",
-            "_queue",
-            "_room",
-        ),
-        *("_timer", "_totals", "_turn", "close", "expires_at", "grant", "gets_all", "order_ids", "sees_all", "topics"),
+        *("_bytes_full_at", "_carrier", "_conflation", "_cut", "_feed", "_frames_full_at", "_missed", "_on_admitted", "_pace"),
+        *("_place", "_queue", "_room", "_timer", "_totals", "_turn"),
+        *("close", "expires_at", "gets_all", "grant", "order_ids", "sees_all", "topics"),
     )
 
     def __init__(
         self,
         queue: SendQueue,
-        on_output: Callable[[], None],
+        carrier: Carrier,
         pace: Pace | None = None,
         on_admitted: Callable[[], None] | None = None,
-        on_round: Callable[[], None] | None = None,
         conflate: int | None = None,
     ) -> None:
-        """``conflate``: if more than so many events wait, the client wants to be told just that."""
-        pace = pace or NO_PACE
-        now = time.monotonic()
+        """``pace``: None for as fast as it likes. ``conflate``: if more than so many events wait, the client wants to be told
+        just that.
+        """
         self.close: Close | None = None
         # None until the client has shown a token, where one is needed.
         self.grant: Grant | None = None
@@ -92,11 +88,11 @@ class Session:
         # The totals too: then it gets whatever goes to everybody.
         self.gets_all = False
         self._queue = queue
-        self._on_output = on_output
-        self._on_round = on_round or on_output
+        self._carrier = carrier
         self._on_admitted = on_admitted
-        self._frames = Bucket(pace.frames, now)
-        self._bytes = Bucket(pace.bytes, now)
+        self._pace = pace
+        # See Rate: two numbers, where two buckets would be 0.3 KiB.
+        self._frames_full_at = self._bytes_full_at = UNUSED
         self._totals: Callable[[], Batch] | None = None
         # What is published to all, from when this session is live; its place in it, and the turn of the totals that it was told
         # last (0: they are due, whatever the feed says).
@@ -193,11 +189,16 @@ class Session:
         ``frames`` 0: a frame that has begun has turned out to be so much larger.
         """
         self.alive()
-        now = time.monotonic()
-        if self._frames.take(frames, now) and self._bytes.take(size, now):
+        pace, now = self._pace, time.monotonic()
+        if pace is None:
             return True
-        self.end(Close.TOO_FAST, flush=False)
-        return False
+        frames_full_at = pace.frames.take(self._frames_full_at, frames, now)
+        bytes_full_at = pace.bytes.take(self._bytes_full_at, size, now)
+        if frames_full_at is None or bytes_full_at is None:
+            self.end(Close.TOO_FAST, flush=False)
+            return False
+        self._frames_full_at, self._bytes_full_at = frames_full_at, bytes_full_at
+        return True
 
     def error(self, code: str, message: str) -> None:
         """What the client asked for was not done."""
@@ -218,7 +219,7 @@ class Session:
         if self.close is not None or not batches:
             return
         if self._queue.offer(*batches):
-            self._on_output()
+            self._carrier.output()
         else:
             self.end(Close.SLOW_CONSUMER, flush=False)
 
@@ -229,7 +230,7 @@ class Session:
     def totals_changed(self) -> None:
         """A slot, not an entry of the queue: whenever it is this client's turn, it gets the totals of that moment."""
         self._turn = 0
-        self._on_output()
+        self._carrier.output()
 
     def go_live(self, feed: Feed) -> None:
         """From here on what is published to all comes to this session too, as far as its topics go."""
@@ -284,7 +285,7 @@ class Session:
                 return
         elif self._turn == feed.totals_turn:
             return
-        self._on_round()
+        self._carrier.round()
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
@@ -312,7 +313,7 @@ class Session:
             self._feed = None
             self._turn = 1
         self._let_on()
-        self._on_output()
+        self._carrier.output()
 
     # ---------------------------------------------------------------- to the transport
 

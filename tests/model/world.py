@@ -23,6 +23,7 @@ from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
 from tests.model.database import ModelDatabase, ModelLink, ModelReader
+from tests.unit.carried import Carried
 
 # The one resumes from its ring most of the time, the other from the journal.
 RING_EVENTS = (16, 6)
@@ -144,7 +145,7 @@ class ModelClient:
     def connect(self, server: ModelServer) -> None:
         self.server = server
         self.session = Session(
-            SendQueue(QUEUE_FRAMES, 1 << 20), lambda: None, conflate=CONFLATE_EVENTS if self.conflates else None
+            SendQueue(QUEUE_FRAMES, 1 << 20), Carried(), conflate=CONFLATE_EVENTS if self.conflates else None
         )
         self._on_this_connection = set()
         self._on_the_way = []

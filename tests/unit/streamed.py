@@ -59,7 +59,7 @@ class Line(_Client):
         self._due = False
         self._compression = compression
         self.at = None
-        self.session = self._session = Session(SendQueue(1000, 10**6), self._on_output, on_round=self.flush, conflate=conflate)
+        self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate=conflate)
         self.shell = cast(Any, SimpleNamespace(count_end=lambda: None))
         hub.enter(self.session)
         self.session.admit(ANYBODY, BOTH)

@@ -7,9 +7,10 @@ import time
 import pytest
 
 from push.access import ANYBODY, Grant, Role, order_ids, parse_topics
-from push.bucket import BURST_SECONDS, Bucket
+from push.bucket import BURST_SECONDS, Bucket, Rate
 from push.sendqueue import SendQueue
 from push.session import Pace, Session
+from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
 ANNAS = an_event(order_id=1, customer_id="anna")
@@ -33,7 +34,7 @@ def test_what_each_role_may_see() -> None:
 
 
 def a_session(grant: Grant | None, topics: frozenset[str]) -> Session:
-    session = Session(SendQueue(10, 1000), lambda: None)
+    session = Session(SendQueue(10, 1000), Carried())
     session.grant = grant
     session.follow(topics)
     return session
@@ -67,7 +68,7 @@ def test_what_is_no_topic(name: object) -> None:
 
 
 def test_a_bucket_gives_a_burst_and_then_its_pace() -> None:
-    bucket = Bucket(10, now=0.0)
+    bucket = Bucket(Rate(10))
     assert all(bucket.take(1, 0.0) for _ in range(int(10 * BURST_SECONDS)))
     assert not bucket.take(1, 0.0)
     assert not bucket.take(1, 0.09)
@@ -80,8 +81,8 @@ def test_a_bucket_gives_a_burst_and_then_its_pace() -> None:
 
 
 def test_a_client_that_sends_too_much_is_ended() -> None:
-    for pace, size in ((Pace(frames=1), 0), (Pace(bytes=50), 50)):
-        session = Session(SendQueue(10, 1000), lambda: None, pace)
+    for pace, size in ((Pace(frames_per_second=1), 0), (Pace(bytes_per_second=50), 50)):
+        session = Session(SendQueue(10, 1000), Carried(), pace)
         assert all(session.heard(size) for _ in range(int(BURST_SECONDS)))
         assert session.close is None
         assert not session.heard(size)

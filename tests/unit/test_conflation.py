@@ -14,6 +14,7 @@ from push.hub import Hub
 from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
+from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
 ORDERS_IN_ALL = 6
@@ -34,7 +35,7 @@ class Reader:
         self.bulks = self.singles = 0
         self.totals: list[int] = []
         self.own = own
-        self.session = Session(SendQueue(max_frames, 10_000), lambda: None, conflate=most)
+        self.session = Session(SendQueue(max_frames, 10_000), Carried(), conflate=most)
         hub.enter(self.session)
         self.follow(hub, own)
         self.session.open(hub.totals_batch)

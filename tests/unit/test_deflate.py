@@ -194,10 +194,10 @@ def test_nobody_inflates_what_is_binary() -> None:
 
 
 def test_what_inflating_adds_counts_against_the_pace() -> None:
-    box = session(Pace(frames=1, bytes=1000))
+    box = session(Pace(frames_per_second=1, bytes_per_second=1000))
     one = frame(HEAD, deflated(b"x" * 900), mask=b"abcd")
     assert texts_of([one] * 2, box=box) == (["x" * 900] * 2, None)
-    assert texts_of([frame(HEAD, deflated(b"x" * 900))], box=session(Pace(bytes=400))) == ([], None)
-    box = session(Pace(bytes=1000))
+    assert texts_of([frame(HEAD, deflated(b"x" * 900))], box=session(Pace(bytes_per_second=400))) == ([], None)
+    box = session(Pace(bytes_per_second=1000))
     assert texts_of([one] * 9, box=box) == (["x" * 900] * 2, None)
     assert box.close is Close.TOO_FAST

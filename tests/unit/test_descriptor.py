@@ -24,6 +24,7 @@ from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
 from tests.support import PATIENCE_SECONDS, within
+from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
 # A few of these fill what the kernel keeps for one connection.
@@ -437,7 +438,7 @@ async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
     hub, fanout = Hub(), Fanout(Metrics(), descriptors)
     hub.together = descriptors
     for line in lines[:3]:
-        session = Session(SendQueue(10, 1000), lambda: None, on_round=partial(line.write, b"round"))
+        session = Session(SendQueue(10, 1000), Carried(in_round=partial(line.write, b"round")))
         hub.enter(session)
         session.admit(ANYBODY, ANYBODY.topics_unasked())
         hub.go_live(session)

@@ -16,6 +16,7 @@ from push.hub import Hub
 from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
+from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 from tests.unit.test_session import frames_of
 
@@ -70,7 +71,7 @@ class Taking:
         self.turns = 0
         self.got: list[bytes] = []
         self.slow = slow
-        self.session = Session(SendQueue(4, 1000), self.take)
+        self.session = Session(SendQueue(4, 1000), Carried(self.take))
         hub.enter(self.session)
         self.session.admit(ANYBODY, frozenset({ORDERS}))
         hub.go_live(self.session)
@@ -97,7 +98,7 @@ async def test_it_is_not_always_the_same_one_that_comes_last(clients: int) -> No
     hub = Hub()
     told: list[int] = []
     for number in range(clients):
-        session = Session(SendQueue(4, 1000), lambda: None, on_round=partial(told.append, number))
+        session = Session(SendQueue(4, 1000), Carried(in_round=partial(told.append, number)))
         hub.enter(session)
         session.admit(ANYBODY, frozenset({ORDERS}))
         hub.go_live(session)

@@ -12,6 +12,7 @@ from push.hub import TOTALS_SECONDS, Hub
 from push.sendqueue import SendQueue
 from push.session import Session
 from push.totals import Totals
+from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 from tests.unit.test_session import frames_of
 
@@ -24,7 +25,7 @@ def test_totals_fold_events() -> None:
 
 def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     woken = asyncio.Event()
-    session = Session(SendQueue(10, 1000), woken.set)
+    session = Session(SendQueue(10, 1000), Carried(woken.set))
     hub.enter(session)
     session.admit(ANYBODY, ANYBODY.topics_unasked())
     session.open(hub.totals_batch)

@@ -13,6 +13,7 @@ from push.batch import Batch
 from push.frames import Close
 from push.sendqueue import SendQueue
 from push.session import PING, Session
+from tests.unit.carried import Carried
 
 
 def frames_of(batches: list[Batch]) -> list[bytes]:
@@ -25,7 +26,7 @@ class Outbox:
     def __init__(self, max_frames: int = 10, max_bytes: int = 1000) -> None:
         self.totals = b"totals 0"
         self.wakes = 0
-        self.session = Session(SendQueue(max_frames, max_bytes), self._wake)
+        self.session = Session(SendQueue(max_frames, max_bytes), Carried(self._wake))
         self.session.admit(ANYBODY, ANYBODY.topics_unasked())
         self.session.open(lambda: Batch([self.totals]))
         assert self.sent() == [b"totals 0"]

@@ -16,7 +16,7 @@ from gateway.framing import Breach, Message, Reader, close_frame, texts
 from gateway.peers import FORWARDED, counted_as, has_loopback_name, identify
 from gateway.tokens import gate_of
 from push.access import Grant, Refused, Role, parse_topics
-from push.bucket import Bucket
+from push.bucket import Bucket, Rate
 from push.errors import BadCursor
 from push.events import Cursor
 from push.frames import Close
@@ -26,6 +26,7 @@ from settings import Settings
 from tests.fuzz.inputs import command, cursor
 from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
 from tests.fuzz.tokens import SECRET, odd
+from tests.unit.carried import Carried
 from tests.unit.test_session import frames_of
 
 # With halves of surrogate pairs: JSON can hold them, and aiohttp makes them of bytes that are no UTF-8.
@@ -40,7 +41,7 @@ ADDRESSES = st.ip_addresses().map(str) | ANY_TEXT
 
 
 def session(pace: Pace | None = None) -> Session:
-    session = Session(SendQueue(1000, 2**20), lambda: None, pace)
+    session = Session(SendQueue(1000, 2**20), Carried(), pace)
     session.grant = Grant(Role.ADMIN)
     return session
 
@@ -214,7 +215,7 @@ def test_nothing_but_the_size_of_what_is_binary_matters() -> None:
 
 @pytest.mark.parametrize("part", [frame(TEXT, b""), frame(FINAL | PING, b""), frame(FINAL | TEXT, b"{}")])
 def test_nothing_is_read_after_the_last_frame_that_is_allowed(part: bytes) -> None:
-    box = session(Pace(frames=10))
+    box = session(Pace(frames_per_second=10))
     more = part if part[0] & FINAL else frame(CONTINUATION, b"")
     messages, breach = read([part + more * 99, GOOD], box)
     assert breach is None
@@ -223,7 +224,7 @@ def test_nothing_is_read_after_the_last_frame_that_is_allowed(part: bytes) -> No
 
 
 def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
-    box = session(Pace(bytes=1000))
+    box = session(Pace(bytes_per_second=1000))
     read([frame(TEXT, b"x" * 1500) + frame(CONTINUATION, b"x" * 1500)], box)
     assert box.close is Close.TOO_FAST
 
@@ -244,14 +245,14 @@ def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: 
 
 
 def test_a_slow_pace_lets_one_pass() -> None:
-    bucket = Bucket(0.1, 0.0)
+    bucket = Bucket(Rate(0.1))
     assert bucket.take(1, 0.0)
     assert not bucket.take(1, 9.0)
     assert bucket.take(1, 10.0)
 
 
 def test_a_debt_is_a_burst_at_most() -> None:
-    bucket = Bucket(10, 0.0)
-    bucket.drain(1000)
+    bucket = Bucket(Rate(10))
+    bucket.drain(1000, 0.0)
     assert not bucket.take(1, 2.0)
     assert bucket.take(1, 2.1)
