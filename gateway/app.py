@@ -126,7 +126,7 @@ class Gateway:
         app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
         app[HISTORY], app[ORDERS] = history, orders
         app[ERRANDS], app[LINES] = self._errands, self._lines
-        app[FANOUT] = Fanout(metrics, self._lines)
+        app[FANOUT] = Fanout(metrics, hub, self._lines)
         hub.together = self._lines
         app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
         app[ASSETS] = Assets(settings.currency)

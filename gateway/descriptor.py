@@ -14,6 +14,8 @@ import logging
 import os
 import select
 import socket
+from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 
 from gateway.uring import Uring
@@ -99,6 +101,16 @@ class Descriptors:
             return
         self.turn += 1
         self.senders, self.numbers, self.datas = [], [], []
+        self._send_to(senders, numbers, datas)
+
+    def write_same(self, descriptors: Sequence[Descriptor], numbers: array[int], data: bytes) -> None:
+        """As ``Descriptor.write`` to each of them, and at once, with no look at any. None holds anything back; ``numbers`` are
+        theirs.
+        """
+        self.send()
+        self._send_to(descriptors, numbers, [data] * len(numbers))
+
+    def _send_to(self, senders: Sequence[Descriptor], numbers: Sequence[int], datas: Sequence[bytes]) -> None:
         try:
             results = self._uring.send(numbers, datas) if self._uring is not None else _send_each(numbers, datas)
         except OSError:
@@ -120,7 +132,7 @@ class Descriptors:
         self._poll.close()
 
 
-def _send_each(numbers: list[int], datas: list[bytes]) -> list[int]:
+def _send_each(numbers: Sequence[int], datas: Sequence[bytes]) -> list[int]:
     """As ``Uring.send``."""
     write, results = os.write, []
     for number, data in zip(numbers, datas, strict=True):
@@ -137,11 +149,11 @@ class Descriptor:
     Its owner is told to write no more as soon as anything is held back here, and to go on when nothing is.
     """
 
-    __slots__ = ("_all", "_events", "_left", "_number", "_owner", "_phase", "_reading", "_turn")
+    __slots__ = ("_all", "_events", "_left", "_owner", "_phase", "_reading", "_turn", "number")
 
     def __init__(self, all_: Descriptors, number: int, owner: asyncio.Protocol) -> None:
         self._all = all_
-        self._number = number
+        self.number = number
         self._owner = owner
         self._phase = OPEN
         self._reading = True
@@ -162,7 +174,7 @@ class Descriptor:
         if everyone.gathering and self._turn != everyone.turn and not self._left and len(data) < MOST_GATHERED:
             self._turn = everyone.turn
             everyone.senders.append(self)
-            everyone.numbers.append(self._number)
+            everyone.numbers.append(self.number)
             everyone.datas.append(data)
             return
         self._settle()
@@ -235,7 +247,7 @@ class Descriptor:
         if self._phase == OVER:
             return b""
         try:
-            return data[os.write(self._number, data) :]
+            return data[os.write(self.number, data) :]
         except (BlockingIOError, InterruptedError):
             return data
         except OSError as error:
@@ -249,7 +261,7 @@ class Descriptor:
             self._owner.pause_writing()
 
     def _shut(self) -> None:
-        with socket.socket(fileno=self._number) as borrowed:
+        with socket.socket(fileno=self.number) as borrowed:
             try:
                 borrowed.shutdown(socket.SHUT_WR)
             finally:
@@ -270,7 +282,7 @@ class Descriptor:
 
     def _read(self) -> None:
         try:
-            data = os.read(self._number, READ_BYTES)
+            data = os.read(self.number, READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -301,7 +313,7 @@ class Descriptor:
         if events != self._events:
             before, self._events = self._events, events
             try:
-                self._all.watch(self._number, before, events)
+                self._all.watch(self.number, before, events)
             except OSError as error:
                 self._events = 0
                 self._over(error)
@@ -316,7 +328,7 @@ class Descriptor:
             asyncio.get_running_loop().call_soon(self._end, error)
 
     def _end(self, error: Exception | None) -> None:
-        number, self._number = self._number, -1
+        number, self.number = self.number, -1
         try:
             self._owner.connection_lost(error)
         finally:

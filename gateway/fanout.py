@@ -5,27 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aiohttp import web
 
 from gateway.framing import texts
-from gateway.stream import Follower, Stream
+from gateway.lines import Group, Line, Lines
+from gateway.stream import Follower, Segment, Stream
 from push.batch import Batch
-from push.hub import SLICE
+from push.crowd import Crowd
+from push.feed import Feed
+from push.hub import SLICE, Hub
 from push.metrics import Metrics
-from push.session import PING
+from push.session import PING, Carrier, Session
 
-__all__ = ["FANOUT", "Fanout"]
+__all__ = ["FANOUT", "Client", "Fanout"]
 
 log = logging.getLogger("orderwire.session")
 
-_EACH = nullcontext()
 
-
-class Client(Protocol):
+class Due(Protocol):
     """Whoever has something to write."""
 
     def flush(self) -> None:
@@ -35,13 +35,26 @@ class Client(Protocol):
         """End at once."""
 
 
+class Client(Carrier, Protocol):
+    """Who may be one of a crowd."""
+
+    # See Follower.
+    at: Segment | None
+
+    @property
+    def line(self) -> Line | None:
+        """What it is written to."""
+
+
 class Fanout:
     """One for all. No system call is made where events are published: they are only queued there, and written here."""
 
-    def __init__(self, metrics: Metrics, together: AbstractContextManager[None, None] = _EACH) -> None:
-        self._due: deque[Client] = deque()
-        # Writes within may be put off until its end, to be made by one system call.
-        self._together = together
+    def __init__(self, metrics: Metrics, hub: Hub, lines: Lines) -> None:
+        self._due: deque[Due] = deque()
+        self._hub = hub
+        self._lines = lines
+        # Of clients that get compressed what goes to everybody, and of others.
+        self._crowds: dict[bool, list[_Crowd]] = {True: [], False: []}
         self._scheduled = False
         self._frames = metrics.frames.labels("websocket")
         self._bytes = metrics.bytes.labels("websocket")
@@ -51,7 +64,7 @@ class Fanout:
         self._whole = Batch(())
         self._stream = Stream()
 
-    def due(self, client: Client) -> None:
+    def due(self, client: Due) -> None:
         """The client has something to write; not to be said again before it has been flushed."""
         self._due.append(client)
         if not self._scheduled:
@@ -61,9 +74,22 @@ class Fanout:
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._run)
 
-    def encoded(self, batches: list[Batch], follower: Follower | None = None) -> tuple[bytes, int]:
+    def gather(self, session: Session, client: Client, *, compressed: bool) -> None:
+        """The session is at rest, and its client can be written to: from here on, with others, by one call for all."""
+        crowds = self._crowds[compressed]
+        for crowd in crowds:
+            if crowd.join(session, client):
+                return
+        # (Those that have room may be behind, as what has just been published has not been told to them yet; or it is the
+        # client that has not come yet to where the stream is. Then it joins next time.)
+        if all(crowd.is_full for crowd in crowds):
+            crowd = self._hub.crowd(lambda *parts: _Crowd(self, self._lines, compressed, *parts))
+            crowds.append(crowd)
+            crowd.join(session, client)
+
+    def encoded(self, batches: list[Batch], follower: Follower | None = None, clients: int = 1) -> tuple[bytes, int]:
         """The batches as bytes for a WebSocket, worked out once for all clients that have the same; and their size, plain.
-        They count as sent.
+        They count as sent, to so many.
 
         A ``follower`` gets compressed what goes to everybody, once it has joined the stream.
         """
@@ -76,8 +102,8 @@ class Fanout:
                 self._parts = batches
                 self._whole = Batch([frame for batch in batches for frame in batch.frames])
             whole = self._whole
-        self._count += whole.count
-        self._size += whole.size
+        self._count += whole.count * clients
+        self._size += whole.size * clients
         if follower is not None:
             return self._stream.encoded(batches, follower, _plain), whole.size
         return _plain(whole), whole.size
@@ -91,7 +117,7 @@ class Fanout:
         self._stream.leave(follower)
 
     def _run(self) -> None:
-        with self._together:
+        with self._lines:
             for _ in range(min(SLICE, len(self._due))):
                 client = self._due.popleft()
                 try:
@@ -109,6 +135,59 @@ class Fanout:
         else:
             self._parts, self._whole = [], Batch(())
             self._stream.rest()
+
+
+class _Crowd(Crowd[Client]):
+    """Clients at one place in the feed, and in the compressed stream."""
+
+    def __init__(
+        self,
+        fanout: Fanout,
+        lines: Lines,
+        compressed: bool,
+        feed: Feed,
+        apart: set[Session],
+        totals: Callable[[], Batch],
+    ) -> None:
+        super().__init__(feed, apart, totals)
+        self._fanout = fanout
+        self._lines = lines
+        self._compressed = compressed
+        # See Follower: of all members.
+        self.at: Segment | None = None
+        # Their lines, until somebody comes or goes.
+        self._group: Group | None = None
+
+    @property
+    def clients(self) -> int:
+        """See Follower."""
+        return len(self.members)
+
+    def join(self, session: Session, carrier: Client) -> bool:
+        """See Crowd."""
+        if not self.members:
+            self.at = carrier.at
+        if carrier.at is not self.at or not super().join(session, carrier):
+            return False
+        carrier.at = None
+        self._group = None
+        return True
+
+    def leave(self, session: Session) -> tuple[int, int]:
+        """See Crowd."""
+        self.members[session].at = self.at
+        self._group = None
+        place = super().leave(session)
+        if not self.members:
+            self.at = None  # it would keep all of the stream that comes
+        return place
+
+    def carry(self, batches: list[Batch]) -> None:
+        """See Crowd."""
+        frames, _ = self._fanout.encoded(batches, self if self._compressed else None, len(self.members))
+        if self._group is None:
+            self._group = self._lines.group([client.line for client in self.members.values() if client.line is not None])
+        self._group.write(frames)
 
 
 FANOUT = web.AppKey("FANOUT", Fanout)

@@ -7,13 +7,15 @@ import logging
 import os
 import select
 import socket
+from array import array
+from collections.abc import Sequence
 
 from aiohttp import web
 
 from gateway.descriptor import Descriptor, Descriptors
 from gateway.uring import NoUring, Uring
 
-__all__ = ["LINES", "TRANSPORT", "CannotHave", "Line", "Lines"]
+__all__ = ["LINES", "TRANSPORT", "CannotHave", "Group", "Line", "Lines"]
 
 log = logging.getLogger("orderwire.http")
 
@@ -32,9 +34,10 @@ class CannotHave(Exception):
 class Lines:
     """All of this process. What is written within ``with`` goes out by its end, by one system call if that can be had."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptors: Descriptors | None = None) -> None:
+        """``descriptors``: what ``choose`` may find."""
         self.name = TRANSPORT
-        self._descriptors: Descriptors | None = None
+        self._descriptors = descriptors
 
     async def choose(self, wanted: str) -> None:
         """The best there is, or just what is wanted. Raises CannotHave."""
@@ -65,6 +68,10 @@ class Lines:
         getattr(transport, "_extra", {}).clear()
         return transport
 
+    def group(self, lines: Sequence[Line]) -> Group:
+        """What is written to all of them is prepared once."""
+        return Group(self._descriptors, lines)
+
     def __enter__(self) -> None:
         if self._descriptors is not None:
             self._descriptors.__enter__()
@@ -75,6 +82,29 @@ class Lines:
 
 
 LINES = web.AppKey("LINES", Lines)
+
+
+class Group:
+    """Lines that are written the same, which hold nothing back."""
+
+    def __init__(self, descriptors: Descriptors | None, lines: Sequence[Line]) -> None:
+        self._all = descriptors
+        self._descriptors = [line for line in lines if isinstance(line, Descriptor)]
+        self._numbers = array("i", (line.number for line in self._descriptors))
+        self._transports = [line for line in lines if not isinstance(line, Descriptor)]
+
+    def write(self, data: bytes) -> None:
+        """To all, as ``Line.write``."""
+        if self._all is not None and self._numbers:
+            self._all.write_same(self._descriptors, self._numbers, data)
+        for transport in self._transports:
+            try:
+                transport.write(data)
+            except Exception:
+                log.exception("a client could not be written to")
+                transport.abort()
+
+
 _NOBODY = asyncio.Protocol()
 
 

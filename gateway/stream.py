@@ -50,9 +50,15 @@ class Segment:
 
 
 class Follower(Protocol):
-    """A client that can inflate. ``at``: the segment that it got last; None: it has not joined."""
+    """A client that can inflate, or several who stand at the same place. ``at``: the segment that they got last; None: they
+    have not joined.
+    """
 
     at: Segment | None
+
+    @property
+    def clients(self) -> int:
+        """How many they are."""
 
 
 class Stream:
@@ -70,7 +76,7 @@ class Stream:
         self._told: Batch | None = None
         # Bytes since the joining point, and those that clients who wait for the next one got uncompressed.
         self._since = self._missed = 0
-        # For each place in the chain what its last client was given, and to where; and how much that is to those who wait.
+        # For each place in the chain what its last client was given, and to where; and how much that is to one who waits.
         self._given: dict[Segment | None, tuple[list[Batch], bytes, Segment | None, int]] = {}
 
     def encoded(self, batches: list[Batch], follower: Follower, plain: Callable[[Batch], bytes]) -> bytes:
@@ -81,11 +87,11 @@ class Stream:
             missed = self._missed
             frames = b"".join(self._next(follower, batch) or plain(batch) for batch in batches)
             waits = at is None and follower.at is None
-            self._given[at] = batches, frames, follower.at, self._missed - missed if waits else 0
+            self._given[at] = batches, frames, follower.at, (self._missed - missed) // follower.clients if waits else 0
             return frames
         _, frames, to, missed = given
         if at is None or to is None:
-            self._missed += missed
+            self._missed += missed * follower.clients
             self._move(follower, to)
         else:
             follower.at = to
@@ -105,7 +111,7 @@ class Stream:
         self._given.clear()
 
     def _move(self, follower: Follower, to: Segment | None) -> None:
-        self._members += (to is not None) - (follower.at is not None)
+        self._members += ((to is not None) - (follower.at is not None)) * follower.clients
         follower.at = to
 
     def _next(self, follower: Follower, batch: Batch) -> bytes | None:
@@ -118,7 +124,7 @@ class Stream:
 
     def _published(self, follower: Follower, batch: Batch, number: int, parts: Sequence[Batch]) -> bytes | None:
         if follower.at is None and not self._let_in(follower, batch, number, parts[0]):
-            self._missed += batch.size
+            self._missed += batch.size * follower.clients
             return None
         if number <= self._end < number + len(parts):
             self._append(parts[self._end - number :])
@@ -161,7 +167,7 @@ class Stream:
         """Whether a client that waits can follow from this batch on."""
         joint = self._joint
         if joint is None or joint.next is None or joint.next.batch is not first:
-            if self._members and (number != self._end or not self._pays(batch.size)):
+            if self._members and (number != self._end or not self._pays(batch.size * follower.clients)):
                 return False
             if number < self._end:
                 return False

@@ -124,6 +124,8 @@ class _Client(WebSocket):
         if self.full:
             self._fanout.stuck(self)
         if session.close is None:
+            if not self.full and session.at_rest:
+                self._fanout.gather(session, self, compressed=self._compression)
             return
         if session.waiting:
             self.cut_soon()
@@ -137,6 +139,21 @@ class _Client(WebSocket):
         if follower is None and self.at is not None:
             self._fanout.leave(self)
         return self._fanout.encoded(batches, follower)
+
+    def pause_writing(self) -> None:
+        """See WebSocket."""
+        super().pause_writing()
+        self._session.go_apart()
+
+    @property
+    def line(self) -> Line | None:
+        """See Client."""
+        return self._transport
+
+    @property
+    def clients(self) -> int:
+        """See Follower."""
+        return 1
 
     def cut(self) -> None:
         """End at once."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 from push.access import Grant
 from push.batch import Batch, in_chunks
+from push.crowd import Crowd
 from push.events import Event
 from push.feed import Feed
 from push.frames import AnalyticsUpdate, Close, Resumed, encode
@@ -38,6 +40,10 @@ SLICE = 1000
 TURN = (5**0.5 - 1) / 2
 
 
+T = TypeVar("T")
+C = TypeVar("C", bound=Crowd[Any])
+
+
 class Hub:
     """All sessions of this process. Its methods do not await (but for ``room``), so what they do is atomic to everyone else."""
 
@@ -45,16 +51,18 @@ class Hub:
         """``max_frames``, ``max_bytes``: what may be left waiting for a session when more is published."""
         self._metrics = metrics or Metrics()
         self._sessions: set[Session] = set()
-        # Those of them that get what is published, with the single orders under which each is found; the others are being
-        # replayed what they missed, or have not been admitted yet.
-        self._live: dict[Session, frozenset[int]] = {}
-        # Live ones that do not get every event one by one, but those of single orders.
+        # Those of them that get what is published: each stands in a crowd, or apart. The others are being replayed what they
+        # missed, or have not been admitted yet.
+        self._crowds: list[Crowd[Any]] = []
+        self._apart: set[Session] = set()
+        # Those of them that do not get every event one by one, but those of single orders; and these orders.
         self._by_order: dict[int, set[Session]] = {}
+        self._singled_out: dict[Session, frozenset[int]] = {}
         self._feed = Feed(max_frames, max_bytes)
         # What is told within, whoever carries it may put off until the end, and send it together. It is set by that one.
         self.together: AbstractContextManager[None, None] = nullcontext()
-        # The sessions that this round has still to tell; and whether there must be another one.
-        self._round: list[Session] = []
+        # Whom this round has still to tell, the next one last; and whether there must be another one.
+        self._round: list[Crowd[Any] | Session] = []
         self._round_due = False
         self._rounds = 0
         self._round_seconds = 0.0
@@ -79,20 +87,28 @@ class Hub:
         """From here on the session gets everything that is published and that its topics and grant let it see."""
         if session in self._sessions:
             session.go_live(self._feed)
+            self._apart.add(session)
             self._index(session)
 
     def topics_changed(self, session: Session) -> None:
-        """What a live session follows is different from now on."""
-        if session in self._live:
-            self._withdraw(session)
+        """What a session follows is different from now on: so it stands apart."""
+        if session in self._apart:
             self._index(session)
 
     def leave(self, session: Session) -> None:
         """The session's transport is gone."""
+        session.go_apart()
         self._sessions.discard(session)
-        self._withdraw(session)
+        self._apart.discard(session)
+        self._find_no_more(session)
         if not self._sessions:
             self._empty.set()
+
+    def crowd(self, make: Callable[[Feed, set[Session], Callable[[], Batch]], C]) -> C:
+        """A new crowd, which has a part in the rounds."""
+        crowd = make(self._feed, self._apart, self.totals_batch)
+        self._crowds.append(crowd)
+        return crowd
 
     def review(self, holds: Callable[[Grant], bool]) -> None:
         """End the sessions whose grant does not hold any more."""
@@ -101,13 +117,14 @@ class Hub:
                 session.end(Close.INVALID_TOKEN, flush=False)
 
     def _index(self, session: Session) -> None:
-        order_ids = session.singles_out
-        self._live[session] = order_ids
+        self._find_no_more(session)
+        if order_ids := session.singles_out:
+            self._singled_out[session] = order_ids
         for order_id in order_ids:
             self._by_order.setdefault(order_id, set()).add(session)
 
-    def _withdraw(self, session: Session) -> None:
-        for order_id in self._live.pop(session, ()):
+    def _find_no_more(self, session: Session) -> None:
+        for order_id in self._singled_out.pop(session, ()):
             sessions = self._by_order[order_id]
             sessions.discard(session)
             if not sessions:
@@ -162,19 +179,14 @@ class Hub:
         if not self._round:
             self._round_due = False
             self._rounds += 1
-            everybody = list(self._live)
-            first = int(self._rounds * TURN % 1 * len(everybody))
-            self._round = everybody[first:] + everybody[:first]
+            # Crowds first: who stands apart, and has got everything, may join one.
+            self._round = [*self._rotated(self._apart), *self._rotated(self._crowds)]
             self._round_seconds = 0.0
         start, now = time.perf_counter(), time.time()
+        told = 0
         with self.together:
-            for session in self._round[:SLICE]:
-                try:
-                    session.published(now)
-                except Exception:
-                    log.exception("a session could not be told of what was published")
-                    session.end(Close.INTERNAL_ERROR, flush=False)
-        del self._round[:SLICE]
+            while self._round and told < SLICE:
+                told += self._tell(self._round.pop(), now)
         self._round_seconds += time.perf_counter() - start
         if not self._round:
             self._metrics.fanned_out(self._unheard, self._round_seconds)
@@ -184,11 +196,31 @@ class Hub:
         else:
             self._round_over.set()
 
+    def _rotated(self, all_: Collection[T]) -> list[T]:
+        first = int(self._rounds * TURN % 1 * len(all_))
+        ordered = list(all_)
+        return ordered[first:] + ordered[:first]
+
+    def _tell(self, whom: Crowd[Any] | Session, now: float) -> int:
+        """Returns how many sessions that is."""
+        if isinstance(whom, Session):
+            # (It may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
+            if whom in self._apart:
+                try:
+                    whom.published(now)
+                except Exception:
+                    log.exception("a session could not be told of what was published")
+                    whom.end(Close.INTERNAL_ERROR, flush=False)
+            return 1
+        size = len(whom.members)
+        whom.published(now)
+        return size
+
     def gap(self) -> None:
         """Everybody has to fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
         self._feed.append([batch])
-        for session in self._live:
+        for session in self._apart:
             if not session.sees_all:
                 session.send(batch)
         self._soon()
@@ -229,9 +261,10 @@ class Hub:
         loop = asyncio.get_running_loop()
         start = loop.time()
         allowed = ROOM_MOST_SECONDS
-        while pressed := sum(session.pressed for session in self._live):
+        # (Who is in a crowd has nothing waiting: the round is over.)
+        while pressed := sum(session.pressed for session in self._apart):
             spent = loop.time() - start
-            if pressed <= len(self._live) // 2:
+            if pressed <= (len(self._apart) + sum(len(crowd.members) for crowd in self._crowds)) // 2:
                 allowed = min(allowed, max(2 * spent, ROOM_LEAST_SECONDS))
             if spent > allowed:
                 return
@@ -243,7 +276,12 @@ class Hub:
         """Ping everybody every interval, for as long as this task lives."""
         while True:
             await asyncio.sleep(interval_seconds)
-            for session in self._sessions:
+            # Each once, wherever it goes meanwhile.
+            alone = [session for session in self._sessions if session.crowd is None]
+            for crowd, members in [(crowd, list(crowd.members)) for crowd in self._crowds]:
+                crowd.beat(members)
+                await asyncio.sleep(0)
+            for session in alone:
                 session.beat()
 
     async def drain(self, timeout_seconds: float) -> None:

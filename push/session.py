@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from push.access import ANALYTICS, ORDERS, Grant, order_ids
 from push.batch import Batch
@@ -18,11 +18,14 @@ from push.feed import Feed
 from push.frames import Close, Command, ErrorFrame, Ping, Pong, ServerFrame, Subscribe, Subscribed, Unsubscribe, encode
 from push.sendqueue import SendQueue
 
-__all__ = ["MISSED_HEARTBEATS", "PING", "Carrier", "Pace", "Session"]
+if TYPE_CHECKING:
+    from push.crowd import Crowd
+
+__all__ = ["MISSED_HEARTBEATS", "PING", "PING_BATCH", "Carrier", "Pace", "Session"]
 
 PING = encode(Ping())
 # Made once, for everybody.
-_PING = Batch([PING])
+PING_BATCH = Batch([PING])
 _PONG = Batch([encode(Pong())])
 
 # How many heartbeats a client may leave unanswered before it counts as gone.
@@ -62,7 +65,7 @@ class Session:
     __slots__ = (
         *("_bytes_full_at", "_carrier", "_conflation", "_cut", "_feed", "_frames_full_at", "_missed", "_on_admitted", "_pace"),
         *("_place", "_queue", "_room", "_timer", "_totals", "_turn"),
-        *("close", "expires_at", "gets_all", "grant", "order_ids", "sees_all", "topics"),
+        *("close", "crowd", "expires_at", "gets_all", "grant", "order_ids", "sees_all", "topics"),
     )
 
     def __init__(
@@ -99,6 +102,8 @@ class Session:
         self._feed: Feed | None = None
         self._place = 0
         self._turn = 1
+        # Those with whom it stands at one place: while there are any, that is kept there.
+        self.crowd: Crowd[Any] | None = None
         self._conflation = None if conflate is None else Conflation(conflate)
         self._missed = 0
         self._cut = False
@@ -218,6 +223,7 @@ class Session:
         """Queue them, all or none. Never waits: a client that does not keep up is ended."""
         if self.close is not None or not batches:
             return
+        self.go_apart()
         if self._queue.offer(*batches):
             self._carrier.output()
         else:
@@ -229,6 +235,7 @@ class Session:
 
     def totals_changed(self) -> None:
         """A slot, not an entry of the queue: whenever it is this client's turn, it gets the totals of that moment."""
+        self.go_apart()
         self._turn = 0
         self._carrier.output()
 
@@ -243,6 +250,7 @@ class Session:
 
     def _go_quiet(self) -> bool:
         """What has been published until now still comes; nothing of what will be. False when the client was too slow for it."""
+        self.go_apart()
         feed, self._feed = self._feed, None
         if feed is None:
             return True
@@ -255,6 +263,27 @@ class Session:
                 return False
             self._queue.extend(instead or feed.rest(self._place))
         return True
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to take, and what comes next comes to everybody else, too."""
+        feed = self._feed
+        return (
+            feed is not None
+            and self.gets_all
+            and self._conflation is None
+            and self._place == feed.end
+            and self._turn == feed.totals_turn
+            and not self._queue
+        )
+
+    def go_apart(self) -> None:
+        """From here on it stands by itself where its crowd stood, if it was in one: it gets something that is its own, or
+        cannot be written to.
+        """
+        if self.crowd is not None:
+            crowd, self.crowd = self.crowd, None
+            self._place, self._turn = crowd.leave(self)
 
     @property
     def singles_out(self) -> frozenset[int]:
@@ -289,18 +318,24 @@ class Session:
 
     def beat(self) -> None:
         """One heartbeat interval is over."""
+        if self.missed_heartbeat():
+            self.send(PING_BATCH)
+
+    def missed_heartbeat(self) -> bool:
+        """Count one that has not been answered yet: whether it is to be sent, since there have not been too many."""
         if self.grant is None:
-            return  # its time is bounded anyway, and until there is a token it gets nothing
+            return False  # its time is bounded anyway, and until there is a token it gets nothing
         if self._missed >= MISSED_HEARTBEATS:
             self.end(Close.NO_PONG, flush=False)
-            return
+            return False
         self._missed += 1
-        self.send(_PING)
+        return True
 
     def end(self, close: Close, *, flush: bool = True) -> None:
         """The only way into the closed state. ``flush``: what is queued still goes out first."""
         if self.close is not None:
             return
+        self.go_apart()
         if flush and not self._go_quiet():
             return
         self.close = close
@@ -319,6 +354,7 @@ class Session:
 
     def take(self, about_bytes: int) -> list[Batch]:
         """What to send next. The totals come last, when all events that they include have been taken."""
+        self.go_apart()
         queue = self._queue
         batches = queue.take(about_bytes) if queue else []
         if self._room is not None and not queue.pressed:
@@ -355,6 +391,8 @@ class Session:
     @property
     def waiting(self) -> bool:
         """Whether there is something to take."""
+        if self.crowd is not None:
+            return not self.crowd.up_to_date
         feed = self._feed
         if self._queue or not self._turn:
             return True

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.fanout import Fanout
+from gateway.lines import Lines
+from gateway.stream import Segment
 from gateway.websocket import _Client
 from gateway.wire import WebSocket
 from push.access import ANALYTICS, ANYBODY, ORDERS
@@ -76,6 +78,12 @@ class Line(_Client):
         raise AssertionError("a fault of our own")
 
     @property
+    def stands_at(self) -> Segment | None:
+        """Where it has got to in the stream, by itself or in a crowd."""
+        crowd = self.session.crowd
+        return self.at if crowd is None else cast(Any, crowd).at
+
+    @property
     def events(self) -> list[int]:
         return [frame["n"] for frame in self.browser.frames if frame["type"] == "event"]
 
@@ -90,7 +98,7 @@ class House:
 
     def __init__(self, max_frames: int = 100) -> None:
         self.hub = Hub(max_frames=max_frames)
-        self.fanout = Fanout(Metrics())
+        self.fanout = Fanout(Metrics(), self.hub, Lines())
         self.published = 0
 
     def line(self, *, compression: bool = True, conflate: int | None = None) -> Line:

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.descriptor import MOST_GATHERED, Descriptor, Descriptors
 from gateway.fanout import Fanout
+from gateway.lines import Lines
 from gateway.uring import NoUring, Uring
 from push.access import ANYBODY
 from push.hub import Hub
@@ -308,7 +309,7 @@ async def test_one_that_is_not_read_costs_nothing_whatever_its_client_does(descr
 
 async def test_a_number_is_never_used_after_its_end(descriptors: Descriptors, connect: Any) -> None:
     line, owner, _ = await connect()
-    number = line._number
+    number = line.number
     with descriptors:
         line.write(b"x")
         line.abort()
@@ -435,7 +436,8 @@ async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
 
     monkeypatch.setattr(descriptors, "send", watched)
     lines = [(await connect())[0] for _ in range(6)]
-    hub, fanout = Hub(), Fanout(Metrics(), descriptors)
+    hub = Hub()
+    fanout = Fanout(Metrics(), hub, Lines(descriptors))
     hub.together = descriptors
     for line in lines[:3]:
         session = Session(SendQueue(10, 1000), Carried(in_round=partial(line.write, b"round")))

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from gateway.fanout import Fanout
 from gateway.framing import PING, Message, pong_frame, texts
+from gateway.lines import Lines
 from gateway.wire import AT_ONCE, WebSocket
 from push.batch import CHUNK_BYTES, Batch, in_chunks
+from push.hub import Hub
 from push.metrics import Metrics
 from push.session import PING as PING_FRAME
 from tests.fuzz.octets import FINAL, frame
@@ -42,7 +44,7 @@ class Reading:
 
 async def test_one_write_a_turn_with_the_same_bytes_for_all() -> None:
     metrics = Metrics()
-    fanout = Fanout(metrics)
+    fanout = Fanout(metrics, Hub(), Lines())
     clients = [Reading(fanout) for _ in range(3)]
     for batch in (Batch([b"one", b"two"]), Batch([b"three"])):
         for client in clients:
@@ -56,7 +58,7 @@ async def test_one_write_a_turn_with_the_same_bytes_for_all() -> None:
 
 
 async def test_who_has_something_else_gets_that() -> None:
-    fanout = Fanout(Metrics())
+    fanout = Fanout(Metrics(), Hub(), Lines())
     clients = [Reading(fanout) for _ in range(3)]
     shared = Batch([b"shared"])
     for n, client in enumerate(clients):
@@ -67,7 +69,7 @@ async def test_who_has_something_else_gets_that() -> None:
 
 
 async def test_a_fault_with_one_client_is_no_other_ones(caplog: Any) -> None:
-    fanout = Fanout(Metrics())
+    fanout = Fanout(Metrics(), Hub(), Lines())
     clients = [Reading(fanout) for _ in range(3)]
     clients[1].bad = True
     for client in clients:
@@ -79,7 +81,7 @@ async def test_a_fault_with_one_client_is_no_other_ones(caplog: Any) -> None:
 
 
 async def test_a_heartbeat_is_a_ping_of_both_kinds() -> None:
-    fanout = Fanout(Metrics())
+    fanout = Fanout(Metrics(), Hub(), Lines())
     client = Reading(fanout)
     client.send(Batch([PING_FRAME]))
     await asyncio.sleep(0)

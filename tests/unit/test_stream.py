@@ -133,11 +133,11 @@ async def test_who_lags_behind_gets_all_of_the_stream_later(quick_totals: None) 
     await house.turns()
     house.publish()
     await house.turns()
-    slow.full = True
+    slow.pause_writing()
     for _ in range(10):
         house.publish()
         await house.turns()
-    slow.full = False
+    slow.resume_writing()
     slow.flush()
     assert slow.events == quick.events == list(range(1, 13))
     assert slow.told == quick.told  # the older ones too: what comes after them refers to them
@@ -149,7 +149,7 @@ async def test_a_newcomer_does_not_begin_anew_while_others_lag(quick_totals: Non
     slow = house.line()
     house.publish()
     await house.turns()
-    slow.full = True
+    slow.pause_writing()
     house.publish()
     await house.turns()
     new = house.line()
@@ -157,7 +157,7 @@ async def test_a_newcomer_does_not_begin_anew_while_others_lag(quick_totals: Non
         house.publish()
         await house.turns()
     assert new.browser.compressed == 0
-    slow.full = False
+    slow.resume_writing()
     slow.flush()
     assert slow.browser.compressed == 1 + 12 + 1  # the totals that it slept through are told once
     for _ in range(4):
@@ -172,10 +172,10 @@ async def test_totals_that_are_ahead_of_the_stream_are_one_clients_alone(quick_t
     leaving, staying = lines
     house.publish()
     await house.turns()
-    leaving.full = True
+    leaving.pause_writing()
     house.publish()
     await house.turns()
-    leaving.full = False
+    leaving.resume_writing()
     leaving.session.end(Close.DRAIN)
     house.publish()  # when it is told what it has missed, this has been counted, and nobody has been told of it
     await house.turns()
@@ -212,12 +212,12 @@ async def test_nothing_is_kept_without_bound_for_who_is_never_ended(
     house.publish()
     await house.turns()
     assert stuck.browser.compressed == 2
-    stuck.full = True
+    stuck.pause_writing()
     for _ in range(300):
         house.publish()
         await house.turns()
     assert stuck.at is None
-    stuck.full = False
+    stuck.resume_writing()
     stuck.flush()
     assert [frame["type"] for frame in stuck.browser.frames[3:6]] == ["bulk", "position", "analytics_update"]
     for _ in range(10):
@@ -232,7 +232,7 @@ async def test_nobody_holds_what_all_have_got(quick_totals: None) -> None:
     lines = [house.line() for _ in range(3)]
     house.publish()
     await house.turns()
-    start = lines[0].at
+    start = lines[0].stands_at
     assert start is not None
     lines[2].session.follow(frozenset({ORDERS}))
     house.hub.topics_changed(lines[2].session)
@@ -240,9 +240,9 @@ async def test_nobody_holds_what_all_have_got(quick_totals: None) -> None:
         house.publish()
         await house.turns()
     held = []
-    for line in lines:
-        segment = line.at
+    assert lines[0].stands_at is lines[1].stands_at
+    for segment in (lines[0].stands_at, *(line.at for line in lines)):
         while segment is not None:
             held.append(segment)
             segment = segment.next
-    assert len(held) == 2
+    assert len(held) == 1

@@ -22,6 +22,7 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
     monkeypatch.setattr("gateway.stream.JOINING_PAUSE", choose.choice([2000, 20_000, 10**9]))
     monkeypatch.setattr("gateway.stream.MOST_BEHIND", choose.choice([5000, 10**7]))
     monkeypatch.setattr("push.hub.TOTALS_SECONDS", choose.choice([0.0, 0.001]))
+    monkeypatch.setattr("push.crowd.MOST", choose.choice([1, 3, 1000]))
     house = House(choose.choice([40, 400]))
     lines = [house.line(compression=choose.random() < 0.8) for _ in range(4)]
     # Of each: the numbers of the events that it has to get, and the pongs; whether its topics ever changed.
@@ -44,9 +45,7 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
             case 0 | 1 | 2:
                 publish(choose.choice([1, 1, 1, 2, 5, 30]))
             case 3:
-                line.full = choose.random() < 0.5
-                if not line.full:
-                    line.flush()
+                choose.choice([line.pause_writing, line.resume_writing])()
             case 4 if len(lines) < 12:
                 lines.append(house.line(compression=choose.random() < 0.8, conflate=choose.choice([None, None, 10])))
                 wanted[lines[-1]], pongs[lines[-1]] = [], 0
@@ -62,18 +61,19 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
                 line.session.totals_changed()
             case 8 if choose.random() < 0.05:
                 line.session.end(Close.DRAIN)
-                line.full = False
+                line.resume_writing()
                 line.flush()
             case _:
                 await house.turns(choose.choice([1, 2, 4]))
         assert house.fanout._stream._missed >= 0
+        assert house.fanout._stream._members == sum(line.stands_at is not None for line in lines)
         for line in [line for line in lines if line.session.close is not None]:
             lines.remove(line)
             gone.append(line)
             house.hub.leave(line.session)
             house.fanout.leave(line)
     for line in lines:
-        line.full = False
+        line.resume_writing()
         line.flush()
     for _ in range(3):
         publish(1)

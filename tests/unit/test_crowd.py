@@ -1,0 +1,242 @@
+"""Sessions at one place are told as one: each gets what it would have got by itself, and nobody is told for another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from push.access import ANALYTICS, ANYBODY, ORDERS, Grant, Role
+from push.batch import Batch
+from push.crowd import Crowd
+from push.frames import Close
+from push.hub import Hub
+from push.sendqueue import SendQueue
+from push.session import MISSED_HEARTBEATS, PING, Session
+from push.totals import Totals
+from tests.unit.test_positions import an_event
+from tests.unit.test_session import frames_of
+
+BOTH = frozenset({ORDERS, ANALYTICS})
+
+
+class Written(Crowd["Member"]):
+    """Writes to each member what the crowd is given."""
+
+    calls = 0
+    fails = False
+
+    def carry(self, batches: list[Batch]) -> None:
+        self.calls += 1
+        if self.fails:
+            raise OSError("a fault of our own")
+        for session, member in list(self.members.items()):
+            member.got += frames_of(batches)
+            if member.full:
+                session.go_apart()
+
+
+class Member:
+    """A client that takes what there is, unless it is full, and joins the crowd when it is at rest."""
+
+    def __init__(self, hub: Hub, crowd: Written, grant: Grant = ANYBODY) -> None:
+        self.crowd = crowd
+        self.got: list[bytes] = []
+        self.rounds = 0
+        self.full = False
+        self.session = Session(SendQueue(10, 1000), self)
+        hub.enter(self.session)
+        self.session.admit(grant, BOTH)
+        hub.go_live(self.session)
+        self.output()
+
+    def output(self) -> None:
+        while not self.full and (taken := self.session.take(1000)):
+            self.got += frames_of(taken)
+        if not self.full and self.session.at_rest:
+            self.crowd.join(self.session, self)
+
+    def round(self) -> None:
+        self.rounds += 1
+        self.output()
+
+    def alone(self) -> bool:
+        """A call, since a type checker takes an attribute for unchanged between two asserts."""
+        return self.session.crowd is None
+
+
+def publish(hub: Hub, *frames: bytes) -> None:
+    hub.publish([an_event(frame=frame) for frame in frames], Totals())
+
+
+async def test_nobody_in_it_is_looked_at() -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    members = [Member(hub, crowd) for _ in range(5)]
+    for n in range(3):
+        publish(hub, b"%d" % n)
+        await asyncio.sleep(0)
+    assert [member.got for member in members] == [[b"0", b"1", b"2"]] * 5
+    assert crowd.calls == 3
+    assert [member.rounds for member in members] == [0] * 5
+    # The totals, too.
+    hub.set_totals(Totals(7))
+    await asyncio.sleep(0)
+    assert all(b'"total_orders":7' in member.got[-1] for member in members)
+
+
+async def test_who_gets_something_of_its_own_goes_on_from_where_the_crowd_stood() -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    one, other = Member(hub, crowd), Member(hub, crowd)
+    publish(hub, b"before")
+    one.full = True
+    one.session.send(Batch([b"own"]))
+    assert one.alone()
+    await asyncio.sleep(0)
+    publish(hub, b"after")
+    await asyncio.sleep(0)
+    assert (one.got, other.got) == ([], [b"before", b"after"])
+    one.full = False
+    one.output()
+    assert one.got == [b"own", b"before", b"after"]
+    assert not one.alone()
+    publish(hub, b"together")
+    await asyncio.sleep(0)
+    assert one.got[-1] == other.got[-1] == b"together"
+
+
+async def test_who_is_full_has_got_what_was_written_and_the_others_go_on() -> None:
+    hub = Hub(max_frames=2)
+    crowd = hub.crowd(Written)
+    slow, quick = Member(hub, crowd), Member(hub, crowd)
+    slow.full = True
+    for n in range(6):
+        publish(hub, b"%d" % n)
+        await asyncio.sleep(0)
+    # The first one its line has taken.
+    assert slow.got == [b"0"]
+    assert slow.session.close is Close.SLOW_CONSUMER
+    assert quick.got == [b"%d" % n for n in range(6)]
+
+
+async def test_a_grant_that_has_run_out_is_noticed_although_nobody_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    clock = [1000.0]
+    monkeypatch.setattr("push.hub.time.time", lambda: clock[0])
+    short = Member(hub, crowd, Grant(Role.ADMIN, expires_at=2000.0))
+    others = [Member(hub, crowd), Member(hub, crowd, Grant(Role.ADMIN, expires_at=5000.0))]
+    publish(hub, b"one")
+    await asyncio.sleep(0)
+    assert not short.alone()
+    clock[0] = 2000.0
+    publish(hub, b"two")
+    await asyncio.sleep(0)
+    assert (short.got, short.session.close) == ([b"one"], Close.TOKEN_EXPIRED)
+    assert [other.got for other in others] == [[b"one", b"two"]] * 2
+    assert not any(other.alone() for other in others)
+
+
+async def test_a_crowd_with_too_much_waiting_is_ended_like_anybody() -> None:
+    hub = Hub(max_frames=2)
+    crowd = hub.crowd(Written)
+    members = [Member(hub, crowd) for _ in range(2)]
+    for n in range(5):  # before anybody can be told
+        publish(hub, b"%d" % n)
+    await asyncio.sleep(0)
+    assert [member.session.close for member in members] == [Close.SLOW_CONSUMER] * 2
+
+
+async def test_a_fault_in_writing_to_all_ends_them_and_nobody_else(caplog: Any) -> None:
+    hub = Hub()
+    crowd, other = hub.crowd(Written), hub.crowd(Written)
+    hit, spared = Member(hub, crowd), Member(hub, other)
+    crowd.fails = True
+    publish(hub, b"x")
+    await asyncio.sleep(0)
+    assert hit.session.close is Close.INTERNAL_ERROR
+    assert spared.got == [b"x"]
+    assert "a fault of our own" in caplog.text
+
+
+async def test_the_heartbeat_is_counted_for_each_once_and_sent_to_all_at_once() -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    heard, silent = Member(hub, crowd), Member(hub, crowd)
+    beating = asyncio.create_task(hub.heartbeat(0.01))
+    try:
+        async with asyncio.timeout(10):
+            while silent.session.close is None:
+                heard.session.alive()
+                await asyncio.sleep(0)
+    finally:
+        beating.cancel()
+    assert silent.got == [PING] * MISSED_HEARTBEATS
+    assert silent.session.close is Close.NO_PONG
+    assert heard.session.close is None
+    assert not heard.alone()
+
+
+async def test_who_leaves_or_is_drained_is_in_no_crowd() -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    leaving, staying = Member(hub, crowd), Member(hub, crowd)
+    hub.leave(leaving.session)
+    leaving.session.end(Close.NORMAL, flush=False)
+    assert leaving.session not in hub._apart
+    publish(hub, b"later")
+    await asyncio.sleep(0)
+    assert (leaving.got, staying.got) == ([], [b"later"])
+    publish(hub, b"last")  # not told yet when the drain begins
+    draining = asyncio.create_task(hub.drain(30))
+    await asyncio.sleep(0)
+    assert staying.got == [b"later", b"last"]
+    assert staying.session.close is Close.DRAIN
+    assert not crowd.members
+    hub.leave(staying.session)
+    await draining
+
+
+@pytest.mark.parametrize("seed", [*range(5), None])
+async def test_random_members_get_everything_once_and_in_order(seed: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = random.randrange(2**32) if seed is None else seed
+    print(f"seed {seed}")
+    choose = random.Random(seed)
+    monkeypatch.setattr("push.crowd.MOST", choose.choice([2, 1000]))
+    hub = Hub(max_frames=10**6)
+    crowds = [hub.crowd(Written) for _ in range(3)]
+    members = [Member(hub, choose.choice(crowds)) for _ in range(8)]
+    since = [0] * 8
+    published = 0
+    for _ in range(2000):
+        member = choose.choice(members)
+        match choose.randrange(6):
+            case 0 | 1:
+                count = choose.randint(1, 4)
+                publish(hub, *(b"%d" % (published + n) for n in range(count)))
+                published += count
+            case 2:
+                member.full = not member.full
+                if not member.full:
+                    member.output()
+            case 3:
+                member.session.send(Batch([b"own"]))
+            case 4 if len(members) < 20:
+                members.append(Member(hub, choose.choice(crowds)))
+                since.append(published)
+            case _:
+                await asyncio.sleep(0)
+    for member in members:
+        member.full = False
+        member.output()
+    publish(hub, b"%d" % published)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    for member, first in zip(members, since, strict=True):
+        if member.session.close is None:
+            assert [frame for frame in member.got if frame != b"own"] == [b"%d" % n for n in range(first, published + 1)]
+        assert member.alone() or member.session in member.crowd.members
+    assert sum(len(crowd.members) for crowd in crowds) > 5
