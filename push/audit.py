@@ -71,7 +71,9 @@ class Audit:
         counted = await self._census.census()
         async with asyncio.timeout(PUBLISHED_SECONDS):
             await self._relay.published(counted.snapshot)
-        # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring.
+        # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring. It
+        # has read after the census by the connection that it had before: so the database has not crashed in between, and a
+        # number of a transaction meant the same to both.
         since = self._relay.ring.missed(Position(counted.snapshot))
         if since is None or (self._relay.epoch, self._relay.links) != (epoch, links):
             return None

@@ -222,8 +222,15 @@ class Relay:
             await self._advanced.wait()
 
     async def published(self, snapshot: Snapshot) -> None:
-        """Return once everything visible in ``snapshot`` has been published."""
-        while not self._read_upto.covers(snapshot):
+        """Return once everything visible in ``snapshot`` has been published, and a read that began after this call is over.
+
+        Before that read nobody knows whether the connection, and the database that it is to, are still what they were: after
+        a crash, ``read_upto`` may cover transactions that it has never seen.
+        """
+        target = self._reads_begun + 1
+        if self._journal is not None:
+            self._journal.wake()
+        while self._reads_published < target or not self._read_upto.covers(snapshot):
             self._advanced.clear()
             await self._advanced.wait()
 

@@ -19,6 +19,7 @@ from db.listener import Listener
 from db.migrate import migrate
 from db.pool import Database
 from push.audit import Audit
+from push.events import Page, Snapshot
 from push.hub import Hub
 from push.relay import Baseline, Relay
 from tests.support import Client, Process, Server, connections, within
@@ -124,6 +125,36 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
                 assert await audit.once() is None
                 compared += relay.totals != before
             enough.set()
+
+
+async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(database_url: str, db: Any) -> None:
+    """After it, transactions have numbers that the relay has seen ended before: what they changed it has yet to read."""
+    async with relay_in_process(database_url) as (relay, database):
+        journal = relay._journal
+        assert journal is not None
+        counted, go_on, page, census = asyncio.Event(), asyncio.Event(), journal.page, database.census
+
+        async def hangs(*asked: Any) -> Page:
+            await go_on.wait()
+            return await page(*asked)
+
+        async def watched() -> Baseline:
+            try:
+                return await census()
+            finally:
+                counted.set()
+
+        journal.page, database.census = hangs, watched  # type: ignore[method-assign, assignment]
+        relay._read_upto = Snapshot(2**40, 2**40)
+        await order(db, "not read yet")
+        auditing = asyncio.create_task(Audit(relay, database).once())
+        await within(30, counted.wait(), "the census")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(30):
+            assert await auditing is None
+        assert relay.totals.orders == 1
 
 
 FROM_CHECKPOINT = "from the checkpoint and the journal since"
