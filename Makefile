@@ -16,7 +16,7 @@ INPUTS ?= 1000000
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack conformance burst bench bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000
 
 attack: $(VENV)/.dev  ## floods of every kind, and what 100 clients beside notice of them: a table
 	@exec $(PY) -m tests.attacks
+
+bulk: $(VENV)/.dev  ## statements of 100,000 rows reach 1,000 dashboards, and nobody's queue overflows: 40 GB over the loopback
+	@BULK_CLIENTS=1000 BULK_ROWS=100000 exec $(PY) -m pytest -q tests/faults/test_bulk.py
 
 conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/conformance.md
 	@exec $(PY) -m tests.conformance

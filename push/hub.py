@@ -20,6 +20,7 @@ from push.events import Event
 from push.feed import Feed
 from push.frames import AnalyticsUpdate, Close, Resumed, encode
 from push.metrics import Metrics
+from push.room import drained
 from push.session import Session
 from push.totals import Totals
 
@@ -29,10 +30,6 @@ log = logging.getLogger("orderwire.hub")
 
 # analytics_update goes out at most this often.
 TOTALS_SECONDS = 0.1
-# How long a batch waits for the sessions to drain the one before it: twice as long as half of them needed, at least this
-# and at most that.
-ROOM_LEAST_SECONDS = 0.02
-ROOM_MOST_SECONDS = 1.0
 # Sessions that are told in one go; what else is going on gets a turn in between.
 SLICE = 1000
 # By what part of them a round begins later than the one before: the golden one, so that it is hardly ever the same session
@@ -69,6 +66,8 @@ class Hub:
         self._round_over = asyncio.Event()
         self._round_over.set()
         self._unheard: list[Event] = []
+        # By the newest publication.
+        self._published_bytes = 0
         self._totals = Totals()
         self._totals_batch: Batch | None = None
         self._totals_timer: asyncio.TimerHandle | None = None
@@ -144,6 +143,7 @@ class Hub:
         """Hand the events to every session that follows them, and the totals after them."""
         start, batches = self._feed.end, list(in_chunks([event.frame for event in events]))
         self._feed.append(batches, events[-1].frame)
+        self._published_bytes = sum(batch.size for batch in batches)
         now = time.time()
         for session in self._of_single_orders(events):
             if session.lapsed(now):
@@ -258,17 +258,9 @@ class Hub:
     async def room(self) -> None:
         """Let the sessions be told and drain before more comes, but wait for nobody who is much slower than half of them."""
         await self._round_over.wait()
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        allowed = ROOM_MOST_SECONDS
         # (Who is in a crowd has nothing waiting: the round is over.)
-        while pressed := sum(session.pressed for session in self._apart):
-            spent = loop.time() - start
-            if pressed <= (len(self._apart) + sum(len(crowd.members) for crowd in self._crowds)) // 2:
-                allowed = min(allowed, max(2 * spent, ROOM_LEAST_SECONDS))
-            if spent > allowed:
-                return
-            await asyncio.sleep(0.001)
+        live = len(self._apart) + sum(len(crowd.members) for crowd in self._crowds)
+        await drained(self._apart, live, self._published_bytes)
 
     # ---------------------------------------------------------------- heartbeat and drain
 

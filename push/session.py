@@ -415,6 +415,11 @@ class Session:
         return self._cut
 
     @property
+    def place(self) -> int:
+        """How far it has got in what is published to all, while it stands apart."""
+        return self._place
+
+    @property
     def pressed(self) -> bool:
         """Whether so much waits for the transport that another batch could be too much."""
         if self._queue.pressed:

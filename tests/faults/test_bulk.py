@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from bench.load import Load, NoCompiler, compiled
+from bench.scenario import summary
 from tests.faults.wire import WireClient
 from tests.support import Server
 
@@ -79,7 +80,8 @@ async def test_bulk_statement_reaches_everybody_within_their_bounds(
         while rounds == 0 or await slow_consumers(server) < STALLED:
             rounds += 1
             await statement(db)
-            assert await many.wait(rounds * ROWS, PATIENCE_SECONDS), "not everybody has everything"
+            reached = await many.wait(rounds * ROWS, PATIENCE_SECONDS)
+            assert reached, f"not everybody has everything: {summary(await many.command('report'))}"
             if statement is copy:
                 await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
             else:
