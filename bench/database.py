@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +17,35 @@ from db.embedded import EmbeddedPostgres
 from db.migrate import migrate
 
 WRITERS = 8
-INSERT = "insert into orders (customer_name, total) values ($1, 150.50)"
+# A writer is a procedure: a program beside PostgreSQL would take as much of the processor again that the receivers need. Its
+# moments are random, as writers come, so that no timer of a server is hit or missed each time. An order is a transaction of its
+# own, begun when it is due. What could not be done in the time is not done at all.
+WRITER = """
+create procedure pg_temp.write(number bigint, step int, rate float8, seconds float8, inout written bigint)
+language plpgsql as $$
+declare
+    start   constant timestamptz := clock_timestamp();
+    due     float8 := 0;
+    elapsed float8 := 0;
+    mark    text;
+begin
+    written := 0;
+    loop
+        due := due - ln(1 - random()) / rate;
+        exit when greatest(due, elapsed) >= seconds;
+        perform pg_sleep(due - elapsed);
+        commit;
+        mark := rpad(format('@@%s:%s@@', number, (extract(epoch from clock_timestamp()) * 1e9)::bigint), 40, 'x');
+        insert into orders (customer_name, total) values (mark, 150.50);
+        commit;
+        written := written + 1;
+        number := number + step;
+        elapsed := extract(epoch from clock_timestamp() - start);
+    end loop;
+end
+$$
+"""
+WRITE = "call pg_temp.write($1, $2, $3, $4, null)"
 BULK = "insert into orders (customer_name, total) select $1, 150.50 from generate_series(1, $2)"
 # What a stack without a journal has: the row itself, from a row-level trigger.
 NAIVE = """
@@ -123,7 +150,7 @@ async def databases() -> AsyncIterator[Databases]:
 
 def mark(number: int) -> str:
     """A customer's name by which the load generator knows when the order was written (loadgen.c)."""
-    return f"@@{number}:{time.monotonic_ns()}@@".ljust(40, "x")
+    return f"@@{number}:{time.time_ns()}@@".ljust(40, "x")
 
 
 class Writer:
@@ -131,40 +158,22 @@ class Writer:
 
     def __init__(self, connections: list[Any]) -> None:
         self._connections = connections
-        self._numbers = itertools.count()
-        self._random = random.Random(1)
+        # The next mark's.
+        self._number = 0
 
     async def write(self, rate: float, seconds: float) -> int:
         """Returns how many were written; fewer than asked for if the database did not keep up."""
-        due: asyncio.Queue[None] = asyncio.Queue()
-
-        async def work(connection: Any) -> None:
-            while True:
-                await due.get()
-                await connection.execute(INSERT, mark(next(self._numbers)))
-                due.task_done()
-
-        start, asked = time.monotonic(), 0
-        async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(work(connection)) for connection in self._connections]
-            # At random moments, as writers come, so that no timer of a server is hit or missed each time.
-            at = 0.0
-            while (at := at + self._random.expovariate(rate)) < seconds:
-                await asyncio.sleep(max(0.0, start + at - time.monotonic()))
-                due.put_nowait(None)
-                asked += 1
-            left = due.qsize()
-            while not due.empty():  # what it could not do in the time is not done at all
-                due.get_nowait()
-                due.task_done()
-            await due.join()
-            for worker in workers:
-                worker.cancel()
-        return asked - left
+        step, first = len(self._connections), self._number
+        counts = await asyncio.gather(
+            *(c.fetchval(WRITE, first + n, step, rate / step, seconds) for n, c in enumerate(self._connections))
+        )
+        self._number += step * max(counts)
+        return sum(counts)
 
     async def bulk(self, rows: int) -> None:
         """As many by one statement."""
-        await self._connections[0].execute(BULK, mark(next(self._numbers)), rows)
+        await self._connections[0].execute(BULK, mark(self._number), rows)
+        self._number += 1
 
 
 async def newest_cursor(url: str) -> str:
@@ -184,4 +193,5 @@ async def writing(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
         for _ in range(WRITERS):
             connections.append(await asyncpg.connect(url, server_settings=settings))
             stack.push_async_callback(connections[-1].close)
+            await connections[-1].execute(WRITER)
         yield Writer(connections)

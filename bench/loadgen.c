@@ -12,8 +12,8 @@
  *     report                           what was counted since the reset
  *     quit CLIENTS                     close so many of them, the newest first
  *
- * A marked frame holds "@@<number>:<nanoseconds of CLOCK_MONOTONIC>@@": when it was written. For each number the first and
- * the last arrival are noted, as microseconds since then. Pings are answered. Every frame that arrives is read as a whole.
+ * A marked frame holds "@@<number>:<nanoseconds of CLOCK_REALTIME>@@": when it was written (the clock that PostgreSQL knows,
+ * too). For each number the first and the last arrival are noted, as microseconds since then. Pings are answered. Every frame that arrives is read as a whole.
  * A compressed frame (RFC 7692) is not looked into, and counts as a marked one without a number.
  */
 #define _GNU_SOURCE
@@ -43,6 +43,7 @@ struct client {
 
 struct mark {
     uint32_t clients;
+    int64_t written;     /* nanoseconds, as it says */
     int64_t first, last; /* microseconds from written to arrived */
 };
 
@@ -66,11 +67,13 @@ static int commands_ended;
 #define STDIN_TAG UINT32_MAX
 #define TRIGGER_TAG (UINT32_MAX - 1)
 
-static int64_t now(void) {
+static int64_t on_clock(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
+
+static int64_t now(void) { return on_clock(CLOCK_MONOTONIC); }
 
 static void die(const char *what) {
     fprintf(stderr, "loadgen: %s: %s\n", what, strerror(errno));
@@ -126,26 +129,41 @@ static void connected(struct client *c) {
     watch(c->fd, (uint32_t)(c - clients), EPOLLIN, EPOLL_CTL_MOD);
 }
 
+/* Where the frame's mark is: mostly where it was in the frame before. NULL: it has none. */
+static const unsigned char *mark_in(const unsigned char *text, uint64_t size) {
+    static uint64_t place;
+    if (place + 2 <= size && text[place] == '@' && text[place + 1] == '@') return text + place;
+    const unsigned char *found = memmem(text, size, "@@", 2);
+    if (found) place = (uint64_t)(found - text);
+    return found;
+}
+
+/* The number that begins here; `at` is moved behind it. */
+static uint64_t number(const unsigned char **at, const unsigned char *end) {
+    uint64_t n = 0;
+    for (; *at < end && **at >= '0' && **at <= '9'; ++*at) n = 10 * n + (**at - '0');
+    return n;
+}
+
 static void arrived(struct client *c, const unsigned char *text, uint64_t size, int compressed, int64_t at) {
     frames++;
     bytes += size;
-    const unsigned char *found = compressed ? NULL : memmem(text, size, "@@", 2);
+    const unsigned char *found = compressed ? NULL : mark_in(text, size), *end = text + size;
     if (!found && !compressed) return;
     marked++;
     if (++c->marked == target) reached++;
     if (!found) return;
-    char number[64]; /* what strtoull reads ends here */
-    size_t length = (size_t)(text + size - found) - 2;
-    if (length >= sizeof number) length = sizeof number - 1;
-    memcpy(number, found + 2, length);
-    number[length] = 0;
-    char *end;
-    uint64_t n = strtoull(number, &end, 10);
-    if (*end != ':' || n >= MARKS) return;
-    int64_t took = (at - (int64_t)strtoull(end + 1, NULL, 10)) / 1000;
-    if (!marks[n].clients++) marks[n].first = took;
-    marks[n].last = took;
-    if (n >= marks_size) marks_size = n + 1;
+    found += 2;
+    uint64_t n = number(&found, end);
+    if (found == end || *found != ':' || n >= MARKS) return;
+    struct mark *mark = &marks[n];
+    if (!mark->clients++) {
+        found++;
+        mark->written = (int64_t)number(&found, end);
+        mark->first = (at - mark->written) / 1000;
+        if (n >= marks_size) marks_size = n + 1;
+    }
+    mark->last = (at - mark->written) / 1000;
 }
 
 /* A frame of ours is masked, with zeroes: that leaves the payload as it is. */
@@ -208,7 +226,7 @@ static void readable(struct client *c) {
             used = (size_t)(end - buffer) + 4;
         }
     }
-    if (c->state == OPEN) used += take_frames(c, buffer + used, size - used, now());
+    if (c->state == OPEN) used += take_frames(c, buffer + used, size - used, on_clock(CLOCK_REALTIME));
     if (c->state == CLOSED) return;
     c->rest_size = (uint32_t)(size - used);
     if (c->rest_size > c->rest_room) {
