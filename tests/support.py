@@ -24,7 +24,7 @@ PATIENCE_SECONDS = 60.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 # But for this: WEBSOCKET_IO=descriptor pytest … has all servers of the tests run so.
-MODE = {name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE")}
+MODE = {name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE", "COMPRESSION")}
 
 # WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
 WORKERS = int(os.environ.get("WORKERS") or 1)
@@ -155,6 +155,12 @@ class Server(Process):
     async def ready(self) -> Server:
         await self.line("ready")
         return self
+
+    async def each_says(self, part: str) -> None:
+        """Every worker has said it, in its own time."""
+        after = 0
+        for _ in range(WORKERS):
+            after = self.lines.index(await self.line(part, after=after), after) + 1
 
     async def kill(self) -> None:
         """All of its processes at once, as when the machine dies."""

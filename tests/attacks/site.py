@@ -20,7 +20,7 @@ __all__ = ["CLIENTS", "Site"]
 
 CLIENTS = 100
 # So that what takes its time is told while somebody watches.
-SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4"}
+SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4", "COMPRESSION": "1"}
 
 
 class Beside(WireClient):

@@ -34,6 +34,13 @@ async def offline(page: Page) -> None:
     await expect(page.locator(".connection:not(.online)")).to_be_visible()
 
 
+async def comes_back(page: Page) -> None:
+    """Now, by a click, if it has not done so by itself already."""
+    now = page.get_by_role("button", name="Сейчас", exact=True)
+    await now.or_(page.locator(".connection.online")).first.click()
+    await online(page)
+
+
 async def shows_totals(page: Page, orders: str, revenue: str, pending: str) -> None:
     """Amounts with ordinary spaces, in place of those that do not break."""
     for name, text in (("orders", orders), ("revenue", revenue), ("pending", pending)):

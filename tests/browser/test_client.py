@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -170,11 +171,11 @@ async def test_a_line_that_went_dead_is_noticed(start_server: Any, database_url:
     await start(page, server, heartbeatMs=200)
     first = await insert(db, "before")
     await until(page, "events.length === 1")
-    server.process.send_signal(signal.SIGSTOP)
+    os.killpg(server.process.pid, signal.SIGSTOP)
     try:
         await until(page, "!service.isConnected()")
     finally:
-        server.process.send_signal(signal.SIGCONT)
+        os.killpg(server.process.pid, signal.SIGCONT)
     await until(page, "service.isConnected()")
     await has(page, [first, await insert(db, "after")])
 

@@ -21,7 +21,7 @@ LISTEN = """
 
 
 async def test_a_browser_offers_it_and_reads_all(start_server: Any, database_url: str, db: Any, page: Page) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     await page.goto(f"{server.http_url}/admin/dashboard")
     beside = await WireClient.connect(server.ws_url, headers=OFFER)
     try:

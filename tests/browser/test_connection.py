@@ -7,7 +7,7 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import finds, insert, offline, online, open_dashboard, rows, shows_totals
+from tests.browser.looking import comes_back, finds, insert, offline, online, open_dashboard, rows, shows_totals
 from tests.support import Server, free_port
 
 
@@ -30,11 +30,11 @@ async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
     await expect(page.locator(".connection-state")).to_have_text("⚪ Офлайн")
     await expect(page.locator(".connection-detail")).to_contain_text("попытка 1 через")
     await expect(page).to_have_title("⚪ 1 · Orderwire")
+    await expect(page.get_by_role("button", name="Сейчас", exact=True)).to_be_visible()
     numbers += [await insert(db, f"while down {n}") for n in range(5)]
     await db.execute("update orders set status = 'ready' where customer_name = 'before'")
     await start_server(database_url, PORT=port)
-    await page.get_by_role("button", name="Сейчас", exact=True).click()
-    await online(page)
+    await comes_back(page)
     await finds(page, 6)
     await shows_totals(page, "6", "903,00 zł", "5")
     await expect(page.locator(".events .event")).to_have_count(7)
@@ -66,7 +66,7 @@ async def test_orders_from_before_the_first_event_are_not_missed(
     await offline(page)
     await insert(db, "while down")
     await start_server(database_url, PORT=port)
-    await page.get_by_role("button", name="Сейчас", exact=True).click()
+    await comes_back(page)
     await finds(page, 1)
 
 
@@ -122,7 +122,7 @@ async def test_a_gap_is_said_and_the_orders_are_fetched_anew(start_server: Any, 
     # More than a resume replays.
     await db.execute("insert into orders (customer_name, total) select 'many', 1 from generate_series(1, 10001)")
     await start_server(database_url, PORT=port)
-    await page.get_by_role("button", name="Сейчас", exact=True).click()
+    await comes_back(page)
     await expect(page.locator(".gap")).to_have_count(1)
     await shows_totals(page, "10 002", "10 151,50 zł", "10 002")
     await expect(page.locator(".grid-body .cell-customer").first).to_have_text("many")

@@ -44,7 +44,7 @@ HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
 
 
 async def test_the_page_says_what_the_server_does(start_server: Any, database_url: str) -> None:
-    server: Server = await start_server(database_url, **SETTINGS)
+    server: Server = await start_server(database_url, COMPRESSION="1", **SETTINGS)
     results = await run_all(server.http_url)
     assert [result for result in results if result.outcome == DEVIATION] == []
     assert PAGE.read_text(encoding="utf-8") == report(results), "run make conformance"
@@ -54,7 +54,7 @@ async def test_the_page_says_what_the_server_does(start_server: Any, database_ur
 
 @pytest.fixture
 async def server(start_server: Any, database_url: str) -> Server:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     return server
 
 

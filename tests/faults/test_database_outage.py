@@ -15,7 +15,7 @@ import pytest
 
 from db.embedded import EmbeddedPostgres
 from db.pool import Database
-from tests.support import Client, Server, free_port
+from tests.support import WORKERS, Client, Server, free_port
 
 
 class Proxy:
@@ -77,7 +77,7 @@ async def test_server_that_is_there_before_the_database_waits_for_it(start_serve
     port = free_port()
     server: Server = await start_server(url, wait=False, PORT=port)
     try:
-        await server.line("no connection to PostgreSQL")
+        await server.each_says("no connection to PostgreSQL")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
             async with http.get("/readyz") as answer:
                 assert answer.status == 503
@@ -88,7 +88,7 @@ async def test_server_that_is_there_before_the_database_waits_for_it(start_serve
             await server.ready()
             async with http.get("/readyz") as answer:
                 assert answer.status == 200
-        assert server.text.count("no connection to PostgreSQL") == 1, "said once, not in a flood"
+        assert server.text.count("no connection to PostgreSQL") == WORKERS, "said once by each, not in a flood"
         await server.stop()
     finally:
         await asyncio.to_thread(postgres.release)

@@ -31,6 +31,8 @@ SETTINGS = {
     # A busy machine may need that long for a session of hundreds of messages.
     "AUTH_SECONDS": "600",
     "LOG_LEVEL": "DEBUG",
+    # What is sent compressed is meant to be understood.
+    "COMPRESSION": "1",
 }
 # Orders that customers of the fuzzer may have; those written while it runs are others'.
 FEW_ORDERS = 60

@@ -179,7 +179,7 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
     async with await asyncio.start_server(relay, "127.0.0.1") as proxy:
         port = proxy.sockets[0].getsockname()[1]
         server: Server = await start_server(database_url.replace(f":{target.port}/", f":{port}/"), wait=False)
-        await server.line("waiting for it")
+        await server.each_says("waiting for it")
         for _ in range(6):
             await attempts.acquire()
         assert server.text.count("waiting for it") == WORKERS  # by each, once
@@ -204,7 +204,7 @@ async def test_while_the_database_is_away_the_server_says_so(start_server: Any) 
         nobody.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"postgresql://user:{SECRET}@127.0.0.1:{nobody.getsockname()[1]}/shop"
         server: Server = await start_server(url, wait=False, PORT=str(port))
-        await server.line("waiting for it")
+        await server.each_says("waiting for it")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             for path, status in {"/healthz": 200, "/readyz": 503, "/api/analytics": 503, "/api/orders": 503}.items():
                 async with session.get(path) as response:

@@ -26,7 +26,7 @@ async def shop(db: Any, count: int, start: int = 0) -> None:
 
 
 async def test_another_implementation_reads_and_is_read(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     compressed: Client = await connect(server.ws_url, compress=15)
     plain: Client = await connect(server.ws_url)
     assert (compressed.ws.compress, plain.ws.compress) == (15, 0)
@@ -46,7 +46,7 @@ async def test_another_implementation_reads_and_is_read(start_server: Any, conne
 
 
 async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database_url: str, db: Any) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     clients = [await WireClient.connect(server.ws_url, headers=headers) for headers in (OFFER, OFFER, {})]
     try:
         before = [client.bytes for client in clients]
@@ -69,7 +69,7 @@ async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database
 
 
 async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_server: Any, database_url: str, db: Any) -> None:
-    server: Server = await start_server(database_url, SEND_QUEUE_FRAMES="3000", SEND_QUEUE_BYTES="100MiB")
+    server: Server = await start_server(database_url, COMPRESSION="1", SEND_QUEUE_FRAMES="3000", SEND_QUEUE_BYTES="100MiB")
     lagging, stuck, quick = [
         await WireClient.connect(server.ws_url, headers=OFFER, receive_buffer=buffer) for buffer in (4096, 4096, None)
     ]
@@ -108,7 +108,7 @@ async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_serv
 async def test_who_comes_back_resumes_uncompressed_and_joins(
     start_server: Any, connect: Any, database_url: str, db: Any
 ) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     staying: Client = await connect(server.ws_url, compress=15)
     await shop(db, 30)
     await staying.until(lambda c: len(c.events) == 30, "30 events")
@@ -116,13 +116,14 @@ async def test_who_comes_back_resumes_uncompressed_and_joins(
     writing = asyncio.create_task(shop(db, 300, 30))
     coming = [await connect(f"{server.ws_url}?last_event_id={cursor}", compress=15) for _ in range(5)]
     await writing
+    await staying.until(lambda c: len(c.events) == 330, "everything")
     for client in coming:
         await client.until(lambda c: len(c.events) >= 320, "everything since")
         assert client.events == staying.events[10:]
 
 
 async def test_who_follows_a_part_gets_nothing_that_is_compressed(start_server: Any, database_url: str, db: Any) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, COMPRESSION="1")
     whole, part = [await WireClient.connect(server.ws_url, headers=OFFER) for _ in range(2)]
     try:
         part.say({"type": "unsubscribe", "topics": ["analytics"]})

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import one_worker
 from tests.integration.test_tls import issue
 from tests.support import ROOT, Client, Process, Server, free_port
 from tests.tokens import SECRET, token
@@ -18,6 +19,7 @@ from tests.tokens import SECRET, token
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
+@one_worker
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 async def test_websocket_and_stream_through_nginx(
     start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path

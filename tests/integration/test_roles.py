@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.conftest import one_worker
 from tests.support import Client, Server
 from tests.tokens import SECRET, token
 
@@ -302,6 +303,7 @@ async def test_a_bad_token_ends_the_session_that_shows_it(server: Server, connec
     assert await client.closed() == code
 
 
+@one_worker
 async def test_a_revoked_subject_sees_nothing_more(
     server: Server, connect: Connect, http: aiohttp.ClientSession, db: Any
 ) -> None:

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from gateway import tls
 from gateway.tls import Certificate
 from settings import BadSetting
-from tests.support import PATIENCE_SECONDS, WORKERS, Client, Server
+from tests.support import PATIENCE_SECONDS, Client, Server
 from tests.tokens import private_pem
 
 
@@ -57,13 +57,6 @@ async def presented(host: str, port: int) -> str:
     return str(name.value)
 
 
-async def each_says(server: Server, part: str) -> None:
-    """Every worker looks at the files in its own time."""
-    after = 0
-    for _ in range(WORKERS):
-        after = server.lines.index(await server.line(part, after=after), after) + 1
-
-
 async def test_wss_and_a_renewal_without_a_restart(
     start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path
 ) -> None:
@@ -83,10 +76,10 @@ async def test_wss_and_a_renewal_without_a_restart(
     other.mkdir()
     new_cert, new_key = issue(other, "second")
     cert_file.write_bytes(new_cert.read_bytes())
-    await each_says(server, "the one from before stays")
+    await server.each_says("the one from before stays")
     assert await presented("127.0.0.1", port) == "first"
     key_file.write_bytes(new_key.read_bytes())
-    await each_says(server, "the new certificate is in use")
+    await server.each_says("the new certificate is in use")
     assert await presented("127.0.0.1", port) == "second"
 
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")

@@ -58,8 +58,7 @@ async def test_with_tls_nothing_else_than_transports_is_demanded(database_url: s
 @pytest.mark.parametrize("mode", ["transport", "descriptor", "io_uring"])
 async def test_each_serves_many_at_once(start_server: Any, connect: Any, database_url: str, db: Any, mode: str) -> None:
     server: Server = await start_server(database_url, WEBSOCKET_IO=mode, LOG_LEVEL="DEBUG", wait=False)
-    line = await server.line("WebSockets are written to by", seconds=20)
-    assert line.endswith(mode)
+    await server.each_says(f"WebSockets are written to by {mode}")
     await server.ready()
     clients: list[Client] = [await connect(server.ws_url) for _ in range(30)]
     for number in range(20):
