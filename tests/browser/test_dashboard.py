@@ -165,9 +165,10 @@ async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server
     await open_dashboard(page, server)
     await page.get_by_role("tab", name="Журнал").click()
     panel = page.get_by_role("tabpanel")
-    seen = []
+    seen: list[str] = []
     for number, length in ((1, 50), (2, 50), (3, 20)):
         await expect(panel.get_by_text(f"стр. {number}")).to_be_visible()
+        await expect(panel.locator(".event b").first).to_have_text(numbers[len(seen)])  # until then the page before is shown
         await expect(panel.locator(".event")).to_have_count(length)
         seen += await panel.locator(".event b").all_text_contents()
         if number < 3:
