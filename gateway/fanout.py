@@ -157,6 +157,7 @@ class _Crowd(Crowd[Client]):
         self.at: Segment | None = None
         # Their lines, until somebody comes or goes.
         self._group: Group | None = None
+        self._writes = 0
 
     @property
     def clients(self) -> int:
@@ -187,7 +188,8 @@ class _Crowd(Crowd[Client]):
         frames, _ = self._fanout.encoded(batches, self if self._compressed else None, len(self.members))
         if self._group is None:
             self._group = self._lines.group([client.line for client in self.members.values() if client.line is not None])
-        self._group.write(frames)
+        self._writes += 1
+        self._group.write(frames, self._writes)
 
 
 FANOUT = web.AppKey("FANOUT", Fanout)

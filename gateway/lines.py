@@ -14,6 +14,7 @@ from aiohttp import web
 
 from gateway.descriptor import Descriptor, Descriptors
 from gateway.uring import NoUring, Uring
+from push.hub import turned
 
 __all__ = ["LINES", "TRANSPORT", "CannotHave", "Group", "Line", "Lines"]
 
@@ -85,7 +86,7 @@ LINES = web.AppKey("LINES", Lines)
 
 
 class Group:
-    """Lines that are written the same, which hold nothing back."""
+    """Lines that are written the same, which hold nothing back. Each time begins with another: nobody is always the last."""
 
     def __init__(self, descriptors: Descriptors | None, lines: Sequence[Line]) -> None:
         self._all = descriptors
@@ -93,11 +94,14 @@ class Group:
         self._numbers = array("i", (line.number for line in self._descriptors))
         self._transports = [line for line in lines if not isinstance(line, Descriptor)]
 
-    def write(self, data: bytes) -> None:
-        """To all, as ``Line.write``."""
+    def write(self, data: bytes, time: int) -> None:
+        """To all, as ``Line.write``. It is the ``time``-th time."""
         if self._all is not None and self._numbers:
-            self._all.write_same(self._descriptors, self._numbers, data)
-        for transport in self._transports:
+            first = turned(time, len(self._numbers))
+            descriptors, numbers = self._descriptors, self._numbers
+            self._all.write_same(descriptors[first:] + descriptors[:first], numbers[first:] + numbers[:first], data)
+        first = turned(time, len(self._transports))
+        for transport in self._transports[first:] + self._transports[:first]:
             try:
                 transport.write(data)
             except Exception:

@@ -24,7 +24,7 @@ from push.room import drained
 from push.session import Session
 from push.totals import Totals
 
-__all__ = ["SLICE", "Hub"]
+__all__ = ["SLICE", "Hub", "turned"]
 
 log = logging.getLogger("orderwire.hub")
 
@@ -36,9 +36,13 @@ SLICE = 1000
 # again, however many there are.
 TURN = (5**0.5 - 1) / 2
 
-
 T = TypeVar("T")
 C = TypeVar("C", bound=Crowd[Any])
+
+
+def turned(time: int, count: int) -> int:
+    """With which of so many to begin this time."""
+    return int(time * TURN % 1 * count)
 
 
 class Hub:
@@ -197,7 +201,7 @@ class Hub:
             self._round_over.set()
 
     def _rotated(self, all_: Collection[T]) -> list[T]:
-        first = int(self._rounds * TURN % 1 * len(all_))
+        first = turned(self._rounds, len(all_))
         ordered = list(all_)
         return ordered[first:] + ordered[:first]
 

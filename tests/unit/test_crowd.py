@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from gateway.lines import Lines
 from push.access import ANALYTICS, ANYBODY, ORDERS, Grant, Role
 from push.batch import Batch
 from push.crowd import Crowd
@@ -178,6 +180,18 @@ async def test_the_heartbeat_is_counted_for_each_once_and_sent_to_all_at_once() 
     assert silent.session.close is Close.NO_PONG
     assert heard.session.close is None
     assert not heard.alone()
+
+
+async def test_it_is_not_always_the_same_member_that_comes_last() -> None:
+    told: list[int] = []
+    lines = [cast(Any, SimpleNamespace(write=lambda _, number=number: told.append(number))) for number in range(10)]
+    last = set()
+    for time in range(4):
+        Lines().group(lines).write(b"x", time)
+        assert sorted(told) == list(range(10))
+        last.add(told[-1])
+        told.clear()
+    assert len(last) > 1
 
 
 async def test_who_leaves_or_is_drained_is_in_no_crowd() -> None:
