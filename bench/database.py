@@ -190,8 +190,10 @@ async def writing(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
     settings = {"synchronous_commit": "on" if durable else "off"}
     async with AsyncExitStack() as stack:
         connections = []
-        for _ in range(WRITERS):
+        for number in range(WRITERS):
             connections.append(await asyncpg.connect(url, server_settings=settings))
             stack.push_async_callback(connections[-1].close)
             await connections[-1].execute(WRITER)
+            # The same moments for every server.
+            await connections[-1].execute("select setseed($1::float8)", number / WRITERS)
         yield Writer(connections)
