@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple, Never, Protocol
 
@@ -31,6 +31,10 @@ CLOCK_SECONDS = 0.02
 PAUSE = 0.3
 # After any read: what rings meanwhile, and who comes in meanwhile, is served by one read more instead of one each.
 REST_SECONDS = 0.003
+# How long anybody waits for a read, and how many of them are let on in one turn of the loop: each has a session to begin, and
+# events, which take several turns, come in between.
+PATIENCE_SECONDS = 0.25
+LET_ON_AT_ONCE = 16
 PAGE_EVENTS = 1000
 PAGE_BYTES = 512 * 1024
 
@@ -125,6 +129,10 @@ class Relay:
         self._journal: Journal | None = None
         self._reads_begun = 0
         self._reads_published = 0
+        # Who wants a fresh state: from which read on it is one, until when that is waited for, by whom. One timer for all.
+        self._waiters: deque[tuple[int, float, asyncio.Future[None]]] = deque()
+        self._impatience: asyncio.TimerHandle | None = None
+        self._letting_on = False
         # A batch of several pages is being published: (its upper snapshot, last id published).
         self._unfinished: tuple[Snapshot, int] | None = None
         self._trouble: str | None = "waiting for the database"
@@ -234,21 +242,48 @@ class Relay:
             self._advanced.clear()
             await self._advanced.wait()
 
-    async def fresh(self, patience_seconds: float = 0.25) -> None:
+    async def fresh(self) -> None:
         """Return once everything that was committed before this call has been published.
 
         Gives up after a while, and at once while there is no connection: the state is then as old as it is.
         """
         if self._journal is None:
             return
+        self.read_now()
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
         # The read that is under way may have begun before the commit.
-        target = self._reads_begun + 1
-        self._journal.wake()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_seconds):
-                while self._reads_published < target:
-                    self._advanced.clear()
-                    await self._advanced.wait()
+        self._waiters.append((self._reads_begun + 1, loop.time() + PATIENCE_SECONDS, waiter))
+        if self._impatience is None:
+            self._impatience = loop.call_later(PATIENCE_SECONDS, self._lose_patience)
+        await waiter
+
+    def read_now(self) -> None:
+        """Have the journal read, as if it had rung."""
+        if self._journal is not None:
+            self._journal.wake()
+
+    def _let_on(self) -> None:
+        """Those who have waited for a read that is there now, or long enough. Who came first waits for the smallest number."""
+        self._letting_on = False
+        now = asyncio.get_running_loop().time()
+        for _ in range(LET_ON_AT_ONCE):
+            if not self._waiters or not (self._waiters[0][0] <= self._reads_published or self._waiters[0][1] <= now):
+                return
+            waiter = self._waiters.popleft()[2]
+            if not waiter.done():  # it may have been cancelled
+                waiter.set_result(None)
+        self._let_on_soon()
+
+    def _let_on_soon(self) -> None:
+        if not self._letting_on:
+            self._letting_on = True
+            asyncio.get_running_loop().call_soon(self._let_on)
+
+    def _lose_patience(self) -> None:
+        self._let_on_soon()
+        again = PATIENCE_SECONDS / 10
+        self._impatience = asyncio.get_running_loop().call_later(again, self._lose_patience) if self._waiters else None
 
     def correct(self, by: Totals) -> None:
         """Add what the totals were found to be off by."""
@@ -326,6 +361,7 @@ class Relay:
                 self._read_upto = page.upto
                 self._reads_published = self._reads_begun
                 self._advanced.set()
+                self._let_on_soon()
                 self._metrics.read_to_the_end()
             if page.events:
                 await self._sink.room()

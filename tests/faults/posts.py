@@ -50,7 +50,7 @@ class Post:
     async def by_clock(self, wanted: bool) -> None:
         """Change its mind, and let it notice."""
         self._whim.by_clock = wanted
-        await self.relay.fresh(0)
+        self.relay.read_now()
 
     @property
     def open(self) -> bool:
@@ -60,7 +60,7 @@ class Post:
         async def poll() -> None:
             while self.open is not wanted or self.relay.trouble is not None:
                 assert not self._task.done(), self._task
-                await self.relay.fresh(0)  # it asks its pace before each read
+                self.relay.read_now()  # it asks its pace before each read
                 await asyncio.sleep(0.005)
 
         await within(PATIENCE_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
