@@ -13,6 +13,7 @@ from typing import Any
 from aiohttp import web, web_urldispatcher
 from aiohttp.http import HttpProcessingError, HttpVersion11
 
+from gateway.arrivals import Arrivals, Doorstep
 from gateway.assets import ASSETS, Assets
 from gateway.connections import PATIENCE, Connections
 from gateway.door import DOOR, Door
@@ -21,6 +22,7 @@ from gateway.errors import errors_as_json
 from gateway.fanout import FANOUT, Fanout
 from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
 from gateway.lines import LINES, TRANSPORT, CannotHave, Lines
+from gateway.opening import MOST_HEADERS
 from gateway.routes import routes
 from gateway.takeover import CannotTakeOver, prove
 from gateway.tls import Certificate
@@ -39,11 +41,9 @@ log = logging.getLogger("orderwire.http")
 DRAIN_SECONDS = 10.0
 # A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
 BACKLOG = 4096
-# asyncio accepts as many in one turn of its loop as the backlog that it knows of. An event takes several turns from PostgreSQL
-# to the clients, and a handshake costs a millisecond or more: any more of them in a turn, and a flood of connections holds up
-# everybody else.
+# Where asyncio accepts, it does so as many times in one turn of its loop as the backlog that it knows of: any more, and a flood
+# of connections holds up everybody else.
 ACCEPTED_AT_ONCE = 1
-MOST_HEADERS = 64
 # Open files beside the connections that are let in: those that are turned away, PostgreSQL, the listening sockets.
 OTHER_FILES = 3 * PATIENCE
 
@@ -143,7 +143,10 @@ class Gateway:
             max_field_size=settings.max_header_bytes,
             max_headers=MOST_HEADERS,
         )
+        self._app = app
         self._server: asyncio.Server | None = None
+        self._arrivals: Arrivals | None = None
+        self._doorstep: Doorstep | None = None
         if self._keys is not None:
             self._keys.changed = self.review
 
@@ -161,10 +164,12 @@ class Gateway:
             raise CannotListen(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error
         await self._runner.setup()
         assert self._runner.server is not None
+        self._arrivals = Arrivals(self._app, self._connections, self._runner.server)
         loop = asyncio.get_running_loop()
+        own = self._lines.own
         try:
             self._server = await loop.create_server(
-                self._connections.guarded(self._runner.server),
+                self._arrivals,
                 host,
                 port,
                 backlog=ACCEPTED_AT_ONCE,
@@ -173,13 +178,30 @@ class Gateway:
                 reuse_port=self._settings.workers > 1 or None,
                 ssl=self._certificate.context if self._certificate else None,
                 ssl_handshake_timeout=self._settings.idle_seconds if self._certificate else None,
+                start_serving=not own,
             )
+            sockets = [socket.socket(fileno=os.dup(listening.fileno())) for listening in self._server.sockets]
+            for listening in sockets:
+                self._listen_on(listening)
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise cannot_listen(host, port, error) from error
-        for listening in self._server.sockets:
-            with socket.socket(fileno=os.dup(listening.fileno())) as same:
-                same.listen(BACKLOG)
+        if own:
+            self._doorstep = Doorstep(sockets, self._arrivals)
+            return
+        for listening in sockets:
+            listening.close()
+
+    def _listen_on(self, listening: socket.socket) -> None:
+        """A connection has the options of the socket that it came by (``sk_clone_lock`` in Linux)."""
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            # The kernel's buffer goes on accepting, megabytes of it, when the client has long gone without a word: longer than
+            # two missed heartbeats.
+            silence_ms = int(3000 * self._settings.heartbeat_seconds)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+        listening.listen(BACKLOG)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside, by name."""
@@ -202,8 +224,12 @@ class Gateway:
 
     async def drain(self) -> None:
         """Stop accepting, flush every session and close it with "come back", then end what is left."""
+        if self._doorstep is not None:
+            self._doorstep.close()
         if self._server is not None:
             self._server.close()
+        if self._arrivals is not None:
+            self._arrivals.close()
         await self._hub.drain(DRAIN_SECONDS)
         await self._errands.end()
         await self._runner.cleanup()

@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-import socket
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from typing import cast
+from collections.abc import Sequence
 
 from gateway.lines import Line
-from gateway.peers import counted_as, identify, is_among
+from gateway.peers import address_of, counted_as, is_among
 from push.bucket import Bucket, Rate
 from push.metrics import Metrics
 from settings import Network, Settings
 
-__all__ = ["PATIENCE", "Connection", "Connections", "Headcount"]
+__all__ = ["PATIENCE", "TOO_MANY", "Connection", "Connections", "Headcount"]
 
 # Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one. Of these too so many
 # may wait to be read first; any more are cut without a word.
@@ -63,18 +61,24 @@ class Headcount:
 class Connection:
     """What is known of one TCP connection."""
 
-    __slots__ = ("id", "name", "requests", "within_limits")
+    __slots__ = ("id", "in_pace", "name", "within_limits")
 
-    def __init__(self, name: str, *, within_limits: bool) -> None:
+    def __init__(self, name: str, *, within_limits: bool, in_pace: bool) -> None:
         self.id = f"{_PROCESS}-{next(_NUMBERS)}"
         # Under which its address is counted.
         self.name = name
-        self.requests = 0
+        # Its next request has been counted already, and was within the pace of whoever sends it.
+        self.in_pace = in_pace
         self.within_limits = within_limits
 
 
 _PROCESS = secrets.token_hex(3)
 _NUMBERS = itertools.count(1)
+
+
+def _nobody() -> Connection:
+    """For a request whose connection has gone meanwhile."""
+    return Connection("unknown", within_limits=True, in_pace=True)
 
 
 class Connections:
@@ -84,8 +88,6 @@ class Connections:
         self._trusted: Sequence[Network] = settings.trusted_proxies
         self._pace = Rate(settings.handshakes_per_second)
         self._idle_seconds = settings.idle_seconds
-        # Kernel time-out for what is sent and never acknowledged, longer than two missed heartbeats.
-        self._silence_ms = int(3000 * settings.heartbeat_seconds)
         self._metrics = metrics
         self._headcount = Headcount(settings.max_connections, settings.max_connections_per_address)
         self._most = settings.max_connections + PATIENCE
@@ -97,13 +99,9 @@ class Connections:
         self._paces: OrderedDict[str, Bucket] = OrderedDict()
         metrics.sockets.set_function(lambda: self._headcount.all + len(self._turned_away))
 
-    def guarded(self, make: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """The same factory of protocols, behind a guard."""
-        return lambda: _Guard(self, make)
-
     def find(self, transport: asyncio.Transport | None) -> Connection:
         """The connection of a request."""
-        return (transport and self._known.get(transport)) or Connection("unknown", within_limits=True)  # gone meanwhile
+        return (transport and self._known.get(transport)) or _nobody()
 
     def in_pace(self, name: str) -> bool:
         """One more request from this address: whether that is within its pace."""
@@ -122,44 +120,45 @@ class Connections:
         if bucket is not None:
             bucket.drain(FINE, time.monotonic())
 
-    def made(self, transport: asyncio.Transport) -> Connection | None:
-        """A connection has come in; None when it has to go at once."""
-        peername = transport.get_extra_info("peername")
-        peer = identify(peername[0] if peername else None, secure=False, host="", headers={}, trusted=())
+    def made(self, line: Line, remote: str | None) -> Connection | None:
+        """A connection has come in, from this address; None when it has to go at once."""
+        address = address_of(remote)
         # Behind a proxy of ours stand many: they are told apart by what it says of each request.
-        proxy = peer.address is not None and is_among(peer.address, self._trusted)
+        proxy = address is not None and is_among(address, self._trusted)
         # (The same object for all from one address.)
-        name = sys.intern(f"proxy {id(transport)}" if proxy else counted_as(peer.address))
+        name = f"proxy {next(_NUMBERS)}" if proxy else sys.intern(counted_as(address))
         if not proxy and not self.in_pace(name):
             self._metrics.rejects.labels("handshakes").inc()
             return None
         if self._headcount.all >= self._most:
             self._metrics.rejects.labels("connections").inc()
             return None
-        connection = Connection(name, within_limits=self._headcount.enter(name))
-        self._known[transport] = connection
-        sock = cast("socket.socket | None", transport.get_extra_info("socket"))
-        if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-            # The kernel's buffer goes on accepting, megabytes of it, when the client has long gone without a word.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._silence_ms)
+        # The first request of a direct connection has been counted with it.
+        connection = Connection(name, within_limits=self._headcount.enter(name), in_pace=not proxy)
+        self._known[line] = connection
         return connection
 
-    def turn_away(self, transport: asyncio.Transport) -> asyncio.TimerHandle | None:
-        """One that has to go: for how long it may wait to be read and told so. None: it has been cut."""
+    def turn_away(self, line: Line) -> float:
+        """One that has to go: for how many seconds it may wait to be read and told so. 0: not at all."""
         if len(self._turned_away) >= PATIENCE:
-            transport.abort()
-            return None
-        self._turned_away.add(transport)
-        return asyncio.get_running_loop().call_later(min(1.0, self._idle_seconds), transport.abort)
+            return 0.0
+        self._turned_away.add(line)
+        return min(1.0, self._idle_seconds)
 
     def cut_all(self) -> None:
         """Whatever is still open, is not any more."""
         for line in (*self._known, *self._past):
             line.abort()
 
-    def moved(self, transport: asyncio.Transport, line: Line) -> None:
-        """A connection sends no more requests, and stands on this from here on."""
-        connection = self._known.pop(transport, None)
+    def changed(self, before: Line, line: Line) -> None:
+        """A connection stands on another line from here on."""
+        connection = self._known.pop(before, None)
+        if connection is not None:
+            self._known[line] = connection
+
+    def moved(self, before: Line, line: Line) -> None:
+        """A connection sends no more requests, and stands on this line from here on."""
+        connection = self._known.pop(before, None)
         if connection is not None:
             self._past[line] = connection.name
 
@@ -172,49 +171,3 @@ class Connections:
         name = connection.name if connection is not None else self._past.pop(line, None)
         if name is not None:
             self._headcount.leave(name)
-
-
-class _Guard(asyncio.Protocol):
-    """Stands before the protocol of one connection. One that is turned away never gets a protocol: its request is read, so
-    that the answer is not lost in a reset, and answered without being looked at.
-    """
-
-    def __init__(self, connections: Connections, make: Callable[[], asyncio.Protocol]) -> None:
-        self._connections = connections
-        self._make = make
-        self._inner: asyncio.Protocol | None = None
-        self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        if self._connections.made(self._transport) is None:
-            self._timer = self._connections.turn_away(self._transport)
-            return
-        self._inner = self._make()
-        self._inner.connection_made(transport)
-
-    def data_received(self, data: bytes) -> None:
-        if self._inner is not None:
-            self._inner.data_received(data)
-        elif self._transport is not None and not self._transport.is_closing():
-            self._transport.write(TOO_MANY)
-            self._transport.close()
-
-    def eof_received(self) -> bool | None:
-        return self._inner.eof_received() if self._inner is not None else None
-
-    def connection_lost(self, error: BaseException | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._connections.lost(self._transport)
-        if self._inner is not None:
-            self._inner.connection_lost(cast("Exception | None", error))
-
-    def pause_writing(self) -> None:
-        if self._inner is not None:
-            self._inner.pause_writing()
-
-    def resume_writing(self) -> None:
-        if self._inner is not None:
-            self._inner.resume_writing()

@@ -183,6 +183,10 @@ class Descriptor:
         else:
             self._keep(self._send(data))
 
+    def set_protocol(self, owner: asyncio.Protocol) -> None:
+        """The owner is this one from here on."""
+        self._owner = owner
+
     def can_write_eof(self) -> bool:
         """Always."""
         return True
@@ -225,6 +229,14 @@ class Descriptor:
     def abort(self) -> None:
         """End it at once."""
         self._over(None)
+
+    def release(self) -> socket.socket:
+        """Nothing has been written, and it is somebody else's from here on: the owner hears no more of it."""
+        self._phase = OVER
+        self._watch()
+        number, self.number = self.number, -1
+        self._all.forget(number)
+        return socket.socket(fileno=number)
 
     # ---------------------------------------------------------------- writing
 

@@ -4,29 +4,22 @@ and who it says it is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from aiohttp import web
 
-from gateway.connections import Connection, Connections, Headcount
+from gateway.connections import Connections, Headcount
 from gateway.errors import error_response, refused
-from gateway.peers import FORWARDED, Address, Peer, counted_as, has_loopback_name, identify
+from gateway.opening import OPENING, PATH, Opening
+from gateway.peers import Address, counted_as, has_loopback_name
 from logs import connection_id
 from push.access import ANYBODY, Authority, Grant, Refused, Role
 from push.frames import Close
 from push.metrics import Metrics
 from settings import Settings
 
-__all__ = ["APP_PROTOCOL", "DOOR", "OPEN", "PEER", "Door", "Seat", "chosen_protocol", "for_roles"]
-
-# Browsers can give a WebSocket no header, but subprotocols. The first is chosen, so that the token does not travel back.
-APP_PROTOCOL = "orderwire"
-_BEARER = "bearer."
-_BEARER_NAME = rf"{re.escape(_BEARER)}[A-Za-z0-9._~+/=-]*"
-
-PEER = web.RequestKey("PEER", Peer)
+__all__ = ["DOOR", "OPEN", "Door", "Refusal", "Seat", "for_roles"]
 
 # Answered to everybody: whoever watches over the process has no token, and learns nothing here.
 OPEN = ("/healthz", "/readyz")
@@ -58,6 +51,15 @@ class Seat(NamedTuple):
 _SEAT, _NO_SEAT = Seat(True), Seat(False)
 
 
+class Refusal(NamedTuple):
+    """Why a request goes no further, and what HTTP says to it; ``last``: and no more requests are wanted by that connection."""
+
+    reason: str
+    status: int
+    message: str
+    last: bool = False
+
+
 class Door:
     """One for all requests."""
 
@@ -76,19 +78,14 @@ class Door:
     @web.middleware
     async def pass_through(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware."""
-        connection = self._connection(request)
+        connection = self._connections.find(request.transport)
         connection_id.set(connection.id)
-        connection.requests += 1
-        peer = request[PEER] = identify(
-            request.remote,
-            secure=request.secure,
-            host=request.headers.get("Host", ""),
-            # A header that comes more than once is one list (RFC 9110 section 5.3): some proxies add a line of their own.
-            headers={name: ",".join(request.headers.getall(name)) for name in FORWARDED if name in request.headers},
-            trusted=self._settings.trusted_proxies,
-        )
-        if (answer := self._refusal(request, peer, connection)) is not None:
-            return answer
+        opening = request[OPENING] = Opening.of_request(request, self._settings, connection)
+        why = self.refusal(opening)
+        connection.in_pace = False  # the next request is to be counted
+        if why is not None:
+            self.count(why.reason)
+            return _answer(why)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight()
         try:
@@ -114,57 +111,43 @@ class Door:
         else:
             response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
-    def _connection(self, request: web.Request) -> Connection:
-        return self._connections.find(request.transport)
-
-    def _refusal(self, request: web.Request, peer: Peer, connection: Connection) -> web.Response | None:
-        """Why the request goes no further; None when it does."""
-        if not connection.within_limits and request.path != "/api/ws":  # which tells it by a close code
-            return self._too_many("connections")
-        # The first request of a direct connection has been counted with it.
-        if (peer.proxied or connection.requests > 1) and not self._connections.in_pace(counted_as(peer.address)):
-            return self._too_many("handshakes")
-        if (request.content_length or 0) > self._settings.max_body_bytes or (
-            request.content_length is None and request.can_read_body
-        ):
-            self.count("body")
-            return _last(error_response(413, "a request's body may not be that large, and must tell its length"))
-        if request.path in OPEN:
+    def refusal(self, opening: Opening) -> Refusal | None:
+        """Why the request goes no further; None when it does. Asked again of the same request, it says the same."""
+        connection, peer, path = opening.connection, opening.peer, opening.path
+        if not connection.within_limits and path != PATH:  # which tells it by a close code
+            return Refusal("connections", 429, _TOO_MANY)
+        connection.in_pace = connection.in_pace or self._connections.in_pace(counted_as(peer.address))
+        if not connection.in_pace:
+            # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
+            return Refusal("handshakes", 429, _TOO_MANY, last=True)
+        if opening.body is None or opening.body > self._settings.max_body_bytes:
+            return Refusal("body", 413, "a request's body may not be that large, and must tell its length", last=True)
+        if path in OPEN:
             return None
         if not (self._authority.login or self._settings.allow_anonymous):
             if not peer.is_loopback:
-                return self._forbidden("not_loopback", _PROXIED + _LOOPBACK_ONLY if peer.forwarded else _LOOPBACK_ONLY)
-            if not has_loopback_name(request.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
-                return self._forbidden("host", _LOOPBACK_NAMES)
-        origin = request.headers.get("Origin")
-        if request.path.startswith(CLIENT) or origin is None or origin == peer.origin:
+                return Refusal("not_loopback", 403, _PROXIED + _LOOPBACK_ONLY if peer.forwarded else _LOOPBACK_ONLY)
+            if not has_loopback_name(opening.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
+                return Refusal("host", 403, _LOOPBACK_NAMES)
+        origin = opening.headers.get("Origin")
+        if path.startswith(CLIENT) or origin is None or origin == peer.origin:
             return None
         if origin not in self._settings.allowed_origins:
-            return self._forbidden("origin", f"pages of {origin[:100]} may not connect: {_ORIGIN_MEND}")
+            return Refusal("origin", 403, f"pages of {origin[:100]} may not connect: {_ORIGIN_MEND}")
         return None
-
-    def _forbidden(self, reason: str, message: str) -> web.Response:
-        self.count(reason)
-        return error_response(403, message)
-
-    def _too_many(self, reason: str) -> web.Response:
-        self.count(reason)
-        # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
-        answer = error_response(429, "too many connections or requests: come back in a second", **{"Retry-After": "1"})
-        return _last(answer) if reason == "handshakes" else answer
 
     # ---------------------------------------------------------------- who it is
 
-    async def grant(self, request: web.Request) -> Grant | None:
+    async def grant(self, opening: Opening) -> Grant | None:
         """Of whoever sent the request; None when a token is needed and none was shown. Raises Refused."""
         if not self._authority.login:
             return ANYBODY
-        token = _token_of(request)
+        token = opening.token
         return None if token is None else await self._authority.verify(token)
 
-    async def admit(self, request: web.Request, *roles: Role) -> Grant:
+    async def admit(self, opening: Opening, *roles: Role) -> Grant:
         """The grant, which must have one of the roles. Raises Refused."""
-        grant = await self.grant(request)
+        grant = await self.grant(opening)
         if grant is None:
             raise Refused(Close.NOT_AUTHENTICATED, "show a token: Authorization: Bearer …")
         if grant.role not in roles:
@@ -173,9 +156,9 @@ class Door:
 
     # ---------------------------------------------------------------- sessions
 
-    def seat(self, request: web.Request) -> Seat:
+    def seat(self, opening: Opening) -> Seat:
         """For a session; to be given back when that is over, in any case."""
-        connection, peer = self._connection(request), request[PEER]
+        connection, peer = opening.connection, opening.peer
         if not peer.proxied:
             return _SEAT if connection.within_limits else _NO_SEAT
         name = counted_as(peer.address)
@@ -191,6 +174,7 @@ class Door:
         self._metrics.rejects.labels(reason).inc()
 
 
+_TOO_MANY = "too many connections or requests: come back in a second"
 _LOOPBACK_ONLY = (
     "no login is configured, so only this machine may connect: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL, "
     "or ALLOW_ANONYMOUS=1"
@@ -202,9 +186,11 @@ _ORIGIN_MEND = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's 
 DOOR = web.AppKey("DOOR", Door)
 
 
-def _last(response: web.Response) -> web.Response:
-    """The connection ends with it."""
-    response.force_close()
+def _answer(refusal: Refusal) -> web.Response:
+    later = {"Retry-After": "1"} if refusal.status == 429 else {}
+    response = error_response(refusal.status, refusal.message, **later)
+    if refusal.last:
+        response.force_close()
     return response
 
 
@@ -224,27 +210,6 @@ def for_roles(handler: Callable[[web.Request, Grant], Awaitable[web.StreamRespon
     """A handler that is given the grant of whoever asks, who must have one of the roles."""
 
     async def admitted(request: web.Request) -> web.StreamResponse:
-        return await handler(request, await request.app[DOOR].admit(request, *roles))
+        return await handler(request, await request.app[DOOR].admit(request[OPENING], *roles))
 
     return admitted
-
-
-def _token_of(request: web.Request) -> str | None:
-    """From the header (RFC 6750 section 2.1), or among the subprotocols. Never from the query: that gets into logs."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        return token.strip()
-    return next((name.removeprefix(_BEARER) for name in _offered(request) if name.startswith(_BEARER)), None)
-
-
-def chosen_protocol(request: web.Request) -> str | None:
-    """The subprotocol to answer with: a browser gives up when it has offered some and none is chosen."""
-    offered = _offered(request)
-    if APP_PROTOCOL in offered:
-        return APP_PROTOCOL
-    # (A token is letters, digits and a few signs; what else a client made up does not get into a header.)
-    return next((name for name in offered if re.fullmatch(_BEARER_NAME, name)), None)
-
-
-def _offered(request: web.Request) -> list[str]:
-    return [name.strip() for name in ",".join(request.headers.getall("Sec-WebSocket-Protocol", [])).split(",")]

@@ -16,6 +16,9 @@ __all__ = ["error_response", "errors_as_json", "refused", "unavailable"]
 
 log = logging.getLogger("orderwire.http")
 
+# Headers without which an error would be half an answer.
+_KEPT = ("Allow", "Retry-After", "Sec-WebSocket-Version", "Upgrade")
+
 _CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -24,6 +27,7 @@ _CODES = {
     410: "gone",
     405: "method_not_allowed",
     413: "too_large",
+    426: "bad_version",
     429: "too_many_requests",
     503: "unavailable",
 }
@@ -76,7 +80,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         if error.status < 400:
             raise
         message = f"no such path: {request.path}" if error.status == 404 else error.text or error.reason
-        kept = {name: error.headers[name] for name in ("Allow", "Retry-After") if name in error.headers}
+        kept = {name: error.headers[name] for name in _KEPT if name in error.headers}
         return error_response(error.status, message, **kept)
     except ConnectionError:
         raise  # the client has left: nobody to answer

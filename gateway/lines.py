@@ -56,8 +56,29 @@ class Lines:
                 break
         log.debug("WebSockets are written to by %s", self.name)
 
-    def stand(self, transport: asyncio.Transport, owner: asyncio.Protocol) -> Line:
-        """What the connection stands on from here on; ``owner``, which is the transport's protocol now, stays its owner."""
+    @property
+    def own(self) -> bool:
+        """Whether there are descriptors of our own to be had."""
+        return self._descriptors is not None
+
+    def adopt(self, sock: socket.socket, owner: asyncio.Protocol) -> Descriptor | None:
+        """A connection that stands on a descriptor of our own from its beginning. None when it has been closed instead."""
+        assert self._descriptors is not None
+        try:
+            line = self._descriptors.adopt(sock.fileno(), owner)
+        except OSError as error:
+            log.warning("a connection could not be taken: %s", error.strerror)
+            sock.close()
+            return None
+        sock.detach()
+        return line
+
+    def stand(self, line: Line, owner: asyncio.Protocol) -> Line:
+        """What a WebSocket stands on from here on, and ``owner`` is its owner."""
+        line.set_protocol(owner)
+        return line if isinstance(line, Descriptor) else self._move(line, owner)
+
+    def _move(self, transport: asyncio.Transport, owner: asyncio.Protocol) -> Line:
         if self._descriptors is not None:
             line = _moved(transport, owner, self._descriptors)
             if line is not None:

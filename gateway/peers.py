@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from settings import Network
 
-__all__ = ["FORWARDED", "Address", "Peer", "counted_as", "has_loopback_name", "identify", "is_among"]
+__all__ = ["FORWARDED", "Address", "Peer", "address_of", "counted_as", "has_loopback_name", "identify", "is_among"]
 
 Address = IPv4Address | IPv6Address
 
@@ -42,7 +42,7 @@ class Peer:
 
 def identify(remote: str | None, *, secure: bool, host: str, headers: Mapping[str, str], trusted: Sequence[Network]) -> Peer:
     """``remote``, ``secure``: the TCP peer, and whether TLS ends here. ``host``: the Host header."""
-    address = _address(remote)
+    address = address_of(remote)
     scheme = "https" if secure else "http"
     chain = [part for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     if address is None or not is_among(address, trusted):
@@ -51,7 +51,7 @@ def identify(remote: str | None, *, secure: bool, host: str, headers: Mapping[st
     # Each proxy appends the address that it saw. From the right, the first that is no proxy of ours is the client; what is
     # left of it, the client may have made up.
     while chain and address is not None and is_among(address, trusted):
-        address = _address(chain.pop().strip())
+        address = address_of(chain.pop().strip())
     scheme = _last(headers.get("X-Forwarded-Proto")) or scheme
     host = _last(headers.get("X-Forwarded-Host")) or host
     return Peer(address, f"{scheme}://{host}".lower(), proxied=True, forwarded=False)
@@ -62,6 +62,7 @@ def is_among(address: Address, networks: Sequence[Network]) -> bool:
     return any(address in network for network in networks)
 
 
+@lru_cache(maxsize=4096)
 def counted_as(address: Address | None) -> str:
     """Under what an address is limited: somebody with IPv6 has a whole /64 (RFC 6177), so that counts as one."""
     if isinstance(address, IPv6Address):
@@ -79,12 +80,12 @@ def has_loopback_name(host: str) -> bool:
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     if name.lower() in ("localhost", "localhost."):
         return True
-    address = _address(name.strip("[]"))
+    address = address_of(name.strip("[]"))
     return address is not None and address.is_loopback
 
 
-def _address(text: str | None) -> Address | None:
-    """None when it is none."""
+def address_of(text: str | None) -> Address | None:
+    """What the text names; None when that is none."""
     return _parsed(text.strip()) if text and len(text) <= MOST_LETTERS else None
 
 

@@ -53,7 +53,7 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
     """``GET /api/analytics``: the totals, as of the last event delivered."""
-    refuse_before_start(request)
+    refuse_before_start(request.app)
     await request.app[RELAY].fresh()
     return json_response(request.app[HUB].totals_batch().frames[0].decode())
 

@@ -11,9 +11,10 @@ from functools import cache
 from aiohttp import web
 
 import logs
-from gateway.door import DOOR, PEER, Seat
+from gateway.door import DOOR, Seat
 from gateway.errands import ERRANDS
 from gateway.keys import ENTRANCE, HUB, METRICS, RELAY, SETTINGS
+from gateway.opening import Opening
 from push.access import Grant, Refused, Role, parse_topics
 from push.entrance import PositionFrame, Wish
 from push.frames import Close, Command
@@ -56,7 +57,8 @@ class Shell:
 
     def __init__(
         self,
-        request: web.Request,
+        app: web.Application,
+        opening: Opening,
         seat: Seat,
         transport: str,
         carrier: Carrier,
@@ -65,13 +67,13 @@ class Shell:
         """Raises Refused."""
         if not seat.within_limits:
             raise Refused(Close.TOO_MANY_CONNECTIONS, Close.TOO_MANY_CONNECTIONS.reason)
-        settings = request.app[SETTINGS]
-        self._app = request.app
+        settings = app[SETTINGS]
+        self._app = app
         self._seat = seat
         self._transport = transport
-        self._connection = logs.connection_id.get()
-        self._address = request[PEER].address
-        wish = Wish(_cursor_of(request), _topics_of(request), position_frame)
+        self._connection = opening.connection.id
+        self._address = opening.peer.address
+        wish = Wish(_cursor_of(opening), _topics_of(opening), position_frame)
         self._wish = _NO_WISH if wish == _NO_WISH else wish
         self._role: Role | None = None
         self._counted = False
@@ -82,7 +84,7 @@ class Shell:
             carrier,
             _pace(settings.frames_per_second, settings.bytes_per_second),
             self._begin,
-            _conflation_of(request),
+            _conflation_of(opening),
         )
 
     async def let_in(self, grant: Grant | None) -> None:
@@ -100,11 +102,13 @@ class Shell:
         """The session has been admitted: that is counted, and what its client missed is replayed."""
         grant = self.session.grant
         assert grant is not None
+        self._role = grant.role
+        self._app[METRICS].connections.labels(self._transport, self._role).inc()
+        if self._wish.cursor is None and not log.isEnabledFor(logging.DEBUG):
+            return
         details = {"transport": self._transport, "role": str(grant.role), "address": str(self._address)}
         if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
             details["subject"] = grant.subject
-        self._role = grant.role
-        self._app[METRICS].connections.labels(self._transport, self._role).inc()
         with logs.about(self._connection):
             log.debug("session begins", extra=details)
             if self._wish.cursor is not None:
@@ -163,15 +167,15 @@ class Shell:
             log.debug("session ends", extra={"code": int(close), "reason": close.reason})
 
 
-def _cursor_of(request: web.Request) -> str | None:
+def _cursor_of(opening: Opening) -> str | None:
     """Where the client stood: a browser's EventSource says it in a header, everybody may in the query."""
-    cursor = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+    cursor = opening.headers.get("Last-Event-ID") or opening.query.get("last_event_id")
     return cursor or None
 
 
-def _topics_of(request: web.Request) -> frozenset[str] | None:
+def _topics_of(opening: Opening) -> frozenset[str] | None:
     """What it wants to follow; None when it does not say."""
-    text = request.query.get("topics")
+    text = opening.query.get("topics")
     if text is None:
         return None
     try:
@@ -180,9 +184,9 @@ def _topics_of(request: web.Request) -> frozenset[str] | None:
         raise Refused(Close.BAD_REQUEST, f"topics: no such topic: {error}") from None
 
 
-def _conflation_of(request: web.Request) -> int | None:
+def _conflation_of(opening: Opening) -> int | None:
     """Beyond how many events at once it would rather fetch anew; None when it wants every one."""
-    text = request.query.get("conflate")
+    text = opening.query.get("conflate")
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1 <= int(text) <= MOST_CONFLATE:
@@ -190,8 +194,8 @@ def _conflation_of(request: web.Request) -> int | None:
     return int(text)
 
 
-def refuse_before_start(request: web.Request) -> None:
+def refuse_before_start(app: web.Application) -> None:
     """Before the first totals have been taken there is nothing to say."""
-    relay = request.app[RELAY]
+    relay = app[RELAY]
     if relay.epoch is None:
         raise web.HTTPServiceUnavailable(text=relay.trouble, headers={"Retry-After": "1"})

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from gateway.door import DOOR, Seat
 from gateway.keys import METRICS
+from gateway.opening import OPENING, Opening
 from gateway.shell import Shell, refuse_before_start
 from gateway.wire import CLOSE_SECONDS
 from push.access import Role
@@ -29,9 +30,9 @@ HEARTBEAT = b": ping\n\n"
 
 async def sse(request: web.Request) -> web.StreamResponse:
     """``GET /api/sse``: one session, until either side ends it."""
-    refuse_before_start(request)
-    door = request.app[DOOR]
-    grant = await door.admit(request, *Role)
+    refuse_before_start(request.app)
+    door, opening = request.app[DOOR], request[OPENING]
+    grant = await door.admit(opening, *Role)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -40,9 +41,9 @@ async def sse(request: web.Request) -> web.StreamResponse:
         }
     )
 
-    seat = door.seat(request)
+    seat = door.seat(opening)
     try:
-        client = _Client(request, seat, response)
+        client = _Client(request.app, opening, seat, response)
         await client.shell.let_in(grant)
     except BaseException:
         seat.give_back()
@@ -67,13 +68,13 @@ def _position(cursor: str) -> bytes:
 class _Client:
     """Carries the frames of one session."""
 
-    def __init__(self, request: web.Request, seat: Seat, response: web.StreamResponse) -> None:
+    def __init__(self, app: web.Application, opening: Opening, seat: Seat, response: web.StreamResponse) -> None:
         self._response = response
         self._output = asyncio.Event()
         self._cut: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.shell = Shell(request, seat, "sse", self, _position)
+        self.shell = Shell(app, opening, seat, "sse", self, _position)
         self._session = self.shell.session
-        metrics = request.app[METRICS]
+        metrics = app[METRICS]
         self._frames = metrics.frames.labels("sse")
         self._bytes = metrics.bytes.labels("sse")
 

@@ -1,4 +1,4 @@
-"""The WebSocket handshake, and how a connection becomes ours after it: the only place that reaches into aiohttp.
+"""How a connection becomes ours when aiohttp has read the handshake: the only place that reaches into aiohttp.
 
 aiohttp reads the handshake like any request. Then its protocol and its handler are let go, and a protocol of our own stands on
 the transport: of aiohttp nothing is left for this connection. The answer is ours, so that it goes out together with the first
@@ -9,54 +9,19 @@ frames: a packet less, and a system call. That takes two attributes that are not
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import hashlib
 import socket
 
 from aiohttp import web
 
-__all__ = ["Answered", "CannotTakeOver", "accept", "answer", "prove", "take_over"]
+from gateway.opening import answer
 
-# RFC 6455 section 1.3.
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+__all__ = ["Answered", "CannotTakeOver", "prove", "take_over"]
+
 PROOF_SECONDS = 5.0
 
 
 class CannotTakeOver(Exception):
     """This version of aiohttp does not let go of a connection as ours expects."""
-
-
-def accept(request: web.Request) -> str | None:
-    """What answers the key of the client's handshake; None when it is none (section 4.2.1)."""
-    headers = request.headers
-    connection = ",".join(headers.getall("Connection", ())).lower().split(",")
-    if request.method != "GET" or request.version < (1, 1) or "upgrade" not in map(str.strip, connection):
-        return None
-    if headers.get("Upgrade", "").strip().lower() != "websocket" or headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        return None
-    try:
-        key = headers.get("Sec-WebSocket-Key", "").strip().encode("ascii")
-        if len(base64.b64decode(key, validate=True)) != 16:
-            return None
-    except (UnicodeEncodeError, binascii.Error):
-        return None
-    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest()).decode()
-
-
-def answer(accepted: str, protocol: str | None, extension: str | None = None) -> bytes:
-    """What goes first on a connection that has been taken over: the client may go on in frames (section 4.2.2)."""
-    lines = [
-        "HTTP/1.1 101 Switching Protocols",
-        "Upgrade: websocket",
-        "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accepted}",
-    ]
-    if protocol is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {protocol}")
-    if extension is not None:
-        lines.append(f"Sec-WebSocket-Extensions: {extension}")
-    return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
 class Answered(web.StreamResponse):

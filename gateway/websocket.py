@@ -2,78 +2,117 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from aiohttp import web
 
 from gateway.deflate import BadExtensions, agree, offers
-from gateway.door import DOOR, Seat, chosen_protocol
-from gateway.errors import error_response
+from gateway.door import DOOR, Seat
 from gateway.fanout import FANOUT
 from gateway.framing import BINARY, Breach, Message
 from gateway.keys import SETTINGS
 from gateway.lines import LINES, Line
+from gateway.opening import OPENING, Opening, accept, answer
 from gateway.shell import BREACHES, Shell, refuse_before_start
 from gateway.stream import Segment
-from gateway.takeover import Answered, accept, answer, take_over
+from gateway.takeover import Answered, take_over
 from gateway.wire import WebSocket
 from push.access import Refused
 from push.batch import CHUNK_BYTES, Batch
 from push.frames import Close
 
-__all__ = ["websocket"]
+__all__ = ["Handshake", "begin", "let_in", "look_at", "websocket"]
 
 VERSION = "13"
 # What a client that was not let in may still send until it has heard of it, its own goodbye included.
 MOST_LAST_WORDS = 100
 
 
-async def websocket(request: web.Request) -> web.StreamResponse:
-    """``GET /api/ws``: lets a session in. It goes on by itself, on the connection that is taken over from aiohttp.
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """What answers the client, when it has been let in."""
 
-    A browser's page learns nothing of an HTTP status, so whoever is not let in is told by a close code, after the handshake.
-    """
-    version = request.headers.get("Sec-WebSocket-Version", VERSION)
-    if version.strip() != VERSION and "Upgrade" in request.headers:
-        # RFC 6455 section 4.2.2: the answer names the version that is understood.
-        mend = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
-        return error_response(426, "only version 13 of the WebSocket protocol is spoken here", "bad_version", **mend)
-    accepted = accept(request)
-    if accepted is None:
-        raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
-    extension = _extension(request)
-    refuse_before_start(request)
-    client = await _let_in(request, compression=extension is not None)
+    accepted: str
+    protocol: str | None
+    extension: str | None
+
+    @property
+    def answer(self) -> bytes:
+        """Goes first."""
+        return answer(self.accepted, self.protocol, self.extension)
+
+
+async def websocket(request: web.Request) -> web.StreamResponse:
+    """``GET /api/ws``, as aiohttp has read it: what is no plain opening, or is not the first that came by its connection."""
+    app, opening = request.app, request[OPENING]
+    handshake = _handshake(app, opening)
+    client = await let_in(app, opening, handshake)
     try:
         transport, early = take_over(request, client)
-        line = request.app[LINES].stand(transport, client)
-        request.app[DOOR].moved(transport, line)
     except BaseException:
         client.gone()
         raise
-    client.begin(line, answer(accepted, chosen_protocol(request), extension), early)
+    begin(app, transport, client, handshake, early)
     return Answered()
 
 
-def _extension(request: web.Request) -> str | None:
+def look_at(app: web.Application, opening: Opening) -> Handshake | None:
+    """At an opening that was read before aiohttp. None when HTTP has something to say to it, which aiohttp does."""
+    if app[DOOR].refusal(opening) is not None:
+        return None
     try:
-        offered = list(offers(request.headers.getall("Sec-WebSocket-Extensions", ())))
+        return _handshake(app, opening)
+    except web.HTTPException:
+        return None
+
+
+def _handshake(app: web.Application, opening: Opening) -> Handshake:
+    """Raises web.HTTPException."""
+    headers = opening.headers
+    if headers.get("Sec-WebSocket-Version", VERSION).strip() != VERSION and "Upgrade" in headers:
+        # RFC 6455 section 4.2.2: the answer names the version that is understood.
+        mend = {"Sec-WebSocket-Version": VERSION, "Upgrade": "websocket"}
+        raise web.HTTPUpgradeRequired(text="only version 13 of the WebSocket protocol is spoken here", headers=mend)
+    accepted = accept(opening)
+    if accepted is None:
+        raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
+    lines = headers.getall("Sec-WebSocket-Extensions", ())
+    try:
+        offered = list(offers(lines)) if lines else []
     except BadExtensions:  # RFC 6455 section 9.1: the handshake fails, whether or not it would have been taken
         raise web.HTTPBadRequest(text="Sec-WebSocket-Extensions cannot be understood") from None
-    return agree(offered) if request.app[SETTINGS].compression else None
+    extension = agree(offered) if offered and app[SETTINGS].compression else None
+    refuse_before_start(app)
+    return Handshake(accepted, opening.protocol, extension)
 
 
-async def _let_in(request: web.Request, *, compression: bool) -> WebSocket:
-    door = request.app[DOOR]
-    seat = door.seat(request)
+async def let_in(app: web.Application, opening: Opening, handshake: Handshake) -> WebSocket:
+    """A session, or somebody who will be told by a close code why there is none: a browser's page learns nothing of an HTTP
+    status. From here on it is kept what happens; ``begin`` or ``gone`` has to follow.
+    """
+    door, compression = app[DOOR], handshake.extension is not None
+    seat = door.seat(opening)
     try:
-        client = _Client(request, seat, compression=compression)
-        await client.shell.let_in(await door.grant(request))
+        client = _Client(app, opening, seat, compression=compression)
+        await client.shell.let_in(await door.grant(opening))
     except Refused as refusal:
         door.count(refusal.close.name.lower())
-        return _Refused(request, seat, refusal, compression=compression)
+        return _Refused(app, seat, refusal, compression=compression)
     except BaseException:
         seat.give_back()
         raise
     return client
+
+
+def begin(app: web.Application, line: Line, client: WebSocket, handshake: Handshake, early: bytes) -> None:
+    """The connection is the client's from here on. ``early``: what has come by it behind the opening."""
+    try:
+        standing = app[LINES].stand(line, client)
+        app[DOOR].moved(line, standing)
+    except BaseException:
+        client.gone()
+        raise
+    client.begin(standing, handshake.answer, early)
 
 
 class _Client(WebSocket):
@@ -81,14 +120,14 @@ class _Client(WebSocket):
 
     __slots__ = ("_compression", "_due", "_fanout", "_session", "at", "shell")
 
-    def __init__(self, request: web.Request, seat: Seat, *, compression: bool) -> None:
-        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost, compression=compression)
-        self._fanout = request.app[FANOUT]
+    def __init__(self, app: web.Application, opening: Opening, seat: Seat, *, compression: bool) -> None:
+        super().__init__(app[SETTINGS].max_frame_bytes, app[DOOR].lost, compression=compression)
+        self._fanout = app[FANOUT]
         self._due = False
         self._compression = compression
         # See Follower.
         self.at: Segment | None = None
-        self.shell = Shell(request, seat, "websocket", self)
+        self.shell = Shell(app, opening, seat, "websocket", self)
         self._session = self.shell.session
 
     # ---------------------------------------------------------------- to the client
@@ -195,8 +234,8 @@ class _Refused(WebSocket):
 
     __slots__ = ("_refusal", "_seat", "_words")
 
-    def __init__(self, request: web.Request, seat: Seat, refusal: Refused, *, compression: bool) -> None:
-        super().__init__(request.app[SETTINGS].max_frame_bytes, request.app[DOOR].lost, compression=compression)
+    def __init__(self, app: web.Application, seat: Seat, refusal: Refused, *, compression: bool) -> None:
+        super().__init__(app[SETTINGS].max_frame_bytes, app[DOOR].lost, compression=compression)
         self._seat = seat
         self._refusal = refusal
         self._words = MOST_LAST_WORDS

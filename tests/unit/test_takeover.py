@@ -9,7 +9,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.takeover import CannotTakeOver, accept, prove
+from gateway.connections import Connection
+from gateway.opening import Opening, accept
+from gateway.takeover import CannotTakeOver, prove
+from settings import Settings
 
 # The example of RFC 6455, section 1.3.
 HEADERS = {
@@ -18,6 +21,11 @@ HEADERS = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
     "Sec-WebSocket-Version": "13",
 }
+
+
+def opening(method: str, headers: dict[str, str]) -> Opening:
+    request = make_mocked_request(method, "/api/ws", headers)
+    return Opening.of_request(request, Settings.from_environment({}), Connection("x", within_limits=True, in_pace=True))
 
 
 async def test_this_aiohttp_lets_go_of_a_connection() -> None:
@@ -40,7 +48,7 @@ async def test_another_aiohttp_is_found_out_at_the_start(monkeypatch: pytest.Mon
 
 
 def test_a_handshake_is_accepted_with_what_its_key_says() -> None:
-    assert accept(make_mocked_request("GET", "/api/ws", HEADERS)) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert accept(opening("GET", HEADERS)) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 @pytest.mark.parametrize(
@@ -56,5 +64,5 @@ def test_a_handshake_is_accepted_with_what_its_key_says() -> None:
     ],
 )
 def test_what_is_no_handshake_is_not_accepted(changed: dict[str, str]) -> None:
-    assert accept(make_mocked_request("GET", "/api/ws", {**HEADERS, **changed})) is None
-    assert accept(make_mocked_request("POST", "/api/ws", HEADERS)) is None
+    assert accept(opening("GET", {**HEADERS, **changed})) is None
+    assert accept(opening("POST", HEADERS)) is None

@@ -1,0 +1,233 @@
+"""How connections come in: which of them aiohttp gets, and that those who come in are not seen to all at once."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gateway.app import Gateway
+from gateway.arrivals import ACCEPTED_AT_ONCE, MOST_EARLY_BYTES, Arrivals, Doorstep
+from gateway.connections import Connections
+from gateway.errands import ERRANDS, Errands
+from gateway.keys import SETTINGS
+from gateway.lines import LINES, Lines
+from gateway.opening import Opening, first_request
+from gateway.wire import WebSocket
+from push.errors import StoreError
+from push.metrics import Metrics
+from settings import Settings
+from tests.integration.test_bad_frames import HANDSHAKE
+from tests.support import PATIENCE_SECONDS, within
+
+MORE = b"behind it"
+
+
+class Theirs(asyncio.Protocol):
+    """In the place of aiohttp's: keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.heard = b""
+        self.lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+
+
+class House:
+    """A listening socket, and who has come in by it."""
+
+    def __init__(self, settings: Settings, lines: Lines) -> None:
+        self.theirs: list[Theirs] = []
+        self.let_in: list[tuple[Opening, bytes]] = []
+        self.connections = Connections(settings, Metrics())
+        app: Any = {SETTINGS: settings, ERRANDS: Errands(), LINES: lines}
+        self.arrivals = Arrivals(app, self.connections, self._make)
+        self.listening = socket.create_server(("127.0.0.1", 0), backlog=500)
+        self.open = asyncio.Event()
+        self.open.set()
+        self.trouble: Exception | None = None
+
+    def _make(self) -> Theirs:
+        self.theirs.append(Theirs())
+        return self.theirs[-1]
+
+    def look_at(self, _app: Any, opening: Opening) -> Opening:
+        return opening
+
+    async def come_in(self, _app: Any, opening: Opening, _handshake: Any) -> WebSocket:
+        await self.open.wait()
+        if self.trouble is not None:
+            raise self.trouble
+        return WebSocket(1000, self.connections.lost)
+
+    def begin(self, _app: Any, line: Any, _client: WebSocket, opening: Any, early: bytes) -> None:
+        assert line._reading  # for the client
+        self.let_in.append((opening, early))
+
+    async def client(self, *parts: bytes) -> socket.socket:
+        """Who sends this, each part when the one before has been read."""
+        ours = socket.socket()
+        ours.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(ours, self.listening.getsockname())
+        for part in parts:
+            ours.send(part)
+            await turns()
+        return ours
+
+
+async def turns(count: int = 30) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Any, what: str) -> None:
+    async def look() -> None:
+        while not condition():
+            await asyncio.sleep(0.001)
+
+    await within(PATIENCE_SECONDS, look(), what)
+
+
+@pytest.fixture
+async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    lines = Lines()
+    await lines.choose("descriptor")
+    house = House(Settings.from_environment({"HANDSHAKES_PER_SECOND": "1000"}), lines)
+    monkeypatch.setattr("gateway.arrivals.look_at", house.look_at)
+    monkeypatch.setattr("gateway.arrivals.let_in", house.come_in)
+    monkeypatch.setattr("gateway.arrivals.begin", house.begin)
+    doorstep = Doorstep([house.listening], house.arrivals)
+    yield house
+    doorstep.close()
+    house.arrivals.close()
+    house.connections.cut_all()
+    await turns()
+    assert house.connections._headcount.all == 0
+    assert lines._descriptors is not None
+    lines._descriptors.close()
+
+
+async def test_an_opening_is_none_of_aiohttps_business(house: House) -> None:
+    with await house.client(HANDSHAKE + MORE):
+        await until(lambda: house.let_in, "let in")
+    opening, early = house.let_in[0]
+    assert (opening.path, opening.peer.address and str(opening.peer.address), early) == ("/api/ws", "127.0.0.1", MORE)
+    assert house.theirs == []
+
+
+async def test_what_comes_while_it_waits_is_behind_it(house: House) -> None:
+    house.open.clear()
+    with await house.client(HANDSHAKE, MORE, MORE):
+        house.open.set()
+        await until(lambda: house.let_in, "let in")
+    assert house.let_in[0][1] == MORE * 2
+
+
+@pytest.mark.parametrize("cut", [1, len(HANDSHAKE) // 2, len(HANDSHAKE) - 1])
+async def test_one_in_pieces_is_aiohttps_from_its_first_byte(house: House, cut: int) -> None:
+    with await house.client(HANDSHAKE[:cut], HANDSHAKE[cut:]):
+        await until(lambda: house.theirs and house.theirs[0].heard == HANDSHAKE, "all of it")
+        assert not house.theirs[0].lost
+        assert house.theirs[0].transport is not None
+        house.theirs[0].transport.write(b"answer")
+    assert house.let_in == []
+
+
+async def test_one_that_cannot_be_let_in_now_is_answered_by_aiohttp(house: House) -> None:
+    house.trouble = StoreError("the database is away")
+    with await house.client(HANDSHAKE + MORE):
+        await until(lambda: house.theirs and house.theirs[0].heard == HANDSHAKE + MORE, "all of it")
+
+
+async def test_one_that_has_just_ended_is_not_handed_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def end_it(*_: Any) -> WebSocket:
+        house.arrivals.close()
+        raise StoreError("the database is away")
+
+    monkeypatch.setattr("gateway.arrivals.let_in", end_it)
+    with await house.client(HANDSHAKE):
+        await until(lambda: house.connections._headcount.all == 0, "gone")
+    assert house.theirs == []
+
+
+async def test_who_leaves_meanwhile_is_not_let_in(house: House) -> None:
+    house.open.clear()
+    ours = await house.client(HANDSHAKE)
+    assert house.connections._headcount.all == 1
+    ours.close()
+    await until(lambda: house.connections._headcount.all == 0, "gone")
+    house.open.set()
+    await turns()
+    assert house.let_in == []
+
+
+async def test_who_sends_without_end_is_not_read_without_end(house: House) -> None:
+    house.open.clear()
+    with await house.client(HANDSHAKE) as ours:
+        sent = 0
+        chunk = b"x" * MOST_EARLY_BYTES
+        try:
+            while sent < 100_000_000:
+                sent += ours.send(chunk)
+                await turns(5)
+        except BlockingIOError:
+            pass  # nobody takes any more
+        assert sent < 100_000_000
+        house.open.set()
+        await until(lambda: house.let_in, "let in")
+    assert MOST_EARLY_BYTES <= len(house.let_in[0][1]) <= 3 * MOST_EARLY_BYTES
+
+
+async def test_few_are_accepted_at_once(house: House) -> None:
+    count = 5 * ACCEPTED_AT_ONCE
+    ours = [socket.socket() for _ in range(count)]
+    for sock in ours:
+        sock.connect(house.listening.getsockname())  # the kernel's backlog takes them
+    seen = [0]
+    while seen[-1] < count:
+        await asyncio.sleep(0)
+        seen.append(house.connections._headcount.all)
+    assert max(after - before for before, after in pairwise(seen)) <= ACCEPTED_AT_ONCE
+    for sock in ours:
+        sock.close()
+
+
+def test_a_connection_has_the_options_of_its_listening_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        Gateway._listen_on(cast(Any, SimpleNamespace(_settings=Settings.from_environment({}))), listening)
+        with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HANDSHAKE[:-1],
+        HANDSHAKE.replace(b"GET", b"POST"),
+        HANDSHAKE.replace(b"/api/ws", b"/api/wss"),
+        HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
+        HANDSHAKE[:-2] + b"Content-Length: 1\r\n\r\n",
+        HANDSHAKE[:-2] + b"Expect: 100-continue\r\n\r\n",
+        HANDSHAKE[:-2] + b"X: " + b"x" * 1000 + b"\r\n\r\n",
+        HANDSHAKE[:-2] + b"X: x\r\n" * 70 + b"\r\n",
+        HANDSHAKE[:-2] + b"X\r\n\r\n",
+    ],
+)
+async def test_what_is_not_plainly_an_opening_is_not_read_here(data: bytes) -> None:
+    assert first_request(data, 500) is None
+    assert first_request(HANDSHAKE + MORE, 500) is not None
