@@ -101,16 +101,19 @@ class Descriptors:
             return
         self.turn += 1
         self.senders, self.numbers, self.datas = [], [], []
-        self._send_to(senders, numbers, datas)
+        self._send_to(senders, numbers, datas, list(map(len, datas)))
 
     def write_same(self, descriptors: Sequence[Descriptor], numbers: array[int], data: bytes) -> None:
         """As ``Descriptor.write`` to each of them, and at once, with no look at any. None holds anything back; ``numbers`` are
         theirs.
         """
         self.send()
-        self._send_to(descriptors, numbers, [data] * len(numbers))
+        count = len(numbers)
+        self._send_to(descriptors, numbers, [data] * count, [len(data)] * count)
 
-    def _send_to(self, senders: Sequence[Descriptor], numbers: Sequence[int], datas: Sequence[bytes]) -> None:
+    def _send_to(
+        self, senders: Sequence[Descriptor], numbers: Sequence[int], datas: Sequence[bytes], sizes: Sequence[int]
+    ) -> None:
         try:
             results = self._uring.send(numbers, datas) if self._uring is not None else _send_each(numbers, datas)
         except OSError:
@@ -121,9 +124,9 @@ class Descriptors:
         if self._uring is not None and self._uring.broken:
             log.warning("io_uring is refused by now: writing goes on without it")
             self._uring = None
-        if results != list(map(len, datas)):
-            for sender, data, result in zip(senders, datas, results, strict=False):
-                if result != len(data):
+        if results != sizes:
+            for sender, data, size, result in zip(senders, datas, sizes, results, strict=False):
+                if result != size:
                     sender.sent(data, result)
 
     def close(self) -> None:

@@ -77,15 +77,13 @@ class Fanout:
     def gather(self, session: Session, client: Client, *, compressed: bool) -> None:
         """The session is at rest, and its client can be written to: from here on, with others, by one call for all."""
         crowds = self._crowds[compressed]
-        for crowd in crowds:
-            if crowd.join(session, client):
-                return
-        # (Those that have room may be behind, as what has just been published has not been told to them yet; or it is the
-        # client that has not come yet to where the stream is. Then it joins next time.)
-        if all(crowd.is_full for crowd in crowds):
-            crowd = self._hub.crowd(lambda *parts: _Crowd(self, self._lines, compressed, *parts))
-            crowds.append(crowd)
-            crowd.join(session, client)
+        having_room = [crowd for crowd in crowds if not crowd.is_full]
+        if not having_room:
+            having_room = [self._hub.crowd(lambda *parts: _Crowd(self, self._lines, compressed, *parts))]
+            crowds += having_room
+        # (All of them may be behind, as what has just been published has not been told to them yet; or it is the client that
+        # has not come yet to where the stream is. Then it joins next time.)
+        any(crowd.join(session, client) for crowd in having_room)
 
     def encoded(self, batches: list[Batch], follower: Follower | None = None, clients: int = 1) -> tuple[bytes, int]:
         """The batches as bytes for a WebSocket, worked out once for all clients that have the same; and their size, plain.

@@ -112,7 +112,7 @@ class Group:
     def __init__(self, descriptors: Descriptors | None, lines: Sequence[Line]) -> None:
         self._all = descriptors
         self._descriptors = [line for line in lines if isinstance(line, Descriptor)]
-        self._numbers = array("i", (line.number for line in self._descriptors))
+        self._numbers = array("I", (line.number for line in self._descriptors))
         self._transports = [line for line in lines if not isinstance(line, Descriptor)]
 
     def write(self, data: bytes, time: int) -> None:

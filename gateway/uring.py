@@ -105,7 +105,7 @@ class Uring:
         count, first = len(descriptors), datas[0]
         if self.broken:
             return [-errno.EAGAIN] * count
-        self._descriptors[:count] = array("I", descriptors)
+        self._descriptors[:count] = descriptors if isinstance(descriptors, array) else array("I", descriptors)
         if datas.count(first) == count:  # the same for all, as nearly always
             self._sizes[:count] = array("I", [len(first)]) * count
             self._addresses[:count] = array("Q", [_address(first)]) * count
@@ -147,8 +147,11 @@ class Uring:
                 self.broken = True
                 raise OSError(-error, os.strerror(-error))
         at = head & self._cq_mask
-        numbers = self._column(self._words, CQE_USER_DATA, at, count)
         results = self._column(self._signed, CQE_RESULT, at, count)
+        if not results or results.count(results[0]) == count:  # as nearly always: it does not matter which is whose
+            self._words[self._cq_head] = (head + count) % 2**32
+            return results
+        numbers = self._column(self._words, CQE_USER_DATA, at, count)
         self._words[self._cq_head] = (head + count) % 2**32
         if numbers != self._order[:count].tolist():
             results = [result for _, result in sorted(zip(numbers, results, strict=True))]

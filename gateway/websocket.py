@@ -137,7 +137,8 @@ class _Client(WebSocket):
         if batches := self._session.take(CHUNK_BYTES):
             head += self._frames(batches)[0]
         super().begin(line, head, early)
-        self.flush()
+        if not self._due:
+            self.flush()
 
     def output(self) -> None:
         """See Carrier."""
