@@ -5,32 +5,35 @@ import { EventLine } from "./EventLine.tsx";
 
 const PAGE_EVENTS = 50;
 
-type State = { page: EventPage; trouble?: never } | { page?: never; trouble: "gone" | "failed" } | null;
+type Starts = (string | undefined)[];
+/** `of`: which page that is. */
+type State = { of: Starts } & ({ page: EventPage; trouble?: never } | { page?: never; trouble: "gone" | "failed" });
 
 /** The journal, oldest first, in pages. */
 export function Journal() {
   const words = useWords();
   /** Where the page that is shown begins, and before it where the earlier ones began. */
-  const [starts, setStarts] = useState<(string | undefined)[]>([undefined]);
-  const [state, setState] = useState<State>(null);
+  const [starts, setStarts] = useState<Starts>([undefined]);
+  const [state, setState] = useState<State | null>(null);
   const wanted = useRef(0);
   const list = useRef<HTMLOListElement>(null);
 
-  const start = starts.at(-1);
   const load = useCallback(async () => {
     const number = ++wanted.current;
-    const result = await fullPage(start).then(
-      (page): State => ({ page }),
-      (error: unknown): State => ({ trouble: error instanceof ApiError && error.status === 410 ? "gone" : "failed" }),
+    const result = await fullPage(starts.at(-1)).then(
+      (page): State => ({ of: starts, page }),
+      (error: unknown): State => ({ of: starts, trouble: error instanceof ApiError && error.status === 410 ? "gone" : "failed" }),
     );
     if (number === wanted.current) setState(result); // else somebody has paged on meanwhile
-  }, [start]);
+  }, [starts]);
   useEffect(() => {
     void load();
     list.current?.scrollTo(0, 0);
   }, [load]);
 
+  // While another page is on its way the one before is shown, by its own number, and nobody can page on from it.
   const page = state?.page;
+  const arrived = state?.of === starts;
   return (
     <>
       {state?.trouble && (
@@ -54,11 +57,11 @@ export function Journal() {
         <button type="button" disabled={starts.length === 1} onClick={() => setStarts([undefined])}>
           {words.fromStart}
         </button>
-        <span role="status">{words.page(starts.length)}</span>
+        <span role="status">{words.page((state?.of ?? starts).length)}</span>
         <button type="button" disabled={starts.length === 1} onClick={() => setStarts(starts.slice(0, -1))}>
           {words.previous}
         </button>
-        <button type="button" disabled={!page?.more} onClick={() => page && setStarts([...starts, page.next])}>
+        <button type="button" disabled={!arrived || !page?.more} onClick={() => page && setStarts([...starts, page.next])}>
           {words.next}
         </button>
       </nav>
