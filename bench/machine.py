@@ -21,8 +21,9 @@ def tree(pid: int) -> list[int]:
     """The process and all that it has started."""
     found = [pid]
     for process in found:
-        for children in Path(f"/proc/{process}/task").glob("*/children"):
-            found += map(int, _read(children).split())
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            for children in Path(f"/proc/{process}/task").glob("*/children"):
+                found += map(int, _read(children).split())
     return found
 
 
