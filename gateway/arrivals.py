@@ -49,6 +49,7 @@ class Arrivals:
         self.make = make
         self.settings = app[SETTINGS]
         self.here: set[Arrival] = set()
+        self.closed = False
         self._waiting: deque[Arrival] = deque()
 
     def __call__(self) -> Arrival:
@@ -72,6 +73,7 @@ class Arrivals:
 
     def close(self) -> None:
         """Nobody is let in any more."""
+        self.closed = True
         for arrival in list(self.here):
             arrival.cut()
 
@@ -114,6 +116,9 @@ class Arrival(asyncio.Protocol):
     def come(self, line: Line, remote: str | None) -> None:
         """It stands on this line, and comes from there."""
         self._line, self._remote = line, remote
+        if self._all.closed:  # asyncio may have been in the middle of accepting it
+            line.abort()
+            return
         connections = self._all.connections
         self._connection = connections.made(line, remote)
         patience = self._all.settings.idle_seconds if self._connection is not None else connections.turn_away(line)
@@ -216,7 +221,11 @@ class Arrival(asyncio.Protocol):
             raise
         self._all.here.discard(self)
         line.resume_reading()
-        begin(app, line, client, handshake, self._got[size:])
+        try:
+            begin(app, line, client, handshake, self._got[size:])
+        except BaseException:
+            line.abort()
+            raise
 
     # ---------------------------------------------------------------- what is not ours
 
@@ -241,9 +250,9 @@ class Arrival(asyncio.Protocol):
     def _give_to_aiohttp(self, transport: asyncio.Transport) -> None:
         self._inner = self._all.make()
         self._inner.connection_made(transport)
+        transport.resume_reading()  # before aiohttp may want it paused, when requests come faster than it answers them
         got, self._got = self._got, b""
         self._inner.data_received(got)
-        transport.resume_reading()
 
     def cut(self) -> None:
         """It will not be let in."""

@@ -147,7 +147,9 @@ class Shell:
         self.count_end()
         if self._role is not None:
             self._app[METRICS].connections.labels(self._transport, self._role).dec()
-        self._seat.give_back()
+            self._role = None
+        seat, self._seat = self._seat, Seat(False)
+        seat.give_back()
 
     def count_end(self) -> None:
         """The session has ended: that is counted once, and before the client is told, which may come back at once."""

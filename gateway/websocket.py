@@ -226,8 +226,8 @@ class _Client(WebSocket):
 
     def gone(self) -> None:
         """See WebSocket."""
+        self.shell.end()  # (only after it stands apart it is known where it stands in the stream)
         self._fanout.leave(self)
-        self.shell.end()
 
 
 class _Refused(WebSocket):

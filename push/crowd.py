@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 
 from push.batch import CHUNK_BYTES, Batch
 from push.feed import Feed
-from push.frames import Close
 from push.session import PING_BATCH, Carrier, Session
 
 __all__ = ["MOST", "Crowd"]
@@ -116,5 +115,9 @@ class Crowd(Generic[C]):
             self.carry(batches)
         except Exception:
             log.exception("a crowd of sessions could not be written to")
-            for session in self._scatter():
-                session.end(Close.INTERNAL_ERROR, flush=False)
+            self.fail()
+
+    def fail(self) -> None:
+        """As ``Session.fail``, for all members."""
+        for session in self._scatter():
+            session.fail()

@@ -207,18 +207,15 @@ class Hub:
 
     def _tell(self, whom: Crowd[Any] | Session, now: float) -> int:
         """Returns how many sessions that is."""
-        if isinstance(whom, Session):
-            # (It may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
-            if whom in self._apart:
-                try:
-                    whom.published(now)
-                except Exception:
-                    log.exception("a session could not be told of what was published")
-                    whom.end(Close.INTERNAL_ERROR, flush=False)
-            return 1
-        size = len(whom.members)
-        whom.published(now)
-        return size
+        count = len(whom.members) if isinstance(whom, Crowd) else 1
+        # (A session may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
+        if isinstance(whom, Crowd) or whom in self._apart:
+            try:
+                whom.published(now)
+            except Exception:
+                log.exception("what was published could not be told")
+                whom.fail()
+        return count
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from push.crowd import Crowd
 
 __all__ = ["MISSED_HEARTBEATS", "PING", "PING_BATCH", "Carrier", "Pace", "Session"]
+
+log = logging.getLogger("orderwire.hub")
 
 PING = encode(Ping())
 # Made once, for everybody.
@@ -314,7 +317,15 @@ class Session:
                 return
         elif self._turn == feed.totals_turn:
             return
-        self._carrier.round()
+        try:
+            self._carrier.round()
+        except Exception:
+            log.exception("a session could not be told of what was published")
+            self.fail()
+
+    def fail(self) -> None:
+        """It is not known what its client has got."""
+        self.end(Close.INTERNAL_ERROR, flush=False)
 
     def beat(self) -> None:
         """One heartbeat interval is over."""

@@ -62,7 +62,7 @@ class Line(_Client):
         self._compression = compression
         self.at = None
         self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate=conflate)
-        self.shell = cast(Any, SimpleNamespace(count_end=lambda: None))
+        self.shell = cast(Any, SimpleNamespace(count_end=lambda: None, end=lambda: hub.leave(self.session)))
         hub.enter(self.session)
         self.session.admit(ANYBODY, BOTH)
         self.session.open(hub.totals_batch)

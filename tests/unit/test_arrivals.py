@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -134,6 +135,32 @@ async def test_what_comes_while_it_waits_is_behind_it(house: House) -> None:
         house.open.set()
         await until(lambda: house.let_in, "let in")
     assert house.let_in[0][1] == MORE * 2
+
+
+async def test_what_aiohttp_does_not_want_to_read_yet_is_not_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More requests than it answers: who goes on sending must not fill our memory."""
+
+    def enough(theirs: Theirs, data: bytes) -> None:
+        theirs.heard += data
+        assert theirs.transport is not None
+        theirs.transport.pause_reading()
+
+    monkeypatch.setattr(Theirs, "data_received", enough)
+    with await house.client(b"GET /healthz HTTP/1.1\r\n\r\n") as ours:
+        await until(lambda: house.theirs and house.theirs[0].heard, "heard")
+        ours.send(MORE)
+        await turns()
+        transport = house.theirs[0].transport
+        assert transport is not None
+        assert not transport.is_reading()
+        assert MORE not in house.theirs[0].heard
+
+
+async def test_who_comes_when_nobody_is_let_in_any_more_is_cut(house: House) -> None:
+    house.arrivals.close()
+    with await house.client(HANDSHAKE) as ours, contextlib.suppress(ConnectionError):
+        assert not await asyncio.get_running_loop().sock_recv(ours, 1)
+    assert house.let_in == []
 
 
 @pytest.mark.parametrize("cut", [1, len(HANDSHAKE) // 2, len(HANDSHAKE) - 1])

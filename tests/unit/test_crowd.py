@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -63,6 +64,9 @@ class Member:
     def round(self) -> None:
         self.rounds += 1
         self.output()
+
+    def fault(self) -> None:
+        raise ValueError("a fault of our own")
 
     def alone(self) -> bool:
         """A call, since a type checker takes an attribute for unchanged between two asserts."""
@@ -164,6 +168,39 @@ async def test_a_fault_in_writing_to_all_ends_them_and_nobody_else(caplog: Any) 
     assert "a fault of our own" in caplog.text
 
 
+async def test_a_fault_with_one_member_that_is_looked_at_is_no_other_ones(caplog: Any) -> None:
+    hub = Hub()
+    crowd = hub.crowd(Written)
+    short = Member(hub, crowd, Grant(Role.ADMIN, expires_at=time.time() + 3600))
+    bad, good = Member(hub, crowd), Member(hub, crowd)
+    crowd._expires_at = 0.0  # as if somebody's grant had run out: each is looked at
+    bad.round = bad.fault  # type: ignore[method-assign]
+    publish(hub, b"one")
+    await asyncio.sleep(0)
+    assert bad.session.close is Close.INTERNAL_ERROR
+    publish(hub, b"two")
+    async with asyncio.timeout(30):
+        await hub.room()
+    assert short.got == good.got == [b"one", b"two"]
+    assert "a fault of our own" in caplog.text
+
+
+async def test_a_round_ends_whatever_goes_wrong_with_a_crowd(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    hub = Hub()
+    crowd, other = hub.crowd(Written), hub.crowd(Written)
+    hit, spared = Member(hub, crowd), Member(hub, other)
+
+    def fault(now: float) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(crowd, "published", fault)
+    publish(hub, b"x")
+    async with asyncio.timeout(30):
+        await hub.room()
+    assert (hit.session.close, spared.got) == (Close.INTERNAL_ERROR, [b"x"])
+    assert "MemoryError" in caplog.text
+
+
 async def test_the_heartbeat_is_counted_for_each_once_and_sent_to_all_at_once() -> None:
     hub = Hub()
     crowd = hub.crowd(Written)
@@ -186,8 +223,8 @@ async def test_it_is_not_always_the_same_member_that_comes_last() -> None:
     told: list[int] = []
     lines = [cast(Any, SimpleNamespace(write=lambda _, number=number: told.append(number))) for number in range(10)]
     last = set()
-    for time in range(4):
-        Lines().group(lines).write(b"x", time)
+    for number in range(4):
+        Lines().group(lines).write(b"x", number)
         assert sorted(told) == list(range(10))
         last.add(told[-1])
         told.clear()

@@ -6,8 +6,6 @@ import asyncio
 import json
 from decimal import Decimal
 
-import pytest
-
 from push.access import ANYBODY
 from push.frames import Close
 from push.hub import TOTALS_SECONDS, Hub
@@ -77,66 +75,3 @@ async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
     hub.leave(session)
     await draining
     assert len(hub) == 0
-
-
-class Reader:
-    """A client that takes a batch at a time, when it is told to."""
-
-    def __init__(self, hub: Hub) -> None:
-        self.session = Session(SendQueue(10, 1000), Carried())
-        hub.enter(self.session)
-        self.session.admit(ANYBODY, ANYBODY.topics_unasked())
-        hub.go_live(self.session)
-
-    def read(self) -> None:
-        self.session.take(1)
-
-
-def pressing(hub: Hub) -> None:
-    """So much that it takes twenty reads."""
-    for _ in range(20):
-        hub.publish([an_event()], Totals())
-
-
-async def test_what_comes_next_waits_as_long_as_clients_get_on_however_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.room.STUCK_SECONDS", 0.1)
-    hub = Hub(max_frames=20)
-    readers = [Reader(hub) for _ in range(4)]
-    pressing(hub)
-    room = asyncio.create_task(hub.room())
-    for _ in range(10):  # more than half of the bound waits until the tenth
-        assert not room.done()
-        await asyncio.sleep(0.02)
-        for reader in readers[:3]:
-            reader.read()
-    async with asyncio.timeout(30):
-        await room
-    assert [reader.session.pressed for reader in readers] == [False, False, False, True]
-
-
-async def test_what_comes_next_does_not_wait_for_clients_that_are_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.room.STUCK_SECONDS", 0.05)
-    hub = Hub(max_frames=20)
-    readers = [Reader(hub) for _ in range(4)]
-    pressing(hub)
-    readers[0].read()
-    async with asyncio.timeout(30):
-        await hub.room()
-    assert all(reader.session.pressed for reader in readers)
-
-
-async def test_what_comes_next_waits_twice_as_long_as_half_of_them_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.room.STUCK_SECONDS", 1000.0)
-    hub = Hub(max_frames=20)
-    readers = [Reader(hub) for _ in range(4)]
-    pressing(hub)
-    room = asyncio.create_task(hub.room())
-    await asyncio.sleep(0.1)
-    for reader in readers[:2]:
-        for _ in range(20):
-            reader.read()
-    drained = asyncio.get_running_loop().time()
-    async with asyncio.timeout(30):
-        await room
-    assert asyncio.get_running_loop().time() - drained >= 0.09
-    assert [reader.session.pressed for reader in readers] == [False, False, True, True]

@@ -246,3 +246,22 @@ async def test_nobody_holds_what_all_have_got(quick_totals: None) -> None:
             held.append(segment)
             segment = segment.next
     assert len(held) == 1
+
+
+async def test_who_is_cut_out_of_a_crowd_is_not_counted_any_more(quick_totals: None) -> None:
+    house = House()
+    lines = [house.line() for _ in range(3)]
+    house.publish()
+    await house.turns()
+    assert house.fanout._stream._members == 3
+    assert all(line.session.crowd is not None for line in lines)
+    for line in lines:
+        line.connection_lost(None)
+    assert house.fanout._stream._members == 0
+    house.publish()  # while nobody is there
+    await house.turns()
+    new = house.line()
+    for _ in range(5):
+        house.publish()
+        await house.turns()
+    assert new.browser.compressed > 0
