@@ -112,7 +112,10 @@ class Door:
             response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
     def refusal(self, opening: Opening) -> Refusal | None:
-        """Why the request goes no further; None when it does. Asked again of the same request, it says the same."""
+        """Why the request goes no further; None when it does. It may be asked again of the same request, which is counted once.
+
+        (One beyond the pace of its address, by a proxy, may go further then.)
+        """
         connection, peer, path = opening.connection, opening.peer, opening.path
         if not connection.within_limits and path != PATH:  # which tells it by a close code
             return Refusal("connections", 429, _TOO_MANY)
