@@ -24,7 +24,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseUnusable",
     "EmbeddedError",
-    "forgive_abandoned_connects",
+    "forgive_abandoned",
     "one_line",
     "typed_errors",
 ]
@@ -77,11 +77,14 @@ def one_line(error: BaseException) -> str:
     return text[0] if text else type(error).__name__
 
 
-def forgive_abandoned_connects(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``. A connect that is cancelled or timed out (a drain, a database that does not answer)
-    leaves a future of the driver behind that nobody else knows of, with this error in it (asyncpg/connect_utils.py).
+def forgive_abandoned(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For ``loop.set_exception_handler``. Of what the driver leaves behind nobody else knows, and nobody wants to know: the
+    future of a connect that is cancelled or timed out (a drain, a database that does not answer; asyncpg/connect_utils.py), and
+    the closing of a connection that has been replaced, which fails on a line that is dead (PoolConnectionHolder.acquire).
     """
-    if str(context.get("exception")) != "unexpected connection_lost() call":
+    task = context.get("future")
+    closing = isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__qualname__", "") == "Connection.close"
+    if not closing and str(context.get("exception")) != "unexpected connection_lost() call":
         loop.default_exception_handler(context)
 
 

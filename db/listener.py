@@ -12,7 +12,7 @@ from typing import Any, Never
 
 import asyncpg
 
-from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, forgive_abandoned_connects, typed_errors
+from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, forgive_abandoned, typed_errors
 from db.journal import CENSUS_SECONDS, JournalReader
 from db.migrate import refuse_standby
 from push.errors import LinkLost
@@ -58,7 +58,7 @@ class Listener:
 
         DatabaseUnusable leaves only before the first success: later it is retried, since somebody may be mending it.
         """
-        asyncio.get_running_loop().set_exception_handler(forgive_abandoned_connects)
+        asyncio.get_running_loop().set_exception_handler(forgive_abandoned)
         failures = 0
         said: str | None = None
         while True:
