@@ -13,8 +13,8 @@
  *     quit CLIENTS                     close so many of them, the newest first
  *
  * A marked frame holds "@@<number>:<nanoseconds of CLOCK_REALTIME>@@": when it was written (the clock that PostgreSQL knows,
- * too). For each number the first and the last arrival are noted, as microseconds since then. Pings are answered. Every frame that arrives is read as a whole.
- * A compressed frame (RFC 7692) is not looked into, and counts as a marked one without a number.
+ * too). For each number the first and the last arrival are noted, as microseconds since then. Pings are answered. Every frame
+ * that arrives is read as a whole. A compressed frame (RFC 7692) is not looked into, and counts as a marked one without a number.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -37,16 +37,15 @@ async def drained(apart: Collection[Session], live: int, published_bytes: int) -
         moved = sum(session.place != stood.get(session) for session in pressed)
         if until is None and len(pressed) <= live // 2:
             until = start + max(2 * (begun - start), slow)
-            looked, stood = begun, {session: session.place for session in pressed}
-        elif until is not None:
+            note = True
+        elif until is None:
+            note = begun > looked + min(max(STUCK_SECONDS, slow), MOST_STUCK_SECONDS)
+            if note and moved <= len(pressed) // 2:
+                return
+        else:
+            note = moved > 0
             if begun > until or (not moved and begun > looked + slow):
                 return
-            if moved:
-                looked, stood = begun, {session: session.place for session in pressed}
-        elif not stood:
-            stood = {session: session.place for session in pressed}
-        elif begun > looked + min(max(STUCK_SECONDS, slow), MOST_STUCK_SECONDS):
-            if moved <= len(pressed) // 2:
-                return
+        if note or not stood:
             looked, stood = begun, {session: session.place for session in pressed}
         await asyncio.sleep(max(0.001, (now() - begun) / LOOKING))
