@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -12,8 +11,6 @@ from push.feed import Feed
 from push.session import PING_BATCH, Carrier, Session
 
 __all__ = ["MOST", "Crowd"]
-
-log = logging.getLogger("orderwire.hub")
 
 # Members of one crowd: what is written to all of them is written in one turn of the loop.
 MOST = 1000
@@ -73,7 +70,11 @@ class Crowd(Generic[C]):
         self._apart.add(session)
         return self.place, self.turn
 
-    def _scatter(self) -> list[Session]:
+    def must_part(self, now: float) -> bool:
+        """Whether some have run out of time, or all have too much waiting: then each has to be told by itself."""
+        return now >= self._expires_at or self.place < self._feed.first
+
+    def scatter(self) -> list[Session]:
         """All go apart; returns who they were."""
         members = list(self.members)
         for session in members:
@@ -82,14 +83,9 @@ class Crowd(Generic[C]):
 
     # ---------------------------------------------------------------- what all of them are told
 
-    def published(self, now: float) -> None:
-        """As ``Session.published``, for all members."""
+    def published(self) -> None:
+        """As ``Session.published``, for all members. They need not part (``must_part``)."""
         feed = self._feed
-        if now >= self._expires_at or self.place < feed.first:
-            # Some have run out of time, or all have too much waiting: each of them knows what to do.
-            for session in self._scatter():
-                session.published(now)
-            return
         while self.members and not self.up_to_date:
             batches = []
             if self.place != feed.end:
@@ -98,7 +94,7 @@ class Crowd(Generic[C]):
             if self.place == feed.end and self.turn != feed.totals_turn:
                 self.turn = feed.totals_turn
                 batches.append(self._totals())
-            self._carry(batches)
+            self.carry(batches)
 
     def beat(self, members: Iterable[Session]) -> None:
         """As ``Session.beat``, for those who are members, or were a moment ago."""
@@ -108,16 +104,9 @@ class Crowd(Generic[C]):
             else:
                 session.beat()
         if self.members:
-            self._carry([PING_BATCH])
-
-    def _carry(self, batches: list[Batch]) -> None:
-        try:
-            self.carry(batches)
-        except Exception:
-            log.exception("a crowd of sessions could not be written to")
-            self.fail()
+            self.carry([PING_BATCH])
 
     def fail(self) -> None:
         """As ``Session.fail``, for all members."""
-        for session in self._scatter():
+        for session in self.scatter():
             session.fail()

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from push.access import Grant
@@ -207,15 +208,25 @@ class Hub:
 
     def _tell(self, whom: Crowd[Any] | Session, now: float) -> int:
         """Returns how many sessions that is."""
-        count = len(whom.members) if isinstance(whom, Crowd) else 1
-        # (A session may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
-        if isinstance(whom, Crowd) or whom in self._apart:
-            try:
-                whom.published(now)
-            except Exception:
-                log.exception("what was published could not be told")
-                whom.fail()
-        return count
+        if isinstance(whom, Crowd):
+            if whom.must_part(now):
+                self._round += whom.scatter()
+                return 0
+            count = len(whom.members)
+            self._carefully(whom, whom.published)
+            return count
+        # (It may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
+        if whom in self._apart:
+            self._carefully(whom, partial(whom.published, now))
+        return 1
+
+    def _carefully(self, whom: Crowd[Any] | Session, tell: Callable[[], None]) -> None:
+        """What goes wrong there is nobody else's business."""
+        try:
+            tell()
+        except Exception:
+            log.exception("a session, or a crowd of them, could not be told")
+            whom.fail()
 
     def gap(self) -> None:
         """Everybody has to fetch anew."""
@@ -272,7 +283,7 @@ class Hub:
             # Each once, wherever it goes meanwhile.
             alone = [session for session in self._sessions if session.crowd is None]
             for crowd, members in [(crowd, list(crowd.members)) for crowd in self._crowds]:
-                crowd.beat(members)
+                self._carefully(crowd, partial(crowd.beat, members))
                 await asyncio.sleep(0)
             for session in alone:
                 session.beat()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from push.crowd import Crowd
 
 __all__ = ["MISSED_HEARTBEATS", "PING", "PING_BATCH", "Carrier", "Pace", "Session"]
-
-log = logging.getLogger("orderwire.hub")
 
 PING = encode(Ping())
 # Made once, for everybody.
@@ -317,11 +314,7 @@ class Session:
                 return
         elif self._turn == feed.totals_turn:
             return
-        try:
-            self._carrier.round()
-        except Exception:
-            log.exception("a session could not be told of what was published")
-            self.fail()
+        self._carrier.round()
 
     def fail(self) -> None:
         """It is not known what its client has got."""

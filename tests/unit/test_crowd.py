@@ -190,7 +190,7 @@ async def test_a_round_ends_whatever_goes_wrong_with_a_crowd(monkeypatch: pytest
     crowd, other = hub.crowd(Written), hub.crowd(Written)
     hit, spared = Member(hub, crowd), Member(hub, other)
 
-    def fault(now: float) -> None:
+    def fault() -> None:
         raise MemoryError
 
     monkeypatch.setattr(crowd, "published", fault)
