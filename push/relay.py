@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ FALLBACK_SECONDS = 1.0
 # followed by a pause of this part of what they took, for everything else.
 CLOCK_SECONDS = 0.02
 PAUSE = 0.3
+# In everybody's stead it rings no more often: each time is a transaction, flushed like the writers' own.
+RING_SECONDS = 0.2
 # After any read: what rings meanwhile, and who comes in meanwhile, is served by one read more instead of one each.
 REST_SECONDS = 0.003
 # How long anybody waits for a read, and how many of them are let on in one turn of the loop: each has a session to begin, and
@@ -127,6 +130,9 @@ class Relay:
         self._advanced = asyncio.Event()
         self._doubted = False
         self._journal: Journal | None = None
+        # Events that came while nobody rang, of which other listeners have not been told yet; and when they last were.
+        self._unheard = 0
+        self._rang_at = -math.inf
         self._reads_begun = 0
         self._reads_published = 0
         # Who wants a fresh state: from which read on it is one, until when that is waited for, by whom. One timer for all.
@@ -200,16 +206,26 @@ class Relay:
             await journal.stop_relying()
             rings = False
         else:
+            await self._ring_in_turn(journal)  # which ends when it relies on rings itself
             # Asked before the read: what the read does not see comes later than the promise, and rings.
             rings = await journal.rely_on_rings()
         self._metrics.gate_open.set(not rings)
         found = await self._catch_up(journal)
-        if by_clock and found:
-            await journal.ring(found)
+        if by_clock:
+            self._unheard += found
+            if begun - self._rang_at >= RING_SECONDS:
+                await self._ring_in_turn(journal)
         busy = loop.time() - begun
         rest = max(REST_SECONDS, PAUSE * busy) if by_clock else REST_SECONDS
         await asyncio.sleep(rest)
         await journal.wait(FALLBACK_SECONDS if rings else max(0.0, CLOCK_SECONDS - busy - rest))
+
+    async def _ring_in_turn(self, journal: Journal) -> None:
+        """Tell other listeners what they have not heard of."""
+        if self._unheard:
+            self._rang_at = asyncio.get_running_loop().time()
+            await journal.ring(self._unheard)
+            self._unheard = 0
 
     def queue_usage(self, usage: float) -> None:
         """Part of the cluster's notification queue that is in use, 0 to 1: looked at every moment."""

@@ -194,7 +194,7 @@ async def test_one_server_that_wants_rings_is_enough_for_all_to_ring(no_fallback
         assert "new_order" in await within(PATIENCE_SECONDS, heard.get(), "the writer's ring")
         for post in running:
             await post.until_totals(await truth(db))
-        # The last one that wanted them dies: from now on the other rings for everybody, once a tick.
+        # The last one that wanted them dies: from now on the other rings for everybody.
         await running[1].kill()
         told = ""
         while told != '{"type":"batch","events":[],"more":2}':

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import time
 from typing import Any
 
 import aiohttp
 import pytest
 
+from push.relay import RING_SECONDS
 from tests.support import PATIENCE_SECONDS, Client, Server, connections, within
 
 ADD = "insert into orders (customer_name, total) values ('c', 1)"
@@ -88,9 +91,27 @@ async def test_never_reads_by_the_clock_alone(start_server: Any, connect: Any, d
         for number in range(20):
             await db.execute(ADD)
             await client.until(lambda c, number=number: len(c.events) == number + 1, "the event")  # type: ignore[misc]
-        await ear.execute("select 1")
-        assert heard
         assert all(BY_A_SERVER in payload for payload in heard)
+
+
+async def test_a_server_that_reads_by_the_clock_tells_of_all_and_seldom(start_server: Any, database_url: str, db: Any) -> None:
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with connections(database_url, 1) as (ear,):
+        await ear.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
+        server: Server = await start_server(database_url, NOTIFY_MODE="never")
+        await until_gate(server, True)
+        begun = time.monotonic()
+        for _ in range(100):
+            await db.execute(ADD)
+            await asyncio.sleep(0.01)
+        told = rings = 0
+        while told < 100:
+            payload = await within(PATIENCE_SECONDS, heard.get(), f"the rest, {told} events have been told of")
+            assert BY_A_SERVER in payload
+            told += int(json.loads(payload)["more"])
+            rings += 1
+        assert told == 100
+        assert (rings - 1) * RING_SECONDS <= time.monotonic() - begun
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
