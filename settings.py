@@ -192,7 +192,7 @@ class Settings:
     )
     websocket_io: str = _setting(
         "auto",
-        _one_of("auto", "io_uring", "descriptor", "transport"),
+        _one_of("auto", "io_uring", "aio", "descriptor", "transport"),
         "what WebSockets are written by; auto: the first of the others that works here",
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")

@@ -11,6 +11,7 @@ from bench.subjects import (
     AIOHTTP,
     FASTAPI,
     HUB,
+    HUB_AIO,
     HUB_COMPRESSED,
     HUB_DESCRIPTOR,
     HUB_IO_URING,
@@ -51,7 +52,7 @@ def _writers(count: int) -> Scenario:
 
 FAN_OUT = {
     100: _fan_out(100),
-    1000: _fan_out(1000, HUB_TRANSPORT, HUB_DESCRIPTOR, HUB_IO_URING),
+    1000: _fan_out(1000, HUB_TRANSPORT, HUB_DESCRIPTOR, HUB_AIO, HUB_IO_URING),
     5000: _fan_out(5000),
     # Memory, too, which a thousand connections tell only roughly.
     10_000: _fan_out(10_000, HUB_TRANSPORT, HUB_DESCRIPTOR),

@@ -16,6 +16,7 @@ from bench.subjects import (
     AIOHTTP,
     FASTAPI,
     HUB,
+    HUB_AIO,
     HUB_COMPRESSED,
     HUB_DESCRIPTOR,
     HUB_IO_URING,
@@ -94,7 +95,8 @@ def _flat(look: Look) -> float:
 def _table() -> Iterable[Wanted]:
     thousand, compressed = plan.FAN_OUT[1000], plan.COMPRESSED
     for own, peer, bound in (
-        *((HUB_IO_URING, YARDSTICK, 1.0), (HUB_TRANSPORT, YARDSTICK, 0.85), (HUB, WEBSOCKETS, 2.0), (HUB, NODE, 1.7)),
+        *((HUB_IO_URING, YARDSTICK, 1.0), (HUB_AIO, YARDSTICK, 0.85), (HUB_DESCRIPTOR, YARDSTICK, 0.85)),
+        *((HUB_TRANSPORT, YARDSTICK, 0.85), (HUB, WEBSOCKETS, 2.0), (HUB, NODE, 1.7)),
         *((HUB, AIOHTTP, 1.6), (HUB, NCHAN, 1.5), (HUB, FASTAPI, 4.0)),
     ):
         yield Wanted(f"{ONE}: {own.name} against {peer.name}", bound, _ratio(thousand, ONE, own, peer), at_least=True)

@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import suppress
 
-from gateway.uring import Uring
+from gateway.sends import Sends
 from push.batch import CHUNK_BYTES
 
 __all__ = ["Descriptor", "Descriptors"]
@@ -39,15 +39,15 @@ OPEN, HALF, CLOSING, OVER = range(4)
 class Descriptors:
     """All of this process. The event loop knows them as one: an epoll in its own.
 
-    What is written within ``with`` is gathered, and sent at the end: with an ``uring`` by one call, else one by one, which is
+    What is written within ``with`` is gathered, and sent at the end: with ``sends`` by one call, else one by one, which is
     better than in between all the same, since neither the kernel's code nor ours gets out of the processor's caches.
     """
 
-    def __init__(self, uring: Uring | None = None) -> None:
+    def __init__(self, sends: Sends | None = None) -> None:
         self._poll = select.epoll()
         # By number, which are small: a list, which takes a tenth of a dict.
         self._all: list[Descriptor | None] = []
-        self._uring = uring
+        self._sends = sends
         # What is gathered: by whom, at most once for each, the number and the bytes. The turn changes with each call: who has
         # taken part in this one has its number.
         self.gathering = False
@@ -115,15 +115,15 @@ class Descriptors:
         self, senders: Sequence[Descriptor], numbers: Sequence[int], datas: Sequence[bytes], sizes: Sequence[int]
     ) -> None:
         try:
-            results = self._uring.send(numbers, datas) if self._uring is not None else _send_each(numbers, datas)
+            results = self._sends.send(numbers, datas) if self._sends is not None else _send_each(numbers, datas)
         except OSError:
-            log.exception("what was sent through io_uring is not known to have arrived: these clients have to resume")
+            log.exception("what was sent by one call is not known to have arrived: these clients have to resume")
             for sender in senders:
                 sender.abort()
             results = []
-        if self._uring is not None and self._uring.broken:
-            log.warning("io_uring is refused by now: writing goes on without it")
-            self._uring = None
+        if self._sends is not None and self._sends.broken:
+            log.warning("%s is refused by now: writing goes on without it", self._sends.name)
+            self._sends = None
         if results != sizes:
             for sender, data, size, result in zip(senders, datas, sizes, results, strict=False):
                 if result != size:
@@ -136,7 +136,7 @@ class Descriptors:
 
 
 def _send_each(numbers: Sequence[int], datas: Sequence[bytes]) -> list[int]:
-    """As ``Uring.send``."""
+    """As ``Sends.send``."""
     write, results = os.write, []
     for number, data in zip(numbers, datas, strict=True):
         try:

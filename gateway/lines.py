@@ -1,4 +1,7 @@
-"""What WebSockets stand on: io_uring, descriptors of our own, or asyncio's transports. Chosen at the start, by trying."""
+"""What WebSockets stand on: descriptors of our own, written to by one call or each by its own, or asyncio's transports.
+
+Which it is, is chosen at the start, by trying.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,23 @@ import os
 import select
 import socket
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 
+from gateway.aio import Aio
 from gateway.descriptor import Descriptor, Descriptors
-from gateway.uring import NoUring, Uring
+from gateway.sends import NoSends, Sends
+from gateway.uring import Uring
 from push.hub import turned
 
 __all__ = ["LINES", "TRANSPORT", "CannotHave", "Group", "Line", "Lines"]
 
 log = logging.getLogger("orderwire.http")
 
-AUTO, IO_URING, DESCRIPTOR, TRANSPORT = "auto", "io_uring", "descriptor", "transport"
+AUTO, DESCRIPTOR, TRANSPORT = "auto", "descriptor", "transport"
+# The best first.
+BY_ONE_CALL: dict[str, Callable[[], Sends]] = {Uring.name: Uring, Aio.name: Aio}
 PROOF_SECONDS = 5.0
 PROOF_BYTES = 4096
 
@@ -42,7 +49,7 @@ class Lines:
 
     async def choose(self, wanted: str) -> None:
         """The best there is, or just what is wanted. Raises CannotHave."""
-        for name in (IO_URING, DESCRIPTOR):
+        for name in (*BY_ONE_CALL, DESCRIPTOR):
             if wanted not in (AUTO, name):
                 continue
             try:
@@ -159,21 +166,21 @@ async def _tried(name: str) -> Descriptors:
         raise CannotHave(f"only asyncio's own event loop is known, and this is {type(loop).__module__}")
     if not hasattr(select, "epoll"):
         raise CannotHave("there is no epoll here")
-    uring = None
+    sends = None
     try:
-        if name == IO_URING:
-            uring = Uring()
-        descriptors = Descriptors(uring)
+        if name in BY_ONE_CALL:
+            sends = BY_ONE_CALL[name]()
+        descriptors = Descriptors(sends)
         try:
             await _prove(descriptors)
         except BaseException:
             descriptors.close()
             raise
-    except NoUring as error:
+    except NoSends as error:
         raise CannotHave(str(error)) from error
     except (OSError, TimeoutError) as error:
-        if uring is not None:
-            uring.close()
+        if sends is not None:
+            sends.close()
         raise CannotHave(f"it does not do what it should: {error!r}") from error
     return descriptors
 

@@ -1,8 +1,6 @@
-"""Many sends by one system call: io_uring (io_uring(7), since Linux 5.6) in pure Python. Knows no connections.
+"""Many sends by one system call: io_uring (io_uring(7), since Linux 5.6) in pure Python.
 
-``Uring.send`` is synchronous: with MSG_DONTWAIT a send is done, or refused, within io_uring_enter(2), and that returns only
-when all have completed. So no bytes are lent to the kernel for longer than the call, and no descriptor is closed while it is
-in use.
+With MSG_DONTWAIT a send is done, or refused, within io_uring_enter(2), and that returns only when all have completed.
 """
 
 from __future__ import annotations
@@ -12,15 +10,15 @@ import errno
 import mmap
 import os
 import socket
-import sys
 from array import array
-from collections.abc import Sequence
+from typing import ClassVar
 
-__all__ = ["NoUring", "Uring"]
+from gateway.sends import ENTRIES, NoSends, Sends
+
+__all__ = ["Uring"]
 
 # System calls, by the numbers that these architectures have in common (asm-generic/unistd.h).
 SETUP, ENTER = 425, 426
-MACHINES = ("x86_64", "aarch64")
 # From linux/io_uring.h.
 SQES_AT = 0x10000000
 FEATURE_SINGLE_MMAP = 1
@@ -36,36 +34,26 @@ SQE_FD, SQE_SIZE, SQE_FLAGS = 1, 6, 7
 CQE_WORDS = 4
 CQE_USER_DATA, CQE_RESULT = 0, 2
 
-# Sends by one call.
-ENTRIES = 1024
 
+class Uring(Sends):
+    """The rings. Raises NoSends."""
 
-class NoUring(Exception):
-    """It cannot be had here; the text says why."""
-
-
-class Uring:
-    """The rings. Raises NoUring."""
+    name: ClassVar[str] = "io_uring"
 
     def __init__(self, entries: int = ENTRIES) -> None:
-        if sys.platform != "linux" or os.uname().machine not in MACHINES or sys.maxsize < 2**32:
-            raise NoUring(f"not known on {sys.platform}, {os.uname().machine}")
-        self._syscall = ctypes.CDLL(None, use_errno=True).syscall
-        self._syscall.restype, self._syscall.argtypes = ctypes.c_long, [ctypes.c_long] * 7
+        super().__init__(entries)
         parameters = (ctypes.c_uint32 * P_WORDS)()
-        self._fd = self._syscall(SETUP, entries, ctypes.addressof(parameters), 0, 0, 0, 0)
+        self._fd = self._call(SETUP, entries, ctypes.addressof(parameters))
         if self._fd < 0:
-            raise NoUring(f"io_uring_setup: {os.strerror(ctypes.get_errno())}")
-        # Set when the kernel has refused: whoever sees that does better not to come again.
-        self.broken = False
+            raise NoSends(f"io_uring_setup: {os.strerror(-self._fd)}")
         try:
             if not parameters[P_FEATURES] & FEATURE_SINGLE_MMAP:
-                raise NoUring("this kernel is too old for it")
+                raise NoSends("this kernel is too old for it")
             self._map(list(parameters))
         except OSError as error:
             self.close()
-            raise NoUring(f"its rings cannot be mapped: {error}") from error
-        except NoUring:
+            raise NoSends(f"its rings cannot be mapped: {error}") from error
+        except NoSends:
             self.close()
             raise
 
@@ -80,8 +68,7 @@ class Uring:
         self._sq_head, self._sq_tail, self._sq_array = sq_head // 4, sq_tail // 4, sq_array // 4
         self._cq_head, self._cq_tail, self._cqes = cq_head // 4, cq_tail // 4, cqes // 4
         self._sq_mask, self._cq_mask = self._words[sq_mask // 4], self._words[cq_mask // 4]
-        # What is the same for all sends is written here, once. Of the rest each is a column over all submissions: filling one
-        # is a single operation, whatever the number of clients.
+        # What is the same for all sends is written here, once.
         sqes = memoryview(mmap.mmap(self._fd, SQE_BYTES * self._entries, offset=SQES_AT))
         sqes[::SQE_BYTES] = bytes([OP_SEND]) * self._entries
         longs, words = sqes.cast("Q"), sqes.cast("I")
@@ -91,27 +78,7 @@ class Uring:
         self._addresses = longs[SQE_ADDRESS::SQE_LONGS]
         self._order = array("I", range(self._entries))
 
-    def send(self, descriptors: Sequence[int], datas: Sequence[bytes]) -> list[int]:
-        """To each descriptor what stands at its place: how many bytes its socket took, or an error's number, negative. EAGAIN
-        stands for those too that could not be tried. Raises OSError when what became of them cannot be told.
-        """
-        results: list[int] = []
-        for start in range(0, len(descriptors), self._entries):
-            end = start + self._entries
-            results += self._send(descriptors[start:end], datas[start:end])
-        return results
-
-    def _send(self, descriptors: Sequence[int], datas: Sequence[bytes]) -> list[int]:
-        count, first = len(descriptors), datas[0]
-        if self.broken:
-            return [-errno.EAGAIN] * count
-        self._descriptors[:count] = descriptors if isinstance(descriptors, array) else array("I", descriptors)
-        if datas.count(first) == count:  # the same for all, as nearly always
-            self._sizes[:count] = array("I", [len(first)]) * count
-            self._addresses[:count] = array("Q", [_address(first)]) * count
-        else:
-            self._sizes[:count] = array("I", map(len, datas))
-            self._addresses[:count] = array("Q", map(_address, datas))
+    def _sent(self, count: int) -> list[int]:
         # The n-th of the ring's next places means submission n, wherever the ring has got to.
         words, tail = self._words, self._words[self._sq_tail]
         at = tail & self._sq_mask
@@ -121,8 +88,7 @@ class Uring:
         words[self._sq_tail] = (tail + count) % 2**32
         # No barriers: the kernel reads and writes the rings on this very thread, in the system call.
         submitted = self._submit(count)
-        results = self._completed(submitted)
-        return results + [-errno.EAGAIN] * (count - submitted)
+        return self._completed(submitted)
 
     def _submit(self, count: int) -> int:
         """Returns how many have been submitted: all but for a refusal."""
@@ -169,14 +135,8 @@ class Uring:
 
     def _enter(self, submit: int, wait: int) -> int:
         """How many have been taken from the ring, or an error's number, negative."""
-        taken: int = self._syscall(ENTER, self._fd, submit, wait, ENTER_GETEVENTS, 0, 0)
-        return taken if taken >= 0 else -ctypes.get_errno()
+        return self._call(ENTER, self._fd, submit, wait, ENTER_GETEVENTS)
 
     def close(self) -> None:
         """Give it back."""
         os.close(self._fd)
-
-
-def _address(data: bytes) -> int:
-    """Where the bytes are, for as long as the object lives."""
-    return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0

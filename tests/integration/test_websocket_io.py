@@ -2,37 +2,50 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import pytest
 
+from gateway import aio, uring
 from tests.support import Client, Process, Server
 
-# What a container's seccomp profile does (seccomp(2), BPF): io_uring_setup, number 425, fails with EPERM.
+# What a container's seccomp profile does (seccomp(2), BPF): these system calls fail with EPERM.
 FORBIDDEN = """
 import ctypes, os, struct, sys
-rules = [(0x20, 0, 0, 0), (0x15, 0, 1, 425), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]
+calls = [int(call) for call in sys.argv[1:]]
+rules = [(0x20, 0, 0, 0), *((0x15, len(calls) - nth, 0, call) for nth, call in enumerate(calls))]
+rules += [(6, 0, 0, 0x7fff0000), (6, 0, 0, 0x50001)]
+count = len(rules)
 rules = b"".join(struct.pack("HBBI", *rule) for rule in rules)
-program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 4, ctypes.addressof(kept := ctypes.create_string_buffer(rules))))
+program = struct.pack("HxxxxxxP", count, ctypes.addressof(kept := ctypes.create_string_buffer(rules)))
+program = ctypes.create_string_buffer(program)
 libc = ctypes.CDLL(None, use_errno=True)
 libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.addressof(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
 os.execv(sys.executable, [sys.executable, "server.py", "serve"])
 """
+IO_URING, AIO = uring.SETUP, aio.CALLS[os.uname().machine][0]
 
 
-async def forbidden(url: str, **settings: str) -> Server:
-    return await Server.start(sys.executable, "-c", FORBIDDEN, env={"PORT": "0", "DATABASE_URL": url, **settings})
+async def forbidden(*calls: int, url: str, **settings: str) -> Server:
+    program = [sys.executable, "-c", FORBIDDEN, *map(str, calls)]
+    return await Server.start(*program, env={"PORT": "0", "DATABASE_URL": url, **settings})
 
 
-async def test_where_io_uring_is_forbidden_the_next_best_serves(connect: Any, database_url: str, db: Any) -> None:
-    server = await forbidden(database_url, LOG_LEVEL="DEBUG")
+@pytest.mark.parametrize(("calls", "found"), [([IO_URING], "aio"), ([IO_URING, AIO], "descriptor")])
+async def test_where_the_best_is_forbidden_the_next_best_serves(
+    connect: Any, database_url: str, db: Any, calls: list[int], found: str
+) -> None:
+    server = await forbidden(*calls, url=database_url, LOG_LEVEL="DEBUG")
     try:
         await server.ready()
         await server.line("no io_uring for WebSockets: io_uring_setup: Operation not permitted")
-        await server.line("WebSockets are written to by descriptor")
+        if AIO in calls:
+            await server.line("no aio for WebSockets: io_setup: Operation not permitted")
+        await server.line(f"WebSockets are written to by {found}")
         client: Client = await connect(server.ws_url)
         await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
         await client.until(lambda c: len(c.events) == 1, "an event")
@@ -41,7 +54,7 @@ async def test_where_io_uring_is_forbidden_the_next_best_serves(connect: Any, da
 
 
 async def test_what_is_demanded_and_cannot_be_had_is_one_line(database_url: str) -> None:
-    server = await forbidden(database_url, WEBSOCKET_IO="io_uring")
+    server = await forbidden(IO_URING, url=database_url, WEBSOCKET_IO="io_uring")
     assert await server.exit_code() == 1
     assert server.lines == [
         "server.py: WEBSOCKET_IO=io_uring cannot be had here: io_uring_setup: Operation not permitted",
@@ -55,7 +68,7 @@ async def test_with_tls_nothing_else_than_transports_is_demanded(database_url: s
     assert server.lines == ["server.py: WEBSOCKET_IO=descriptor cannot be had with TLS: leave it out"]
 
 
-@pytest.mark.parametrize("mode", ["transport", "descriptor", "io_uring"])
+@pytest.mark.parametrize("mode", ["transport", "descriptor", "aio", "io_uring"])
 async def test_each_serves_many_at_once(start_server: Any, connect: Any, database_url: str, db: Any, mode: str) -> None:
     server: Server = await start_server(database_url, WEBSOCKET_IO=mode, LOG_LEVEL="DEBUG", wait=False)
     await server.each_says(f"WebSockets are written to by {mode}")

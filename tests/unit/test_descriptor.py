@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 
+from gateway.aio import Aio
 from gateway.descriptor import MOST_GATHERED, Descriptor, Descriptors
 from gateway.fanout import Fanout
 from gateway.lines import Lines
-from gateway.uring import NoUring, Uring
+from gateway.sends import NoSends
+from gateway.uring import Uring
 from push.access import ANYBODY
 from push.hub import Hub
 from push.metrics import Metrics
@@ -77,7 +79,7 @@ class Owner(asyncio.Protocol):
 
 
 class Refusing:
-    """An io_uring whose kernel takes less than it is given, as it may at any time."""
+    """One whose kernel takes less than it is given, as it may at any time."""
 
     broken = False
 
@@ -94,25 +96,26 @@ class Refusing:
                 results.append(-(error.errno or 0))
         return results
 
+    def close(self) -> None:
+        pass
+
 
 Side = tuple[Descriptor, Owner, socket.socket]
 
 
-@pytest.fixture(params=["each", "together", "refusing"])
+@pytest.fixture(params=[None, Uring, Aio, Refusing])
 async def descriptors(request: pytest.FixtureRequest) -> AsyncIterator[Descriptors]:
-    uring: Any = None
-    if request.param == "together":
+    sends: Any = None
+    if request.param is not None:
         try:
-            uring = Uring(8)
-        except NoUring as error:
+            sends = request.param(8)
+        except NoSends as error:
             pytest.skip(str(error))
-    if request.param == "refusing":
-        uring = Refusing(1)
-    some = Descriptors(uring)
+    some = Descriptors(sends)
     yield some
     some.close()
-    if request.param == "together":
-        uring.close()
+    if sends is not None:
+        sends.close()
 
 
 @pytest.fixture
@@ -403,15 +406,15 @@ async def test_one_that_cannot_be_watched_any_more_ends(
 
 
 async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connect: Any, caplog: Any) -> None:
-    """Those who may have got a part or nothing are cut, and resume; the others go on, without io_uring."""
+    """Those who may have got a part or nothing are cut, and resume; the others go on, one by one."""
 
     class Lost:
-        broken = True
+        name, broken = "io_uring", True
 
         def send(self, numbers: list[int], datas: list[bytes]) -> list[int]:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
-    descriptors._uring = Lost()  # type: ignore[assignment]
+    descriptors._sends = Lost()  # type: ignore[assignment]
     line, owner, _ = await connect()
     other, going_on, theirs = await connect()
     with descriptors:
@@ -420,7 +423,7 @@ async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connec
     with descriptors:
         other.write(b"goes on")
     assert await read(theirs, 7) == b"goes on"
-    assert "io_uring" in caplog.text
+    assert "io_uring is refused by now" in caplog.text
     assert not going_on.lost
 
 

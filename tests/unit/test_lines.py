@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gateway.descriptor import Descriptor, Descriptors
-from gateway.lines import CannotHave, Lines
-from gateway.uring import NoUring
+from gateway.lines import BY_ONE_CALL, CannotHave, Lines
+from gateway.sends import NoSends
 from tests.support import PATIENCE_SECONDS, within
 
 
@@ -39,15 +39,19 @@ async def lines() -> AsyncIterator[Lines]:
 
 
 def refuse(*_: object) -> Any:
-    raise NoUring("io_uring_setup: Operation not permitted")
+    raise NoSends("io_uring_setup: Operation not permitted")
 
 
-async def test_without_io_uring_there_are_descriptors(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.lines.Uring", refuse)
-    with pytest.raises(CannotHave, match="Operation not permitted"):
-        await lines.choose("io_uring")
+@pytest.mark.parametrize(("refused", "found"), [(["io_uring"], "aio"), (["io_uring", "aio"], "descriptor")])
+async def test_without_the_best_there_is_the_next(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, refused: list[str], found: str
+) -> None:
+    for name in refused:
+        monkeypatch.setitem(BY_ONE_CALL, name, refuse)
+        with pytest.raises(CannotHave, match="Operation not permitted"):
+            await lines.choose(name)
     await lines.choose("auto")
-    assert lines.name == "descriptor"
+    assert lines.name == found
 
 
 @pytest.mark.parametrize("fault", ["loses", "waits"])
@@ -64,7 +68,7 @@ async def test_one_that_does_not_what_it_should_is_found_out(lines: Lines, monke
             pass
 
     monkeypatch.setattr("gateway.lines.PROOF_SECONDS", 0.5)
-    monkeypatch.setattr("gateway.lines.Uring", Faulty)
+    monkeypatch.setitem(BY_ONE_CALL, "io_uring", Faulty)
     with pytest.raises(CannotHave, match="not do what it should"):
         await lines.choose("io_uring")
     assert (lines.name, lines._descriptors) == ("transport", None)
@@ -72,7 +76,7 @@ async def test_one_that_does_not_what_it_should_is_found_out(lines: Lines, monke
 
 async def test_another_event_loop_keeps_its_transports(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "SelectorEventLoop", Descriptors)  # which this loop is none of
-    for wanted in ("io_uring", "descriptor"):
+    for wanted in ("io_uring", "aio", "descriptor"):
         with pytest.raises(CannotHave, match="only asyncio's own event loop"):
             await lines.choose(wanted)
     await lines.choose("auto")
