@@ -112,7 +112,6 @@ begin
     return null;
 end
 $$;
-alter function orderwire.journal_begin() security invoker reset search_path;
 
 create or replace trigger orders_00_journal_begin
 before insert or update or delete on public.orders

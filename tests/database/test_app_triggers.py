@@ -143,6 +143,15 @@ async def test_a_trigger_on_another_table_before_a_later_update(db: Any) -> None
 
 
 @pytest.mark.usefixtures("couriers")
+async def test_a_trigger_on_another_table_before_the_table_is_truncated_and_filled_again(db: Any) -> None:
+    async with db.transaction():
+        await db.execute("insert into couriers values ('confirmed')")
+        await db.execute("truncate orders")
+        await db.execute("insert into orders (id, customer_name, total) values (1, 'again', 1)")
+    assert await chains(db) == {1: ["pending", "confirmed", "pending"]}
+
+
+@pytest.mark.usefixtures("couriers")
 async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_trigger(db: Any) -> None:
     await trigger(
         db,
