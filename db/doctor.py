@@ -22,6 +22,7 @@ async def diagnose(url: str) -> list[tuple[str, str]]:
         connection = await asyncpg.connect(url, timeout=5)
         try:
             await refuse_standby(connection)
+            await connection.execute("set search_path = pg_catalog, pg_temp")  # nobody else's operators
             found = []
             if connection.get_server_version().major < OLDEST_MAJOR:
                 found.append((f"PostgreSQL is older than version {OLDEST_MAJOR}", "upgrade it"))

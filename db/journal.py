@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 __all__ = ["CENSUS_SECONDS", "JournalReader"]
 
+# No operator or function of somebody else's, who may create them in `public`, is ever meant.
 # A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
 # Plain SET, not start-up parameters: connection poolers refuse those.
 PLANNING = """
+set search_path = pg_catalog, pg_temp;
 set plan_cache_mode = force_generic_plan;
 set enable_seqscan = off;
 set enable_hashjoin = off;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import re
@@ -20,6 +21,9 @@ SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 _NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
 # Any constant will do, as long as nobody else in this database takes it.
 _LOCK = 0x6F7264657277
+# How long a file waits for a lock, and how long writers are then left alone.
+LOCK_SECONDS = 1.0
+BETWEEN_TRIES_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +128,52 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], wanted: list[Mi
             """
         )
     for migration in await pending(connection, wanted):  # again, now that nobody else is at it
-        try:
-            async with connection.transaction():
-                await connection.execute(
-                    "insert into orderwire.migrations (number, name, checksum) values ($1, $2, $3)",
-                    migration.number,
+        said = False
+        while not await _applied(connection, migration):
+            if not said:
+                log.warning(
+                    "sql/%s waits for its turn between the writers: a transaction that is open keeps it from that, see "
+                    "pg_stat_activity and pg_prepared_xacts; tried again and again",
                     migration.name,
-                    migration.checksum,
                 )
-                await connection.execute(migration.text)
-        except asyncpg.PostgresError as error:
-            hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
-            raise DatabaseUnusable(f"sql/{migration.name}: {one_line(error)}{hint}") from error
+                said = True
+            await asyncio.sleep(BETWEEN_TRIES_SECONDS)
         log.info("applied sql/%s", migration.name)
         names.append(migration.name)
     return names
+
+
+async def _applied(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> bool:
+    """False: a lock could not be had. Whoever waits for one has all who come later wait behind: so not for long."""
+    try:
+        async with connection.transaction():
+            await connection.execute(f"set local lock_timeout = '{LOCK_SECONDS}s'")
+            await _become_owner(connection)
+            # What a file says is meant, and no operator or function of somebody else's, who may create them in `public`.
+            await connection.execute("set local search_path = pg_catalog, pg_temp")
+            await connection.execute(
+                "insert into orderwire.migrations (number, name, checksum) values ($1, $2, $3)",
+                migration.number,
+                migration.name,
+                migration.checksum,
+            )
+            await connection.execute(migration.text)
+    except asyncpg.LockNotAvailableError:
+        return False
+    except asyncpg.PostgresError as error:
+        hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
+        raise DatabaseUnusable(f"sql/{migration.name}: {one_line(error)}{hint}") from error
+    return True
+
+
+async def _become_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Until the end of the transaction. Functions of two owners could not call one another, and every writer would fail."""
+    owner = await connection.fetchval(
+        "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"
+    )
+    try:
+        await connection.execute(f"set local role {owner}")
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseUnusable(
+            f"the schema belongs to {owner}, and this role is no member of it: migrate as {owner}, MIGRATE_DATABASE_URL tells"
+        ) from error

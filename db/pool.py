@@ -114,7 +114,7 @@ class Database:
         """Those of the orders that have ``subject`` as customer_id."""
         async with self._connection() as connection:
             rows = await connection.fetch(
-                "select o.id from orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
+                "select o.id from public.orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
             )
         return {row[0] for row in rows}
 

@@ -5,19 +5,23 @@
 -- expressions anew in each transaction (src/pl/plpgsql/src/pl_exec.c, exec_eval_simple_expr). So there is no WHEN clause, and
 -- one question after the INSERT into the journal, of functions that are inlined into it.
 
--- From here on no writer is at work with half of the old functions.
-lock table public.orders in share row exclusive mode;
+-- First, as it waits for those who are writing and lets nobody begin: from here on no writer is at work with half of the old
+-- functions.
+create or replace trigger orders_00_journal_begin
+before insert or update or delete on public.orders
+for each statement execute function orderwire.journal_begin();
 
 -- Whether somebody relies on being rung, or it is our turn. Not where a session has switched it off for itself, since PREPARE
 -- TRANSACTION fails after a NOTIFY; and not while the notification queue is filling, since a full one would fail every COMMIT:
--- the servers read by the clock long before it is. CASE, since AND promises no order.
+-- the servers read by the clock long before it is. CASE, since AND promises no order. The constant has its type, since for a
+-- comparison with a numeric one there is no exact operator, and somebody else's in another schema would be taken.
 create function orderwire.must_ring() returns boolean
 language sql volatile
 return
     case
         when current_setting('orders.notify', true) = 'off' then false
         when orderwire.may_be_silent() then false
-        else pg_notification_queue_usage() <= 0.5
+        else pg_notification_queue_usage() <= 0.5::double precision
     end;
 
 -- Whether this statement is nested, or something nested has come before it in this transaction.
@@ -112,10 +116,6 @@ begin
     return null;
 end
 $$;
-
-create or replace trigger orders_00_journal_begin
-before insert or update or delete on public.orders
-for each statement execute function orderwire.journal_begin();
 
 -- The end of a statement that changed the orders `changed_ids` and has just recorded `changed` events.
 drop function orderwire.settle_nested(bigint[], bigint);

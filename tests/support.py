@@ -54,6 +54,11 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+def with_role(url: str, role: str, password: str) -> str:
+    """The same database as another role."""
+    return url.replace(url.split("//")[1].split("@")[0], f"{role}:{password}", 1)
+
+
 @asynccontextmanager
 async def connections(url: str, count: int) -> AsyncIterator[list[Any]]:
     """So many connections to the database, for those who write at once."""

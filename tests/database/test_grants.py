@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from db.migrate import migrate
-from tests.support import Client, Server
+from tests.support import Client, Server, with_role
 
 ROLE = "orderwire_serving"
 PASSWORD = "serving-password"
@@ -21,7 +21,7 @@ async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
     """The database as a role sees it that was given what serving takes."""
     await db.execute(f"create role {ROLE} login password '{PASSWORD}'")
     await db.execute(f"select orderwire.grant_serving('{ROLE}')")
-    yield database_url.replace(database_url.split("//")[1].split("@")[0], f"{ROLE}:{PASSWORD}")
+    yield with_role(database_url, ROLE, PASSWORD)
     await db.execute(f"drop owned by {ROLE}")
     await db.execute(f"drop role {ROLE}")
 
@@ -82,7 +82,7 @@ async def test_migrations_go_by_their_own_role(start_server: Any, empty_database
     admin = await asyncpg.connect(empty_database_url)
     try:
         await admin.execute(f"create role {ROLE} login password '{PASSWORD}'")
-        serving = empty_database_url.replace(empty_database_url.split("//")[1].split("@")[0], f"{ROLE}:{PASSWORD}")
+        serving = with_role(empty_database_url, ROLE, PASSWORD)
         # Nothing is there yet, and the serving role may not make it: one line says so.
         refused: Server = await start_server(serving, wait=False)
         assert await refused.exit_code() == 1

@@ -70,14 +70,16 @@ async def test_a_database_newer_than_the_code_is_refused(database_url: str, db: 
 
 
 async def test_a_failing_file_leaves_nothing_half_done_and_can_be_mended(empty_database_url: str, empty_db: Any) -> None:
-    first = Migration(1, "001_fine.sql", "create table fine (id int)")
-    broken = Migration(2, "002_broken.sql", "create table half (id int); insert into half values (1); select 1 / 0")
+    first = Migration(1, "001_fine.sql", "create table public.fine (id int)")
+    broken = Migration(
+        2, "002_broken.sql", "create table public.half (id int); insert into public.half values (1); select 1 / 0"
+    )
     with pytest.raises(DatabaseUnusable, match=r"sql/002_broken\.sql: division by zero"):
         await migrate(empty_database_url, [first, broken])
     assert await files_recorded(empty_db) == ["001_fine.sql"]
     assert await empty_db.fetchval("select to_regclass('half')") is None
 
-    mended = replace(broken, text="create table half (id int)")
+    mended = replace(broken, text="create table public.half (id int)")
     assert await migrate(empty_database_url, [first, mended]) == ["002_broken.sql"]
 
 
