@@ -39,12 +39,6 @@ class Aio(Sends):
     def __init__(self, entries: int = ENTRIES) -> None:
         super().__init__(entries)
         self._setup, self._destroy, self._get_events, self._submit = CALLS[os.uname().machine]
-        context = ctypes.c_ulong(0)
-        refused = self._call(self._setup, entries, ctypes.addressof(context))
-        if refused:
-            more = ": fs.aio-max-nr is used up" if refused == -errno.EAGAIN else ""
-            raise NoSends(f"io_setup: {os.strerror(-refused)}{more}")
-        self._context = context.value
         # What is the same for all is written here, once.
         blocks, address = _memory(BLOCK_BYTES * entries)
         longs, words, shorts = blocks.cast("Q"), blocks.cast("I"), blocks.cast("H")
@@ -55,6 +49,12 @@ class Aio(Sends):
         self._pointers = array("Q", (address + BLOCK_BYTES * number for number in range(entries)))
         events, self._events_at = _memory(EVENT_BYTES * entries)
         self._numbers, self._results = events.cast("Q")[EVENT_DATA::EVENT_LONGS], events.cast("q")[EVENT_RESULT::EVENT_LONGS]
+        context = ctypes.c_ulong(0)
+        refused = self._call(self._setup, entries, ctypes.addressof(context))
+        if refused:
+            more = ": fs.aio-max-nr is used up" if refused == -errno.EAGAIN else ""
+            raise NoSends(f"io_setup: {os.strerror(-refused)}{more}")
+        self._context = context.value
 
     def _sent(self, count: int) -> list[int]:
         pointers, _ = self._pointers.buffer_info()
@@ -63,6 +63,10 @@ class Aio(Sends):
         while len(results) < count:
             begun = len(results)
             taken = self._call(self._submit, self._context, count - begun, pointers + self._pointers.itemsize * begun)
+            if taken == -errno.EBADF:  # which is said of the first one, and of none by an event
+                numbers.append(begun)
+                results.append(taken)
+                continue
             if taken <= 0:
                 self.broken = True
                 break

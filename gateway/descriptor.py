@@ -47,7 +47,7 @@ class Descriptors:
         self._poll = select.epoll()
         # By number, which are small: a list, which takes a tenth of a dict.
         self._all: list[Descriptor | None] = []
-        self._sends = sends
+        self._sends = sends  # ours from here on
         # What is gathered: by whom, at most once for each, the number and the bytes. The turn changes with each call: who has
         # taken part in this one has its number.
         self.gathering = False
@@ -123,6 +123,7 @@ class Descriptors:
             results = []
         if self._sends is not None and self._sends.broken:
             log.warning("%s is refused by now: writing goes on without it", self._sends.name)
+            self._sends.close()
             self._sends = None
         if results != sizes:
             for sender, data, size, result in zip(senders, datas, sizes, results, strict=False):
@@ -133,6 +134,8 @@ class Descriptors:
         """Give back what is not a connection's."""
         asyncio.get_running_loop().remove_reader(self._poll.fileno())
         self._poll.close()
+        if self._sends is not None:
+            self._sends.close()
 
 
 def _send_each(numbers: Sequence[int], datas: Sequence[bytes]) -> list[int]:

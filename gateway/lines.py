@@ -166,22 +166,21 @@ async def _tried(name: str) -> Descriptors:
         raise CannotHave(f"only asyncio's own event loop is known, and this is {type(loop).__module__}")
     if not hasattr(select, "epoll"):
         raise CannotHave("there is no epoll here")
-    sends = None
     try:
-        if name in BY_ONE_CALL:
-            sends = BY_ONE_CALL[name]()
-        descriptors = Descriptors(sends)
-        try:
-            await _prove(descriptors)
-        except BaseException:
-            descriptors.close()
-            raise
+        sends = BY_ONE_CALL[name]() if name in BY_ONE_CALL else None
     except NoSends as error:
         raise CannotHave(str(error)) from error
+    descriptors = Descriptors(sends)
+    try:
+        await _prove(descriptors)
+        if sends is not None and sends.broken:
+            raise ConnectionError("it is refused")
     except (OSError, TimeoutError) as error:
-        if sends is not None:
-            sends.close()
+        descriptors.close()
         raise CannotHave(f"it does not do what it should: {error!r}") from error
+    except BaseException:
+        descriptors.close()
+        raise
     return descriptors
 
 

@@ -27,7 +27,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.addressof(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
 os.execv(sys.executable, [sys.executable, "server.py", "serve"])
 """
-IO_URING, AIO = uring.SETUP, aio.CALLS[os.uname().machine][0]
+IO_URING, AIO, SUBMIT = uring.SETUP, aio.CALLS[os.uname().machine][0], aio.CALLS[os.uname().machine][3]
 
 
 async def forbidden(*calls: int, url: str, **settings: str) -> Server:
@@ -35,14 +35,18 @@ async def forbidden(*calls: int, url: str, **settings: str) -> Server:
     return await Server.start(*program, env={"PORT": "0", "DATABASE_URL": url, **settings})
 
 
-@pytest.mark.parametrize(("calls", "found"), [([IO_URING], "aio"), ([IO_URING, AIO], "descriptor")])
+@pytest.mark.parametrize(
+    ("calls", "found"),
+    [([IO_URING], "aio"), ([IO_URING, AIO], "descriptor"), ([uring.ENTER], "aio"), ([IO_URING, SUBMIT], "descriptor")],
+)
 async def test_where_the_best_is_forbidden_the_next_best_serves(
     connect: Any, database_url: str, db: Any, calls: list[int], found: str
 ) -> None:
     server = await forbidden(*calls, url=database_url, LOG_LEVEL="DEBUG")
     try:
         await server.ready()
-        await server.line("no io_uring for WebSockets: io_uring_setup: Operation not permitted")
+        if IO_URING in calls:
+            await server.line("no io_uring for WebSockets: io_uring_setup: Operation not permitted")
         if AIO in calls:
             await server.line("no aio for WebSockets: io_setup: Operation not permitted")
         await server.line(f"WebSockets are written to by {found}")

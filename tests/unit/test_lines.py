@@ -12,7 +12,7 @@ import pytest
 
 from gateway.descriptor import Descriptor, Descriptors
 from gateway.lines import BY_ONE_CALL, CannotHave, Lines
-from gateway.sends import NoSends
+from gateway.sends import NoSends, Sends
 from tests.support import PATIENCE_SECONDS, within
 
 
@@ -42,10 +42,41 @@ def refuse(*_: object) -> Any:
     raise NoSends("io_uring_setup: Operation not permitted")
 
 
+def or_skip(name: str) -> None:
+    """Where this machine has none of it."""
+    if name in BY_ONE_CALL:
+        try:
+            BY_ONE_CALL[name]().close()
+        except NoSends as error:
+            pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", BY_ONE_CALL)
+async def test_one_that_takes_nothing_is_not_had(lines: Lines, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    or_skip(name)
+
+    make = BY_ONE_CALL[name]
+
+    def refused() -> Sends:
+        one = make()
+
+        def none(_count: int) -> list[int]:
+            one.broken = True
+            return []
+
+        monkeypatch.setattr(one, "_sent", none)
+        return one
+
+    monkeypatch.setitem(BY_ONE_CALL, name, refused)
+    with pytest.raises(CannotHave, match="it is refused"):
+        await lines.choose(name)
+
+
 @pytest.mark.parametrize(("refused", "found"), [(["io_uring"], "aio"), (["io_uring", "aio"], "descriptor")])
 async def test_without_the_best_there_is_the_next(
     lines: Lines, monkeypatch: pytest.MonkeyPatch, refused: list[str], found: str
 ) -> None:
+    or_skip(found)
     for name in refused:
         monkeypatch.setitem(BY_ONE_CALL, name, refuse)
         with pytest.raises(CannotHave, match="Operation not permitted"):
