@@ -21,7 +21,7 @@ from push.frames import Close, Command
 from push.sendqueue import SendQueue
 from push.session import Carrier, Pace, Session
 
-__all__ = ["BREACHES", "Shell", "refuse_before_start"]
+__all__ = ["BREACHES", "Shell", "before_start", "refuse_before_start"]
 
 log = logging.getLogger("orderwire.session")
 
@@ -196,8 +196,13 @@ def _conflation_of(opening: Opening) -> int | None:
     return int(text)
 
 
-def refuse_before_start(app: web.Application) -> None:
-    """Before the first totals have been taken there is nothing to say."""
+def before_start(app: web.Application) -> str | None:
+    """Why there is nothing to say yet; None as soon as the first totals have been taken."""
     relay = app[RELAY]
-    if relay.epoch is None:
-        raise web.HTTPServiceUnavailable(text=relay.trouble, headers={"Retry-After": "1"})
+    return relay.trouble if relay.epoch is None else None
+
+
+def refuse_before_start(app: web.Application) -> None:
+    """Raises HTTPServiceUnavailable."""
+    if (trouble := before_start(app)) is not None:
+        raise web.HTTPServiceUnavailable(text=trouble, headers={"Retry-After": "1"})

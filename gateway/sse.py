@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.door import DOOR, Seat
 from gateway.keys import METRICS
 from gateway.opening import OPENING, Opening
-from gateway.shell import Shell, refuse_before_start
+from gateway.shell import Shell, before_start
 from gateway.wire import CLOSE_SECONDS
 from push.access import Role
 from push.batch import CHUNK_BYTES
@@ -30,9 +30,6 @@ HEARTBEAT = b": ping\n\n"
 
 async def sse(request: web.Request) -> web.StreamResponse:
     """``GET /api/sse``: one session, until either side ends it."""
-    refuse_before_start(request.app)
-    door, opening = request.app[DOOR], request[OPENING]
-    grant = await door.admit(opening, *Role)
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -40,7 +37,15 @@ async def sse(request: web.Request) -> web.StreamResponse:
             "X-Accel-Buffering": "no",  # nginx would hold events back
         }
     )
-
+    if (trouble := before_start(request.app)) is not None:
+        # A browser comes back to a stream that ends, and to a server that is not there; never to one that says 503 (section
+        # 9.2.3, "fail the connection").
+        await response.prepare(request)
+        await response.write(f": {trouble}\n{RETRY.decode()}".encode())
+        await response.write_eof()
+        return response
+    door, opening = request.app[DOOR], request[OPENING]
+    grant = await door.admit(opening, *Role)
     seat = door.seat(opening)
     try:
         client = _Client(request.app, opening, seat, response)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.async_api import Page
 
 from tests.browser.looking import until
+from tests.proxy import Proxy, through
 from tests.support import Server, free_port
 
 LISTEN = """
@@ -47,3 +49,26 @@ async def test_event_source_resumes_from_before_the_first_event(
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
     await until(page, "names.length === 1")
+
+
+async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
+    start_server: Any, database_url: str, db: Any, page: Page
+) -> None:
+    port = free_port()
+    server: Server = await start_server(database_url, PORT=port)
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    await page.evaluate(LISTEN)
+    await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
+    await server.stop()
+    await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
+    between = Proxy(urlsplit(database_url).port or 0)
+    between.silent = True
+    try:
+        later: Server = await start_server(through(database_url, await between.start()), wait=False, PORT=port)
+        await later.each_says("waiting for it")
+        await until(page, "opened > 0")
+        between.silent = False
+        await later.ready()
+        await until(page, "names.length === 1")
+    finally:
+        await between.stop()

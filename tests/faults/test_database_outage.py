@@ -6,7 +6,6 @@ import asyncio
 import gc
 import signal
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,45 +14,8 @@ import pytest
 
 from db.embedded import EmbeddedPostgres
 from db.pool import Database
+from tests.proxy import Proxy, through
 from tests.support import WORKERS, Client, Server, free_port
-
-
-class Proxy:
-    """Forwards TCP to PostgreSQL, until ``silent``: then it keeps every connection open and passes nothing on."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server
-        self.silent = False
-
-    async def start(self) -> int:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        with suppress(ConnectionError, asyncio.CancelledError):
-            await asyncio.gather(self._pass(reader, other_writer), self._pass(other_reader, writer))
-        for each in (writer, other_writer):
-            each.transport.abort()
-        self._tasks.discard(task)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            if not self.silent:
-                writer.write(data)
-        writer.close()
-
-    async def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
 
 
 @pytest.fixture
@@ -62,12 +24,6 @@ async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Proxy, int]]:
     between = Proxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
     yield between, await between.start()
     await between.stop()
-
-
-def through(url: str, port: int) -> str:
-    """The same database by way of the proxy."""
-    head, tail = url.rsplit(":", 1)
-    return f"{head}:{port}/{tail.split('/')[1]}"
 
 
 async def test_server_that_is_there_before_the_database_waits_for_it(start_server: Any, tmp_path: Path) -> None:
@@ -105,7 +61,7 @@ async def test_half_open_line_is_noticed_and_nothing_is_lost(
 
     between.silent = True
     await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
-    await server.line("no connection to PostgreSQL")
+    await server.each_says("no connection to PostgreSQL")
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/readyz") as answer:
         assert answer.status == 503
     between.silent = False

@@ -215,6 +215,10 @@ async def test_while_the_database_is_away_the_server_says_so(start_server: Any) 
             with pytest.raises(aiohttp.WSServerHandshakeError) as handshake:
                 await session.ws_connect("/api/ws")
             assert handshake.value.status == 503
+            # A browser's EventSource would not come back to a 503.
+            async with session.get("/api/sse") as response:
+                assert (response.status, response.content_type) == (200, "text/event-stream")
+                assert await response.text() == ": waiting for the database\nretry: 1000\n\n"
         assert await server.stop(signal.SIGINT) == 0
         assert SECRET not in server.text
 

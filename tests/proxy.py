@@ -1,0 +1,50 @@
+"""What stands between a server and its database."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+
+class Proxy:
+    """Forwards TCP to PostgreSQL, until ``silent``: then it keeps every connection open and passes nothing on."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+        self.silent = False
+
+    async def start(self) -> int:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        with suppress(ConnectionError, asyncio.CancelledError):
+            await asyncio.gather(self._pass(reader, other_writer), self._pass(other_reader, writer))
+        for each in (writer, other_writer):
+            each.transport.abort()
+        self._tasks.discard(task)
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            if not self.silent:
+                writer.write(data)
+        writer.close()
+
+    async def stop(self) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def through(url: str, port: int) -> str:
+    """The same database by way of the proxy."""
+    head, tail = url.rsplit(":", 1)
+    return f"{head}:{port}/{tail.split('/')[1]}"
