@@ -41,7 +41,7 @@ async def sse(request: web.Request) -> web.StreamResponse:
         # A browser comes back to a stream that ends, and to a server that is not there; never to one that says 503 (section
         # 9.2.3, "fail the connection").
         await response.prepare(request)
-        await response.write(f": {trouble}\n{RETRY.decode()}".encode())
+        await response.write(f": {trouble}\n".encode() + RETRY)
         await response.write_eof()
         return response
     door, opening = request.app[DOOR], request[OPENING]

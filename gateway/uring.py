@@ -87,8 +87,7 @@ class Uring(Sends):
         words[self._sq_array : self._sq_array + count - straight] = self._order[straight:count]
         words[self._sq_tail] = (tail + count) % 2**32
         # No barriers: the kernel reads and writes the rings on this very thread, in the system call.
-        submitted = self._submit(count)
-        return self._completed(submitted)
+        return self._completed(self._submit(count))
 
     def _submit(self, count: int) -> int:
         """Returns how many have been submitted: all but for a refusal."""

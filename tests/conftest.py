@@ -79,6 +79,14 @@ async def db(database_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
+async def empty_db(empty_database_url: str) -> AsyncIterator[Any]:
+    """The same to the one in which nothing has been done."""
+    connection = await asyncpg.connect(empty_database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
 async def start_server() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
     """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready."""
     servers: list[Server] = []

@@ -38,15 +38,21 @@ async def test_event_source_resumes_by_itself(start_server: Any, database_url: s
     assert await page.evaluate("names") == ["before", "while down", "after"]
 
 
-async def test_event_source_resumes_from_before_the_first_event(
-    start_server: Any, database_url: str, db: Any, page: Page
-) -> None:
+async def left_alone(start_server: Any, database_url: str, db: Any, page: Page) -> str:
+    """The page listens, its server has stopped, and an order has come since. Returns the port that it comes back to."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await page.goto(f"{server.http_url}/admin/dashboard")
     await page.evaluate(LISTEN)
     await server.stop()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
+    return port
+
+
+async def test_event_source_resumes_from_before_the_first_event(
+    start_server: Any, database_url: str, db: Any, page: Page
+) -> None:
+    port = await left_alone(start_server, database_url, db, page)
     await start_server(database_url, PORT=port)
     await until(page, "names.length === 1")
 
@@ -54,13 +60,8 @@ async def test_event_source_resumes_from_before_the_first_event(
 async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
     start_server: Any, database_url: str, db: Any, page: Page
 ) -> None:
-    port = free_port()
-    server: Server = await start_server(database_url, PORT=port)
-    await page.goto(f"{server.http_url}/admin/dashboard")
-    await page.evaluate(LISTEN)
+    port = await left_alone(start_server, database_url, db, page)
     await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
-    await server.stop()
-    await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     between = Proxy(urlsplit(database_url).port or 0)
     between.silent = True
     try:

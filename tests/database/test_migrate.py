@@ -7,7 +7,6 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-import asyncpg
 import pytest
 
 from db.errors import DatabaseUnusable
@@ -15,13 +14,6 @@ from db.migrate import Migration, load, migrate
 from tests.support import Process
 
 NAMES = [migration.name for migration in load()]
-
-
-@pytest.fixture
-async def empty_db(empty_database_url: str) -> Any:
-    connection = await asyncpg.connect(empty_database_url)
-    yield connection
-    await connection.close()
 
 
 async def files_recorded(db: Any) -> list[str]:

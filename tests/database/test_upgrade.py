@@ -7,7 +7,6 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
-import asyncpg
 import pytest
 
 import db.migrate
@@ -28,13 +27,6 @@ create operator public.<= (leftarg = float8, rightarg = numeric, function = publ
 create operator public.> (leftarg = float8, rightarg = numeric, function = public.planted);
 create operator public.|| (leftarg = text, rightarg = integer, function = public.planted);
 """
-
-
-@pytest.fixture
-async def empty_db(empty_database_url: str) -> AsyncIterator[Any]:
-    connection = await asyncpg.connect(empty_database_url)
-    yield connection
-    await connection.close()
 
 
 async def test_an_operator_of_somebody_elses_is_never_run(

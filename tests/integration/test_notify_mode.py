@@ -91,6 +91,8 @@ async def test_never_reads_by_the_clock_alone(start_server: Any, connect: Any, d
         for number in range(20):
             await db.execute(ADD)
             await client.until(lambda c, number=number: len(c.events) == number + 1, "the event")  # type: ignore[misc]
+        await ear.execute("select 1")
+        assert heard
         assert all(BY_A_SERVER in payload for payload in heard)
 
 

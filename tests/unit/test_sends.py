@@ -80,8 +80,10 @@ def test_each_gets_its_own_bytes_wherever_the_ring_has_got_to(sends: Sends, pair
 def test_one_that_is_full_or_gone_is_said_and_the_others_get_theirs(sends: Sends, pairs: Any) -> None:
     some: Pairs = pairs(6)
     full, short, gone = some[1], some[2], some[4]
-    for ours, _ in some:
-        ours.setblocking(False)
+    if isinstance(sends, Aio):
+        for ours, _ in some:
+            ours.setblocking(False)
+    # With io_uring these would wait: the sending is done without, all the same.
     with suppress(BlockingIOError):
         while True:
             full[0].send(b"x" * 4096, socket.MSG_DONTWAIT)
@@ -105,6 +107,19 @@ def test_one_that_is_no_descriptor_is_said_and_the_others_get_theirs(sends: Send
     assert [theirs.recv(10) for _, theirs in (some[0], some[2])] == [b"x", b"x"]
 
 
+def loses_nothing(sends: Sends, some: Pairs, mend: Callable[[], object]) -> None:
+    """The kernel takes two of six and refuses, until it is mended."""
+    numbers = [ours.fileno() for ours, _ in some]
+    assert sends.send(numbers, [b"once"] * 6) == [4, 4, *[-errno.EAGAIN] * 4]
+    assert sends.broken
+    assert sends.send(numbers, [b"never"] * 6) == [-errno.EAGAIN] * 6
+    # Were any of those left with the kernel, they would be sent now.
+    mend()
+    sends.broken = False
+    assert sends.send(numbers, [b"again"] * 6) == [5] * 6
+    assert [theirs.recv(100) for _, theirs in some] == [b"onceagain"] * 2 + [b"again"] * 4
+
+
 def test_a_kernel_that_refuses_is_asked_no_more_and_nothing_is_sent_behind_our_back(
     uring: Uring, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,15 +127,7 @@ def test_a_kernel_that_refuses_is_asked_no_more_and_nothing_is_sent_behind_our_b
     enter = uring._enter
     answers = [lambda *_: -errno.EINTR, lambda submit, wait: enter(2, 2), lambda *_: -errno.EBUSY]
     monkeypatch.setattr(uring, "_enter", lambda submit, wait: answers.pop(0)(submit, wait))
-    numbers = [ours.fileno() for ours, _ in some]
-    assert uring.send(numbers, [b"once"] * 6) == [4, 4, *[-errno.EAGAIN] * 4]
-    assert uring.broken
-    assert uring.send(numbers, [b"never"] * 6) == [-errno.EAGAIN] * 6
-    # Were any of those left in the ring, they would be sent now.
-    monkeypatch.setattr(uring, "_enter", enter)
-    uring.broken = False
-    assert uring.send(numbers, [b"again"] * 6) == [5] * 6
-    assert [theirs.recv(100) for _, theirs in some] == [b"onceagain"] * 2 + [b"again"] * 4
+    loses_nothing(uring, some, lambda: monkeypatch.setattr(uring, "_enter", enter))
 
 
 def test_what_cannot_be_told_is_not_guessed(uring: Uring, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,14 +152,7 @@ def test_asynchronous_io_that_is_refused_loses_nothing(aio: Aio, pairs: Any, mon
         return -errno.EINTR if asked == 2 else call(number, context, count, *more)
 
     monkeypatch.setattr(aio, "_call", refuse)
-    numbers = [ours.fileno() for ours, _ in some]
-    assert aio.send(numbers, [b"once"] * 6) == [4, 4, *[-errno.EAGAIN] * 4]
-    assert aio.broken
-    assert aio.send(numbers, [b"never"] * 6) == [-errno.EAGAIN] * 6
-    monkeypatch.setattr(aio, "_call", call)
-    aio.broken = False
-    assert aio.send(numbers, [b"again"] * 6) == [5] * 6
-    assert [theirs.recv(100) for _, theirs in some] == [b"onceagain"] * 2 + [b"again"] * 4
+    loses_nothing(aio, some, lambda: monkeypatch.setattr(aio, "_call", call))
 
 
 def test_what_became_of_asynchronous_io_is_not_guessed(aio: Aio, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
