@@ -270,8 +270,8 @@ class EmbeddedPostgres:
                 **popen,
             )
         while self._process.poll() is None:
-            # A server that was killed has left its file behind, and that one may say "ready" too.
-            if self._status() == "ready" and self._server_pid() == self._process.pid:
+            # A server that was killed has left its file behind, and that one may say "ready" too: first whose it is.
+            if self._server_pid() == self._process.pid and self._status() == "ready":
                 return None
             if time.monotonic() > deadline:
                 return f"not ready after {START_SECONDS:.0f} s"

@@ -12,6 +12,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -155,6 +156,27 @@ async def test_starts_again_after_the_server_was_killed(server: EmbeddedPostgres
     await until(lambda: server.pid is None, "end of the server")
     assert await ask(server.start(), "select answer from kept") == 42
     assert server.pid != killed
+
+
+async def test_the_file_of_a_server_that_was_killed_is_not_taken_for_the_new_ones(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    await until(lambda: server.pid is None, "end of the server")
+    status = server._status
+
+    def slow() -> str:
+        """Reads the file, and is back only when it is another one."""
+        found, process = status(), server._process
+        while process is not None and process.poll() is None and server._pid_file()[:1] != [str(process.pid)]:
+            time.sleep(0.001)
+        return found
+
+    monkeypatch.setattr(server, "_status", slow)
+    server.start()
+    assert status() == "ready"
 
 
 async def test_recovers_from_an_initdb_that_was_killed(tmp_path: Path) -> None:
