@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 
 from db.embedded import EmbeddedPostgres
 from db.migrate import migrate
-from tests.support import WORKERS, Client, Server
+from tests.support import WORKERS, Client, Connect, Server, StartServer
 
 Connection = asyncpg.Connection
 
@@ -87,7 +87,7 @@ async def empty_db(empty_database_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def start_server() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
+async def start_server() -> AsyncIterator[StartServer]:
     """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready."""
     servers: list[Server] = []
 
@@ -103,7 +103,7 @@ async def start_server() -> AsyncIterator[Callable[..., Awaitable[Server]]]:
 
 
 @pytest.fixture
-async def connect() -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+async def connect() -> AsyncIterator[Connect]:
     """Connects clients: ``await connect(server.ws_url)``."""
     clients: list[Client] = []
 

@@ -266,3 +266,7 @@ class Client:
     def totals(self) -> Frame:
         """The newest analytics_update."""
         return self.of("analytics_update")[-1]
+
+
+StartServer = Callable[..., Coroutine[Any, Any, Server]]
+Connect = Callable[..., Coroutine[Any, Any, Client]]

@@ -28,7 +28,7 @@ from bench.scenario import Named, Scenario
 from bench.subjects import HUB, SERVER, YARDSTICK, NotHere, Subject, own
 from bench.wanted import WANTED, Look, Wanted
 from db.embedded import EmbeddedPostgres
-from tests.support import PATIENCE_SECONDS, Server
+from tests.support import PATIENCE_SECONDS, Server, StartServer
 
 CLIENTS = 20
 ORDERS = 30
@@ -59,7 +59,7 @@ def _port(server: Server) -> int:
     return int(server.http_url.rpartition(":")[2])
 
 
-async def test_it_counts_and_times_what_every_client_gets(start_server: Any, load_on: Any, database_url: str) -> None:
+async def test_it_counts_and_times_what_every_client_gets(start_server: StartServer, load_on: Any, database_url: str) -> None:
     server: Server = await start_server(database_url)
     load: Load = await load_on(_port(server))
     await load.connect(CLIENTS)
@@ -84,7 +84,9 @@ async def test_it_counts_and_times_what_every_client_gets(start_server: Any, loa
     assert (await load.command("report"))["marked"] == 0
 
 
-async def test_it_notices_who_is_not_let_in_and_who_is_closed(start_server: Any, load_on: Any, database_url: str) -> None:
+async def test_it_notices_who_is_not_let_in_and_who_is_closed(
+    start_server: StartServer, load_on: Any, database_url: str
+) -> None:
     server: Server = await start_server(database_url)
     load: Load = await load_on(_port(server))
     with pytest.raises(LoadFailed, match=f"0 of {CLIENTS} clients"):
@@ -145,7 +147,7 @@ async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
 
 
 async def test_a_copied_journal_goes_on(
-    postgres: EmbeddedPostgres, start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: EmbeddedPostgres, start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "ROWS", 40)
     monkeypatch.setattr(database, "STEP", 10)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conformance.__main__ import PAGE
 from tests.conformance.run import DEVIATION, SETTINGS, report, run_all
-from tests.support import PATIENCE_SECONDS, Server, within
+from tests.support import PATIENCE_SECONDS, Server, StartServer, within
 
 USUAL = {
     "Upgrade": "websocket",
@@ -43,7 +42,7 @@ HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
 }
 
 
-async def test_the_page_says_what_the_server_does(start_server: Any, database_url: str) -> None:
+async def test_the_page_says_what_the_server_does(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", **SETTINGS)
     results = await run_all(server.http_url)
     assert [result for result in results if result.outcome == DEVIATION] == []
@@ -53,7 +52,7 @@ async def test_the_page_says_what_the_server_does(start_server: Any, database_ur
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url, COMPRESSION="1")
     return server
 

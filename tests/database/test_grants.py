@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from db.migrate import migrate
-from tests.support import Client, Server, with_role
+from tests.support import Client, Connect, Server, StartServer, with_role
 
 ROLE = "orderwire_serving"
 PASSWORD = "serving-password"
@@ -26,7 +26,9 @@ async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
     await db.execute(f"drop role {ROLE}")
 
 
-async def test_serving_works_and_says_nothing_of_superusers(start_server: Any, connect: Any, serving_url: str, db: Any) -> None:
+async def test_serving_works_and_says_nothing_of_superusers(
+    start_server: StartServer, connect: Connect, serving_url: str, db: Any
+) -> None:
     server: Server = await start_server(serving_url, JOURNAL_RETENTION="10s", AUDIT_SECONDS="0.2")
     assert "superuser" not in server.text
     client: Client = await connect(server.ws_url)
@@ -78,7 +80,7 @@ async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
         await connection.close()
 
 
-async def test_migrations_go_by_their_own_role(start_server: Any, empty_database_url: str, connect: Any) -> None:
+async def test_migrations_go_by_their_own_role(start_server: StartServer, empty_database_url: str, connect: Connect) -> None:
     admin = await asyncpg.connect(empty_database_url)
     try:
         await admin.execute(f"create role {ROLE} login password '{PASSWORD}'")

@@ -13,7 +13,7 @@ import db.migrate
 from db.doctor import diagnose
 from db.errors import DatabaseUnusable
 from db.migrate import load, migrate
-from tests.support import PATIENCE_SECONDS, Client, Server, connections, with_role, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, connections, with_role, within
 
 ADD = "insert into orders (customer_name, total) values ('Anna', 1)"
 # Better matches than PostgreSQL has itself, of what is compared and put together here.
@@ -30,7 +30,7 @@ create operator public.|| (leftarg = text, rightarg = integer, function = public
 
 
 async def test_an_operator_of_somebody_elses_is_never_run(
-    start_server: Any, connect: Any, empty_database_url: str, empty_db: Any
+    start_server: StartServer, connect: Connect, empty_database_url: str, empty_db: Any
 ) -> None:
     await empty_db.execute(PLANTED)
     await migrate(empty_database_url)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Any
 
 import asyncpg
 
 from tests.e2e.conftest import Checkout, accepts_connections, ctrl_c, database_url
-from tests.support import Client
+from tests.support import Client, Connect
 
 INSERT = "insert into orders (customer_name, total) values ('Anna', 5);"
 
 
-async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(checkout: Checkout, connect: Any) -> None:
+async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(checkout: Checkout, connect: Connect) -> None:
     first = await checkout.run()
     client: Client = await connect(first.ws_url)
     assert checkout.psql(INSERT).returncode == 0
@@ -37,7 +36,7 @@ async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(
     assert len(epochs) == 1  # a client may go on with the cursor that it has
 
 
-async def test_after_kill_9_the_next_run_attaches_to_the_postgres_still_running(checkout: Checkout, connect: Any) -> None:
+async def test_after_kill_9_the_next_run_attaches_to_the_postgres_still_running(checkout: Checkout, connect: Connect) -> None:
     first = await checkout.run()
     url, pid = database_url(first), checkout.postgres_pid
     assert pid is not None
@@ -71,7 +70,7 @@ async def test_make_psql_starts_and_stops_postgres_by_itself(checkout: Checkout)
     assert 'column "nonsense" does not exist' in failed.stderr
 
 
-async def test_make_demo_makes_events_until_ctrl_c(checkout: Checkout, connect: Any) -> None:
+async def test_make_demo_makes_events_until_ctrl_c(checkout: Checkout, connect: Connect) -> None:
     server = await checkout.run()
     client: Client = await connect(server.ws_url)
     demo = await checkout.start("demo", "RATE=50")
@@ -105,7 +104,7 @@ async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Chec
     assert checkout.postgres_pid is None
 
 
-async def test_make_run_with_several_workers(checkout: Checkout, connect: Any) -> None:
+async def test_make_run_with_several_workers(checkout: Checkout, connect: Connect) -> None:
     """PostgreSQL is their supervisor's: it stops after the last of them. What is to be said is said once."""
     server = await checkout.run("WORKERS=2")
     said = [line.split()[0] for line in server.lines if not line.startswith(("creating", "starting")) and "INFO" not in line]

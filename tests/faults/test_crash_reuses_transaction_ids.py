@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from db.embedded import EmbeddedPostgres
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def until_true(connection: Any, question: str) -> None:
 
 
 async def test_an_event_under_a_reused_number_is_delivered(
-    start_server: Any, connect: Any, lazy_postgres: EmbeddedPostgres
+    start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:
     url = lazy_postgres.url
     server: Server = await start_server(url, AUDIT_SECONDS="3600")

@@ -15,7 +15,7 @@ import pytest
 from db.embedded import EmbeddedPostgres
 from db.pool import Database
 from tests.proxy import Proxy, through
-from tests.support import WORKERS, Client, Server, free_port
+from tests.support import WORKERS, Client, Connect, Server, StartServer, free_port
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Proxy, int]]:
     await between.stop()
 
 
-async def test_server_that_is_there_before_the_database_waits_for_it(start_server: Any, tmp_path: Path) -> None:
+async def test_server_that_is_there_before_the_database_waits_for_it(start_server: StartServer, tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
     url = await asyncio.to_thread(postgres.start)
     await asyncio.to_thread(postgres.release)
@@ -51,7 +51,7 @@ async def test_server_that_is_there_before_the_database_waits_for_it(start_serve
 
 
 async def test_half_open_line_is_noticed_and_nothing_is_lost(
-    start_server: Any, connect: Any, database_url: str, db: Any, proxy: tuple[Proxy, int]
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, proxy: tuple[Proxy, int]
 ) -> None:
     between, port = proxy
     server: Server = await start_server(through(database_url, port))
@@ -72,7 +72,7 @@ async def test_half_open_line_is_noticed_and_nothing_is_lost(
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_signal_drains(start_server: Any, connect: Any, database_url: str, how: signal.Signals) -> None:
+async def test_signal_drains(start_server: StartServer, connect: Connect, database_url: str, how: signal.Signals) -> None:
     server: Server = await start_server(database_url)
     clients: list[Client] = [await connect(server.ws_url) for _ in range(5)]
     assert await server.stop(how) == 0

@@ -18,7 +18,7 @@ import pytest
 from db.embedded import EmbeddedPostgres
 from tests.faults.load import Load, a_seed
 from tests.faults.wire import WireClient
-from tests.support import PATIENCE_SECONDS, Frame, Server, within
+from tests.support import PATIENCE_SECONDS, Frame, Server, StartServer, within
 
 CHANGES = 50_000
 CLIENTS = 20
@@ -100,7 +100,7 @@ def counted(totals: Frame) -> tuple[int, Decimal, int]:
 
 
 @pytest.mark.parametrize("mode", ["always", "never"])  # the others: as it comes
-async def test_every_client_gets_every_event_once_and_in_order(start_server: Any, database_url: str, mode: str) -> None:
+async def test_every_client_gets_every_event_once_and_in_order(start_server: StartServer, database_url: str, mode: str) -> None:
     server: Server = await start_server(database_url, NOTIFY_MODE=mode)
 
     async def not_at_all(load: Load) -> None:
@@ -111,7 +111,7 @@ async def test_every_client_gets_every_event_once_and_in_order(start_server: Any
 
 
 async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
-    start_server: Any, database_url: str, db: Any
+    start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url)
     cuts = 0
@@ -132,7 +132,7 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
     assert cuts >= 10
 
 
-async def test_also_when_postgres_is_killed_and_comes_back(start_server: Any, own_postgres: EmbeddedPostgres) -> None:
+async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     server: Server = await start_server(url)
     crashes = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.wire import WireClient
-from tests.support import Frame, Server
+from tests.support import Frame, Server, StartServer
 
 CLIENTS = 100
 NAME = "x" * 2000
@@ -34,7 +34,9 @@ async def latencies(clients: list[WireClient], db: Any) -> list[float]:
     return found
 
 
-async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(start_server: Any, database_url: str, db: Any) -> None:
+async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
     parsed: dict[bytes, Frame] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS - 1)]

@@ -18,9 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import workers
 from settings import Settings
-from tests.support import PATIENCE_SECONDS, Client, Server, free_port, within
-
-Connect = Callable[..., Awaitable[Client]]
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, free_port, within
 
 # Enough that some are on each of two workers, but for one time in half a million.
 CLIENTS = 20
@@ -112,7 +110,7 @@ async def dashboards(server: Server, connect: Connect) -> list[Dashboard]:
 
 
 async def test_a_killed_worker_loses_nothing_and_is_replaced(
-    start_server: Any, connect: Connect, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     assert sorted(server.workers) == [1, 2]
@@ -155,7 +153,9 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
     assert 0 < sum(one.cuts for one in again) < CLIENTS
 
 
-async def test_counters_never_fall_when_a_worker_dies(start_server: Any, connect: Connect, database_url: str, db: Any) -> None:
+async def test_counters_never_fall_when_a_worker_dies(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
     names = ("sent_frames_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
@@ -179,7 +179,7 @@ async def test_counters_never_fall_when_a_worker_dies(start_server: Any, connect
 
 
 async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
-    start_server: Any, connect: Connect, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
@@ -213,7 +213,7 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C"])
-async def test_all_drain_together(start_server: Any, connect: Connect, database_url: str, how: str) -> None:
+async def test_all_drain_together(start_server: StartServer, connect: Connect, database_url: str, how: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_LEVEL="DEBUG")
     some = await dashboards(server, connect)
     pids = server.pids
@@ -233,7 +233,7 @@ async def test_all_drain_together(start_server: Any, connect: Connect, database_
     assert "Traceback" not in server.text
 
 
-async def test_ctrl_c_while_they_start(start_server: Any, database_url: str) -> None:
+async def test_ctrl_c_while_they_start(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
 
     async def started() -> bool:
@@ -245,7 +245,9 @@ async def test_ctrl_c_while_they_start(start_server: Any, database_url: str) -> 
     assert server.text == ""
 
 
-async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_one_that_is_told_to_end_drains_and_is_replaced(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
     told = server.workers[2]
@@ -257,7 +259,7 @@ async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any,
     assert {one.client.close_code for one in closed} == {3001}
 
 
-async def test_no_worker_outlives_its_supervisor(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_no_worker_outlives_its_supervisor(start_server: StartServer, connect: Connect, database_url: str) -> None:
     port = free_port()
     server: Server = await start_server(database_url, WORKERS="2", PORT=port)
     some = await dashboards(server, connect)
@@ -275,7 +277,7 @@ async def test_no_worker_outlives_its_supervisor(start_server: Any, connect: Con
 
 
 @pytest.mark.parametrize(("first", "second"), [("2", "2"), ("1", "2"), ("2", "1")])
-async def test_a_port_in_use_is_told_in_one_line(start_server: Any, database_url: str, first: str, second: str) -> None:
+async def test_a_port_in_use_is_told_in_one_line(start_server: StartServer, database_url: str, first: str, second: str) -> None:
     server: Server = await start_server(database_url, WORKERS=first)
     port = server.http_url.rpartition(":")[2]
     late: Server = await start_server(database_url, wait=False, WORKERS=second, PORT=port)
@@ -296,7 +298,7 @@ async def test_a_port_in_use_is_told_in_one_line(start_server: Any, database_url
     ],
 )
 async def test_what_no_worker_can_start_with_is_told_once(
-    start_server: Any, database_url: str, settings: dict[str, str], code: int, told: str
+    start_server: StartServer, database_url: str, settings: dict[str, str], code: int, told: str
 ) -> None:
     server: Server = await start_server(database_url, wait=False, **{"WORKERS": "3", **settings})
     assert await server.exit_code() == code
@@ -304,7 +306,9 @@ async def test_what_no_worker_can_start_with_is_told_once(
     assert told in server.text
 
 
-async def test_a_database_that_cannot_be_used_ends_all_with_one_line(start_server: Any, database_url: str, db: Any) -> None:
+async def test_a_database_that_cannot_be_used_ends_all_with_one_line(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_future.sql', '')")
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
     assert await server.exit_code() == 1
@@ -312,7 +316,7 @@ async def test_a_database_that_cannot_be_used_ends_all_with_one_line(start_serve
     assert "999_future.sql" in server.text
 
 
-async def test_lines_of_the_log_say_which_worker(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_lines_of_the_log_say_which_worker(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     await dashboards(server, connect)
     await server.stop()

@@ -22,7 +22,7 @@ from push.audit import Audit
 from push.events import Page, Snapshot
 from push.hub import Hub
 from push.relay import Baseline, Relay
-from tests.support import Client, Process, Server, connections, within
+from tests.support import Client, Connect, Process, Server, StartServer, connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 WRITERS = 6
@@ -32,7 +32,7 @@ async def order(db: Any, name: str) -> None:
     await db.execute("insert into orders (customer_name, total) values ($1, 10)", name)
 
 
-async def connected_after_one_event(server: Server, connect: Any, db: Any) -> Client:
+async def connected_after_one_event(server: Server, connect: Connect, db: Any) -> Client:
     client: Client = await connect(server.ws_url)
     await order(db, "first")
     await client.until(lambda c: len(c.events) == 1, "the first event")
@@ -44,7 +44,7 @@ def told_to_fetch_anew(client: Client) -> bool:
     return (False, 0) in told and len(set(told)) == 1
 
 
-async def refuses(server: Server, connect: Any, cursor: str) -> None:
+async def refuses(server: Server, connect: Connect, cursor: str) -> None:
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
     await back.until(lambda c: bool(c.of("resumed")), "an answer")
     assert told_to_fetch_anew(back)
@@ -58,7 +58,7 @@ async def refuses(server: Server, connect: Any, cursor: str) -> None:
     ],
 )
 async def test_silent_changes_are_found_and_the_totals_mended(
-    start_server: Any, connect: Any, database_url: str, db: Any, silently: str, again: str
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, silently: str, again: str
 ) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
@@ -161,7 +161,7 @@ FROM_CHECKPOINT = "from the checkpoint and the journal since"
 
 
 async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     rarely = {"AUDIT_SECONDS": "3600", "LOG_LEVEL": "DEBUG"}
     await order(db, "before")
@@ -230,8 +230,8 @@ async def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None
 
 async def test_restored_dump_is_another_journal(
     postgres: EmbeddedPostgres,
-    start_server: Any,
-    connect: Any,
+    start_server: StartServer,
+    connect: Connect,
     database_url: str,
     empty_database_url: str,
     db: Any,
@@ -273,7 +273,9 @@ async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any
     assert [row[0] for row in await db.fetch("select customer_name from orderwire.journal")] == ["after it"]
 
 
-async def test_reinstalled_schema_is_another_journal(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_reinstalled_schema_is_another_journal(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
     await db.execute("drop schema orderwire cascade; drop view if exists order_analytics")
@@ -297,7 +299,7 @@ async def order_without_number(db: Any) -> None:
 
 
 async def test_delivered_events_that_have_vanished_are_a_gap(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)

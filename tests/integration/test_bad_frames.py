@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, within
 
 LIMIT = 64 * 1024
 MASKED = 0x80
@@ -24,7 +24,7 @@ HANDSHAKE = (
 
 
 @pytest.fixture
-async def server(start_server: Any, connect: Any, database_url: str, db: Any) -> AsyncIterator[Server]:
+async def server(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> AsyncIterator[Server]:
     """A server with another client, who must not notice anything; nor may the log."""
     server: Server = await start_server(database_url)
     other: Client = await connect(server.ws_url)
@@ -106,7 +106,7 @@ async def send_and_ping(client: Client, text: str) -> None:
     await client.until(lambda c: len(c.of("pong")) > pongs, f"pong after {text[:40]}")
 
 
-async def test_a_frame_that_is_not_understood_gets_an_error_and_the_session_goes_on(server: Server, connect: Any) -> None:
+async def test_a_frame_that_is_not_understood_gets_an_error_and_the_session_goes_on(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     for text, _ in NOT_UNDERSTOOD:
         await send_and_ping(client, text)
@@ -117,14 +117,14 @@ async def test_a_frame_that_is_not_understood_gets_an_error_and_the_session_goes
         assert 0 < len(error["message"]) < 100
 
 
-async def test_a_binary_frame_closes_with_1003(server: Server, connect: Any) -> None:
+async def test_a_binary_frame_closes_with_1003(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     await client.ws.send_bytes(b'{"type":"ping"}')
     assert await client.closed() == 1003
     assert client.of("pong") == []
 
 
-async def test_64_kib_are_accepted_and_one_byte_more_closes_with_1009(server: Server, connect: Any) -> None:
+async def test_64_kib_are_accepted_and_one_byte_more_closes_with_1009(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     ping = '{"type":"ping"}'
     await client.send(ping.ljust(LIMIT))

@@ -19,7 +19,7 @@ import pytest
 from db.embedded import EmbeddedPostgres
 from settings import BadSetting, Settings
 from tests.conftest import with_database
-from tests.support import ROOT, WORKERS, Client, Process, Server, copy_checkout
+from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout
 
 FAILURE, USAGE = 1, 2
 SECRET = "sEcReT"
@@ -146,7 +146,7 @@ async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> 
     assert line == 'server.py: database "nowhere" does not exist'
 
 
-async def test_the_password_is_in_nothing_that_the_server_prints(start_server: Any, database_url: str) -> None:
+async def test_the_password_is_in_nothing_that_the_server_prints(start_server: StartServer, database_url: str) -> None:
     password = urlsplit(database_url).password
     assert password is not None
     server: Server = await start_server(database_url, LOG_LEVEL="DEBUG")
@@ -155,7 +155,7 @@ async def test_the_password_is_in_nothing_that_the_server_prints(start_server: A
 
 
 async def test_an_unreachable_database_is_waited_for_and_said_once(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
     target = urlsplit(database_url)
@@ -196,7 +196,7 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
     assert "is a superuser" in warnings[-1]
 
 
-async def test_while_the_database_is_away_the_server_says_so(start_server: Any) -> None:
+async def test_while_the_database_is_away_the_server_says_so(start_server: StartServer) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

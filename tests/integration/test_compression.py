@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.wire import HANDSHAKE, OFFER, WireClient
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, within
 
 ONE = "insert into orders (customer_name, total) values ('Иван ' || $1, $2)"
 MOVE = "update orders set status = case when status = 'preparing' then 'ready' else 'preparing' end where id = $1"
@@ -25,7 +25,9 @@ async def shop(db: Any, count: int, start: int = 0) -> None:
             await db.execute(MOVE, n // 3 + 1)
 
 
-async def test_another_implementation_reads_and_is_read(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_another_implementation_reads_and_is_read(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     compressed: Client = await connect(server.ws_url, compress=15)
     plain: Client = await connect(server.ws_url)
@@ -45,7 +47,7 @@ async def test_another_implementation_reads_and_is_read(start_server: Any, conne
     assert len(compressed.of("pong")) == 1
 
 
-async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database_url: str, db: Any) -> None:
+async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     clients = [await WireClient.connect(server.ws_url, headers=headers) for headers in (OFFER, OFFER, {})]
     try:
@@ -68,7 +70,9 @@ async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database
             await client.disconnect()
 
 
-async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_server: Any, database_url: str, db: Any) -> None:
+async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", SEND_QUEUE_FRAMES="3000", SEND_QUEUE_BYTES="100MiB")
     lagging, stuck, quick = [
         await WireClient.connect(server.ws_url, headers=OFFER, receive_buffer=buffer) for buffer in (4096, 4096, None)
@@ -106,7 +110,7 @@ async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_serv
 
 
 async def test_who_comes_back_resumes_uncompressed_and_joins(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     staying: Client = await connect(server.ws_url, compress=15)
@@ -122,7 +126,9 @@ async def test_who_comes_back_resumes_uncompressed_and_joins(
         assert client.events == staying.events[10:]
 
 
-async def test_who_follows_a_part_gets_nothing_that_is_compressed(start_server: Any, database_url: str, db: Any) -> None:
+async def test_who_follows_a_part_gets_nothing_that_is_compressed(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     whole, part = [await WireClient.connect(server.ws_url, headers=OFFER) for _ in range(2)]
     try:
@@ -148,7 +154,9 @@ async def test_who_follows_a_part_gets_nothing_that_is_compressed(start_server: 
 
 
 @pytest.mark.parametrize(("setting", "offer", "answered"), [("1", True, True), ("0", True, False), ("1", False, False)])
-async def test_it_is_agreed_on_or_not(start_server: Any, database_url: str, setting: str, offer: bool, answered: bool) -> None:
+async def test_it_is_agreed_on_or_not(
+    start_server: StartServer, database_url: str, setting: str, offer: bool, answered: bool
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION=setting)
     parts = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)

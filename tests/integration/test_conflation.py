@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import Client, Process, Server, connections
+from tests.support import Client, Connect, Process, Server, StartServer, connections
 
 ROWS = 3000
 
@@ -16,7 +16,7 @@ async def insert(db: Any, count: int, name: str) -> None:
 
 
 async def test_many_at_once_are_told_as_one_and_single_orders_still_one_by_one(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     await insert(db, ROWS, "first")
     server: Server = await start_server(database_url)
@@ -49,7 +49,7 @@ async def test_many_at_once_are_told_as_one_and_single_orders_still_one_by_one(
 
 
 async def test_client_that_does_not_read_for_long_is_told_less_instead_of_being_closed(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, SEND_QUEUE_FRAMES="10", SEND_QUEUE_BYTES="10000")
     plain: Client = await connect(server.ws_url)
@@ -69,7 +69,7 @@ async def test_client_that_does_not_read_for_long_is_told_less_instead_of_being_
     assert sum(frame["events"] for frame in lazy.of("bulk")) + len(lazy.of("new_order")) == 10_000
 
 
-async def test_stream_of_server_sent_events_does_it_too(start_server: Any, database_url: str, db: Any) -> None:
+async def test_stream_of_server_sent_events_does_it_too(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url)
     follow = await Process.start("curl", "-sN", f"{server.http_url}/api/sse?conflate=50")
     await follow.line("analytics_update")
@@ -86,7 +86,9 @@ async def test_stream_of_server_sent_events_does_it_too(start_server: Any, datab
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "10001", "yes", "", "1e3", "99999999999"])
-async def test_what_cannot_be_understood_is_refused(start_server: Any, connect: Any, database_url: str, value: str) -> None:
+async def test_what_cannot_be_understood_is_refused(
+    start_server: StartServer, connect: Connect, database_url: str, value: str
+) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(f"{server.ws_url}?conflate={value}")
     assert await client.closed() == 3501

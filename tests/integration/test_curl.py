@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import Process, Server, free_port
+from tests.support import Process, Server, StartServer, free_port
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-async def test_curl_resumes_after_a_restart(start_server: Any, database_url: str, db: Any) -> None:
+async def test_curl_resumes_after_a_restart(start_server: StartServer, database_url: str, db: Any) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     follow = await Process.start("examples/follow.sh", f"{server.http_url}/api/sse")

@@ -8,12 +8,12 @@ from typing import Any
 
 from tests.fuzz.octets import FINAL, PING, TEXT, frame
 from tests.integration.test_bad_frames import HANDSHAKE, address
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, within
 
 ASKED = (b'{"type":"subscribe","topics":["order:1"]}', b'{"type":"unsubscribe","topics":["order:1"]}', b'{"type":"ping"}')
 
 
-async def test_what_is_sent_behind_the_handshake_is_done_in_its_order(start_server: Any, database_url: str) -> None:
+async def test_what_is_sent_behind_the_handshake_is_done_in_its_order(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     reader, writer = await asyncio.open_connection(*address(server))
     # In one piece: aiohttp reads it all before the connection is ours. A subscription takes a while, and the rest waits for it.
@@ -30,7 +30,7 @@ async def test_what_is_sent_behind_the_handshake_is_done_in_its_order(start_serv
     writer.close()
 
 
-async def test_who_does_not_say_goodbye_holds_up_a_drain_for_seconds_only(start_server: Any, database_url: str) -> None:
+async def test_who_does_not_say_goodbye_holds_up_a_drain_for_seconds_only(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     reader, writer = await asyncio.open_connection(*address(server))
     writer.write(HANDSHAKE)
@@ -45,7 +45,7 @@ async def test_who_does_not_say_goodbye_holds_up_a_drain_for_seconds_only(start_
 
 
 async def test_pings_of_one_that_takes_nothing_cost_nothing(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, FRAMES_PER_SECOND="1000000", BYTES_PER_SECOND="100MiB")
     reader, writer = await asyncio.open_connection(*address(server), limit=1024)

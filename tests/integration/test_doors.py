@@ -13,7 +13,7 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
-from tests.support import PATIENCE_SECONDS, Server, within
+from tests.support import PATIENCE_SECONDS, Connect, Server, StartServer, within
 from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, public_pem, signed_by_hand, token, unsigned
 
 AUDIENCE = "orderwire"
@@ -159,7 +159,7 @@ FIRST_FRAME = {"admin": "analytics_update", "viewer": "analytics_update", "custo
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
-async def test_every_door_for_every_credential_and_origin(start_server: Any, database_url: str, algorithm: str) -> None:
+async def test_every_door_for_every_credential_and_origin(start_server: StartServer, database_url: str, algorithm: str) -> None:
     key: Any = SECRET if algorithm == "HS256" else RSA
     setting = {"JWT_SECRET": SECRET} if algorithm == "HS256" else {"JWT_PUBLIC_KEY": public_pem(RSA)}
     server: Server = await start_server(
@@ -203,7 +203,7 @@ async def test_every_door_for_every_credential_and_origin(start_server: Any, dat
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(P256, "ES256"), (ED25519, "EdDSA")])
-async def test_other_kinds_of_keys(start_server: Any, database_url: str, key: Any, algorithm: str) -> None:
+async def test_other_kinds_of_keys(start_server: StartServer, database_url: str, key: Any, algorithm: str) -> None:
     server: Server = await start_server(database_url, JWT_PUBLIC_KEY=public_pem(key).replace("\n", "\\n"))
     async with aiohttp.ClientSession() as http:
         good = token(key=key, algorithm=algorithm)
@@ -211,7 +211,7 @@ async def test_other_kinds_of_keys(start_server: Any, database_url: str, key: An
         assert await over_http(http, server, "/api/orders", token(), None) == 401
 
 
-async def test_a_token_in_the_query_is_no_token(start_server: Any, database_url: str) -> None:
+async def test_a_token_in_the_query_is_no_token(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     async with aiohttp.ClientSession() as http:
         for name in ("token", "access_token", "bearer", "jwt"):
@@ -219,7 +219,7 @@ async def test_a_token_in_the_query_is_no_token(start_server: Any, database_url:
     assert "eyJ" not in server.text
 
 
-async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: Any, database_url: str) -> None:
+async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: StartServer, database_url: str) -> None:
     """It gives up when it has offered subprotocols and none is chosen."""
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     shown = f"bearer.{token()}"
@@ -228,7 +228,7 @@ async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: A
         assert json.loads((await ws.receive()).data)["type"] == "analytics_update"
 
 
-async def test_preflight_is_answered_for_allowed_origins_alone(start_server: Any, database_url: str) -> None:
+async def test_preflight_is_answered_for_allowed_origins_alone(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, ALLOWED_ORIGINS=ALLOWED)
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     async with aiohttp.ClientSession() as http:
@@ -243,7 +243,7 @@ async def test_preflight_is_answered_for_allowed_origins_alone(start_server: Any
                 assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_server: Any, database_url: str) -> None:
+async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/admin/dashboard") as response:
         policy = response.headers["Content-Security-Policy"]
@@ -263,7 +263,7 @@ async def status_of(server: Server, path: str, host: str | None = None, **header
             return response.status, await response.text()
 
 
-async def test_without_login_only_this_machine_gets_in(start_server: Any, database_url: str) -> None:
+async def test_without_login_only_this_machine_gets_in(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, HOST="0.0.0.0")
     assert "only this machine" in await server.line("login ")
     assert (await status_of(server, "/api/orders"))[0] == 200
@@ -282,14 +282,14 @@ async def test_without_login_only_this_machine_gets_in(start_server: Any, databa
     assert (await status_of(server, "/healthz", host="evil.example"))[0] == 200
 
 
-async def test_a_trusted_proxy_says_who_it_is(start_server: Any, database_url: str) -> None:
+async def test_a_trusted_proxy_says_who_it_is(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, TRUSTED_PROXIES="127.0.0.0/8")
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 403
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}))[0] == 403
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5, ::1"}))[0] == 200
 
 
-async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: Any, database_url: str) -> None:
+async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, ALLOW_ANONYMOUS="1")
     assert "sees everything" in await server.line("login ")
     assert (await status_of(server, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
@@ -297,7 +297,7 @@ async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: Any, 
     assert (await status_of(server, "/api/orders", Origin="https://evil.example"))[0] == 403
 
 
-async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_server: Any, database_url: str) -> None:
+async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1")
     outer = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example"}
     shown = {"Authorization": f"Bearer {token()}"}
@@ -306,7 +306,7 @@ async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_ser
 
 
 async def test_a_websocket_without_a_token_has_only_so_long(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, AUTH_SECONDS="0.5")
     start = asyncio.get_running_loop().time()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.binaries import find_binaries
-from tests.support import ENVIRONMENT, ROOT, Process, Server
+from tests.support import ENVIRONMENT, ROOT, Process, Server, StartServer
 
 README = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", README[README.index("## One line each") :], flags=re.DOTALL)
@@ -33,7 +33,7 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("number", range(len(PRINTS)))
-async def test_command(start_server: Any, database_url: str, db: Any, number: int) -> None:
+async def test_command(start_server: StartServer, database_url: str, db: Any, number: int) -> None:
     prints, goes_on = PRINTS[number]
     server: Server = await start_server(database_url, NOTIFY_MODE="auto")
     await db.execute(INSERT)

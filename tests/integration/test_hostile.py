@@ -15,7 +15,7 @@ import jwt
 
 from tests.conftest import one_worker
 from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, within
 
 SECRET = "a secret of thirty-two bytes or more"
 HANDSHAKE = (
@@ -48,7 +48,7 @@ async def close_frame(server: Server, path: str) -> tuple[int, bytes]:
     return int.from_bytes(payload[:2], "big"), payload[2:]
 
 
-async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: Any, database_url: str) -> None:
+async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     for lines, status in (
         ("Origin: http://\xff\xfe\r\n", b" 403 "),
@@ -68,7 +68,7 @@ async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: 
     assert "ERROR" not in server.text
 
 
-async def test_the_reason_of_a_refusal_is_always_utf8(start_server: Any, database_url: str) -> None:
+async def test_the_reason_of_a_refusal_is_always_utf8(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     for topic in ("\U0001f600" * 40, "é" * 123, "\xff", "\0"):
         for quoted in (quote(topic), quote(topic.encode("latin-1", "replace"))):
@@ -77,7 +77,7 @@ async def test_the_reason_of_a_refusal_is_always_utf8(start_server: Any, databas
             assert reason.decode().startswith("topics: no such topic: ")
 
 
-async def test_a_list_of_addresses_may_come_in_two_lines(start_server: Any, database_url: str) -> None:
+async def test_a_list_of_addresses_may_come_in_two_lines(start_server: StartServer, database_url: str) -> None:
     """HAProxy does not append to what the client claims to be, it adds a line."""
     server: Server = await start_server(database_url, TRUSTED_PROXIES="127.0.0.1")
     claimed, seen = "X-Forwarded-For: 127.0.0.1\r\n", "X-Forwarded-For: 203.0.113.9\r\n"
@@ -87,7 +87,7 @@ async def test_a_list_of_addresses_may_come_in_two_lines(start_server: Any, data
 
 @one_worker
 async def test_a_token_that_is_taken_back_while_its_bearer_comes_in(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     await db.execute("insert into orders (customer_name, customer_id, total) values ('Anna', 'anna', 1)")
@@ -110,7 +110,7 @@ async def test_a_token_that_is_taken_back_while_its_bearer_comes_in(
     assert late.frames == []
 
 
-async def test_parts_of_a_message_count_as_frames(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_parts_of_a_message_count_as_frames(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, FRAMES_PER_SECOND="10")
     address = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -122,7 +122,9 @@ async def test_parts_of_a_message_count_as_frames(start_server: Any, connect: An
     writer.close()
 
 
-async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10")
     address = urlsplit(server.http_url)
     request = f"GET /healthz HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
@@ -140,7 +142,7 @@ async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(start_server
     await client.until(lambda c: len(c.frames) == 1, "somebody else is let in")
 
 
-async def test_the_last_letter_of_the_last_frame(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_the_last_letter_of_the_last_frame(start_server: StartServer, connect: Connect, database_url: str) -> None:
     """The watch holds back half headers, and nothing else."""
     server: Server = await start_server(database_url)
     address = urlsplit(server.http_url)
@@ -187,7 +189,7 @@ async def test_too_few_open_files_are_said(database_url: str) -> None:
         await server.kill()
 
 
-async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, database_url: str) -> None:
+async def test_how_a_session_broke_the_rules_is_counted(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     address = urlsplit(server.http_url)
     for sent, code in (
@@ -203,7 +205,9 @@ async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, datab
 
 
 @one_worker
-async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_whoever_breaks_the_rules_may_come_back_less_often(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="20")
     address = urlsplit(server.http_url)
     handshake = f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode()

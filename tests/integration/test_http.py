@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from gateway.routes import STATUSES
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ODD_NAMES = [
@@ -28,7 +28,7 @@ ODD_NAMES = [
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url)
     return server
 
@@ -128,7 +128,7 @@ async def test_an_order_answers_as_it_is_now(session: aiohttp.ClientSession, db:
 
 
 async def test_analytics_equals_the_last_analytics_update(
-    server: Server, session: aiohttp.ClientSession, connect: Any, db: Any
+    server: Server, session: aiohttp.ClientSession, connect: Connect, db: Any
 ) -> None:
     client: Client = await connect(server.ws_url)
     empty = {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}

@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.support import Client, Frame, Server
+from tests.support import Client, Connect, Frame, Server, StartServer
 
 BULKS = 10
 EVENTS = 100_000
@@ -27,7 +27,7 @@ def events_are_all(count: int) -> Any:
 
 
 async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     # Two clients that parse JSON in this one process are slow for a bulk of this size, and are not to be closed for it.
     roomy = {"SEND_QUEUE_FRAMES": "200000", "SEND_QUEUE_BYTES": "64MiB"}

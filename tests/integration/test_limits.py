@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,10 +11,8 @@ import aiohttp
 import pytest
 
 from tests.conftest import one_worker
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Connect, Server, StartServer, within
 from tests.tokens import SECRET, token
-
-Connect = Callable[..., Awaitable[Client]]
 
 
 async def status(server: Server, path: str = "/api/analytics", **options: Any) -> aiohttp.ClientResponse:
@@ -32,7 +29,9 @@ def address(server: Server) -> tuple[str, int]:
 
 @one_worker
 @pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"])
-async def test_one_connection_too_many(start_server: Any, database_url: str, connect: Connect, db: Any, limit: str) -> None:
+async def test_one_connection_too_many(
+    start_server: StartServer, database_url: str, connect: Connect, db: Any, limit: str
+) -> None:
     server: Server = await start_server(database_url, **{limit: "3"})
     inside = [await connect(server.ws_url) for _ in range(3)]
     outside = await connect(server.ws_url)
@@ -52,7 +51,9 @@ async def test_one_connection_too_many(start_server: Any, database_url: str, con
 
 
 @one_worker
-async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_clients_behind_a_proxy_are_counted_by_themselves(
+    start_server: StartServer, database_url: str, connect: Connect
+) -> None:
     server: Server = await start_server(
         database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2", HANDSHAKES_PER_SECOND="2"
     )
@@ -73,7 +74,7 @@ async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: An
 
 
 @one_worker
-async def test_requests_beyond_the_pace_of_an_address(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_requests_beyond_the_pace_of_an_address(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="5")
     async with aiohttp.ClientSession() as http:  # one connection, kept alive
         found = []
@@ -95,7 +96,7 @@ async def test_requests_beyond_the_pace_of_an_address(start_server: Any, databas
             await asyncio.sleep(0.1)
 
 
-async def test_frames_and_bytes_beyond_a_clients_pace(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_frames_and_bytes_beyond_a_clients_pace(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, FRAMES_PER_SECOND="10", BYTES_PER_SECOND="4KiB")
     other = await connect(server.ws_url)
     fast, fat, pinging = [await connect(server.ws_url) for _ in range(3)]
@@ -112,7 +113,7 @@ async def test_frames_and_bytes_beyond_a_clients_pace(start_server: Any, databas
     await other.until(lambda c: len(c.of("pong")) == 1, "pong")
 
 
-async def test_a_connection_that_sends_no_request_is_cut(start_server: Any, database_url: str) -> None:
+async def test_a_connection_that_sends_no_request_is_cut(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, IDLE_SECONDS="0.5")
     silent, slow, kept = [await asyncio.open_connection(*address(server)) for _ in range(3)]
     slow[1].write(b"GET /api/analytics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
@@ -122,7 +123,7 @@ async def test_a_connection_that_sends_no_request_is_cut(start_server: Any, data
         writer.close()
 
 
-async def test_headers_and_bodies_have_a_size(start_server: Any, database_url: str) -> None:
+async def test_headers_and_bodies_have_a_size(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, MAX_HEADER_BYTES="1000", MAX_BODY_BYTES="100")
     assert (await status(server, headers={"X-Long": "x" * 900})).status == 200
     assert (await status(server, headers={"X-Long": "x" * 1100})).status == 400
@@ -137,7 +138,7 @@ async def test_headers_and_bodies_have_a_size(start_server: Any, database_url: s
     assert (await status(server, data=chunks())).status == 413
 
 
-async def test_a_customers_token_as_large_as_tokens_get(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_a_customers_token_as_large_as_tokens_get(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     orders = list(range(10**9, 10**9 + 400))
     client = await connect(server.ws_url, headers={"Authorization": f"Bearer {token('customer', orders=orders)}"})

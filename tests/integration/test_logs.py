@@ -7,11 +7,13 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
 
 
-async def test_json_lines_with_a_connection_and_no_secret(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_json_lines_with_a_connection_and_no_secret(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     shown = [
         token("admin", sub="alice"),

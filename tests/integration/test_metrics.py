@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from push.metrics import Metrics
-from tests.support import PATIENCE_SECONDS, WORKERS, Client, Server
+from tests.support import PATIENCE_SECONDS, WORKERS, Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -70,7 +70,9 @@ class Watched:
         return found
 
 
-async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_every_metric_moves_for_its_cause(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(
         database_url,
         NOTIFY_MODE="auto",
@@ -193,7 +195,7 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     assert metrics.moved == named
 
 
-async def test_readiness_is_0_while_the_database_is_away(start_server: Any, database_url: str) -> None:
+async def test_readiness_is_0_while_the_database_is_away(start_server: StartServer, database_url: str) -> None:
     """Said by the metric too, since it is what alerts go by."""
     metrics = Metrics()
     metrics.watch_ready(lambda: False)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import one_worker
 from tests.integration.test_tls import issue
-from tests.support import ROOT, Client, Process, Server, free_port
+from tests.support import ROOT, Client, Connect, Process, Server, StartServer, free_port
 from tests.tokens import SECRET, token
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -22,7 +22,7 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/loca
 @one_worker
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 async def test_websocket_and_stream_through_nginx(
-    start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, tmp_path: Path
 ) -> None:
     assert NGINX is not None
     server: Server = await start_server(

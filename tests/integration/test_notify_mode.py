@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from push.relay import RING_SECONDS
-from tests.support import PATIENCE_SECONDS, Client, Server, connections, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, connections, within
 
 ADD = "insert into orders (customer_name, total) values ('c', 1)"
 BY_A_SERVER = '"events":[]'
@@ -42,7 +42,9 @@ async def add_until(server: Server, writers: list[Any], is_open: bool) -> int:
     return count
 
 
-async def test_auto_steps_aside_under_load_and_comes_back(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_auto_steps_aside_under_load_and_comes_back(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     await db.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
     async with connections(database_url, 8) as writers:
@@ -67,7 +69,7 @@ async def test_auto_steps_aside_under_load_and_comes_back(start_server: Any, con
                 pass
 
 
-async def test_always_rings_for_each_however_many(start_server: Any, database_url: str, db: Any) -> None:
+async def test_always_rings_for_each_however_many(start_server: StartServer, database_url: str, db: Any) -> None:
     heard: list[str] = []
     async with connections(database_url, 9) as (ear, *writers):
         await ear.add_listener("orders", lambda *call: heard.append(call[3]))
@@ -81,7 +83,7 @@ async def test_always_rings_for_each_however_many(start_server: Any, database_ur
         assert all('"new_order"' in payload for payload in heard)
 
 
-async def test_never_reads_by_the_clock_alone(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_never_reads_by_the_clock_alone(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> None:
     heard: list[str] = []
     async with connections(database_url, 1) as (ear,):
         await ear.add_listener("orders", lambda *call: heard.append(call[3]))
@@ -96,7 +98,9 @@ async def test_never_reads_by_the_clock_alone(start_server: Any, connect: Any, d
         assert all(BY_A_SERVER in payload for payload in heard)
 
 
-async def test_a_server_that_reads_by_the_clock_tells_of_all_and_seldom(start_server: Any, database_url: str, db: Any) -> None:
+async def test_a_server_that_reads_by_the_clock_tells_of_all_and_seldom(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with connections(database_url, 1) as (ear,):
         await ear.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
@@ -117,7 +121,7 @@ async def test_a_server_that_reads_by_the_clock_tells_of_all_and_seldom(start_se
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-async def test_when_the_server_goes_writers_ring_again(start_server: Any, database_url: str, db: Any, how: str) -> None:
+async def test_when_the_server_goes_writers_ring_again(start_server: StartServer, database_url: str, db: Any, how: str) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
     server: Server = await start_server(database_url, NOTIFY_MODE="never")
     await until_gate(server, True)

@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import one_worker
 from tests.fuzz.octets import FINAL, TEXT, frame
 from tests.integration.test_bad_frames import HANDSHAKE, address
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer, within
 from tests.tokens import SECRET, token
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -152,7 +152,9 @@ async def as_second_request(server: Server, opening: bytes) -> Told:
 
 
 @pytest.mark.parametrize("compression", ["0", "1"])
-async def test_whoever_reads_an_opening_the_answer_is_the_same(start_server: Any, database_url: str, compression: str) -> None:
+async def test_whoever_reads_an_opening_the_answer_is_the_same(
+    start_server: StartServer, database_url: str, compression: str
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION=compression, HANDSHAKES_PER_SECOND="10000")
     wrong = {}
     for name, (opening, outcome) in OPENINGS.items():
@@ -165,7 +167,7 @@ async def test_whoever_reads_an_opening_the_answer_is_the_same(start_server: Any
 
 
 @one_worker
-async def test_a_refusal_is_counted_once(start_server: Any, database_url: str) -> None:
+async def test_a_refusal_is_counted_once(start_server: StartServer, database_url: str) -> None:
     """Although the opening is looked at before aiohttp, and again there."""
     server: Server = await start_server(
         database_url, TRUSTED_PROXIES="127.0.0.1", HANDSHAKES_PER_SECOND="2", ALLOW_ANONYMOUS="1"
@@ -182,7 +184,7 @@ async def test_a_refusal_is_counted_once(start_server: Any, database_url: str) -
 
 
 @pytest.mark.parametrize("way", [at_once, in_two_pieces, as_second_request])
-async def test_whoever_reads_an_opening_the_token_counts(start_server: Any, database_url: str, way: Way) -> None:
+async def test_whoever_reads_an_opening_the_token_counts(start_server: StartServer, database_url: str, way: Way) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     viewer = token(role="viewer").encode()
     for lines, outcome in (
@@ -195,7 +197,7 @@ async def test_whoever_reads_an_opening_the_token_counts(start_server: Any, data
     assert (await way(server, refused)).outcome == 3507
 
 
-async def test_an_opening_may_be_cut_anywhere(start_server: Any, database_url: str) -> None:
+async def test_an_opening_may_be_cut_anywhere(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10000")
     whole = await at_once(server, HANDSHAKE)
     sent = HANDSHAKE + PINGS
@@ -211,7 +213,7 @@ async def test_an_opening_may_be_cut_anywhere(start_server: Any, database_url: s
         writer.close()
 
 
-async def test_half_openings_hold_up_nobody(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_half_openings_hold_up_nobody(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10000", IDLE_SECONDS="5")
     streams = [await asyncio.open_connection(*address(server)) for _ in range(500)]
     for number, (_, writer) in enumerate(streams):
@@ -224,7 +226,9 @@ async def test_half_openings_hold_up_nobody(start_server: Any, connect: Any, dat
         writer.close()
 
 
-async def test_whoever_waits_to_be_let_in_is_not_waited_for_at_the_end(start_server: Any, database_url: str, db: Any) -> None:
+async def test_whoever_waits_to_be_let_in_is_not_waited_for_at_the_end(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     anna = token(role="customer", sub="anna").encode()
     asks = changed(b"/api/ws", b"/api/ws?topics=order:1").replace(KEY, KEY + b"Authorization: Bearer " + anna + b"\r\n")

@@ -8,14 +8,16 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import Client, Frame, Server
+from tests.support import Client, Connect, Frame, Server, StartServer
 
 
 def resumed(client: Client) -> Frame:
     return client.of("resumed")[0]
 
 
-async def test_resume_replays_exactly_what_was_missed(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_resume_replays_exactly_what_was_missed(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     first: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
@@ -34,7 +36,9 @@ async def test_resume_replays_exactly_what_was_missed(start_server: Any, connect
     assert [event["customer_name"] for event in second.events] == ["missed"] * 7 + ["live"]
 
 
-async def test_resume_on_another_server_after_a_restart(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_resume_on_another_server_after_a_restart(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     first: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
@@ -48,7 +52,9 @@ async def test_resume_on_another_server_after_a_restart(start_server: Any, conne
     assert resumed(second) == {"type": "resumed", "recovered": True, "replayed": 3000}
 
 
-async def test_gap_that_cannot_be_closed_is_told(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_gap_that_cannot_be_closed_is_told(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     witness: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('x', 1)")
@@ -66,7 +72,9 @@ async def test_gap_that_cannot_be_closed_is_told(start_server: Any, connect: Any
                 assert response.status == 400
 
 
-async def test_more_than_the_bounded_replay_is_refused(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_more_than_the_bounded_replay_is_refused(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     first: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
@@ -78,7 +86,7 @@ async def test_more_than_the_bounded_replay_is_refused(start_server: Any, connec
     assert resumed(second)["recovered"] is False
 
 
-async def test_history_pages_through_everything_once(start_server: Any, database_url: str, db: Any) -> None:
+async def test_history_pages_through_everything_once(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url)
     await db.execute("insert into orders (customer_name, total) select 'h', n from generate_series(1, 250) n")
     await db.execute("update orders set status = 'ready' where id <= 100")
@@ -126,7 +134,9 @@ async def read_sse(response: aiohttp.ClientResponse, events: int) -> list[dict[s
     return found
 
 
-async def test_server_sent_events_carry_the_same_frames_and_resume(start_server: Any, database_url: str, db: Any) -> None:
+async def test_server_sent_events_carry_the_same_frames_and_resume(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     async with aiohttp.ClientSession() as http:
         async with http.get(f"{server.http_url}/api/sse") as response:

@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from tests.support import Client, Server, within
+from tests.support import Client, Connect, Server, StartServer, within
 
 RETENTION = timedelta(days=3)
 
@@ -204,7 +204,9 @@ async def first_page(server: Server) -> Any:
         return await response.json()
 
 
-async def test_cursor_older_than_the_journal_is_refused(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_cursor_older_than_the_journal_is_refused(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     before = await start_server(database_url)
     client: Client = await connect(before.ws_url)
 
@@ -235,7 +237,9 @@ async def test_cursor_older_than_the_journal_is_refused(start_server: Any, conne
     assert [event["customer_name"] for event in (await first_page(server))["events"]] == ["kept", "newest"]
 
 
-async def test_server_keeps_the_journal_for_its_time(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_server_keeps_the_journal_for_its_time(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JOURNAL_RETENTION="10s")
     client: Client = await connect(server.ws_url)
     await order(db, "old")

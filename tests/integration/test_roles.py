@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.conftest import one_worker
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
-
-Connect = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     return server
 
@@ -139,7 +137,7 @@ async def test_topics_are_chosen_at_the_door_or_later(server: Server, connect: C
     assert [error["code"] for error in one.of("error")] == ["bad_topic"] * 8
 
 
-async def test_more_topics_than_allowed(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_more_topics_than_allowed(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server = await start_server(database_url, MAX_TOPICS="5")
     client = await connect(server.ws_url)
     await client.until(lambda c: len(c.frames) == 1, "first frame")
@@ -172,7 +170,7 @@ async def resumed(connect: Connect, server: Server, cursor: str, topics: str, **
 
 @pytest.mark.parametrize("after_restart", [False, True])
 async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
-    server: Server, start_server: Any, database_url: str, connect: Connect, db: Any, after_restart: bool
+    server: Server, start_server: StartServer, database_url: str, connect: Connect, db: Any, after_restart: bool
 ) -> None:
     """From the ring and, on a server that remembers nothing, from the journal."""
     own = await insert(db, "Anna", "anna")
@@ -325,7 +323,9 @@ async def test_a_revoked_subject_sees_nothing_more(
     assert mallory.events == []
 
 
-async def test_without_login_there_is_nothing_to_authenticate(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_without_login_there_is_nothing_to_authenticate(
+    start_server: StartServer, database_url: str, connect: Connect
+) -> None:
     server = await start_server(database_url)
     client = await connect(server.ws_url)
     await client.send(json.dumps({"type": "auth", "token": "whatever"}))

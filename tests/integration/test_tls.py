@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from gateway import tls
 from gateway.tls import Certificate
 from settings import BadSetting
-from tests.support import PATIENCE_SECONDS, Client, Server
+from tests.support import PATIENCE_SECONDS, Client, Connect, Server, StartServer
 from tests.tokens import private_pem
 
 
@@ -58,7 +58,7 @@ async def presented(host: str, port: int) -> str:
 
 
 async def test_wss_and_a_renewal_without_a_restart(
-    start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, tmp_path: Path
 ) -> None:
     cert_file, key_file = issue(tmp_path, "first")
     server: Server = await start_server(database_url, TLS_CERT_FILE=str(cert_file), TLS_KEY_FILE=str(key_file))
@@ -86,7 +86,7 @@ async def test_wss_and_a_renewal_without_a_restart(
     await client.until(lambda c: len(c.events) == 1, "an event on the connection from before")
 
 
-async def test_plain_http_on_a_tls_port_harms_nobody(start_server: Any, database_url: str, tmp_path: Path) -> None:
+async def test_plain_http_on_a_tls_port_harms_nobody(start_server: StartServer, database_url: str, tmp_path: Path) -> None:
     cert_file, key_file = issue(tmp_path, "name")
     server: Server = await start_server(
         database_url, TLS_CERT_FILE=str(cert_file), TLS_KEY_FILE=str(key_file), IDLE_SECONDS="0.5"

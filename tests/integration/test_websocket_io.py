@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway import aio, uring
-from tests.support import Client, Process, Server
+from tests.support import Client, Connect, Process, Server, StartServer
 
 # What a container's seccomp profile does (seccomp(2), BPF): these system calls fail with EPERM.
 FORBIDDEN = """
@@ -40,7 +40,7 @@ async def forbidden(*calls: int, url: str, **settings: str) -> Server:
     [([IO_URING], "aio"), ([IO_URING, AIO], "descriptor"), ([uring.ENTER], "aio"), ([IO_URING, SUBMIT], "descriptor")],
 )
 async def test_where_the_best_is_forbidden_the_next_best_serves(
-    connect: Any, database_url: str, db: Any, calls: list[int], found: str
+    connect: Connect, database_url: str, db: Any, calls: list[int], found: str
 ) -> None:
     server = await forbidden(*calls, url=database_url, LOG_LEVEL="DEBUG")
     try:
@@ -73,7 +73,9 @@ async def test_with_tls_nothing_else_than_transports_is_demanded(database_url: s
 
 
 @pytest.mark.parametrize("mode", ["transport", "descriptor", "aio", "io_uring"])
-async def test_each_serves_many_at_once(start_server: Any, connect: Any, database_url: str, db: Any, mode: str) -> None:
+async def test_each_serves_many_at_once(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, mode: str
+) -> None:
     server: Server = await start_server(database_url, WEBSOCKET_IO=mode, LOG_LEVEL="DEBUG", wait=False)
     await server.each_says(f"WebSockets are written to by {mode}")
     await server.ready()
