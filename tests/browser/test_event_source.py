@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from playwright.async_api import Page
 
 from tests.browser.looking import until
-from tests.proxy import Proxy, through
+from tests.proxy import TcpProxy, url_via_proxy
 from tests.support import Server, StartServer, free_port
 
 LISTEN = """
@@ -62,14 +62,14 @@ async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
 ) -> None:
     port = await left_alone(start_server, database_url, db, page)
     await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
-    between = Proxy(urlsplit(database_url).port or 0)
-    between.silent = True
+    between = TcpProxy(urlsplit(database_url).port or 0)
+    between.stalled = True
     try:
-        later: Server = await start_server(through(database_url, await between.start()), wait=False, PORT=port)
-        await later.each_says("waiting for it")
+        later: Server = await start_server(url_via_proxy(database_url, await between.start()), wait=False, PORT=port)
+        await later.wait_for_line_from_each_worker("waiting for it")
         await until(page, "opened > 0")
-        between.silent = False
-        await later.ready()
+        between.stalled = False
+        await later.wait_until_ready()
         await until(page, "names.length === 1")
     finally:
         await between.stop()

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.__main__ import PAGE
 from tests.conformance.run import DEVIATION, SETTINGS, report, run_all
-from tests.support import PATIENCE_SECONDS, Server, StartServer, within
+from tests.support import TIMEOUT_SECONDS, Server, StartServer, within
 
 USUAL = {
     "Upgrade": "websocket",
@@ -48,7 +48,7 @@ async def test_the_page_says_what_the_server_does(start_server: StartServer, dat
     assert [result for result in results if result.outcome == DEVIATION] == []
     assert PAGE.read_text(encoding="utf-8") == report(results), "run make conformance"
     await server.stop()
-    assert "ERROR" not in server.text
+    assert "ERROR" not in server.output
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ async def test_the_handshake(server: Server) -> None:
         headers = {"Host": address.netloc, **USUAL, **different}
         lines = "".join(f"{header}: {value}\r\n" for header, value in headers.items() if value is not None)
         writer.write(f"GET /api/ws HTTP/1.1\r\n{lines}\r\n".encode())
-        head = (await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), name)).decode()
+        head = (await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), name)).decode()
         assert head.startswith(f"HTTP/1.1 {status} "), name
         answered = [f"{key.lower()}: {value.strip()}" for key, _, value in (row.partition(":") for row in head.split("\r\n"))]
         assert line is None or line in answered, name

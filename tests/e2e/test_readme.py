@@ -23,7 +23,7 @@ async def test_the_sql_makes_a_dashboard_ring(start_server: StartServer, connect
     sql, revoke = blocks("sql")
     for statement in filter(str.strip, sql.split(";")):
         await db.execute(statement)
-    await client.until(lambda c: len(c.events) == 2, "both events")
+    await client.wait_until(lambda c: len(c.events) == 2, "both events")
     assert [event["type"] for event in client.events] == ["new_order", "order_status_update"]
     await db.execute(revoke)
     assert await db.fetchval("select count(*) from orderwire.revocations where subject = 'user-7'") == 1

@@ -11,14 +11,14 @@ import aiohttp
 import jwt
 import pytest
 
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Server, StartServer
+from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS, Server, StartServer
 from tests.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
 
 
 def token(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "server.py", "token", *arguments]
-    env = {**ENVIRONMENT, **settings}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    env = {**BASE_ENVIRONMENT, **settings}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
 async def status(server: Server, shown: str, path: str = "/api/orders") -> int:

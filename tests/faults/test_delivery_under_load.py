@@ -15,10 +15,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from tests.faults.load import Load, a_seed
 from tests.faults.wire import WireClient
-from tests.support import PATIENCE_SECONDS, Frame, Server, StartServer, within
+from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
 CHANGES = 50_000
 CLIENTS = 20
@@ -28,7 +28,7 @@ CRASHES = 3
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that nobody else uses, to be killed."""
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     postgres.start()
     yield postgres
     postgres.release()
@@ -37,10 +37,10 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[Any, Any, None]]) -> Load:
     """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
     load = Load(url, a_seed(), CHANGES)
-    parsed: dict[bytes, Frame] = {}
+    parsed: dict[bytes, Message] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:
-        await within(3 * PATIENCE_SECONDS, load.run_while(disturb(load)), "the writers' work")
+        await within(3 * TIMEOUT_SECONDS, load.run_while(disturb(load)), "the writers' work")
 
         connection = await asyncpg.connect(url)
         await commit_late(url, connection, clients[0])
@@ -95,7 +95,7 @@ async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], 
     await late.close()
 
 
-def counted(totals: Frame) -> tuple[int, Decimal, int]:
+def counted(totals: Message) -> tuple[int, Decimal, int]:
     return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
 
 

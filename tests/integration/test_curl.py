@@ -15,15 +15,15 @@ async def test_curl_resumes_after_a_restart(start_server: StartServer, database_
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     follow = await Process.start("examples/follow.sh", f"{server.http_url}/api/sse")
-    await follow.line("analytics_update")
+    await follow.wait_for_line("analytics_update")
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await follow.line('"customer_name":"before"')
+    await follow.wait_for_line('"customer_name":"before"')
 
     await server.kill()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
-    await follow.line('"customer_name":"while down"')
+    await follow.wait_for_line('"customer_name":"while down"')
     await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-    await follow.line('"customer_name":"after"')
+    await follow.wait_for_line('"customer_name":"after"')
     await follow.stop_group()
-    assert follow.text.count("event: new_order") == 3
+    assert follow.output.count("event: new_order") == 3

@@ -13,8 +13,8 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
-from tests.support import PATIENCE_SECONDS, Connect, Server, StartServer, within
-from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, public_pem, signed_by_hand, token, unsigned
+from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
+from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 
 AUDIENCE = "orderwire"
 ALLOWED = "https://shop.example"
@@ -36,8 +36,8 @@ def _confused(key: Any, algorithm: str) -> str:
     """The public key, which everybody has, taken for a secret; where there is none, another algorithm in the header."""
     claims = {"role": "admin", "aud": AUDIENCE, "exp": int(time.time()) + 600}
     if algorithm == "HS256":
-        return signed_by_hand({"alg": "RS256", "typ": "JWT"}, claims, key.encode())
-    return signed_by_hand({"alg": "HS256", "typ": "JWT"}, claims, public_pem(key).encode())
+        return hs256_token({"alg": "RS256", "typ": "JWT"}, claims, key.encode())
+    return hs256_token({"alg": "HS256", "typ": "JWT"}, claims, public_pem(key).encode())
 
 
 def _wrong_key(key: Any, algorithm: str) -> str:
@@ -63,7 +63,7 @@ CREDENTIALS = [
     Credential("issued in the future", _good("admin", iat=int(time.time()) + 3600), 3500),
     Credential("never expires", _good("admin", exp=None), 3500),
     Credential("wrong key", _wrong_key, 3500),
-    Credential("alg none", lambda key, algorithm: unsigned(aud=AUDIENCE), 3500),
+    Credential("alg none", lambda key, algorithm: unsigned_token(aud=AUDIENCE), 3500),
     Credential("confused algorithms", _confused, 3500),
     Credential("tampered with", _tampered, 3500),
     Credential("wrong audience", lambda key, algorithm: token(key=key, algorithm=algorithm, aud="other"), 3500),
@@ -148,7 +148,7 @@ async def over_websocket(
         assert ws.protocol == ("orderwire" if protocols else None)
         if shown is not None and how == "frame":
             await ws.send_str(json.dumps({"type": "auth", "token": shown}))
-        message = await within(PATIENCE_SECONDS, ws.receive(), "a frame or the end")
+        message = await within(TIMEOUT_SECONDS, ws.receive(), "a frame or the end")
         if message.type is aiohttp.WSMsgType.TEXT:
             return str(json.loads(message.data)["type"])
         assert ws.close_code is not None
@@ -198,8 +198,8 @@ async def test_every_door_for_every_credential_and_origin(start_server: StartSer
                         assert response.status == 200, f"{path}: {where}"
                     cells += 1
     assert cells > 1500
-    assert SECRET not in server.text
-    assert "eyJ" not in server.text
+    assert SECRET not in server.output
+    assert "eyJ" not in server.output
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(P256, "ES256"), (ED25519, "EdDSA")])
@@ -216,7 +216,7 @@ async def test_a_token_in_the_query_is_no_token(start_server: StartServer, datab
     async with aiohttp.ClientSession() as http:
         for name in ("token", "access_token", "bearer", "jwt"):
             assert await over_http(http, server, f"/api/orders?{name}={token()}", None, None) == 401
-    assert "eyJ" not in server.text
+    assert "eyJ" not in server.output
 
 
 async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: StartServer, database_url: str) -> None:
@@ -265,7 +265,7 @@ async def status_of(server: Server, path: str, host: str | None = None, **header
 
 async def test_without_login_only_this_machine_gets_in(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, HOST="0.0.0.0")
-    assert "only this machine" in await server.line("login ")
+    assert "only this machine" in await server.wait_for_line("login ")
     assert (await status_of(server, "/api/orders"))[0] == 200
     # Whoever comes through a proxy is somebody else, for all that we know.
     for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
@@ -291,7 +291,7 @@ async def test_a_trusted_proxy_says_who_it_is(start_server: StartServer, databas
 
 async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, ALLOW_ANONYMOUS="1")
-    assert "sees everything" in await server.line("login ")
+    assert "sees everything" in await server.wait_for_line("login ")
     assert (await status_of(server, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
     # Pages of others still may not.
     assert (await status_of(server, "/api/orders", Origin="https://evil.example"))[0] == 403
@@ -315,9 +315,9 @@ async def test_a_websocket_without_a_token_has_only_so_long(
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
     await talking.send('{"type":"subscribe","topics":["orders"]}')
     await talking.send('{"type":"ping"}')
-    assert await silent.closed() == 3502
-    assert await talking.closed() == 3502
+    assert await silent.wait_closed() == 3502
+    assert await talking.wait_closed() == 3502
     assert asyncio.get_running_loop().time() - start >= 0.45
-    assert silent.frames == []
-    assert [frame["type"] for frame in talking.frames] == ["error", "pong"]
-    assert talking.frames[0]["code"] == "not_authenticated"
+    assert silent.messages == []
+    assert [frame["type"] for frame in talking.messages] == ["error", "pong"]
+    assert talking.messages[0]["code"] == "not_authenticated"

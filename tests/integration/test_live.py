@@ -17,8 +17,8 @@ async def test_first_frame_is_the_totals_of_an_empty_shop(
 ) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
-    await client.until(lambda c: len(c.frames) >= 1, "first frame")
-    assert client.frames[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
+    await client.wait_until(lambda c: len(c.messages) >= 1, "first frame")
+    assert client.messages[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
 
 
 async def test_each_kind_of_change_has_its_frame(
@@ -31,7 +31,7 @@ async def test_each_kind_of_change_has_its_frame(
     await db.execute("update orders set status = 'preparing' where id = 1")
     await db.execute("update orders set total = 99 where id = 1")
     await db.execute("delete from orders where id = 1")
-    await client.until(lambda c: len(c.events) >= 4, "four events")
+    await client.wait_until(lambda c: len(c.events) >= 4, "four events")
 
     number = client.events[0]["order_number"]
     assert re.fullmatch(r"ORD-\d{4}-001", number)
@@ -47,7 +47,7 @@ async def test_each_kind_of_change_has_its_frame(
         {"type": "order_update", **head, "total": "99.00"},
         {"type": "order_delete", **head},
     ]
-    await client.until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
 
 
 async def test_totals_follow_and_equal_the_view(
@@ -59,10 +59,10 @@ async def test_totals_follow_and_equal_the_view(
     await db.execute("update orders set status = 'cancelled' where id % 3 = 0")
     await db.execute("update orders set status = 'ready', total = total * 2 where id % 3 = 1")
     row = await db.fetchrow("select * from order_analytics")
-    await client.until(
+    await client.wait_until(
         lambda c: (c.totals["total_orders"], Decimal(c.totals["total_revenue"]), c.totals["pending_orders"]) == tuple(row),
         f"totals {tuple(row)}",
     )
     assert len(client.events) == 1000 + 333 + 334
     await server.stop()
-    assert await client.closed() == 3001
+    assert await client.wait_closed() == 3001

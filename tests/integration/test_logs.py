@@ -49,4 +49,4 @@ async def test_json_lines_with_a_connection_and_no_secret(
     assert {line["connection"] for line in begun} <= {line["connection"] for line in ended}
     assert len({line["connection"] for line in begun}) == len(begun)
     for secret in (SECRET, *(part for one in shown for part in one.split(".")[1:]), "Иван", "Пётр", "77.77"):
-        assert secret not in server.text, secret
+        assert secret not in server.output, secret
