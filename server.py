@@ -191,7 +191,7 @@ async def announce(
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():
                 log.warning(
-                    "the server is a superuser in the database: give it a role of its own, docs/how-to/serving-role.md tells how"
+                    "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
                 )
     say("ready; Ctrl-C stops")
 
