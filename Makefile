@@ -76,7 +76,7 @@ attack: $(VENV)/.dev  ## floods of every kind, and what 100 clients beside notic
 bulk: $(VENV)/.dev  ## statements of 100,000 rows reach 1,000 dashboards, and nobody's queue overflows: 40 GB over the loopback
 	@BULK_CLIENTS=1000 BULK_ROWS=100000 exec $(PY) -m pytest -q tests/faults/test_bulk.py
 
-conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/conformance.md
+conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/reference/conformance.md
 	@exec $(PY) -m tests.conformance
 
 screenshots: $(VENV)/.dev web  ## take the pictures of the dashboard in docs/screenshots anew

@@ -196,7 +196,9 @@ async def announce(
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():
-                log.warning("the server is a superuser in the database: give it a role of its own, docs/security.md tells how")
+                log.warning(
+                    "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
+                )
     print_line("ready; Ctrl-C stops")
 
 

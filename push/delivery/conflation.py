@@ -1,8 +1,8 @@
 """One frame instead of many, for a client that would rather fetch anew what it shows.
 
-What goes out is ``bulk_batches`` (so many events are not told one by one), then those of them that are of single orders which the
+What goes out is ``bulk`` (so many events are not told one by one), then those of them that are of single orders which the
 client follows, then ``position`` with the cursor of the last. Wherever in between the connection is cut, a resume lacks
-nothing: docs/architecture.md, "Many at once".
+nothing: docs/explanation/fan-out.md, "Conflation".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The relay: what became visible in the journal since the watermark goes to the hub, once and in order.
 
 NOTIFY rings, the journal delivers: a wake-up only means "read now". Live delivery, the start, a gap after a lost connection
-and the fallback are one path, `_catch_up`. Why nothing is lost and nothing comes twice: docs/architecture.md.
+and the fallback are one path, `_catch_up`. Why nothing is lost and nothing comes twice: docs/explanation/delivery.md.
 """
 
 from __future__ import annotations

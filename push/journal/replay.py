@@ -1,7 +1,7 @@
 """Closing a client's gap: what a cursor misses, from the ring or from the journal, on any server, after any restart.
 
 The server remembers nothing of a client. A cursor's event says what its writer saw as committed, so what its holder may lack
-is a question to the journal alone (docs/architecture.md). Some of it they may have already, and drop by its id.
+is a question to the journal alone (docs/explanation/delivery.md). Some of it they may have already, and drop by its id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Frames between server and client: small typed records with a literal ``type``, and the close codes.
 
 The frames of events come ready-made from the database (``orderwire.event_json``), so they have no record here.
-``docs/protocol.md`` is normative.
+``docs/reference/protocol.md`` is normative.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def encode(message: ServerMessage) -> bytes:
 
 
 class CloseCode(IntEnum):
-    """Why a session ends. 3000-3499 and 4000-4499: come back; 3500-3999: do not (docs/protocol.md, "Closing").
+    """Why a session ends. 3000-3499 and 4000-4499: come back; 3500-3999: do not (docs/reference/protocol.md, "Closing").
 
     Codes below 3000 are the protocol's own (RFC 6455 section 7.4.1).
     """

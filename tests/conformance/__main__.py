@@ -1,4 +1,4 @@
-"""``python -m tests.conformance``: writes docs/conformance.md; exit code 1 when the server deviates."""
+"""``python -m tests.conformance``: writes docs/reference/conformance.md; exit code 1 when the server deviates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from db.embedded.postgres import EmbeddedPostgres
 from tests.conformance.run import DEVIATION, SETTINGS, Result, report, run_all
 from tests.support import ROOT, Server
 
-PAGE = ROOT / "docs" / "conformance.md"
+PAGE = ROOT / "docs" / "reference" / "conformance.md"
 
 
 async def run(url: str) -> list[Result]:

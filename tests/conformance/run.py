@@ -179,7 +179,7 @@ FAMILIES = {
     "9": ("limits, at 64 KiB", "10.4; what is larger is closed with 1009, binary with 1003"),
     "10": ("parts that do not divide the message", "5.4"),
     "12": ("compressed messages, five kinds in all sizes", "RFC 7692, 7.2; what is too large is closed with 1009"),
-    "13": ("the same with parameters; what is not agreed on is a breach", "RFC 7692, 7.1"),
+    "13": ("the same with parameters; what is not negotiated is a protocol error", "RFC 7692, 7.1"),
     "+": ("what the suite has no case for: masks, empty first parts, bad compression", "5.1, 5.3, 5.4; RFC 7692, 6.1, 7.2.2"),
 }
 
@@ -209,23 +209,28 @@ def _family(result: Result) -> str:
 
 PAGE = """# Conformance to RFC 6455 and RFC 7692
 
-Written by `make conformance`, which runs all of it against `/api/ws`; a test asserts that this page is what it would write.
+`make conformance` writes this page from a run against `/api/ws`. A test asserts that a new run would write the same
+page.
 
 The cases are those of the Autobahn|Testsuite's fuzzing client, by their numbers, sent by a client of our own
-(`tests/conformance/`). The suite itself cannot be used as it is: its package on PyPI (25.10.1) is Python 2 source that does not
-import under Python 3, and it expects everything back that it sends, while this endpoint answers JSON commands. So here:
+(`tests/conformance/`). The suite itself cannot be used as it is: its package on PyPI (25.10.1) is Python 2 source that
+does not import under Python 3, and it expects the server to echo each message, while this endpoint answers JSON
+commands. Therefore:
 
-- A text that arrived whole is seen by its one answer, an error that repeats the beginning of an unknown `type`.
-- Binary is not spoken: where the suite expects it back, 1003 is right.
-- A message may have 64 KiB: the suite's sizes from 64 KiB up are told 1009, and its large fragmented messages are of 64 KiB.
-- Compression (groups 12 and 13) is agreed on only so that the client keeps no window and the server's is the largest: each case
-  sends ten messages, every other one compressed by itself. An offer of anything else is left untaken, and compressed frames are
-  a breach then. That clients can read what the server compresses is held by `tests/integration/test_compression.py`.
-- *non-strict* is the suite's word for what the RFC allows and the suite likes less.
-- All frames of the server are checked too: not masked, no reserved bits (what is for one client alone is never compressed),
-  nothing after a close frame, valid UTF-8.
+- A text message that arrived completely is recognized by its answer, an error that repeats the beginning of an unknown
+  `type`.
+- The endpoint accepts no binary messages: where the suite expects an echo, 1003 is correct.
+- A message is limited to 64 KiB: the suite's sizes from 64 KiB up are closed with 1009, and its large fragmented
+  messages have 64 KiB.
+- Compression (groups 12 and 13) is negotiated only with `client_no_context_takeover` and the server's largest window:
+  each case sends ten messages, every other one compressed by itself. Any other offer is declined, and compressed frames
+  are then a protocol error. `tests/integration/test_compression.py` tests that clients can read what the server
+  compresses.
+- *non-strict* is the suite's word for behaviour that the RFC allows and the suite discourages.
+- All frames of the server are checked too: not masked, no reserved bits (messages for one client alone are never
+  compressed), nothing after a close frame, valid UTF-8.
 
-Settings other than the default, since the suite sends in an instant what the limits are against: {settings}.
+These settings differ from the defaults, because the suite sends more at once than the limits allow: {settings}.
 
 | group | what | RFC 6455, section | cases | pass | non-strict | deviation |
 |---|---|---|---|---|---|---|
@@ -233,6 +238,6 @@ Settings other than the default, since the suite sends in an instant what the li
 
 {notes}
 
-The opening handshake (section 4.2) is held by `tests/conformance/test_conformance.py`. Two other implementations speak with
-the server in the tests: aiohttp's client, and `ws` on Node.js by way of `wscat` (`tests/e2e/test_wscat.py`).
+`tests/conformance/test_conformance.py` tests the opening handshake (section 4.2). Two other implementations connect to
+the server in the tests: aiohttp's client, and `ws` on Node.js through `wscat` (`tests/e2e/test_wscat.py`).
 """

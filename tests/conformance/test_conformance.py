@@ -1,4 +1,4 @@
-"""The server against RFC 6455, and docs/conformance.md against the server."""
+"""The server against RFC 6455, and docs/reference/conformance.md against the server."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import aiohttp
 
-from settings import Settings
 from tests.support import ROOT, Client, Connect, Server, StartServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,26 +36,3 @@ async def test_every_address_answers(start_server: StartServer, database_url: st
         for path in paths:
             async with http.get(server.http_url + path) as response:
                 assert response.status == 200, path
-
-
-def test_every_setting_is_in_the_readme_and_nothing_else() -> None:
-    named = set(re.findall(r"^  ([A-Z_]+) ", Settings.describe(), flags=re.MULTILINE))
-    table = README[README.index("## Settings") :]
-    listed = {
-        name for row in re.findall(r"^\|([^|]*)\|", table, flags=re.MULTILINE) for name in re.findall(r"`([A-Z_]+)`", row)
-    }
-    assert listed == named
-
-
-def test_every_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
-    named = {name for page in pages for name in re.findall(r"`make ([a-z-]+)", page.read_text(encoding="utf-8"))}
-    assert named <= targets
-
-
-def test_every_file_that_the_pages_name_exists() -> None:
-    for page in [ROOT / "README.md", ROOT / "sql" / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        text = page.read_text(encoding="utf-8")
-        for name in re.findall(r"`((?:tests|docs|push|db|gateway|sql|examples)/[\w./-]+)`", text):
-            assert (ROOT / name).exists(), f"{page.name} names {name}"

@@ -1,4 +1,4 @@
-/** The frames of the protocol, as in docs/protocol.md. Money is a decimal string, times are RFC 3339. */
+/** The frames of the protocol, as in docs/reference/protocol.md. Money is a decimal string, times are RFC 3339. */
 
 export type OrderStatus = "pending" | "confirmed" | "preparing" | "ready" | "delivering" | "delivered" | "cancelled";
 

@@ -45,8 +45,8 @@ async function run(example: string, name = "undefined"): Promise<unknown> {
   return module(createElement)(client, react);
 }
 
-it("connects as docs/client.md says", async () => {
-  const service = (await run(blocks("docs/client.md", "js")[0]!, "service")) as WebSocketService;
+it("connects as docs/reference/client.md says", async () => {
+  const service = (await run(blocks("docs/reference/client.md", "js")[0]!, "service")) as WebSocketService;
   unload.push(() => service.disconnect());
   await settled();
   expect(server.last.url.href).toBe("wss://shop.example/api/ws");
@@ -59,7 +59,7 @@ it("joins what is fetched with what is heard", async () => {
   const row = { id: 1, order_number: "ORD-2024-1", customer_name: "Иван Иванов", total: "150.50", status: "ready" };
   let answer!: (response: Response) => void;
   vi.stubGlobal("fetch", () => new Promise<Response>((resolve) => void (answer = resolve)));
-  const { orders } = (await run(blocks("docs/client.md", "js")[1]!, "{ orders }")) as { orders: Map<number, typeof row> };
+  const { orders } = (await run(blocks("docs/reference/client.md", "js")[1]!, "{ orders }")) as { orders: Map<number, typeof row> };
   await settled();
   server.publish(order(1)); // which the fetched row has, and more
   server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-50", status: "ready", previous_status: "pending" });
@@ -79,20 +79,20 @@ it("joins what is fetched with what is heard", async () => {
 
 it("sends, and says so", async () => {
   client.wsService.connect();
-  await run(blocks("docs/client.md", "js")[2]!);
+  await run(blocks("docs/reference/client.md", "js")[2]!);
   expect(printed).toEqual(["on its way"]);
 });
 
 it("logs in", async () => {
   vi.stubGlobal("fetch", async (url: string) => new Response(`token of ${url}`));
-  const service = (await run(blocks("docs/client.md", "js")[3]!, "service")) as WebSocketService;
+  const service = (await run(blocks("docs/reference/client.md", "js")[3]!, "service")) as WebSocketService;
   unload.push(() => service.disconnect());
   await settled();
   expect(server.last.protocols).toEqual(["orderwire", "bearer.token of /my/token"]);
 });
 
 it.each([
-  ["docs/client.md", "online: 0 orders, Иван Иванов"],
+  ["docs/reference/client.md", "online: 0 orders, Иван Иванов"],
   ["web/client/README.md", "🟢 0 orders, 0; the latest: ORD-2024-1"],
 ])("shows a component as %s says", async (page, text) => {
   const Totals = (await run(blocks(page, "jsx")[0]!, "Totals")) as () => null;
@@ -112,8 +112,8 @@ it("prints orders as web/client/README.md says", async () => {
   expect(printed).toEqual(["ORD-2024-1 Иван Иванов 150.50"]);
 });
 
-it("has no option in docs/client.md that does not exist, and none that is not there", () => {
-  const table = read("docs/client.md").split("## Options")[1]!;
+it("has no option in docs/reference/client.md that does not exist, and none that is not there", () => {
+  const table = read("docs/reference/client.md").split("## Options")[1]!;
   const listed = [...table.matchAll(/^\| (`.*?`(?:, `.*?`)*) \|/gm)].flatMap((match) => match[1]!.match(/\w+/g)!);
   const options = read("web/client/src/service.ts").match(/export interface Options \{(.*?)^\}/ms)![1]!;
   const known = [...options.matchAll(/^ {2}(\w+)\?/gm)].map((match) => match[1]!);

@@ -34,7 +34,7 @@ const DRAW_EVERY_MS = 100;
 /** Of the time between two draws at most one part in so many goes into drawing; the rest is for scrolling and typing. */
 const DRAW_SHARE = 5;
 const RETRY_MS = 2_000;
-/** A close code of docs/protocol.md. */
+/** A close code of docs/reference/protocol.md. */
 const TOKEN_EXPIRED = 3005;
 
 /** Everything that changes by itself: takes what comes over the connection at once, and lets the page draw it in its time. */
