@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.load import compiled
 from bench.machine import SERVER_CPUS
 from settings import Settings
-from tests.npm import installed, node_and_npm
+from tests.helpers.npm import installed, node_and_npm
 from tests.support import ROOT, Process, free_port
 
 PEERS = ROOT / "bench" / "peers"

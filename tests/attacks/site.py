@@ -12,8 +12,8 @@ import aiohttp
 import asyncpg
 
 from tests.attacks.floods import ATTACKS
-from tests.faults.wire import WireClient
 from tests.fuzz.tokens import SECRET, good
+from tests.helpers.raw_websocket import WireClient
 from tests.support import Message, Process, Server
 
 __all__ = ["CLIENTS", "Site"]

@@ -14,7 +14,7 @@ from playwright.async_api import CDPSession, Page
 
 from db.embedded.postgres import EmbeddedPostgres
 from tests.browser.chromium import find_chromium
-from tests.browser.looking import open_dashboard
+from tests.browser.page_helpers import open_dashboard
 from tests.support import Server
 from web.build import build
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from tests.npm import installed, node_and_npm
+from tests.helpers.npm import installed, node_and_npm
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

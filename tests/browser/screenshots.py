@@ -17,7 +17,7 @@ from playwright.async_api import expect
 from db.embedded.postgres import EmbeddedPostgres
 from examples.shop import CUSTOMER_NAMES
 from tests.browser.chromium import find_chromium
-from tests.browser.looking import finds, open_dashboard
+from tests.browser.page_helpers import finds, open_dashboard
 from tests.support import ROOT, Server
 from web.build import build
 

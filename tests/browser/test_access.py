@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import finds, open_dashboard
+from tests.browser.page_helpers import finds, open_dashboard
 from tests.support import Server, StartServer
 from web.build import WEB
 

@@ -7,7 +7,7 @@ from typing import Any
 from playwright.async_api import Page, expect
 
 from tests.browser.burst import RATE, SECONDS, burst
-from tests.browser.looking import finds, open_dashboard
+from tests.browser.page_helpers import finds, open_dashboard
 from tests.support import Server, StartServer
 
 

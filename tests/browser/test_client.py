@@ -18,7 +18,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import insert, until
+from tests.browser.page_helpers import insert, until
 from tests.support import ROOT, Server, StartServer, free_port
 
 START = """

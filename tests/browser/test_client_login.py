@@ -8,10 +8,10 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import insert, until
+from tests.browser.page_helpers import insert, until
 from tests.browser.test_client import BLOCK_WEBSOCKET, START
+from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer, free_port
-from tests.tokens import SECRET, token
 
 # The options come as data, which a function is not: `tokens` are given out one after the other, the last for ever.
 LOG_IN = f"""

@@ -6,8 +6,8 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.looking import until
-from tests.faults.wire import OFFER, WireClient
+from tests.browser.page_helpers import until
+from tests.helpers.raw_websocket import OFFER, WireClient
 from tests.support import Server, StartServer
 
 LISTEN = """

@@ -7,7 +7,7 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import comes_back, finds, insert, offline, online, open_dashboard, rows, shows_totals
+from tests.browser.page_helpers import comes_back, finds, insert, offline, online, open_dashboard, rows, shows_totals
 from tests.support import Server, StartServer, free_port
 
 

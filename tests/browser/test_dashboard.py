@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.looking import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
+from tests.browser.page_helpers import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
 from tests.support import Server, StartServer
 
 

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Page
 
-from tests.browser.looking import until
-from tests.proxy import TcpProxy, url_via_proxy
+from tests.browser.page_helpers import until
+from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import Server, StartServer, free_port
 
 LISTEN = """

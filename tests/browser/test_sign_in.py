@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.looking import finds, insert, online, open_dashboard, shows_totals
+from tests.browser.page_helpers import finds, insert, online, open_dashboard, shows_totals
 from tests.support import Server, StartServer
 
 SECRET = "a secret of at least thirty-two bytes"

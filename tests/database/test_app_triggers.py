@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.database.journal import add_orders, recorded, story
+from tests.database.journal_rows import add_orders, recorded, story
 
 
 async def chains(db: Any) -> dict[int, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.journal import add_orders, story
+from tests.database.journal_rows import add_orders, story
 
 
 async def test_order_number_passes_over_what_was_written_by_hand(db: Any) -> None:

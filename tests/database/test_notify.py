@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.journal import add_orders, recorded
+from tests.database.journal_rows import add_orders, recorded
 from tests.support import TIMEOUT_SECONDS, Message, within
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.journal import add_orders, recorded, story
+from tests.database.journal_rows import add_orders, recorded, story
 
 
 async def test_insert_update_and_delete(db: Any) -> None:

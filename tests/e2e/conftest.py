@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.npm import installed, node_and_npm
+from tests.helpers.npm import installed, node_and_npm
 from tests.support import BASE_ENVIRONMENT, TIMEOUT_SECONDS, Message, Process, Server, copy_checkout
 
 HERE = Path(__file__).resolve().parent

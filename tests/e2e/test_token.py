@@ -11,8 +11,8 @@ import aiohttp
 import jwt
 import pytest
 
+from tests.helpers.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS, Server, StartServer
-from tests.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
 
 
 def token(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

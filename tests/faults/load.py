@@ -26,7 +26,7 @@ OUTCOME_UNKNOWN = (
 )
 
 
-def a_seed() -> int:
+def random_seed() -> int:
     """SEED of the environment, else a new one; printed, so that a failure can be repeated."""
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
     print(f"SEED={seed}")

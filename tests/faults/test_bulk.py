@@ -12,7 +12,7 @@ import pytest
 
 from bench.load import Load, NoCompiler, compiled
 from bench.scenario import summary
-from tests.faults.wire import WireClient
+from tests.helpers.raw_websocket import WireClient
 from tests.support import Server, StartServer
 
 # What is promised is BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback, so it is run by hand.

@@ -14,7 +14,7 @@ import pytest
 
 from db.database import Database
 from db.embedded.postgres import EmbeddedPostgres
-from tests.proxy import TcpProxy, url_via_proxy
+from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import WORKERS, Client, Connect, Server, StartServer, free_port
 
 

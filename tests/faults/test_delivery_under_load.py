@@ -16,8 +16,8 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from tests.faults.load import Load, a_seed
-from tests.faults.wire import WireClient
+from tests.faults.load import Load, random_seed
+from tests.helpers.raw_websocket import WireClient
 from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
 CHANGES = 50_000
@@ -36,7 +36,7 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 
 async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[Any, Any, None]]) -> Load:
     """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
-    load = Load(url, a_seed(), CHANGES)
+    load = Load(url, random_seed(), CHANGES)
     parsed: dict[bytes, Message] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:

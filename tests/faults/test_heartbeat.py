@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.faults.wire import PONG, WireClient
+from tests.helpers.raw_websocket import PONG, WireClient
 from tests.support import Server, StartServer
 
 Open = Callable[[Server], Awaitable[WireClient]]

@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from tests.faults.wire import WireClient
+from tests.helpers.raw_websocket import WireClient
 from tests.support import Message, Server, StartServer
 
 CLIENTS = 100

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.faults.load import a_seed
+from tests.faults.load import random_seed
 from tests.fuzz.run import Plan, fuzz
 
 
 async def test_whatever_strangers_send_nobody_else_notices(database_url: str) -> None:
-    report = await fuzz(Plan(seed=a_seed(), inputs=25_000), database_url, print)
+    report = await fuzz(Plan(seed=random_seed(), inputs=25_000), database_url, print)
     print(report.table())
     assert report.wrong == []

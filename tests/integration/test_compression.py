@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults.wire import HANDSHAKE, OFFER, WireClient
+from tests.helpers.raw_websocket import HANDSHAKE, OFFER, WireClient
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 ONE = "insert into orders (customer_name, total) values ('Иван ' || $1, $2)"

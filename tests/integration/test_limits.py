@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from tests.conftest import needs_one_worker
+from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
-from tests.tokens import SECRET, token
 
 
 async def status(server: Server, path: str = "/api/analytics", **options: Any) -> aiohttp.ClientResponse:

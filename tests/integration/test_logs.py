@@ -7,8 +7,8 @@ from typing import Any
 
 import aiohttp
 
+from tests.helpers.tokens import SECRET, token
 from tests.support import Client, Connect, Server, StartServer
-from tests.tokens import SECRET, token
 
 
 async def test_json_lines_with_a_connection_and_no_secret(

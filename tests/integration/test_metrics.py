@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from push.metrics import Metrics
+from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, WORKERS, Client, Connect, Server, StartServer
-from tests.tokens import SECRET, token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADMIN = {"Authorization": f"Bearer {token('admin')}"}

@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from tests.conftest import needs_one_worker
+from tests.helpers.tokens import SECRET, token
 from tests.integration.test_tls import issue
 from tests.support import ROOT, Client, Connect, Process, Server, StartServer, free_port
-from tests.tokens import SECRET, token
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 

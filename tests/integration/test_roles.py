@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from tests.conftest import needs_one_worker
+from tests.helpers.tokens import SECRET, token
 from tests.support import Client, Connect, Server, StartServer
-from tests.tokens import SECRET, token
 
 
 @pytest.fixture

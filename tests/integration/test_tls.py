@@ -18,8 +18,8 @@ from cryptography.x509.oid import NameOID
 from gateway.net import tls
 from gateway.net.tls import Certificate
 from settings import BadSetting
+from tests.helpers.tokens import private_pem
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer
-from tests.tokens import private_pem
 
 
 def issue(directory: Path, name: str) -> tuple[Path, Path]:

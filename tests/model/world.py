@@ -22,8 +22,8 @@ from push.journal.replay import ReplayPlanner
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT, Grant, Role
 from push.protocol.messages import CloseCode
+from tests.helpers.fake_transport import FakeTransport
 from tests.model.database import ModelDatabase, ModelLink, ModelReader
-from tests.unit.carried import Carried
 
 # The one resumes from its ring most of the time, the other from the journal.
 RING_EVENTS = (16, 6)
@@ -147,7 +147,7 @@ class ModelClient:
     def connect(self, server: ModelServer) -> None:
         self.server = server
         self.session = Session(
-            SendQueue(QUEUE_FRAMES, 1 << 20), Carried(), conflate_above=CONFLATE_EVENTS if self.conflates else None
+            SendQueue(QUEUE_FRAMES, 1 << 20), FakeTransport(), conflate_above=CONFLATE_EVENTS if self.conflates else None
         )
         self._on_this_connection = set()
         self._on_the_way = []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["Carried"]
+__all__ = ["FakeTransport"]
 
 
 def _nothing() -> None:
     pass
 
 
-class Carried:
+class FakeTransport:
     """See push.delivery.session.Carrier. Without ``flush_broadcast`` that is the same as ``notify_pending``."""
 
     def __init__(

@@ -21,8 +21,8 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 from push.journal.events import EventId
 from push.journal.totals import Totals
-from tests.faults.load import a_seed
-from tests.faults.posts import Post, posts, terminate_listeners, truth
+from tests.faults.load import random_seed
+from tests.faults.relay_processes import Post, posts, terminate_listeners, truth
 from tests.support import TIMEOUT_SECONDS, open_connections, within
 
 NEVER = 1e9
@@ -83,7 +83,7 @@ class Disturbance:
 
 
 async def test_many_cycles_without_the_fallback_read(no_fallback: None, database_url: str, db: Any) -> None:
-    rng = random.Random(a_seed())
+    rng = random.Random(random_seed())
     rung = asyncio.Event()
     rings = silent_cycles = opened = 0
 

@@ -14,15 +14,15 @@ from push.journal.events import Event
 from push.journal.totals import Totals
 from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
 
 ORDERS_IN_ALL = 6
 
 
 def event(number: int, order_id: int) -> Event:
     frame = json.dumps({"type": "order_update", "id": f"c{number}", "order_id": order_id}).encode()
-    return an_event(txid=number, id_=number, frame=frame, order_id=order_id)
+    return make_event(txid=number, id_=number, payload=frame, order_id=order_id)
 
 
 class Reader:
@@ -35,7 +35,7 @@ class Reader:
         self.bulks = self.singles = 0
         self.totals: list[int] = []
         self.own = own
-        self.session = Session(SendQueue(max_frames, 10_000), Carried(), conflate_above=most)
+        self.session = Session(SendQueue(max_frames, 10_000), FakeTransport(), conflate_above=most)
         hub.add(self.session)
         self.follow(hub, own)
         self.session.send_initial_message(hub.totals_batch)

@@ -6,7 +6,7 @@ import pytest
 
 from push.protocol.access import ANALYTICS_TOPIC, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
-from tests.unit.streamed import BOTH, House
+from tests.helpers.inflating_client import BOTH, House
 
 
 @pytest.fixture

@@ -12,25 +12,24 @@ from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT
 from push.protocol.messages import CloseCode
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
-from tests.unit.test_session import frames_of
+from tests.helpers.builders import make_event, messages_of
+from tests.helpers.fake_transport import FakeTransport
 
 
 def test_totals_fold_events() -> None:
-    events = [an_event(orders=1, revenue="10.10", pending=1), an_event(revenue="-0.10", pending=-1), an_event(orders=-1)]
+    events = [make_event(orders=1, revenue="10.10", pending=1), make_event(revenue="-0.10", pending=-1), make_event(orders=-1)]
     assert Totals(5, Decimal(1), 2).plus(events) == Totals(5, Decimal("11.00"), 2)
     assert Totals(1, Decimal(1), 1).plus([]) == Totals(1, Decimal(1), 1)
 
 
 def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     woken = asyncio.Event()
-    session = Session(SendQueue(10, 1000), Carried(woken.set))
+    session = Session(SendQueue(10, 1000), FakeTransport(woken.set))
     hub.add(session)
     session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
     session.send_initial_message(hub.totals_batch)
     hub.go_live(session)
-    assert json.loads(frames_of(session.take(1000))[0])["type"] == "analytics_update"
+    assert json.loads(messages_of(session.take(1000))[0])["type"] == "analytics_update"
     woken.clear()
     return session, woken
 
@@ -39,8 +38,8 @@ async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
     hub = Hub()
     session, woken = joined(hub)
     start = asyncio.get_running_loop().time()
-    hub.publish([an_event(frame=b"event")], Totals(1))
-    first = frames_of(session.take(1000))
+    hub.publish([make_event(payload=b"event")], Totals(1))
+    first = messages_of(session.take(1000))
     assert first[0] == b"event"
     assert json.loads(first[1])["total_orders"] == 1
     woken.clear()
@@ -50,7 +49,7 @@ async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
     async with asyncio.timeout(30):
         await woken.wait()
     assert asyncio.get_running_loop().time() - start >= TOTALS_INTERVAL * 0.9
-    assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [4]
+    assert [json.loads(frame)["total_orders"] for frame in messages_of(session.take(1000))] == [4]
     await hub.drain(0)
 
 
@@ -69,7 +68,7 @@ async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
     hub.set_totals(Totals(2))
     draining = asyncio.create_task(hub.drain(30))
     await asyncio.sleep(0)
-    assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [2]
+    assert [json.loads(frame)["total_orders"] for frame in messages_of(session.take(1000))] == [2]
     assert session.close_code is CloseCode.DRAIN
     assert not draining.done()
     hub.remove(session)

@@ -20,7 +20,7 @@ from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
 from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split
-from tests.unit.test_positions import an_event
+from tests.helpers.builders import make_event
 
 __all__ = ["BOTH", "Browser", "House", "Line"]
 
@@ -116,7 +116,7 @@ class House:
                     "text": f"x{self.published % 7} " * (size // 4),
                 }
             )
-            events.append(an_event(frame=text.encode()))
+            events.append(make_event(payload=text.encode()))
         self.hub.publish(events, Totals(self.published))
 
     async def turns(self, count: int = 4) -> None:

@@ -16,9 +16,8 @@ from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
-from tests.unit.test_session import frames_of
+from tests.helpers.builders import make_event, messages_of
+from tests.helpers.fake_transport import FakeTransport
 
 
 def batch(*frames: bytes) -> Batch:
@@ -33,7 +32,7 @@ def test_what_comes_next_is_one_batch_and_the_same_for_all_who_stand_there() -> 
     assert (list(got.messages), place) == ([b"one", b"two", b"three", b"four"], 3)
     assert feed.read(0, 1000)[0] is got
     assert (list(feed.read(1, 1)[0].messages), feed.read(1, 1)[1]) == ([b"two", b"three"], 2)
-    assert frames_of(feed.since(1)) == [b"two", b"three", b"four"]
+    assert messages_of(feed.since(1)) == [b"two", b"three", b"four"]
 
 
 def test_random_readers_get_everything_in_order_or_have_overflowed() -> None:
@@ -71,7 +70,7 @@ class Taking:
         self.turns = 0
         self.got: list[bytes] = []
         self.slow = slow
-        self.session = Session(SendQueue(4, 1000), Carried(self.take))
+        self.session = Session(SendQueue(4, 1000), FakeTransport(self.take))
         hub.add(self.session)
         self.session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
         hub.go_live(self.session)
@@ -79,14 +78,14 @@ class Taking:
     def take(self) -> None:
         self.turns += 1
         while not self.slow and (taken := self.session.take(1000)):
-            self.got += frames_of(taken)
+            self.got += messages_of(taken)
 
 
 async def test_all_that_is_published_in_one_turn_is_one_round() -> None:
     hub = Hub()
     clients = [Taking(hub) for _ in range(3)]
     for n in range(5):
-        hub.publish([an_event(frame=b"%d" % n)], Totals())
+        hub.publish([make_event(payload=b"%d" % n)], Totals())
     assert [client.turns for client in clients] == [0, 0, 0]
     await asyncio.sleep(0)
     assert [client.got for client in clients] == [[b"0", b"1", b"2", b"3", b"4"]] * 3
@@ -98,13 +97,13 @@ async def test_it_is_not_always_the_same_one_that_comes_last(clients: int) -> No
     hub = Hub()
     told: list[int] = []
     for number in range(clients):
-        session = Session(SendQueue(4, 1000), Carried(flush_broadcast=partial(told.append, number)))
+        session = Session(SendQueue(4, 1000), FakeTransport(flush_broadcast=partial(told.append, number)))
         hub.add(session)
         session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
         hub.go_live(session)
     last = set()
     for _ in range(4):
-        hub.publish([an_event()], Totals())
+        hub.publish([make_event()], Totals())
         await asyncio.sleep(0)
         assert sorted(told) == list(range(clients))
         last.add(told[-1])
@@ -116,7 +115,7 @@ async def test_a_client_that_takes_nothing_is_ended_and_nobody_else() -> None:
     hub = Hub(max_messages=4)
     slow, quick = Taking(hub, slow=True), Taking(hub)
     for n in range(6):
-        hub.publish([an_event(frame=b"%d" % n)], Totals())
+        hub.publish([make_event(payload=b"%d" % n)], Totals())
         await asyncio.sleep(0)
     assert slow.session.close_code is CloseCode.SLOW_CONSUMER
     assert quick.session.close_code is None
@@ -126,14 +125,14 @@ async def test_a_client_that_takes_nothing_is_ended_and_nobody_else() -> None:
 async def test_what_was_published_before_a_topic_was_left_comes_before_the_answer() -> None:
     hub = Hub()
     client = Taking(hub, slow=True)
-    hub.publish([an_event(frame=b"before")], Totals())
+    hub.publish([make_event(payload=b"before")], Totals())
     client.session.set_topics(frozenset())
     hub.topics_changed(client.session)
     client.session.send(Batch([b"answer"]))
-    hub.publish([an_event(frame=b"after")], Totals())
-    assert frames_of(client.session.take(1000)) == [b"before", b"answer"]
+    hub.publish([make_event(payload=b"after")], Totals())
+    assert messages_of(client.session.take(1000)) == [b"before", b"answer"]
     assert not client.session.has_pending
     client.session.set_topics(frozenset({ORDERS_TOPIC}))
     hub.topics_changed(client.session)
-    hub.publish([an_event(frame=b"again")], Totals())
-    assert frames_of(client.session.take(1000)) == [b"again"]
+    hub.publish([make_event(payload=b"again")], Totals())
+    assert messages_of(client.session.take(1000)) == [b"again"]

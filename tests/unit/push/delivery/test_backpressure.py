@@ -13,8 +13,8 @@ from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
 
 BOUND = 200
 Wait = Callable[..., float]
@@ -24,7 +24,7 @@ class Reader:
     """A client that has more than half of its bound waiting: it takes a batch at a time, when it is told to."""
 
     def __init__(self, hub: Hub) -> None:
-        self.session = Session(SendQueue(10, 1000), Carried())
+        self.session = Session(SendQueue(10, 1000), FakeTransport())
         hub.add(self.session)
         self.session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
         hub.go_live(self.session)
@@ -45,7 +45,7 @@ def readers() -> list[Reader]:
     hub._schedule_pass = lambda: None  # type: ignore[method-assign]
     hub._announce_totals = lambda: None  # type: ignore[method-assign]
     for _ in range(BOUND):
-        hub.publish([an_event()], Totals())
+        hub.publish([make_event()], Totals())
     assert all(reader.is_congested for reader in readers)
     return readers
 

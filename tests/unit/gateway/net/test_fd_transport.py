@@ -26,9 +26,9 @@ from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
 from tests.support import TIMEOUT_SECONDS, within
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
 
 # A few of these fill what the kernel keeps for one connection.
 LARGE = b"0123456789abcdef" * 4000
@@ -446,11 +446,11 @@ async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
     fanout = Broadcaster(Metrics(), hub, TransportBackend(descriptors))
     hub.batch_writes = descriptors
     for line in lines[:3]:
-        session = Session(SendQueue(10, 1000), Carried(flush_broadcast=partial(line.write, b"round")))
+        session = Session(SendQueue(10, 1000), FakeTransport(flush_broadcast=partial(line.write, b"round")))
         hub.add(session)
         session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
         hub.go_live(session)
-    hub.publish([an_event(frame=b"event")], Totals(1))
+    hub.publish([make_event(payload=b"event")], Totals(1))
     await asyncio.sleep(0)
     assert sent == [3]
     for line in lines[3:]:

@@ -19,8 +19,7 @@ from push.delivery.session import MAX_MISSED_HEARTBEATS, PING_MESSAGE, Session
 from push.journal.totals import Totals
 from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC, Grant, Role
 from push.protocol.messages import CloseCode
-from tests.unit.test_positions import an_event
-from tests.unit.test_session import frames_of
+from tests.helpers.builders import make_event, messages_of
 
 BOTH = frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC})
 
@@ -36,7 +35,7 @@ class Written(Cohort["Member"]):
         if self.fails:
             raise OSError("a fault of our own")
         for session, member in list(self.members.items()):
-            member.got += frames_of(batches)
+            member.got += messages_of(batches)
             if member.full:
                 session.detach()
 
@@ -57,7 +56,7 @@ class Member:
 
     def notify_pending(self) -> None:
         while not self.full and (taken := self.session.take(1000)):
-            self.got += frames_of(taken)
+            self.got += messages_of(taken)
         if not self.full and self.session.is_caught_up:
             self.crowd.join(self.session, self)
 
@@ -74,7 +73,7 @@ class Member:
 
 
 def publish(hub: Hub, *frames: bytes) -> None:
-    hub.publish([an_event(frame=frame) for frame in frames], Totals())
+    hub.publish([make_event(payload=frame) for frame in frames], Totals())
 
 
 async def test_nobody_in_it_is_looked_at() -> None:

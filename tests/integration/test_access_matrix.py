@@ -13,8 +13,8 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
+from tests.helpers.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
-from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 
 AUDIENCE = "orderwire"
 ALLOWED = "https://shop.example"

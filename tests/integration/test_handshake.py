@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import needs_one_worker
 from tests.fuzz.octets import FINAL, TEXT, frame
+from tests.helpers.tokens import SECRET, token
 from tests.integration.test_bad_frames import HANDSHAKE, address
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
-from tests.tokens import SECRET, token
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 PINGS = frame(FINAL | TEXT, b'{"type":"ping"}', mask=b"abcd")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from push.errors import BadCursor
-from push.journal.events import Cursor, Event, EventId, Position, Snapshot
+from push.journal.events import Cursor, EventId, Position, Snapshot
+from tests.helpers.builders import make_event
 
 MOST = 12
 
@@ -22,20 +21,6 @@ def snapshots(draw: st.DrawFn) -> tuple[Snapshot, set[int]]:
     xmax = draw(st.integers(0, MOST))
     xip = tuple(sorted(draw(st.sets(st.integers(0, xmax - 1))))) if xmax else ()
     return Snapshot(min(xip, default=xmax), xmax, xip), set(range(xmax)) - set(xip)
-
-
-def an_event(
-    txid: int = 1,
-    id_: int = 1,
-    orders: int = 0,
-    revenue: str = "0",
-    pending: int = 0,
-    frame: bytes = b"{}",
-    order_id: int = 1,
-    customer_id: str | None = None,
-) -> Event:
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Event(txid, id_, order_id, customer_id, Snapshot(1, 1), at, orders, Decimal(revenue), pending, frame)
 
 
 @given(snapshots())
@@ -54,7 +39,7 @@ def test_position_misses_what_is_unseen_and_later_rows_of_its_own_transaction(
     drawn: tuple[Snapshot, set[int]], own: int, own_id: int, txid: int, id_: int
 ) -> None:
     snapshot, seen = drawn
-    event = an_event(txid, id_)
+    event = make_event(txid, id_)
     assert Position(snapshot).misses(event) == (txid not in seen)
     expected = id_ > own_id if txid == own else txid not in seen
     assert Position(snapshot, own, own_id).misses(event) == expected

@@ -10,7 +10,7 @@ import pytest
 from push.delivery.batch import Batch
 from push.protocol.access import ANALYTICS_TOPIC, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
-from tests.unit.streamed import BOTH, House, Line
+from tests.helpers.inflating_client import BOTH, House, Line
 
 
 @pytest.mark.parametrize("seed", [*range(12), None])

@@ -20,7 +20,7 @@ from gateway.websocket.permessage_deflate import (
 from push.delivery.session import RateLimits
 from push.protocol.messages import CloseCode
 from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, PING, TEXT, deflated, frame
-from tests.unit.test_untrusted import cut, read, session
+from tests.unit.gateway.websocket.test_untrusted_input import cut, read, session
 
 AGREED = "permessage-deflate; client_no_context_takeover"
 OFFERS = {

@@ -10,12 +10,12 @@ from push.delivery.rate_limit import BURST_SECONDS, TokenBucket, TokenBucketRate
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import RateLimits, Session
 from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, order_ids, parse_topics
-from tests.unit.carried import Carried
-from tests.unit.test_positions import an_event
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
 
-ANNAS = an_event(order_id=1, customer_id="anna")
-BOS = an_event(order_id=2, customer_id="bo")
-NOBODYS = an_event(order_id=3)
+ANNAS = make_event(order_id=1, customer_id="anna")
+BOS = make_event(order_id=2, customer_id="bo")
+NOBODYS = make_event(order_id=3)
 ALL = [ANNAS, BOS, NOBODYS]
 
 
@@ -34,7 +34,7 @@ def test_what_each_role_may_see() -> None:
 
 
 def a_session(grant: Grant | None, topics: frozenset[str]) -> Session:
-    session = Session(SendQueue(10, 1000), Carried())
+    session = Session(SendQueue(10, 1000), FakeTransport())
     session.grant = grant
     session.set_topics(topics)
     return session
@@ -82,7 +82,7 @@ def test_a_bucket_gives_a_burst_and_then_its_pace() -> None:
 
 def test_a_client_that_sends_too_much_is_ended() -> None:
     for pace, size in ((RateLimits(frames_per_second=1), 0), (RateLimits(bytes_per_second=50), 50)):
-        session = Session(SendQueue(10, 1000), Carried(), pace)
+        session = Session(SendQueue(10, 1000), FakeTransport(), pace)
         assert all(session.charge_rate_limit(size) for _ in range(int(BURST_SECONDS)))
         assert session.close_code is None
         assert not session.charge_rate_limit(size)

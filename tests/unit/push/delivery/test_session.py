@@ -13,11 +13,8 @@ from push.delivery.send_queue import SendQueue
 from push.delivery.session import PING_MESSAGE, Session
 from push.protocol.access import ANONYMOUS_GRANT
 from push.protocol.messages import CloseCode
-from tests.unit.carried import Carried
-
-
-def frames_of(batches: list[Batch]) -> list[bytes]:
-    return [frame for batch in batches for frame in batch.messages]
+from tests.helpers.builders import messages_of
+from tests.helpers.fake_transport import FakeTransport
 
 
 class Outbox:
@@ -26,7 +23,7 @@ class Outbox:
     def __init__(self, max_frames: int = 10, max_bytes: int = 1000) -> None:
         self.totals = b"totals 0"
         self.wakes = 0
-        self.session = Session(SendQueue(max_frames, max_bytes), Carried(self._wake))
+        self.session = Session(SendQueue(max_frames, max_bytes), FakeTransport(self._wake))
         self.session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
         self.session.send_initial_message(lambda: Batch([self.totals]))
         assert self.sent() == [b"totals 0"]
@@ -37,7 +34,7 @@ class Outbox:
     def sent(self, about_bytes: int = 10**6) -> list[bytes]:
         frames = []
         while taken := self.session.take(about_bytes):
-            frames += frames_of(taken)
+            frames += messages_of(taken)
         return frames
 
     def closed_with(self) -> CloseCode | None:
@@ -90,7 +87,7 @@ def test_totals_come_after_all_events_and_are_the_newest() -> None:
     box = Outbox()
     box.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
     box.session.schedule_totals()
-    assert frames_of(box.session.take(1)) == [b"event 1"]
+    assert messages_of(box.session.take(1)) == [b"event 1"]
     box.session.send(Batch([b"event 3"]))
     box.session.schedule_totals()
     box.totals = b"totals 3"
@@ -156,8 +153,8 @@ def test_every_change_of_state_wakes_the_transport() -> None:
 def test_queue_takes_about_what_was_asked_and_at_least_one() -> None:
     queue = SendQueue(10, 1000)
     assert queue.offer(Batch([b"aaaa"]), Batch([b"bbbb"]), Batch([b"cccc"]))
-    assert frames_of(queue.take(1)) == [b"aaaa"]
-    assert frames_of(queue.take(5)) == [b"bbbb", b"cccc"]
+    assert messages_of(queue.take(1)) == [b"aaaa"]
+    assert messages_of(queue.take(5)) == [b"bbbb", b"cccc"]
     assert queue.take(5) == []
 
 

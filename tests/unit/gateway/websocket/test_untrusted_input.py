@@ -26,8 +26,8 @@ from settings import Settings
 from tests.fuzz.inputs import command, cursor
 from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
 from tests.fuzz.tokens import SECRET, odd
-from tests.unit.carried import Carried
-from tests.unit.test_session import frames_of
+from tests.helpers.builders import messages_of
+from tests.helpers.fake_transport import FakeTransport
 
 # With halves of surrogate pairs: JSON can hold them, and aiohttp makes them of bytes that are no UTF-8.
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
@@ -41,7 +41,7 @@ ADDRESSES = st.ip_addresses().map(str) | ANY_TEXT
 
 
 def session(pace: RateLimits | None = None) -> Session:
-    session = Session(SendQueue(1000, 2**20), Carried(), pace)
+    session = Session(SendQueue(1000, 2**20), FakeTransport(), pace)
     session.grant = Grant(Role.ADMIN)
     return session
 
@@ -56,7 +56,7 @@ def test_a_message_is_answered_and_ends_nothing(text: str) -> None:
     box = session()
     box.receive_text(text)
     assert box.close_code is None
-    for answer in frames_of(box.take(2**20)):
+    for answer in messages_of(box.take(2**20)):
         assert json.loads(answer.decode())["type"]
 
 
@@ -65,7 +65,7 @@ def test_no_depth_of_nesting_is_more_than_a_message_that_is_not_understood() -> 
         for start, end in (("[", "]"), ('{"type":', "}"), ('{"type":"subscribe","topics":[', "]}")):
             box = session()
             box.receive_text(start + "[" * depth + "]" * depth + end)
-            (answer,) = frames_of(box.take(2**20))
+            (answer,) = messages_of(box.take(2**20))
             assert json.loads(answer)["type"] == "error", depth
 
 

@@ -17,7 +17,7 @@ from gateway.auth.tokens import TokenVerifier
 from push.protocol.access import AccessDenied, Role
 from push.protocol.messages import CloseCode
 from settings import BadSetting
-from tests.tokens import ED25519, OTHER_RSA, P256, RSA, jwk, private_pem, public_pem, token
+from tests.helpers.tokens import ED25519, OTHER_RSA, P256, RSA, jwk, private_pem, public_pem, token
 
 
 class KeySet:
