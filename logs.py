@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-__all__ = ["about", "connection_id", "set_up"]
+__all__ = ["bind_connection", "configure", "connection_id"]
 
 # Of the connection that the running task serves; empty outside of any.
 connection_id: ContextVar[str] = ContextVar("connection_id", default="")
 
 # What a LogRecord has by itself; whatever else it carries was given as ``extra``.
-_OWN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_LOG_RECORD_ATTRIBUTES = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 @contextmanager
-def about(connection: str) -> Iterator[None]:
+def bind_connection(connection: str) -> Iterator[None]:
     """Lines from in here, and from tasks begun in here, are about this connection."""
     token = connection_id.set(connection)
     try:
@@ -31,51 +31,55 @@ def about(connection: str) -> Iterator[None]:
         connection_id.reset(token)
 
 
-class _Text(logging.Formatter):
+class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
-        details = " ".join(f"{name}={value}" for name, value in _details(record).items())
+        details = " ".join(f"{name}={value}" for name, value in _extra_fields(record).items())
         return f"{line}  [{details}]" if details else line
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
-            **_details(record),
+            **_extra_fields(record),
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
         return json.dumps(fields, ensure_ascii=False, default=str)
 
 
-def _details(record: logging.LogRecord) -> dict[str, object]:
+def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
     connection = connection_id.get()
-    extra = {name: value for name, value in record.__dict__.items() if name not in _OWN}
+    extra = {name: value for name, value in record.__dict__.items() if name not in _LOG_RECORD_ATTRIBUTES}
     return {"connection": connection, **extra} if connection else extra
 
 
-class _Numbered(logging.Filter):
+class _WorkerFilter(logging.Filter):
     """Adds the worker's number to each line."""
 
-    def __init__(self, worker: int) -> None:
+    def __init__(self, worker_id: int) -> None:
         super().__init__()
-        self._worker = worker
+        self._worker_id = worker_id
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.worker = self._worker
+        record.worker = self._worker_id
         return True
 
 
-def set_up(level: str, form: str, worker: int | None = None) -> None:
-    """Log to standard error from here on; ``worker``: which one this process is, where there are several."""
+def configure(level: str, log_format: str, worker_id: int | None = None) -> None:
+    """Log to standard error from here on; ``worker_id``: which one this process is, where there are several."""
     handler = logging.StreamHandler()
-    if worker is not None:
-        handler.addFilter(_Numbered(worker))
-    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"))
+    if worker_id is not None:
+        handler.addFilter(_WorkerFilter(worker_id))
+    handler.setFormatter(
+        _JsonFormatter()
+        if log_format == "json"
+        else _TextFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
+    )
     logging.basicConfig(level=level, handlers=[handler])
     # It logs the subprotocols that it does not know: a token may be among them.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

@@ -19,56 +19,56 @@ from pathlib import Path
 from typing import Any, Never
 
 import logs
+from db.database import Database
 from db.doctor import diagnose
-from db.embedded import EmbeddedPostgres
-from db.errors import BadAddress, DatabaseError
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import BadDatabaseUrl, DatabaseError
 from db.listener import Listener
 from db.migrate import migrate
-from db.pool import Database
 from examples import shop
-from gateway.app import CannotListen, Gateway
-from gateway.tokens import mint
-from push.access import Role
-from push.audit import Audit
+from gateway.app import Gateway, ListenError
+from gateway.auth.tokens import sign_token
+from push.console import ConsoleSink
+from push.delivery.hub import Hub
 from push.errors import PushError
-from push.history import History
-from push.hub import Hub
+from push.journal.audit import Audit
+from push.journal.notify_policy import NotifyMode
+from push.journal.relay import Relay
+from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
-from push.pace import NotifyMode
-from push.relay import Relay
-from push.watch import Watch
-from settings import BadSetting, Settings, period
-from workers import Supervised, WorkerFailed, Workers
+from push.protocol.access import Role
+from settings import BadSetting, Settings, parse_duration
+from workers import Supervisor, SupervisorClient, WorkerFailed
 
-VIGIL_SECONDS = 1.0
+STATE_POLL_SECONDS = 1.0
 # Of the garbage collector. A connection is some dozens of objects that stay: with Python's own 700, a thousand handshakes set
 # it off a hundred times.
-COLLECT_AFTER = (10_000, 10, 10)
+GC_THRESHOLDS = (10_000, 10, 10)
 DATA_DIRECTORY = Path(__file__).resolve().parent / ".data"
 
 # What is told in one line.
-FORESEEN = (PushError, CannotListen, BadSetting, WorkerFailed)
+EXPECTED_ERRORS = (PushError, ListenError, BadSetting, WorkerFailed)
 
 log = logging.getLogger("orderwire")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """A line for the person who started us."""
     print(line, flush=True)
 
 
-def note(line: str) -> None:
+def print_status(line: str) -> None:
     """What is going on meanwhile: beside the output, so that the output can be piped on."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
-def database_url(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     """DATABASE_URL, else the embedded PostgreSQL for as long as the block lasts."""
     if settings.database_url is not None:
         yield settings.database_url, None
         return
-    embedded = EmbeddedPostgres(DATA_DIRECTORY, note)
+    embedded = EmbeddedPostgres(DATA_DIRECTORY, print_status)
     try:
         yield embedded.start(), embedded
     finally:
@@ -83,52 +83,56 @@ def stop_on_signal() -> asyncio.Event:
     return stop
 
 
-async def serve(settings: Settings, supervised: Supervised | None = None) -> None:
+async def serve(settings: Settings, supervisor: SupervisorClient | None = None) -> None:
     """Listen, follow the journal, push; until SIGINT or SIGTERM, or until the supervisor of this worker says so."""
     metrics = Metrics()
-    hub = Hub(metrics, max_frames=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
+    hub = Hub(metrics, max_messages=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
     relay = Relay(hub, metrics, NotifyMode(settings.notify_mode))
     stop = stop_on_signal()
 
-    with database_url(settings) as (url, embedded):
-        async with Database(url, settings.database_timeout_seconds).opened() as database:
-            history = History(relay, database)
+    with database_server(settings) as (url, embedded):
+        async with Database(url, settings.database_timeout_seconds).open() as database:
+            history = ReplayPlanner(relay, database)
             gateway = Gateway(settings, hub, relay, history, database, metrics)
             await gateway.listen()
             migrate_url = settings.migrate_database_url or url
             tasks = {
                 "listener": Listener(
-                    url, lambda: migrate(migrate_url), relay.follow, settings.database_timeout_seconds, database.distrust
+                    url,
+                    lambda: migrate(migrate_url),
+                    relay.follow,
+                    settings.database_timeout_seconds,
+                    database.expire_connections,
                 ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
                 "audit": Audit(relay, database, metrics).run(settings.audit_seconds),
-                "vigil": vigil(relay, database, gateway, metrics),
+                "vigil": poll_database_state(relay, database, gateway, metrics),
                 **gateway.tasks(),
             }
-            if supervised is None:
-                tasks["announce"] = announce(relay.flowing, settings, gateway.address, database, url, embedded)
+            if supervisor is None:
+                tasks["announce"] = announce(relay.started, settings, gateway.address, database, url, embedded)
             else:
-                tasks["announce"] = supervised.announce(relay.flowing)
-                tasks["supervisor"] = supervised.obey(stop, metrics)
-            if supervised is None or supervised.number == 1:
-                tasks["retention"] = tend(relay, database, settings)  # once is enough
+                tasks["announce"] = supervisor.announce_started(relay.started)
+                tasks["supervisor"] = supervisor.run(stop, metrics)
+            if supervisor is None or supervisor.worker_id == 1:
+                tasks["retention"] = maintain_journal(relay, database, settings)  # once is enough
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
             # What has been made so far is there for good: the garbage collector need not go through it each time.
             gc.freeze()
-            gc.set_threshold(*COLLECT_AFTER)
+            gc.set_threshold(*GC_THRESHOLDS)
             # Shutdown, in order: stop accepting and drain the sessions while events still flow; end the tasks; then
             # the pool closes, and the embedded PostgreSQL stops if nobody else uses it.
             await run_until(stop, tasks, gateway.drain)
 
 
-async def work(settings: Settings, number: int, fd: int) -> int:
+async def run_worker(settings: Settings, worker_id: int, fd: int) -> int:
     """One worker of several. What it cannot start for, its supervisor tells."""
-    async with Supervised.by(fd, number) as supervised:
+    async with SupervisorClient.connect(fd, worker_id) as supervised:
         try:
             await serve(settings, supervised)
-        except FORESEEN as error:
-            supervised.failed(str(error))
+        except EXPECTED_ERRORS as error:
+            supervised.report_failure(str(error))
             return exit_code(error)
     return 0
 
@@ -136,12 +140,12 @@ async def work(settings: Settings, number: int, fd: int) -> int:
 async def supervise(settings: Settings) -> None:
     """Have several workers serve, until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    workers = Workers(settings)
-    await workers.reserve()
-    with database_url(settings) as (url, embedded):
-        async with Database(url, settings.database_timeout_seconds).opened() as database:
+    workers = Supervisor(settings)
+    await workers.reserve_port()
+    with database_server(settings) as (url, embedded):
+        async with Database(url, settings.database_timeout_seconds).open() as database:
             tasks = {
-                "announce": announce(workers.flowing, settings, workers.address, database, url, embedded),
+                "announce": announce(workers.started, settings, workers.address, database, url, embedded),
                 **workers.tasks(url),
             }
             if embedded is not None:
@@ -171,61 +175,63 @@ async def run_until(
 
 
 async def announce(
-    flowing: asyncio.Event, settings: Settings, address: str, database: Database, url: str, embedded: EmbeddedPostgres | None
+    started: asyncio.Event, settings: Settings, address: str, database: Database, url: str, embedded: EmbeddedPostgres | None
 ) -> None:
     """Once events flow, say where, and what an admin should know of the safety of it."""
-    await flowing.wait()
+    await started.wait()
     # The embedded server's password is in nobody's hands yet; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     tls = "s" if settings.tls_cert_file else ""
-    say(f"dashboard  http{tls}://{address}/admin/dashboard")
-    say(f"websocket  ws{tls}://{address}/api/ws")
-    say(f"psql       {psql}")
-    if settings.login:
-        say("login      by token; make one with: python server.py token --role admin --ttl 1h")
+    print_line(f"dashboard  http{tls}://{address}/admin/dashboard")
+    print_line(f"websocket  ws{tls}://{address}/api/ws")
+    print_line(f"psql       {psql}")
+    if settings.login_required:
+        print_line("login      by token; make one with: python server.py token --role admin --ttl 1h")
     elif settings.allow_anonymous:
-        say("login      none: whoever reaches this address sees everything (ALLOW_ANONYMOUS=1)")
+        print_line("login      none: whoever reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:
-        say("login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on")
+        print_line(
+            "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
+        )
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():
                 log.warning(
                     "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
                 )
-    say("ready; Ctrl-C stops")
+    print_line("ready; Ctrl-C stops")
 
 
-async def vigil(relay: Relay, database: Database, gateway: Gateway, metrics: Metrics) -> Never:
+async def poll_database_state(relay: Relay, database: Database, gateway: Gateway, metrics: Metrics) -> Never:
     """Look every moment at what can change in the database beside the journal: revoked tokens, the notification queue."""
-    await relay.flowing.wait()
+    await relay.started.wait()
     while True:
         with contextlib.suppress(DatabaseError):  # a database that is away is the listener's business
-            usage, revoked = await database.vigil()
-            metrics.queue_usage.set(usage)
-            relay.queue_usage(usage)
-            if gateway.authority.revoke(revoked):
-                gateway.review()
-        await asyncio.sleep(VIGIL_SECONDS)
+            usage, revoked = await database.poll_state()
+            metrics.notification_queue_usage.set(usage)
+            relay.update_queue_usage(usage)
+            if gateway.token_verifier.update_revocations(revoked):
+                gateway.revoke_invalid()
+        await asyncio.sleep(STATE_POLL_SECONDS)
 
 
-async def tend(relay: Relay, database: Database, settings: Settings) -> Never:
+async def maintain_journal(relay: Relay, database: Database, settings: Settings) -> Never:
     """Partitions ahead, retention behind; any number of servers may do this at once."""
-    await relay.flowing.wait()
+    await relay.started.wait()
     interval = min(60.0, settings.journal_retention.total_seconds() / 10)
     while True:
         try:
-            await database.tend_journal(settings.journal_retention)
+            await database.maintain_partitions(settings.journal_retention)
         except DatabaseError as error:
             log.warning("the journal could not be tended: %s", error)
         await asyncio.sleep(interval)
 
 
-async def watch(settings: Settings) -> None:
+async def print_events(settings: Settings) -> None:
     """Print events until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_url(settings) as (url, _):
-        relay = Relay(Watch(say), mode=NotifyMode(settings.notify_mode))
+    with database_server(settings) as (url, _):
+        relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
         await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow).run()}, no_drain)
 
 
@@ -233,37 +239,37 @@ async def no_drain() -> None:
     """Nobody is connected to us."""
 
 
-async def migrate_only(settings: Settings) -> None:
+async def apply_migrations(settings: Settings) -> None:
     """Bring the schema up to date and say what was done."""
-    with database_url(settings) as (url, _):
+    with database_server(settings) as (url, _):
         names = await migrate(settings.migrate_database_url or url)
-    say("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
+    print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
 async def doctor(settings: Settings) -> int:
     """Print what would stop events from arriving, and the mend; 1 when there is anything."""
-    with database_url(settings) as (url, _):
+    with database_server(settings) as (url, _):
         if settings.database_url is None:
             await migrate(url)
         found = await diagnose(url)
     for problem, mend in found:
-        say(f"problem: {problem}\n   mend: {mend}")
+        print_line(f"problem: {problem}\n   mend: {mend}")
     if not found:
-        say("nothing stands in the way of events")
+        print_line("nothing stands in the way of events")
     return 1 if found else 0
 
 
 async def demo(settings: Settings, rate: float) -> None:
     """A shop at work, until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_url(settings) as (url, _):
+    with database_server(settings) as (url, _):
         await migrate(url)
         await run_until(stop, {"shop": shop.run(url, rate)}, no_drain)
 
 
 def psql(settings: Settings, arguments: list[str]) -> int:
     """Run psql on the database that the server uses; returns its exit code."""
-    with database_url(settings) as (url, embedded):
+    with database_server(settings) as (url, embedded):
         program = str(embedded.bin_dir / "psql") if embedded else "psql"
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is psql's own
         try:
@@ -272,7 +278,7 @@ def psql(settings: Settings, arguments: list[str]) -> int:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 
 
-def claims_of(options: argparse.Namespace) -> dict[str, Any]:
+def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
     """What `token` was asked for. Raises BadSetting."""
     if options.role == Role.CUSTOMER and not options.sub and not options.order:
         raise BadSetting("token: a customer's token needs --sub or --order")
@@ -288,11 +294,11 @@ def claims_of(options: argparse.Namespace) -> dict[str, Any]:
 def exit_code(error: Exception) -> int:
     """Of a failure that was foreseen: 2 for what was set wrongly."""
     if isinstance(error, WorkerFailed):
-        return error.code
-    return 2 if isinstance(error, (BadAddress, BadSetting)) else 1
+        return error.exit_code
+    return 2 if isinstance(error, (BadDatabaseUrl, BadSetting)) else 1
 
 
-def positive(text: str) -> float:
+def positive_number(text: str) -> float:
     """For argparse: a number above 0."""
     number = float(text)
     if not 0 < number <= 1_000_000:
@@ -326,11 +332,11 @@ def main() -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name == "demo":
-            command.add_argument("--rate", type=positive, default=5.0, help="changes a second (default: 5)")
+            command.add_argument("--rate", type=positive_number, default=5.0, help="changes a second (default: 5)")
         if name == "token":
             command.add_argument("--role", required=True, choices=list(Role), help="what its bearer may see")
             command.add_argument(
-                "--ttl", type=period, default=timedelta(hours=1), help="how long it lasts: 90m, 12h, 7d (default: 1h)"
+                "--ttl", type=parse_duration, default=timedelta(hours=1), help="how long it lasts: 90m, 12h, 7d (default: 1h)"
             )
             command.add_argument("--sub", help="whose token it is; for a customer, the customer_id of the orders to see")
             command.add_argument(
@@ -350,26 +356,26 @@ def main() -> int:
     except BadSetting as error:
         print(f"server.py: {error}", file=sys.stderr)
         return 2
-    logs.set_up(settings.log_level, settings.log_format, options.number if options.command == "worker" else None)
+    logs.configure(settings.log_level, settings.log_format, options.number if options.command == "worker" else None)
     try:
         match options.command:
             case "migrate":
-                asyncio.run(migrate_only(settings))
+                asyncio.run(apply_migrations(settings))
             case "watch":
-                asyncio.run(watch(settings))
+                asyncio.run(print_events(settings))
             case "doctor":
                 return asyncio.run(doctor(settings))
             case "demo":
                 asyncio.run(demo(settings, options.rate))
             case "token":
-                say(mint(settings, claims_of(options), options.key))
+                print_line(sign_token(settings, claims_from_options(options), options.key))
             case "psql":
                 return psql(settings, options.arguments)
             case "worker":
-                return asyncio.run(work(settings, options.number, options.fd))
+                return asyncio.run(run_worker(settings, options.number, options.fd))
             case _:
                 asyncio.run(serve(settings) if settings.workers == 1 else supervise(settings))
-    except FORESEEN as error:
+    except EXPECTED_ERRORS as error:
         print(f"server.py: {error}", file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["BadSetting", "Network", "Settings", "period"]
+__all__ = ["BadSetting", "Network", "Settings", "parse_duration"]
 
 Network = IPv4Network | IPv6Network
 
@@ -19,7 +19,7 @@ class BadSetting(Exception):
     """A setting has a value that cannot be used; the text names it and says what it may be."""
 
 
-def _url(text: str) -> str:
+def _database_url(text: str) -> str:
     example = "an address like postgresql://user:password@host:5432/database"
     if not re.match("postgres(ql)?://", text):
         raise ValueError(example)
@@ -30,7 +30,7 @@ def _url(text: str) -> str:
     ports = ",".join(parse_qs(parts.query).get("port", [])).split(",")
     for host in parts.netloc.rpartition("@")[2].split(","):
         match = re.fullmatch(r"(\[[^][]*\]|[^][:]*)(:.*)?", host)
-        if match is None or not _is_host(unquote(match[1]).strip("[]")):
+        if match is None or not _is_host_name(unquote(match[1]).strip("[]")):
             raise ValueError(example)
         ports.append((match[2] or "").removeprefix(":"))
     if not all(re.fullmatch(r"[0-9]{0,5}", port) and 0 < int(port or 5432) <= 65535 for port in ports):
@@ -38,50 +38,50 @@ def _url(text: str) -> str:
     return text
 
 
-def _whole(least: int, most: int) -> Callable[[str], int]:
+def _integer(minimum: int, maximum: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"\d{1,12}", text) or not least <= int(text) <= most:
-            raise ValueError(f"a whole number from {least} to {most}")
+        if not re.fullmatch(r"\d{1,12}", text) or not minimum <= int(text) <= maximum:
+            raise ValueError(f"a whole number from {minimum} to {maximum}")
         return int(text)
 
     return parse
 
 
-def _number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
+def _number(minimum: float, maximum: float, description: str = "a number") -> Callable[[str], float]:
     def parse(text: str) -> float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not least <= float(text) <= most:
-            raise ValueError(f"{what} from {least:g} to {most:g}")
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text) or not minimum <= float(text) <= maximum:
+            raise ValueError(f"{description} from {minimum:g} to {maximum:g}")
         return float(text)
 
     return parse
 
 
-def _seconds(least: float, most: float) -> Callable[[str], float]:
-    return _number(least, most, "seconds")
+def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
+    return _number(minimum, maximum, "seconds")
 
 
-_PERIODS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def period(text: str) -> timedelta:
+def parse_duration(text: str) -> timedelta:
     """A length of time like 90m. Raises ValueError with what is expected."""
     match = re.fullmatch(r"(\d{1,7})\s*([smhd])", text.lower())
-    if match is None or not 10 <= int(match[1]) * _PERIODS[match[2]] <= 3650 * 86400:
+    if match is None or not 10 <= int(match[1]) * _DURATION_UNITS[match[2]] <= 3650 * 86400:
         raise ValueError("a period from 10s to 3650d, like 90m, 72h or 7d")
-    return timedelta(seconds=int(match[1]) * _PERIODS[match[2]])
+    return timedelta(seconds=int(match[1]) * _DURATION_UNITS[match[2]])
 
 
-_UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "kb": 1000, "m": 1024**2, "mib": 1024**2, "mb": 1000**2}
+_SIZE_UNITS = {"": 1, "b": 1, "k": 1024, "kib": 1024, "kb": 1000, "m": 1024**2, "mib": 1024**2, "mb": 1000**2}
 
 
-def _bytes(text: str) -> int:
+def _size(text: str) -> int:
     match = re.fullmatch(r"(\d{1,12})\s*([a-z]*)", text.lower())
-    if match is None or match[2] not in _UNITS or int(match[1]) == 0:
+    if match is None or match[2] not in _SIZE_UNITS or int(match[1]) == 0:
         raise ValueError("a size like 1048576, 512KiB or 1MiB")
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
-def _one_of(*names: str) -> Callable[[str], str]:
+def _choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         for name in names:
             if text.lower() == name.lower():
@@ -98,12 +98,12 @@ def _currency(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not text or re.search(r"\s|/", text) or not _is_host(text):
+    if not text or re.search(r"\s|/", text) or not _is_host_name(text):
         raise ValueError("a host name or an IP address")
     return text
 
 
-def _is_host(text: str) -> bool:
+def _is_host_name(text: str) -> bool:
     """Whether the name can be looked up at all: a label that is empty or too long raises in the resolver."""
     try:
         text.encode("idna")
@@ -112,7 +112,7 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _yes(text: str) -> bool:
+def _boolean(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
     if text.lower() in ("0", "false", "no", "off"):
@@ -156,12 +156,18 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError("addresses or networks like 10.0.0.5,192.168.0.0/16") from None
 
 
-def _any_text(text: str) -> str:
+def _text(text: str) -> str:
     return text
 
 
-def _setting(default: Any, parse: Callable[[str], Any], what: str, shown: str | None = None, *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"parse": parse, "what": what, "shown": shown, "secret": secret})
+def _setting(
+    default: Any, parse: Callable[[str], Any], description: str, default_text: str | None = None, *, secret: bool = False
+) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"parse": parse, "description": description, "default_text": default_text, "secret": secret},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,30 +175,30 @@ class Settings:
     """What the environment says, checked. The name of a setting is the field's in capitals."""
 
     database_url: str | None = _setting(
-        None, _url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/", secret=True
+        None, _database_url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/", secret=True
     )
     migrate_database_url: str | None = _setting(
-        None, _url, "the same with the role that owns the schema, for migrations", "DATABASE_URL", secret=True
+        None, _database_url, "the same with the role that owns the schema, for migrations", "DATABASE_URL", secret=True
     )
     database_timeout_seconds: float = _setting(
         10.0, _seconds(0.5, 300), "seconds after which a database that does not answer counts as lost"
     )
     host: str = _setting("127.0.0.1", _host, "address to listen on")
-    port: int = _setting(8000, _whole(0, 65535), "TCP port to listen on; 0 takes a free one")
-    workers: int = _setting(1, _whole(1, 64), "processes that serve on that port")
+    port: int = _setting(8000, _integer(0, 65535), "TCP port to listen on; 0 takes a free one")
+    workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
-    send_queue_frames: int = _setting(100, _whole(1, 1_000_000), "frames that may wait for a slow client before it is closed")
-    send_queue_bytes: int = _setting(1024**2, _bytes, "bytes that may wait for a slow client", "1 MiB")
-    compression: bool = _setting(True, _yes, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")
-    journal_retention: timedelta = _setting(timedelta(hours=72), period, "how long events can be resumed from", "72h")
+    send_queue_frames: int = _setting(100, _integer(1, 1_000_000), "frames that may wait for a slow client before it is closed")
+    send_queue_bytes: int = _setting(1024**2, _size, "bytes that may wait for a slow client", "1 MiB")
+    compression: bool = _setting(True, _boolean, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")
+    journal_retention: timedelta = _setting(timedelta(hours=72), parse_duration, "how long events can be resumed from", "72h")
     notify_mode: str = _setting(
         "auto",
-        _one_of("auto", "always", "never"),
+        _choice("auto", "always", "never"),
         "auto: writers ring unless many commit; always; never: the journal is read by the clock",
     )
     websocket_io: str = _setting(
         "auto",
-        _one_of("auto", "io_uring", "aio", "descriptor", "transport"),
+        _choice("auto", "io_uring", "aio", "descriptor", "transport"),
         "what WebSockets are written by; auto: the first of the others that works here",
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
@@ -200,36 +206,36 @@ class Settings:
 
     jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
     jwt_public_key: str | None = _setting(
-        None, _any_text, "PEM, or a file with it: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)", "no login"
+        None, _text, "PEM, or a file with it: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)", "no login"
     )
     jwt_jwks_url: str | None = _setting(None, _jwks_url, "address of a JSON Web Key Set", "no login")
-    jwt_audience: str | None = _setting(None, _any_text, 'what a token\'s "aud" must hold', "not asked")
-    jwt_issuer: str | None = _setting(None, _any_text, 'what a token\'s "iss" must be', "not asked")
-    allow_anonymous: bool = _setting(False, _yes, "1: without login, let others than this machine in too, as admin", "0")
+    jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must hold', "not asked")
+    jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not asked")
+    allow_anonymous: bool = _setting(False, _boolean, "1: without login, let others than this machine in too, as admin", "0")
     allowed_origins: frozenset[str] = _setting(
         frozenset(), _origins, "origins of web pages that may connect besides the server's own", "none"
     )
     trusted_proxies: tuple[Network, ...] = _setting((), _networks, "proxies whose X-Forwarded-* headers count", "none")
-    tls_cert_file: str | None = _setting(None, _any_text, "certificate chain, PEM: serve https and wss", "no TLS")
-    tls_key_file: str | None = _setting(None, _any_text, "its key, PEM", "no TLS")
+    tls_cert_file: str | None = _setting(None, _text, "certificate chain, PEM: serve https and wss", "no TLS")
+    tls_key_file: str | None = _setting(None, _text, "its key, PEM", "no TLS")
 
-    max_connections: int = _setting(10_000, _whole(1, 1_000_000), "connections at a time, of each worker")
-    max_connections_per_address: int = _setting(1_000, _whole(1, 1_000_000), "the same from one address")
+    max_connections: int = _setting(10_000, _integer(1, 1_000_000), "connections at a time, of each worker")
+    max_connections_per_address: int = _setting(1_000, _integer(1, 1_000_000), "the same from one address")
     handshakes_per_second: float = _setting(100.0, _number(0.1, 1e6), "connections and API requests a second from one address")
     frames_per_second: float = _setting(100.0, _number(0.1, 1e6), "frames a second from one client")
-    bytes_per_second: int = _setting(256 * 1024, _bytes, "bytes a second from one client", "256 KiB")
-    max_frame_bytes: int = _setting(64 * 1024, _bytes, "size of a frame from a client", "64 KiB")
-    max_topics: int = _setting(100, _whole(1, 100_000), "topics of one session")
+    bytes_per_second: int = _setting(256 * 1024, _size, "bytes a second from one client", "256 KiB")
+    max_frame_bytes: int = _setting(64 * 1024, _size, "size of a frame from a client", "64 KiB")
+    max_topics: int = _setting(100, _integer(1, 100_000), "topics of one session")
     auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to show its token")
     idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")
-    max_header_bytes: int = _setting(8190, _bytes, "size of a request line, and of a header", "8190")
-    max_body_bytes: int = _setting(64 * 1024, _bytes, "size of a request's body", "64 KiB")
+    max_header_bytes: int = _setting(8190, _size, "size of a request line, and of a header", "8190")
+    max_body_bytes: int = _setting(64 * 1024, _size, "size of a request's body", "64 KiB")
 
-    log_format: str = _setting("text", _one_of("text", "json"), "text or json, a line each")
-    log_level: str = _setting("INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
+    log_format: str = _setting("text", _choice("text", "json"), "text or json, a line each")
+    log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
 
     @property
-    def login(self) -> bool:
+    def login_required(self) -> bool:
         """Whether a token is needed at all."""
         return any(key is not None for key in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url))
 
@@ -263,7 +269,7 @@ class Settings:
         """A table of all settings for ``--help``."""
         lines = []
         for item in fields(cls):
-            default = item.metadata["shown"] or item.default
+            default = item.metadata["default_text"] or item.default
             if isinstance(default, float):
                 default = f"{default:g}"
             lines.append(f"  {item.name.upper():<27} {item.metadata['what']} (default: {default})")

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 
 WRITERS = 8
@@ -140,7 +140,7 @@ async def _execute(url: str, sql: str) -> None:
 async def databases() -> AsyncIterator[Databases]:
     with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as name:
         directory = Path(name)
-        postgres = EmbeddedPostgres(directory / "data", say=lambda line: None)
+        postgres = EmbeddedPostgres(directory / "data", report=lambda line: None)
         await asyncio.to_thread(postgres.start)
         try:
             yield Databases(postgres, directory)

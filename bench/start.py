@@ -33,19 +33,19 @@ EMPTY = "empty table"
 
 async def prepare(db: Any, events_since: int | None) -> str:
     """The state in which the server will find it; the question that it will ask for the totals."""
-    await db.fetch("select * from orderwire.count_orders()")
+    await db.fetch("select * from orderwire.scan_totals()")
     if events_since is None:
         await db.execute("delete from orderwire.checkpoint")
-        return "select * from orderwire.count_orders()"
+        return "select * from orderwire.scan_totals()"
     if events_since:
         await db.execute(EVENTS, events_since)
-    return "select * from orderwire.fold_journal()"
+    return "select * from orderwire.totals_from_checkpoint()"
 
 
 async def milliseconds_to_ready(url: str) -> float:
     start = time.perf_counter()
     server = await Server.serve(url, AUDIT_SECONDS="3600")
-    await server.ready()
+    await server.wait_until_ready()
     took = time.perf_counter() - start
     await server.kill()
     return 1000 * took

@@ -99,18 +99,18 @@ class Subject:
                 # No farewell: a server that waits for a thousand clients to leave would wait for ever.
                 with suppress(ProcessLookupError):
                     os.killpg(process.process.pid, signal.SIGKILL)
-                await process.exit_code()
+                await process.wait_for_exit()
 
 
 async def _ready(process: Process) -> None:
     """Raises NotHere when it ends with a line that says why it cannot."""
     try:
-        await process.line("ready")
+        await process.wait_for_line("ready")
     except AssertionError as error:
         with suppress(AssertionError):
-            await process.exit_code(END_SECONDS)
+            await process.wait_for_exit(END_SECONDS)
             if len(process.lines) == 1:
-                raise NotHere(process.text) from None
+                raise NotHere(process.output) from None
         raise error
 
 

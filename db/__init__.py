@@ -1,1 +1,1 @@
-"""All that touches PostgreSQL: its embedded server, the migrations, the LISTEN connection, the journal."""
+"""The database side: every module that imports asyncpg. Listener, queries, migrations, the embedded server."""

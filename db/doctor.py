@@ -7,30 +7,30 @@ import secrets
 
 import asyncpg
 
-from db.binaries import OLDEST_MAJOR
-from db.errors import typed_errors
-from db.migrate import load, pending, refuse_standby
+from db.embedded.binaries import MIN_MAJOR_VERSION
+from db.errors import wrap_driver_errors
+from db.migrate import load_migrations, pending_migrations, require_primary
 
 __all__ = ["diagnose"]
 
-NOTIFY_SECONDS = 5.0
+NOTIFY_TIMEOUT_SECONDS = 5.0
 
 
 async def diagnose(url: str) -> list[tuple[str, str]]:
     """Pairs of a problem and its mend; DatabaseError when the database cannot even be asked."""
-    with typed_errors():
+    with wrap_driver_errors():
         connection = await asyncpg.connect(url, timeout=5)
         try:
-            await refuse_standby(connection)
+            await require_primary(connection)
             await connection.execute("set search_path = pg_catalog, pg_temp")  # nobody else's operators
             found = []
-            if connection.get_server_version().major < OLDEST_MAJOR:
-                found.append((f"PostgreSQL is older than version {OLDEST_MAJOR}", "upgrade it"))
-            if behind := await pending(connection, load()):
+            if connection.get_server_version().major < MIN_MAJOR_VERSION:
+                found.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
+            if behind := await pending_migrations(connection, load_migrations()):
                 found.append((f"{len(behind)} files of sql/ have not been applied", "python server.py migrate"))
             else:
-                rows = await connection.fetch("select problem, mend from orderwire.ailments()")
-                found += [(row["problem"], row["mend"]) for row in rows]
+                rows = await connection.fetch("select problem, fix from orderwire.diagnose()")
+                found += [(row["problem"], row["fix"]) for row in rows]
             if not await _notify_arrives(connection):
                 found.append(
                     (
@@ -49,7 +49,7 @@ async def _notify_arrives(connection: asyncpg.Connection[asyncpg.Record]) -> boo
     await connection.add_listener(channel, lambda *_: heard.set())
     await connection.execute("select pg_notify($1, '')", channel)
     try:
-        async with asyncio.timeout(NOTIFY_SECONDS):
+        async with asyncio.timeout(NOTIFY_TIMEOUT_SECONDS):
             await heard.wait()
     except TimeoutError:
         return False

@@ -19,14 +19,14 @@ import asyncpg
 from push.errors import StoreError
 
 __all__ = [
-    "BadAddress",
-    "DatabaseAway",
+    "BadDatabaseUrl",
     "DatabaseError",
-    "DatabaseUnusable",
-    "EmbeddedError",
-    "forgive_abandoned",
-    "one_line",
-    "typed_errors",
+    "DatabaseMisconfigured",
+    "DatabaseUnavailable",
+    "EmbeddedPostgresError",
+    "first_line",
+    "loop_exception_handler",
+    "wrap_driver_errors",
 ]
 
 
@@ -34,24 +34,24 @@ class DatabaseError(StoreError):
     """Base of all errors of this package; its text is one line for people."""
 
 
-class DatabaseUnusable(DatabaseError):
+class DatabaseMisconfigured(DatabaseError):
     """Retrying will not help until somebody acts."""
 
 
-class BadAddress(DatabaseUnusable):
+class BadDatabaseUrl(DatabaseMisconfigured):
     """DATABASE_URL cannot be used, whatever is at the other end."""
 
 
-class DatabaseAway(DatabaseError):
+class DatabaseUnavailable(DatabaseError):
     """The database cannot be reached right now."""
 
 
-class EmbeddedError(DatabaseError):
+class EmbeddedPostgresError(DatabaseError):
     """The embedded PostgreSQL cannot be started."""
 
 
 # Somebody has to change the address, the password, the rights or the schema (Appendix A of the PostgreSQL manual).
-_UNUSABLE = (
+_MISCONFIGURED_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: wrong user or password, no pg_hba.conf entry
     asyncpg.InvalidCatalogNameError,  # 3D000: no such database
     asyncpg.InsufficientPrivilegeError,
@@ -62,7 +62,7 @@ _UNUSABLE = (
 )
 
 # A command that races a dying connection raises any of these; asyncpg's own InternalClientError and InterfaceError too.
-_AWAY = (
+_UNAVAILABLE_ERRORS = (
     OSError,
     asyncio.TimeoutError,
     asyncpg.PostgresError,
@@ -71,13 +71,13 @@ _AWAY = (
 )
 
 
-def one_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The error's first line, or its name when it has no text (``TimeoutError()``)."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
 
 
-def forgive_abandoned(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def loop_exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """For ``loop.set_exception_handler``. Of what the driver leaves behind nobody else knows, and nobody wants to know: the
     future of a connect that is cancelled or timed out (a drain, a database that does not answer; asyncpg/connect_utils.py), and
     the closing of a connection that has been replaced, which fails on a line that is dead (PoolConnectionHolder.acquire).
@@ -89,20 +89,20 @@ def forgive_abandoned(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) 
 
 
 @contextmanager
-def typed_errors() -> Iterator[None]:
+def wrap_driver_errors() -> Iterator[None]:
     """The seam: whatever the driver or the socket raises leaves as one of our errors."""
     try:
         yield
     except DatabaseError:
         raise
-    except _AWAY as error:
+    except _UNAVAILABLE_ERRORS as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # Giving a connection back may fail while the task is being cancelled; that must not undo the cancelling,
             # which comes once only.
             raise asyncio.CancelledError from error
         if isinstance(error, asyncpg.ClientConfigurationError):
-            raise BadAddress(f"DATABASE_URL is not usable: {one_line(error)}") from error
-        if isinstance(error, _UNUSABLE):
-            raise DatabaseUnusable(one_line(error)) from error
-        raise DatabaseAway(one_line(error)) from error
+            raise BadDatabaseUrl(f"DATABASE_URL is not usable: {first_line(error)}") from error
+        if isinstance(error, _MISCONFIGURED_ERRORS):
+            raise DatabaseMisconfigured(first_line(error)) from error
+        raise DatabaseUnavailable(first_line(error)) from error

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
-from push.relay import Baseline
-from push.totals import Totals
+from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.relay import Baseline
+from push.journal.totals import Totals
 
 if TYPE_CHECKING:
     import asyncpg
     from asyncpg.pool import PoolConnectionProxy
 
-__all__ = ["CENSUS_SECONDS", "JournalReader"]
+__all__ = ["SCAN_TIMEOUT_SECONDS", "JournalReader"]
 
 # No operator or function of somebody else's, who may create them in `public`, is ever meant.
 # A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
 # Plain SET, not start-up parameters: connection poolers refuse those.
-PLANNING = """
+SESSION_SETTINGS_SQL = """
 set search_path = pg_catalog, pg_temp;
 set plan_cache_mode = force_generic_plan;
 set enable_seqscan = off;
@@ -27,7 +27,7 @@ set enable_mergejoin = off;
 set jit = off;
 """
 
-_PAGE = """
+_PAGE_SQL = """
 select s.upto, i.epoch, i.trimmed_txid, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
@@ -35,15 +35,15 @@ left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on
 """
 
 # A scan takes as long as the table is large.
-CENSUS_SECONDS = 300.0
+SCAN_TIMEOUT_SECONDS = 300.0
 
-_NEWEST = """
+_NEWEST_TXID_SQL = """
 select coalesce(
     (select j.txid from orderwire.journal as j where pg_visible_in_snapshot(j.txid, $1) order by j.txid desc limit 1), '0'
 )
 """
 
-_COUNT = """
+_COUNT_SQL = """
 select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
 from orderwire.journal_identity as i
 """
@@ -57,11 +57,11 @@ class JournalReader:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def prepare(self) -> None:
+    async def configure_session(self) -> None:
         """Set the connection up for reading the journal."""
-        await self._connection.execute(PLANNING)
+        await self._connection.execute(SESSION_SETTINGS_SQL)
 
-    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         """Epoch and trimming of the journal; it draws a new epoch if it is a copy, or lacks what was delivered."""
         row = await self._connection.fetchrow(
             "select epoch, trimmed_txid from orderwire.identify($1, $2, $3)",
@@ -70,50 +70,52 @@ class JournalReader:
             [place.id for place in delivered],
         )
         assert row is not None
-        return Identity(row["epoch"], row["trimmed_txid"])
+        return JournalIdentity(row["epoch"], row["trimmed_txid"])
 
     async def baseline(self) -> Baseline:
         """Totals and snapshot of one moment: from the checkpoint and the journal since, or by a scan."""
-        folded = await self._connection.fetchrow("select * from orderwire.fold_journal()")
-        return await self.census() if folded is None else _baseline(folded, counted=False)
+        folded = await self._connection.fetchrow("select * from orderwire.totals_from_checkpoint()")
+        return await self.scan_totals() if folded is None else _baseline_from_row(folded, from_scan=False)
 
-    async def census(self) -> Baseline:
+    async def scan_totals(self) -> Baseline:
         """Totals and snapshot of one moment, by a scan; from then on it is the checkpoint."""
-        counted = await self._connection.fetchrow("select * from orderwire.count_orders()", timeout=CENSUS_SECONDS)
+        counted = await self._connection.fetchrow("select * from orderwire.scan_totals()", timeout=SCAN_TIMEOUT_SECONDS)
         assert counted is not None
-        return _baseline(counted, counted=True)
+        return _baseline_from_row(counted, from_scan=True)
 
-    async def seen_at(self, place: EventPlace) -> Snapshot | None:
+    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         """What the writer of the event saw as committed; None when the event is not in the journal."""
-        seen = await self._connection.fetchval("select orderwire.seen_at($1, $2)", place.txid, place.id)
+        seen = await self._connection.fetchval("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
         return None if seen is None else Snapshot(*seen)
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, at_most: int) -> tuple[int, int]:
-        """How many events there are between the two, counted up to ``at_most``; and the journal's trimmed_txid."""
-        row = await self._connection.fetchrow(_COUNT, after.seen, after.txid, after.id, upto, past_id, at_most)
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+        """How many events there are between the two, counted up to ``limit``; and the journal's trimmed_txid."""
+        row = await self._connection.fetchrow(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
         assert row is not None
         return row["found"], row["trimmed_txid"]
 
     async def newest_txid(self, upto: Snapshot) -> int:
         """The newest transaction with an event that ``upto`` sees; 0 without any."""
-        found: int = await self._connection.fetchval(_NEWEST, upto)
+        found: int = await self._connection.fetchval(_NEWEST_TXID_SQL, upto)
         return found
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """The events that ``after`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
-        rows = await self._connection.fetch(_PAGE, after.seen, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        """The events that ``start_index`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
+        rows = await self._connection.fetch(
+            _PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes
+        )
         events = [
             Event(
                 txid=row["txid"],
                 id=row["id"],
                 order_id=row["order_id"],
                 customer_id=row["customer_id"],
-                seen=Snapshot(*row["seen_by_writer"]),
+                writer_snapshot=Snapshot(*row["seen_by_writer"]),
                 at=row["at"],
-                orders=row["orders"],
-                revenue=row["revenue"],
-                pending=row["pending"],
-                frame=row["event"].encode(),
+                orders_delta=row["orders"],
+                revenue_delta=row["revenue"],
+                pending_delta=row["pending"],
+                payload=row["event"].encode(),
             )
             for row in rows
             if row["id"] is not None
@@ -128,6 +130,6 @@ class JournalReader:
         )
 
 
-def _baseline(row: asyncpg.Record, *, counted: bool) -> Baseline:
+def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:
     totals = Totals(row["total_orders"], row["total_revenue"], row["pending_orders"])
-    return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"], counted)
+    return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"], from_scan)

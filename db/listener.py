@@ -12,12 +12,12 @@ from typing import Any, Never
 
 import asyncpg
 
-from db.errors import DatabaseAway, DatabaseError, DatabaseUnusable, forgive_abandoned, typed_errors
-from db.journal import CENSUS_SECONDS, JournalReader
-from db.migrate import refuse_standby
-from push.errors import LinkLost
-from push.events import EventPlace, Identity, Page, Position, Snapshot
-from push.relay import Baseline, Journal
+from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, loop_exception_handler, wrap_driver_errors
+from db.journal import SCAN_TIMEOUT_SECONDS, JournalReader
+from db.migrate import require_primary
+from push.errors import ConnectionLost
+from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.relay import Baseline, JournalConnection
 
 __all__ = ["CHANNEL", "Listener"]
 
@@ -25,142 +25,142 @@ log = logging.getLogger("orderwire.listener")
 
 CHANNEL = "orders"
 
-CONNECT_SECONDS = 5.0
-SELF_TEST_SECONDS = 5.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+SELF_TEST_TIMEOUT_SECONDS = 5.0
 # Full jitter: attempt n waits for a random time below min(MOST, FIRST * 2**n), that is 0.1, 0.2, 0.4 … 5 s.
-BACKOFF_FIRST_SECONDS = 0.1
-BACKOFF_MOST_SECONDS = 5.0
+INITIAL_BACKOFF_SECONDS = 0.1
+MAX_BACKOFF_SECONDS = 5.0
 
 
 class Listener:
-    """Keeps one connection alive and hands each new one to ``follow``.
+    """Keeps one connection alive and hands each new one to ``set_topics``.
 
-    The journal is read at least every second, so a half-open line is noticed ``answer_seconds`` later.
+    The journal is read at least every second, so a half-open line is noticed ``timeout_seconds`` later.
     """
 
     def __init__(
         self,
         url: str,
-        prepare: Callable[[], Awaitable[object]],
-        follow: Callable[[Journal], Awaitable[Never]],
-        answer_seconds: float = 10.0,
-        lost: Callable[[], Awaitable[object]] | None = None,
+        before_first_connect: Callable[[], Awaitable[object]],
+        follow: Callable[[JournalConnection], Awaitable[Never]],
+        timeout_seconds: float = 10.0,
+        on_connection_lost: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._url = url
-        self._prepare = prepare
+        self._before_first_connect = before_first_connect
         self._follow = follow
-        self._answer_seconds = answer_seconds
-        self._lost = lost
-        self._met = False
+        self._timeout_seconds = timeout_seconds
+        self._on_connection_lost = on_connection_lost
+        self._has_connected = False
 
     async def run(self) -> Never:
         """Connect, follow, and again, for as long as this task lives.
 
         DatabaseUnusable leaves only before the first success: later it is retried, since somebody may be mending it.
         """
-        asyncio.get_running_loop().set_exception_handler(forgive_abandoned)
+        asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
         failures = 0
         said: str | None = None
         while True:
             try:
-                if not self._met:
-                    await self._prepare()
-                async with self._link() as link:
+                if not self._has_connected:
+                    await self._before_first_connect()
+                async with self._connect() as link:
                     if said is not None:
                         log.info("connected to PostgreSQL")
-                    self._met, failures, said = True, 0, None
+                    self._has_connected, failures, said = True, 0, None
                     await self._follow(link)
-            except DatabaseUnusable as error:
-                if not self._met:
+            except DatabaseMisconfigured as error:
+                if not self._has_connected:
                     raise
-                complaint: DatabaseError | LinkLost = error
-            except (DatabaseAway, LinkLost) as error:
+                complaint: DatabaseError | ConnectionLost = error
+            except (DatabaseUnavailable, ConnectionLost) as error:
                 complaint = error
-            if self._lost is not None:
-                await self._lost()  # other connections may be as dead
+            if self._on_connection_lost is not None:
+                await self._on_connection_lost()  # other connections may be as dead
             if said is None:  # once per outage, not in a flood
                 said = str(complaint)
                 log.warning("no connection to PostgreSQL (%s): waiting for it", said)
-            await asyncio.sleep(random.uniform(0, min(BACKOFF_MOST_SECONDS, BACKOFF_FIRST_SECONDS * 2**failures)))
+            await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
     @asynccontextmanager
-    async def _link(self) -> AsyncIterator[_Link]:
-        with typed_errors():
+    async def _connect(self) -> AsyncIterator[_ListenConnection]:
+        with wrap_driver_errors():
             connection = await asyncpg.connect(
                 self._url,
-                timeout=CONNECT_SECONDS,
+                timeout=CONNECT_TIMEOUT_SECONDS,
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            link = _Link(connection, self._answer_seconds)
-            with typed_errors():
-                await link.open()
+            link = _ListenConnection(connection, self._timeout_seconds)
+            with wrap_driver_errors():
+                await link.listen()
             yield link
         finally:
             connection.terminate()  # whatever went wrong, nothing of it is worth a polite goodbye
 
 
-class _Link:
+class _ListenConnection:
     """A connection that listens. Any failure on it, of whatever kind, is LinkLost: it is not worth a second try."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], answer_seconds: float) -> None:
+    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float) -> None:
         self._connection = connection
-        self._answer_seconds = answer_seconds
+        self._timeout_seconds = timeout_seconds
         self._reader = JournalReader(connection)
-        self._rung = asyncio.Event()
+        self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
         # Our backend's pid, once it is certain that notifications arrive here. A pooler would tell another one.
-        self._own_pid: int | None = None
+        self._backend_pid: int | None = None
         # What this connection holds of the gate (sql/011_gate.sql).
-        self._wanted = False
-        self._certain = False
-        self._turn = False
+        self._notify_required = False
+        self._notify_guaranteed = False
+        self._is_notifier = False
 
-    async def open(self) -> None:
+    async def listen(self) -> None:
         """LISTEN first, so that whatever commits after the first read rings."""
-        await refuse_standby(self._connection)
-        self._connection.add_termination_listener(self._ring)
-        await self._connection.add_listener(CHANNEL, self._ring)
-        await self._connection.add_listener(self._self_test_channel, self._self_test_heard)
+        await require_primary(self._connection)
+        self._connection.add_termination_listener(self._on_notify)
+        await self._connection.add_listener(CHANNEL, self._on_notify)
+        await self._connection.add_listener(self._self_test_channel, self._on_self_test)
         # So that PostgreSQL, too, soon notices when we are gone without a word.
         await self._connection.execute(
             "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
         )
-        await self._reader.prepare()
+        await self._reader.configure_session()
         # Behind a transaction-mode pooler LISTEN is accepted and nothing ever arrives.
-        self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_SECONDS
+        self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
         await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
 
     # asyncpg calls these from its protocol, synchronously.
 
-    def _ring(self, _connection: object, sender: int | None = None, *_: Any) -> None:
-        if sender is None or sender != self._own_pid:  # our own rings are for others
-            self._rung.set()
+    def _on_notify(self, _connection: object, sender_pid: int | None = None, *_: Any) -> None:
+        if sender_pid is None or sender_pid != self._backend_pid:  # our own rings are for others
+            self._notified.set()
 
-    def _self_test_heard(self, _connection: object, sender: int, *_: Any) -> None:
-        self._own_pid = sender
+    def _on_self_test(self, _connection: object, sender_pid: int, *_: Any) -> None:
+        self._backend_pid = sender_pid
         self._self_test_deadline = None
 
-    # ---------------------------------------------------------------- what the relay asks for (push.relay.Journal)
+    # ---------------------------------------------------------------- what the relay asks for (push.journal.relay.Journal)
 
-    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         """See JournalReader."""
-        with _link_lost():
-            async with asyncio.timeout(self._answer_seconds):
+        with _wrap_as_link_lost():
+            async with asyncio.timeout(self._timeout_seconds):
                 return await self._reader.identity(epoch, delivered)
 
     async def baseline(self) -> Baseline:
         """See JournalReader."""
-        with _link_lost():
-            async with asyncio.timeout(CENSUS_SECONDS):
+        with _wrap_as_link_lost():
+            async with asyncio.timeout(SCAN_TIMEOUT_SECONDS):
                 return await self._reader.baseline()
 
     async def newest_txid(self, upto: Snapshot) -> int:
         """See JournalReader."""
-        with _link_lost():
-            async with asyncio.timeout(self._answer_seconds):
+        with _wrap_as_link_lost():
+            async with asyncio.timeout(self._timeout_seconds):
                 return await self._reader.newest_txid(upto)
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
@@ -168,49 +168,51 @@ class _Link:
         read is finished, page by page, are not answered by it.
         """
         if upto is None:
-            self._rung.clear()
-        with _link_lost():
-            async with asyncio.timeout(self._answer_seconds):
+            self._notified.clear()
+        with _wrap_as_link_lost():
+            async with asyncio.timeout(self._timeout_seconds):
                 return await self._reader.page(after, upto, past_id, max_events, max_bytes)
 
-    async def rely_on_rings(self) -> bool:
+    async def require_notify(self) -> bool:
         """Take `wanted`, and wait, from call to call, until nobody is at work who did not see that."""
-        if self._certain:
+        if self._notify_guaranteed:
             return True
-        with _link_lost():
-            async with asyncio.timeout(self._answer_seconds):
-                if not self._wanted:
-                    self._turn = False
-                    self._wanted = await self._connection.fetchval("select orderwire.want_rings()")
-                self._certain = self._wanted and not await self._connection.fetchval("select orderwire.silent_writers()")
-        return self._certain
+        with _wrap_as_link_lost():
+            async with asyncio.timeout(self._timeout_seconds):
+                if not self._notify_required:
+                    self._is_notifier = False
+                    self._notify_required = await self._connection.fetchval("select orderwire.require_notify()")
+                self._notify_guaranteed = self._notify_required and not await self._connection.fetchval(
+                    "select orderwire.silent_writers()"
+                )
+        return self._notify_guaranteed
 
-    async def stop_relying(self) -> None:
+    async def release_notify(self) -> None:
         """Give `wanted` back and take the turn."""
-        if self._own_pid is None:  # there may be a pooler in between, and what we take would be another session's
+        if self._backend_pid is None:  # there may be a pooler in between, and what we take would be another session's
             return
-        self._wanted = self._certain = False
-        if not self._turn:
-            with _link_lost():
-                async with asyncio.timeout(self._answer_seconds):
-                    self._turn = await self._connection.fetchval("select orderwire.take_turn()")
+        self._notify_required = self._notify_guaranteed = False
+        if not self._is_notifier:
+            with _wrap_as_link_lost():
+                async with asyncio.timeout(self._timeout_seconds):
+                    self._is_notifier = await self._connection.fetchval("select orderwire.become_notifier()")
 
-    async def ring(self, unheard: int) -> None:
+    async def notify_on_behalf(self, event_count: int) -> None:
         """In everybody's stead, if it is our turn."""
-        if self._turn:
-            with _link_lost():
-                async with asyncio.timeout(self._answer_seconds):
-                    await self._connection.execute("select orderwire.ring_in_turn($1)", unheard)
+        if self._is_notifier:
+            with _wrap_as_link_lost():
+                async with asyncio.timeout(self._timeout_seconds):
+                    await self._connection.execute("select orderwire.notify_on_behalf($1)", event_count)
 
     def wake(self) -> None:
         """As if a notification had come."""
-        self._rung.set()
+        self._notified.set()
 
-    async def wait(self, timeout_seconds: float) -> None:
+    async def wait_for_notify(self, timeout_seconds: float) -> None:
         """Return at the next notification, when the connection ends, or after the timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._rung.wait()
+                await self._notified.wait()
         except TimeoutError:
             deadline = self._self_test_deadline
             if deadline is not None and asyncio.get_running_loop().time() > deadline:
@@ -222,10 +224,10 @@ class _Link:
 
 
 @contextmanager
-def _link_lost() -> Iterator[None]:
+def _wrap_as_link_lost() -> Iterator[None]:
     """Whatever the driver raises means that this connection is over."""
     try:
-        with typed_errors():
+        with wrap_driver_errors():
             yield
     except DatabaseError as error:
-        raise LinkLost(str(error)) from error
+        raise ConnectionLost(str(error)) from error

@@ -10,7 +10,7 @@ import asyncpg
 
 __all__ = ["run"]
 
-NAMES = [
+CUSTOMER_NAMES = [
     "Иван Иванов",
     "Anna Nowak",
     "Jan Kowalski",
@@ -19,7 +19,7 @@ NAMES = [
     "Alex O'Neill",
     "Lê Văn Bình",
 ]
-NEXT = {
+NEXT_STATUS = {
     "pending": "confirmed",
     "confirmed": "preparing",
     "preparing": "ready",
@@ -40,7 +40,7 @@ async def run(url: str, rate: float) -> None:
             continue
         try:
             while True:
-                await one_change(connection, open_orders)
+                await make_one_change(connection, open_orders)
                 await asyncio.sleep(random.expovariate(rate))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             print(f"lost the database ({error}); trying again")
@@ -48,22 +48,22 @@ async def run(url: str, rate: float) -> None:
             connection.terminate()
 
 
-async def one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> None:
+async def make_one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> None:
     """Usually the next step of some order; a new one when few are open; now and then a cancellation."""
     if len(open_orders) < 10 or random.random() < 0.25:
         order_id = await connection.fetchval(
             "insert into orders (customer_name, total) values ($1, $2) returning id",
-            random.choice(NAMES),
+            random.choice(CUSTOMER_NAMES),
             Decimal(random.randint(500, 30000)) / 100,
         )
         open_orders[order_id] = "pending"
         print(f"order {order_id}: new")
         return
     order_id = random.choice(list(open_orders))
-    status = "cancelled" if random.random() < 0.05 else NEXT[open_orders[order_id]]
+    status = "cancelled" if random.random() < 0.05 else NEXT_STATUS[open_orders[order_id]]
     await connection.execute("update orders set status = $1 where id = $2", status, order_id)
     print(f"order {order_id}: {status}")
-    if status in NEXT:
+    if status in NEXT_STATUS:
         open_orders[order_id] = status
     else:
         del open_orders[order_id]

@@ -1,1 +1,1 @@
-"""All that touches aiohttp: the WebSocket, the HTTP routes, the drain."""
+"""The network side: every module that imports aiohttp. WebSocket and SSE sessions, HTTP routes, sockets, drain."""

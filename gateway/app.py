@@ -13,28 +13,28 @@ from typing import Any
 from aiohttp import web, web_urldispatcher
 from aiohttp.http import HttpProcessingError, HttpVersion11
 
-from gateway.arrivals import Arrivals, Doorstep
-from gateway.assets import ASSETS, Assets
-from gateway.connections import PATIENCE, Connections
-from gateway.door import DOOR, Door
-from gateway.errands import ERRANDS, Errands
-from gateway.errors import errors_as_json
-from gateway.fanout import FANOUT, Fanout
-from gateway.keys import ENTRANCE, HISTORY, HUB, METRICS, ORDERS, RELAY, SETTINGS, Orders
-from gateway.lines import LINES, TRANSPORT, CannotHave, Lines
-from gateway.opening import MOST_HEADERS
+from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SESSION_MANAGER, SETTINGS, OrderQueries
+from gateway.auth.tokens import verifier_from_settings
+from gateway.http.assets import ASSETS, Assets
+from gateway.http.errors import error_middleware
+from gateway.http.request_guard import REQUEST_GUARD, RequestGuard
+from gateway.http.request_head import MAX_HEADERS
+from gateway.inbound import Acceptor, InboundConnections
+from gateway.net.connection_limits import MAX_REJECTED_PENDING, ConnectionLimiter
+from gateway.net.tls import Certificate
+from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import routes
-from gateway.takeover import CannotTakeOver, prove
-from gateway.tls import Certificate
-from gateway.tokens import gate_of
-from push.entrance import Entrance
-from push.history import History
-from push.hub import Hub
+from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
+from gateway.websocket.broadcast import BROADCASTER, Broadcaster
+from gateway.websocket.upgrade import UpgradeUnsupported, self_test
+from push.admission import SessionManager
+from push.delivery.hub import Hub
+from push.journal.relay import Relay
+from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
-from push.relay import Relay
 from settings import Settings
 
-__all__ = ["CannotListen", "Gateway", "address_of", "cannot_listen"]
+__all__ = ["Gateway", "ListenError", "listen_error", "server_address"]
 
 log = logging.getLogger("orderwire.http")
 
@@ -43,22 +43,22 @@ DRAIN_SECONDS = 10.0
 BACKLOG = 4096
 # Where asyncio accepts, it does so as many times in one turn of its loop as the backlog that it knows of: any more, and a flood
 # of connections holds up everybody else.
-ACCEPTED_AT_ONCE = 1
+MAX_ACCEPTS_PER_TICK = 1
 # Open files beside the connections that are let in: those that are turned away, PostgreSQL, the listening sockets.
-OTHER_FILES = 3 * PATIENCE
+EXTRA_OPEN_FILES = 3 * MAX_REJECTED_PENDING
 
 
-class CannotListen(Exception):
+class ListenError(Exception):
     """The address cannot be listened on; the text says why."""
 
 
-def cannot_listen(host: str, port: int, error: OSError | OverflowError) -> CannotListen:
+def listen_error(host: str, port: int, error: OSError | OverflowError) -> ListenError:
     """For what the system said."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return CannotListen(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…")
+    return ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…")
 
 
-def address_of(server: asyncio.Server) -> str:
+def server_address(server: asyncio.Server) -> str:
     """host:port as a browser on this machine reaches it."""
     host, port = server.sockets[0].getsockname()[:2]
     if host in ("0.0.0.0", "::"):
@@ -66,30 +66,30 @@ def address_of(server: asyncio.Server) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_ours(record: logging.LogRecord) -> bool:
+def _is_server_error(record: logging.LogRecord) -> bool:
     """aiohttp logs a traceback for every request that is no HTTP, and for many a client that leaves before it is answered: any
     port scanner would fill the log.
     """
     return record.exc_info is None or not isinstance(record.exc_info[1], (HttpProcessingError, ConnectionError))
 
 
-async def _expect(request: web.Request) -> None:
+async def _handle_expect(request: web.Request) -> None:
     """What aiohttp does about an Expect header, before any middleware, on every path. Its own way repeats one that it does not
     know (RFC 9110 section 10.1.1: 417), which fails for bytes that are no UTF-8.
     """
     if request.version == HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed(text="of expectations only 100-continue is understood")
-    await _expect_continue(request)
+    await _aiohttp_expect_handler(request)
 
 
 # For the paths that nobody serves, too, which have no public place for it. (aiohttp is pinned.)
-_expect_continue = web_urldispatcher._default_expect_handler
-web_urldispatcher._default_expect_handler = _expect
+_aiohttp_expect_handler = web_urldispatcher._default_expect_handler
+web_urldispatcher._default_expect_handler = _handle_expect
 
 
-def _allow_open_files(connections: int) -> None:
+def _raise_open_file_limit(max_connections: int) -> None:
     """Each connection is one. Without more of them than the usual 1,024 a single address could take all, PostgreSQL's too."""
-    wanted = connections + OTHER_FILES
+    wanted = max_connections + EXTRA_OPEN_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= wanted or soft == resource.RLIM_INFINITY:
         return
@@ -101,37 +101,47 @@ def _allow_open_files(connections: int) -> None:
     if allowed < wanted:
         log.warning(
             "the system allows %d open files, too few for MAX_CONNECTIONS=%d: raise the limit (ulimit -Hn %d)",
-            *(allowed, connections, wanted),
+            *(allowed, max_connections, wanted),
         )
 
 
 class Gateway:
     """The aiohttp application and its socket. Raises BadSetting when it is made."""
 
-    def __init__(self, settings: Settings, hub: Hub, relay: Relay, history: History, orders: Orders, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        hub: Hub,
+        relay: Relay,
+        replay_planner: ReplayPlanner,
+        order_queries: OrderQueries,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
         self._hub = hub
-        self.authority, self._keys = gate_of(settings)
+        self.token_verifier, self._remote_keys = verifier_from_settings(settings)
         self._certificate = (
             Certificate(settings.tls_cert_file, settings.tls_key_file)
             if settings.tls_cert_file and settings.tls_key_file
             else None
         )
-        self._connections = Connections(settings, metrics)
-        self._errands = Errands()
-        self._lines = Lines()
-        door = Door(settings, self.authority, self._connections, metrics)
-        app = web.Application(middlewares=[errors_as_json, door.pass_through])
+        self._limiter = ConnectionLimiter(settings, metrics)
+        self._background_tasks = BackgroundTasks()
+        self._transport_backend = TransportBackend()
+        door = RequestGuard(settings, self.token_verifier, self._limiter, metrics)
+        app = web.Application(middlewares=[error_middleware, door.middleware])
         app.on_response_prepare.append(door.add_headers)
-        app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[DOOR] = settings, hub, relay, metrics, door
-        app[HISTORY], app[ORDERS] = history, orders
-        app[ERRANDS], app[LINES] = self._errands, self._lines
-        app[FANOUT] = Fanout(metrics, hub, self._lines)
-        hub.together = self._lines
-        app[ENTRANCE] = Entrance(hub, relay, history, self.authority, orders, most_topics=settings.max_topics, metrics=metrics)
+        app[SETTINGS], app[HUB], app[RELAY], app[METRICS], app[REQUEST_GUARD] = settings, hub, relay, metrics, door
+        app[REPLAY_PLANNER], app[ORDER_QUERIES] = replay_planner, order_queries
+        app[BACKGROUND_TASKS], app[TRANSPORTS] = self._background_tasks, self._transport_backend
+        app[BROADCASTER] = Broadcaster(metrics, hub, self._transport_backend)
+        hub.batch_writes = self._transport_backend
+        app[SESSION_MANAGER] = SessionManager(
+            hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
+        )
         app[ASSETS] = Assets(settings.currency)
         app.add_routes(routes)
-        logging.getLogger("aiohttp.server").addFilter(_is_ours)
+        logging.getLogger("aiohttp.server").addFilter(_is_server_error)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -141,38 +151,38 @@ class Gateway:
             lingering_time=min(2.0, settings.idle_seconds),
             max_line_size=settings.max_header_bytes,
             max_field_size=settings.max_header_bytes,
-            max_headers=MOST_HEADERS,
+            max_headers=MAX_HEADERS,
         )
         self._app = app
         self._server: asyncio.Server | None = None
-        self._arrivals: Arrivals | None = None
-        self._doorstep: Doorstep | None = None
-        if self._keys is not None:
-            self._keys.changed = self.review
+        self._inbound: InboundConnections | None = None
+        self._acceptor: Acceptor | None = None
+        if self._remote_keys is not None:
+            self._remote_keys.on_keys_removed = self.revoke_invalid
 
     async def listen(self) -> None:
         """Accept connections from here on."""
-        _allow_open_files(self._settings.max_connections)
+        _raise_open_file_limit(self._settings.max_connections)
         host, port = self._settings.host, self._settings.port
         try:
-            await prove()
-        except CannotTakeOver as error:
-            raise CannotListen(f"{error}: install the versions that requirements/runtime.txt names") from error
+            await self_test()
+        except UpgradeUnsupported as error:
+            raise ListenError(f"{error}: install the versions that requirements/runtime.txt names") from error
         try:
-            await self._lines.choose(TRANSPORT if self._certificate else self._settings.websocket_io)
-        except CannotHave as error:
-            raise CannotListen(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error
+            await self._transport_backend.select(ASYNCIO_TRANSPORT if self._certificate else self._settings.websocket_io)
+        except BackendUnavailable as error:
+            raise ListenError(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error
         await self._runner.setup()
         assert self._runner.server is not None
-        self._arrivals = Arrivals(self._app, self._connections, self._runner.server)
+        self._inbound = InboundConnections(self._app, self._limiter, self._runner.server)
         loop = asyncio.get_running_loop()
-        own = self._lines.own
+        own = self._transport_backend.has_fd_transports
         try:
             self._server = await loop.create_server(
-                self._arrivals,
+                self._inbound,
                 host,
                 port,
-                backlog=ACCEPTED_AT_ONCE,
+                backlog=MAX_ACCEPTS_PER_TICK,
                 reuse_address=True,
                 # So that other workers may listen there too. None: the system may not have it.
                 reuse_port=self._settings.workers > 1 or None,
@@ -182,55 +192,55 @@ class Gateway:
             )
             sockets = [socket.socket(fileno=os.dup(listening.fileno())) for listening in self._server.sockets]
             for listening in sockets:
-                self._listen_on(listening)
+                self._start_listening(listening)
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
-            raise cannot_listen(host, port, error) from error
+            raise listen_error(host, port, error) from error
         if own:
-            self._doorstep = Doorstep(sockets, self._arrivals)
+            self._acceptor = Acceptor(sockets, self._inbound)
             return
         for listening in sockets:
             listening.close()
 
-    def _listen_on(self, listening: socket.socket) -> None:
+    def _start_listening(self, sock: socket.socket) -> None:
         """A connection has the options of the socket that it came by (``sk_clone_lock`` in Linux)."""
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
             # The kernel's buffer goes on accepting, megabytes of it, when the client has long gone without a word: longer than
             # two missed heartbeats.
             silence_ms = int(3000 * self._settings.heartbeat_seconds)
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
-        listening.listen(BACKLOG)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+        sock.listen(BACKLOG)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside, by name."""
         tasks: dict[str, Coroutine[Any, Any, None]] = {}
-        if self._keys is not None:
-            tasks["token keys"] = self._keys.run()
+        if self._remote_keys is not None:
+            tasks["token keys"] = self._remote_keys.run()
         if self._certificate is not None:
             tasks["certificate"] = self._certificate.run()
         return tasks
 
-    def review(self) -> None:
+    def revoke_invalid(self) -> None:
         """What tokens grant has changed: end the sessions whose token does not count any more."""
-        self._hub.review(self.authority.holds)
+        self._hub.revoke_invalid(self.token_verifier.is_valid)
 
     @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
         assert self._server is not None
-        return address_of(self._server)
+        return server_address(self._server)
 
     async def drain(self) -> None:
         """Stop accepting, flush every session and close it with "come back", then end what is left."""
-        if self._doorstep is not None:
-            self._doorstep.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         if self._server is not None:
             self._server.close()
-        if self._arrivals is not None:
-            self._arrivals.close()
+        if self._inbound is not None:
+            self._inbound.close()
         await self._hub.drain(DRAIN_SECONDS)
-        await self._errands.end()
+        await self._background_tasks.cancel_all()
         await self._runner.cleanup()
-        self._connections.cut_all()
+        self._limiter.abort_all()

@@ -1,1 +1,1 @@
-"""The heart: events, totals, relay, hub, sessions. Imports neither aiohttp nor asyncpg."""
+"""The engine: journal events, totals, relay, hub and sessions. Imports neither aiohttp nor asyncpg."""

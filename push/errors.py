@@ -6,7 +6,7 @@ PushError
     └── LinkLost the LISTEN connection is gone; a new one will come
 """
 
-__all__ = ["BadCursor", "LinkLost", "PushError", "StoreError"]
+__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError"]
 
 
 class PushError(Exception):
@@ -21,5 +21,5 @@ class StoreError(PushError):
     """The database could not answer."""
 
 
-class LinkLost(StoreError):
+class ConnectionLost(StoreError):
     """The connection to the database is gone; whoever owns it opens a new one."""

@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from push.events import Event
-from push.joined import Families, Samples
+from push.journal.events import Event
+from push.metrics_merge import MergedCollector, Samples
 
 __all__ = ["Metrics"]
 
 # From a fifth of a millisecond, which is what an idle read takes, to a minute.
-_SECONDS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-_EVENTS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
+_SECONDS_BUCKETS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_EVENT_COUNT_BUCKETS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
 class Metrics:
@@ -26,85 +26,98 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         # Where there are several processes: asks all of them.
-        self.ask_all: Callable[[], Awaitable[Samples]] | None = None
+        self.fetch_merged_samples: Callable[[], Awaitable[Samples]] | None = None
 
         # ------------------------------------------------------------ clients
-        self.connections = Gauge(
-            "orderwire_connections", "Sessions that are open now", ["transport", "role"], registry=registry
+        self.sessions = Gauge("orderwire_sessions", "Sessions that are open now", ["transport", "role"], registry=registry)
+        self.tcp_connections = Gauge(
+            "orderwire_tcp_connections", "TCP connections that are open now, sessions included", registry=registry
         )
-        self.sockets = Gauge("orderwire_sockets", "TCP connections that are open now, sessions included", registry=registry)
-        self.closes = Counter("orderwire_closes_total", "Sessions that ended, by close code", ["code"], registry=registry)
-        self.rejects = Counter(
-            "orderwire_rejects_total", "Requests, tokens and frames that were refused", ["reason"], registry=registry
+        self.sessions_closed = Counter(
+            "orderwire_sessions_closed_total", "Sessions that ended, by close code", ["code"], registry=registry
         )
-        self.slow_consumers = Counter(
+        self.rejections = Counter(
+            "orderwire_rejections_total", "Requests, tokens and frames that were refused", ["reason"], registry=registry
+        )
+        self.send_queue_overflows = Counter(
             "orderwire_send_queue_overflows_total", "Sessions closed since their send queue overflowed", registry=registry
         )
         self.resumes = Counter(
-            "orderwire_replays_total",
+            "orderwire_resumes_total",
             "Resumes, by outcome: recovered, or the client had to fetch anew",
             ["outcome"],
             registry=registry,
         )
-        self.replayed = Counter(
+        self.replayed_events = Counter(
             "orderwire_replayed_events_total", "Events that were sent again to resuming clients", registry=registry
         )
 
         # ------------------------------------------------------------ the way of an event
         self.events = Counter("orderwire_events_total", "Events read from the journal and published", registry=registry)
-        self.frames = Counter("orderwire_sent_frames_total", "Frames written to clients", ["transport"], registry=registry)
-        self.bytes = Counter(
+        self.sent_messages = Counter(
+            "orderwire_sent_messages_total", "Frames written to clients", ["transport"], registry=registry
+        )
+        self.sent_bytes = Counter(
             "orderwire_sent_bytes_total",
             "Bytes of frames written to clients, before compression",
             ["transport"],
             registry=registry,
         )
         self.fanout = Histogram(
-            "orderwire_fanout_seconds", "Handing one batch of events to all sessions", buckets=_SECONDS, registry=registry
+            "orderwire_fanout_seconds",
+            "Handing one batch of events to all sessions",
+            buckets=_SECONDS_BUCKETS,
+            registry=registry,
         )
         # The writer's clock and ours are compared: on two machines it is as true as their clocks are.
         self.delivery = Histogram(
             "orderwire_delivery_seconds",
             "From the writer's statement, commit included, until the event was handed to all sessions",
-            buckets=_SECONDS,
+            buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
 
         # ------------------------------------------------------------ the database
-        self.reconnects = Counter(
+        self.listener_reconnects = Counter(
             "orderwire_listener_reconnects_total", "Times that the LISTEN connection was replaced", registry=registry
         )
-        self.catch_ups = Histogram(
+        self.catch_up_events = Histogram(
             "orderwire_catch_up_events",
             "Events found by the first read of a new LISTEN connection",
-            buckets=_EVENTS,
+            buckets=_EVENT_COUNT_BUCKETS,
             registry=registry,
         )
         self._last_read = time.monotonic()
         lag = Gauge("orderwire_listener_lag_seconds", "Since the journal was last read to its end", registry=registry)
         lag.set_function(lambda: time.monotonic() - self._last_read)
-        self.queue_usage = Gauge(
-            "orderwire_notification_queue_usage", "Part of the cluster's notification queue in use, 0 to 1", registry=registry
+        self.notification_queue_usage = Gauge(
+            "orderwire_notification_queue_usage_ratio",
+            "Part of the cluster's notification queue in use, 0 to 1",
+            registry=registry,
         )
-        self.gate_open = Gauge(
-            "orderwire_gate_open",
+        self.notify_suppressed = Gauge(
+            "orderwire_notify_suppressed",
             "1 while the journal is read by the clock, since writers may commit without NOTIFY",
             registry=registry,
         )
-        self.drifts = Counter(
-            "orderwire_totals_drifts_total", "Times that the audit had to correct the totals", registry=registry
+        self.totals_corrections = Counter(
+            "orderwire_totals_corrections_total", "Times that the audit had to correct the totals", registry=registry
         )
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
 
-    async def of_all(self) -> CollectorRegistry | Families:
+    async def merged_collector(self) -> CollectorRegistry | MergedCollector:
         """Of all processes that serve together, for ``generate_latest``. Raises TimeoutError."""
-        return self.registry if self.ask_all is None else Families(self.registry, await self.ask_all())
+        return (
+            self.registry
+            if self.fetch_merged_samples is None
+            else MergedCollector(self.registry, await self.fetch_merged_samples())
+        )
 
-    def watch_ready(self, ready: Callable[[], bool]) -> None:
+    def set_ready_source(self, is_ready: Callable[[], bool]) -> None:
         """Where to ask whether events flow."""
-        self._ready.set_function(lambda: float(ready()))
+        self._ready.set_function(lambda: float(is_ready()))
 
-    def fanned_out(self, events: Sequence[Event], seconds: float) -> None:
+    def observe_fanout(self, events: Sequence[Event], seconds: float) -> None:
         """A batch has been handed to all sessions."""
         now = time.time()
         self.events.inc(len(events))
@@ -112,6 +125,6 @@ class Metrics:
         for event in events:
             self.delivery.observe(max(0.0, now - event.at.timestamp()))
 
-    def read_to_the_end(self) -> None:
+    def mark_caught_up(self) -> None:
         """There was nothing more in the journal."""
         self._last_read = time.monotonic()

@@ -7,7 +7,7 @@
 
 -- Ring: tell channel `orders` about the `changed` events that this statement has just recorded. Unless `final`,
 -- their ids may still change (nested statements, below), and only their number is told.
-create function orderwire.ring(changed bigint, final boolean) returns void
+create function orderwire.notify_changes(changed bigint, final boolean) returns void
 language plpgsql volatile
 as $$
 declare
@@ -86,7 +86,7 @@ end
 $$;
 
 -- The end of a statement that changed the orders `changed_ids` and whose own events have ids above `first_id`.
-create function orderwire.settle_nested(changed_ids bigint[], first_id bigint) returns void
+create function orderwire.renumber_nested(changed_ids bigint[], first_id bigint) returns void
 language plpgsql volatile
 as $$
 declare
@@ -143,9 +143,9 @@ begin
     end if;
 
     if first_id is not null then
-        perform orderwire.settle_nested(array(select n.id from new_rows as n), first_id);
+        perform orderwire.renumber_nested(array(select n.id from new_rows as n), first_id);
     end if;
-    perform orderwire.ring(changed, final => first_id is null);
+    perform orderwire.notify_changes(changed, final => first_id is null);
     return null;
 end
 $$;
@@ -197,9 +197,9 @@ begin
     end if;
 
     if first_id is not null then
-        perform orderwire.settle_nested(array(select o.id from old_rows as o union all select n.id from new_rows as n), first_id);
+        perform orderwire.renumber_nested(array(select o.id from old_rows as o union all select n.id from new_rows as n), first_id);
     end if;
-    perform orderwire.ring(changed, final => first_id is null);
+    perform orderwire.notify_changes(changed, final => first_id is null);
     return null;
 end
 $$;
@@ -225,9 +225,9 @@ begin
     end if;
 
     if first_id is not null then
-        perform orderwire.settle_nested(array(select o.id from old_rows as o), first_id);
+        perform orderwire.renumber_nested(array(select o.id from old_rows as o), first_id);
     end if;
-    perform orderwire.ring(changed, final => first_id is null);
+    perform orderwire.notify_changes(changed, final => first_id is null);
     return null;
 end
 $$;
@@ -248,7 +248,7 @@ begin
     order by o.id;
     get diagnostics changed = row_count;
     if changed > 0 then
-        perform orderwire.ring(changed, final => true);
+        perform orderwire.notify_changes(changed, final => true);
     end if;
     return null;
 end
@@ -282,8 +282,8 @@ for each statement execute function orderwire.journal_truncate();
 
 -- Triggers run without EXECUTE rights for the writer (CREATE TRIGGER checks its owner's): nobody else needs them.
 revoke execute on function
-orderwire.ring(bigint, boolean),
-orderwire.settle_nested(bigint[], bigint),
+orderwire.notify_changes(bigint, boolean),
+orderwire.renumber_nested(bigint[], bigint),
 orderwire.journal_begin(),
 orderwire.journal_insert(),
 orderwire.journal_update(),

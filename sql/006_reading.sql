@@ -119,7 +119,7 @@ as $$
 $$;
 
 -- What the writer of an event saw as committed; null when the event is not in the journal.
-create function orderwire.seen_at(txid xid8, id bigint) returns pg_snapshot
+create function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot
 language sql stable
 as $$
     select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2

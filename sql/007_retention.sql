@@ -88,7 +88,7 @@ add column settling_since timestamptz not null default now();
 -- Make the partitions that will be needed, and remove what is older than the retention time. Any number of servers may
 -- call this at any time. Writers never wait for it longer than lock_timeout: what cannot be had now is left for the
 -- next call, and the default partition catches what no other covers.
-create function orderwire.tend_journal(retention interval) returns void
+create function orderwire.maintain_partitions(retention interval) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -102,7 +102,7 @@ declare
     partition text;
     newest    xid8;
 begin
-    if not pg_try_advisory_xact_lock(hashtext('orderwire.tend_journal')) then
+    if not pg_try_advisory_xact_lock(hashtext('orderwire.maintain_partitions')) then
         return; -- another server is at it
     end if;
     perform set_config('lock_timeout', '100ms', true);
@@ -177,7 +177,7 @@ begin
     end loop;
 end
 $$;
-comment on function orderwire.tend_journal is 'Partitions ahead, retention behind; the servers call it every minute.';
+comment on function orderwire.maintain_partitions is 'Partitions ahead, retention behind; the servers call it every minute.';
 
-revoke execute on function orderwire.tend_journal(interval) from public;
+revoke execute on function orderwire.maintain_partitions(interval) from public;
 revoke execute on function orderwire.identify(text, xid8[], bigint[]) from public;

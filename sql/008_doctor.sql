@@ -1,6 +1,6 @@
 -- What would stop events from arriving, or arriving in time; `python server.py doctor` prints it.
 
-create function orderwire.ailments(out problem text, out mend text) returns setof record
+create function orderwire.diagnose(out problem text, out fix text) returns setof record
 language sql stable
 as $$
     -- Triggers that are not there, or not switched on.
@@ -79,4 +79,4 @@ as $$
     from pg_prepared_xacts as p
     where p.prepared < now() - interval '1 hour' and p.database = current_database()
 $$;
-comment on function orderwire.ailments is 'What would stop events from arriving, and the mend.';
+comment on function orderwire.diagnose is 'What would stop events from arriving, and the mend.';

@@ -14,7 +14,7 @@ begin
     );
     -- These run with their owner's rights: to name a restored copy anew, and to make and drop the journal's partitions.
     execute format(
-        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.tend_journal(interval) to %s',
+        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval) to %s',
         server
     );
 end

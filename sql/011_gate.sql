@@ -17,24 +17,24 @@
 -- Whether nobody relies on being rung. Tried and let go within one expression, where no interrupt comes: held until the
 -- end of the transaction it would keep servers from getting it. Two writers that try at once may find each other: one
 -- rings without need then.
-create function orderwire.nobody_listens() returns boolean
+create function orderwire.notify_unclaimed() returns boolean
 language sql volatile
 return case when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1) else false end;
 
 -- Asked by a writer that has recorded an event: may it commit without ringing? First `silent`, then the look that counts:
 -- whoever gets `wanted` later than this look finds `silent` taken. CASE, since AND promises no order.
-create function orderwire.may_be_silent() returns boolean
+create function orderwire.may_skip_notify() returns boolean
 language sql volatile
 return
     case
-        when not orderwire.nobody_listens() then false
+        when not orderwire.notify_unclaimed() then false
         when pg_try_advisory_xact_lock(1869767799, 3) then false
         when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
-        else orderwire.nobody_listens()
+        else orderwire.notify_unclaimed()
     end;
 
 -- As in 005_triggers.sql, and silent where it may be.
-create or replace function orderwire.ring(changed bigint, final boolean) returns void
+create or replace function orderwire.notify_changes(changed bigint, final boolean) returns void
 language plpgsql volatile
 as $$
 declare
@@ -47,7 +47,7 @@ begin
     -- notification queue would fail every COMMIT: the servers read by the clock long before it is.
     if
         current_setting('orders.notify', true) = 'off'
-        or orderwire.may_be_silent()
+        or orderwire.may_skip_notify()
         or pg_notification_queue_usage() > 0.5
     then
         return;
@@ -102,7 +102,7 @@ $$;
 -- ------------------------------------------------------------ the servers' side, each on its LISTEN connection
 
 -- Ask to be rung for every change. False: a writer was just looking, ask again.
-create function orderwire.want_rings() returns boolean
+create function orderwire.require_notify() returns boolean
 language plpgsql volatile
 as $$
 begin
@@ -135,7 +135,7 @@ end
 $$;
 
 -- Not to rely on being rung any more, and to ring in everybody's stead. False: somebody else has the turn just now.
-create function orderwire.take_turn() returns boolean
+create function orderwire.become_notifier() returns boolean
 language plpgsql volatile
 as $$
 begin
@@ -144,15 +144,15 @@ begin
 end
 $$;
 
--- Tell other listeners that `unheard` events came, unless the notification queue is filling.
-create function orderwire.ring_in_turn(unheard bigint) returns void
+-- Tell other listeners that `event_count` events came, unless the notification queue is filling.
+create function orderwire.notify_on_behalf(event_count bigint) returns void
 language plpgsql volatile
 as $$
 begin
     if pg_notification_queue_usage() <= 0.25 then
-        perform pg_notify('orders', '{"type":"batch","events":[],"more":' || unheard::text || '}');
+        perform pg_notify('orders', '{"type":"batch","events":[],"more":' || event_count::text || '}');
     end if;
 end
 $$;
 
-revoke execute on function orderwire.nobody_listens(), orderwire.may_be_silent() from public;
+revoke execute on function orderwire.notify_unclaimed(), orderwire.may_skip_notify() from public;

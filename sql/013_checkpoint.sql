@@ -24,7 +24,7 @@ comment on table orderwire.checkpoint is 'The totals as they were last counted. 
 -- already, which matters for TRUNCATE: a snapshot from before that waits for its end would find the rows gone, and their
 -- events still to come (manual, "Caveats" of concurrency control). So nothing is remembered under another isolation level;
 -- nor in a transaction that has written, of which a snapshot says nothing.
-create function orderwire.count_orders(
+create function orderwire.scan_totals(
     out total_orders bigint,
     out total_revenue numeric,
     out pending_orders bigint,
@@ -47,14 +47,14 @@ begin
         a.total_orders, a.total_revenue, a.pending_orders, pg_current_snapshot(), i.epoch,
         greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1))
     into
-        count_orders.total_orders, count_orders.total_revenue, count_orders.pending_orders, count_orders.snapshot, epoch,
-        count_orders.newest_txid
+        scan_totals.total_orders, scan_totals.total_revenue, scan_totals.pending_orders, scan_totals.snapshot, epoch,
+        scan_totals.newest_txid
     from public.order_analytics as a, orderwire.journal_identity as i;
 
     if remembering then
         insert into orderwire.checkpoint as c (epoch, snapshot, total_orders, total_revenue, pending_orders)
         values (
-            epoch, count_orders.snapshot, count_orders.total_orders, count_orders.total_revenue, count_orders.pending_orders
+            epoch, scan_totals.snapshot, scan_totals.total_orders, scan_totals.total_revenue, scan_totals.pending_orders
         )
         on conflict on constraint checkpoint_pkey do update
         set
@@ -67,7 +67,7 @@ begin
     end if;
 end
 $$;
-comment on function orderwire.count_orders is 'The totals by a scan of orders; remembered as the checkpoint.';
+comment on function orderwire.scan_totals is 'The totals by a scan of orders; remembered as the checkpoint.';
 
 -- The same from the checkpoint and the journal; no row where that does not serve. It serves when the snapshot is a position
 -- in this journal as it is now: of its epoch, nothing that it lacks has been trimmed, and not from the future (a snapshot
@@ -77,7 +77,7 @@ comment on function orderwire.count_orders is 'The totals by a scan of orders; r
 -- After a crash: the row is there only if its commit is on disk, and with it everything that was written to the log before,
 -- the end of each transaction that the snapshot counts as ended among it. So no number that it counts is given out again,
 -- and none of the orders that it counts is lost, whatever synchronous_commit is.
-create function orderwire.fold_journal() returns table (
+create function orderwire.totals_from_checkpoint() returns table (
     total_orders bigint,
     total_revenue numeric,
     pending_orders bigint,
@@ -101,8 +101,8 @@ begin
         pg_current_snapshot(), since.events,
         greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1))
     into
-        fold_journal.total_orders, fold_journal.total_revenue, fold_journal.pending_orders,
-        fold_journal.snapshot, folded, fold_journal.newest_txid
+        totals_from_checkpoint.total_orders, totals_from_checkpoint.total_revenue, totals_from_checkpoint.pending_orders,
+        totals_from_checkpoint.snapshot, folded, totals_from_checkpoint.newest_txid
     from orderwire.journal_identity as i
     cross join lateral (
         select
@@ -133,9 +133,9 @@ begin
     end if;
 end
 $$;
-comment on function orderwire.fold_journal is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';
+comment on function orderwire.totals_from_checkpoint is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';
 
-revoke execute on function orderwire.count_orders(), orderwire.fold_journal() from public;
+revoke execute on function orderwire.scan_totals(), orderwire.totals_from_checkpoint() from public;
 
 -- As in 010_grants.sql, and the two above.
 create or replace function orderwire.grant_serving(server regrole) returns void
@@ -152,8 +152,8 @@ begin
     -- These run with their owner's rights: to name a restored copy anew, to make and drop the journal's partitions, and to
     -- remember what was counted.
     execute format(
-        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.tend_journal(interval), '
-        'orderwire.count_orders(), orderwire.fold_journal() to %s',
+        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval), '
+        'orderwire.scan_totals(), orderwire.totals_from_checkpoint() to %s',
         server
     );
 end

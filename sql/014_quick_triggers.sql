@@ -15,12 +15,12 @@ for each statement execute function orderwire.journal_begin();
 -- TRANSACTION fails after a NOTIFY; and not while the notification queue is filling, since a full one would fail every COMMIT:
 -- the servers read by the clock long before it is. CASE, since AND promises no order. The constant has its type, since for a
 -- comparison with a numeric one there is no exact operator, and somebody else's in another schema would be taken.
-create function orderwire.must_ring() returns boolean
+create function orderwire.should_notify() returns boolean
 language sql volatile
 return
     case
         when current_setting('orders.notify', true) = 'off' then false
-        when orderwire.may_be_silent() then false
+        when orderwire.may_skip_notify() then false
         else pg_notification_queue_usage() <= 0.5::double precision
     end;
 
@@ -30,17 +30,17 @@ language sql volatile
 return pg_trigger_depth() > 1 or coalesce(current_setting('orderwire.nested', true), '') <> '';
 
 -- Whether a statement with so many events has nothing more to do.
-create function orderwire.done(changed bigint) returns boolean
+create function orderwire.nothing_left_to_do(changed bigint) returns boolean
 language sql volatile
 return
     case
         when changed = 0 then true
         when orderwire.nested() then false
-        else not orderwire.must_ring()
+        else not orderwire.should_notify()
     end;
 
 -- As in 005_triggers.sql. Whoever is not nested has asked already whether it must.
-create or replace function orderwire.ring(changed bigint, final boolean) returns void
+create or replace function orderwire.notify_changes(changed bigint, final boolean) returns void
 language plpgsql volatile
 as $$
 declare
@@ -49,7 +49,7 @@ declare
     payload text;
     shown   bigint := 0;
 begin
-    if not final and not orderwire.must_ring() then
+    if not final and not orderwire.should_notify() then
         return;
     end if;
 
@@ -118,8 +118,8 @@ end
 $$;
 
 -- The end of a statement that changed the orders `changed_ids` and has just recorded `changed` events.
-drop function orderwire.settle_nested(bigint[], bigint);
-create function orderwire.settle_nested(changed_ids bigint[], changed bigint) returns void
+drop function orderwire.renumber_nested(bigint[], bigint);
+create function orderwire.renumber_nested(changed_ids bigint[], changed bigint) returns void
 language plpgsql volatile
 as $$
 declare
@@ -178,15 +178,15 @@ begin
     select n.id, n.order_number, n.customer_id, n.customer_name, n.status, n.total
     from new_rows as n;
     get diagnostics changed = row_count;
-    if orderwire.done(changed) then
+    if orderwire.nothing_left_to_do(changed) then
         return null;
     end if;
 
     nested := orderwire.nested();
     if nested then
-        perform orderwire.settle_nested(array(select n.id from new_rows as n), changed);
+        perform orderwire.renumber_nested(array(select n.id from new_rows as n), changed);
     end if;
-    perform orderwire.ring(changed, final => not nested);
+    perform orderwire.notify_changes(changed, final => not nested);
     return null;
 end
 $$;
@@ -229,15 +229,15 @@ begin
             else to_jsonb(n) - 'updated_at' <> to_jsonb(o) - 'updated_at'
         end;
     get diagnostics changed = row_count;
-    if orderwire.done(changed) then
+    if orderwire.nothing_left_to_do(changed) then
         return null;
     end if;
 
     nested := orderwire.nested();
     if nested then
-        perform orderwire.settle_nested(array(select o.id from old_rows as o union all select n.id from new_rows as n), changed);
+        perform orderwire.renumber_nested(array(select o.id from old_rows as o union all select n.id from new_rows as n), changed);
     end if;
-    perform orderwire.ring(changed, final => not nested);
+    perform orderwire.notify_changes(changed, final => not nested);
     return null;
 end
 $$;
@@ -254,15 +254,15 @@ begin
     select o.id, o.order_number, o.customer_id, o.status, o.total
     from old_rows as o;
     get diagnostics changed = row_count;
-    if orderwire.done(changed) then
+    if orderwire.nothing_left_to_do(changed) then
         return null;
     end if;
 
     nested := orderwire.nested();
     if nested then
-        perform orderwire.settle_nested(array(select o.id from old_rows as o), changed);
+        perform orderwire.renumber_nested(array(select o.id from old_rows as o), changed);
     end if;
-    perform orderwire.ring(changed, final => not nested);
+    perform orderwire.notify_changes(changed, final => not nested);
     return null;
 end
 $$;
@@ -281,8 +281,8 @@ begin
     get diagnostics changed = row_count;
     if changed > 0 then
         perform set_config('orderwire.last', currval('orderwire.journal_id_seq')::text, true);
-        if orderwire.must_ring() then
-            perform orderwire.ring(changed, final => true);
+        if orderwire.should_notify() then
+            perform orderwire.notify_changes(changed, final => true);
         end if;
     end if;
     return null;
@@ -290,8 +290,8 @@ end
 $$;
 
 revoke execute on function
-orderwire.must_ring(),
+orderwire.should_notify(),
 orderwire.nested(),
-orderwire.done(bigint),
-orderwire.settle_nested(bigint[], bigint)
+orderwire.nothing_left_to_do(bigint),
+orderwire.renumber_nested(bigint[], bigint)
 from public;

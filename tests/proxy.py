@@ -6,14 +6,14 @@ import asyncio
 from contextlib import suppress
 
 
-class Proxy:
+class TcpProxy:
     """Forwards TCP to PostgreSQL, until ``silent``: then it keeps every connection open and passes nothing on."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
-        self.silent = False
+        self.stalled = False
 
     async def start(self) -> int:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -25,14 +25,14 @@ class Proxy:
         self._tasks.add(task)
         other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
         with suppress(ConnectionError, asyncio.CancelledError):
-            await asyncio.gather(self._pass(reader, other_writer), self._pass(other_reader, writer))
+            await asyncio.gather(self._forward(reader, other_writer), self._forward(other_reader, writer))
         for each in (writer, other_writer):
             each.transport.abort()
         self._tasks.discard(task)
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            if not self.silent:
+            if not self.stalled:
                 writer.write(data)
         writer.close()
 
@@ -44,7 +44,7 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
 
-def through(url: str, port: int) -> str:
+def url_via_proxy(url: str, proxy_port: int) -> str:
     """The same database by way of the proxy."""
     head, tail = url.rsplit(":", 1)
-    return f"{head}:{port}/{tail.split('/')[1]}"
+    return f"{head}:{proxy_port}/{tail.split('/')[1]}"

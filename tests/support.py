@@ -20,31 +20,33 @@ import asyncpg
 
 ROOT = Path(__file__).resolve().parent.parent
 # Generous: a loaded CI machine is slow, and a test that fails waits for it once.
-PATIENCE_SECONDS = 60.0
+TIMEOUT_SECONDS = 60.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+BASE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 # But for this: WEBSOCKET_IO=descriptor pytest … has all servers of the tests run so.
-MODE = {name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE", "COMPRESSION")}
+FORWARDED_SETTINGS = {
+    name: value for name, value in os.environ.items() if name in ("WEBSOCKET_IO", "NOTIFY_MODE", "COMPRESSION")
+}
 
 # WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
 WORKERS = int(os.environ.get("WORKERS") or 1)
 
-Frame = dict[str, Any]
+Message = dict[str, Any]
 T = TypeVar("T")
 
 
-async def within(seconds: float, waiting: Coroutine[Any, Any, T], what: str) -> T:
+async def within(seconds: float, coroutine: Coroutine[Any, Any, T], description: str) -> T:
     """The result, or a failure that says what was waited for."""
     try:
         async with asyncio.timeout(seconds):
-            return await waiting
+            return await coroutine
     except TimeoutError:
-        raise AssertionError(f"not within {seconds:g} s: {what}") from None
+        raise AssertionError(f"not within {seconds:g} s: {description}") from None
 
 
-def copy_checkout(directory: Path, *without: str) -> Path:
+def copy_checkout(directory: Path, *excluded: str) -> Path:
     """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
-    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", *without))
+    return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", *excluded))
 
 
 def free_port() -> str:
@@ -54,13 +56,13 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def with_role(url: str, role: str, password: str) -> str:
+def url_with_role(url: str, role: str, password: str) -> str:
     """The same database as another role."""
     return url.replace(url.split("//")[1].split("@")[0], f"{role}:{password}", 1)
 
 
 @asynccontextmanager
-async def connections(url: str, count: int) -> AsyncIterator[list[Any]]:
+async def open_connections(url: str, count: int) -> AsyncIterator[list[Any]]:
     """So many connections to the database, for those who write at once."""
     async with AsyncExitStack() as stack:
         opened = []
@@ -86,7 +88,7 @@ class Process:
         process = await asyncio.create_subprocess_exec(
             *command,
             cwd=cwd,
-            env={**ENVIRONMENT, "PYTHONUNBUFFERED": "1", **(env or {})},
+            env={**BASE_ENVIRONMENT, "PYTHONUNBUFFERED": "1", **(env or {})},
             stdin=stdin,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -103,45 +105,45 @@ class Process:
         async with self._changed:
             self._changed.notify_all()
 
-    async def line(self, part: str, after: int = 0, seconds: float = PATIENCE_SECONDS) -> str:
-        """The first line (from number ``after`` on) that contains ``part``, now or later."""
+    async def wait_for_line(self, substring: str, start_index: int = 0, seconds: float = TIMEOUT_SECONDS) -> str:
+        """The first line (from number ``start_index`` on) that contains ``substring``, now or later."""
 
         async def wait() -> str:
             async with self._changed:
                 while True:
-                    for line in self.lines[after:]:
-                        if part in line:
+                    for line in self.lines[start_index:]:
+                        if substring in line:
                             return line
                     if self._reader.done():
-                        raise AssertionError(f"ended without saying {part!r}: {self.text}")
+                        raise AssertionError(f"ended without saying {substring!r}: {self.output}")
                     await self._changed.wait()
 
-        return await within(seconds, wait(), f"{part!r} in {self.text}")
+        return await within(seconds, wait(), f"{substring!r} in {self.output}")
 
-    async def exit_code(self, seconds: float = PATIENCE_SECONDS) -> int:
-        code = await within(seconds, self.process.wait(), f"exit; so far: {self.text}")
+    async def wait_for_exit(self, seconds: float = TIMEOUT_SECONDS) -> int:
+        code = await within(seconds, self.process.wait(), f"exit; so far: {self.output}")
         await self._reader
         return code
 
-    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+    async def stop(self, sig: signal.Signals = signal.SIGTERM) -> int:
         with suppress(ProcessLookupError):
-            self.process.send_signal(how)
-        return await self.exit_code()
+            self.process.send_signal(sig)
+        return await self.wait_for_exit()
 
     async def stop_group(self) -> int:
         """End the command and what it has started."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
-        return await self.exit_code()
+        return await self.wait_for_exit()
 
     async def kill(self) -> None:
         if self.process.returncode is None:
             with suppress(ProcessLookupError):
                 self.process.kill()
-        await self.exit_code()
+        await self.wait_for_exit()
 
     @property
-    def text(self) -> str:
+    def output(self) -> str:
         return "\n".join(self.lines)
 
 
@@ -150,31 +152,31 @@ class Server(Process):
 
     @classmethod
     async def serve(cls, url: str | None, **settings: str) -> Server:
-        env = {"PORT": "0", "WORKERS": str(WORKERS), **MODE, **settings}
+        env = {"PORT": "0", "WORKERS": str(WORKERS), **FORWARDED_SETTINGS, **settings}
         if "TLS_CERT_FILE" in settings:
             env.pop("WEBSOCKET_IO", None)
         if url is not None:
             env["DATABASE_URL"] = url
         return await cls.start(sys.executable, "server.py", "serve", env=env)
 
-    async def ready(self) -> Server:
-        await self.line("ready")
+    async def wait_until_ready(self) -> Server:
+        await self.wait_for_line("ready")
         return self
 
-    async def each_says(self, part: str) -> None:
+    async def wait_for_line_from_each_worker(self, substring: str) -> None:
         """Every worker has said it, in its own time."""
         after = 0
         for _ in range(WORKERS):
-            after = self.lines.index(await self.line(part, after=after), after) + 1
+            after = self.lines.index(await self.wait_for_line(substring, start_index=after), after) + 1
 
     async def kill(self) -> None:
         """All of its processes at once, as when the machine dies."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        await self.exit_code()
+        await self.wait_for_exit()
 
     @property
-    def workers(self) -> dict[int, int]:
+    def worker_pids(self) -> dict[int, int]:
         """Process ids by the workers' numbers; empty when there is one process that does it all."""
         found = {}
         pid = self.process.pid
@@ -186,9 +188,9 @@ class Server(Process):
         return found
 
     @property
-    def pids(self) -> list[int]:
+    def serving_pids(self) -> list[int]:
         """Of the processes that serve."""
-        return list(self.workers.values()) or [self.process.pid]
+        return list(self.worker_pids.values()) or [self.process.pid]
 
     @property
     def ws_url(self) -> str:
@@ -205,8 +207,8 @@ class Client:
     def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._session = session
         self.ws = ws
-        self.frames: list[Frame] = []
-        self.arrived: list[float] = []
+        self.messages: list[Message] = []
+        self.arrival_times: list[float] = []
         self.close_code: int | None = None
         self._changed = asyncio.Event()
         self._reader = asyncio.create_task(self._read(), name="client")
@@ -224,25 +226,25 @@ class Client:
     async def _read(self) -> None:
         async for message in self.ws:
             if message.type is aiohttp.WSMsgType.TEXT:
-                self.frames.append(json.loads(message.data))
-                self.arrived.append(time.perf_counter())
+                self.messages.append(json.loads(message.data))
+                self.arrival_times.append(time.perf_counter())
                 self._changed.set()
         self.close_code = self.ws.close_code
         self._changed.set()
 
-    async def until(self, condition: Callable[[Client], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    async def wait_until(self, condition: Callable[[Client], bool], description: str, seconds: float = TIMEOUT_SECONDS) -> None:
         """Return as soon as the condition holds; it is asked whenever something has arrived."""
 
         async def wait() -> None:
             while not condition(self):
                 if self._reader.done():
-                    raise AssertionError(f"closed with {self.close_code} before: {what}; {len(self.frames)} frames")
+                    raise AssertionError(f"closed with {self.close_code} before: {description}; {len(self.messages)} frames")
                 self._changed.clear()
                 await self._changed.wait()
 
-        await within(seconds, wait(), f"{what}; {len(self.frames)} frames, the last: {self.frames[-3:]}")
+        await within(seconds, wait(), f"{description}; {len(self.messages)} frames, the last: {self.messages[-3:]}")
 
-    async def closed(self, seconds: float = PATIENCE_SECONDS) -> int | None:
+    async def wait_closed(self, seconds: float = TIMEOUT_SECONDS) -> int | None:
         await within(seconds, asyncio.wait([self._reader]), "close")
         return self.close_code
 
@@ -255,14 +257,18 @@ class Client:
         await self.ws.send_str(text)
 
     @property
-    def events(self) -> list[Frame]:
+    def events(self) -> list[Message]:
         """Frames that carry a change."""
-        return [frame for frame in self.frames if "id" in frame]
+        return [frame for frame in self.messages if "id" in frame]
 
-    def of(self, kind: str) -> list[Frame]:
-        return [frame for frame in self.frames if frame["type"] == kind]
+    def of_type(self, message_type: str) -> list[Message]:
+        return [frame for frame in self.messages if frame["type"] == message_type]
 
     @property
-    def totals(self) -> Frame:
+    def totals(self) -> Message:
         """The newest analytics_update."""
-        return self.of("analytics_update")[-1]
+        return self.of_type("analytics_update")[-1]
+
+
+StartServer = Callable[..., Coroutine[Any, Any, Server]]
+Connect = Callable[..., Coroutine[Any, Any, Client]]

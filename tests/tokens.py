@@ -32,10 +32,10 @@ def private_pem(key: Any) -> str:
     return pem.decode()
 
 
-def jwk(key: Any, algorithm: str, kid: str, **more: Any) -> dict[str, Any]:
+def jwk(key: Any, algorithm: str, kid: str, **extra: Any) -> dict[str, Any]:
     """The public half, as an entry of a key set."""
     public: dict[str, Any] = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
-    return {**public, "kid": kid, "alg": algorithm, "use": "sig", **more}
+    return {**public, "kid": kid, "alg": algorithm, "use": "sig", **extra}
 
 
 def token(
@@ -54,13 +54,13 @@ def token(
     )
 
 
-def unsigned(**claims: Any) -> str:
+def unsigned_token(**claims: Any) -> str:
     """`alg: none`, as RFC 7518 section 3.6 has it."""
     parts = ({"alg": "none", "typ": "JWT"}, {"role": "admin", "exp": int(time.time()) + 86_400, **claims})
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
-def signed_by_hand(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
+def hs256_token(header: dict[str, Any], claims: dict[str, Any], secret: bytes) -> str:
     """HS256 whatever the secret looks like: PyJWT itself refuses to sign with a public key."""
     import hashlib
     import hmac

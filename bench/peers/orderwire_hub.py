@@ -18,8 +18,8 @@ from typing import Any
 import server
 from bench.peers.feed import listen_for_trigger
 from bench.peers.orders import messages
-from push.events import Event, Snapshot
-from push.hub import Hub
+from push.delivery.hub import Hub
+from push.journal.events import Event, Snapshot
 from settings import Settings
 
 hubs: list[Hub] = []

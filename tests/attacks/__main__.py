@@ -10,7 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 from tests.attacks.floods import ATTACKS
 from tests.attacks.site import CLIENTS, Site
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="ATTACK", help=", ".join(ATTACKS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orderwire-attacks-") as directory:
-        postgres = EmbeddedPostgres(Path(directory) / "postgres", say=lambda line: None)
+        postgres = EmbeddedPostgres(Path(directory) / "postgres", report=lambda line: None)
         try:
             return 0 if asyncio.run(run(postgres.start(), options.names or list(ATTACKS))) else 1
         finally:

@@ -14,7 +14,7 @@ import asyncpg
 from tests.attacks.floods import ATTACKS
 from tests.faults.wire import WireClient
 from tests.fuzz.tokens import SECRET, good
-from tests.support import Frame, Process, Server
+from tests.support import Message, Process, Server
 
 __all__ = ["CLIENTS", "Site"]
 
@@ -26,7 +26,7 @@ SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4", "COM
 class Beside(WireClient):
     """A client who behaves, and knows when what arrived."""
 
-    def __init__(self, parsed: dict[bytes, Frame], answers: bool) -> None:
+    def __init__(self, parsed: dict[bytes, Message], answers: bool) -> None:
         super().__init__(parsed, answers)
         self.arrived: list[tuple[str, float]] = []
 
@@ -53,10 +53,10 @@ class Site:
         self._stack.push_async_callback(self.database.close)
         self.server = await Server.serve(self._url, **SETTINGS)
         self._stack.push_async_callback(self.server.kill)
-        await self.server.ready()
+        await self.server.wait_until_ready()
         self._http = aiohttp.ClientSession(self.server.http_url, headers=self._headers)
         self._stack.push_async_callback(self._http.close)
-        parsed: dict[bytes, Frame] = {}
+        parsed: dict[bytes, Message] = {}
         for _ in range(CLIENTS):
             client = await Beside.connect(self.server.ws_url, parsed=parsed, headers=self._headers)
             self._stack.push_async_callback(client.disconnect)
@@ -71,13 +71,13 @@ class Site:
         token = self._headers["Authorization"].removeprefix("Bearer ")
         attacker = await Process.start(sys.executable, "-m", "tests.attacks.floods", name, self.server.ws_url, token)
         self._stack.push_async_callback(attacker.kill)
-        await attacker.line("attacking")
+        await attacker.wait_for_line("attacking")
         return attacker
 
     async def end(self, attacker: Process) -> dict[str, int]:
         """What the attacker was told, how often."""
         await attacker.stop()
-        return dict(json.loads((await attacker.line("told")).removeprefix("told ")))
+        return dict(json.loads((await attacker.wait_for_line("told")).removeprefix("told ")))
 
     async def write(self, count: int, pause: float = 0.0) -> list[str]:
         """So many orders, each in its own transaction; their numbers."""
@@ -110,7 +110,7 @@ class Site:
         """How often the server has refused for the reason that this attack gives."""
         async with self._http.get("/metrics") as response:
             text = await response.text()
-        name = f'orderwire_rejects_total{{reason="{ATTACKS[attack][2]}"}}'
+        name = f'orderwire_rejections_total{{reason="{ATTACKS[attack][2]}"}}'
         return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)), 0.0)
 
     def complaints(self) -> list[str]:

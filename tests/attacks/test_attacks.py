@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks.floods import ATTACKS
 from tests.attacks.site import Site
-from tests.support import PATIENCE_SECONDS, within
+from tests.support import TIMEOUT_SECONDS, within
 
 WRITES = 5
 
@@ -30,8 +30,8 @@ async def test_nobody_beside_notices_an_attack(site: Site) -> None:
                 await site.write(1)
                 await asyncio.sleep(0.05)
 
-        await attacker.line(f"heard {answer}")
-        await within(PATIENCE_SECONDS, refused(), f"{name} is counted")
+        await attacker.wait_for_line(f"heard {answer}")
+        await within(TIMEOUT_SECONDS, refused(), f"{name} is counted")
         await site.write(WRITES)
         await site.all_have_all()
         await site.end(attacker)

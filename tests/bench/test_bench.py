@@ -27,8 +27,8 @@ from bench.report import Reached, Report, Result
 from bench.scenario import Named, Scenario
 from bench.subjects import HUB, SERVER, YARDSTICK, NotHere, Subject, own
 from bench.wanted import WANTED, Look, Wanted
-from db.embedded import EmbeddedPostgres
-from tests.support import PATIENCE_SECONDS, Server
+from db.embedded.postgres import EmbeddedPostgres
+from tests.support import TIMEOUT_SECONDS, Server, StartServer
 
 CLIENTS = 20
 ORDERS = 30
@@ -59,16 +59,16 @@ def _port(server: Server) -> int:
     return int(server.http_url.rpartition(":")[2])
 
 
-async def test_it_counts_and_times_what_every_client_gets(start_server: Any, load_on: Any, database_url: str) -> None:
+async def test_it_counts_and_times_what_every_client_gets(start_server: StartServer, load_on: Any, database_url: str) -> None:
     server: Server = await start_server(database_url)
     load: Load = await load_on(_port(server))
     await load.connect(CLIENTS)
     await load.command("reset")
     async with writing(database_url) as writer:
         written = await writer.write(rate=ORDERS / 0.3, seconds=0.3)
-        assert await load.wait(written, PATIENCE_SECONDS)
+        assert await load.wait(written, TIMEOUT_SECONDS)
         await writer.bulk(ORDERS)
-        assert await load.wait(written + ORDERS, PATIENCE_SECONDS)
+        assert await load.wait(written + ORDERS, TIMEOUT_SECONDS)
     report = await load.command("report")
     assert report["marked"] == CLIENTS * (written + ORDERS)
     assert (report["clients"], report["lost"]) == (CLIENTS, 0)
@@ -76,7 +76,7 @@ async def test_it_counts_and_times_what_every_client_gets(start_server: Any, loa
     assert report["bytes"] > 100 * report["frames"]
     # Each order has a mark of its own, but all rows of the one statement have one.
     assert [clients for _, clients, _, _ in report["marks"]] == [CLIENTS] * written + [CLIENTS * ORDERS]
-    assert all(0 < first <= last < PATIENCE_SECONDS * 1e6 for _, _, first, last in report["marks"])
+    assert all(0 < first <= last < TIMEOUT_SECONDS * 1e6 for _, _, first, last in report["marks"])
 
     # Only what comes after a reset counts, and it says so when something does not come.
     await load.command("reset")
@@ -84,7 +84,9 @@ async def test_it_counts_and_times_what_every_client_gets(start_server: Any, loa
     assert (await load.command("report"))["marked"] == 0
 
 
-async def test_it_notices_who_is_not_let_in_and_who_is_closed(start_server: Any, load_on: Any, database_url: str) -> None:
+async def test_it_notices_who_is_not_let_in_and_who_is_closed(
+    start_server: StartServer, load_on: Any, database_url: str
+) -> None:
     server: Server = await start_server(database_url)
     load: Load = await load_on(_port(server))
     with pytest.raises(LoadFailed, match=f"0 of {CLIENTS} clients"):
@@ -92,7 +94,7 @@ async def test_it_notices_who_is_not_let_in_and_who_is_closed(start_server: Any,
     await load.connect(CLIENTS)
     await load.command("reset")
     await server.stop()
-    assert not await load.wait(1, PATIENCE_SECONDS)
+    assert not await load.wait(1, TIMEOUT_SECONDS)
     report = await load.command("report")
     assert (report["clients"], report["lost"]) == (0, CLIENTS)
 
@@ -103,7 +105,7 @@ async def test_the_trigger_sends_so_many_frames_of_so_many_bytes(subject: Subjec
         load: Load = await load_on(running.port, running.trigger_port)
         await load.connect(CLIENTS)
         await load.command("reset")
-        answer = await load.command(f"pump 5 16 {running.trigger_file(16)} {PATIENCE_SECONDS}")
+        answer = await load.command(f"pump 5 16 {running.trigger_file(16)} {TIMEOUT_SECONDS}")
         assert (answer["turns"], answer["lost"]) == (5, 0)
         report = await load.command("report")
         assert report["marked"] == CLIENTS * 5 * 16
@@ -134,7 +136,7 @@ async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
             load: Load = await load_on(server.port)
             answer = await load.connect(CLIENTS, deflate=deflate)
             assert answer["deflate"] == CLIENTS * deflate
-            assert await load.wait(ORDERS, PATIENCE_SECONDS)
+            assert await load.wait(ORDERS, TIMEOUT_SECONDS)
             found[deflate] = await load.command("report")
             await load.stop()
     assert found[False]["marked"] == found[True]["marked"] == CLIENTS * ORDERS
@@ -145,7 +147,7 @@ async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
 
 
 async def test_a_copied_journal_goes_on(
-    postgres: EmbeddedPostgres, start_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: EmbeddedPostgres, start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "ROWS", 40)
     monkeypatch.setattr(database, "STEP", 10)

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 from playwright.async_api import CDPSession, Page
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from tests.browser.chromium import find_chromium
 from tests.browser.looking import open_dashboard
 from tests.support import Server
@@ -105,11 +105,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         home.chmod(0o755)
-        postgres = EmbeddedPostgres(home / "data", say=lambda line: None)
+        postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
         url = postgres.start()
         server = await Server.serve(url)
         try:
-            await server.ready()
+            await server.wait_until_ready()
             db = await asyncpg.connect(url)
             async with find_chromium(home).launched() as browser:
                 page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")

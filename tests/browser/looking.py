@@ -6,9 +6,9 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.support import PATIENCE_SECONDS, Server, within
+from tests.support import TIMEOUT_SECONDS, Server, within
 
-expect.set_options(timeout=PATIENCE_SECONDS * 1000)
+expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
 
 ONLINE = "Онлайн (Реальное время)"
 
@@ -23,7 +23,7 @@ async def open_dashboard(page: Page, server: Server) -> None:
 async def until(page: Page, condition: str) -> None:
     """The JavaScript expression holds. (Playwright's own wait_for_function needs eval, which the page's policy forbids.)"""
     waiting = f"() => new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
-    await within(PATIENCE_SECONDS, page.evaluate(waiting), condition)
+    await within(TIMEOUT_SECONDS, page.evaluate(waiting), condition)
 
 
 async def online(page: Page) -> None:

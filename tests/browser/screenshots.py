@@ -14,8 +14,8 @@ from typing import Any, Literal
 import asyncpg
 from playwright.async_api import expect
 
-from db.embedded import EmbeddedPostgres
-from examples.shop import NAMES
+from db.embedded.postgres import EmbeddedPostgres
+from examples.shop import CUSTOMER_NAMES
 from tests.browser.chromium import find_chromium
 from tests.browser.looking import finds, open_dashboard
 from tests.support import ROOT, Server
@@ -42,7 +42,7 @@ async def fill(db: Any) -> None:
             status = "cancelled"
         await db.execute(
             "insert into orders (customer_name, total, status, created_at) values ($1, $2, $3, $4)",
-            dice.choice(NAMES),
+            dice.choice(CUSTOMER_NAMES),
             Decimal(dice.randint(1900, 24000)) / 100,
             status,
             now - timedelta(minutes=age),
@@ -73,11 +73,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
         home.chmod(0o755)
-        postgres = EmbeddedPostgres(home / "data", say=lambda line: None)
+        postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
         url = postgres.start()
         server = await Server.serve(url)
         try:
-            await server.ready()
+            await server.wait_until_ready()
             db = await asyncpg.connect(url)
             await fill(db)
             async with find_chromium(home).launched() as browser:

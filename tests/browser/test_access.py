@@ -10,7 +10,7 @@ from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.looking import finds, open_dashboard
-from tests.support import Server
+from tests.support import Server, StartServer
 from web.build import WEB
 
 AXE = WEB / "node_modules" / "axe-core" / "axe.min.js"
@@ -20,7 +20,7 @@ WALL = {"width": 3840, "height": 2160}
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str, db: Any) -> Server:
+async def server(start_server: StartServer, database_url: str, db: Any) -> Server:
     # First the server: on a database that is a copy, as a test's is, the journal begins with the server's first start.
     server: Server = await start_server(database_url)
     statuses = "pending,confirmed,preparing,ready,delivering,delivered,cancelled"

@@ -8,10 +8,10 @@ from playwright.async_api import Page, expect
 
 from tests.browser.burst import RATE, SECONDS, burst
 from tests.browser.looking import finds, open_dashboard
-from tests.support import Server
+from tests.support import Server, StartServer
 
 
-async def test_a_burst_arrives_whole_and_once(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_a_burst_arrives_whole_and_once(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
     await open_dashboard(page, server)
     smoothness = await burst(page, db)

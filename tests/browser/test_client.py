@@ -19,7 +19,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.looking import insert, until
-from tests.support import ROOT, Server, free_port
+from tests.support import ROOT, Server, StartServer, free_port
 
 START = """
 async (options) => {
@@ -84,7 +84,7 @@ async def written(numbers: list[str], more: int) -> None:
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["websocket", "sse"])
 async def test_nothing_is_missed_when_the_server_is_killed_again_and_again(
-    start_server: Any, database_url: str, db: Any, page: Page, blocked: bool
+    start_server: StartServer, database_url: str, db: Any, page: Page, blocked: bool
 ) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
@@ -107,7 +107,7 @@ async def test_nothing_is_missed_when_the_server_is_killed_again_and_again(
 
 @pytest.mark.parametrize("end", ["closed", "crashed"])
 async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
-    start_server: Any, database_url: str, db: Any, new_page: NewPage, end: str
+    start_server: StartServer, database_url: str, db: Any, new_page: NewPage, end: str
 ) -> None:
     server: Server = await start_server(database_url)
     connections: list[str] = []
@@ -140,7 +140,7 @@ async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
 
 
 async def test_a_tab_that_stands_still_loses_the_lead_and_says_what_it_missed(
-    start_server: Any, database_url: str, db: Any, new_page: NewPage
+    start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:
     server: Server = await start_server(database_url)
     leads = await new_page()
@@ -166,7 +166,7 @@ async def test_a_tab_that_stands_still_loses_the_lead_and_says_what_it_missed(
     await has(other, [first, meanwhile, last])
 
 
-async def test_a_line_that_went_dead_is_noticed(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_a_line_that_went_dead_is_noticed(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
     await start(page, server, heartbeatMs=200)
     first = await insert(db, "before")
@@ -180,7 +180,7 @@ async def test_a_line_that_went_dead_is_noticed(start_server: Any, database_url:
     await has(page, [first, await insert(db, "after")])
 
 
-async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: Any, database_url: str, page: Page) -> None:
+async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: StartServer, database_url: str, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await start(page, server, queueLimit=2)
@@ -198,7 +198,7 @@ async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: Any,
     await until(page, "pongs === 2")
 
 
-async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: Any, database_url: str, page: Page) -> None:
+async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: StartServer, database_url: str, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await start(page, server)
@@ -225,7 +225,7 @@ def examples_url() -> Iterator[str]:
 
 
 async def test_a_page_without_a_build_step(
-    start_server: Any, database_url: str, db: Any, page: Page, examples_url: str
+    start_server: StartServer, database_url: str, db: Any, page: Page, examples_url: str
 ) -> None:
     server: Server = await start_server(database_url, ALLOWED_ORIGINS=examples_url)
     await page.goto(f"{examples_url}/?server={server.http_url}")

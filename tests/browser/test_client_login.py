@@ -10,7 +10,7 @@ from playwright.async_api import Page
 from tests.browser.conftest import NewPage
 from tests.browser.looking import insert, until
 from tests.browser.test_client import BLOCK_WEBSOCKET, START
-from tests.support import Server, free_port
+from tests.support import Server, StartServer, free_port
 from tests.tokens import SECRET, token
 
 # The options come as data, which a function is not: `tokens` are given out one after the other, the last for ever.
@@ -25,7 +25,7 @@ async ({{ tokens, ...options }}) => {{
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     started: Server = await start_server(database_url, JWT_SECRET=SECRET)
     return started
 
@@ -90,7 +90,7 @@ async def test_a_viewer_sees_the_totals_alone(server: Server, db: Any, page: Pag
 
 
 async def test_a_customer_follows_their_own_order_over_a_reconnect(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = free_port()
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, PORT=port)

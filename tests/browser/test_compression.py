@@ -8,7 +8,7 @@ from playwright.async_api import Page
 
 from tests.browser.looking import until
 from tests.faults.wire import OFFER, WireClient
-from tests.support import Server
+from tests.support import Server, StartServer
 
 LISTEN = """
 () => {
@@ -20,7 +20,7 @@ LISTEN = """
 """
 
 
-async def test_a_browser_offers_it_and_reads_all(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_a_browser_offers_it_and_reads_all(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     await page.goto(f"{server.http_url}/admin/dashboard")
     beside = await WireClient.connect(server.ws_url, headers=OFFER)

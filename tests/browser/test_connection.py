@@ -8,7 +8,7 @@ from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.looking import comes_back, finds, insert, offline, online, open_dashboard, rows, shows_totals
-from tests.support import Server, free_port
+from tests.support import Server, StartServer, free_port
 
 
 async def event_names(page: Page) -> list[str]:
@@ -17,7 +17,7 @@ async def event_names(page: Page) -> list[str]:
 
 
 async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
@@ -43,7 +43,9 @@ async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
     await expect(page.locator(".gap")).to_have_count(0)
 
 
-async def test_it_comes_back_by_itself_and_counts_down(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_it_comes_back_by_itself_and_counts_down(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await open_dashboard(page, server)
@@ -56,7 +58,7 @@ async def test_it_comes_back_by_itself_and_counts_down(start_server: Any, databa
 
 
 async def test_orders_from_before_the_first_event_are_not_missed(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     """Without an event there is no cursor to resume from: the orders are fetched anew."""
     port = free_port()
@@ -70,7 +72,7 @@ async def test_orders_from_before_the_first_event_are_not_missed(
     await finds(page, 1)
 
 
-async def test_offline_and_online_again(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_offline_and_online_again(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
     await open_dashboard(page, server)
     await insert(db, "before")
@@ -85,7 +87,7 @@ async def test_offline_and_online_again(start_server: Any, database_url: str, db
 
 
 async def test_what_happens_while_the_orders_are_being_fetched_is_there_once(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     server: Server = await start_server(database_url)
     await db.execute("insert into orders (customer_name, total) values ('old', 1), ('gone', 2)")
@@ -111,7 +113,9 @@ async def test_what_happens_while_the_orders_are_being_fetched_is_there_once(
     assert [[cells[1], cells[3]] for cells in await rows(page)] == [["in between", "Ожидает"], ["old", "Готов"]]
 
 
-async def test_a_gap_is_said_and_the_orders_are_fetched_anew(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_a_gap_is_said_and_the_orders_are_fetched_anew(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await open_dashboard(page, server)
@@ -129,7 +133,7 @@ async def test_a_gap_is_said_and_the_orders_are_fetched_anew(start_server: Any, 
 
 
 async def test_two_tabs_show_the_same_and_outlive_each_other(
-    start_server: Any, database_url: str, db: Any, new_page: NewPage
+    start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:
     server: Server = await start_server(database_url)
     first = await new_page()
@@ -152,7 +156,9 @@ async def test_two_tabs_show_the_same_and_outlive_each_other(
         await shows_totals(tab, "3", "451,50 zł", "3")
 
 
-async def test_a_server_that_is_not_ready_is_waited_for(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_a_server_that_is_not_ready_is_waited_for(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     server: Server = await start_server(database_url)
     await insert(db, "there")
     failures = iter([True, True])

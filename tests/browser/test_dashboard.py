@@ -13,11 +13,11 @@ from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.looking import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
-from tests.support import Server
+from tests.support import Server, StartServer
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url)
     return server
 
@@ -222,7 +222,7 @@ async def test_language_is_the_browsers_and_can_be_switched(server: Server, db: 
     await expect(page.get_by_role("heading", name="Заказы", exact=True)).to_be_visible()
 
 
-async def test_the_currency_is_the_servers_setting(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_the_currency_is_the_servers_setting(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     await insert(db, "Anna", "12.00")
     server = await start_server(database_url, CURRENCY="eur")
     await open_dashboard(page, server)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from playwright.async_api import Page
 
 from tests.browser.looking import until
-from tests.proxy import Proxy, through
-from tests.support import Server, free_port
+from tests.proxy import TcpProxy, url_via_proxy
+from tests.support import Server, StartServer, free_port
 
 LISTEN = """
 () => {
@@ -21,7 +21,7 @@ LISTEN = """
 """
 
 
-async def test_event_source_resumes_by_itself(start_server: Any, database_url: str, db: Any, page: Page) -> None:
+async def test_event_source_resumes_by_itself(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await page.goto(f"{server.http_url}/admin/dashboard")
@@ -38,7 +38,7 @@ async def test_event_source_resumes_by_itself(start_server: Any, database_url: s
     assert await page.evaluate("names") == ["before", "while down", "after"]
 
 
-async def left_alone(start_server: Any, database_url: str, db: Any, page: Page) -> str:
+async def left_alone(start_server: StartServer, database_url: str, db: Any, page: Page) -> str:
     """The page listens, its server has stopped, and an order has come since. Returns the port that it comes back to."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
@@ -50,7 +50,7 @@ async def left_alone(start_server: Any, database_url: str, db: Any, page: Page) 
 
 
 async def test_event_source_resumes_from_before_the_first_event(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = await left_alone(start_server, database_url, db, page)
     await start_server(database_url, PORT=port)
@@ -58,18 +58,18 @@ async def test_event_source_resumes_from_before_the_first_event(
 
 
 async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
-    start_server: Any, database_url: str, db: Any, page: Page
+    start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = await left_alone(start_server, database_url, db, page)
     await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
-    between = Proxy(urlsplit(database_url).port or 0)
-    between.silent = True
+    between = TcpProxy(urlsplit(database_url).port or 0)
+    between.stalled = True
     try:
-        later: Server = await start_server(through(database_url, await between.start()), wait=False, PORT=port)
-        await later.each_says("waiting for it")
+        later: Server = await start_server(url_via_proxy(database_url, await between.start()), wait=False, PORT=port)
+        await later.wait_for_line_from_each_worker("waiting for it")
         await until(page, "opened > 0")
-        between.silent = False
-        await later.ready()
+        between.stalled = False
+        await later.wait_until_ready()
         await until(page, "names.length === 1")
     finally:
         await between.stop()

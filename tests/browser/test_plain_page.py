@@ -24,7 +24,7 @@ class Bare:
     async def serve(self) -> Server:
         server = await Server.start(sys.executable, "server.py", "serve", cwd=self._directory, env=self._env)
         self.servers.append(server)
-        return await server.ready()
+        return await server.wait_until_ready()
 
 
 @pytest.fixture

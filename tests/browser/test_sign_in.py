@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.looking import finds, insert, online, open_dashboard, shows_totals
-from tests.support import Server
+from tests.support import Server, StartServer
 
 SECRET = "a secret of at least thirty-two bytes"
 
@@ -30,7 +30,7 @@ def base64url(data: bytes) -> bytes:
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     return server
 

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from tests.conformance.run import DEVIATION, SETTINGS, Result, report, run_all
 from tests.support import ROOT, Server
 
@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "reference" / "conformance.md"
 async def run(url: str) -> list[Result]:
     server = await Server.serve(url, **SETTINGS)
     try:
-        await server.ready()
+        await server.wait_until_ready()
         return await run_all(server.http_url)
     finally:
         await server.kill()
@@ -25,7 +25,7 @@ async def run(url: str) -> list[Result]:
 
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="orderwire-conformance-") as directory:
-        postgres = EmbeddedPostgres(Path(directory) / "postgres", say=lambda line: None)
+        postgres = EmbeddedPostgres(Path(directory) / "postgres", report=lambda line: None)
         try:
             results = asyncio.run(run(postgres.start()))
         finally:

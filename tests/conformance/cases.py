@@ -28,8 +28,8 @@ PAUSE = Pause()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``answers``, ``pongs``: what must have come by the end. ``close``: codes that are right; none: it goes on, and the
-    server answers our own close. ``section``: of RFC 6455, in groups 12 and 13 of RFC 7692. ``fast``: it must have been closed
+    """``answers``, ``pongs``: what must have come by the end. ``close_code``: codes that are right; none: it goes on, and the
+    server answers our own close. ``section``: of RFC 6455, in groups 12 and 13 of RFC 7692. ``should_poll``: it must have been closed
     before the last step.
     """
 

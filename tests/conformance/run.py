@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from tests.conformance import cases, compression
 from tests.conformance.cases import Case, Pause, goodbye
 from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, TEXT
-from tests.support import PATIENCE_SECONDS
+from tests.support import TIMEOUT_SECONDS
 
 __all__ = ["SETTINGS", "Result", "report", "run_all"]
 
@@ -52,7 +52,7 @@ class Heard:
     async def until(self, case: Case, listening: asyncio.Task[None]) -> None:
         """Everything that the case is to have has come: whoever closes does not wait for what is still to be said."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while len(self.answers) < case.answers or len(self.pongs) < len(case.pongs):
                     self._more.clear()
                     if listening.done():
@@ -124,7 +124,7 @@ async def run(url: str, case: Case) -> Result:
         if not case.close:
             await heard.until(case, listening)
             writer.write(goodbye(1000))
-        done, _ = await asyncio.wait([listening], timeout=PATIENCE_SECONDS)
+        done, _ = await asyncio.wait([listening], timeout=TIMEOUT_SECONDS)
         if not done:
             return Result(case, DEVIATION, "the connection stays open")
         await listening

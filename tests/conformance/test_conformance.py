@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conformance.__main__ import PAGE
 from tests.conformance.run import DEVIATION, SETTINGS, report, run_all
-from tests.support import PATIENCE_SECONDS, Server, within
+from tests.support import TIMEOUT_SECONDS, Server, StartServer, within
 
 USUAL = {
     "Upgrade": "websocket",
@@ -43,17 +42,17 @@ HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
 }
 
 
-async def test_the_page_says_what_the_server_does(start_server: Any, database_url: str) -> None:
+async def test_the_page_says_what_the_server_does(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", **SETTINGS)
     results = await run_all(server.http_url)
     assert [result for result in results if result.outcome == DEVIATION] == []
     assert PAGE.read_text(encoding="utf-8") == report(results), "run make conformance"
     await server.stop()
-    assert "ERROR" not in server.text
+    assert "ERROR" not in server.output
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url, COMPRESSION="1")
     return server
 
@@ -65,7 +64,7 @@ async def test_the_handshake(server: Server) -> None:
         headers = {"Host": address.netloc, **USUAL, **different}
         lines = "".join(f"{header}: {value}\r\n" for header, value in headers.items() if value is not None)
         writer.write(f"GET /api/ws HTTP/1.1\r\n{lines}\r\n".encode())
-        head = (await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), name)).decode()
+        head = (await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), name)).decode()
         assert head.startswith(f"HTTP/1.1 {status} "), name
         answered = [f"{key.lower()}: {value.strip()}" for key, _, value in (row.partition(":") for row in head.split("\r\n"))]
         assert line is None or line in answered, name

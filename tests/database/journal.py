@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from tests.support import Frame
+from tests.support import Message
 
 _EVERYTHING = """
 select p.*
@@ -14,7 +14,7 @@ from orderwire.journal_page('1:1:', null, null, pg_current_snapshot(), 0, 100000
 """
 
 
-async def recorded(db: Any) -> list[Frame]:
+async def recorded(db: Any) -> list[Message]:
     """Every event, oldest first, once it is sure that together they add up to the totals."""
     rows = await db.fetch(_EVERYTHING)
     folded = (sum(row["orders"] for row in rows), sum(row["revenue"] for row in rows), sum(row["pending"] for row in rows))
@@ -27,7 +27,7 @@ async def story(db: Any) -> list[str]:
     return [brief(event) for event in await recorded(db)]
 
 
-def brief(event: Frame) -> str:
+def brief(event: Message) -> str:
     words = [event["type"], str(event["order_id"])]
     if "previous_status" in event:
         words.append(f"{event['previous_status']}>{event['status']}")

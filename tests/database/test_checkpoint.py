@@ -13,12 +13,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from tests.support import connections, within
+from tests.support import open_connections, within
 
-COUNT = "select * from orderwire.count_orders()"
-FOLD = "select total_orders, total_revenue, pending_orders from orderwire.fold_journal()"
+COUNT = "select * from orderwire.scan_totals()"
+FOLD = "select total_orders, total_revenue, pending_orders from orderwire.totals_from_checkpoint()"
 SCAN = "select total_orders, total_revenue, pending_orders from order_analytics"
 WRITERS = 6
 COMPARISONS = 100
@@ -119,7 +119,7 @@ async def test_fold_equals_scan_whoever_writes(database_url: str, db: Any) -> No
     enough = asyncio.Event()
     compared = telling = 0
     truncated: list[int] = []
-    async with connections(database_url, WRITERS + 2) as pool:
+    async with open_connections(database_url, WRITERS + 2) as pool:
         await pool[0].fetch(COUNT)
         async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             for number in range(WRITERS):
@@ -139,7 +139,7 @@ async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, d
     """With a snapshot from before it the rows would be gone, and gone once more when their events are folded."""
     await insert(db, 5)
     await db.fetch(COUNT)  # the plan is in the cache: the next one takes its locks elsewhere
-    async with connections(database_url, 1) as (other,):
+    async with open_connections(database_url, 1) as (other,):
         transaction = other.transaction()
         await transaction.start()
         await other.execute("truncate orders")
@@ -207,7 +207,7 @@ async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str,
         assert (await db.fetchrow(COUNT))["total_orders"] == 4
     assert not await db.fetchval("select count(*) from orderwire.checkpoint")
     # Whoever finds somebody else at it does not wait.
-    async with connections(database_url, 1) as (other,), other.transaction():
+    async with open_connections(database_url, 1) as (other,), other.transaction():
         await other.fetch(COUNT)
         await insert(db, 1)
         assert (await within(30, db.fetchrow(COUNT), "a count"))["total_orders"] == 5
@@ -221,7 +221,7 @@ async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str,
 async def commits(url: str, choose: random.Random, seconds: float) -> None:
     """Writers whose last commits a crash takes back, and checkpoints that may go the same way."""
     enough = asyncio.Event()
-    async with connections(url, 4) as pool, asyncio.TaskGroup() as tasks:
+    async with open_connections(url, 4) as pool, asyncio.TaskGroup() as tasks:
         for number, connection in enumerate(pool[1:]):
             await connection.execute(f"set synchronous_commit = {'off' if number else 'on'}")
             tasks.create_task(write(connection, random.Random(choose.randrange(10**9)), enough))
@@ -242,7 +242,7 @@ async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> 
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")
     choose = random.Random(seed)
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     url = await asyncio.to_thread(postgres.start)
     try:
         await migrate(url)
@@ -257,7 +257,7 @@ async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> 
             while postgres.pid is not None:
                 await asyncio.sleep(0.01)
             await asyncio.to_thread(postgres.start)
-            async with connections(url, 1) as (db,):
+            async with open_connections(url, 1) as (db,):
                 assert await db.fetchval("select count(*) from orderwire.checkpoint")
                 await compare(db)
                 for _ in range(20):  # under the numbers that came to nothing

@@ -99,7 +99,7 @@ async def test_nobody_may_write_in_the_journal_or_call_its_functions(db: Any, gr
     for statement in (
         "insert into orderwire.journal (order_id, order_number, status, total) values (1, 'forged', 'pending', 1)",
         "delete from orderwire.journal",
-        "select orderwire.ring(1, false)",
+        "select orderwire.notify_changes(1, false)",
         "select orderwire.renew_epoch('')",
     ):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):

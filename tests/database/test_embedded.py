@@ -19,15 +19,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
-from db.errors import EmbeddedError
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import EmbeddedPostgresError
 from db.migrate import migrate
-from tests.support import PATIENCE_SECONDS, ROOT, Process, within
+from tests.support import ROOT, TIMEOUT_SECONDS, Process, within
 
 USER = """
 import signal, sys
 from pathlib import Path
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 server = EmbeddedPostgres(Path(sys.argv[1]), print)
 server.start()
@@ -43,7 +43,7 @@ async def another_user(directory: Path) -> Process:
 
 
 async def its_server(user: Process) -> int:
-    return int((await user.line("pid")).split()[1])
+    return int((await user.wait_for_line("pid")).split()[1])
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
@@ -51,7 +51,7 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         while not condition():
             await asyncio.sleep(0.01)
 
-    await within(PATIENCE_SECONDS, wait(), what)
+    await within(TIMEOUT_SECONDS, wait(), what)
 
 
 def running(pid: int) -> bool:
@@ -170,7 +170,7 @@ async def test_the_file_of_a_server_that_was_killed_is_not_taken_for_the_new_one
     def slow() -> str:
         """Reads the file, and is back only when it is another one."""
         found, process = status(), server._process
-        while process is not None and process.poll() is None and server._pid_file()[:1] != [str(process.pid)]:
+        while process is not None and process.poll() is None and server._pid_file_lines()[:1] != [str(process.pid)]:
             time.sleep(0.001)
         return found
 
@@ -184,7 +184,7 @@ async def test_recovers_from_an_initdb_that_was_killed(tmp_path: Path) -> None:
     user = await another_user(directory)
     await until((directory / "postgres.new").exists, "initdb at work")
     os.killpg(user.process.pid, signal.SIGKILL)  # the session that Process has opened: initdb is in it
-    await user.exit_code()
+    await user.wait_for_exit()
     assert (directory / "postgres.new").exists()
     assert not (directory / "postgres").exists()
     server = EmbeddedPostgres(directory)
@@ -200,7 +200,7 @@ def test_a_damaged_state_file_is_one_clear_error(server: EmbeddedPostgres, direc
     (directory / "state.json").unlink()
     if damage is not None:
         (directory / "state.json").write_text(damage)
-    with pytest.raises(EmbeddedError, match=r"state\.json is missing or damaged: restore it, or remove") as caught:
+    with pytest.raises(EmbeddedPostgresError, match=r"state\.json is missing or damaged: restore it, or remove") as caught:
         server.start()
     assert "\n" not in str(caught.value)
 
@@ -214,13 +214,13 @@ async def test_takes_another_port_when_its_own_is_taken(server: EmbeddedPostgres
 
 def test_data_of_another_major_version_is_one_clear_error(server: EmbeddedPostgres, directory: Path) -> None:
     (directory / "postgres" / "PG_VERSION").write_text("9\n")
-    with pytest.raises(EmbeddedError, match=r"written by PostgreSQL 9, but only version \d+ is here"):
+    with pytest.raises(EmbeddedPostgresError, match=r"written by PostgreSQL 9, but only version \d+ is here"):
         server.start()
 
 
 def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EmbeddedError, match="cannot create"):
+    with pytest.raises(EmbeddedPostgresError, match="cannot create"):
         EmbeddedPostgres(tmp_path / "file" / ".data").start()
 
 
@@ -255,7 +255,7 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
         os.chown(home, nobody.pw_uid, nobody.pw_gid)
         shutil.copytree(ROOT / "db", home / "db")
         shutil.copytree(ROOT / "push", home / "push")
-        probe = [sys.executable, "-c", "import db.binaries; db.binaries.find_binaries()"]
+        probe = [sys.executable, "-c", "import db.embedded.binaries; db.embedded.binaries.find_binaries()"]
         try:
             subprocess.run(probe, cwd=home, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
@@ -271,7 +271,7 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=PATIENCE_SECONDS,
+            timeout=TIMEOUT_SECONDS,
         )
         assert result.returncode == 0, result.stderr
         assert "released" in result.stdout

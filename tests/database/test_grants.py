@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from db.migrate import migrate
-from tests.support import Client, Server, with_role
+from tests.support import Client, Connect, Server, StartServer, url_with_role
 
 ROLE = "orderwire_serving"
 PASSWORD = "serving-password"
@@ -21,27 +21,29 @@ async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
     """The database as a role sees it that was given what serving takes."""
     await db.execute(f"create role {ROLE} login password '{PASSWORD}'")
     await db.execute(f"select orderwire.grant_serving('{ROLE}')")
-    yield with_role(database_url, ROLE, PASSWORD)
+    yield url_with_role(database_url, ROLE, PASSWORD)
     await db.execute(f"drop owned by {ROLE}")
     await db.execute(f"drop role {ROLE}")
 
 
-async def test_serving_works_and_says_nothing_of_superusers(start_server: Any, connect: Any, serving_url: str, db: Any) -> None:
+async def test_serving_works_and_says_nothing_of_superusers(
+    start_server: StartServer, connect: Connect, serving_url: str, db: Any
+) -> None:
     server: Server = await start_server(serving_url, JOURNAL_RETENTION="10s", AUDIT_SECONDS="0.2")
-    assert "superuser" not in server.text
+    assert "superuser" not in server.output
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-    await client.until(lambda c: len(c.events) == 1, "an event")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event")
     cursor = client.events[0]["id"]
     await db.execute("update orders set status = 'ready'")
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
-    await back.until(lambda c: len(c.events) == 1, "the replay")
+    await back.wait_until(lambda c: len(c.events) == 1, "the replay")
     assert await db.fetchval("select count(*) from orderwire.checkpoint")
     # Partitions are made with its owner's rights.
     async with asyncio.timeout(30):
         while not await db.fetchval("select count(*) from orderwire.journal_partitions"):
             await asyncio.sleep(0.05)
-    assert "permission denied" not in server.text
+    assert "permission denied" not in server.output
 
 
 async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
@@ -78,21 +80,21 @@ async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
         await connection.close()
 
 
-async def test_migrations_go_by_their_own_role(start_server: Any, empty_database_url: str, connect: Any) -> None:
+async def test_migrations_go_by_their_own_role(start_server: StartServer, empty_database_url: str, connect: Connect) -> None:
     admin = await asyncpg.connect(empty_database_url)
     try:
         await admin.execute(f"create role {ROLE} login password '{PASSWORD}'")
-        serving = with_role(empty_database_url, ROLE, PASSWORD)
+        serving = url_with_role(empty_database_url, ROLE, PASSWORD)
         # Nothing is there yet, and the serving role may not make it: one line says so.
         refused: Server = await start_server(serving, wait=False)
-        assert await refused.exit_code() == 1
+        assert await refused.wait_for_exit() == 1
         (line,) = refused.lines
         assert "MIGRATE_DATABASE_URL" in line
         await migrate(empty_database_url)
         await admin.execute(f"select orderwire.grant_serving('{ROLE}')")
         server: Server = await start_server(serving, MIGRATE_DATABASE_URL=empty_database_url)
         client: Client = await connect(server.ws_url)
-        await client.until(lambda c: len(c.frames) == 1, "the totals")
+        await client.wait_until(lambda c: len(c.messages) == 1, "the totals")
     finally:
         await admin.execute(f"drop owned by {ROLE}")
         await admin.execute(f"drop role {ROLE}")

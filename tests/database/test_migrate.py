@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from db.errors import DatabaseUnusable
-from db.migrate import Migration, load, migrate
+from db.errors import DatabaseMisconfigured
+from db.migrate import Migration, load_migrations, migrate
 from tests.support import Process
 
-NAMES = [migration.name for migration in load()]
+NAMES = [migration.name for migration in load_migrations()]
 
 
 async def files_recorded(db: Any) -> list[str]:
@@ -36,29 +36,29 @@ async def test_twenty_at_once_apply_each_file_once(empty_database_url: str, empt
 async def test_five_processes_at_once_all_succeed(empty_database_url: str, empty_db: Any) -> None:
     env = {"DATABASE_URL": empty_database_url}
     processes = [await Process.start(sys.executable, "server.py", "migrate", env=env) for _ in range(5)]
-    codes = [await process.exit_code() for process in processes]
-    assert codes == [0] * 5, [process.text for process in processes]
+    codes = [await process.wait_for_exit() for process in processes]
+    assert codes == [0] * 5, [process.output for process in processes]
     assert await files_recorded(empty_db) == NAMES
     said = [line for process in processes for line in process.lines if line.startswith("applied")]
     assert sorted(said) == [f"applied sql/{name}" for name in NAMES]
 
 
 async def test_an_edited_file_is_refused_by_name(database_url: str) -> None:
-    files = load()
-    files[1] = replace(files[1], text=files[1].text + "-- a word more\n")
-    with pytest.raises(DatabaseUnusable, match=rf"sql/{files[1].name} was edited"):
+    files = load_migrations()
+    files[1] = replace(files[1], sql=files[1].sql + "-- a word more\n")
+    with pytest.raises(DatabaseMisconfigured, match=rf"sql/{files[1].name} was edited"):
         await migrate(database_url, files)
 
 
 async def test_a_database_newer_than_the_code_is_refused(database_url: str, db: Any) -> None:
-    with pytest.raises(DatabaseUnusable, match=f"{NAMES[-1]}.*newer version"):
-        await migrate(database_url, load()[:-1])
+    with pytest.raises(DatabaseMisconfigured, match=f"{NAMES[-1]}.*newer version"):
+        await migrate(database_url, load_migrations()[:-1])
     # By the command, too: one line, exit code 1.
     await db.execute("insert into orderwire.migrations values (999, '999_future.sql', 'x')")
     process = await Process.start(sys.executable, "server.py", "migrate", env={"DATABASE_URL": database_url})
-    assert await process.exit_code() == 1
+    assert await process.wait_for_exit() == 1
     assert len(process.lines) == 1
-    assert "999_future.sql" in process.text
+    assert "999_future.sql" in process.output
 
 
 async def test_a_failing_file_leaves_nothing_half_done_and_can_be_mended(empty_database_url: str, empty_db: Any) -> None:
@@ -66,18 +66,20 @@ async def test_a_failing_file_leaves_nothing_half_done_and_can_be_mended(empty_d
     broken = Migration(
         2, "002_broken.sql", "create table public.half (id int); insert into public.half values (1); select 1 / 0"
     )
-    with pytest.raises(DatabaseUnusable, match=r"sql/002_broken\.sql: division by zero"):
+    with pytest.raises(DatabaseMisconfigured, match=r"sql/002_broken\.sql: division by zero"):
         await migrate(empty_database_url, [first, broken])
     assert await files_recorded(empty_db) == ["001_fine.sql"]
     assert await empty_db.fetchval("select to_regclass('half')") is None
 
-    mended = replace(broken, text="create table public.half (id int)")
+    mended = replace(broken, sql="create table public.half (id int)")
     assert await migrate(empty_database_url, [first, mended]) == ["002_broken.sql"]
 
 
 async def test_an_orders_table_that_lacks_columns_is_named_with_them(empty_database_url: str, empty_db: Any) -> None:
     await empty_db.execute("create table orders (id bigint primary key, order_number text unique, status text)")
-    with pytest.raises(DatabaseUnusable, match=r"lacks columns: customer_name, customer_id, total, created_at, updated_at"):
+    with pytest.raises(
+        DatabaseMisconfigured, match=r"lacks columns: customer_name, customer_id, total, created_at, updated_at"
+    ):
         await migrate(empty_database_url)
     assert await files_recorded(empty_db) == []
     assert await empty_db.fetchval("select count(*) from pg_trigger where tgrelid = 'orders'::regclass") == 0

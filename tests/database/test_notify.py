@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.database.journal import add_orders, recorded
-from tests.support import PATIENCE_SECONDS, Frame, within
+from tests.support import TIMEOUT_SECONDS, Message, within
 
 
 class Ear:
@@ -30,14 +30,14 @@ class Ear:
         """Every payload so far: notifications arrive in the order of commit, so a last one of our own ends them."""
         await self._writer.execute("select pg_notify('orders', 'end')")
         payloads: list[str] = []
-        while (payload := await within(PATIENCE_SECONDS, self._heard.get(), "a notification")) != "end":
+        while (payload := await within(TIMEOUT_SECONDS, self._heard.get(), "a notification")) != "end":
             payloads.append(payload)
         return payloads
 
-    async def one(self) -> Frame:
+    async def one(self) -> Message:
         (payload,) = await self.all()
         assert len(payload.encode()) < 8000
-        told: Frame = json.loads(payload)
+        told: Message = json.loads(payload)
         return told
 
 
@@ -136,7 +136,7 @@ async def test_without_a_server_one_rings_at_a_time_and_nobody_waits(database_ur
 async def test_whoever_wants_rings_gets_them_all(database_url: str, db: Any, ear: Ear) -> None:
     other = await asyncpg.connect(database_url)
     server = await asyncpg.connect(database_url)
-    assert await server.fetchval("select orderwire.want_rings()")
+    assert await server.fetchval("select orderwire.require_notify()")
     async with other.transaction():
         await other.execute("insert into orders (customer_name, total) values ('first', 1)")
         await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")

@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 
-from push.events import Snapshot
-from tests.support import connections
+from push.journal.events import Snapshot
+from tests.support import open_connections
 
 WRITERS = 8
 EVENTS = 4000
@@ -90,7 +90,7 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     seed = int(os.environ.get("SEEN_SEED", random.randrange(10**9)))
     print(f"SEEN_SEED={seed}")
     enough = asyncio.Event()
-    async with connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+    async with open_connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         taking = tasks.create_task(take_snapshots(db, enough))
         for number in range(WRITERS):
             tasks.create_task(write_until_enough(pool[number], random.Random(seed + number), enough))
@@ -136,7 +136,7 @@ async def test_own_later_rows_do_not_overtake_what_they_followed(database_url: s
     """A server that lags behind must not give a transaction's later rows before those that came between."""
     await db.execute("insert into orders (customer_name, total) values ('a', 1), ('b', 1)")
     lagging = await db.fetchval("select pg_current_snapshot()")
-    async with connections(database_url, 1) as (writer,), writer.transaction():
+    async with open_connections(database_url, 1) as (writer,), writer.transaction():
         await writer.execute("update orders set total = 2 where id = 1")
         await db.execute("update orders set total = 3 where id = 2")
         await writer.execute("update orders set total = 4 where id = 2")

@@ -11,9 +11,9 @@ import pytest
 
 import db.migrate
 from db.doctor import diagnose
-from db.errors import DatabaseUnusable
-from db.migrate import load, migrate
-from tests.support import PATIENCE_SECONDS, Client, Server, connections, with_role, within
+from db.errors import DatabaseMisconfigured
+from db.migrate import load_migrations, migrate
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, open_connections, url_with_role, within
 
 ADD = "insert into orders (customer_name, total) values ('Anna', 1)"
 # Better matches than PostgreSQL has itself, of what is compared and put together here.
@@ -30,7 +30,7 @@ create operator public.|| (leftarg = text, rightarg = integer, function = public
 
 
 async def test_an_operator_of_somebody_elses_is_never_run(
-    start_server: Any, connect: Any, empty_database_url: str, empty_db: Any
+    start_server: StartServer, connect: Connect, empty_database_url: str, empty_db: Any
 ) -> None:
     await empty_db.execute(PLANTED)
     await migrate(empty_database_url)
@@ -40,8 +40,8 @@ async def test_an_operator_of_somebody_elses_is_never_run(
     heard: asyncio.Queue[str] = asyncio.Queue()
     await empty_db.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
     await empty_db.execute(ADD)
-    await client.until(lambda c: len(c.events) == 1, "an event")
-    assert '"more":1' in await within(PATIENCE_SECONDS, heard.get(), "the server's ring")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event")
+    assert '"more":1' in await within(TIMEOUT_SECONDS, heard.get(), "the server's ring")
     assert [problem for problem, _ in await diagnose(empty_database_url) if "runs as" in problem] == []
 
 
@@ -51,10 +51,10 @@ async def keeper(empty_database_url: str, empty_db: Any) -> AsyncIterator[str]:
     await empty_db.execute("create role keeper login password 'k'; grant create on schema public to keeper")
     name = await empty_db.fetchval("select current_database()")
     await empty_db.execute(f'grant create on database "{name}" to keeper; grant pg_read_all_stats to keeper')
-    url = with_role(empty_database_url, "keeper", "k")
+    url = url_with_role(empty_database_url, "keeper", "k")
     await empty_db.execute("grant execute on function pg_control_system() to keeper")
     await empty_db.execute("grant execute on function pg_walfile_name(pg_lsn) to keeper")
-    await migrate(url, load()[:-1])
+    await migrate(url, load_migrations()[:-1])
     yield url
     await empty_db.execute("drop owned by keeper cascade; drop role keeper")
 
@@ -66,7 +66,7 @@ async def test_another_role_leaves_everything_with_its_owner(empty_database_url:
         "select distinct p.proowner::regrole::text from pg_proc as p where p.pronamespace = 'orderwire'::regnamespace"
     )
     assert [row[0] for row in owners] == ["keeper"]
-    async with connections(keeper, 1) as (writer,):
+    async with open_connections(keeper, 1) as (writer,):
         await writer.execute(ADD)
 
 
@@ -75,8 +75,8 @@ async def test_a_role_that_may_not_is_told_who_may(empty_database_url: str, empt
     name = await empty_db.fetchval("select current_database()")
     await empty_db.execute(f'grant select on orderwire.migrations to passer; grant create on database "{name}" to passer')
     try:
-        with pytest.raises(DatabaseUnusable, match=r"belongs to keeper.*migrate as keeper"):
-            await migrate(with_role(empty_database_url, "passer", "p"))
+        with pytest.raises(DatabaseMisconfigured, match=r"belongs to keeper.*migrate as keeper"):
+            await migrate(url_with_role(empty_database_url, "passer", "p"))
     finally:
         await empty_db.execute("drop owned by passer; drop role passer")
 
@@ -84,23 +84,23 @@ async def test_a_role_that_may_not_is_told_who_may(empty_database_url: str, empt
 async def test_writers_do_not_wait_behind_a_file_that_waits(
     empty_database_url: str, empty_db: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(db.migrate, "LOCK_SECONDS", 0.1)
-    monkeypatch.setattr(db.migrate, "BETWEEN_TRIES_SECONDS", 0.1)
-    await migrate(empty_database_url, load()[:-1])
-    async with connections(empty_database_url, 1) as (writer,):
+    monkeypatch.setattr(db.migrate, "LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(db.migrate, "RETRY_SECONDS", 0.1)
+    await migrate(empty_database_url, load_migrations()[:-1])
+    async with open_connections(empty_database_url, 1) as (writer,):
         open_one = empty_db.transaction()
         await open_one.start()
         await empty_db.execute(ADD)
         with caplog.at_level(logging.WARNING, "orderwire.migrate"):
             upgrade = asyncio.create_task(migrate(empty_database_url))
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while "waits for its turn" not in caplog.text:
                     await asyncio.sleep(0.01)
             for _ in range(5):
-                await within(PATIENCE_SECONDS, writer.execute(ADD), "an INSERT beside the upgrade")
+                await within(TIMEOUT_SECONDS, writer.execute(ADD), "an INSERT beside the upgrade")
         assert not upgrade.done()
         await open_one.commit()
-        assert len(await asyncio.wait_for(upgrade, PATIENCE_SECONDS)) == 1
+        assert len(await asyncio.wait_for(upgrade, TIMEOUT_SECONDS)) == 1
         assert caplog.text.count("waits for its turn") == 1
         await writer.execute(ADD)
         assert await writer.fetchval("select count(*) from orderwire.journal") == 7

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.npm import installed, node_and_npm
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, Frame, Process, Server, copy_checkout
+from tests.support import BASE_ENVIRONMENT, TIMEOUT_SECONDS, Message, Process, Server, copy_checkout
 
 HERE = Path(__file__).resolve().parent
 
@@ -44,18 +44,18 @@ class Checkout:
         """``make run`` that is ready."""
         server = await Server.start(*self.command("run", "PORT=0", *variables), cwd=self.directory)
         self.processes.append(server)
-        return await server.ready()
+        return await server.wait_until_ready()
 
     def psql(self, script: str) -> subprocess.CompletedProcess[str]:
         """``echo "…" | make psql``."""
         return subprocess.run(
             self.command("psql"),
             cwd=self.directory,
-            env=ENVIRONMENT,
+            env=BASE_ENVIRONMENT,
             input=script,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
 
@@ -81,7 +81,7 @@ def accepts_connections(url: str) -> bool:
     assert address.hostname is not None
     assert address.port is not None
     try:
-        socket.create_connection((address.hostname, address.port), timeout=PATIENCE_SECONDS).close()
+        socket.create_connection((address.hostname, address.port), timeout=TIMEOUT_SECONDS).close()
     except ConnectionRefusedError:
         return False
     return True
@@ -90,7 +90,7 @@ def accepts_connections(url: str) -> bool:
 async def ctrl_c(process: Process, how: signal.Signals = signal.SIGINT) -> int:
     """As a terminal does it: to make and to all that it has started, at once."""
     os.killpg(process.process.pid, how)
-    return await process.exit_code()
+    return await process.wait_for_exit()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
     for process in checkout.processes:
         if process.process.returncode is None:
             await ctrl_c(process)
-        assert "Traceback" not in process.text, process.text
+        assert "Traceback" not in process.output, process.output
     if checkout.postgres_pid is not None:  # a test failed half way: the last user stops it
         checkout.psql("")
 
@@ -118,16 +118,16 @@ class Wscat:
         self.process = process
 
     @property
-    def frames(self) -> list[Frame]:
+    def frames(self) -> list[Message]:
         return [json.loads(line) for line in self.process.lines]
 
     @property
-    def events(self) -> list[Frame]:
+    def events(self) -> list[Message]:
         return [frame for frame in self.frames if "id" in frame]
 
-    async def totals(self, orders: int, after: int = 0) -> Frame:
+    async def totals(self, orders: int, after: int = 0) -> Message:
         """The first analytics_update (after so many frames) with so many orders."""
-        return dict(json.loads(await self.process.line(f'"total_orders":{orders},', after=after)))
+        return dict(json.loads(await self.process.wait_for_line(f'"total_orders":{orders},', start_index=after)))
 
 
 @pytest.fixture
@@ -136,6 +136,6 @@ async def wscat(wscat_command: list[str], checkout: Checkout) -> AsyncIterator[W
     server = await checkout.run()
     # An open stdin: at its end wscat would leave.
     process = await Process.start(*wscat_command, "--connect", server.ws_url, stdin=asyncio.subprocess.PIPE)
-    await process.line("analytics_update")
+    await process.wait_for_line("analytics_update")
     yield Wscat(process)
     await process.kill()

@@ -4,40 +4,39 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import Any
 
 import asyncpg
 
 from tests.e2e.conftest import Checkout, accepts_connections, ctrl_c, database_url
-from tests.support import Client
+from tests.support import Client, Connect
 
 INSERT = "insert into orders (customer_name, total) values ('Anna', 5);"
 
 
-async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(checkout: Checkout, connect: Any) -> None:
+async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(checkout: Checkout, connect: Connect) -> None:
     first = await checkout.run()
     client: Client = await connect(first.ws_url)
     assert checkout.psql(INSERT).returncode == 0
-    await client.until(lambda c: len(c.events) == 1, "the event")
+    await client.wait_until(lambda c: len(c.events) == 1, "the event")
     assert await ctrl_c(first) == -signal.SIGINT  # make's own way to end; an error of the server would be 2
-    assert await client.closed() == 3001
-    assert "make:" not in first.text
-    assert "WARNING" not in first.text
+    assert await client.wait_closed() == 3001
+    assert "make:" not in first.output
+    assert "WARNING" not in first.output
     assert checkout.postgres_pid is None
     assert not accepts_connections(database_url(first))
 
     second = await checkout.run()
-    assert "creating a database" not in second.text
+    assert "creating a database" not in second.output
     again: Client = await connect(second.ws_url)
     assert checkout.psql(INSERT).returncode == 0
-    await again.until(lambda c: len(c.events) == 1, "the next event")
-    assert again.frames[0]["total_orders"] == 1
+    await again.wait_until(lambda c: len(c.events) == 1, "the next event")
+    assert again.messages[0]["total_orders"] == 1
     assert [event["order_id"] for event in client.events + again.events] == [1, 2]
     epochs = {event["id"].split("-")[0] for event in client.events + again.events}
     assert len(epochs) == 1  # a client may go on with the cursor that it has
 
 
-async def test_after_kill_9_the_next_run_attaches_to_the_postgres_still_running(checkout: Checkout, connect: Any) -> None:
+async def test_after_kill_9_the_next_run_attaches_to_the_postgres_still_running(checkout: Checkout, connect: Connect) -> None:
     first = await checkout.run()
     url, pid = database_url(first), checkout.postgres_pid
     assert pid is not None
@@ -47,14 +46,14 @@ async def test_after_kill_9_the_next_run_attaches_to_the_postgres_still_running(
     connection = await asyncpg.connect(url)
     await connection.execute(INSERT)
     second = await checkout.run()
-    assert "starting PostgreSQL" not in second.text
+    assert "starting PostgreSQL" not in second.output
     assert database_url(second) == url
     assert checkout.postgres_pid == pid
     client: Client = await connect(second.ws_url)
-    await client.until(lambda c: len(c.frames) == 1, "first frame")
+    await client.wait_until(lambda c: len(c.messages) == 1, "first frame")
     assert client.totals["total_orders"] == 1
     await connection.execute(INSERT)
-    await client.until(lambda c: len(c.events) == 1, "an event")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event")
     await connection.close()
     await ctrl_c(second)
     assert not accepts_connections(url)
@@ -71,28 +70,28 @@ async def test_make_psql_starts_and_stops_postgres_by_itself(checkout: Checkout)
     assert 'column "nonsense" does not exist' in failed.stderr
 
 
-async def test_make_demo_makes_events_until_ctrl_c(checkout: Checkout, connect: Any) -> None:
+async def test_make_demo_makes_events_until_ctrl_c(checkout: Checkout, connect: Connect) -> None:
     server = await checkout.run()
     client: Client = await connect(server.ws_url)
     demo = await checkout.start("demo", "RATE=50")
     kinds = {"new_order", "order_status_update"}
-    await client.until(lambda c: {e["type"] for e in c.events} >= kinds and len(c.events) >= 30, "30 events of both kinds")
+    await client.wait_until(lambda c: {e["type"] for e in c.events} >= kinds and len(c.events) >= 30, "30 events of both kinds")
     assert await ctrl_c(demo) == -signal.SIGINT
-    assert "make:" not in demo.text
+    assert "make:" not in demo.output
     said = [line for line in demo.lines if line.startswith("order ")]
-    await client.until(lambda c: len(c.events) >= len(said), "an event for every line of the demo")
+    await client.wait_until(lambda c: len(c.events) >= len(said), "an event for every line of the demo")
 
 
 async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Checkout) -> None:
     watch = await checkout.start("watch")
-    await watch.line("0 orders, revenue 0, 0 pending")
+    await watch.wait_for_line("0 orders, revenue 0, 0 pending")
     checkout.psql(
         "insert into orders (customer_name, total) values ('Zoë \x1b[31m', 150.50);"
         "update orders set status = 'preparing';"
         "update orders set total = 99, customer_name = 'Иван Иванов';"
         "delete from orders;"
     )
-    await watch.line("deleted")
+    await watch.wait_for_line("deleted")
     assert await ctrl_c(watch) == -signal.SIGINT
     lines = [line for line in watch.lines if "ORD-" in line]
     number = re.findall(r"ORD-\d{4}-001", lines[0])[0]
@@ -105,17 +104,17 @@ async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Chec
     assert checkout.postgres_pid is None
 
 
-async def test_make_run_with_several_workers(checkout: Checkout, connect: Any) -> None:
+async def test_make_run_with_several_workers(checkout: Checkout, connect: Connect) -> None:
     """PostgreSQL is their supervisor's: it stops after the last of them. What is to be said is said once."""
     server = await checkout.run("WORKERS=2")
     said = [line.split()[0] for line in server.lines if not line.startswith(("creating", "starting")) and "INFO" not in line]
     assert said == ["dashboard", "websocket", "psql", "login", "ready;"]
     client: Client = await connect(server.ws_url)
     assert checkout.psql(INSERT).returncode == 0
-    await client.until(lambda c: len(c.events) == 1, "the event")
+    await client.wait_until(lambda c: len(c.events) == 1, "the event")
     assert await ctrl_c(server) == -signal.SIGINT
-    assert await client.closed() == 3001
-    assert "make:" not in server.text
-    assert "WARNING" not in server.text
+    assert await client.wait_closed() == 3001
+    assert "make:" not in server.output
+    assert "WARNING" not in server.output
     assert checkout.postgres_pid is None
     assert not accepts_connections(database_url(server))

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from settings import Settings
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT
+from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
 
 COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
 
 
 def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+        command, cwd=cwd, env=BASE_ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
     )
 
 

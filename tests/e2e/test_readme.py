@@ -7,7 +7,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import ROOT, Client, Server
+from tests.support import ROOT, Client, Connect, Server, StartServer
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -16,19 +16,19 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-async def test_the_sql_makes_a_dashboard_ring(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_the_sql_makes_a_dashboard_ring(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
     sql, revoke = blocks("sql")
     for statement in filter(str.strip, sql.split(";")):
         await db.execute(statement)
-    await client.until(lambda c: len(c.events) == 2, "both events")
+    await client.wait_until(lambda c: len(c.events) == 2, "both events")
     assert [event["type"] for event in client.events] == ["new_order", "order_status_update"]
     await db.execute(revoke)
     assert await db.fetchval("select count(*) from orderwire.revocations where subject = 'user-7'") == 1
 
 
-async def test_every_address_answers(start_server: Any, database_url: str) -> None:
+async def test_every_address_answers(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     paths = re.findall(r"http://127\.0\.0\.1:8000(/[^\s'\"]*)", README)
     assert len(paths) >= 5

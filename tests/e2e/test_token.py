@@ -11,14 +11,14 @@ import aiohttp
 import jwt
 import pytest
 
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, ROOT, Server
+from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS, Server, StartServer
 from tests.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
 
 
 def token(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "server.py", "token", *arguments]
-    env = {**ENVIRONMENT, **settings}
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+    env = {**BASE_ENVIRONMENT, **settings}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
 async def status(server: Server, shown: str, path: str = "/api/orders") -> int:
@@ -27,7 +27,7 @@ async def status(server: Server, shown: str, path: str = "/api/orders") -> int:
         return response.status
 
 
-async def test_a_printed_token_opens_the_door(start_server: Any, database_url: str) -> None:
+async def test_a_printed_token_opens_the_door(start_server: StartServer, database_url: str) -> None:
     settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "orderwire", "JWT_ISSUER": "https://login.example"}
     server: Server = await start_server(database_url, **settings)
     for arguments, allowed in (
@@ -48,7 +48,9 @@ async def test_a_printed_token_opens_the_door(start_server: Any, database_url: s
 
 
 @pytest.mark.parametrize("key", [RSA, P256, ED25519], ids=["RSA", "P-256", "Ed25519"])
-async def test_a_private_key_signs_for_its_public_key(start_server: Any, database_url: str, tmp_path: Path, key: Any) -> None:
+async def test_a_private_key_signs_for_its_public_key(
+    start_server: StartServer, database_url: str, tmp_path: Path, key: Any
+) -> None:
     (tmp_path / "private.pem").write_text(private_pem(key))
     (tmp_path / "public.pem").write_text(public_pem(key))
     server: Server = await start_server(database_url, JWT_PUBLIC_KEY=str(tmp_path / "public.pem"))

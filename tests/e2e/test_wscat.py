@@ -7,12 +7,12 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 
 from tests.e2e.conftest import Checkout, Wscat, printed_psql
-from tests.support import ENVIRONMENT, PATIENCE_SECONDS, Frame, Server
+from tests.support import BASE_ENVIRONMENT, TIMEOUT_SECONDS, Message, Server
 
 EMPTY = {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
 
 
-def without_id_and_time(event: Frame) -> Frame:
+def without_id_and_time(event: Message) -> Message:
     """The rest of the event, once its ``id`` and ``at`` are what they have to be."""
     assert re.fullmatch(r"\S+", event["id"])
     at = datetime.fromisoformat(event["at"])
@@ -29,20 +29,20 @@ async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(check
     inserted = checkout.psql("insert into orders (customer_name, total) values ('Иван Иванов', 150.50);\n")
     assert inserted.returncode == 0, inserted.stderr
     assert inserted.stdout == "INSERT 0 1\n"
-    await wscat.process.line("new_order")
+    await wscat.process.wait_for_line("new_order")
     await wscat.totals(1)
     updated = subprocess.run(
         f"{printed_psql(server)} -c \"update orders set status = 'preparing' where id = 1\"",
         shell=True,
-        env=ENVIRONMENT,
+        env=BASE_ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     assert updated.returncode == 0, updated.stderr
-    await wscat.process.line("order_status_update")
-    await wscat.process.line('"pending_orders":0', after=1)
+    await wscat.process.wait_for_line("order_status_update")
+    await wscat.process.wait_for_line('"pending_orders":0', start_index=1)
 
     year = datetime.now(UTC).year
     head = {"order_id": 1, "order_number": f"ORD-{year}-001"}

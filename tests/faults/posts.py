@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from db.listener import Listener
-from push.events import Event, EventPlace
+from push.journal.events import Event, EventId
+from push.journal.relay import Relay
+from push.journal.totals import Totals
 from push.metrics import Metrics
-from push.relay import Relay
-from push.totals import Totals
 from tests.model.world import Whim
-from tests.support import PATIENCE_SECONDS, within
+from tests.support import TIMEOUT_SECONDS, within
 
 
 class Post:
@@ -22,17 +22,17 @@ class Post:
     def __init__(self, url: str) -> None:
         metrics = Metrics()
         self.relay = Relay(self, metrics)
-        self._whim = self.relay._pace = Whim()
-        self._gate = metrics.gate_open
+        self._whim = self.relay._notify_policy = Whim()
+        self._gate = metrics.notify_suppressed
         self._changed = asyncio.Event()
-        self.published: set[EventPlace] = set()
+        self.published: set[EventId] = set()
         self._task = asyncio.create_task(Listener(url, self._nothing, self.relay.follow).run(), name="post")
 
     async def _nothing(self) -> None:
         pass
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
-        places = {event.place for event in events}
+        places = {event.event_id for event in events}
         assert len(places) == len(events), "twins"
         assert self.published.isdisjoint(places), "twins"
         self.published |= places
@@ -41,16 +41,16 @@ class Post:
     def set_totals(self, totals: Totals) -> None:
         self._changed.set()
 
-    def gap(self) -> None:
+    def announce_gap(self) -> None:
         raise AssertionError("there was no gap")
 
-    async def room(self) -> None:
+    async def wait_writable(self) -> None:
         pass
 
     async def by_clock(self, wanted: bool) -> None:
         """Change its mind, and let it notice."""
         self._whim.by_clock = wanted
-        self.relay.read_now()
+        self.relay.trigger_read()
 
     @property
     def open(self) -> bool:
@@ -58,12 +58,12 @@ class Post:
 
     async def until_open(self, wanted: bool) -> None:
         async def poll() -> None:
-            while self.open is not wanted or self.relay.trouble is not None:
+            while self.open is not wanted or self.relay.not_ready_reason is not None:
                 assert not self._task.done(), self._task
-                self.relay.read_now()  # it asks its pace before each read
+                self.relay.trigger_read()  # it asks its pace before each read
                 await asyncio.sleep(0.005)
 
-        await within(PATIENCE_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
+        await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
 
     async def until_totals(self, wanted: Totals) -> None:
         """By what it is told alone: nobody wakes it."""
@@ -74,7 +74,7 @@ class Post:
                 self._changed.clear()
                 await self._changed.wait()
 
-        await within(PATIENCE_SECONDS, wait(), f"{wanted}; it has {self.relay.totals}, gate open: {self.open}")
+        await within(TIMEOUT_SECONDS, wait(), f"{wanted}; it has {self.relay.totals}, gate open: {self.open}")
 
     async def kill(self) -> None:
         self._task.cancel()
@@ -86,7 +86,7 @@ async def posts(url: str, count: int) -> AsyncIterator[list[Post]]:
     running = [Post(url) for _ in range(count)]
     try:
         for post in running:
-            await within(PATIENCE_SECONDS, post.relay.flowing.wait(), "a post that is ready")
+            await within(TIMEOUT_SECONDS, post.relay.started.wait(), "a post that is ready")
         yield running
     finally:
         for post in running:

@@ -13,7 +13,7 @@ import pytest
 from bench.load import Load, NoCompiler, compiled
 from bench.scenario import summary
 from tests.faults.wire import WireClient
-from tests.support import Server
+from tests.support import Server, StartServer
 
 # What is promised is BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback, so it is run by hand.
 CLIENTS = int(os.environ.get("BULK_CLIENTS", "100"))
@@ -60,7 +60,7 @@ async def slow_consumers(server: Server) -> int:
 
 @pytest.mark.parametrize("statement", [update, copy])
 async def test_bulk_statement_reaches_everybody_within_their_bounds(
-    start_server: Any, load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
+    start_server: StartServer, load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
 ) -> None:
     await db.execute(
         "insert into orders (order_number, customer_name, total) select $2 || n, 'c', 1 from generate_series(0, $1::int - 1) n",

@@ -15,14 +15,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
-from tests.support import Client, Server
+from db.embedded.postgres import EmbeddedPostgres
+from tests.support import Client, Connect, Server, StartServer
 
 
 @pytest.fixture
 def lazy_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that writes to its log only when a commit makes it."""
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     postgres.start()
     yield postgres
     postgres.release()
@@ -44,7 +44,7 @@ async def until_true(connection: Any, question: str) -> None:
 
 
 async def test_an_event_under_a_reused_number_is_delivered(
-    start_server: Any, connect: Any, lazy_postgres: EmbeddedPostgres
+    start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:
     url = lazy_postgres.url
     server: Server = await start_server(url, AUDIT_SECONDS="3600")
@@ -56,12 +56,12 @@ async def test_an_event_under_a_reused_number_is_delivered(
     await until_true(connection, "select count(*) > 1 from orderwire.journal_partitions")
     # A committed event, so that the log is on disk up to here, and the server has read it.
     await connection.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await client.until(lambda c: len(c.events) == 1, "the first event")
+    await client.wait_until(lambda c: len(c.events) == 1, "the first event")
 
     burnt = [await burn_a_number(connection) for _ in range(5)]
     # The server reads on, and its watermark takes these numbers for ended.
     other: Client = await connect(server.ws_url)
-    await other.until(lambda c: bool(c.frames), "the first frame: the server has read once more")
+    await other.wait_until(lambda c: bool(c.messages), "the first frame: the server has read once more")
 
     pid = lazy_postgres.pid
     assert pid is not None
@@ -78,7 +78,7 @@ async def test_an_event_under_a_reused_number_is_delivered(
             await connection.execute("insert into orders (customer_name, total) values ($1, 1)", f"after {number}")
             reused.append(int(await connection.fetchval("select pg_current_xact_id()")))
     assert set(reused) & set(burnt), "no number was given out twice: this test shows nothing"
-    await client.until(lambda c: len(c.events) == 11, "all events after the crash")
+    await client.wait_until(lambda c: len(c.events) == 11, "all events after the crash")
     names = [event["customer_name"] for event in client.events]
     assert names == ["before"] + [f"after {number}" for number in range(10)]
     await connection.close()

@@ -12,28 +12,28 @@ from typing import Any
 import aiohttp
 import pytest
 
-from db.embedded import EmbeddedPostgres
-from db.pool import Database
-from tests.proxy import Proxy, through
-from tests.support import WORKERS, Client, Server, free_port
+from db.database import Database
+from db.embedded.postgres import EmbeddedPostgres
+from tests.proxy import TcpProxy, url_via_proxy
+from tests.support import WORKERS, Client, Connect, Server, StartServer, free_port
 
 
 @pytest.fixture
-async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[Proxy, int]]:
+async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[TcpProxy, int]]:
     """A proxy in front of the tests' PostgreSQL, and its port."""
-    between = Proxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
+    between = TcpProxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
     yield between, await between.start()
     await between.stop()
 
 
-async def test_server_that_is_there_before_the_database_waits_for_it(start_server: Any, tmp_path: Path) -> None:
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+async def test_server_that_is_there_before_the_database_waits_for_it(start_server: StartServer, tmp_path: Path) -> None:
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     url = await asyncio.to_thread(postgres.start)
     await asyncio.to_thread(postgres.release)
     port = free_port()
     server: Server = await start_server(url, wait=False, PORT=port)
     try:
-        await server.each_says("no connection to PostgreSQL")
+        await server.wait_for_line_from_each_worker("no connection to PostgreSQL")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
             async with http.get("/readyz") as answer:
                 assert answer.status == 503
@@ -41,63 +41,63 @@ async def test_server_that_is_there_before_the_database_waits_for_it(start_serve
             async with http.get("/healthz") as answer:
                 assert answer.status == 200
             assert await asyncio.to_thread(postgres.start) == url
-            await server.ready()
+            await server.wait_until_ready()
             async with http.get("/readyz") as answer:
                 assert answer.status == 200
-        assert server.text.count("no connection to PostgreSQL") == WORKERS, "said once by each, not in a flood"
+        assert server.output.count("no connection to PostgreSQL") == WORKERS, "said once by each, not in a flood"
         await server.stop()
     finally:
         await asyncio.to_thread(postgres.release)
 
 
 async def test_half_open_line_is_noticed_and_nothing_is_lost(
-    start_server: Any, connect: Any, database_url: str, db: Any, proxy: tuple[Proxy, int]
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, proxy: tuple[TcpProxy, int]
 ) -> None:
     between, port = proxy
-    server: Server = await start_server(through(database_url, port))
+    server: Server = await start_server(url_via_proxy(database_url, port))
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await client.until(lambda c: len(c.events) == 1, "the event before")
+    await client.wait_until(lambda c: len(c.events) == 1, "the event before")
 
-    between.silent = True
+    between.stalled = True
     await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
-    await server.each_says("no connection to PostgreSQL")
+    await server.wait_for_line_from_each_worker("no connection to PostgreSQL")
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/readyz") as answer:
         assert answer.status == 503
-    between.silent = False
+    between.stalled = False
     await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-    await client.until(lambda c: len(c.events) >= 3, "the events meanwhile and after")
+    await client.wait_until(lambda c: len(c.events) >= 3, "the events meanwhile and after")
     assert [event["customer_name"] for event in client.events] == ["before", "meanwhile", "after"]
     assert client.close_code is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-async def test_signal_drains(start_server: Any, connect: Any, database_url: str, how: signal.Signals) -> None:
+async def test_signal_drains(start_server: StartServer, connect: Connect, database_url: str, how: signal.Signals) -> None:
     server: Server = await start_server(database_url)
     clients: list[Client] = [await connect(server.ws_url) for _ in range(5)]
     assert await server.stop(how) == 0
     for client in clients:
-        assert await client.closed() == 3001
-    assert "Traceback" not in server.text
+        assert await client.wait_closed() == 3001
+    assert "Traceback" not in server.output
 
 
 async def test_a_client_leaves_while_the_line_dies_and_no_error_is_left_lying(
-    proxy: tuple[Proxy, int], database_url: str
+    proxy: tuple[TcpProxy, int], database_url: str
 ) -> None:
     between, port = proxy
-    database = Database(through(database_url, port))
+    database = Database(url_via_proxy(database_url, port))
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     before = asyncio.all_tasks()
 
     async def ask() -> None:
-        async with database._connection() as connection:
+        async with database._acquire() as connection:
             await connection.execute("select 1")
-            between.silent = True  # what puts the connection back in order will not be answered
+            between.stalled = True  # what puts the connection back in order will not be answered
 
-    async with database.opened():
+    async with database.open():
         asking = asyncio.create_task(ask())
-        while not between.silent:
+        while not between.stalled:
             await asyncio.sleep(0)
         asking.cancel()
         await asyncio.wait([asking])

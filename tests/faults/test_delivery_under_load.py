@@ -15,10 +15,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from tests.faults.load import Load, a_seed
 from tests.faults.wire import WireClient
-from tests.support import PATIENCE_SECONDS, Frame, Server, within
+from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
 CHANGES = 50_000
 CLIENTS = 20
@@ -28,7 +28,7 @@ CRASHES = 3
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that nobody else uses, to be killed."""
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     postgres.start()
     yield postgres
     postgres.release()
@@ -37,10 +37,10 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[Any, Any, None]]) -> Load:
     """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
     load = Load(url, a_seed(), CHANGES)
-    parsed: dict[bytes, Frame] = {}
+    parsed: dict[bytes, Message] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:
-        await within(3 * PATIENCE_SECONDS, load.run_while(disturb(load)), "the writers' work")
+        await within(3 * TIMEOUT_SECONDS, load.run_while(disturb(load)), "the writers' work")
 
         connection = await asyncpg.connect(url)
         await commit_late(url, connection, clients[0])
@@ -95,12 +95,12 @@ async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], 
     await late.close()
 
 
-def counted(totals: Frame) -> tuple[int, Decimal, int]:
+def counted(totals: Message) -> tuple[int, Decimal, int]:
     return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
 
 
 @pytest.mark.parametrize("mode", ["always", "never"])  # the others: as it comes
-async def test_every_client_gets_every_event_once_and_in_order(start_server: Any, database_url: str, mode: str) -> None:
+async def test_every_client_gets_every_event_once_and_in_order(start_server: StartServer, database_url: str, mode: str) -> None:
     server: Server = await start_server(database_url, NOTIFY_MODE=mode)
 
     async def not_at_all(load: Load) -> None:
@@ -111,7 +111,7 @@ async def test_every_client_gets_every_event_once_and_in_order(start_server: Any
 
 
 async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
-    start_server: Any, database_url: str, db: Any
+    start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url)
     cuts = 0
@@ -132,7 +132,7 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
     assert cuts >= 10
 
 
-async def test_also_when_postgres_is_killed_and_comes_back(start_server: Any, own_postgres: EmbeddedPostgres) -> None:
+async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     server: Server = await start_server(url)
     crashes = 0

@@ -16,14 +16,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-import push.relay
-from db.embedded import EmbeddedPostgres
+import push.journal.relay
+from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from push.events import EventPlace
-from push.totals import Totals
+from push.journal.events import EventId
+from push.journal.totals import Totals
 from tests.faults.load import a_seed
 from tests.faults.posts import Post, posts, terminate_listeners, truth
-from tests.support import PATIENCE_SECONDS, connections, within
+from tests.support import TIMEOUT_SECONDS, open_connections, within
 
 NEVER = 1e9
 CYCLES = 45
@@ -33,7 +33,7 @@ ADD = "insert into orders (customer_name, total) values ('c', 1)"
 
 @pytest.fixture
 def no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(push.relay, "FALLBACK_SECONDS", NEVER)
+    monkeypatch.setattr(push.journal.relay, "FALLBACK_POLL_INTERVAL", NEVER)
 
 
 async def some_transaction(db: Any, rng: random.Random) -> None:
@@ -94,7 +94,7 @@ async def test_many_cycles_without_the_fallback_read(no_fallback: None, database
 
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(posts(database_url, 2))
-        writers = await stack.enter_async_context(connections(database_url, WRITERS + 2))
+        writers = await stack.enter_async_context(open_connections(database_url, WRITERS + 2))
         late, ear = writers.pop(), writers.pop()
         await ear.add_listener("orders", hear)
         disturbance = Disturbance(database_url, db, running, rng)
@@ -134,7 +134,7 @@ async def test_many_cycles_without_the_fallback_read(no_fallback: None, database
             await kept.commit()
             for post in running:
                 await post.until_totals(await truth(db))
-        journal = {EventPlace(*row) for row in await db.fetch("select txid, id from orderwire.journal")}
+        journal = {EventId(*row) for row in await db.fetch("select txid, id from orderwire.journal")}
         assert running[0].published == journal
         print(f"{len(journal)} events, {rings} rings, {silent_cycles} cycles without any, {opened} ended open")
         assert 0 < rings < len(journal)
@@ -142,7 +142,7 @@ async def test_many_cycles_without_the_fallback_read(no_fallback: None, database
 
 
 async def test_closing_waits_for_whoever_may_commit_in_silence(no_fallback: None, database_url: str, db: Any) -> None:
-    async with posts(database_url, 2) as running, connections(database_url, 1) as (writer,):
+    async with posts(database_url, 2) as running, open_connections(database_url, 1) as (writer,):
         for post in running:
             await post.by_clock(True)
             await post.until_open(True)
@@ -170,7 +170,7 @@ async def test_closing_waits_for_whoever_may_commit_in_silence(no_fallback: None
 
 
 async def test_a_savepoint_that_is_rolled_back_holds_up_nobody(no_fallback: None, database_url: str, db: Any) -> None:
-    async with posts(database_url, 1) as (post,), connections(database_url, 1) as (writer,):
+    async with posts(database_url, 1) as (post,), open_connections(database_url, 1) as (writer,):
         await post.by_clock(True)
         await post.until_open(True)
         await writer.execute(f"begin; savepoint s; {ADD}")
@@ -185,13 +185,13 @@ async def test_a_savepoint_that_is_rolled_back_holds_up_nobody(no_fallback: None
 
 async def test_one_server_that_wants_rings_is_enough_for_all_to_ring(no_fallback: None, database_url: str, db: Any) -> None:
     heard: asyncio.Queue[str] = asyncio.Queue()
-    async with posts(database_url, 2) as running, connections(database_url, 1) as (ear,):
+    async with posts(database_url, 2) as running, open_connections(database_url, 1) as (ear,):
         await running[0].by_clock(True)
         await running[0].until_open(True)
         await running[1].until_open(False)
         await ear.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
         await db.execute(ADD)
-        assert "new_order" in await within(PATIENCE_SECONDS, heard.get(), "the writer's ring")
+        assert "new_order" in await within(TIMEOUT_SECONDS, heard.get(), "the writer's ring")
         for post in running:
             await post.until_totals(await truth(db))
         # The last one that wanted them dies: from now on the other rings for everybody.
@@ -200,14 +200,14 @@ async def test_one_server_that_wants_rings_is_enough_for_all_to_ring(no_fallback
         while told != '{"type":"batch","events":[],"more":2}':
             if heard.empty():  # the writer may have had the turn itself until now
                 await db.execute(f"begin; {ADD}; {ADD}; commit")
-            told = await within(PATIENCE_SECONDS, heard.get(), "the server's ring")
+            told = await within(TIMEOUT_SECONDS, heard.get(), "the server's ring")
         await running[0].until_totals(await truth(db))
 
 
 @pytest.fixture
 def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that knows PREPARE TRANSACTION."""
-    postgres = EmbeddedPostgres(tmp_path / "data", say=lambda line: None)
+    postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
 
     async def allow() -> None:
         connection = await asyncpg.connect(postgres.url)
@@ -226,7 +226,7 @@ def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 async def test_a_prepared_transaction_holds_up_nobody_and_comes_with_the_fallback(two_phase: EmbeddedPostgres) -> None:
     async with AsyncExitStack() as stack:
         (post,) = await stack.enter_async_context(posts(two_phase.url, 1))
-        writer, db = await stack.enter_async_context(connections(two_phase.url, 2))
+        writer, db = await stack.enter_async_context(open_connections(two_phase.url, 2))
         await post.by_clock(True)
         await post.until_open(True)
         # Silent, hence it can be prepared; and prepared it keeps its lock, across a crash too.
@@ -250,13 +250,13 @@ async def test_a_prepared_transaction_holds_up_nobody_and_comes_with_the_fallbac
 
 async def test_lock_functions_never_wait(database_url: str, db: Any) -> None:
     """Whatever a session, even one that is frozen, holds of the gate: writers and servers only try."""
-    async with connections(database_url, 1) as (other,):
+    async with open_connections(database_url, 1) as (other,):
         await db.execute("set lock_timeout = 1; set statement_timeout = '30s'")
         for mode in ("", "_shared"):
             for key in (1, 2, 3):
                 await other.execute(f"select pg_advisory_lock{mode}(1869767799, {key})")
                 await db.execute(ADD)
-                await db.execute("select orderwire.want_rings(), orderwire.silent_writers(), orderwire.take_turn()")
+                await db.execute("select orderwire.require_notify(), orderwire.silent_writers(), orderwire.become_notifier()")
                 await db.execute(ADD)
                 await other.execute("select pg_advisory_unlock_all()")
                 await db.execute("select pg_advisory_unlock_all()")

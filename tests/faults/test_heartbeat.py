@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
 import pytest
 
 from tests.faults.wire import PONG, WireClient
-from tests.support import Server
+from tests.support import Server, StartServer
 
 Open = Callable[[Server], Awaitable[WireClient]]
 
@@ -31,7 +30,9 @@ async def silent() -> AsyncIterator[Open]:
         await client.disconnect()
 
 
-async def test_who_answers_neither_ping_is_closed_after_two_of_them(start_server: Any, database_url: str, silent: Open) -> None:
+async def test_who_answers_neither_ping_is_closed_after_two_of_them(
+    start_server: StartServer, database_url: str, silent: Open
+) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     await client.until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
@@ -40,7 +41,9 @@ async def test_who_answers_neither_ping_is_closed_after_two_of_them(start_server
 
 
 @pytest.mark.parametrize("how", ["pong frame", "protocol pong"])
-async def test_answering_either_ping_keeps_the_connection(start_server: Any, database_url: str, silent: Open, how: str) -> None:
+async def test_answering_either_ping_keeps_the_connection(
+    start_server: StartServer, database_url: str, silent: Open, how: str
+) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     for n in range(1, 7):
         if how == "pong frame":
@@ -55,7 +58,7 @@ async def test_answering_either_ping_keeps_the_connection(start_server: Any, dat
     assert client.close_code == 3012
 
 
-async def test_a_ping_of_the_client_is_answered(start_server: Any, database_url: str, silent: Open) -> None:
+async def test_a_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: Open) -> None:
     client = await silent(await start_server(database_url))
     client.say({"type": "ping"})
     await client.until(lambda c: {"type": "pong"} in c.others, "pong")

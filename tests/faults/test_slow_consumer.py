@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.wire import WireClient
-from tests.support import Frame, Server
+from tests.support import Message, Server, StartServer
 
 CLIENTS = 100
 NAME = "x" * 2000
@@ -34,15 +34,17 @@ async def latencies(clients: list[WireClient], db: Any) -> list[float]:
     return found
 
 
-async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(start_server: Any, database_url: str, db: Any) -> None:
+async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
-    parsed: dict[bytes, Frame] = {}
+    parsed: dict[bytes, Message] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS - 1)]
     stalled = await WireClient.connect(server.ws_url, parsed=parsed, receive_buffer=4096)
     try:
         before = statistics.median(await latencies(clients, db))
         stalled.transport.pause_reading()
-        memory = sum(map(resident_kib, server.pids))
+        memory = sum(map(resident_kib, server.serving_pids))
         written = 0
 
         async def batch() -> None:
@@ -56,7 +58,7 @@ async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(start_ser
         for _ in range(20):
             await batch()
         after = statistics.median(await latencies(clients, db))
-        grown = sum(map(resident_kib, server.pids)) - memory
+        grown = sum(map(resident_kib, server.serving_pids)) - memory
 
         assert after < 3 * before + 0.02
         assert grown < 64 * 1024, f"{grown} KiB for one stalled client"

@@ -18,9 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import workers
 from settings import Settings
-from tests.support import PATIENCE_SECONDS, Client, Server, free_port, within
-
-Connect = Callable[..., Awaitable[Client]]
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, free_port, within
 
 # Enough that some are on each of two workers, but for one time in half a million.
 CLIENTS = 20
@@ -41,12 +39,14 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
         while not await condition():
             await asyncio.sleep(0.02)
 
-    await within(PATIENCE_SECONDS, wait(), what)
+    await within(TIMEOUT_SECONDS, wait(), what)
 
 
 async def until_back(server: Server, killed: int) -> None:
     async def back() -> bool:
-        return len(server.workers) == 2 and killed not in server.pids and await metric(server, "orderwire_ready") == 1
+        return (
+            len(server.worker_pids) == 2 and killed not in server.serving_pids and await metric(server, "orderwire_ready") == 1
+        )
 
     await until(back, "two workers")
 
@@ -77,14 +77,14 @@ class Dashboard:
 
     async def open(self) -> Dashboard:
         self.client = await self._connect(self._server.ws_url)
-        await self.client.until(lambda c: bool(c.frames), "the totals")
+        await self.client.wait_until(lambda c: bool(c.messages), "the totals")
         return self
 
     async def follow(self, count: int) -> None:
         """Until it has had so many events."""
         while True:
             try:
-                await self.client.until(lambda c: len(self.ids | self._new(c)) >= count, f"{count} events")
+                await self.client.wait_until(lambda c: len(self.ids | self._new(c)) >= count, f"{count} events")
                 self.ids |= self._new(self.client)
                 return
             except AssertionError:
@@ -99,8 +99,8 @@ class Dashboard:
             except aiohttp.ClientConnectionError:  # it was to be with the one that dies
                 self.client = await self._connect(self._server.ws_url + query)
             if cursor is not None:
-                await self.client.until(lambda c: bool(c.of("resumed")), "an answer to the resume")
-                assert self.client.of("resumed")[0]["recovered"] is True
+                await self.client.wait_until(lambda c: bool(c.of_type("resumed")), "an answer to the resume")
+                assert self.client.of_type("resumed")[0]["recovered"] is True
 
     @staticmethod
     def _new(client: Client) -> dict[str, int]:
@@ -112,20 +112,20 @@ async def dashboards(server: Server, connect: Connect) -> list[Dashboard]:
 
 
 async def test_a_killed_worker_loses_nothing_and_is_replaced(
-    start_server: Any, connect: Connect, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    assert sorted(server.workers) == [1, 2]
+    assert sorted(server.worker_pids) == [1, 2]
     some = await dashboards(server, connect)
     await db.execute(INSERT)
     await asyncio.gather(*(one.follow(1) for one in some))
-    assert await metric(server, "orderwire_connections") == CLIENTS
-    before = {name: await metric(server, name) for name in ("orderwire_events_total", "orderwire_sent_frames_total")}
+    assert await metric(server, "orderwire_sessions") == CLIENTS
+    before = {name: await metric(server, name) for name in ("orderwire_events_total", "orderwire_sent_messages_total")}
     assert before["orderwire_events_total"] == 1  # though each worker has published it
-    assert before["orderwire_sent_frames_total"] >= 2 * CLIENTS
+    assert before["orderwire_sent_messages_total"] >= 2 * CLIENTS
 
     following = [asyncio.create_task(one.follow(401)) for one in some]
-    killed = server.workers[1]
+    killed = server.worker_pids[1]
     for n in range(400):
         await db.execute(INSERT)
         if n == 100:
@@ -143,10 +143,10 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
     assert warnings(server) == ["worker 1 has ended (Killed): starting another"]
     for name, value in before.items():
         assert await metric(server, name) >= value
-    assert await metric(server, "orderwire_connections") == CLIENTS
+    assert await metric(server, "orderwire_sessions") == CLIENTS
     # The new one serves, too: so many more cannot all be with the other.
     again = await dashboards(server, connect)
-    killed = server.workers[2]
+    killed = server.worker_pids[2]
     os.kill(killed, signal.SIGKILL)
     following = [asyncio.create_task(one.follow(1)) for one in again]
     await until_back(server, killed)
@@ -155,10 +155,12 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
     assert 0 < sum(one.cuts for one in again) < CLIENTS
 
 
-async def test_counters_never_fall_when_a_worker_dies(start_server: Any, connect: Connect, database_url: str, db: Any) -> None:
+async def test_counters_never_fall_when_a_worker_dies(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
-    names = ("sent_frames_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
+    names = ("sent_messages_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
     found = dict.fromkeys((f"orderwire_{name}" for name in names), 0.0)
     for turn in range(1, 7):
         for _ in range(20):
@@ -170,20 +172,20 @@ async def test_counters_never_fall_when_a_worker_dies(start_server: Any, connect
             found[name] = value
         # Two deaths of each, one after the other.
         if turn % 2 == 0:
-            killed = server.workers[1 + turn // 2 % 2]
+            killed = server.worker_pids[1 + turn // 2 % 2]
             os.kill(killed, signal.SIGKILL)
             await until_back(server, killed)
     # Each worker has published nearly every event, and an event counts once.
     assert found["orderwire_events_total"] <= 120 < found["orderwire_delivery_seconds_count"]
-    assert found["orderwire_sent_frames_total"] > CLIENTS * 100
+    assert found["orderwire_sent_messages_total"] > CLIENTS * 100
 
 
 async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
-    start_server: Any, connect: Connect, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
-    os.kill(server.workers[1], signal.SIGSTOP)
+    os.kill(server.worker_pids[1], signal.SIGSTOP)
     try:
         async with aiohttp.ClientSession() as http:
 
@@ -202,7 +204,7 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
 
         await until(served, "the other one's clients get the event")
     finally:
-        os.kill(server.workers[1], signal.SIGCONT)
+        os.kill(server.worker_pids[1], signal.SIGCONT)
     await asyncio.gather(*(one.follow(1) for one in some))
     assert sum(one.cuts for one in some) == 0
 
@@ -213,16 +215,16 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C"])
-async def test_all_drain_together(start_server: Any, connect: Connect, database_url: str, how: str) -> None:
+async def test_all_drain_together(start_server: StartServer, connect: Connect, database_url: str, how: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_LEVEL="DEBUG")
     some = await dashboards(server, connect)
-    pids = server.pids
+    pids = server.serving_pids
     if how == "Ctrl-C":  # a terminal tells the whole group
         os.killpg(server.process.pid, signal.SIGINT)
     else:
         server.process.send_signal(signal.Signals[how])
-    assert [await one.client.closed() for one in some] == [3001] * CLIENTS
-    assert await server.exit_code() == 0
+    assert [await one.client.wait_closed() for one in some] == [3001] * CLIENTS
+    assert await server.wait_for_exit() == 0
     assert not any(map(is_running, pids))
     assert Counter(line[9:] for line in server.lines if "draining" in line) == {
         "DEBUG draining": 1,
@@ -230,41 +232,43 @@ async def test_all_drain_together(start_server: Any, connect: Connect, database_
         "DEBUG draining  [worker=2]": 1,
     }
     assert warnings(server) == []
-    assert "Traceback" not in server.text
+    assert "Traceback" not in server.output
 
 
-async def test_ctrl_c_while_they_start(start_server: Any, database_url: str) -> None:
+async def test_ctrl_c_while_they_start(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
 
     async def started() -> bool:
-        return len(server.workers) == 2
+        return len(server.worker_pids) == 2
 
     await until(started, "two processes")
     os.killpg(server.process.pid, signal.SIGINT)
-    assert await server.exit_code() == 0
-    assert server.text == ""
+    assert await server.wait_for_exit() == 0
+    assert server.output == ""
 
 
-async def test_one_that_is_told_to_end_drains_and_is_replaced(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_one_that_is_told_to_end_drains_and_is_replaced(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     some = await dashboards(server, connect)
-    told = server.workers[2]
+    told = server.worker_pids[2]
     os.kill(told, signal.SIGTERM)
-    await server.line("worker 2 has ended (exit code 0): starting another")
+    await server.wait_for_line("worker 2 has ended (exit code 0): starting another")
     await until_back(server, told)
     closed = [one for one in some if one.client.close_code is not None]
     assert 0 < len(closed) < CLIENTS
     assert {one.client.close_code for one in closed} == {3001}
 
 
-async def test_no_worker_outlives_its_supervisor(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_no_worker_outlives_its_supervisor(start_server: StartServer, connect: Connect, database_url: str) -> None:
     port = free_port()
     server: Server = await start_server(database_url, WORKERS="2", PORT=port)
     some = await dashboards(server, connect)
-    pids = server.pids
+    pids = server.serving_pids
     server.process.kill()
-    assert [await one.client.closed() for one in some] == [3001] * CLIENTS
-    await server.exit_code()  # its output ends when the last of them has
+    assert [await one.client.wait_closed() for one in some] == [3001] * CLIENTS
+    await server.wait_for_exit()  # its output ends when the last of them has
 
     async def gone() -> bool:
         return not any(map(is_running, pids))
@@ -275,15 +279,15 @@ async def test_no_worker_outlives_its_supervisor(start_server: Any, connect: Con
 
 
 @pytest.mark.parametrize(("first", "second"), [("2", "2"), ("1", "2"), ("2", "1")])
-async def test_a_port_in_use_is_told_in_one_line(start_server: Any, database_url: str, first: str, second: str) -> None:
+async def test_a_port_in_use_is_told_in_one_line(start_server: StartServer, database_url: str, first: str, second: str) -> None:
     server: Server = await start_server(database_url, WORKERS=first)
     port = server.http_url.rpartition(":")[2]
     late: Server = await start_server(database_url, wait=False, WORKERS=second, PORT=port)
-    assert await late.exit_code() == 1
+    assert await late.wait_for_exit() == 1
     (line,) = late.lines
     assert line.startswith(f"server.py: cannot listen on 127.0.0.1:{port}: ")
     assert line.endswith("address already in use; choose another with PORT=…")
-    assert len(server.pids) == int(first)
+    assert len(server.serving_pids) == int(first)
 
 
 @pytest.mark.parametrize(
@@ -296,23 +300,25 @@ async def test_a_port_in_use_is_told_in_one_line(start_server: Any, database_url
     ],
 )
 async def test_what_no_worker_can_start_with_is_told_once(
-    start_server: Any, database_url: str, settings: dict[str, str], code: int, told: str
+    start_server: StartServer, database_url: str, settings: dict[str, str], code: int, told: str
 ) -> None:
     server: Server = await start_server(database_url, wait=False, **{"WORKERS": "3", **settings})
-    assert await server.exit_code() == code
-    assert len(server.lines) == 1, server.text
-    assert told in server.text
+    assert await server.wait_for_exit() == code
+    assert len(server.lines) == 1, server.output
+    assert told in server.output
 
 
-async def test_a_database_that_cannot_be_used_ends_all_with_one_line(start_server: Any, database_url: str, db: Any) -> None:
+async def test_a_database_that_cannot_be_used_ends_all_with_one_line(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_future.sql', '')")
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
-    assert await server.exit_code() == 1
+    assert await server.wait_for_exit() == 1
     assert len(server.lines) == 1
-    assert "999_future.sql" in server.text
+    assert "999_future.sql" in server.output
 
 
-async def test_lines_of_the_log_say_which_worker(start_server: Any, connect: Connect, database_url: str) -> None:
+async def test_lines_of_the_log_say_which_worker(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     await dashboards(server, connect)
     await server.stop()
@@ -326,7 +332,7 @@ async def test_half_a_message_of_one_that_was_killed_is_none() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
-    line = await workers._Line.on(ours)
+    line = await workers._Pipe.open(ours)
     assert [message async for message in line.messages()] == [("ready", None)]
     line.close()
 
@@ -334,11 +340,11 @@ async def test_half_a_message_of_one_that_was_killed_is_none() -> None:
 async def test_a_worker_for_which_there_is_no_room_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    team = workers.Workers(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
-    await team.reserve()
+    team = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await team.reserve_port()
     tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
     try:
-        await within(PATIENCE_SECONDS, team.flowing.wait(), "two workers")
+        await within(TIMEOUT_SECONDS, team.started.wait(), "two workers")
         start, failed = asyncio.create_subprocess_exec, asyncio.Event()
 
         async def no_room(*_: Any, **__: Any) -> asyncio.subprocess.Process:
@@ -351,14 +357,14 @@ async def test_a_worker_for_which_there_is_no_room_is_tried_again(
         assert first.process is not None
         pid = first.process.pid
         os.kill(pid, signal.SIGKILL)
-        await within(PATIENCE_SECONDS, failed.wait(), "the failure")
+        await within(TIMEOUT_SECONDS, failed.wait(), "the failure")
 
         async def back() -> bool:
             return first.process is not None and first.process.pid != pid
 
         await until(back, "another worker")
     finally:
-        await within(PATIENCE_SECONDS, team.drain(), "the end")
+        await within(TIMEOUT_SECONDS, team.drain(), "the end")
         await asyncio.gather(*tasks)
     said = [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"]
     assert said == [
@@ -370,16 +376,16 @@ async def test_a_worker_for_which_there_is_no_room_is_tried_again(
 async def test_one_that_does_not_drain_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    monkeypatch.setattr(workers, "END_SECONDS", 5.0)
-    team = workers.Workers(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
-    await team.reserve()
+    monkeypatch.setattr(workers, "EXIT_TIMEOUT_SECONDS", 5.0)
+    team = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await team.reserve_port()
     tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
     try:
-        await within(PATIENCE_SECONDS, team.flowing.wait(), "two workers")
+        await within(TIMEOUT_SECONDS, team.started.wait(), "two workers")
         pids = [worker.process.pid for worker in team._workers if worker.process is not None]
         os.kill(pids[0], signal.SIGSTOP)
     finally:
-        await within(PATIENCE_SECONDS, team.drain(), "the end")
+        await within(TIMEOUT_SECONDS, team.drain(), "the end")
         await asyncio.gather(*tasks)
     assert not any(map(is_running, pids))
     assert [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"] == [

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.support import PATIENCE_SECONDS, Frame, within
+from tests.support import TIMEOUT_SECONDS, Message, within
 
 TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 COMPRESSED = 0x40
@@ -25,15 +25,15 @@ HANDSHAKE = (
 class WireClient(asyncio.Protocol):
     """Reads as fast as it can, until ``stall``. Answers protocol pings, unless ``answers`` is False."""
 
-    def __init__(self, parsed: dict[bytes, Frame], answers: bool) -> None:
+    def __init__(self, parsed: dict[bytes, Message], answers: bool) -> None:
         self._parsed = parsed
         self._answers = answers
         self._rest = b""
         self._upgraded = False
         self._changed = asyncio.Event()
-        self.events: list[Frame] = []
-        self.totals: Frame = {}
-        self.others: list[Frame] = []
+        self.events: list[Message] = []
+        self.totals: Message = {}
+        self.others: list[Message] = []
         self._inflate = zlib.decompressobj(-15)
         self.bytes = self.compressed = 0
         self.protocol_pings = 0
@@ -47,7 +47,7 @@ class WireClient(asyncio.Protocol):
         cls,
         url: str,
         *,
-        parsed: dict[bytes, Frame] | None = None,
+        parsed: dict[bytes, Message] | None = None,
         answers: bool = True,
         receive_buffer: int | None = None,
         headers: dict[str, str] | None = None,
@@ -135,10 +135,10 @@ class WireClient(asyncio.Protocol):
         assert len(payload) < 126
         self.transport.write(bytes([0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0]) + payload)
 
-    def say(self, frame: Frame) -> None:
+    def say(self, frame: Message) -> None:
         self.send(TEXT, json.dumps(frame).encode())
 
-    async def until(self, condition: Callable[[WireClient], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    async def until(self, condition: Callable[[WireClient], bool], what: str, seconds: float = TIMEOUT_SECONDS) -> None:
         """Return as soon as the condition holds; it is asked whenever something has arrived."""
 
         async def wait() -> None:

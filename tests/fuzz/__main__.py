@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 from tests.fuzz.run import Plan, Report, fuzz
 
@@ -28,7 +28,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="orderwire-fuzz-") as directory:
-        postgres = EmbeddedPostgres(Path(directory) / "postgres", say=lambda line: None)
+        postgres = EmbeddedPostgres(Path(directory) / "postgres", report=lambda line: None)
         try:
             report = asyncio.run(run(Plan(seed, options.inputs, options.script), postgres.start()))
         finally:

@@ -363,7 +363,7 @@ ODD_PATHS = (
 def request(
     rng: random.Random, host: str, epoch: str, role: str | None, *, path: str | None = None, last: bool = False
 ) -> bytes:
-    """One whole request. ``last``: the connection is to end with it. Whatever it is, it has an answer."""
+    """One whole request. ``close_connection``: the connection is to end with it. Whatever it is, it has an answer."""
     path = path or rng.choice(ODD_PATHS if rng.random() < 0.1 else PATHS)
     method = "GET" if path == "/api/sse" else rng.choice(METHODS)
     lines = headers(rng, host, token_for(rng, role), epoch)
@@ -379,7 +379,7 @@ def request(
 def handshake(
     rng: random.Random, host: str, epoch: str, token: str | None, *, plain: bool = False, compression: bool = False
 ) -> bytes:
-    """Of a WebSocket. ``plain``: one that is granted if the token is, with ``compression`` or without."""
+    """Of a WebSocket. ``encode_plain``: one that is granted if the token is, with ``compression`` or without."""
     lines = [("Host", host)] if plain else headers(rng, host, None, epoch)
     if compression:
         lines.append(("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"))

@@ -170,7 +170,7 @@ class Site:
         for name, settings in (("the server with login", {"JWT_SECRET": SECRET}), ("the server without", {})):
             server = await Server.serve(self._url, **self._settings, **settings)
             self._stack.push_async_callback(server.kill)
-            self.servers.append(await server.ready())
+            self.servers.append(await server.wait_until_ready())
             self.beside.append(await self._stand_beside(name, server, login=bool(settings)))
         return self
 
@@ -191,7 +191,7 @@ class Site:
             customer = await Client.connect(f"{server.ws_url}?topics={topics}", headers=self._headers(login, "customer"))
         for client in (*clients, *([customer] if customer else [])):
             self._stack.push_async_callback(client.disconnect)
-            await client.until(lambda c: bool(c.frames), "the first frame")
+            await client.wait_until(lambda c: bool(c.messages), "the first frame")
         streams = [Stream(await http.get(server.http_url + "/api/sse"))]
         self._stack.push_async_callback(streams[0].stop)
         async with http.get(server.http_url + "/api/events") as response:
@@ -219,7 +219,7 @@ class Site:
         headers = self._headers(beside.target.login, "admin")
         async with aiohttp.request("GET", server.http_url + "/metrics", headers=headers) as response:
             text = await response.text()
-        return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("orderwire_sockets "))))
+        return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("orderwire_tcp_connections "))))
 
     async def still_answers(self) -> list[str]:
         wrong = []

@@ -5,12 +5,11 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.support import Server
+from tests.support import Server, StartServer
 from web.build import WEB, build
 
 
@@ -20,7 +19,7 @@ def built() -> None:
 
 
 @pytest.fixture
-async def session(start_server: Any, database_url: str) -> AsyncIterator[aiohttp.ClientSession]:
+async def session(start_server: StartServer, database_url: str) -> AsyncIterator[aiohttp.ClientSession]:
     server: Server = await start_server(database_url, CURRENCY="chf")
     async with aiohttp.ClientSession(server.http_url, auto_decompress=False) as session:
         yield session

@@ -13,16 +13,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
-from db.errors import DatabaseAway
+from db.database import Database
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import DatabaseUnavailable
 from db.listener import Listener
 from db.migrate import migrate
-from db.pool import Database
-from push.audit import Audit
-from push.events import Page, Snapshot
-from push.hub import Hub
-from push.relay import Baseline, Relay
-from tests.support import Client, Process, Server, connections, within
+from push.delivery.hub import Hub
+from push.journal.audit import Audit
+from push.journal.events import Page, Snapshot
+from push.journal.relay import Baseline, Relay
+from tests.support import Client, Connect, Process, Server, StartServer, open_connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 WRITERS = 6
@@ -32,21 +32,21 @@ async def order(db: Any, name: str) -> None:
     await db.execute("insert into orders (customer_name, total) values ($1, 10)", name)
 
 
-async def connected_after_one_event(server: Server, connect: Any, db: Any) -> Client:
+async def connected_after_one_event(server: Server, connect: Connect, db: Any) -> Client:
     client: Client = await connect(server.ws_url)
     await order(db, "first")
-    await client.until(lambda c: len(c.events) == 1, "the first event")
+    await client.wait_until(lambda c: len(c.events) == 1, "the first event")
     return client
 
 
 def told_to_fetch_anew(client: Client) -> bool:
-    told = [(frame["recovered"], frame["replayed"]) for frame in client.of("resumed")]
+    told = [(frame["recovered"], frame["replayed"]) for frame in client.of_type("resumed")]
     return (False, 0) in told and len(set(told)) == 1
 
 
-async def refuses(server: Server, connect: Any, cursor: str) -> None:
+async def refuses(server: Server, connect: Connect, cursor: str) -> None:
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
-    await back.until(lambda c: bool(c.of("resumed")), "an answer")
+    await back.wait_until(lambda c: bool(c.of_type("resumed")), "an answer")
     assert told_to_fetch_anew(back)
 
 
@@ -58,7 +58,7 @@ async def refuses(server: Server, connect: Any, cursor: str) -> None:
     ],
 )
 async def test_silent_changes_are_found_and_the_totals_mended(
-    start_server: Any, connect: Any, database_url: str, db: Any, silently: str, again: str
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, silently: str, again: str
 ) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
@@ -66,16 +66,16 @@ async def test_silent_changes_are_found_and_the_totals_mended(
     await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
     await db.execute("update orders set status = 'ready' where customer_name = 'first'")
     await db.execute(again)
-    await client.until(lambda c: c.totals["total_orders"] == 8, "mended totals")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 8, "mended totals")
     assert client.totals == {
         "type": "analytics_update",
         "total_orders": 8,
         "total_revenue": "45.00",
         "pending_orders": 7,
     }
-    assert "WARNING the totals had drifted by +7 orders, +35.00" in await server.line("drifted")
+    assert "WARNING the totals had drifted by +7 orders, +35.00" in await server.wait_for_line("drifted")
     await order(db, "loud")
-    await client.until(lambda c: c.totals["total_orders"] == 9, "and they go on from there")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 9, "and they go on from there")
     assert [event["customer_name"] for event in client.events] == ["first", "loud"]
 
 
@@ -84,8 +84,8 @@ async def relay_in_process(url: str) -> AsyncIterator[tuple[Relay, Database]]:
     relay = Relay(Hub())
     following = asyncio.create_task(Listener(url, lambda: migrate(url), relay.follow).run())
     try:
-        async with Database(url).opened() as database:
-            await within(30, relay.flowing.wait(), "events flow")
+        async with Database(url).open() as database:
+            await within(30, relay.started.wait(), "events flow")
             yield relay, database
     finally:
         following.cancel()
@@ -114,7 +114,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     seed = int(os.environ.get("AUDIT_SEED", random.randrange(10**9)))
     print(f"AUDIT_SEED={seed}")
     enough = asyncio.Event()
-    async with connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
+    async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database)
         compared = 0
         async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
@@ -122,7 +122,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
                 tasks.create_task(write(connection, random.Random(seed + number), enough))
             while compared < 100:
                 before = relay.totals
-                assert await audit.once() is None
+                assert await audit.run_once() is None
                 compared += relay.totals != before
             enough.set()
 
@@ -130,9 +130,9 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
 async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(database_url: str, db: Any) -> None:
     """After it, transactions have numbers that the relay has seen ended before: what they changed it has yet to read."""
     async with relay_in_process(database_url) as (relay, database):
-        journal = relay._journal
+        journal = relay._connection
         assert journal is not None
-        counted, go_on, page, census = asyncio.Event(), asyncio.Event(), journal.page, database.census
+        counted, go_on, page, census = asyncio.Event(), asyncio.Event(), journal.page, database.scan_totals
 
         async def hangs(*asked: Any) -> Page:
             await go_on.wait()
@@ -144,10 +144,10 @@ async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(databa
             finally:
                 counted.set()
 
-        journal.page, database.census = hangs, watched  # type: ignore[method-assign, assignment]
-        relay._read_upto = Snapshot(2**40, 2**40)
+        journal.page, database.scan_totals = hangs, watched  # type: ignore[method-assign, assignment]
+        relay._read_snapshot = Snapshot(2**40, 2**40)
         await order(db, "not read yet")
-        auditing = asyncio.create_task(Audit(relay, database).once())
+        auditing = asyncio.create_task(Audit(relay, database).run_once())
         await within(30, counted.wait(), "the census")
         for _ in range(10):
             await asyncio.sleep(0)
@@ -161,12 +161,12 @@ FROM_CHECKPOINT = "from the checkpoint and the journal since"
 
 
 async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     rarely = {"AUDIT_SECONDS": "3600", "LOG_LEVEL": "DEBUG"}
     await order(db, "before")
     first: Server = await start_server(database_url, **rarely)
-    await first.line("totals and position by a scan")
+    await first.wait_for_line("totals and position by a scan")
     async with db.transaction():
         await db.execute("set local session_replication_role = replica")
         await db.execute("insert into orders (customer_name, total) values ('silent', 5)")
@@ -174,22 +174,22 @@ async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
     await first.kill()
 
     second: Server = await start_server(database_url, **rarely)
-    await second.line(FROM_CHECKPOINT)
+    await second.wait_for_line(FROM_CHECKPOINT)
     client: Client = await connect(second.ws_url)
-    await client.until(lambda c: bool(c.frames), "the first frame")
-    await client.until(lambda c: c.totals["total_orders"] == 3, "the silent one is found, long before the next hour")
-    assert "drifted by +1 orders, +5.00" in await second.line("drifted")
+    await client.wait_until(lambda c: bool(c.messages), "the first frame")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 3, "the silent one is found, long before the next hour")
+    assert "drifted by +1 orders, +5.00" in await second.wait_for_line("drifted")
     assert client.totals["total_revenue"] == "25.00"
     await order(db, "live")
-    await client.until(lambda c: c.totals["total_orders"] == 4, "and they go on from there")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 4, "and they go on from there")
     await second.kill()
 
     # The audit's count is the checkpoint of the third, which therefore has nothing to mend.
     third: Server = await start_server(database_url, **rarely)
-    await third.line(FROM_CHECKPOINT)
+    await third.wait_for_line(FROM_CHECKPOINT)
     newcomer: Client = await connect(third.ws_url)
-    await newcomer.until(lambda c: bool(c.frames), "the first frame")
-    assert newcomer.frames[0] == {
+    await newcomer.wait_until(lambda c: bool(c.messages), "the first frame")
+    assert newcomer.messages[0] == {
         "type": "analytics_update",
         "total_orders": 4,
         "total_revenue": "35.00",
@@ -198,25 +198,25 @@ async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
 
 
 async def proved(relay: Relay) -> None:
-    while not relay.proved:
+    while not relay.totals_verified:
         await asyncio.sleep(0.05)
 
 
 async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url: str, db: Any) -> None:
     async with relay_in_process(database_url) as (relay, _):
-        assert relay.proved, "counted, and the checkpoint of the next one"
+        assert relay.totals_verified, "counted, and the checkpoint of the next one"
     async with relay_in_process(database_url) as (relay, database):
-        assert not relay.proved
+        assert not relay.totals_verified
         asked = asyncio.Event()
-        census = database.census
+        census = database.scan_totals
 
         async def fails_at_first() -> Baseline:
             if not asked.is_set():
                 asked.set()
-                raise DatabaseAway("this once")
+                raise DatabaseUnavailable("this once")
             return await census()
 
-        database.census = fails_at_first  # type: ignore[method-assign]
+        database.scan_totals = fails_at_first  # type: ignore[method-assign]
         auditing = asyncio.create_task(Audit(relay, database).run(3600))
         await within(30, asked.wait(), "the first audit")
         await within(30, proved(relay), "the second one")
@@ -225,13 +225,13 @@ async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url
 
 async def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
     process = await Process.start(str(postgres.bin_dir / program), *arguments)
-    assert await process.exit_code() == 0, process.text
+    assert await process.wait_for_exit() == 0, process.output
 
 
 async def test_restored_dump_is_another_journal(
     postgres: EmbeddedPostgres,
-    start_server: Any,
-    connect: Any,
+    start_server: StartServer,
+    connect: Connect,
     database_url: str,
     empty_database_url: str,
     db: Any,
@@ -250,7 +250,7 @@ async def test_restored_dump_is_another_journal(
     copy = await asyncpg.connect(empty_database_url)
     await order(copy, "in the copy")
     await copy.close()
-    await fresh.until(lambda c: len(c.events) == 1 and c.totals["total_orders"] == 2, "the copy rings, and has its totals")
+    await fresh.wait_until(lambda c: len(c.events) == 1 and c.totals["total_orders"] == 2, "the copy rings, and has its totals")
     assert fresh.events[0]["id"].split("-")[0] != cursor.split("-")[0]
 
 
@@ -258,7 +258,7 @@ async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any
     identify = "select epoch from orderwire.identify(null, '{}', '{}')"
     await order(db, "from before the copy")
     await db.execute("update orderwire.journal_identity set database_oid = 1")
-    async with connections(database_url, 2) as (first, second):
+    async with open_connections(database_url, 2) as (first, second):
         transaction = first.transaction()
         await transaction.start()
         epoch = await first.fetchval(identify)
@@ -273,21 +273,23 @@ async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any
     assert [row[0] for row in await db.fetch("select customer_name from orderwire.journal")] == ["after it"]
 
 
-async def test_reinstalled_schema_is_another_journal(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_reinstalled_schema_is_another_journal(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
     await db.execute("drop schema orderwire cascade; drop view if exists order_analytics")
-    await server.line("no connection to PostgreSQL")
+    await server.wait_for_line("no connection to PostgreSQL")
     await order_without_number(db)
     await migrate(database_url)
-    await client.until(told_to_fetch_anew, "everybody is told")
-    await client.until(lambda c: c.totals["total_orders"] == 2, "the totals are taken anew")
+    await client.wait_until(told_to_fetch_anew, "everybody is told")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 2, "the totals are taken anew")
     orders = 2
     # They may be told once more, by the audit, and fetch these together with the rest.
     while len(client.events) == 1:
         orders += 1
         await order(db, "after it")
-        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow again")  # noqa: B023
+        await client.wait_until(lambda c: c.totals["total_orders"] == orders, "and events flow again")  # noqa: B023
     await refuses(server, connect, client.events[0]["id"])
 
 
@@ -297,7 +299,7 @@ async def order_without_number(db: Any) -> None:
 
 
 async def test_delivered_events_that_have_vanished_are_a_gap(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, **OFTEN)
     client = await connected_after_one_event(server, connect, db)
@@ -306,12 +308,12 @@ async def test_delivered_events_that_have_vanished_are_a_gap(
         await db.execute("set local session_replication_role = replica")
         await db.execute("delete from orders")
         await db.execute("delete from orderwire.journal")
-    await client.until(told_to_fetch_anew, "everybody is told")
-    await client.until(lambda c: c.totals["total_orders"] == 0, "the totals are taken anew")
+    await client.wait_until(told_to_fetch_anew, "everybody is told")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 0, "the totals are taken anew")
     orders = 0
     while len(client.events) == 1:
         orders += 1
         await order(db, "after it")
-        await client.until(lambda c: c.totals["total_orders"] == orders, "and events flow on")  # noqa: B023
+        await client.wait_until(lambda c: c.totals["total_orders"] == orders, "and events flow on")  # noqa: B023
     assert client.events[1]["id"].split("-")[0] != client.events[0]["id"].split("-")[0]
     await refuses(server, connect, client.events[0]["id"])

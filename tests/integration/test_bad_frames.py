@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 LIMIT = 64 * 1024
 MASKED = 0x80
@@ -24,16 +24,16 @@ HANDSHAKE = (
 
 
 @pytest.fixture
-async def server(start_server: Any, connect: Any, database_url: str, db: Any) -> AsyncIterator[Server]:
+async def server(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> AsyncIterator[Server]:
     """A server with another client, who must not notice anything; nor may the log."""
     server: Server = await start_server(database_url)
     other: Client = await connect(server.ws_url)
-    await other.until(lambda c: len(c.frames) == 1, "first frame")
+    await other.wait_until(lambda c: len(c.messages) == 1, "first frame")
     said = len(server.lines)
     yield server
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-    await other.until(lambda c: c.totals["total_orders"] == 1, "an order")
-    assert [frame["type"] for frame in other.frames] == ["analytics_update", "new_order", "analytics_update"]
+    await other.wait_until(lambda c: c.totals["total_orders"] == 1, "an order")
+    assert [frame["type"] for frame in other.messages] == ["analytics_update", "new_order", "analytics_update"]
     assert await server.stop() == 0
     assert server.lines[said:] == []
 
@@ -57,7 +57,7 @@ async def raw_connection(server: Server) -> tuple[asyncio.StreamReader, asyncio.
     """A socket on which a WebSocket is open, with the first frame still to be read."""
     reader, writer = await asyncio.open_connection(*address(server))
     writer.write(HANDSHAKE)
-    answer = await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "handshake")
+    answer = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "handshake")
     assert answer.startswith(b"HTTP/1.1 101 ")
     return reader, writer
 
@@ -65,7 +65,7 @@ async def raw_connection(server: Server) -> tuple[asyncio.StreamReader, asyncio.
 async def close_code(reader: asyncio.StreamReader) -> int:
     """Of the close frame that the server sends; whatever comes before is skipped. A server's frames are not masked."""
     while True:
-        head, length = await within(PATIENCE_SECONDS, reader.readexactly(2), "a frame")
+        head, length = await within(TIMEOUT_SECONDS, reader.readexactly(2), "a frame")
         if length == 126:
             (length,) = struct.unpack("!H", await reader.readexactly(2))
         payload = await reader.readexactly(length)
@@ -100,38 +100,38 @@ NOT_UNDERSTOOD = [
 
 async def send_and_ping(client: Client, text: str) -> None:
     """Whatever answers the text comes before the pong."""
-    pongs = len(client.of("pong"))
+    pongs = len(client.of_type("pong"))
     await client.send(text)
     await client.send('{"type":"ping"}')
-    await client.until(lambda c: len(c.of("pong")) > pongs, f"pong after {text[:40]}")
+    await client.wait_until(lambda c: len(c.of_type("pong")) > pongs, f"pong after {text[:40]}")
 
 
-async def test_a_frame_that_is_not_understood_gets_an_error_and_the_session_goes_on(server: Server, connect: Any) -> None:
+async def test_a_frame_that_is_not_understood_gets_an_error_and_the_session_goes_on(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     for text, _ in NOT_UNDERSTOOD:
         await send_and_ping(client, text)
-    assert [frame["type"] for frame in client.frames] == ["analytics_update"] + ["error", "pong"] * len(NOT_UNDERSTOOD)
-    for (text, code), error in zip(NOT_UNDERSTOOD, client.of("error"), strict=True):
+    assert [frame["type"] for frame in client.messages] == ["analytics_update"] + ["error", "pong"] * len(NOT_UNDERSTOOD)
+    for (text, code), error in zip(NOT_UNDERSTOOD, client.of_type("error"), strict=True):
         assert set(error) == {"type", "code", "message"}
         assert error["code"] == code, text[:40]
         assert 0 < len(error["message"]) < 100
 
 
-async def test_a_binary_frame_closes_with_1003(server: Server, connect: Any) -> None:
+async def test_a_binary_frame_closes_with_1003(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     await client.ws.send_bytes(b'{"type":"ping"}')
-    assert await client.closed() == 1003
-    assert client.of("pong") == []
+    assert await client.wait_closed() == 1003
+    assert client.of_type("pong") == []
 
 
-async def test_64_kib_are_accepted_and_one_byte_more_closes_with_1009(server: Server, connect: Any) -> None:
+async def test_64_kib_are_accepted_and_one_byte_more_closes_with_1009(server: Server, connect: Connect) -> None:
     client: Client = await connect(server.ws_url)
     ping = '{"type":"ping"}'
     await client.send(ping.ljust(LIMIT))
-    await client.until(lambda c: len(c.of("pong")) == 1, "pong")
+    await client.wait_until(lambda c: len(c.of_type("pong")) == 1, "pong")
     await client.send(ping.ljust(LIMIT + 1))
-    assert await client.closed() == 1009
-    assert len(client.of("pong")) == 1
+    assert await client.wait_closed() == 1009
+    assert len(client.of_type("pong")) == 1
 
 
 BREACHES = {
@@ -161,7 +161,7 @@ async def test_a_breach_of_the_websocket_protocol_closes_with_its_code(server: S
 async def test_half_a_frame_and_gone(server: Server) -> None:
     for cut in (1, 3, 7, 500):
         reader, writer = await raw_connection(server)
-        await within(PATIENCE_SECONDS, reader.readuntil(b"}"), "first frame")
+        await within(TIMEOUT_SECONDS, reader.readuntil(b"}"), "first frame")
         writer.write(frame(FINAL | TEXT, b"x" * 1000)[:cut])
         writer.close()
         await writer.wait_closed()
@@ -187,5 +187,5 @@ async def test_what_is_no_http_gets_400_and_no_line_in_the_log(server: Server) -
     ):
         reader, writer = await asyncio.open_connection(*address(server))
         writer.write(sent)
-        assert (await within(PATIENCE_SECONDS, reader.readline(), "an answer")).split()[1] == b"400", sent[:40]
+        assert (await within(TIMEOUT_SECONDS, reader.readline(), "an answer")).split()[1] == b"400", sent[:40]
         writer.close()

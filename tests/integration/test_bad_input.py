@@ -16,10 +16,10 @@ import aiohttp
 import asyncpg
 import pytest
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from settings import BadSetting, Settings
-from tests.conftest import with_database
-from tests.support import ROOT, WORKERS, Client, Process, Server, copy_checkout
+from tests.conftest import url_with_database
+from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout
 
 FAILURE, USAGE = 1, 2
 SECRET = "sEcReT"
@@ -29,12 +29,12 @@ async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT)
     """The exit code and the one line of a command that refuses to run."""
     process = await Process.start(sys.executable, "server.py", command, cwd=cwd, env={"PORT": "0", **env})
     try:
-        code = await process.exit_code()
+        code = await process.wait_for_exit()
     finally:
         await process.kill()
-    assert len(process.lines) == 1, process.text
+    assert len(process.lines) == 1, process.output
     assert process.lines[0].startswith("server.py: ")
-    assert SECRET not in process.text
+    assert SECRET not in process.output
     return code, process.lines[0]
 
 
@@ -141,21 +141,21 @@ async def test_a_wrong_password(postgres: EmbeddedPostgres, command: str) -> Non
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
-    code, line = await refused({"DATABASE_URL": with_database(postgres.url, "nowhere")}, command)
+    code, line = await refused({"DATABASE_URL": url_with_database(postgres.url, "nowhere")}, command)
     assert code == FAILURE
     assert line == 'server.py: database "nowhere" does not exist'
 
 
-async def test_the_password_is_in_nothing_that_the_server_prints(start_server: Any, database_url: str) -> None:
+async def test_the_password_is_in_nothing_that_the_server_prints(start_server: StartServer, database_url: str) -> None:
     password = urlsplit(database_url).password
     assert password is not None
     server: Server = await start_server(database_url, LOG_LEVEL="DEBUG")
     await server.stop()
-    assert password not in server.text
+    assert password not in server.output
 
 
 async def test_an_unreachable_database_is_waited_for_and_said_once(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
     target = urlsplit(database_url)
@@ -179,24 +179,24 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
     async with await asyncio.start_server(relay, "127.0.0.1") as proxy:
         port = proxy.sockets[0].getsockname()[1]
         server: Server = await start_server(database_url.replace(f":{target.port}/", f":{port}/"), wait=False)
-        await server.each_says("waiting for it")
+        await server.wait_for_line_from_each_worker("waiting for it")
         for _ in range(6):
             await attempts.acquire()
-        assert server.text.count("waiting for it") == WORKERS  # by each, once
+        assert server.output.count("waiting for it") == WORKERS  # by each, once
         up.set()
-        await server.ready()
-        assert server.text.count("connected to PostgreSQL") == WORKERS
+        await server.wait_until_ready()
+        assert server.output.count("connected to PostgreSQL") == WORKERS
         client: Client = await connect(server.ws_url)
         await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-        await client.until(lambda c: len(c.events) == 1, "the event")
-        assert client.frames[0]["total_orders"] == 1
+        await client.wait_until(lambda c: len(c.events) == 1, "the event")
+        assert client.messages[0]["total_orders"] == 1
         await server.stop()
     warnings = [line for line in server.lines if "WARNING" in line]
     assert len(warnings) == WORKERS + 1
     assert "is a superuser" in warnings[-1]
 
 
-async def test_while_the_database_is_away_the_server_says_so(start_server: Any) -> None:
+async def test_while_the_database_is_away_the_server_says_so(start_server: StartServer) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -204,7 +204,7 @@ async def test_while_the_database_is_away_the_server_says_so(start_server: Any) 
         nobody.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
         url = f"postgresql://user:{SECRET}@127.0.0.1:{nobody.getsockname()[1]}/shop"
         server: Server = await start_server(url, wait=False, PORT=str(port))
-        await server.each_says("waiting for it")
+        await server.wait_for_line_from_each_worker("waiting for it")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             for path, status in {"/healthz": 200, "/readyz": 503, "/api/analytics": 503, "/api/orders": 503}.items():
                 async with session.get(path) as response:
@@ -220,7 +220,7 @@ async def test_while_the_database_is_away_the_server_says_so(start_server: Any) 
                 assert (response.status, response.content_type) == (200, "text/event-stream")
                 assert await response.text() == ": waiting for the database\nretry: 1000\n\n"
         assert await server.stop(signal.SIGINT) == 0
-        assert SECRET not in server.text
+        assert SECRET not in server.output
 
 
 async def test_a_taken_port(database_url: str) -> None:
@@ -236,7 +236,7 @@ async def test_a_taken_port(database_url: str) -> None:
 
 async def test_a_read_only_standby(postgres: EmbeddedPostgres, database_url: str, tmp_path: Path) -> None:
     (tmp_path / "standby").mkdir()
-    standby = EmbeddedPostgres(tmp_path / "standby", say=lambda line: None)
+    standby = EmbeddedPostgres(tmp_path / "standby", report=lambda line: None)
     data = str(tmp_path / "standby" / "postgres")
     # As the embedded server runs its programs: they refuse root.
     done = standby._run("pg_basebackup", "-d", postgres.url, "-D", data, "--write-recovery-conf", "--checkpoint=fast")
@@ -246,7 +246,7 @@ async def test_a_read_only_standby(postgres: EmbeddedPostgres, database_url: str
     (tmp_path / "standby" / "state.json").write_text(json.dumps({"port": primary.port, "password": primary.password}))
     (tmp_path / "standby" / "database-created").touch()
     try:
-        url = with_database(standby.start(), database_url.rpartition("/")[2])
+        url = url_with_database(standby.start(), database_url.rpartition("/")[2])
         for command in ("serve", "migrate", "watch"):
             code, line = await refused({"DATABASE_URL": url}, command)
             assert code == FAILURE

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.faults.wire import HANDSHAKE, OFFER, WireClient
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 ONE = "insert into orders (customer_name, total) values ('Иван ' || $1, $2)"
 MOVE = "update orders set status = case when status = 'preparing' then 'ready' else 'preparing' end where id = $1"
@@ -25,27 +25,29 @@ async def shop(db: Any, count: int, start: int = 0) -> None:
             await db.execute(MOVE, n // 3 + 1)
 
 
-async def test_another_implementation_reads_and_is_read(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_another_implementation_reads_and_is_read(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     compressed: Client = await connect(server.ws_url, compress=15)
     plain: Client = await connect(server.ws_url)
     assert (compressed.ws.compress, plain.ws.compress) == (15, 0)
     for client in (compressed, plain):
-        await client.until(lambda c: len(c.frames) == 1, "the totals")
+        await client.wait_until(lambda c: len(c.messages) == 1, "the totals")
     await shop(db, 100)
     await compressed.send('{"type":"ping"}')
     await compressed.send(json.dumps({"type": "subscribe", "topics": ["order:1"], "x": "y" * 10_000}))
     for client in (compressed, plain):
-        await client.until(lambda c: len(c.events) == 100 and c.totals["total_orders"] == 34, "100 events")
-    await compressed.until(lambda c: bool(c.of("subscribed")), "the topics")
+        await client.wait_until(lambda c: len(c.events) == 100 and c.totals["total_orders"] == 34, "100 events")
+    await compressed.wait_until(lambda c: bool(c.of_type("subscribed")), "the topics")
     await shop(db, 100, 100)
     for client in (compressed, plain):
-        await client.until(lambda c: len(c.events) == 200, "200 events")
+        await client.wait_until(lambda c: len(c.events) == 200, "200 events")
     assert compressed.events == plain.events
-    assert len(compressed.of("pong")) == 1
+    assert len(compressed.of_type("pong")) == 1
 
 
-async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database_url: str, db: Any) -> None:
+async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     clients = [await WireClient.connect(server.ws_url, headers=headers) for headers in (OFFER, OFFER, {})]
     try:
@@ -68,7 +70,9 @@ async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: Any, database
             await client.disconnect()
 
 
-async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_server: Any, database_url: str, db: Any) -> None:
+async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", SEND_QUEUE_FRAMES="3000", SEND_QUEUE_BYTES="100MiB")
     lagging, stuck, quick = [
         await WireClient.connect(server.ws_url, headers=OFFER, receive_buffer=buffer) for buffer in (4096, 4096, None)
@@ -106,23 +110,25 @@ async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(start_serv
 
 
 async def test_who_comes_back_resumes_uncompressed_and_joins(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     staying: Client = await connect(server.ws_url, compress=15)
     await shop(db, 30)
-    await staying.until(lambda c: len(c.events) == 30, "30 events")
+    await staying.wait_until(lambda c: len(c.events) == 30, "30 events")
     cursor = staying.events[9]["id"]
     writing = asyncio.create_task(shop(db, 300, 30))
     coming = [await connect(f"{server.ws_url}?last_event_id={cursor}", compress=15) for _ in range(5)]
     await writing
-    await staying.until(lambda c: len(c.events) == 330, "everything")
+    await staying.wait_until(lambda c: len(c.events) == 330, "everything")
     for client in coming:
-        await client.until(lambda c: len(c.events) >= 320, "everything since")
+        await client.wait_until(lambda c: len(c.events) >= 320, "everything since")
         assert client.events == staying.events[10:]
 
 
-async def test_who_follows_a_part_gets_nothing_that_is_compressed(start_server: Any, database_url: str, db: Any) -> None:
+async def test_who_follows_a_part_gets_nothing_that_is_compressed(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     whole, part = [await WireClient.connect(server.ws_url, headers=OFFER) for _ in range(2)]
     try:
@@ -148,13 +154,15 @@ async def test_who_follows_a_part_gets_nothing_that_is_compressed(start_server: 
 
 
 @pytest.mark.parametrize(("setting", "offer", "answered"), [("1", True, True), ("0", True, False), ("1", False, False)])
-async def test_it_is_agreed_on_or_not(start_server: Any, database_url: str, setting: str, offer: bool, answered: bool) -> None:
+async def test_it_is_agreed_on_or_not(
+    start_server: StartServer, database_url: str, setting: str, offer: bool, answered: bool
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION=setting)
     parts = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
     more = "".join(f"{name}: {value}\r\n" for name, value in OFFER.items()) if offer else ""
     writer.write(HANDSHAKE.format(path="/api/ws", host=parts.netloc, more=more).encode())
-    head = await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
+    head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
     assert (b"Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n" in head) == answered
     assert (b"permessage-deflate" in head) == answered
     writer.close()

@@ -13,8 +13,8 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
-from tests.support import PATIENCE_SECONDS, Server, within
-from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, public_pem, signed_by_hand, token, unsigned
+from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
+from tests.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 
 AUDIENCE = "orderwire"
 ALLOWED = "https://shop.example"
@@ -36,8 +36,8 @@ def _confused(key: Any, algorithm: str) -> str:
     """The public key, which everybody has, taken for a secret; where there is none, another algorithm in the header."""
     claims = {"role": "admin", "aud": AUDIENCE, "exp": int(time.time()) + 600}
     if algorithm == "HS256":
-        return signed_by_hand({"alg": "RS256", "typ": "JWT"}, claims, key.encode())
-    return signed_by_hand({"alg": "HS256", "typ": "JWT"}, claims, public_pem(key).encode())
+        return hs256_token({"alg": "RS256", "typ": "JWT"}, claims, key.encode())
+    return hs256_token({"alg": "HS256", "typ": "JWT"}, claims, public_pem(key).encode())
 
 
 def _wrong_key(key: Any, algorithm: str) -> str:
@@ -63,7 +63,7 @@ CREDENTIALS = [
     Credential("issued in the future", _good("admin", iat=int(time.time()) + 3600), 3500),
     Credential("never expires", _good("admin", exp=None), 3500),
     Credential("wrong key", _wrong_key, 3500),
-    Credential("alg none", lambda key, algorithm: unsigned(aud=AUDIENCE), 3500),
+    Credential("alg none", lambda key, algorithm: unsigned_token(aud=AUDIENCE), 3500),
     Credential("confused algorithms", _confused, 3500),
     Credential("tampered with", _tampered, 3500),
     Credential("wrong audience", lambda key, algorithm: token(key=key, algorithm=algorithm, aud="other"), 3500),
@@ -148,7 +148,7 @@ async def over_websocket(
         assert ws.protocol == ("orderwire" if protocols else None)
         if shown is not None and how == "frame":
             await ws.send_str(json.dumps({"type": "auth", "token": shown}))
-        message = await within(PATIENCE_SECONDS, ws.receive(), "a frame or the end")
+        message = await within(TIMEOUT_SECONDS, ws.receive(), "a frame or the end")
         if message.type is aiohttp.WSMsgType.TEXT:
             return str(json.loads(message.data)["type"])
         assert ws.close_code is not None
@@ -159,7 +159,7 @@ FIRST_FRAME = {"admin": "analytics_update", "viewer": "analytics_update", "custo
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
-async def test_every_door_for_every_credential_and_origin(start_server: Any, database_url: str, algorithm: str) -> None:
+async def test_every_door_for_every_credential_and_origin(start_server: StartServer, database_url: str, algorithm: str) -> None:
     key: Any = SECRET if algorithm == "HS256" else RSA
     setting = {"JWT_SECRET": SECRET} if algorithm == "HS256" else {"JWT_PUBLIC_KEY": public_pem(RSA)}
     server: Server = await start_server(
@@ -198,12 +198,12 @@ async def test_every_door_for_every_credential_and_origin(start_server: Any, dat
                         assert response.status == 200, f"{path}: {where}"
                     cells += 1
     assert cells > 1500
-    assert SECRET not in server.text
-    assert "eyJ" not in server.text
+    assert SECRET not in server.output
+    assert "eyJ" not in server.output
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(P256, "ES256"), (ED25519, "EdDSA")])
-async def test_other_kinds_of_keys(start_server: Any, database_url: str, key: Any, algorithm: str) -> None:
+async def test_other_kinds_of_keys(start_server: StartServer, database_url: str, key: Any, algorithm: str) -> None:
     server: Server = await start_server(database_url, JWT_PUBLIC_KEY=public_pem(key).replace("\n", "\\n"))
     async with aiohttp.ClientSession() as http:
         good = token(key=key, algorithm=algorithm)
@@ -211,15 +211,15 @@ async def test_other_kinds_of_keys(start_server: Any, database_url: str, key: An
         assert await over_http(http, server, "/api/orders", token(), None) == 401
 
 
-async def test_a_token_in_the_query_is_no_token(start_server: Any, database_url: str) -> None:
+async def test_a_token_in_the_query_is_no_token(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     async with aiohttp.ClientSession() as http:
         for name in ("token", "access_token", "bearer", "jwt"):
             assert await over_http(http, server, f"/api/orders?{name}={token()}", None, None) == 401
-    assert "eyJ" not in server.text
+    assert "eyJ" not in server.output
 
 
-async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: Any, database_url: str) -> None:
+async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: StartServer, database_url: str) -> None:
     """It gives up when it has offered subprotocols and none is chosen."""
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     shown = f"bearer.{token()}"
@@ -228,7 +228,7 @@ async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: A
         assert json.loads((await ws.receive()).data)["type"] == "analytics_update"
 
 
-async def test_preflight_is_answered_for_allowed_origins_alone(start_server: Any, database_url: str) -> None:
+async def test_preflight_is_answered_for_allowed_origins_alone(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, ALLOWED_ORIGINS=ALLOWED)
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     async with aiohttp.ClientSession() as http:
@@ -243,7 +243,7 @@ async def test_preflight_is_answered_for_allowed_origins_alone(start_server: Any
                 assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_server: Any, database_url: str) -> None:
+async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/admin/dashboard") as response:
         policy = response.headers["Content-Security-Policy"]
@@ -263,9 +263,9 @@ async def status_of(server: Server, path: str, host: str | None = None, **header
             return response.status, await response.text()
 
 
-async def test_without_login_only_this_machine_gets_in(start_server: Any, database_url: str) -> None:
+async def test_without_login_only_this_machine_gets_in(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, HOST="0.0.0.0")
-    assert "only this machine" in await server.line("login ")
+    assert "only this machine" in await server.wait_for_line("login ")
     assert (await status_of(server, "/api/orders"))[0] == 200
     # Whoever comes through a proxy is somebody else, for all that we know.
     for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
@@ -282,22 +282,22 @@ async def test_without_login_only_this_machine_gets_in(start_server: Any, databa
     assert (await status_of(server, "/healthz", host="evil.example"))[0] == 200
 
 
-async def test_a_trusted_proxy_says_who_it_is(start_server: Any, database_url: str) -> None:
+async def test_a_trusted_proxy_says_who_it_is(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, TRUSTED_PROXIES="127.0.0.0/8")
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 403
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}))[0] == 403
     assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5, ::1"}))[0] == 200
 
 
-async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: Any, database_url: str) -> None:
+async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, ALLOW_ANONYMOUS="1")
-    assert "sees everything" in await server.line("login ")
+    assert "sees everything" in await server.wait_for_line("login ")
     assert (await status_of(server, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
     # Pages of others still may not.
     assert (await status_of(server, "/api/orders", Origin="https://evil.example"))[0] == 403
 
 
-async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_server: Any, database_url: str) -> None:
+async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1")
     outer = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example"}
     shown = {"Authorization": f"Bearer {token()}"}
@@ -306,7 +306,7 @@ async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_ser
 
 
 async def test_a_websocket_without_a_token_has_only_so_long(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, AUTH_SECONDS="0.5")
     start = asyncio.get_running_loop().time()
@@ -315,9 +315,9 @@ async def test_a_websocket_without_a_token_has_only_so_long(
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
     await talking.send('{"type":"subscribe","topics":["orders"]}')
     await talking.send('{"type":"ping"}')
-    assert await silent.closed() == 3502
-    assert await talking.closed() == 3502
+    assert await silent.wait_closed() == 3502
+    assert await talking.wait_closed() == 3502
     assert asyncio.get_running_loop().time() - start >= 0.45
-    assert silent.frames == []
-    assert [frame["type"] for frame in talking.frames] == ["error", "pong"]
-    assert talking.frames[0]["code"] == "not_authenticated"
+    assert silent.messages == []
+    assert [frame["type"] for frame in talking.messages] == ["error", "pong"]
+    assert talking.messages[0]["code"] == "not_authenticated"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from db.binaries import find_binaries
-from tests.support import ENVIRONMENT, ROOT, Process, Server
+from db.embedded.binaries import find_binaries
+from tests.support import BASE_ENVIRONMENT, ROOT, Process, Server, StartServer
 
 README = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", README[README.index("## One line each") :], flags=re.DOTALL)
@@ -33,16 +33,16 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 @pytest.mark.parametrize("number", range(len(PRINTS)))
-async def test_command(start_server: Any, database_url: str, db: Any, number: int) -> None:
+async def test_command(start_server: StartServer, database_url: str, db: Any, number: int) -> None:
     prints, goes_on = PRINTS[number]
     server: Server = await start_server(database_url, NOTIFY_MODE="auto")
     await db.execute(INSERT)
     command = COMMANDS[number].replace("http://127.0.0.1:8000", server.http_url)
-    path = f"{find_binaries()}:{ENVIRONMENT['PATH']}"
+    path = f"{find_binaries()}:{BASE_ENVIRONMENT['PATH']}"
     process = await Process.start("bash", "-c", command, env={"DATABASE_URL": database_url, "PATH": path})
     if not goes_on:
-        await process.line(prints)
-        assert await process.exit_code() == 0
+        await process.wait_for_line(prints)
+        assert await process.wait_for_exit() == 0
         return
     try:
         await rings(process, prints, db)
@@ -55,9 +55,9 @@ async def rings(process: Process, prints: str, db: Any) -> None:
     for _ in range(100):
         await db.execute(INSERT)
         try:
-            await process.line(prints, seconds=0.5)
+            await process.wait_for_line(prints, seconds=0.5)
         except AssertionError:
-            assert process.process.returncode is None, process.text
+            assert process.process.returncode is None, process.output
         else:
             return
-    raise AssertionError(f"it hears of nothing: {process.text}")
+    raise AssertionError(f"it hears of nothing: {process.output}")

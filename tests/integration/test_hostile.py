@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 import asyncpg
 import jwt
 
-from tests.conftest import one_worker
+from tests.conftest import needs_one_worker
 from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 SECRET = "a secret of thirty-two bytes or more"
 HANDSHAKE = (
@@ -29,7 +29,7 @@ async def answer(server: Server, lines: str, path: str = "/api/orders") -> bytes
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\nConnection: close\r\n{lines}\r\n".encode("latin-1"))
     try:
-        return await within(PATIENCE_SECONDS, reader.read(), "the answer")
+        return await within(TIMEOUT_SECONDS, reader.read(), "the answer")
     finally:
         writer.close()
 
@@ -39,16 +39,16 @@ async def close_frame(server: Server, path: str) -> tuple[int, bytes]:
     address = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode("latin-1"))
-    head = await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
+    head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
     assert head.startswith(b"HTTP/1.1 101 "), head
-    first, size = await within(PATIENCE_SECONDS, reader.readexactly(2), "a frame")
+    first, size = await within(TIMEOUT_SECONDS, reader.readexactly(2), "a frame")
     payload = await reader.readexactly(size)
     writer.close()
     assert first == 0x88
     return int.from_bytes(payload[:2], "big"), payload[2:]
 
 
-async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: Any, database_url: str) -> None:
+async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     for lines, status in (
         ("Origin: http://\xff\xfe\r\n", b" 403 "),
@@ -65,10 +65,10 @@ async def test_bytes_that_are_no_utf8_are_answered_like_any_other(start_server: 
     assert b" 400 " in await answer(server, HANDSHAKE.replace("dGhl", "\xe9\xe9\xe9\xe9"), "/api/ws")
     assert b" 400 " in await answer(server, "", "/api/sse?topics=%ed%a0%80\xff")
     await server.stop()
-    assert "ERROR" not in server.text
+    assert "ERROR" not in server.output
 
 
-async def test_the_reason_of_a_refusal_is_always_utf8(start_server: Any, database_url: str) -> None:
+async def test_the_reason_of_a_refusal_is_always_utf8(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     for topic in ("\U0001f600" * 40, "é" * 123, "\xff", "\0"):
         for quoted in (quote(topic), quote(topic.encode("latin-1", "replace"))):
@@ -77,7 +77,7 @@ async def test_the_reason_of_a_refusal_is_always_utf8(start_server: Any, databas
             assert reason.decode().startswith("topics: no such topic: ")
 
 
-async def test_a_list_of_addresses_may_come_in_two_lines(start_server: Any, database_url: str) -> None:
+async def test_a_list_of_addresses_may_come_in_two_lines(start_server: StartServer, database_url: str) -> None:
     """HAProxy does not append to what the client claims to be, it adds a line."""
     server: Server = await start_server(database_url, TRUSTED_PROXIES="127.0.0.1")
     claimed, seen = "X-Forwarded-For: 127.0.0.1\r\n", "X-Forwarded-For: 203.0.113.9\r\n"
@@ -85,9 +85,9 @@ async def test_a_list_of_addresses_may_come_in_two_lines(start_server: Any, data
     assert b" 403 " in (await answer(server, claimed + seen)).split(b"\r\n")[0]
 
 
-@one_worker
+@needs_one_worker
 async def test_a_token_that_is_taken_back_while_its_bearer_comes_in(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     await db.execute("insert into orders (customer_name, customer_id, total) values ('Anna', 'anna', 1)")
@@ -104,25 +104,27 @@ async def test_a_token_that_is_taken_back_while_its_bearer_comes_in(
         revoker = await asyncpg.connect(database_url)
         await revoker.execute("insert into orderwire.revocations (subject) values ('anna')")
         await revoker.close()
-        assert await present.closed() == 3500
+        assert await present.wait_closed() == 3500
     late: Client = await coming
-    assert await late.closed() == 3500
-    assert late.frames == []
+    assert await late.wait_closed() == 3500
+    assert late.messages == []
 
 
-async def test_parts_of_a_message_count_as_frames(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_parts_of_a_message_count_as_frames(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, FRAMES_PER_SECOND="10")
     address = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode())
-    await within(PATIENCE_SECONDS, reader.readuntil(b'"pending_orders":0}'), "the totals")
+    await within(TIMEOUT_SECONDS, reader.readuntil(b'"pending_orders":0}'), "the totals")
     writer.write(frame(TEXT, b"") + frame(CONTINUATION, b"") * 1000)
-    got = await within(PATIENCE_SECONDS, reader.read(), "the end")
+    got = await within(TIMEOUT_SECONDS, reader.read(), "the end")
     assert got[:4] == bytes((0x80 | 0x8, got[1])) + (3013).to_bytes(2, "big")
     writer.close()
 
 
-async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10")
     address = urlsplit(server.http_url)
     request = f"GET /healthz HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
@@ -130,17 +132,17 @@ async def test_whoever_asks_too_often_is_cut_off_and_others_are_not(start_server
     writer.write(request * 1000)
     got = b""
     with suppress(ConnectionError):  # it is cut while it talks
-        while data := await within(PATIENCE_SECONDS, reader.read(65536), "more or the end"):
+        while data := await within(TIMEOUT_SECONDS, reader.read(65536), "more or the end"):
             got += data
     assert got.count(b" 200 OK") >= 20
     assert got.count(b" 429 Too Many") == 1
     assert b"Retry-After: 1\r\n" in got
     writer.close()
     client: Client = await connect(server.ws_url)
-    await client.until(lambda c: len(c.frames) == 1, "somebody else is let in")
+    await client.wait_until(lambda c: len(c.messages) == 1, "somebody else is let in")
 
 
-async def test_the_last_letter_of_the_last_frame(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_the_last_letter_of_the_last_frame(start_server: StartServer, connect: Connect, database_url: str) -> None:
     """The watch holds back half headers, and nothing else."""
     server: Server = await start_server(database_url)
     address = urlsplit(server.http_url)
@@ -152,8 +154,8 @@ async def test_the_last_letter_of_the_last_frame(start_server: Any, connect: Any
         writer.write(bytes((octet,)))
         await writer.drain()
         await asyncio.sleep(0)
-    await within(PATIENCE_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the first pong")
-    await within(PATIENCE_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the second pong")
+    await within(TIMEOUT_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the first pong")
+    await within(TIMEOUT_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the second pong")
     writer.close()
 
 
@@ -165,12 +167,12 @@ async def test_the_open_files_are_enough_for_the_connections(database_url: str) 
     )
     sockets: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     try:
-        await server.ready()
+        await server.wait_until_ready()
         address = urlsplit(server.http_url)
         sockets = [await asyncio.open_connection(address.hostname, address.port) for _ in range(150)]
         assert b" 200 " in await answer(server, "")
-        assert "open files" not in server.text
-        assert "ERROR" not in server.text
+        assert "open files" not in server.output
+        assert "ERROR" not in server.output
     finally:
         for _, writer in sockets:
             writer.close()
@@ -181,13 +183,13 @@ async def test_too_few_open_files_are_said(database_url: str) -> None:
     command = f"ulimit -n 500; exec {sys.executable} server.py serve"
     server = await Server.start("bash", "-c", command, env={"PORT": "0", "DATABASE_URL": database_url})
     try:
-        await server.ready()
-        assert "the system allows 500 open files, too few for MAX_CONNECTIONS=10000" in server.text
+        await server.wait_until_ready()
+        assert "the system allows 500 open files, too few for MAX_CONNECTIONS=10000" in server.output
     finally:
         await server.kill()
 
 
-async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, database_url: str) -> None:
+async def test_how_a_session_broke_the_rules_is_counted(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     address = urlsplit(server.http_url)
     for sent, code in (
@@ -197,13 +199,15 @@ async def test_how_a_session_broke_the_rules_is_counted(start_server: Any, datab
     ):
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         writer.write(f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode() + sent)
-        await within(PATIENCE_SECONDS, reader.read(), "the end")
+        await within(TIMEOUT_SECONDS, reader.read(), "the end")
         writer.close()
-        assert f'orderwire_closes_total{{code="{code}"}} 1.0'.encode() in await answer(server, "", "/metrics")
+        assert f'orderwire_sessions_closed_total{{code="{code}"}} 1.0'.encode() in await answer(server, "", "/metrics")
 
 
-@one_worker
-async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: Any, connect: Any, database_url: str) -> None:
+@needs_one_worker
+async def test_whoever_breaks_the_rules_may_come_back_less_often(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="20")
     address = urlsplit(server.http_url)
     handshake = f"GET /api/ws HTTP/1.1\r\nHost: {address.netloc}\r\n{HANDSHAKE}\r\n".encode()
@@ -211,10 +215,10 @@ async def test_whoever_breaks_the_rules_may_come_back_less_often(start_server: A
     for _ in range(6):
         reader, writer = await asyncio.open_connection("127.0.0.1", address.port, local_addr=("127.0.0.9", 0))
         writer.write(handshake + frame(FINAL | TEXT, b"{}", mask=None))
-        statuses.append((await within(PATIENCE_SECONDS, reader.read(), "the end")).split(b" ")[1])
+        statuses.append((await within(TIMEOUT_SECONDS, reader.read(), "the end")).split(b" ")[1])
         writer.close()
     # The burst of 40 would be enough for all of them.
     assert statuses[:3] == [b"101"] * 3
     assert b"429" in statuses
     client: Client = await connect(server.ws_url)
-    await client.until(lambda c: len(c.frames) == 1, "somebody else is let in")
+    await client.wait_until(lambda c: len(c.messages) == 1, "somebody else is let in")

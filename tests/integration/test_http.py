@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.routes import STATUSES
-from tests.support import Client, Server
+from gateway.routes import ORDER_STATUSES
+from tests.support import Client, Connect, Server, StartServer
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 ODD_NAMES = [
@@ -28,7 +28,7 @@ ODD_NAMES = [
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url)
     return server
 
@@ -101,7 +101,7 @@ async def test_newest_first_with_limit_status_and_before(session: aiohttp.Client
     await db.execute(
         "insert into orders (customer_name, total, status)"
         " select 'c', n, ($1::text[])[1 + n % 7] from generate_series(1, 1200) n",
-        list(STATUSES),
+        list(ORDER_STATUSES),
     )
     assert await order_ids(session, "") == list(range(1200, 1100, -1))  # 100 when nothing is said
     assert await order_ids(session, "?limit=3") == [1200, 1199, 1198]
@@ -109,7 +109,7 @@ async def test_newest_first_with_limit_status_and_before(session: aiohttp.Client
     assert await order_ids(session, "?before=4") == [3, 2, 1]
     assert await order_ids(session, "?before=1") == []
     assert await order_ids(session, f"?before={2**63 - 1}&limit=1") == [1200]
-    for nth, status in enumerate(STATUSES):
+    for nth, status in enumerate(ORDER_STATUSES):
         assert await order_ids(session, f"?status={status}&before=20") == [n for n in range(19, 0, -1) if n % 7 == nth]
     paged: list[int] = []
     while page := await order_ids(session, f"?limit=500&before={paged[-1] if paged else 10**9}"):
@@ -128,7 +128,7 @@ async def test_an_order_answers_as_it_is_now(session: aiohttp.ClientSession, db:
 
 
 async def test_analytics_equals_the_last_analytics_update(
-    server: Server, session: aiohttp.ClientSession, connect: Any, db: Any
+    server: Server, session: aiohttp.ClientSession, connect: Connect, db: Any
 ) -> None:
     client: Client = await connect(server.ws_url)
     empty = {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
@@ -136,7 +136,7 @@ async def test_analytics_equals_the_last_analytics_update(
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.10 from generate_series(1, 10) n")
     await db.execute("update orders set status = 'cancelled' where id = 10")
     await db.execute("update orders set status = 'ready' where id = 9")
-    await client.until(lambda c: c.totals["pending_orders"] == 8, "the totals")
+    await client.wait_until(lambda c: c.totals["pending_orders"] == 8, "the totals")
     expected = {"type": "analytics_update", "total_orders": 10, "total_revenue": "45.90", "pending_orders": 8}
     assert await get_json(session, "/api/analytics") == client.totals == expected
     row = await db.fetchrow("select * from order_analytics")
@@ -158,7 +158,7 @@ async def test_the_root_leads_to_the_dashboard(server: Server, session: aiohttp.
         assert response.content_type == "text/html"
         assert response.headers["Cache-Control"] == "no-cache"
         assert "<title>Orderwire" in await response.text()
-    assert f"dashboard  {response.url}" in server.text
+    assert f"dashboard  {response.url}" in server.output
 
 
 async def refusal(session: aiohttp.ClientSession, method: str, path: str, status: int) -> tuple[str, str]:
@@ -201,10 +201,10 @@ async def test_a_bad_parameter_is_400_and_says_what_is_expected(session: aiohttp
         f"before={2**63}": f"before: expected a whole number from 1 to {2**63 - 1}",
         "before=1%20or%201=1": f"before: expected a whole number from 1 to {2**63 - 1}",
         "before=%00": f"before: expected a whole number from 1 to {2**63 - 1}",
-        "status=": "status: expected one of " + ", ".join(STATUSES),
-        "status=Pending": "status: expected one of " + ", ".join(STATUSES),
-        "status=pending%00": "status: expected one of " + ", ".join(STATUSES),
-        "status=%FF": "status: expected one of " + ", ".join(STATUSES),
+        "status=": "status: expected one of " + ", ".join(ORDER_STATUSES),
+        "status=Pending": "status: expected one of " + ", ".join(ORDER_STATUSES),
+        "status=pending%00": "status: expected one of " + ", ".join(ORDER_STATUSES),
+        "status=%FF": "status: expected one of " + ", ".join(ORDER_STATUSES),
     }.items():
         assert await refusal(session, "GET", f"/api/orders?{query}", 400) == ("bad_request", expected)
     assert await order_ids(session, "?unknown=1") == [1]

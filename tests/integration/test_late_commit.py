@@ -6,7 +6,7 @@ from typing import Any
 
 import asyncpg
 
-from tests.support import Client, Frame, Server
+from tests.support import Client, Connect, Message, Server, StartServer
 
 BULKS = 10
 EVENTS = 100_000
@@ -27,7 +27,7 @@ def events_are_all(count: int) -> Any:
 
 
 async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
-    start_server: Any, connect: Any, database_url: str, db: Any
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     # Two clients that parse JSON in this one process are slow for a bulk of this size, and are not to be closed for it.
     roomy = {"SEND_QUEUE_FRAMES": "200000", "SEND_QUEUE_BYTES": "64MiB"}
@@ -45,7 +45,7 @@ async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
             "insert into orders (customer_name, total) select 'bulk', n from generate_series(1, $1::int) n", EVENTS // BULKS
         )
     await singles(db, "before", BEFORE)
-    await leaver.until(events_are_all(EVENTS + BEFORE), "everything but the late one")
+    await leaver.wait_until(events_are_all(EVENTS + BEFORE), "everything but the late one")
     await leaver.disconnect()
     await singles(db, "away", AWAY)
     await late.execute("update orders set status = 'ready' where customer_name = 'late'")
@@ -53,10 +53,10 @@ async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
     await late.close()
 
     back: Client = await connect(f"{there.ws_url}?last_event_id={leaver.events[-1]['id']}")
-    await back.until(events_are_all(AWAY + 2), "what was missed")
-    await follower.until(events_are_all(EVENTS + BEFORE + AWAY + 2), "everything, live")
+    await back.wait_until(events_are_all(AWAY + 2), "what was missed")
+    await follower.wait_until(events_are_all(EVENTS + BEFORE + AWAY + 2), "everything, live")
 
-    def is_late(event: Frame) -> bool:
+    def is_late(event: Message) -> bool:
         return bool(event["order_id"] == 1)
 
     assert int(follower.events[-1]["id"].split("-")[2]) == EVENTS + BEFORE + AWAY + 2
@@ -67,8 +67,8 @@ async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
     assert len(everything) == len(follower.events) == EVENTS + BEFORE + AWAY + 2
     assert set(held) | set(came) == everything
     # The other server may not have read the last of them yet when the client comes: those come live.
-    assert len(came) == len(set(came)) >= back.of("resumed")[0]["replayed"]
-    assert back.of("resumed")[0]["recovered"] is True
+    assert len(came) == len(set(came)) >= back.of_type("resumed")[0]["replayed"]
+    assert back.of_type("resumed")[0]["recovered"] is True
     twins = len(set(held) & set(came))
     print(f"twins: {twins}")
     assert twins <= MOST_TWINS

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.conftest import one_worker
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.conftest import needs_one_worker
+from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
 from tests.tokens import SECRET, token
-
-Connect = Callable[..., Awaitable[Client]]
 
 
 async def status(server: Server, path: str = "/api/analytics", **options: Any) -> aiohttp.ClientResponse:
@@ -30,29 +27,33 @@ def address(server: Server) -> tuple[str, int]:
     return host, int(port)
 
 
-@one_worker
+@needs_one_worker
 @pytest.mark.parametrize("limit", ["MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS"])
-async def test_one_connection_too_many(start_server: Any, database_url: str, connect: Connect, db: Any, limit: str) -> None:
+async def test_one_connection_too_many(
+    start_server: StartServer, database_url: str, connect: Connect, db: Any, limit: str
+) -> None:
     server: Server = await start_server(database_url, **{limit: "3"})
     inside = [await connect(server.ws_url) for _ in range(3)]
     outside = await connect(server.ws_url)
-    assert await outside.closed() == 3504
-    assert outside.frames == []
+    assert await outside.wait_closed() == 3504
+    assert outside.messages == []
     for path in ("/api/sse", "/api/orders"):
         refused = await status(server, path)
         assert refused.status == 429
         assert refused.headers["Retry-After"] == "1"
     await inside.pop().disconnect()
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while (await status(server)).status != 200:
             await asyncio.sleep(0.01)
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
     for client in inside:
-        await client.until(lambda c: len(c.events) == 1, "an event")
+        await client.wait_until(lambda c: len(c.events) == 1, "an event")
 
 
-@one_worker
-async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: Any, database_url: str, connect: Connect) -> None:
+@needs_one_worker
+async def test_clients_behind_a_proxy_are_counted_by_themselves(
+    start_server: StartServer, database_url: str, connect: Connect
+) -> None:
     server: Server = await start_server(
         database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2", HANDSHAKES_PER_SECOND="2"
     )
@@ -62,18 +63,18 @@ async def test_clients_behind_a_proxy_are_counted_by_themselves(start_server: An
 
     for _ in range(2):
         client = await connect(server.ws_url, headers=headers(1))
-        await client.until(lambda c: len(c.frames) >= 1, "let in")
-    assert await (await connect(server.ws_url, headers=headers(1))).closed() == 3504
+        await client.wait_until(lambda c: len(c.messages) >= 1, "let in")
+    assert await (await connect(server.ws_url, headers=headers(1))).wait_closed() == 3504
     for n in range(2, 12):
         client = await connect(server.ws_url, headers=headers(n))
-        await client.until(lambda c: len(c.frames) >= 1, "let in")
+        await client.wait_until(lambda c: len(c.messages) >= 1, "let in")
     answers = [(await status(server, headers=headers(20))).status for _ in range(5)]
     assert answers == [200, 200, 200, 200, 429]
     assert (await status(server, headers=headers(21))).status == 200
 
 
-@one_worker
-async def test_requests_beyond_the_pace_of_an_address(start_server: Any, database_url: str, connect: Connect) -> None:
+@needs_one_worker
+async def test_requests_beyond_the_pace_of_an_address(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="5")
     async with aiohttp.ClientSession() as http:  # one connection, kept alive
         found = []
@@ -90,12 +91,12 @@ async def test_requests_beyond_the_pace_of_an_address(start_server: Any, databas
         with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
             await http.ws_connect(server.ws_url)
         assert raised.value.status == 429
-    async with asyncio.timeout(PATIENCE_SECONDS):  # after a while it is welcome again
+    async with asyncio.timeout(TIMEOUT_SECONDS):  # after a while it is welcome again
         while (await status(server)).status != 200:
             await asyncio.sleep(0.1)
 
 
-async def test_frames_and_bytes_beyond_a_clients_pace(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_frames_and_bytes_beyond_a_clients_pace(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, FRAMES_PER_SECOND="10", BYTES_PER_SECOND="4KiB")
     other = await connect(server.ws_url)
     fast, fat, pinging = [await connect(server.ws_url) for _ in range(3)]
@@ -107,22 +108,22 @@ async def test_frames_and_bytes_beyond_a_clients_pace(start_server: Any, databas
             await pinging.ws.ping()
     await fat.ws.send_str('{"type":"pong","x":"' + "x" * 9000 + '"}')
     for client in (fast, fat, pinging):
-        assert await client.closed() == 3013
+        assert await client.wait_closed() == 3013
     await other.send('{"type":"ping"}')
-    await other.until(lambda c: len(c.of("pong")) == 1, "pong")
+    await other.wait_until(lambda c: len(c.of_type("pong")) == 1, "pong")
 
 
-async def test_a_connection_that_sends_no_request_is_cut(start_server: Any, database_url: str) -> None:
+async def test_a_connection_that_sends_no_request_is_cut(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, IDLE_SECONDS="0.5")
     silent, slow, kept = [await asyncio.open_connection(*address(server)) for _ in range(3)]
     slow[1].write(b"GET /api/analytics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
     kept[1].write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     for reader, writer in (silent, slow, kept):
-        await within(PATIENCE_SECONDS, reader.read(), "the end")
+        await within(TIMEOUT_SECONDS, reader.read(), "the end")
         writer.close()
 
 
-async def test_headers_and_bodies_have_a_size(start_server: Any, database_url: str) -> None:
+async def test_headers_and_bodies_have_a_size(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, MAX_HEADER_BYTES="1000", MAX_BODY_BYTES="100")
     assert (await status(server, headers={"X-Long": "x" * 900})).status == 200
     assert (await status(server, headers={"X-Long": "x" * 1100})).status == 400
@@ -137,12 +138,12 @@ async def test_headers_and_bodies_have_a_size(start_server: Any, database_url: s
     assert (await status(server, data=chunks())).status == 413
 
 
-async def test_a_customers_token_as_large_as_tokens_get(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_a_customers_token_as_large_as_tokens_get(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     orders = list(range(10**9, 10**9 + 400))
     client = await connect(server.ws_url, headers={"Authorization": f"Bearer {token('customer', orders=orders)}"})
-    await client.until(lambda c: len(c.frames) >= 1, "first frame")
-    assert len(client.frames[0]["topics"]) == 400
+    await client.wait_until(lambda c: len(c.messages) >= 1, "first frame")
+    assert len(client.messages[0]["topics"]) == 400
     larger = await connect(server.ws_url)
     await larger.send(json.dumps({"type": "auth", "token": token("customer", orders=list(range(10**9, 10**9 + 2000)))}))
-    assert await larger.closed() == 3500
+    assert await larger.wait_closed() == 3500

@@ -6,20 +6,24 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 
 CURSOR = re.compile(r"[0-9a-f]{8}-\d+-\d+")
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-async def test_first_frame_is_the_totals_of_an_empty_shop(start_server: Any, connect: Any, database_url: str) -> None:
+async def test_first_frame_is_the_totals_of_an_empty_shop(
+    start_server: StartServer, connect: Connect, database_url: str
+) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
-    await client.until(lambda c: len(c.frames) >= 1, "first frame")
-    assert client.frames[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
+    await client.wait_until(lambda c: len(c.messages) >= 1, "first frame")
+    assert client.messages[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
 
 
-async def test_each_kind_of_change_has_its_frame(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_each_kind_of_change_has_its_frame(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
 
@@ -27,7 +31,7 @@ async def test_each_kind_of_change_has_its_frame(start_server: Any, connect: Any
     await db.execute("update orders set status = 'preparing' where id = 1")
     await db.execute("update orders set total = 99 where id = 1")
     await db.execute("delete from orders where id = 1")
-    await client.until(lambda c: len(c.events) >= 4, "four events")
+    await client.wait_until(lambda c: len(c.events) >= 4, "four events")
 
     number = client.events[0]["order_number"]
     assert re.fullmatch(r"ORD-\d{4}-001", number)
@@ -43,20 +47,22 @@ async def test_each_kind_of_change_has_its_frame(start_server: Any, connect: Any
         {"type": "order_update", **head, "total": "99.00"},
         {"type": "order_delete", **head},
     ]
-    await client.until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
+    await client.wait_until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
 
 
-async def test_totals_follow_and_equal_the_view(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_totals_follow_and_equal_the_view(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url)
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.01 from generate_series(1, 1000) n")
     await db.execute("update orders set status = 'cancelled' where id % 3 = 0")
     await db.execute("update orders set status = 'ready', total = total * 2 where id % 3 = 1")
     row = await db.fetchrow("select * from order_analytics")
-    await client.until(
+    await client.wait_until(
         lambda c: (c.totals["total_orders"], Decimal(c.totals["total_revenue"]), c.totals["pending_orders"]) == tuple(row),
         f"totals {tuple(row)}",
     )
     assert len(client.events) == 1000 + 333 + 334
     await server.stop()
-    assert await client.closed() == 3001
+    assert await client.wait_closed() == 3001

@@ -7,11 +7,13 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import Client, Server
+from tests.support import Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
 
 
-async def test_json_lines_with_a_connection_and_no_secret(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_json_lines_with_a_connection_and_no_secret(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     shown = [
         token("admin", sub="alice"),
@@ -47,4 +49,4 @@ async def test_json_lines_with_a_connection_and_no_secret(start_server: Any, con
     assert {line["connection"] for line in begun} <= {line["connection"] for line in ended}
     assert len({line["connection"] for line in begun}) == len(begun)
     for secret in (SECRET, *(part for one in shown for part in one.split(".")[1:]), "Иван", "Пётр", "77.77"):
-        assert secret not in server.text, secret
+        assert secret not in server.output, secret

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from push.metrics import Metrics
-from tests.support import PATIENCE_SECONDS, WORKERS, Client, Server
+from tests.support import TIMEOUT_SECONDS, WORKERS, Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -61,7 +61,7 @@ class Watched:
     async def reaches(self, condition: Callable[[float], bool], name: str, **labels: str) -> float:
         found = float("nan")
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 while not condition(found := await self.value(name, **labels)):
                     await asyncio.sleep(0.02)
         except TimeoutError:
@@ -70,7 +70,9 @@ class Watched:
         return found
 
 
-async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_every_metric_moves_for_its_cause(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(
         database_url,
         NOTIFY_MODE="auto",
@@ -84,42 +86,42 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     )
     metrics = Watched(server)
     await metrics.reaches(lambda n: n == 1, "orderwire_ready")
-    before = await metrics.value("orderwire_sockets")
+    before = await metrics.value("orderwire_tcp_connections")
 
     # Clients come and go.
     client: Client = await connect(server.ws_url, headers=ADMIN)
-    await client.until(lambda c: len(c.frames) >= 2, "the first frames")
-    await metrics.reaches(lambda n: n == 1, "orderwire_connections", transport="websocket", role="admin")
-    await metrics.reaches(lambda n: n > before, "orderwire_sockets")
+    await client.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    await metrics.reaches(lambda n: n == 1, "orderwire_sessions", transport="websocket", role="admin")
+    await metrics.reaches(lambda n: n > before, "orderwire_tcp_connections")
     async with aiohttp.ClientSession() as http:
         viewer = {"Authorization": f"Bearer {token('viewer')}"}
         async with http.get(server.http_url + "/api/sse", headers=viewer):
-            await metrics.reaches(lambda n: n == 1, "orderwire_connections", transport="sse", role="viewer")
-    await metrics.reaches(lambda n: n == 0, "orderwire_connections", transport="sse", role="viewer")
+            await metrics.reaches(lambda n: n == 1, "orderwire_sessions", transport="sse", role="viewer")
+    await metrics.reaches(lambda n: n == 0, "orderwire_sessions", transport="sse", role="viewer")
     leaving: Client = await connect(server.ws_url, headers=ADMIN)
     await leaving.disconnect()
-    await metrics.reaches(lambda n: n >= 1, "orderwire_closes_total", code="1000")
+    await metrics.reaches(lambda n: n >= 1, "orderwire_sessions_closed_total", code="1000")
 
     # Events.
     assert await metrics.value("orderwire_events_total") == 0
-    frames = await metrics.value("orderwire_sent_frames_total", transport="websocket")
+    frames = await metrics.value("orderwire_sent_messages_total", transport="websocket")
     await db.execute("insert into orders (customer_name, total) select 'x', n from generate_series(1, 3) as n")
-    await client.until(lambda c: len(c.events) == 3, "the events")
+    await client.wait_until(lambda c: len(c.events) == 3, "the events")
     await metrics.reaches(lambda n: n == 3, "orderwire_events_total")
-    await metrics.reaches(lambda n: n >= frames + 3, "orderwire_sent_frames_total", transport="websocket")
+    await metrics.reaches(lambda n: n >= frames + 3, "orderwire_sent_messages_total", transport="websocket")
     size = sum(len(json.dumps(event)) for event in client.events)
     await metrics.reaches(lambda n: n > size * 0.8, "orderwire_sent_bytes_total", transport="websocket")
     await metrics.reaches(lambda n: n >= 1, "orderwire_fanout_seconds_count")
     await metrics.reaches(lambda n: n == 3 * WORKERS, "orderwire_delivery_seconds_count")
-    assert 0 < await metrics.value("orderwire_delivery_seconds_sum") < 3 * PATIENCE_SECONDS
+    assert 0 < await metrics.value("orderwire_delivery_seconds_sum") < 3 * TIMEOUT_SECONDS
 
     # Resumes.
     back: Client = await connect(f"{server.ws_url}?last_event_id={client.events[0]['id']}", headers=ADMIN)
-    await back.until(lambda c: len(c.events) == 2, "the replay")
-    await metrics.reaches(lambda n: n == 1, "orderwire_replays_total", outcome="recovered")
+    await back.wait_until(lambda c: len(c.events) == 2, "the replay")
+    await metrics.reaches(lambda n: n == 1, "orderwire_resumes_total", outcome="recovered")
     await metrics.reaches(lambda n: n == 2, "orderwire_replayed_events_total")
     await connect(f"{server.ws_url}?last_event_id=nonsense", headers=ADMIN)
-    await metrics.reaches(lambda n: n == 1, "orderwire_replays_total", outcome="fetch_anew")
+    await metrics.reaches(lambda n: n == 1, "orderwire_resumes_total", outcome="fetch_anew")
 
     # Refusals.
     async with aiohttp.ClientSession(server.http_url) as http:
@@ -132,14 +134,14 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
         }.items():
             async with http.get("/api/orders", headers=headers) as response:
                 assert response.status in (401, 403)
-            await metrics.reaches(lambda n: n >= 1, "orderwire_rejects_total", reason=reason)
+            await metrics.reaches(lambda n: n >= 1, "orderwire_rejections_total", reason=reason)
     flood: Client = await connect(server.ws_url, headers=ADMIN)
     for _ in range(100):
         await flood.ws.send_str("{}")
-    assert await flood.closed() == 3013
-    await metrics.reaches(lambda n: n == 1, "orderwire_rejects_total", reason="too_fast")
-    assert await (await connect(server.ws_url)).closed() == 3502
-    await metrics.reaches(lambda n: n == 1, "orderwire_closes_total", code="3502")
+    assert await flood.wait_closed() == 3013
+    await metrics.reaches(lambda n: n == 1, "orderwire_rejections_total", reason="too_fast")
+    assert await (await connect(server.ws_url)).wait_closed() == 3502
+    await metrics.reaches(lambda n: n == 1, "orderwire_sessions_closed_total", code="3502")
 
     # A client that does not read.
     stalled: Client = await connect(server.ws_url, headers=ADMIN)
@@ -148,7 +150,7 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     transport = connection.transport
     assert isinstance(transport, asyncio.Transport)
     transport.pause_reading()
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await metrics.value("orderwire_send_queue_overflows_total"):
             await db.execute(
                 "insert into orders (customer_name, total) select repeat('x', 3000), 1 from generate_series(1, 300)"
@@ -158,7 +160,7 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
 
     # The database.
     await db.execute("set session_replication_role = replica; delete from orders; set session_replication_role = origin")
-    await metrics.reaches(lambda n: n == WORKERS, "orderwire_totals_drifts_total")
+    await metrics.reaches(lambda n: n == WORKERS, "orderwire_totals_corrections_total")
     assert await metrics.value("orderwire_listener_reconnects_total") == 0
     catch_ups = await metrics.value("orderwire_catch_up_events_count")
     # The insert and the end of the connection in one transaction: the next connection finds it.
@@ -172,12 +174,12 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     await metrics.reaches(lambda n: 0 <= n < 30, "orderwire_listener_lag_seconds")
 
     # Many transactions: NOTIFY steps aside, and comes back when it is quiet.
-    assert await metrics.value("orderwire_gate_open") == 0
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await metrics.value("orderwire_gate_open"):
+    assert await metrics.value("orderwire_notify_suppressed") == 0
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not await metrics.value("orderwire_notify_suppressed"):
             for _ in range(100):
                 await db.execute("insert into orders (customer_name, total) values ('x', 1)")
-    await metrics.reaches(lambda n: n == 0, "orderwire_gate_open")
+    await metrics.reaches(lambda n: n == 0, "orderwire_notify_suppressed")
 
     # A listener that sits in a transaction lets the notification queue fill.
     sitting = await asyncpg.connect(database_url)
@@ -185,7 +187,7 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
         await sitting.execute("listen orderwire_test_full")
         await sitting.execute("begin; select 1")
         await db.execute("select pg_notify('orderwire_test_full', repeat('x', 7000) || n) from generate_series(1, 2000) as n")
-        await metrics.reaches(lambda n: n > 0, "orderwire_notification_queue_usage")
+        await metrics.reaches(lambda n: n > 0, "orderwire_notification_queue_usage_ratio")
     finally:
         await sitting.close()
 
@@ -193,10 +195,10 @@ async def test_every_metric_moves_for_its_cause(start_server: Any, connect: Any,
     assert metrics.moved == named
 
 
-async def test_readiness_is_0_while_the_database_is_away(start_server: Any, database_url: str) -> None:
+async def test_readiness_is_0_while_the_database_is_away(start_server: StartServer, database_url: str) -> None:
     """Said by the metric too, since it is what alerts go by."""
     metrics = Metrics()
-    metrics.watch_ready(lambda: False)
+    metrics.set_ready_source(lambda: False)
     assert [
         sample.value for family in metrics.registry.collect() if family.name == "orderwire_ready" for sample in family.samples
     ] == [0]

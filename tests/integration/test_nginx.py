@@ -11,18 +11,18 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.conftest import one_worker
+from tests.conftest import needs_one_worker
 from tests.integration.test_tls import issue
-from tests.support import ROOT, Client, Process, Server, free_port
+from tests.support import ROOT, Client, Connect, Process, Server, StartServer, free_port
 from tests.tokens import SECRET, token
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 
-@one_worker
+@needs_one_worker
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 async def test_websocket_and_stream_through_nginx(
-    start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, tmp_path: Path
 ) -> None:
     assert NGINX is not None
     server: Server = await start_server(
@@ -46,7 +46,7 @@ async def test_websocket_and_stream_through_nginx(
     )
     nginx = await Process.start(NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", "stderr")
     try:
-        await nginx.line("start worker process")
+        await nginx.wait_for_line("start worker process")
         trusting = ssl.create_default_context(cafile=str(cert_file))
         outer = f"127.0.0.1:{port}"
         shown = token("admin")
@@ -57,20 +57,20 @@ async def test_websocket_and_stream_through_nginx(
             protocols=["orderwire", f"bearer.{shown}"],
             headers={"Origin": f"https://{outer}"},
         )
-        await client.until(lambda c: len(c.frames) >= 2, "the first frames")
+        await client.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
         headers = {"Authorization": f"Bearer {shown}"}
         async with (
             aiohttp.ClientSession() as http,
             http.get(f"https://{outer}/api/sse", ssl=trusting, headers=headers) as response,
         ):
             await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-            await client.until(lambda c: len(c.events) == 1, "an event")
+            await client.wait_until(lambda c: len(c.events) == 1, "an event")
             text = ""
             while "event: new_order" not in text:  # not held back
                 text += (await response.content.readany()).decode()
             # Counted by the address that the proxy tells.
             third: Client = await connect(f"wss://{outer}/api/ws", ssl=trusting, headers=headers)
-            assert await third.closed() == 3504
+            assert await third.wait_closed() == 3504
         assert shown not in (tmp_path / "access.log").read_text()
     finally:
         await nginx.stop()

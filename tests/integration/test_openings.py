@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import one_worker
+from tests.conftest import needs_one_worker
 from tests.fuzz.octets import FINAL, TEXT, frame
 from tests.integration.test_bad_frames import HANDSHAKE, address
-from tests.support import PATIENCE_SECONDS, Client, Server, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 from tests.tokens import SECRET, token
 
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -96,7 +96,7 @@ class Told:
 
 
 async def read(reader: asyncio.StreamReader) -> Told:
-    head = await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
+    head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
     first, *lines = head.split(b"\r\n")
     status = int(first.split()[1])
     kept = frozenset(each for each in lines if not each.startswith((b"Date:", b"Content-Length:")))
@@ -117,7 +117,7 @@ async def turns(server: Server) -> None:
     """The server has read what was sent before: somebody else has been answered since."""
     reader, writer = await asyncio.open_connection(*address(server))
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
+    await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
     writer.close()
 
 
@@ -143,7 +143,7 @@ async def in_two_pieces(server: Server, opening: bytes) -> Told:
 async def as_second_request(server: Server, opening: bytes) -> Told:
     reader, writer = await asyncio.open_connection(*address(server))
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-    head = await within(PATIENCE_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
+    head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "an answer")
     await reader.readexactly(int(re.search(rb"Content-Length: (\d+)", head)[1]))  # type: ignore[index]
     writer.write(opening)
     told = await read(reader)
@@ -152,7 +152,9 @@ async def as_second_request(server: Server, opening: bytes) -> Told:
 
 
 @pytest.mark.parametrize("compression", ["0", "1"])
-async def test_whoever_reads_an_opening_the_answer_is_the_same(start_server: Any, database_url: str, compression: str) -> None:
+async def test_whoever_reads_an_opening_the_answer_is_the_same(
+    start_server: StartServer, database_url: str, compression: str
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION=compression, HANDSHAKES_PER_SECOND="10000")
     wrong = {}
     for name, (opening, outcome) in OPENINGS.items():
@@ -161,11 +163,11 @@ async def test_whoever_reads_an_opening_the_answer_is_the_same(start_server: Any
             wrong[name] = (first, second, third)
     assert wrong == {}
     await server.stop()
-    assert "ERROR" not in server.text
+    assert "ERROR" not in server.output
 
 
-@one_worker
-async def test_a_refusal_is_counted_once(start_server: Any, database_url: str) -> None:
+@needs_one_worker
+async def test_a_refusal_is_counted_once(start_server: StartServer, database_url: str) -> None:
     """Although the opening is looked at before aiohttp, and again there."""
     server: Server = await start_server(
         database_url, TRUSTED_PROXIES="127.0.0.1", HANDSHAKES_PER_SECOND="2", ALLOW_ANONYMOUS="1"
@@ -175,14 +177,14 @@ async def test_a_refusal_is_counted_once(start_server: Any, database_url: str) -
     assert [(await at_once(server, foreign)).status for _ in range(5)] == [403, 403, 403, 403, 429]
     reader, writer = await asyncio.open_connection(*address(server))
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-    metrics = await within(PATIENCE_SECONDS, reader.read(), "the metrics")
+    metrics = await within(TIMEOUT_SECONDS, reader.read(), "the metrics")
     writer.close()
     for reason, count in (("origin", 4), ("handshakes", 1)):
-        assert f'orderwire_rejects_total{{reason="{reason}"}} {count}.0'.encode() in metrics
+        assert f'orderwire_rejections_total{{reason="{reason}"}} {count}.0'.encode() in metrics
 
 
 @pytest.mark.parametrize("way", [at_once, in_two_pieces, as_second_request])
-async def test_whoever_reads_an_opening_the_token_counts(start_server: Any, database_url: str, way: Way) -> None:
+async def test_whoever_reads_an_opening_the_token_counts(start_server: StartServer, database_url: str, way: Way) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     viewer = token(role="viewer").encode()
     for lines, outcome in (
@@ -195,7 +197,7 @@ async def test_whoever_reads_an_opening_the_token_counts(start_server: Any, data
     assert (await way(server, refused)).outcome == 3507
 
 
-async def test_an_opening_may_be_cut_anywhere(start_server: Any, database_url: str) -> None:
+async def test_an_opening_may_be_cut_anywhere(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10000")
     whole = await at_once(server, HANDSHAKE)
     sent = HANDSHAKE + PINGS
@@ -207,24 +209,26 @@ async def test_an_opening_may_be_cut_anywhere(start_server: Any, database_url: s
         writer.write(sent[at:])
     for reader, writer in streams:
         assert await read(reader) == whole
-        await within(PATIENCE_SECONDS, reader.readuntil(b'{"type":"pong"}'), "what was sent behind the opening is read")
+        await within(TIMEOUT_SECONDS, reader.readuntil(b'{"type":"pong"}'), "what was sent behind the opening is read")
         writer.close()
 
 
-async def test_half_openings_hold_up_nobody(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_half_openings_hold_up_nobody(start_server: StartServer, connect: Connect, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10000", IDLE_SECONDS="5")
     streams = [await asyncio.open_connection(*address(server)) for _ in range(500)]
     for number, (_, writer) in enumerate(streams):
         writer.write(HANDSHAKE[: number % 3 * 30])  # nothing, or a part
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-    await client.until(lambda c: len(c.events) == 1, "an event")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event")
     for reader, writer in streams:
-        assert await within(PATIENCE_SECONDS, reader.read(), "the end") == b""
+        assert await within(TIMEOUT_SECONDS, reader.read(), "the end") == b""
         writer.close()
 
 
-async def test_whoever_waits_to_be_let_in_is_not_waited_for_at_the_end(start_server: Any, database_url: str, db: Any) -> None:
+async def test_whoever_waits_to_be_let_in_is_not_waited_for_at_the_end(
+    start_server: StartServer, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     anna = token(role="customer", sub="anna").encode()
     asks = changed(b"/api/ws", b"/api/ws?topics=order:1").replace(KEY, KEY + b"Authorization: Bearer " + anna + b"\r\n")
@@ -237,6 +241,6 @@ async def test_whoever_waits_to_be_let_in_is_not_waited_for_at_the_end(start_ser
         assert await server.stop() == 0
     for reader, writer in streams:
         with suppress(ConnectionResetError):
-            assert await within(PATIENCE_SECONDS, reader.read(), "the end") == b""
+            assert await within(TIMEOUT_SECONDS, reader.read(), "the end") == b""
         writer.close()
-    assert "Traceback" not in server.text
+    assert "Traceback" not in server.output

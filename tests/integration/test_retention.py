@@ -12,7 +12,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from tests.support import Client, Server, within
+from tests.support import Client, Connect, Server, StartServer, within
 
 RETENTION = timedelta(days=3)
 
@@ -26,7 +26,7 @@ async def other(database_url: str) -> AsyncIterator[Any]:
 
 
 async def tend(db: Any) -> None:
-    await db.execute("select orderwire.tend_journal($1)", RETENTION)
+    await db.execute("select orderwire.maintain_partitions($1)", RETENTION)
 
 
 async def tend_settled(db: Any) -> None:
@@ -204,7 +204,9 @@ async def first_page(server: Server) -> Any:
         return await response.json()
 
 
-async def test_cursor_older_than_the_journal_is_refused(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_cursor_older_than_the_journal_is_refused(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     before = await start_server(database_url)
     client: Client = await connect(before.ws_url)
 
@@ -216,7 +218,7 @@ async def test_cursor_older_than_the_journal_is_refused(start_server: Any, conne
     for name in ("old", "old too", "kept", "newest"):
         await until(nothing_else_runs, "the server's first look after the partitions")
         await order(db, name)
-    await client.until(lambda c: len(c.events) == 4, "four events")
+    await client.wait_until(lambda c: len(c.events) == 4, "four events")
     await before.stop()
     await make_old(db, "old")
     await make_old(db, "old too")
@@ -226,8 +228,8 @@ async def test_cursor_older_than_the_journal_is_refused(start_server: Any, conne
     cursors = [start["next"], *(event["id"] for event in client.events)]
     for cursor, recovered in zip(cursors, (False, False, False, True, True), strict=True):
         back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
-        await back.until(lambda c: bool(c.of("resumed")), "an answer")
-        assert back.of("resumed")[0]["recovered"] is recovered, cursor
+        await back.wait_until(lambda c: bool(c.of_type("resumed")), "an answer")
+        assert back.of_type("resumed")[0]["recovered"] is recovered, cursor
     async with aiohttp.ClientSession() as http:
         for cursor, status in zip(cursors, (410, 410, 410, 200, 200), strict=True):
             async with http.get(f"{server.http_url}/api/events", params={"after": cursor}) as response:
@@ -235,7 +237,9 @@ async def test_cursor_older_than_the_journal_is_refused(start_server: Any, conne
     assert [event["customer_name"] for event in (await first_page(server))["events"]] == ["kept", "newest"]
 
 
-async def test_server_keeps_the_journal_for_its_time(start_server: Any, connect: Any, database_url: str, db: Any) -> None:
+async def test_server_keeps_the_journal_for_its_time(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
     server: Server = await start_server(database_url, JOURNAL_RETENTION="10s")
     client: Client = await connect(server.ws_url)
     await order(db, "old")
@@ -245,5 +249,5 @@ async def test_server_keeps_the_journal_for_its_time(start_server: Any, connect:
 
     await until(trimmed, "the event is trimmed")
     await order(db, "new")
-    await client.until(lambda c: len(c.events) == 2, "both events")
-    assert client.of("resumed") == [], "trimming is no gap to those who follow live"
+    await client.wait_until(lambda c: len(c.events) == 2, "both events")
+    assert client.of_type("resumed") == [], "trimming is no gap to those who follow live"

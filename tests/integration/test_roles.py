@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.conftest import one_worker
-from tests.support import Client, Server
+from tests.conftest import needs_one_worker
+from tests.support import Client, Connect, Server, StartServer
 from tests.tokens import SECRET, token
-
-Connect = Callable[..., Awaitable[Client]]
 
 
 @pytest.fixture
-async def server(start_server: Any, database_url: str) -> Server:
+async def server(start_server: StartServer, database_url: str) -> Server:
     server: Server = await start_server(database_url, JWT_SECRET=SECRET)
     return server
 
@@ -42,26 +40,28 @@ async def insert(db: Any, name: str, customer_id: str | None = None) -> int:
 
 async def settle(client: Client) -> None:
     """Everything sent before has arrived."""
-    pongs = len(client.of("pong"))
+    pongs = len(client.of_type("pong"))
     await client.send('{"type":"ping"}')
-    await client.until(lambda c: len(c.of("pong")) > pongs, "pong")
+    await client.wait_until(lambda c: len(c.of_type("pong")) > pongs, "pong")
 
 
 async def ask(client: Client, kind: str, *topics: str) -> dict[str, Any]:
     """The answer to subscribe or unsubscribe."""
-    known = len(client.of("subscribed") + client.of("error"))
+    known = len(client.of_type("subscribed") + client.of_type("error"))
     await client.send(json.dumps({"type": kind, "topics": topics}))
-    await client.until(lambda c: len(c.of("subscribed") + c.of("error")) > known, f"an answer to {kind} {topics}")
-    return next(frame for frame in reversed(client.frames) if frame["type"] in ("subscribed", "error"))
+    await client.wait_until(
+        lambda c: len(c.of_type("subscribed") + c.of_type("error")) > known, f"an answer to {kind} {topics}"
+    )
+    return next(frame for frame in reversed(client.messages) if frame["type"] in ("subscribed", "error"))
 
 
 async def test_a_customer_sees_their_own_orders_and_nothing_else(server: Server, connect: Connect, db: Any) -> None:
     own, listed, others = await insert(db, "Anna", "anna"), await insert(db, "Bo", "bo"), await insert(db, "Cy", "cy")
     admin = await connect(server.ws_url, headers=shown("admin"))
     customer = await connect(server.ws_url, headers=shown("customer", sub="anna", orders=[listed]))
-    await customer.until(lambda c: len(c.frames) >= 2, "the first frames")
-    assert customer.frames[0] == {"type": "subscribed", "topics": [f"order:{listed}"]}
-    assert customer.frames[1]["type"] == "authenticated"
+    await customer.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    assert customer.messages[0] == {"type": "subscribed", "topics": [f"order:{listed}"]}
+    assert customer.messages[1]["type"] == "authenticated"
     assert await ask(customer, "subscribe", f"order:{own}") == {
         "type": "subscribed",
         "topics": sorted([f"order:{own}", f"order:{listed}"]),
@@ -75,14 +75,14 @@ async def test_a_customer_sees_their_own_orders_and_nothing_else(server: Server,
     await db.execute("update orders set status = 'ready'")
     await db.execute("update orders set customer_name = 'Other name' where id = $1", others)
     await db.execute("delete from orders where id = $1", own)
-    await admin.until(lambda c: c.totals["total_orders"] == 2, "the totals after the delete")
+    await admin.wait_until(lambda c: c.totals["total_orders"] == 2, "the totals after the delete")
     await settle(customer)
     assert {event["order_id"] for event in customer.events} == {own, listed}
     assert [event["type"] for event in customer.events if event["order_id"] == own] == ["order_status_update", "order_delete"]
-    text = json.dumps(customer.frames)
+    text = json.dumps(customer.messages)
     assert "Cy" not in text
     assert "Other name" not in text
-    assert customer.of("analytics_update") == []
+    assert customer.of_type("analytics_update") == []
 
 
 async def test_an_order_that_changes_hands_is_seen_by_its_new_owner_alone(server: Server, connect: Connect, db: Any) -> None:
@@ -91,10 +91,10 @@ async def test_an_order_that_changes_hands_is_seen_by_its_new_owner_alone(server
     admin = await connect(server.ws_url, headers=shown("admin"))
     await ask(anna, "subscribe", f"order:{order}")
     await db.execute("update orders set status = 'ready' where id = $1", order)
-    await anna.until(lambda c: len(c.events) == 1, "her own event")
+    await anna.wait_until(lambda c: len(c.events) == 1, "her own event")
     await db.execute("update orders set customer_id = 'bo', customer_name = 'Bo' where id = $1", order)
     await db.execute("update orders set status = 'delivered' where id = $1", order)
-    await admin.until(lambda c: len(c.events) == 3, "all events")
+    await admin.wait_until(lambda c: len(c.events) == 3, "all events")
     await settle(anna)
     assert len(anna.events) == 1
 
@@ -102,47 +102,47 @@ async def test_an_order_that_changes_hands_is_seen_by_its_new_owner_alone(server
 async def test_a_viewer_sees_totals_alone(server: Server, connect: Connect, db: Any) -> None:
     order = await insert(db, "Anna", "anna")
     viewer = await connect(server.ws_url, headers=shown("viewer"))
-    await viewer.until(lambda c: len(c.frames) >= 2, "the first frames")
+    await viewer.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
     assert viewer.totals["total_orders"] == 1
     for topic in ("orders", f"order:{order}"):
         assert (await ask(viewer, "subscribe", topic))["code"] == "not_permitted"
     await insert(db, "Bo")
-    await viewer.until(lambda c: c.totals["total_orders"] == 2, "the totals")
+    await viewer.wait_until(lambda c: c.totals["total_orders"] == 2, "the totals")
     assert viewer.events == []
 
 
 async def test_topics_are_chosen_at_the_door_or_later(server: Server, connect: Connect, db: Any) -> None:
     first, second = await insert(db, "Anna"), await insert(db, "Bo")
     one = await connect(f"{server.ws_url}?topics=order:{first}", headers=shown("admin"))
-    await one.until(lambda c: len(c.frames) >= 2, "the first frames")
-    assert one.frames[0] == {"type": "subscribed", "topics": [f"order:{first}"]}
+    await one.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    assert one.messages[0] == {"type": "subscribed", "topics": [f"order:{first}"]}
     await db.execute("update orders set status = 'ready'")
-    await one.until(lambda c: len(c.events) == 1, "an event")
-    assert one.of("analytics_update") == []
+    await one.wait_until(lambda c: len(c.events) == 1, "an event")
+    assert one.of_type("analytics_update") == []
     # Whoever follows the totals gets them at once.
     await ask(one, "subscribe", "analytics")
-    await one.until(lambda c: len(c.of("analytics_update")) == 1, "the totals")
+    await one.wait_until(lambda c: len(c.of_type("analytics_update")) == 1, "the totals")
     # Two topics that hold the same event deliver it once.
     await ask(one, "subscribe", "orders")
     await db.execute("update orders set status = 'delivered'")
-    await one.until(lambda c: len(c.events) == 3, "both events")
+    await one.wait_until(lambda c: len(c.events) == 3, "both events")
     assert (await ask(one, "unsubscribe", "orders", "analytics"))["topics"] == [f"order:{first}"]
     await db.execute("update orders set status = 'cancelled' where id = $1", second)
     await db.execute("update orders set status = 'cancelled' where id = $1", first)
-    await one.until(lambda c: len(c.events) == 4, "one event")
+    await one.wait_until(lambda c: len(c.events) == 4, "one event")
     await settle(one)
     assert [event["order_id"] for event in one.events] == [first, first, second, first]
-    assert len(one.of("analytics_update")) == 1
+    assert len(one.of_type("analytics_update")) == 1
     for topics in (["order:"], ["order:01"], ["order:1 "], ["Orders"], [""], ["order:99999999999999999999"], [1], [None]):
         await one.send(json.dumps({"type": "subscribe", "topics": topics}))
     await settle(one)
-    assert [error["code"] for error in one.of("error")] == ["bad_topic"] * 8
+    assert [error["code"] for error in one.of_type("error")] == ["bad_topic"] * 8
 
 
-async def test_more_topics_than_allowed(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_more_topics_than_allowed(start_server: StartServer, database_url: str, connect: Connect) -> None:
     server = await start_server(database_url, MAX_TOPICS="5")
     client = await connect(server.ws_url)
-    await client.until(lambda c: len(c.frames) == 1, "first frame")
+    await client.wait_until(lambda c: len(c.messages) == 1, "first frame")
     assert len((await ask(client, "subscribe", "order:1", "order:2", "order:3"))["topics"]) == 5
     assert (await ask(client, "subscribe", "order:4"))["code"] == "too_many_topics"
     assert len((await ask(client, "subscribe", "order:3"))["topics"]) == 5
@@ -157,22 +157,22 @@ async def test_topics_that_cannot_be_had_at_the_door(
 ) -> None:
     claims = {"sub": "anna"} if role == "customer" else {}
     client = await connect(f"{server.ws_url}?{query}", headers=shown(role, **claims))
-    assert await client.closed() == code
+    assert await client.wait_closed() == code
     async with http.get(f"/api/sse?{query}", headers=shown(role, **claims)) as response:
         assert response.status == {3501: 400, 3507: 403}[code]
 
 
 async def resumed(connect: Connect, server: Server, cursor: str, topics: str, **claims: Any) -> Client:
     client = await connect(f"{server.ws_url}?last_event_id={cursor}&topics={topics}", headers=shown("customer", **claims))
-    await client.until(lambda c: len(c.of("resumed")) == 1, "the answer to the resume")
-    await client.until(lambda c: len(c.events) >= c.of("resumed")[0]["replayed"], "the replay")
+    await client.wait_until(lambda c: len(c.of_type("resumed")) == 1, "the answer to the resume")
+    await client.wait_until(lambda c: len(c.events) >= c.of_type("resumed")[0]["replayed"], "the replay")
     await settle(client)
     return client
 
 
 @pytest.mark.parametrize("after_restart", [False, True])
 async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
-    server: Server, start_server: Any, database_url: str, connect: Connect, db: Any, after_restart: bool
+    server: Server, start_server: StartServer, database_url: str, connect: Connect, db: Any, after_restart: bool
 ) -> None:
     """From the ring and, on a server that remembers nothing, from the journal."""
     own = await insert(db, "Anna", "anna")
@@ -180,7 +180,7 @@ async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
     anna = await connect(f"{server.ws_url}?topics=order:{own}", headers=shown("customer", sub="anna"))
     await settle(anna)
     await db.execute("update orders set status = 'confirmed' where id = $1", own)
-    await anna.until(lambda c: len(c.events) == 1, "an event")
+    await anna.wait_until(lambda c: len(c.events) == 1, "an event")
     cursor = anna.events[0]["id"]
     await anna.disconnect()
     for n in range(1200):
@@ -189,13 +189,13 @@ async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
     if after_restart:
         server = await start_server(database_url, JWT_SECRET=SECRET)
     back = await resumed(connect, server, cursor, f"order:{own}", sub="anna")
-    assert back.of("resumed") == [{"type": "resumed", "recovered": True, "replayed": 1}]
+    assert back.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 1}]
     assert [event["status"] for event in back.events] == ["ready"]
     # Somebody who may not see the event of the cursor, and has learned it somehow, gains nothing by it.
     thief = await resumed(connect, server, cursor, f"order:{other}", sub="bo", orders=[])
     assert {event["order_id"] for event in thief.events} == {other}
     await db.execute("update orders set status = 'delivered'")
-    await back.until(lambda c: len(c.events) == 2, "live again")
+    await back.wait_until(lambda c: len(c.events) == 2, "live again")
     await settle(back)
     assert {event["order_id"] for event in back.events} == {own}
 
@@ -261,9 +261,9 @@ async def test_server_sent_events_follow_the_same_rules(server: Server, http: ai
 async def test_a_session_is_closed_when_its_token_expires(server: Server, connect: Connect, db: Any) -> None:
     until = time.time() + 2
     client = await connect(server.ws_url, headers=shown("admin", exp=int(until)))
-    await client.until(lambda c: len(c.of("authenticated")) == 1, "the first frames")
-    assert client.of("authenticated")[0]["role"] == "admin"
-    assert await client.closed() == 3005
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+    assert client.of_type("authenticated")[0]["role"] == "admin"
+    assert await client.wait_closed() == 3005
     assert int(until) <= time.time() < until + 5
     await insert(db, "Anna")
     assert client.events == []
@@ -271,26 +271,26 @@ async def test_a_session_is_closed_when_its_token_expires(server: Server, connec
 
 async def test_a_fresh_token_extends_the_session(server: Server, connect: Connect, db: Any) -> None:
     client = await connect(server.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
-    await client.until(lambda c: len(c.of("authenticated")) == 1, "the first frames")
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
     await client.send(json.dumps({"type": "auth", "token": token("admin")}))
-    await client.until(lambda c: len(c.of("authenticated")) == 2, "the answer")
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 2, "the answer")
     other = await connect(server.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
-    assert await other.closed() == 3005  # by then the first one would have been closed too
+    assert await other.wait_closed() == 3005  # by then the first one would have been closed too
     await insert(db, "Anna")
-    await client.until(lambda c: len(c.events) == 1, "an event")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event")
 
 
 async def test_a_lesser_token_takes_topics_away(server: Server, connect: Connect, db: Any) -> None:
     own = await insert(db, "Anna", "anna")
     client = await connect(server.ws_url, headers=shown("admin"))
-    await client.until(lambda c: len(c.of("authenticated")) == 1, "the first frames")
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
     await ask(client, "subscribe", f"order:{own}")
     await client.send(json.dumps({"type": "auth", "token": token("customer", sub="anna")}))
-    await client.until(lambda c: len(c.of("subscribed")) == 2, "what is left")
-    assert client.of("subscribed")[-1]["topics"] == [f"order:{own}"]
+    await client.wait_until(lambda c: len(c.of_type("subscribed")) == 2, "what is left")
+    assert client.of_type("subscribed")[-1]["topics"] == [f"order:{own}"]
     await insert(db, "Bo")
     await db.execute("update orders set status = 'ready' where id = $1", own)
-    await client.until(lambda c: len(c.events) >= 1, "an event")
+    await client.wait_until(lambda c: len(c.events) >= 1, "an event")
     await settle(client)
     assert [event["order_id"] for event in client.events] == [own]
 
@@ -298,12 +298,12 @@ async def test_a_lesser_token_takes_topics_away(server: Server, connect: Connect
 @pytest.mark.parametrize(("bad", "code"), [("garbage", 3500), (token(ttl=-1), 3005), (token("owner"), 3507)])
 async def test_a_bad_token_ends_the_session_that_shows_it(server: Server, connect: Connect, bad: str, code: int) -> None:
     client = await connect(server.ws_url, headers=shown("admin"))
-    await client.until(lambda c: len(c.of("authenticated")) == 1, "the first frames")
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
     await client.send(json.dumps({"type": "auth", "token": bad}))
-    assert await client.closed() == code
+    assert await client.wait_closed() == code
 
 
-@one_worker
+@needs_one_worker
 async def test_a_revoked_subject_sees_nothing_more(
     server: Server, connect: Connect, http: aiohttp.ClientSession, db: Any
 ) -> None:
@@ -312,22 +312,24 @@ async def test_a_revoked_subject_sees_nothing_more(
     headers = {"Authorization": f"Bearer {old}"}
     mallory = await connect(server.ws_url, headers=headers)
     other = await connect(server.ws_url, headers=shown("admin", sub="alice"))
-    await mallory.until(lambda c: len(c.of("authenticated")) == 1, "the first frames")
+    await mallory.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
     await db.execute("select orderwire.revoke('mallory')")
-    assert await mallory.closed() == 3500
+    assert await mallory.wait_closed() == 3500
     for refused in (old, undated):
         async with http.get("/api/orders", headers={"Authorization": f"Bearer {refused}"}) as response:
             assert response.status == 401
     async with http.get("/api/orders", headers=shown("admin", sub="mallory", iat=int(time.time()) + 3)) as response:
         assert response.status == 200  # issued since
     await insert(db, "Anna")
-    await other.until(lambda c: len(c.events) == 1, "an event")
+    await other.wait_until(lambda c: len(c.events) == 1, "an event")
     assert mallory.events == []
 
 
-async def test_without_login_there_is_nothing_to_authenticate(start_server: Any, database_url: str, connect: Connect) -> None:
+async def test_without_login_there_is_nothing_to_authenticate(
+    start_server: StartServer, database_url: str, connect: Connect
+) -> None:
     server = await start_server(database_url)
     client = await connect(server.ws_url)
     await client.send(json.dumps({"type": "auth", "token": "whatever"}))
-    await client.until(lambda c: len(c.of("authenticated")) == 1, "the answer")
-    assert client.of("authenticated") == [{"type": "authenticated", "role": "admin", "expires": None}]
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the answer")
+    assert client.of_type("authenticated") == [{"type": "authenticated", "role": "admin", "expires": None}]

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from gateway import tls
-from gateway.tls import Certificate
+from gateway.net import tls
+from gateway.net.tls import Certificate
 from settings import BadSetting
-from tests.support import PATIENCE_SECONDS, Client, Server
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer
 from tests.tokens import private_pem
 
 
@@ -58,7 +58,7 @@ async def presented(host: str, port: int) -> str:
 
 
 async def test_wss_and_a_renewal_without_a_restart(
-    start_server: Any, connect: Any, database_url: str, db: Any, tmp_path: Path
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, tmp_path: Path
 ) -> None:
     cert_file, key_file = issue(tmp_path, "first")
     server: Server = await start_server(database_url, TLS_CERT_FILE=str(cert_file), TLS_KEY_FILE=str(key_file))
@@ -67,7 +67,7 @@ async def test_wss_and_a_renewal_without_a_restart(
     client: Client = await connect(
         server.ws_url, ssl=trusting, headers={"Origin": server.ws_url.replace("wss", "https")[: -len("/api/ws")]}
     )
-    await client.until(lambda c: len(c.frames) == 1, "first frame")
+    await client.wait_until(lambda c: len(c.messages) == 1, "first frame")
     port = int(server.ws_url.split(":")[2].split("/")[0])
     assert await presented("127.0.0.1", port) == "first"
 
@@ -76,17 +76,17 @@ async def test_wss_and_a_renewal_without_a_restart(
     other.mkdir()
     new_cert, new_key = issue(other, "second")
     cert_file.write_bytes(new_cert.read_bytes())
-    await server.each_says("the one from before stays")
+    await server.wait_for_line_from_each_worker("the one from before stays")
     assert await presented("127.0.0.1", port) == "first"
     key_file.write_bytes(new_key.read_bytes())
-    await server.each_says("the new certificate is in use")
+    await server.wait_for_line_from_each_worker("the new certificate is in use")
     assert await presented("127.0.0.1", port) == "second"
 
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-    await client.until(lambda c: len(c.events) == 1, "an event on the connection from before")
+    await client.wait_until(lambda c: len(c.events) == 1, "an event on the connection from before")
 
 
-async def test_plain_http_on_a_tls_port_harms_nobody(start_server: Any, database_url: str, tmp_path: Path) -> None:
+async def test_plain_http_on_a_tls_port_harms_nobody(start_server: StartServer, database_url: str, tmp_path: Path) -> None:
     cert_file, key_file = issue(tmp_path, "name")
     server: Server = await start_server(
         database_url, TLS_CERT_FILE=str(cert_file), TLS_KEY_FILE=str(key_file), IDLE_SECONDS="0.5"
@@ -95,7 +95,7 @@ async def test_plain_http_on_a_tls_port_harms_nobody(start_server: Any, database
     for sent in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01", b""):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await reader.read()
         writer.close()
     assert await presented("127.0.0.1", port) == "name"
@@ -113,4 +113,4 @@ def test_files_that_cannot_be_used_are_said_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(BadSetting, match=why) as raised:
             Certificate(str(pair[0]), str(pair[1]))
         assert "\n" not in str(raised.value)
-    assert tls.LOOK_SECONDS < PATIENCE_SECONDS
+    assert tls.POLL_SECONDS < TIMEOUT_SECONDS

@@ -7,11 +7,11 @@ import os
 from typing import Any
 from urllib.parse import urlsplit
 
+from db.database import Database
 from db.errors import DatabaseError
-from db.pool import Database
-from push.events import Position, Snapshot
+from push.journal.events import Position, Snapshot
 from tests.stress.proxy import Proxy
-from tests.support import Server, within
+from tests.support import Server, StartServer, within
 
 
 async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> None:
@@ -30,7 +30,7 @@ async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> Non
                 continue
 
     try:
-        async with Database(through, answer_seconds=2.0).opened() as database:
+        async with Database(through, timeout_seconds=2.0).open() as database:
             await database.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
             proxy.stall(True)
             task = asyncio.create_task(persistent(database))
@@ -43,7 +43,7 @@ async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> Non
         await proxy.close()
 
 
-async def test_bytes_that_are_no_http_get_400_and_leave_no_traceback(start_server: Any, database_url: str) -> None:
+async def test_bytes_that_are_no_http_get_400_and_leave_no_traceback(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url)
     host, port = server.http_url.removeprefix("http://").split(":")
     for rubbish in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"GET / HTTP/9.9 9\r\n\r\n"):
@@ -54,17 +54,17 @@ async def test_bytes_that_are_no_http_get_400_and_leave_no_traceback(start_serve
         writer.close()
         await writer.wait_closed()
     await server.stop()
-    assert "Traceback" not in server.text
-    assert "Error handling request" not in server.text
+    assert "Traceback" not in server.output
+    assert "Error handling request" not in server.output
 
 
-async def test_an_sse_client_that_takes_nothing_is_let_go(start_server: Any, database_url: str, db: Any) -> None:
+async def test_an_sse_client_that_takes_nothing_is_let_go(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="0.5")
     host, port = server.http_url.removeprefix("http://").split(":")
     proxy = await Proxy(lambda: (host, int(port)), 8192).open()
 
     def sockets() -> list[str]:
-        directories = [f"/proc/{pid}/fd" for pid in server.pids]
+        directories = [f"/proc/{pid}/fd" for pid in server.serving_pids]
         files = [os.readlink(f"{directory}/{name}") for directory in directories for name in os.listdir(directory)]
         return [link for link in files if "socket" in link]
 

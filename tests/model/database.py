@@ -1,7 +1,7 @@
 """What PostgreSQL and sql/006_reading.sql promise, in memory: transactions, snapshots, and a journal read between two of them.
 
 This is the specification that push/ is tested against. Its visibility rule is written out here on purpose, and not borrowed
-from push.events.
+from push.journal.events.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from push.errors import LinkLost
-from push.events import Event, EventPlace, Identity, Page, Position, Snapshot
-from push.relay import Baseline
-from push.totals import Totals
+from push.errors import ConnectionLost
+from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.relay import Baseline
+from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
 ROW_BYTES = 300
@@ -36,7 +36,7 @@ class Transaction:
     # Given out at the first write, as PostgreSQL does.
     txid: int | None = None
     rows: list[Event] = field(default_factory=list)
-    # Where it stands in orderwire.may_be_silent(), between two lock functions; None: it does not ask just now.
+    # Where it stands in orderwire.may_skip_notify(), between two lock functions; None: it does not ask just now.
     asking: str | None = None
     rings: bool = False
     silent: bool = False
@@ -86,12 +86,12 @@ class ModelDatabase:
                 id=row_id,
                 order_id=order_id,
                 customer_id=None,
-                seen=seen,
+                writer_snapshot=seen,
                 at=datetime(2024, 1, 1, tzinfo=UTC),
-                orders=1,
-                revenue=Decimal(row_id),
-                pending=row_id % 2,
-                frame=json.dumps(frame).encode(),
+                orders_delta=1,
+                revenue_delta=Decimal(row_id),
+                pending_delta=row_id % 2,
+                payload=json.dumps(frame).encode(),
             )
         )
         if transaction.asking is None:
@@ -99,7 +99,7 @@ class ModelDatabase:
         return True
 
     def ask_on(self, transaction: Transaction) -> None:
-        """One lock function of orderwire.may_be_silent()."""
+        """One lock function of orderwire.may_skip_notify()."""
         match transaction.asking:
             case "look" if self.wanted:
                 transaction.asking, transaction.rings = None, True
@@ -185,8 +185,8 @@ class ModelDatabase:
             if row.id > past_id
             and visible(row.txid, upto)
             and (
-                (row.txid >= after.seen.xmax and row.txid != after.txid)
-                or (row.txid in after.seen.xip and row.txid != after.txid)
+                (row.txid >= after.snapshot.xmax and row.txid != after.txid)
+                or (row.txid in after.snapshot.xip and row.txid != after.txid)
                 or (row.txid == after.txid and after.id is not None and row.id > after.id)
             )
         ]
@@ -194,7 +194,7 @@ class ModelDatabase:
 
 
 class ModelReader:
-    """push.history.Archive."""
+    """push.journal.replay.Archive."""
 
     def __init__(self, database: ModelDatabase) -> None:
         self.database = database
@@ -203,17 +203,17 @@ class ModelReader:
         """A round trip: others may go on meanwhile."""
         await asyncio.sleep(0)
 
-    async def seen_at(self, place: EventPlace) -> Snapshot | None:
+    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         await self.turn()
-        found = [row.seen for row in self.database.journal if (row.txid, row.id) == place]
+        found = [row.writer_snapshot for row in self.database.journal if (row.txid, row.id) == event_id]
         await self.turn()
         return found[0] if found else None
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, at_most: int) -> tuple[int, int]:
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
         await self.turn()
         found = len(self.database.unseen(after, upto, past_id))
         await self.turn()
-        return min(found, at_most), 0
+        return min(found, limit), 0
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         await self.turn()
@@ -225,7 +225,7 @@ class ModelReader:
 
 
 class ModelLink(ModelReader):
-    """push.relay.Journal: one connection, that can be cut at any moment."""
+    """push.journal.relay.Journal: one connection, that can be cut at any moment."""
 
     def __init__(self, database: ModelDatabase) -> None:
         super().__init__(database)
@@ -248,13 +248,13 @@ class ModelLink(ModelReader):
     async def turn(self) -> None:
         await super().turn()
         if self._cut:
-            raise LinkLost("cut")
+            raise ConnectionLost("cut")
 
-    async def identity(self, epoch: str | None, delivered: Sequence[EventPlace]) -> Identity:
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         await self.turn()
         assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
         await self.turn()
-        return Identity(EPOCH, 0)
+        return JournalIdentity(EPOCH, 0)
 
     async def baseline(self) -> Baseline:
         await self.turn()
@@ -272,10 +272,10 @@ class ModelLink(ModelReader):
         if upto is None:
             self.rung.clear()
         if self._cut:
-            raise LinkLost("cut")
+            raise ConnectionLost("cut")
         return await super().page(after, upto, past_id, max_events, max_bytes)
 
-    async def rely_on_rings(self) -> bool:
+    async def require_notify(self) -> bool:
         if self._certain:
             return True
         if self not in self.database.wanted:
@@ -287,7 +287,7 @@ class ModelLink(ModelReader):
         await self.turn()
         return self._certain
 
-    async def stop_relying(self) -> None:
+    async def release_notify(self) -> None:
         self._certain = False
         if self.database.turn is not self:
             await self.turn()
@@ -296,7 +296,7 @@ class ModelLink(ModelReader):
                 self.database.turn = self
             await self.turn()
 
-    async def ring(self, unheard: int) -> None:
+    async def notify_on_behalf(self, event_count: int) -> None:
         if self.database.turn is self:
             await self.turn()
             self.database.notify(self)
@@ -305,7 +305,7 @@ class ModelLink(ModelReader):
     def wake(self) -> None:
         self.rung.set()
 
-    async def wait(self, timeout_seconds: float) -> None:
+    async def wait_for_notify(self, timeout_seconds: float) -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.rung.wait()

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import pytest
 
-import push.relay
-from push.relay import CLOCK_SECONDS
+import push.journal.relay
+from push.journal.relay import POLL_INTERVAL
 from tests.model.world import World
 
 NEVER = 1e9
@@ -28,8 +28,8 @@ KNOWN = (906051959,)
 @pytest.fixture(autouse=True)
 def no_fallback() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(push.relay, "FALLBACK_SECONDS", NEVER)
-        patch.setattr(push.relay, "PAGE_EVENTS", 3)
+        patch.setattr(push.journal.relay, "FALLBACK_POLL_INTERVAL", NEVER)
+        patch.setattr(push.journal.relay, "PAGE_EVENTS", 3)
         yield
 
 
@@ -87,7 +87,7 @@ class Story:
         for server in self.choose.choice((self.world.servers, self.world.servers, [self.choose.choice(self.world.servers)])):
             server.whim.by_clock = by_clock
         if self.choose.random() < 0.5:
-            self.world.run(asyncio.sleep(CLOCK_SECONDS))
+            self.world.run(asyncio.sleep(POLL_INTERVAL))
 
     def lose_link(self) -> None:
         server = self.choose.choice(self.world.servers)
@@ -102,9 +102,9 @@ class Story:
     def nobody_is_late(self) -> None:
         if any(server.link not in self.world.database.links for server in self.world.servers):
             self.world.run(asyncio.sleep(0.1))  # they come back first
-        self.world.run(asyncio.sleep(CLOCK_SECONDS + 0.001))
+        self.world.run(asyncio.sleep(POLL_INTERVAL + 0.001))
         for number, server in enumerate(self.world.servers):
-            assert server.relay.trouble is None
+            assert server.relay.not_ready_reason is None
             assert server.relay.totals == self.world.database.totals(), f"server {number} has missed a ring"
 
 

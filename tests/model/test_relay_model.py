@@ -23,11 +23,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-import push.entrance
-import push.history
-import push.relay
-from push.events import Snapshot
-from push.ring import Ring
+import push.admission
+import push.journal.relay
+import push.journal.replay
+from push.journal.events import Snapshot
+from push.journal.recent_events import RecentEvents
 from tests.model.world import ModelClient, World
 
 SERVERS = st.integers(0, 1)
@@ -39,12 +39,12 @@ PICK = st.integers(0, 1000)
 @pytest.fixture(autouse=True, scope="module")
 def everything_small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(push.relay, "PAGE_EVENTS", 3)
-        patch.setattr(push.history, "PAGE_EVENTS", 2)
-        patch.setattr(push.entrance, "CHUNK_EVENTS", 3)
-        patch.setattr(push.entrance, "LAST_EVENTS", 1)
+        patch.setattr(push.journal.relay, "PAGE_EVENTS", 3)
+        patch.setattr(push.journal.replay, "PAGE_EVENTS", 2)
+        patch.setattr(push.admission, "CHUNK_EVENTS", 3)
+        patch.setattr(push.admission, "MAX_FINAL_EVENTS", 1)
         # Answers are kept for a second: of the loop's clock, not of the wall's.
-        patch.setattr(push.history, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
+        patch.setattr(push.journal.replay, "time", SimpleNamespace(monotonic=lambda: asyncio.get_running_loop().time()))
         yield
 
 
@@ -357,13 +357,13 @@ def test_batch_that_is_cut_short_goes_on_in_the_order_in_which_it_was_written() 
 
 def test_session_that_is_between_replay_and_live_when_positions_lose_their_meaning_has_to_come_back() -> None:
     """Even where nothing was published before or since: the hub tells only those who are live already."""
-    ring = Ring()
+    ring = RecentEvents()
     ring.reset(Snapshot(100, 100))
-    number = ring.end
+    number = ring.next_seq
     assert ring.since(number) == []
     ring.reset(Snapshot(200, 200))
     assert ring.since(number) is None
-    assert ring.since(ring.end) == []
+    assert ring.since(ring.next_seq) == []
 
 
 def test_link_lost_in_the_midst_of_a_batch_that_an_older_transaction_ends() -> None:
@@ -383,9 +383,9 @@ def test_link_lost_in_the_midst_of_a_batch_that_an_older_transaction_ends() -> N
         steps.world.do(lambda: database.commit(older, ring=True))
         for _ in range(20):
             steps.turns(1)
-            if server.relay._unfinished is not None:
+            if server.relay._partial_read is not None:
                 break
-        assert server.relay._unfinished is not None
+        assert server.relay._partial_read is not None
         steps.lose_link(0, 0.05)
         steps.world.finish()
     finally:

@@ -8,20 +8,20 @@ import selectors
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Never
 
-from gateway.tokens import Gate
-from push.access import ANYBODY, Grant, Role
-from push.entrance import Entrance, Wish
-from push.errors import LinkLost
-from push.events import Event
-from push.frames import Close
-from push.history import History
-from push.hub import Hub
-from push.pace import NotifyMode, Pace
-from push.relay import Relay
-from push.ring import Ring
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from gateway.auth.tokens import TokenVerifier
+from push.admission import ConnectParams, SessionManager
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.errors import ConnectionLost
+from push.journal.events import Event
+from push.journal.notify_policy import NotifyMode, NotifyPolicy
+from push.journal.recent_events import RecentEvents
+from push.journal.relay import Relay
+from push.journal.replay import ReplayPlanner
+from push.journal.totals import Totals
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role
+from push.protocol.messages import CloseCode
 from tests.model.database import ModelDatabase, ModelLink, ModelReader
 from tests.unit.carried import Carried
 
@@ -63,25 +63,25 @@ class WatchedHub(Hub):
         self.published.update(event.id for event in events)
         super().publish(events, totals)
 
-    def gap(self) -> None:
+    def announce_gap(self) -> None:
         raise AssertionError("there was no gap")
 
 
-class Whim(Pace):
+class Whim(NotifyPolicy):
     """A pace that is told, not measured."""
 
     def __init__(self) -> None:
         super().__init__(NotifyMode.AUTO)
         self.by_clock = False
 
-    def fast(self, now: float) -> bool:
+    def should_poll(self, now: float) -> bool:
         return self.by_clock
 
 
 class NoOwners:
     """Nobody here is a customer."""
 
-    async def owned(self, subject: str, ids: Collection[int]) -> set[int]:
+    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
         raise AssertionError("an admin's rights depend on nobody")
 
 
@@ -90,9 +90,11 @@ class ModelServer:
         self.database = database
         self.hub = WatchedHub()
         self.relay = Relay(self.hub)
-        self.whim = self.relay._pace = Whim()
-        self.relay.ring = Ring(ring_events)
-        self.entrance = Entrance(self.hub, self.relay, History(self.relay, ModelReader(database)), Gate(None), NoOwners())
+        self.whim = self.relay._notify_policy = Whim()
+        self.relay.recent_events = RecentEvents(ring_events)
+        self.entrance = SessionManager(
+            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), NoOwners()
+        )
         self.link: ModelLink | None = None
         self._away_seconds = 0.05
         self.task = asyncio.get_running_loop().create_task(self._run())
@@ -102,7 +104,7 @@ class ModelServer:
             self.link = ModelLink(self.database)
             try:
                 await self.relay.follow(self.link)
-            except LinkLost:
+            except ConnectionLost:
                 await asyncio.sleep(self._away_seconds)
 
     def lose_link(self, away_seconds: float) -> None:
@@ -113,7 +115,7 @@ class ModelServer:
 
     async def baseline_taken(self) -> None:
         """What the totals include at the start counts as published: it was before anybody could connect."""
-        await self.relay.flowing.wait()
+        await self.relay.started.wait()
 
 
 class ModelClient:
@@ -145,7 +147,7 @@ class ModelClient:
     def connect(self, server: ModelServer) -> None:
         self.server = server
         self.session = Session(
-            SendQueue(QUEUE_FRAMES, 1 << 20), Carried(), conflate=CONFLATE_EVENTS if self.conflates else None
+            SendQueue(QUEUE_FRAMES, 1 << 20), Carried(), conflate_above=CONFLATE_EVENTS if self.conflates else None
         )
         self._on_this_connection = set()
         self._on_the_way = []
@@ -155,10 +157,10 @@ class ModelClient:
 
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
-        wish = Wish(self.cursor, None, position)
-        grant = ANYBODY if self.follows is None else Grant(Role.CUSTOMER, orders=frozenset({self.follows}))
-        topics = await server.entrance.knock(grant, wish)
-        server.entrance.enter(session, grant, topics, wish)
+        wish = ConnectParams(self.cursor, None, position)
+        grant = ANONYMOUS_GRANT if self.follows is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.follows}))
+        topics = await server.entrance.authorize(grant, wish)
+        server.entrance.open(session, grant, topics, wish)
         if self.cursor is None:  # it has just gone live, in this very turn
             watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
@@ -171,14 +173,14 @@ class ModelClient:
         if self.session is None:
             return
         if not self._on_the_way:
-            self._on_the_way = [frame for batch in self.session.take(about_bytes) for frame in batch.frames]
-        ended = self.session.close is not None and not self._on_the_way
+            self._on_the_way = [frame for batch in self.session.take(about_bytes) for frame in batch.messages]
+        ended = self.session.close_code is not None and not self._on_the_way
         while self._on_the_way and about_bytes > 0:
             frame = self._on_the_way.pop(0)
             about_bytes -= len(frame)
             self._receive(json.loads(frame))
         if ended:
-            assert self.session.close in (Close.RESUME_AGAIN, Close.SLOW_CONSUMER)
+            assert self.session.close_code in (CloseCode.RESUME_AGAIN, CloseCode.SLOW_CONSUMER)
             self.drop()
 
     def take_one_event(self) -> None:
@@ -192,7 +194,7 @@ class ModelClient:
         """The connection is gone, and with it all that the client had not read."""
         if self.session is None or self.server is None or self._admission is None:
             return
-        self.server.hub.leave(self.session)
+        self.server.hub.remove(self.session)
         if self._admission.done():
             self._admission.result()
         self._admission.cancel()

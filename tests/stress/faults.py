@@ -22,7 +22,7 @@ from tests.support import WORKERS
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is to happen, and when. ``share``: of the clients of that server; ``seconds``: for as long as that."""
+    """What is to happen, and when. ``metrics``: of the clients of that server; ``timeout_seconds``: for as long as that."""
 
     at: float
     kind: str
@@ -105,7 +105,7 @@ class Faults:
     async def kill_worker(self, fault: Fault) -> None:
         """One of several; the server's supervisor starts another."""
         async with self._site.server_locks[fault.server]:
-            workers = self._site.servers[fault.server].workers
+            workers = self._site.servers[fault.server].worker_pids
             if workers:
                 self._hit(fault, self._of(fault.server))
                 with suppress(ProcessLookupError):
@@ -114,13 +114,13 @@ class Faults:
     async def drain_server(self, fault: Fault) -> None:
         async with self._site.server_locks[fault.server]:
             with suppress(AssertionError):  # not up yet within the patience: the drain has to work then, too
-                await self._site.servers[fault.server].line("ready", seconds=5)
+                await self._site.servers[fault.server].wait_for_line("ready", seconds=5)
             self._hit(fault, self._of(fault.server))
             code = await self._site.restart_server(fault.server, signal.SIGTERM)
             # By the signal itself: before the server has set up its handler.
             if code not in (0, -signal.SIGTERM):
                 how = f"did not end in {END_SECONDS:.0f} s" if code == HUNG else f"ended with {code}"
-                self.wrong.append(f"a drained server {how}: {self._site.ended[-1].text[-1500:]}")
+                self.wrong.append(f"a drained server {how}: {self._site.ended[-1].output[-1500:]}")
 
     async def cut_database(self, fault: Fault) -> None:
         self._hit(fault, self._of(fault.server))

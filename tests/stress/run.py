@@ -85,7 +85,7 @@ async def stress(plan: Plan, directory: Path, say: Callable[[str], None]) -> Rep
         for server in site.servers:
             code = await server.stop()
             if code != 0:
-                report.wrong.append(f"a server ended with {code}: {server.text[-1500:]}")
+                report.wrong.append(f"a server ended with {code}: {server.output[-1500:]}")
         report.wrong += facts.wrong + site.complaints()
     return report
 
@@ -104,7 +104,7 @@ async def _drive(
     writing = asyncio.create_task(writers.run(), name="writers")
     await faults.run(draw(plan.seed, plan.faults, plan.seconds, plan.kinds))
     for server in site.servers:
-        await server.ready()
+        await server.wait_until_ready()
     say("all faults are healed")
     writers.stopping.set()
     await writing

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from db.embedded import EmbeddedPostgres
+from db.embedded.postgres import EmbeddedPostgres
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
 from tests.support import Server
@@ -40,7 +40,7 @@ class Site:
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
-        self.postgres = EmbeddedPostgres(directory / "postgres", say=lambda line: None)
+        self.postgres = EmbeddedPostgres(directory / "postgres", report=lambda line: None)
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
         self.ended: list[Server] = []
@@ -57,7 +57,7 @@ class Site:
         for number in range(SERVERS):
             self._ports.append(port_outside_of_the_ephemeral_range())
             self.servers.append(await self._start(number))
-            await self.servers[number].ready()
+            await self.servers[number].wait_until_ready()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,7 +91,7 @@ class Site:
             else:
                 ending.process.send_signal(how)
         try:
-            code = await ending.exit_code(END_SECONDS)
+            code = await ending.wait_for_exit(END_SECONDS)
         except AssertionError:
             await ending.kill()
             code = HUNG
@@ -131,12 +131,12 @@ async def connected(url: str) -> asyncpg.Connection[asyncpg.Record]:
 
 def open_files(server: Server) -> int:
     """Of all the processes that serve."""
-    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.pids)
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.serving_pids)
 
 
 def memory_mib(server: Server) -> float:
     """The same."""
-    return sum(map(_resident_mib, server.pids))
+    return sum(map(_resident_mib, server.serving_pids))
 
 
 def _resident_mib(pid: int) -> float:

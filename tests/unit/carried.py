@@ -12,8 +12,10 @@ def _nothing() -> None:
 
 
 class Carried:
-    """See push.session.Carrier. Without ``in_round`` that is the same as ``output``."""
+    """See push.delivery.session.Carrier. Without ``flush_broadcast`` that is the same as ``notify_pending``."""
 
-    def __init__(self, output: Callable[[], None] = _nothing, in_round: Callable[[], None] | None = None) -> None:
-        self.output = output
-        self.round = in_round or output
+    def __init__(
+        self, notify_pending: Callable[[], None] = _nothing, flush_broadcast: Callable[[], None] | None = None
+    ) -> None:
+        self.notify_pending = notify_pending
+        self.flush_broadcast = flush_broadcast or notify_pending

@@ -8,23 +8,23 @@ import zlib
 from types import SimpleNamespace
 from typing import Any, cast
 
-from gateway.fanout import Fanout
-from gateway.lines import Lines
-from gateway.stream import Segment
-from gateway.websocket import _Client
-from gateway.wire import WebSocket
-from push.access import ANALYTICS, ANYBODY, ORDERS
-from push.hub import Hub
+from gateway.net.transports import TransportBackend
+from gateway.websocket.broadcast import Broadcaster
+from gateway.websocket.connection import WebSocketProtocol
+from gateway.websocket.endpoint import _SessionClient
+from gateway.websocket.shared_deflate import Segment
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.totals import Totals
 from push.metrics import Metrics
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
 from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split
 from tests.unit.test_positions import an_event
 
 __all__ = ["BOTH", "Browser", "House", "Line"]
 
-BOTH = frozenset({ORDERS, ANALYTICS})
+BOTH = frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC})
 
 
 class Browser:
@@ -49,39 +49,39 @@ class Browser:
             self.frames.append(json.loads(payload))
 
 
-class Line(_Client):
+class Line(_SessionClient):
     """A client as the server has it, with no connection below: its browser reads what is written. It may be ``full``."""
 
-    def __init__(self, hub: Hub, fanout: Fanout, *, compression: bool = True, conflate: int | None = None) -> None:
-        WebSocket.__init__(self, 1000, lambda _: None, compression=compression)
+    def __init__(self, hub: Hub, fanout: Broadcaster, *, compression: bool = True, conflate: int | None = None) -> None:
+        WebSocketProtocol.__init__(self, 1000, lambda _: None, compression=compression)
         self.browser = Browser()
         self.conflates = conflate is not None
         self._transport = cast(Any, SimpleNamespace(write=self.browser.read))
-        self._fanout = fanout
-        self._due = False
+        self._broadcaster = fanout
+        self._flush_scheduled = False
         self._compression = compression
-        self.at = None
-        self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate=conflate)
-        self.shell = cast(Any, SimpleNamespace(count_end=lambda: None, end=lambda: hub.leave(self.session)))
-        hub.enter(self.session)
-        self.session.admit(ANYBODY, BOTH)
-        self.session.open(hub.totals_batch)
+        self.segment = None
+        self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate_above=conflate)
+        self.adapter = cast(Any, SimpleNamespace(record_close=lambda: None, connection_lost=lambda: hub.remove(self.session)))
+        hub.add(self.session)
+        self.session.apply_grant(ANONYMOUS_GRANT, BOTH)
+        self.session.send_initial_message(hub.totals_batch)
         hub.go_live(self.session)
 
-    def end(self, code: int, reason: str) -> None:
+    def close(self, code: int, reason: str) -> None:
         """Nobody waits for the goodbye."""
 
-    def cut_soon(self) -> None:
+    def _abort_later(self) -> None:
         """Nor for the rest."""
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         raise AssertionError("a fault of our own")
 
     @property
     def stands_at(self) -> Segment | None:
         """Where it has got to in the stream, by itself or in a crowd."""
-        crowd = self.session.crowd
-        return self.at if crowd is None else cast(Any, crowd).at
+        crowd = self.session.cohort
+        return self.segment if crowd is None else cast(Any, crowd).segment
 
     @property
     def events(self) -> list[int]:
@@ -97,8 +97,8 @@ class House:
     """The hub and its fan-out."""
 
     def __init__(self, max_frames: int = 100) -> None:
-        self.hub = Hub(max_frames=max_frames)
-        self.fanout = Fanout(Metrics(), self.hub, Lines())
+        self.hub = Hub(max_messages=max_frames)
+        self.fanout = Broadcaster(Metrics(), self.hub, TransportBackend())
         self.published = 0
 
     def line(self, *, compression: bool = True, conflate: int | None = None) -> Line:

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 
-from db.errors import forgive_abandoned
+from db.errors import loop_exception_handler
 
 
 class Connection:
@@ -24,7 +24,7 @@ class Connection:
 async def test_a_closing_that_failed_is_forgiven_and_nothing_else(caplog: Any) -> None:
     assert asyncpg.Connection.close.__qualname__ == Connection.close.__qualname__
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(forgive_abandoned)
+    loop.set_exception_handler(loop_exception_handler)
     for abandoned, said in ((Connection().close(), False), (Connection().query(), True)):
         task = loop.create_task(abandoned)
         await asyncio.wait({task})

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from push.access import ANYBODY, Grant, Role, order_ids, parse_topics
-from push.bucket import BURST_SECONDS, Bucket, Rate
-from push.sendqueue import SendQueue
-from push.session import Pace, Session
+from push.delivery.rate_limit import BURST_SECONDS, TokenBucket, TokenBucketRate
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import RateLimits, Session
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, order_ids, parse_topics
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
@@ -36,15 +36,15 @@ def test_what_each_role_may_see() -> None:
 def a_session(grant: Grant | None, topics: frozenset[str]) -> Session:
     session = Session(SendQueue(10, 1000), Carried())
     session.grant = grant
-    session.follow(topics)
+    session.set_topics(topics)
     return session
 
 
 def test_a_session_sees_what_it_follows_and_may_see() -> None:
-    everything = ANYBODY.topics_unasked()
-    assert a_session(ANYBODY, everything).visible(ALL) == ALL
-    assert a_session(ANYBODY, frozenset({"order:2"})).visible(ALL) == [BOS]
-    assert a_session(ANYBODY, frozenset({"analytics"})).visible(ALL) == []
+    everything = ANONYMOUS_GRANT.default_topics()
+    assert a_session(ANONYMOUS_GRANT, everything).visible(ALL) == ALL
+    assert a_session(ANONYMOUS_GRANT, frozenset({"order:2"})).visible(ALL) == [BOS]
+    assert a_session(ANONYMOUS_GRANT, frozenset({"analytics"})).visible(ALL) == []
     # Even if a topic slipped through, the rule holds.
     assert a_session(Grant(Role.CUSTOMER, "anna"), frozenset({"orders", "order:2"})).visible(ALL) == [ANNAS]
     assert a_session(Grant(Role.VIEWER), everything).visible(ALL) == []
@@ -68,22 +68,22 @@ def test_what_is_no_topic(name: object) -> None:
 
 
 def test_a_bucket_gives_a_burst_and_then_its_pace() -> None:
-    bucket = Bucket(Rate(10))
+    bucket = TokenBucket(TokenBucketRate(10))
     assert all(bucket.take(1, 0.0) for _ in range(int(10 * BURST_SECONDS)))
     assert not bucket.take(1, 0.0)
     assert not bucket.take(1, 0.09)
     assert bucket.take(1, 0.11)
     assert not bucket.take(1, 0.11)
-    assert not bucket.idle(0.5)
-    assert bucket.idle(10.0)
+    assert not bucket.is_full(0.5)
+    assert bucket.is_full(10.0)
     assert not bucket.take(10 * BURST_SECONDS + 1, 10.0)  # more than it ever holds
     assert bucket.take(10 * BURST_SECONDS, 10.0)
 
 
 def test_a_client_that_sends_too_much_is_ended() -> None:
-    for pace, size in ((Pace(frames_per_second=1), 0), (Pace(bytes_per_second=50), 50)):
+    for pace, size in ((RateLimits(frames_per_second=1), 0), (RateLimits(bytes_per_second=50), 50)):
         session = Session(SendQueue(10, 1000), Carried(), pace)
-        assert all(session.heard(size) for _ in range(int(BURST_SECONDS)))
-        assert session.close is None
-        assert not session.heard(size)
-        assert session.close == 3013
+        assert all(session.charge_rate_limit(size) for _ in range(int(BURST_SECONDS)))
+        assert session.close_code is None
+        assert not session.charge_rate_limit(size)
+        assert session.close_code == 3013

@@ -13,18 +13,18 @@ from typing import Any, cast
 import pytest
 
 from gateway.app import Gateway
-from gateway.arrivals import ACCEPTED_AT_ONCE, MOST_EARLY_BYTES, Arrivals, Doorstep
-from gateway.connections import Connections
-from gateway.errands import ERRANDS, Errands
-from gateway.keys import SETTINGS
-from gateway.lines import LINES, Lines
-from gateway.opening import Opening, first_request
-from gateway.wire import WebSocket
+from gateway.app_keys import SETTINGS
+from gateway.http.request_head import RequestHead, parse_upgrade_head
+from gateway.inbound import MAX_ACCEPTS_PER_TICK, MAX_EARLY_BYTES, Acceptor, InboundConnections
+from gateway.net.connection_limits import ConnectionLimiter
+from gateway.net.transports import TRANSPORTS, TransportBackend
+from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
+from gateway.websocket.connection import WebSocketProtocol
 from push.errors import StoreError
 from push.metrics import Metrics
 from settings import Settings
 from tests.integration.test_bad_frames import HANDSHAKE
-from tests.support import PATIENCE_SECONDS, within
+from tests.support import TIMEOUT_SECONDS, within
 
 MORE = b"behind it"
 
@@ -50,12 +50,12 @@ class Theirs(asyncio.Protocol):
 class House:
     """A listening socket, and who has come in by it."""
 
-    def __init__(self, settings: Settings, lines: Lines) -> None:
+    def __init__(self, settings: Settings, lines: TransportBackend) -> None:
         self.theirs: list[Theirs] = []
-        self.let_in: list[tuple[Opening, bytes]] = []
-        self.connections = Connections(settings, Metrics())
-        app: Any = {SETTINGS: settings, ERRANDS: Errands(), LINES: lines}
-        self.arrivals = Arrivals(app, self.connections, self._make)
+        self.let_in: list[tuple[RequestHead, bytes]] = []
+        self.connections = ConnectionLimiter(settings, Metrics())
+        app: Any = {SETTINGS: settings, BACKGROUND_TASKS: BackgroundTasks(), TRANSPORTS: lines}
+        self.arrivals = InboundConnections(app, self.connections, self._make)
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=500)
         self.open = asyncio.Event()
         self.open.set()
@@ -65,16 +65,16 @@ class House:
         self.theirs.append(Theirs())
         return self.theirs[-1]
 
-    def look_at(self, _app: Any, opening: Opening) -> Opening:
+    def check_upgrade(self, _app: Any, opening: RequestHead) -> RequestHead:
         return opening
 
-    async def come_in(self, _app: Any, opening: Opening, _handshake: Any) -> WebSocket:
+    async def admit_client(self, _app: Any, opening: RequestHead, _handshake: Any) -> WebSocketProtocol:
         await self.open.wait()
         if self.trouble is not None:
             raise self.trouble
-        return WebSocket(1000, self.connections.lost)
+        return WebSocketProtocol(1000, self.connections.connection_lost)
 
-    def begin(self, _app: Any, line: Any, _client: WebSocket, opening: Any, early: bytes) -> None:
+    def start(self, _app: Any, line: Any, _client: WebSocketProtocol, opening: Any, early: bytes) -> None:
         assert line._reading  # for the client
         self.let_in.append((opening, early))
 
@@ -99,26 +99,26 @@ async def until(condition: Any, what: str) -> None:
         while not condition():
             await asyncio.sleep(0.001)
 
-    await within(PATIENCE_SECONDS, look(), what)
+    await within(TIMEOUT_SECONDS, look(), what)
 
 
 @pytest.fixture
 async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    lines = Lines()
-    await lines.choose("descriptor")
+    lines = TransportBackend()
+    await lines.select("descriptor")
     house = House(Settings.from_environment({"HANDSHAKES_PER_SECOND": "1000"}), lines)
-    monkeypatch.setattr("gateway.arrivals.look_at", house.look_at)
-    monkeypatch.setattr("gateway.arrivals.let_in", house.come_in)
-    monkeypatch.setattr("gateway.arrivals.begin", house.begin)
-    doorstep = Doorstep([house.listening], house.arrivals)
+    monkeypatch.setattr("gateway.inbound.check_upgrade", house.check_upgrade)
+    monkeypatch.setattr("gateway.inbound.admit_client", house.admit_client)
+    monkeypatch.setattr("gateway.inbound.start", house.start)
+    doorstep = Acceptor([house.listening], house.arrivals)
     yield house
     doorstep.close()
     house.arrivals.close()
-    house.connections.cut_all()
+    house.connections.abort_all()
     await turns()
-    assert house.connections._headcount.all == 0
-    assert lines._descriptors is not None
-    lines._descriptors.close()
+    assert house.connections._counter.total == 0
+    assert lines._fd_transports is not None
+    lines._fd_transports.close()
 
 
 async def test_an_opening_is_none_of_aiohttps_business(house: House) -> None:
@@ -180,22 +180,22 @@ async def test_one_that_cannot_be_let_in_now_is_answered_by_aiohttp(house: House
 
 
 async def test_one_that_has_just_ended_is_not_handed_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def end_it(*_: Any) -> WebSocket:
+    async def end_it(*_: Any) -> WebSocketProtocol:
         house.arrivals.close()
         raise StoreError("the database is away")
 
-    monkeypatch.setattr("gateway.arrivals.let_in", end_it)
+    monkeypatch.setattr("gateway.inbound.admit_client", end_it)
     with await house.client(HANDSHAKE):
-        await until(lambda: house.connections._headcount.all == 0, "gone")
+        await until(lambda: house.connections._counter.total == 0, "gone")
     assert house.theirs == []
 
 
 async def test_who_leaves_meanwhile_is_not_let_in(house: House) -> None:
     house.open.clear()
     ours = await house.client(HANDSHAKE)
-    assert house.connections._headcount.all == 1
+    assert house.connections._counter.total == 1
     ours.close()
-    await until(lambda: house.connections._headcount.all == 0, "gone")
+    await until(lambda: house.connections._counter.total == 0, "gone")
     house.open.set()
     await turns()
     assert house.let_in == []
@@ -205,7 +205,7 @@ async def test_who_sends_without_end_is_not_read_without_end(house: House) -> No
     house.open.clear()
     with await house.client(HANDSHAKE) as ours:
         sent = 0
-        chunk = b"x" * MOST_EARLY_BYTES
+        chunk = b"x" * MAX_EARLY_BYTES
         try:
             while sent < 100_000_000:
                 sent += ours.send(chunk)
@@ -215,26 +215,26 @@ async def test_who_sends_without_end_is_not_read_without_end(house: House) -> No
         assert sent < 100_000_000
         house.open.set()
         await until(lambda: house.let_in, "let in")
-    assert MOST_EARLY_BYTES <= len(house.let_in[0][1]) <= 3 * MOST_EARLY_BYTES
+    assert MAX_EARLY_BYTES <= len(house.let_in[0][1]) <= 3 * MAX_EARLY_BYTES
 
 
 async def test_few_are_accepted_at_once(house: House) -> None:
-    count = 5 * ACCEPTED_AT_ONCE
+    count = 5 * MAX_ACCEPTS_PER_TICK
     ours = [socket.socket() for _ in range(count)]
     for sock in ours:
         sock.connect(house.listening.getsockname())  # the kernel's backlog takes them
     seen = [0]
     while seen[-1] < count:
         await asyncio.sleep(0)
-        seen.append(house.connections._headcount.all)
-    assert max(after - before for before, after in pairwise(seen)) <= ACCEPTED_AT_ONCE
+        seen.append(house.connections._counter.total)
+    assert max(after - before for before, after in pairwise(seen)) <= MAX_ACCEPTS_PER_TICK
     for sock in ours:
         sock.close()
 
 
 def test_a_connection_has_the_options_of_its_listening_socket() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        Gateway._listen_on(cast(Any, SimpleNamespace(_settings=Settings.from_environment({}))), listening)
+        Gateway._start_listening(cast(Any, SimpleNamespace(_settings=Settings.from_environment({}))), listening)
         with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
@@ -256,5 +256,5 @@ def test_a_connection_has_the_options_of_its_listening_socket() -> None:
     ],
 )
 async def test_what_is_not_plainly_an_opening_is_not_read_here(data: bytes) -> None:
-    assert first_request(data, 500) is None
-    assert first_request(HANDSHAKE + MORE, 500) is not None
+    assert parse_upgrade_head(data, 500) is None
+    assert parse_upgrade_head(HANDSHAKE + MORE, 500) is not None

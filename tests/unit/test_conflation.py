@@ -7,13 +7,13 @@ import json
 import random
 from typing import Any
 
-from push.access import ANALYTICS, ANYBODY, ORDERS
-from push.events import Event
-from push.frames import Close
-from push.hub import Hub
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.events import Event
+from push.journal.totals import Totals
+from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
+from push.protocol.messages import CloseCode
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
@@ -35,24 +35,24 @@ class Reader:
         self.bulks = self.singles = 0
         self.totals: list[int] = []
         self.own = own
-        self.session = Session(SendQueue(max_frames, 10_000), Carried(), conflate=most)
-        hub.enter(self.session)
+        self.session = Session(SendQueue(max_frames, 10_000), Carried(), conflate_above=most)
+        hub.add(self.session)
         self.follow(hub, own)
-        self.session.open(hub.totals_batch)
+        self.session.send_initial_message(hub.totals_batch)
         hub.go_live(self.session)
 
     def follow(self, hub: Hub, own: frozenset[int]) -> None:
-        topics = frozenset({ORDERS, ANALYTICS, *(f"order:{order_id}" for order_id in own)})
+        topics = frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC, *(f"order:{order_id}" for order_id in own)})
         if self.session.grant is None:
-            self.session.admit(ANYBODY, topics)
+            self.session.apply_grant(ANONYMOUS_GRANT, topics)
         else:
-            self.session.follow(topics)
+            self.session.set_topics(topics)
             hub.topics_changed(self.session)
         self.own = own
 
     def take(self, about_bytes: int) -> None:
         for batch in self.session.take(about_bytes):
-            for frame in batch.frames:
+            for frame in batch.messages:
                 self._read(json.loads(frame))
 
     def _read(self, frame: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ async def test_every_event_is_told_one_by_one_or_counted() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
-    hub = Hub(max_frames=20, max_bytes=3000)
+    hub = Hub(max_messages=20, max_bytes=3000)
     published: list[Event] = []
     readers = [
         Reader(hub, published, most=most, own=own, max_frames=100_000)
@@ -110,14 +110,14 @@ async def test_every_event_is_told_one_by_one_or_counted() -> None:
         reader.take(choose.choice([1, 100, 10_000]))
         if choose.random() < 0.02:
             # What was published until now comes by what it followed until now.
-            while reader.session.waiting:
+            while reader.session.has_pending:
                 reader.take(10_000)
             reader.follow(hub, frozenset(choose.sample(range(ORDERS_IN_ALL), choose.randrange(3))))
     await hub.drain(0)
     for reader in readers:
-        while reader.session.waiting:
+        while reader.session.has_pending:
             reader.take(10_000)
-        assert reader.session.close is Close.DRAIN
+        assert reader.session.close_code is CloseCode.DRAIN
         assert reader.all_told
         assert reader.totals[-1] == len(published)
         assert reader.bulks
@@ -130,8 +130,8 @@ async def test_what_waits_when_the_session_ends_is_told_too() -> None:
     reader = Reader(hub, published, most=10, own=frozenset({2}))
     reader._at = 0
     hub.publish(published, Totals(100))
-    reader.session.end(Close.DRAIN)
-    while reader.session.waiting:
+    reader.session.close(CloseCode.DRAIN)
+    while reader.session.has_pending:
         reader.take(10_000)
     assert reader.all_told
     assert reader.bulks == 1
@@ -143,19 +143,19 @@ async def test_too_many_of_its_own_make_it_a_slow_consumer() -> None:
     for n in range(20):
         hub.publish([event(n, 1)], Totals())
         await asyncio.sleep(0)
-    assert reader.session.close is None
+    assert reader.session.close_code is None
     for n in range(20, 22):
         hub.publish([event(n, 1)], Totals())
-    assert reader.session.close is Close.SLOW_CONSUMER
+    assert reader.session.close_code is CloseCode.SLOW_CONSUMER
 
 
 async def test_nobody_waits_for_a_client_that_may_be_told_less() -> None:
-    hub = Hub(max_frames=20)
+    hub = Hub(max_messages=20)
     reader = Reader(hub, [], most=10, own=frozenset())
     hub.publish([event(n + 1, 1) for n in range(100)], Totals())
     async with asyncio.timeout(30):
-        await hub.room()
-    assert not reader.session.pressed
+        await hub.wait_writable()
+    assert not reader.session.is_congested
 
 
 async def test_without_any_event_there_is_nothing_to_stand_for() -> None:
@@ -163,6 +163,6 @@ async def test_without_any_event_there_is_nothing_to_stand_for() -> None:
     reader = Reader(hub, [], most=1, own=frozenset())
     reader.take(10_000)
     for _ in range(3):
-        hub.gap()
-    frames = [frame for batch in reader.session.take(10_000) for frame in batch.frames]
+        hub.announce_gap()
+    frames = [frame for batch in reader.session.take(10_000) for frame in batch.messages]
     assert [json.loads(frame)["type"] for frame in frames] == ["resumed"] * 3

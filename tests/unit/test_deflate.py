@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.deflate import BadDeflate, BadExtensions, Inflater, TooMuch, agree, offers
-from push.frames import Close
-from push.session import Pace
+from gateway.websocket.permessage_deflate import (
+    BadDeflate,
+    BadExtensions,
+    Inflater,
+    MessageTooBig,
+    negotiate_extension,
+    parse_extension_offers,
+)
+from push.delivery.session import RateLimits
+from push.protocol.messages import CloseCode
 from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, PING, TEXT, deflated, frame
 from tests.unit.test_untrusted import cut, read, session
 
@@ -58,20 +65,20 @@ MALFORMED = (
 
 @pytest.mark.parametrize("header", OFFERS)
 def test_an_offer_is_taken_or_not(header: str) -> None:
-    assert agree(offers([header])) == OFFERS[header]
-    assert agree(offers(header.split(","))) == OFFERS[header]
+    assert negotiate_extension(parse_extension_offers([header])) == OFFERS[header]
+    assert negotiate_extension(parse_extension_offers(header.split(","))) == OFFERS[header]
 
 
 @pytest.mark.parametrize("header", MALFORMED)
 def test_what_is_no_offer_is_no_handshake(header: str) -> None:
     with pytest.raises(BadExtensions):
-        list(offers(["permessage-deflate", header]))
+        list(parse_extension_offers(["permessage-deflate", header]))
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from([*OFFERS, *MALFORMED, ";", "=", '"', ","])).map("".join))
 def test_any_header_is_read(header: str) -> None:
     try:
-        answer = agree(offers([header]))
+        answer = negotiate_extension(parse_extension_offers([header]))
     except BadExtensions:
         return
     assert answer is None or answer.startswith(AGREED)
@@ -122,7 +129,7 @@ def test_a_message_is_never_larger_than_it_may_be(flush: int) -> None:
         if size <= 1000:
             assert Inflater(1000).inflate(bomb, final=True) == b"x" * size
             continue
-        with pytest.raises(TooMuch):
+        with pytest.raises(MessageTooBig):
             Inflater(1000).inflate(bomb, final=True)
 
 
@@ -130,7 +137,7 @@ def test_the_end_of_a_message_counts_too() -> None:
     # A stored block of four bytes: by the letter, these are the ones that the receiver adds.
     sly = bytes.fromhex("000400fbff")
     assert Inflater(4).inflate(sly, final=True) == b"\x00\x00\xff\xff"
-    with pytest.raises(TooMuch):
+    with pytest.raises(MessageTooBig):
         Inflater(3).inflate(sly, final=True)
 
 
@@ -194,10 +201,10 @@ def test_nobody_inflates_what_is_binary() -> None:
 
 
 def test_what_inflating_adds_counts_against_the_pace() -> None:
-    box = session(Pace(frames_per_second=1, bytes_per_second=1000))
+    box = session(RateLimits(frames_per_second=1, bytes_per_second=1000))
     one = frame(HEAD, deflated(b"x" * 900), mask=b"abcd")
     assert texts_of([one] * 2, box=box) == (["x" * 900] * 2, None)
-    assert texts_of([frame(HEAD, deflated(b"x" * 900))], box=session(Pace(bytes_per_second=400))) == ([], None)
-    box = session(Pace(bytes_per_second=1000))
+    assert texts_of([frame(HEAD, deflated(b"x" * 900))], box=session(RateLimits(bytes_per_second=400))) == ([], None)
+    box = session(RateLimits(bytes_per_second=1000))
     assert texts_of([one] * 9, box=box) == (["x" * 900] * 2, None)
-    assert box.close is Close.TOO_FAST
+    assert box.close_code is CloseCode.TOO_FAST

@@ -14,19 +14,19 @@ from typing import Any
 
 import pytest
 
-from gateway.aio import Aio
-from gateway.descriptor import MOST_GATHERED, Descriptor, Descriptors
-from gateway.fanout import Fanout
-from gateway.lines import Lines
-from gateway.sends import NoSends
-from gateway.uring import Uring
-from push.access import ANYBODY
-from push.hub import Hub
+from gateway.net.batch_send import BatchSendUnavailable
+from gateway.net.fd_transport import MAX_BATCHED_BYTES, FdTransport, FdTransports
+from gateway.net.io_uring import IoUringSender
+from gateway.net.linux_aio import LinuxAioSender
+from gateway.net.transports import TransportBackend
+from gateway.websocket.broadcast import Broadcaster
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.totals import Totals
 from push.metrics import Metrics
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
-from tests.support import PATIENCE_SECONDS, within
+from push.protocol.access import ANONYMOUS_GRANT
+from tests.support import TIMEOUT_SECONDS, within
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
@@ -71,7 +71,7 @@ class Owner(asyncio.Protocol):
                 self.news.clear()
                 await self.news.wait()
 
-        await within(PATIENCE_SECONDS, wait(), f"news; so far {self.calls}, {len(self.heard)} bytes")
+        await within(TIMEOUT_SECONDS, wait(), f"news; so far {self.calls}, {len(self.heard)} bytes")
 
     @property
     def lost(self) -> bool:
@@ -86,9 +86,9 @@ class Refusing:
     def __init__(self, seed: int) -> None:
         self._choose = random.Random(seed)
 
-    def send(self, numbers: list[int], datas: list[bytes]) -> list[int]:
+    def send(self, fds: list[int], buffers: list[bytes]) -> list[int]:
         results = []
-        for number, data in zip(numbers, datas, strict=True):
+        for number, data in zip(fds, buffers, strict=True):
             size = self._choose.choice((0, 1, len(data) // 2, len(data)))
             try:
                 results.append(os.write(number, data[:size]) if size else -errno.EAGAIN)
@@ -100,24 +100,24 @@ class Refusing:
         pass
 
 
-Side = tuple[Descriptor, Owner, socket.socket]
+Side = tuple[FdTransport, Owner, socket.socket]
 
 
-@pytest.fixture(params=[None, Uring, Aio, Refusing])
-async def descriptors(request: pytest.FixtureRequest) -> AsyncIterator[Descriptors]:
+@pytest.fixture(params=[None, IoUringSender, LinuxAioSender, Refusing])
+async def descriptors(request: pytest.FixtureRequest) -> AsyncIterator[FdTransports]:
     sends: Any = None
     if request.param is not None:
         try:
             sends = request.param(8)
-        except NoSends as error:
+        except BatchSendUnavailable as error:
             pytest.skip(str(error))
-    some = Descriptors(sends)
+    some = FdTransports(sends)
     yield some
     some.close()
 
 
 @pytest.fixture
-async def connect(descriptors: Descriptors) -> AsyncIterator[Callable[[], Awaitable[Side]]]:
+async def connect(descriptors: FdTransports) -> AsyncIterator[Callable[[], Awaitable[Side]]]:
     """Connections over TCP, each with its other end, which does not block."""
     loop = asyncio.get_running_loop()
     listening = socket.create_server(("127.0.0.1", 0))
@@ -148,7 +148,7 @@ async def connect(descriptors: Descriptors) -> AsyncIterator[Callable[[], Awaita
 async def read_to_end(theirs: socket.socket, pause: int = 1 << 20) -> bytes:
     loop = asyncio.get_running_loop()
     got = b""
-    while data := await within(PATIENCE_SECONDS, loop.sock_recv(theirs, pause), f"the end, after {len(got)} bytes"):
+    while data := await within(TIMEOUT_SECONDS, loop.sock_recv(theirs, pause), f"the end, after {len(got)} bytes"):
         got += data
     return got
 
@@ -157,11 +157,11 @@ async def read(theirs: socket.socket, size: int) -> bytes:
     loop = asyncio.get_running_loop()
     got = b""
     while len(got) < size:
-        got += await within(PATIENCE_SECONDS, loop.sock_recv(theirs, size - len(got)), f"more than {got!r}")
+        got += await within(TIMEOUT_SECONDS, loop.sock_recv(theirs, size - len(got)), f"more than {got!r}")
     return got
 
 
-async def fill(line: Descriptor, owner: Owner) -> int:
+async def fill(line: FdTransport, owner: Owner) -> int:
     """Write until it is full; how much that was."""
     written = 0
     while not owner.full:
@@ -170,7 +170,7 @@ async def fill(line: Descriptor, owner: Owner) -> int:
     return written
 
 
-async def test_whatever_is_written_in_whatever_turn_arrives_once_and_in_order(descriptors: Descriptors, connect: Any) -> None:
+async def test_whatever_is_written_in_whatever_turn_arrives_once_and_in_order(descriptors: FdTransports, connect: Any) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
@@ -202,7 +202,7 @@ async def test_whatever_is_written_in_whatever_turn_arrives_once_and_in_order(de
         assert calls == ["full", "room"] * (len(calls) // 2)
 
 
-async def test_what_is_sent_together_waits_for_the_end_and_no_longer(descriptors: Descriptors, connect: Any) -> None:
+async def test_what_is_sent_together_waits_for_the_end_and_no_longer(descriptors: FdTransports, connect: Any) -> None:
     line, _, theirs = await connect()
     with descriptors:
         line.write(b"first ")
@@ -214,14 +214,14 @@ async def test_what_is_sent_together_waits_for_the_end_and_no_longer(descriptors
     assert await read_to_end(theirs) == b" third"
 
 
-async def test_whoever_takes_nothing_is_found_out_before_more_is_written(descriptors: Descriptors, connect: Any) -> None:
+async def test_whoever_takes_nothing_is_found_out_before_more_is_written(descriptors: FdTransports, connect: Any) -> None:
     line, owner, theirs = await connect()
     with descriptors:
         written = 0
         while not owner.full:  # within one turn
-            line.write(b"x" * MOST_GATHERED)
-            written += MOST_GATHERED
-            assert written < 100 * MOST_GATHERED
+            line.write(b"x" * MAX_BATCHED_BYTES)
+            written += MAX_BATCHED_BYTES
+            assert written < 100 * MAX_BATCHED_BYTES
     line.close()
     assert not owner.lost
     assert len(await read_to_end(theirs)) == written
@@ -274,7 +274,7 @@ async def test_a_client_that_has_had_enough_gets_what_was_written(connect: Any) 
 
 
 @pytest.mark.parametrize("writing", [False, True])
-async def test_a_reset_ends_it_with_what_was_wrong(descriptors: Descriptors, connect: Any, writing: bool) -> None:
+async def test_a_reset_ends_it_with_what_was_wrong(descriptors: FdTransports, connect: Any, writing: bool) -> None:
     line, owner, theirs = await connect()
     if writing:
         line.pause_reading()
@@ -292,7 +292,7 @@ async def test_a_reset_ends_it_with_what_was_wrong(descriptors: Descriptors, con
     assert owner.calls.count("lost") == 1
 
 
-async def test_one_that_is_not_read_costs_nothing_whatever_its_client_does(descriptors: Descriptors, connect: Any) -> None:
+async def test_one_that_is_not_read_costs_nothing_whatever_its_client_does(descriptors: FdTransports, connect: Any) -> None:
     line, owner, theirs = await connect()
     line.pause_reading()
     theirs.send(b"x")
@@ -302,15 +302,15 @@ async def test_one_that_is_not_read_costs_nothing_whatever_its_client_does(descr
     speaking.send(b"now")
     await heard.until(lambda one: one.heard == b"now")
     # By then the kernel had told everything: there is nothing (more) in the epoll, and the loop is not woken.
-    assert descriptors._poll.poll(0) == []
+    assert descriptors._epoll.poll(0) == []
     assert not owner.calls
     line.resume_reading()
     await owner.until(lambda one: one.lost)
 
 
-async def test_a_number_is_never_used_after_its_end(descriptors: Descriptors, connect: Any) -> None:
+async def test_a_number_is_never_used_after_its_end(descriptors: FdTransports, connect: Any) -> None:
     line, owner, _ = await connect()
-    number = line.number
+    number = line.fd
     with descriptors:
         line.write(b"x")
         line.abort()
@@ -341,7 +341,7 @@ async def test_a_number_is_never_used_after_its_end(descriptors: Descriptors, co
     speaking.close()
 
 
-async def test_an_event_of_one_that_another_has_just_ended_is_nobodys(descriptors: Descriptors, connect: Any) -> None:
+async def test_an_event_of_one_that_another_has_just_ended_is_nobodys(descriptors: FdTransports, connect: Any) -> None:
     sides: list[Side] = [await connect() for _ in range(3)]
 
     class Ending(Owner):
@@ -351,13 +351,13 @@ async def test_an_event_of_one_that_another_has_just_ended_is_nobodys(descriptor
                 line.abort()
 
     for line, _, theirs in sides:
-        line._owner = Ending()
+        line._protocol = Ending()
         theirs.send(b"x")
-    while not any(owner.heard for owner in (line._owner for line, _, _ in sides)):  # type: ignore[attr-defined]
+    while not any(owner.heard for owner in (line._protocol for line, _, _ in sides)):  # type: ignore[attr-defined]
         await asyncio.sleep(0)
-    assert sum(bool(line._owner.heard) for line, _, _ in sides) == 1  # type: ignore[attr-defined]
+    assert sum(bool(line._protocol.heard) for line, _, _ in sides) == 1  # type: ignore[attr-defined]
     for line, owner, _ in sides:
-        line._owner = owner
+        line._protocol = owner
     for _, owner, _ in sides:
         await owner.until(lambda one: one.lost)
 
@@ -369,7 +369,7 @@ async def test_a_fault_of_its_owner_ends_that_connection_alone(connect: Any, cap
 
     line, owner, theirs = await connect()
     _, heard, speaking = await connect()
-    line._owner = faulty = Faulty()
+    line._protocol = faulty = Faulty()
     theirs.send(b"x")
     speaking.send(b"x")
     await faulty.until(lambda one: one.lost)
@@ -378,8 +378,8 @@ async def test_a_fault_of_its_owner_ends_that_connection_alone(connect: Any, cap
     owner.connection_lost(None)
 
 
-async def test_many_take_turns(monkeypatch: pytest.MonkeyPatch, descriptors: Descriptors, connect: Any) -> None:
-    monkeypatch.setattr("gateway.descriptor.AT_ONCE", 2)
+async def test_many_take_turns(monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any) -> None:
+    monkeypatch.setattr("gateway.net.fd_transport.MAX_EPOLL_EVENTS", 2)
     sides: list[Side] = [await connect() for _ in range(7)]
     for _, _, theirs in sides:
         theirs.send(b"x" * 10)
@@ -388,7 +388,7 @@ async def test_many_take_turns(monkeypatch: pytest.MonkeyPatch, descriptors: Des
 
 
 async def test_one_that_cannot_be_watched_any_more_ends(
-    monkeypatch: pytest.MonkeyPatch, descriptors: Descriptors, connect: Any
+    monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any
 ) -> None:
     line, owner, _ = await connect()
 
@@ -396,14 +396,14 @@ async def test_one_that_cannot_be_watched_any_more_ends(
         if events:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(descriptors, "watch", refuse)
+    monkeypatch.setattr(descriptors, "update_interest", refuse)
     line.pause_reading()
     line.resume_reading()
     await owner.until(lambda one: one.lost)
     assert isinstance(owner.error, OSError)
 
 
-async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connect: Any, caplog: Any) -> None:
+async def test_what_became_of_it_is_not_guessed(descriptors: FdTransports, connect: Any, caplog: Any) -> None:
     """Those who may have got a part or nothing are cut, and resume; the others go on, one by one."""
 
     class Lost:
@@ -415,9 +415,9 @@ async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connec
         def close(self) -> None:
             pass
 
-    if descriptors._sends is not None:
-        descriptors._sends.close()
-    descriptors._sends = Lost()  # type: ignore[assignment]
+    if descriptors._sender is not None:
+        descriptors._sender.close()
+    descriptors._sender = Lost()  # type: ignore[assignment]
     line, owner, _ = await connect()
     other, going_on, theirs = await connect()
     with descriptors:
@@ -431,38 +431,38 @@ async def test_what_became_of_it_is_not_guessed(descriptors: Descriptors, connec
 
 
 async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
-    monkeypatch: pytest.MonkeyPatch, descriptors: Descriptors, connect: Any
+    monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any
 ) -> None:
     sent: list[int] = []
-    send = descriptors.send
+    send = descriptors.flush_batch
 
     def watched() -> None:
-        sent.append(len(descriptors.senders))
+        sent.append(len(descriptors.batched_transports))
         send()
 
-    monkeypatch.setattr(descriptors, "send", watched)
+    monkeypatch.setattr(descriptors, "flush_batch", watched)
     lines = [(await connect())[0] for _ in range(6)]
     hub = Hub()
-    fanout = Fanout(Metrics(), hub, Lines(descriptors))
-    hub.together = descriptors
+    fanout = Broadcaster(Metrics(), hub, TransportBackend(descriptors))
+    hub.batch_writes = descriptors
     for line in lines[:3]:
-        session = Session(SendQueue(10, 1000), Carried(in_round=partial(line.write, b"round")))
-        hub.enter(session)
-        session.admit(ANYBODY, ANYBODY.topics_unasked())
+        session = Session(SendQueue(10, 1000), Carried(flush_broadcast=partial(line.write, b"round")))
+        hub.add(session)
+        session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
         hub.go_live(session)
     hub.publish([an_event(frame=b"event")], Totals(1))
     await asyncio.sleep(0)
     assert sent == [3]
     for line in lines[3:]:
-        fanout.due(Due(line))
+        fanout.schedule_flush(FlushableClient(line))
     await asyncio.sleep(0)
     assert sent == [3, 3]
     await hub.drain(0)
 
 
-class Due:
+class FlushableClient:
     """A client of the fan-out."""
 
-    def __init__(self, line: Descriptor) -> None:
+    def __init__(self, line: FdTransport) -> None:
         self.flush = partial(line.write, b"due")
-        self.cut = line.abort
+        self.abort = line.abort

@@ -6,21 +6,21 @@ import asyncio
 import errno
 from typing import Any, cast
 
-from gateway.fanout import Fanout
-from gateway.framing import PING, Message, pong_frame, texts
-from gateway.lines import Lines
-from gateway.wire import AT_ONCE, WebSocket
-from push.batch import CHUNK_BYTES, Batch, in_chunks
-from push.hub import Hub
+from gateway.net.transports import TransportBackend
+from gateway.websocket.broadcast import Broadcaster
+from gateway.websocket.connection import MAX_MESSAGES_PER_TICK, WebSocketProtocol
+from gateway.websocket.frames import OP_PING, Message, pong_frame, text_frames
+from push.delivery.batch import CHUNK_BYTES, Batch, in_chunks
+from push.delivery.hub import Hub
+from push.delivery.session import PING_MESSAGE as PING_FRAME
 from push.metrics import Metrics
-from push.session import PING as PING_FRAME
 from tests.fuzz.octets import FINAL, frame
 
 
 class Reading:
     """A client of the fan-out; what is written to it."""
 
-    def __init__(self, fanout: Fanout) -> None:
+    def __init__(self, fanout: Broadcaster) -> None:
         self.fanout = fanout
         self.waiting: list[Batch] = []
         self.written: list[bytes] = []
@@ -29,69 +29,69 @@ class Reading:
 
     def send(self, batch: Batch) -> None:
         if not self.waiting:
-            self.fanout.due(self)
+            self.fanout.schedule_flush(self)
         self.waiting.append(batch)
 
     def flush(self) -> None:
         batches, self.waiting = self.waiting, []
         if self.bad:
             raise ValueError("a fault of our own")
-        self.written.append(self.fanout.encoded(batches)[0])
+        self.written.append(self.fanout.encode(batches)[0])
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self.was_cut = True
 
 
 async def test_one_write_a_turn_with_the_same_bytes_for_all() -> None:
     metrics = Metrics()
-    fanout = Fanout(metrics, Hub(), Lines())
+    fanout = Broadcaster(metrics, Hub(), TransportBackend())
     clients = [Reading(fanout) for _ in range(3)]
     for batch in (Batch([b"one", b"two"]), Batch([b"three"])):
         for client in clients:
             client.send(batch)
     assert [client.written for client in clients] == [[], [], []]
     await asyncio.sleep(0)
-    assert clients[0].written == [texts([b"one", b"two", b"three"])]
+    assert clients[0].written == [text_frames([b"one", b"two", b"three"])]
     assert all(client.written[0] is clients[0].written[0] for client in clients)
-    assert metrics.frames.labels("websocket")._value.get() == 9
-    assert metrics.bytes.labels("websocket")._value.get() == 3 * len(b"onetwothree")
+    assert metrics.sent_messages.labels("websocket")._value.get() == 9
+    assert metrics.sent_bytes.labels("websocket")._value.get() == 3 * len(b"onetwothree")
 
 
 async def test_who_has_something_else_gets_that() -> None:
-    fanout = Fanout(Metrics(), Hub(), Lines())
+    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
     clients = [Reading(fanout) for _ in range(3)]
     shared = Batch([b"shared"])
     for n, client in enumerate(clients):
         client.send(shared)
         client.send(Batch([b"own %d" % n]))
     await asyncio.sleep(0)
-    assert [client.written for client in clients] == [[texts([b"shared", b"own %d" % n])] for n in range(3)]
+    assert [client.written for client in clients] == [[text_frames([b"shared", b"own %d" % n])] for n in range(3)]
 
 
 async def test_a_fault_with_one_client_is_no_other_ones(caplog: Any) -> None:
-    fanout = Fanout(Metrics(), Hub(), Lines())
+    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
     clients = [Reading(fanout) for _ in range(3)]
     clients[1].bad = True
     for client in clients:
         client.send(Batch([b"x"]))
     await asyncio.sleep(0)
     assert [client.was_cut for client in clients] == [False, True, False]
-    assert clients[2].written == [texts([b"x"])]
+    assert clients[2].written == [text_frames([b"x"])]
     assert "a fault of our own" in caplog.text
 
 
 async def test_a_heartbeat_is_a_ping_of_both_kinds() -> None:
-    fanout = Fanout(Metrics(), Hub(), Lines())
+    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
     client = Reading(fanout)
     client.send(Batch([PING_FRAME]))
     await asyncio.sleep(0)
-    assert client.written == [texts([PING_FRAME]) + bytes((FINAL | PING, 0))]
+    assert client.written == [text_frames([PING_FRAME]) + bytes((FINAL | OP_PING, 0))]
 
 
 def test_chunks_hold_every_frame_once_and_are_not_too_large() -> None:
     frames = [b"%d" % n * (n * 37 % 30_000) for n in range(200)] + [b"x" * (2 * CHUNK_BYTES)]
     batches = list(in_chunks(frames))
-    assert [one for batch in batches for one in batch.frames] == frames
+    assert [one for batch in batches for one in batch.messages] == frames
     assert all(batch.size <= CHUNK_BYTES or batch.count == 1 for batch in batches)
     assert list(in_chunks([])) == []
 
@@ -115,27 +115,27 @@ class Pipe(asyncio.Transport):
         return super().__getattribute__(name)
 
 
-class Line(WebSocket):
+class Line(WebSocketProtocol):
     """A connection that keeps what it reads."""
 
     def __init__(self) -> None:
         super().__init__(1000, lambda _: None)
         self.texts: list[str] = []
         self.pipe = Pipe()
-        self.begin(self.pipe, b"", b"")
+        self.start(self.pipe, b"", b"")
         self.pipe.got.clear()
 
-    def allow(self, size: int, frames: int) -> bool:
+    def check_rate(self, size: int, frames: int) -> bool:
         return True
 
-    def received(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
         self.texts.append(message.text)
         if message.text == "wait":
-            self.hold()
+            self.pause()
 
 
 def ping(payload: bytes) -> bytes:
-    return frame(FINAL | PING, payload, mask=b"abcd")
+    return frame(FINAL | OP_PING, payload, mask=b"abcd")
 
 
 async def test_whoever_pings_and_takes_nothing_is_owed_one_pong() -> None:
@@ -152,9 +152,9 @@ async def test_nothing_is_read_while_something_is_being_done_for_the_client() ->
     line = Line()
     line.data_received(b"".join(frame(FINAL | 1, text, mask=b"abcd") for text in (b"wait", b"next", b"wait", b"last")))
     assert (line.texts, line.pipe.calls[-1]) == (["wait"], "pause_reading")
-    line.go_on()
+    line.resume()
     assert (line.texts, line.pipe.calls[-1]) == (["wait", "next", "wait"], "pause_reading")
-    line.go_on()
+    line.resume()
     assert line.texts == ["wait", "next", "wait", "last"]
 
 
@@ -165,7 +165,7 @@ async def test_many_messages_take_turns_with_everybody_else() -> None:
     while len(line.texts) < 35:
         before = len(line.texts)
         await asyncio.sleep(0)
-        assert before < len(line.texts) <= before + AT_ONCE
+        assert before < len(line.texts) <= before + MAX_MESSAGES_PER_TICK
 
 
 async def test_a_breach_is_answered_and_then_it_hangs_up_by_half() -> None:
@@ -175,7 +175,7 @@ async def test_a_breach_is_answered_and_then_it_hangs_up_by_half() -> None:
     assert close[:4] == bytes((FINAL | 8, close[1])) + (1002).to_bytes(2, "big")
     assert "write_eof" in line.pipe.calls
     line.connection_lost(None)
-    assert cast(Any, line)._timer is None
+    assert cast(Any, line)._abort_timer is None
 
 
 async def test_a_client_may_be_gone_by_the_time_that_it_is_hung_up_on() -> None:
@@ -186,7 +186,7 @@ async def test_a_client_may_be_gone_by_the_time_that_it_is_hung_up_on() -> None:
             return super().__getattribute__(name)
 
     line = Line()
-    line.begin(Gone(), b"", b"")
+    line.start(Gone(), b"", b"")
     line.data_received(frame(FINAL | 3, b""))
     assert line.closing
     line.connection_lost(None)

@@ -8,14 +8,14 @@ from functools import partial
 
 import pytest
 
-from push.access import ANYBODY, ORDERS
-from push.batch import Batch
-from push.feed import Feed
-from push.frames import Close
-from push.hub import Hub
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from push.delivery.batch import Batch
+from push.delivery.broadcast_log import BroadcastLog
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.totals import Totals
+from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
+from push.protocol.messages import CloseCode
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 from tests.unit.test_session import frames_of
@@ -26,42 +26,42 @@ def batch(*frames: bytes) -> Batch:
 
 
 def test_what_comes_next_is_one_batch_and_the_same_for_all_who_stand_there() -> None:
-    feed = Feed(100, 1000)
+    feed = BroadcastLog(100, 1000)
     feed.append([batch(b"one"), batch(b"two", b"three")])
     feed.append([batch(b"four")])
-    got, place = feed.next(0, 1000)
-    assert (list(got.frames), place) == ([b"one", b"two", b"three", b"four"], 3)
-    assert feed.next(0, 1000)[0] is got
-    assert (list(feed.next(1, 1)[0].frames), feed.next(1, 1)[1]) == ([b"two", b"three"], 2)
-    assert frames_of(feed.rest(1)) == [b"two", b"three", b"four"]
+    got, place = feed.read(0, 1000)
+    assert (list(got.messages), place) == ([b"one", b"two", b"three", b"four"], 3)
+    assert feed.read(0, 1000)[0] is got
+    assert (list(feed.read(1, 1)[0].messages), feed.read(1, 1)[1]) == ([b"two", b"three"], 2)
+    assert frames_of(feed.since(1)) == [b"two", b"three", b"four"]
 
 
 def test_random_readers_get_everything_in_order_or_have_overflowed() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
-    feed = Feed(20, 300)
+    feed = BroadcastLog(20, 300)
     published: list[bytes] = []
     readers = [[0, 0] for _ in range(10)]  # place, frames got
     for _ in range(2000):
         if choose.random() < 0.4:
             frames = [b"%d" % (len(published) + n) for n in range(choose.randint(1, 8))]
-            waiting = {id(reader): published[reader[1] :] for reader in readers if reader[0] >= feed.first}
+            waiting = {id(reader): published[reader[1] :] for reader in readers if reader[0] >= feed.first_offset}
             published += frames
             feed.append([batch(frame) for frame in frames])
             for reader in readers:
                 if id(reader) in waiting:
                     left = waiting[id(reader)]
                     overflown = len(left) > 20 or sum(map(len, left)) > 300
-                    assert (reader[0] < feed.first) == overflown
+                    assert (reader[0] < feed.first_offset) == overflown
         reader = choose.choice(readers)
-        if reader[0] < feed.first:
-            reader[0], reader[1] = feed.end, len(published)
-        elif reader[0] < feed.end:
-            got, reader[0] = feed.next(reader[0], choose.choice([1, 10, 1000]))
-            assert list(got.frames) == published[reader[1] : reader[1] + got.count]
+        if reader[0] < feed.first_offset:
+            reader[0], reader[1] = feed.end_offset, len(published)
+        elif reader[0] < feed.end_offset:
+            got, reader[0] = feed.read(reader[0], choose.choice([1, 10, 1000]))
+            assert list(got.messages) == published[reader[1] : reader[1] + got.count]
             reader[1] += got.count
-            assert feed.pressed(reader[0]) == (len(published) - reader[1] > 10 or sum(map(len, published[reader[1] :])) > 150)
+            assert feed.is_behind(reader[0]) == (len(published) - reader[1] > 10 or sum(map(len, published[reader[1] :])) > 150)
 
 
 class Taking:
@@ -72,8 +72,8 @@ class Taking:
         self.got: list[bytes] = []
         self.slow = slow
         self.session = Session(SendQueue(4, 1000), Carried(self.take))
-        hub.enter(self.session)
-        self.session.admit(ANYBODY, frozenset({ORDERS}))
+        hub.add(self.session)
+        self.session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
         hub.go_live(self.session)
 
     def take(self) -> None:
@@ -98,9 +98,9 @@ async def test_it_is_not_always_the_same_one_that_comes_last(clients: int) -> No
     hub = Hub()
     told: list[int] = []
     for number in range(clients):
-        session = Session(SendQueue(4, 1000), Carried(in_round=partial(told.append, number)))
-        hub.enter(session)
-        session.admit(ANYBODY, frozenset({ORDERS}))
+        session = Session(SendQueue(4, 1000), Carried(flush_broadcast=partial(told.append, number)))
+        hub.add(session)
+        session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
         hub.go_live(session)
     last = set()
     for _ in range(4):
@@ -113,13 +113,13 @@ async def test_it_is_not_always_the_same_one_that_comes_last(clients: int) -> No
 
 
 async def test_a_client_that_takes_nothing_is_ended_and_nobody_else() -> None:
-    hub = Hub(max_frames=4)
+    hub = Hub(max_messages=4)
     slow, quick = Taking(hub, slow=True), Taking(hub)
     for n in range(6):
         hub.publish([an_event(frame=b"%d" % n)], Totals())
         await asyncio.sleep(0)
-    assert slow.session.close is Close.SLOW_CONSUMER
-    assert quick.session.close is None
+    assert slow.session.close_code is CloseCode.SLOW_CONSUMER
+    assert quick.session.close_code is None
     assert quick.got == [b"%d" % n for n in range(6)]
 
 
@@ -127,13 +127,13 @@ async def test_what_was_published_before_a_topic_was_left_comes_before_the_answe
     hub = Hub()
     client = Taking(hub, slow=True)
     hub.publish([an_event(frame=b"before")], Totals())
-    client.session.follow(frozenset())
+    client.session.set_topics(frozenset())
     hub.topics_changed(client.session)
     client.session.send(Batch([b"answer"]))
     hub.publish([an_event(frame=b"after")], Totals())
     assert frames_of(client.session.take(1000)) == [b"before", b"answer"]
-    assert not client.session.waiting
-    client.session.follow(frozenset({ORDERS}))
+    assert not client.session.has_pending
+    client.session.set_topics(frozenset({ORDERS_TOPIC}))
     hub.topics_changed(client.session)
     hub.publish([an_event(frame=b"again")], Totals())
     assert frames_of(client.session.take(1000)) == [b"again"]

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from push.hub import Hub
-from push.relay import LET_ON_AT_ONCE, Relay
-from tests.support import PATIENCE_SECONDS, within
+from push.delivery.hub import Hub
+from push.journal.relay import WAKE_BATCH, Relay
+from tests.support import TIMEOUT_SECONDS, within
 
 
 class Bell:
@@ -25,18 +25,18 @@ class Bell:
 @pytest.fixture
 def relay() -> Relay:
     relay = Relay(Hub())
-    relay._journal = cast(Any, Bell())
+    relay._connection = cast(Any, Bell())
     return relay
 
 
 def publish(relay: Relay) -> None:
     """The read that has begun is published."""
     relay._reads_published = relay._reads_begun
-    relay._let_on_soon()
+    relay._schedule_release()
 
 
 async def ask(relay: Relay, count: int = 1) -> list[asyncio.Task[None]]:
-    tasks = [asyncio.create_task(relay.fresh()) for _ in range(count)]
+    tasks = [asyncio.create_task(relay.wait_for_fresh_read()) for _ in range(count)]
     await asyncio.sleep(0)
     return tasks
 
@@ -44,20 +44,20 @@ async def ask(relay: Relay, count: int = 1) -> list[asyncio.Task[None]]:
 async def test_the_read_under_way_does_not_count(relay: Relay) -> None:
     relay._reads_begun = 1
     (early,) = await ask(relay)
-    assert cast(Bell, relay._journal).rung == 1
+    assert cast(Bell, relay._connection).rung == 1
     publish(relay)
     relay._reads_begun = 2
     (late,) = await ask(relay)
     await asyncio.sleep(0)
     assert not early.done()
     publish(relay)
-    await within(PATIENCE_SECONDS, early, "what it asked for")  # type: ignore[arg-type]
+    await within(TIMEOUT_SECONDS, early, "what it asked for")  # type: ignore[arg-type]
     assert not late.done()
     late.cancel()
 
 
 async def test_many_are_let_on_a_few_at_a_time_in_their_order(relay: Relay) -> None:
-    tasks = await ask(relay, 3 * LET_ON_AT_ONCE + 1)
+    tasks = await ask(relay, 3 * WAKE_BATCH + 1)
     for task in tasks[::5]:
         task.cancel()  # some have left
     await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_many_are_let_on_a_few_at_a_time_in_their_order(relay: Relay) -> N
         await asyncio.sleep(0)
         turns += 1
         count = sum(task.done() for task in waiting)
-        assert count <= LET_ON_AT_ONCE
+        assert count <= WAKE_BATCH
         assert all(task.done() for task in waiting[:count])
         del waiting[:count]
         done += count
@@ -78,15 +78,15 @@ async def test_many_are_let_on_a_few_at_a_time_in_their_order(relay: Relay) -> N
 
 
 async def test_nobody_waits_for_ever(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.relay.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("push.journal.relay.READ_WAIT_TIMEOUT", 0.05)
     for _ in range(2):  # and again, when nobody has waited for a while
         first = await ask(relay, 20)
         await asyncio.sleep(0.02)
         second = await ask(relay, 20)
-        await within(PATIENCE_SECONDS, asyncio.wait_for(asyncio.gather(*first, *second), PATIENCE_SECONDS), "all of them")
+        await within(TIMEOUT_SECONDS, asyncio.wait_for(asyncio.gather(*first, *second), TIMEOUT_SECONDS), "all of them")
         await asyncio.sleep(0.06)
 
 
 async def test_without_a_connection_there_is_nothing_to_wait_for(relay: Relay) -> None:
-    relay._journal = None
-    await within(PATIENCE_SECONDS, relay.fresh(), "at once")
+    relay._connection = None
+    await within(TIMEOUT_SECONDS, relay.wait_for_fresh_read(), "at once")

@@ -6,12 +6,12 @@ import asyncio
 import json
 from decimal import Decimal
 
-from push.access import ANYBODY
-from push.frames import Close
-from push.hub import TOTALS_SECONDS, Hub
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from push.delivery.hub import TOTALS_INTERVAL, Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.totals import Totals
+from push.protocol.access import ANONYMOUS_GRANT
+from push.protocol.messages import CloseCode
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 from tests.unit.test_session import frames_of
@@ -26,9 +26,9 @@ def test_totals_fold_events() -> None:
 def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
     woken = asyncio.Event()
     session = Session(SendQueue(10, 1000), Carried(woken.set))
-    hub.enter(session)
-    session.admit(ANYBODY, ANYBODY.topics_unasked())
-    session.open(hub.totals_batch)
+    hub.add(session)
+    session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
+    session.send_initial_message(hub.totals_batch)
     hub.go_live(session)
     assert json.loads(frames_of(session.take(1000))[0])["type"] == "analytics_update"
     woken.clear()
@@ -49,7 +49,7 @@ async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
     assert session.take(1000) == []
     async with asyncio.timeout(30):
         await woken.wait()
-    assert asyncio.get_running_loop().time() - start >= TOTALS_SECONDS * 0.9
+    assert asyncio.get_running_loop().time() - start >= TOTALS_INTERVAL * 0.9
     assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [4]
     await hub.drain(0)
 
@@ -70,8 +70,8 @@ async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
     draining = asyncio.create_task(hub.drain(30))
     await asyncio.sleep(0)
     assert [json.loads(frame)["total_orders"] for frame in frames_of(session.take(1000))] == [2]
-    assert session.close is Close.DRAIN
+    assert session.close_code is CloseCode.DRAIN
     assert not draining.done()
-    hub.leave(session)
+    hub.remove(session)
     await draining
     assert len(hub) == 0

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from gateway.descriptor import Descriptor, Descriptors
-from gateway.lines import BY_ONE_CALL, CannotHave, Lines
-from gateway.sends import NoSends, Sends
-from tests.support import PATIENCE_SECONDS, within
+from gateway.net.batch_send import BatchSender, BatchSendUnavailable
+from gateway.net.fd_transport import FdTransport, FdTransports
+from gateway.net.transports import BATCH_SENDERS, BackendUnavailable, TransportBackend
+from tests.support import TIMEOUT_SECONDS, within
 
 
 class Owner(asyncio.Protocol):
@@ -31,62 +31,64 @@ class Owner(asyncio.Protocol):
 
 
 @pytest.fixture
-async def lines() -> AsyncIterator[Lines]:
-    some = Lines()
+async def lines() -> AsyncIterator[TransportBackend]:
+    some = TransportBackend()
     yield some
-    if some._descriptors is not None:
-        some._descriptors.close()
+    if some._fd_transports is not None:
+        some._fd_transports.close()
 
 
 def refuse(*_: object) -> Any:
-    raise NoSends("io_uring_setup: Operation not permitted")
+    raise BatchSendUnavailable("io_uring_setup: Operation not permitted")
 
 
 def or_skip(name: str) -> None:
     """Where this machine has none of it."""
-    if name in BY_ONE_CALL:
+    if name in BATCH_SENDERS:
         try:
-            BY_ONE_CALL[name]().close()
-        except NoSends as error:
+            BATCH_SENDERS[name]().close()
+        except BatchSendUnavailable as error:
             pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("name", BY_ONE_CALL)
-async def test_one_that_takes_nothing_is_not_had(lines: Lines, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize("name", BATCH_SENDERS)
+async def test_one_that_takes_nothing_is_not_had(lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     or_skip(name)
 
-    make = BY_ONE_CALL[name]
+    make = BATCH_SENDERS[name]
 
-    def refused() -> Sends:
+    def refused() -> BatchSender:
         one = make()
 
         def none(_count: int) -> list[int]:
             one.broken = True
             return []
 
-        monkeypatch.setattr(one, "_sent", none)
+        monkeypatch.setattr(one, "_send_prepared", none)
         return one
 
-    monkeypatch.setitem(BY_ONE_CALL, name, refused)
-    with pytest.raises(CannotHave, match="it is refused"):
-        await lines.choose(name)
+    monkeypatch.setitem(BATCH_SENDERS, name, refused)
+    with pytest.raises(BackendUnavailable, match="it is refused"):
+        await lines.select(name)
 
 
 @pytest.mark.parametrize(("refused", "found"), [(["io_uring"], "aio"), (["io_uring", "aio"], "descriptor")])
 async def test_without_the_best_there_is_the_next(
-    lines: Lines, monkeypatch: pytest.MonkeyPatch, refused: list[str], found: str
+    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, refused: list[str], found: str
 ) -> None:
     or_skip(found)
     for name in refused:
-        monkeypatch.setitem(BY_ONE_CALL, name, refuse)
-        with pytest.raises(CannotHave, match="Operation not permitted"):
-            await lines.choose(name)
-    await lines.choose("auto")
+        monkeypatch.setitem(BATCH_SENDERS, name, refuse)
+        with pytest.raises(BackendUnavailable, match="Operation not permitted"):
+            await lines.select(name)
+    await lines.select("auto")
     assert lines.name == found
 
 
 @pytest.mark.parametrize("fault", ["loses", "waits"])
-async def test_one_that_does_not_what_it_should_is_found_out(lines: Lines, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+async def test_one_that_does_not_what_it_should_is_found_out(
+    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
     class Faulty:
         broken = False
 
@@ -98,48 +100,50 @@ async def test_one_that_does_not_what_it_should_is_found_out(lines: Lines, monke
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr("gateway.lines.PROOF_SECONDS", 0.5)
-    monkeypatch.setitem(BY_ONE_CALL, "io_uring", Faulty)
-    with pytest.raises(CannotHave, match="not do what it should"):
-        await lines.choose("io_uring")
-    assert (lines.name, lines._descriptors) == ("transport", None)
+    monkeypatch.setattr("gateway.net.transports.SELF_TEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setitem(BATCH_SENDERS, "io_uring", Faulty)
+    with pytest.raises(BackendUnavailable, match="not do what it should"):
+        await lines.select("io_uring")
+    assert (lines.name, lines._fd_transports) == ("transport", None)
 
 
-async def test_another_event_loop_keeps_its_transports(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio, "SelectorEventLoop", Descriptors)  # which this loop is none of
+async def test_another_event_loop_keeps_its_transports(lines: TransportBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", FdTransports)  # which this loop is none of
     for wanted in ("io_uring", "aio", "descriptor"):
-        with pytest.raises(CannotHave, match="only asyncio's own event loop"):
-            await lines.choose(wanted)
-    await lines.choose("auto")
+        with pytest.raises(BackendUnavailable, match="only asyncio's own event loop"):
+            await lines.select(wanted)
+    await lines.select("auto")
     assert lines.name == "transport"
 
 
 @pytest.mark.parametrize("wanted", ["descriptor", "transport"])
-async def test_a_connection_goes_on_where_it_was(lines: Lines, wanted: str) -> None:
-    await lines.choose(wanted)
+async def test_a_connection_goes_on_where_it_was(lines: TransportBackend, wanted: str) -> None:
+    await lines.select(wanted)
     ours, theirs = socket.socketpair()
     with ours:
         ours.setblocking(False)
         transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
         transport.pause_reading()
         ours.send(b"not read yet")
-        line = lines.stand(transport, owner)
-        assert isinstance(line, Descriptor) == (wanted == "descriptor")
+        line = lines.attach(transport, owner)
+        assert isinstance(line, FdTransport) == (wanted == "descriptor")
         if line is transport:
             transport.resume_reading()
-        assert await asyncio.wait_for(owner.heard, PATIENCE_SECONDS) == b"not read yet"
+        assert await asyncio.wait_for(owner.heard, TIMEOUT_SECONDS) == b"not read yet"
         with lines:
             line.write(b"hello")
         assert await asyncio.get_running_loop().sock_recv(ours, 100) == b"hello"
         assert not owner.lost.is_set()
         line.close()
         assert await asyncio.get_running_loop().sock_recv(ours, 100) == b""
-        await within(PATIENCE_SECONDS, owner.lost.wait(), "the end")
+        await within(TIMEOUT_SECONDS, owner.lost.wait(), "the end")
 
 
 @pytest.mark.parametrize("why", ["unsent", "closing", "no more descriptors"])
-async def test_one_that_cannot_be_moved_stays_on_its_transport(lines: Lines, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
-    await lines.choose("descriptor")
+async def test_one_that_cannot_be_moved_stays_on_its_transport(
+    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    await lines.select("descriptor")
     ours, theirs = socket.socketpair()
     with ours:
         transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
@@ -155,6 +159,6 @@ async def test_one_that_cannot_be_moved_stays_on_its_transport(lines: Lines, mon
                     raise OSError(24, "Too many open files")
 
                 monkeypatch.setattr(os, "dup", none_left)
-        assert lines.stand(transport, owner) is transport
+        assert lines.attach(transport, owner) is transport
         transport.abort()
-        await within(PATIENCE_SECONDS, owner.lost.wait(), "the end")
+        await within(TIMEOUT_SECONDS, owner.lost.wait(), "the end")

@@ -6,14 +6,14 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from gateway.peers import Peer, counted_as, has_loopback_name, identify
+from gateway.net.client_address import Peer, is_loopback_host, rate_limit_key, resolve_peer
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))
 
 
 def peer(remote: str | None, secure: str = "", **headers: str) -> Peer:
     sent = {name.replace("_", "-").title(): value for name, value in headers.items()}
-    return identify(remote, secure=bool(secure), host="Shop.example:8000", headers=sent, trusted=PROXIES)
+    return resolve_peer(remote, secure=bool(secure), host="Shop.example:8000", headers=sent, trusted=PROXIES)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_servers_own_origin() -> None:
 
 def test_loopback_is_this_machine_only_without_a_strange_proxy() -> None:
     assert peer("127.0.0.1").is_loopback
-    assert identify("::1", secure=False, host="", headers={}, trusted=()).is_loopback
+    assert resolve_peer("::1", secure=False, host="", headers={}, trusted=()).is_loopback
     assert not peer("203.0.113.9").is_loopback
     assert not peer("127.0.0.1", x_forwarded_for="127.0.0.1").is_loopback
     assert not peer("127.0.0.1", forwarded="for=127.0.0.1").is_loopback
@@ -75,10 +75,10 @@ def test_loopback_is_this_machine_only_without_a_strange_proxy() -> None:
     ],
 )
 def test_names_of_this_machine(host: str, is_loopback: bool) -> None:
-    assert has_loopback_name(host) == is_loopback
+    assert is_loopback_host(host) == is_loopback
 
 
 def test_ipv6_is_limited_by_network() -> None:
-    assert counted_as(ip_address("2001:db8:1:2:3::4")) == counted_as(ip_address("2001:db8:1:2:9::9"))
-    assert counted_as(ip_address("2001:db8:1:2::1")) != counted_as(ip_address("2001:db8:1:3::1"))
-    assert counted_as(ip_address("192.0.2.1")) != counted_as(ip_address("192.0.2.2"))
+    assert rate_limit_key(ip_address("2001:db8:1:2:3::4")) == rate_limit_key(ip_address("2001:db8:1:2:9::9"))
+    assert rate_limit_key(ip_address("2001:db8:1:2::1")) != rate_limit_key(ip_address("2001:db8:1:3::1"))
+    assert rate_limit_key(ip_address("192.0.2.1")) != rate_limit_key(ip_address("192.0.2.2"))

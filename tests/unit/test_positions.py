@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from push.errors import BadCursor
-from push.events import Cursor, Event, EventPlace, Position, Snapshot
+from push.journal.events import Cursor, Event, EventId, Position, Snapshot
 
 MOST = 12
 
@@ -65,7 +65,7 @@ NUMBERS = st.integers(0, 10**18 - 1)
 SNAPSHOTS = st.lists(st.integers(1, 10**18 - 1), min_size=2, max_size=7, unique=True).map(
     lambda drawn: Snapshot(min(drawn), max(drawn), tuple(sorted(drawn)[1:-1]))
 )
-PLACES = st.one_of(st.builds(EventPlace, NUMBERS, NUMBERS), SNAPSHOTS)
+PLACES = st.one_of(st.builds(EventId, NUMBERS, NUMBERS), SNAPSHOTS)
 
 
 @given(st.one_of(st.tuples(EPOCHS, PLACES), st.tuples(EPOCHS, PLACES, SNAPSHOTS, NUMBERS)))

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from push.access import ANYBODY
-from push.hub import Hub
-from push.room import LEAST_SECONDS, MOST_STUCK_SECONDS, STUCK_SECONDS, drained
-from push.sendqueue import SendQueue
-from push.session import Session
-from push.totals import Totals
+from push.delivery.backpressure import MAX_STALL_SECONDS, MIN_WAIT_SECONDS, STALL_SECONDS, wait_while_congested
+from push.delivery.hub import Hub
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.journal.totals import Totals
+from push.protocol.access import ANONYMOUS_GRANT
 from tests.unit.carried import Carried
 from tests.unit.test_positions import an_event
 
@@ -25,8 +25,8 @@ class Reader:
 
     def __init__(self, hub: Hub) -> None:
         self.session = Session(SendQueue(10, 1000), Carried())
-        hub.enter(self.session)
-        self.session.admit(ANYBODY, ANYBODY.topics_unasked())
+        hub.add(self.session)
+        self.session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
         hub.go_live(self.session)
 
     def read(self, batches: int) -> None:
@@ -34,19 +34,19 @@ class Reader:
             self.session.take(1)
 
     @property
-    def pressed(self) -> bool:
-        return self.session.pressed
+    def is_congested(self) -> bool:
+        return self.session.is_congested
 
 
 @pytest.fixture
 def readers() -> list[Reader]:
-    hub = Hub(max_frames=BOUND)
+    hub = Hub(max_messages=BOUND)
     readers = [Reader(hub) for _ in range(4)]
-    hub._soon = lambda: None  # type: ignore[method-assign]
-    hub._tell_totals = lambda: None  # type: ignore[method-assign]
+    hub._schedule_pass = lambda: None  # type: ignore[method-assign]
+    hub._announce_totals = lambda: None  # type: ignore[method-assign]
     for _ in range(BOUND):
         hub.publish([an_event()], Totals())
-    assert all(reader.pressed for reader in readers)
+    assert all(reader.is_congested for reader in readers)
     return readers
 
 
@@ -57,7 +57,9 @@ class Clock:
         self._ms = 0
         self._happens = happens
         loop = SimpleNamespace(time=lambda: self.now)
-        monkeypatch.setattr("push.room.asyncio", SimpleNamespace(get_running_loop=lambda: loop, sleep=self._sleep))
+        monkeypatch.setattr(
+            "push.delivery.backpressure.asyncio", SimpleNamespace(get_running_loop=lambda: loop, sleep=self._sleep)
+        )
 
     @property
     def now(self) -> float:
@@ -70,7 +72,7 @@ class Clock:
 
 
 async def waited(readers: list[Reader], clock: Clock, published_bytes: int = 0) -> float:
-    await drained([reader.session for reader in readers], len(readers), published_bytes)
+    await wait_while_congested([reader.session for reader in readers], len(readers), published_bytes)
     return clock.now
 
 
@@ -83,10 +85,10 @@ async def test_most_of_them_are_waited_for_as_long_as_they_get_on_however_slowly
                 reader.read(20)
 
     assert 4.4 < await waited(readers, Clock(monkeypatch, happens)) < 4.6
-    assert [reader.pressed for reader in readers] == [False, False, False, True]
+    assert [reader.is_congested for reader in readers] == [False, False, False, True]
 
 
-@pytest.mark.parametrize(("published_bytes", "seconds"), [(0, STUCK_SECONDS), (10**9, MOST_STUCK_SECONDS)])
+@pytest.mark.parametrize(("published_bytes", "seconds"), [(0, STALL_SECONDS), (10**9, MAX_STALL_SECONDS)])
 async def test_most_of_them_are_not_waited_for_when_they_are_stuck(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch, published_bytes: int, seconds: float
 ) -> None:
@@ -107,7 +109,7 @@ async def test_the_slower_half_has_twice_as_long_as_the_faster_one_needed(
                 reader.read(1)
 
     assert 1.0 <= await waited(readers, Clock(monkeypatch, happens)) <= 1.01
-    assert [reader.pressed for reader in readers] == [False, False, True, True]
+    assert [reader.is_congested for reader in readers] == [False, False, True, True]
 
 
 async def test_the_slower_half_has_as_long_as_it_needs_on_a_slow_machine(
@@ -122,7 +124,7 @@ async def test_the_slower_half_has_as_long_as_it_needs_on_a_slow_machine(
                 reader.read(1)
 
     assert 0.9 < await waited(readers, Clock(monkeypatch, happens), 25_000_000) < 1.1
-    assert not any(reader.pressed for reader in readers)
+    assert not any(reader.is_congested for reader in readers)
 
 
 async def test_the_few_that_are_stuck_are_not_waited_for(readers: list[Reader], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +136,7 @@ async def test_the_few_that_are_stuck_are_not_waited_for(readers: list[Reader], 
 
     slow = 3_000_000 / 25e6
     took = await waited(readers, Clock(monkeypatch, happens), 3_000_000)
-    assert [reader.pressed for reader in readers] == [False, False, False, True]
+    assert [reader.is_congested for reader in readers] == [False, False, False, True]
     assert 0.1 <= took <= 0.1 + slow + 0.01
 
 
@@ -143,4 +145,4 @@ async def test_one_that_is_stuck_costs_the_others_nothing_to_speak_of(
 ) -> None:
     for reader in readers[:3]:
         reader.read(BOUND)
-    assert await waited(readers, Clock(monkeypatch, lambda ms: None), 350_000) <= LEAST_SECONDS + 0.01
+    assert await waited(readers, Clock(monkeypatch, lambda ms: None), 350_000) <= MIN_WAIT_SECONDS + 0.01

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from gateway.aio import Aio
-from gateway.sends import NoSends, Sends
-from gateway.uring import Uring
+from gateway.net.batch_send import BatchSender, BatchSendUnavailable
+from gateway.net.io_uring import IoUringSender
+from gateway.net.linux_aio import LinuxAioSender
 
 Pairs = list[tuple[socket.socket, socket.socket]]
 
@@ -24,25 +24,25 @@ Pairs = list[tuple[socket.socket, socket.socket]]
 # Small ones: they are gone round in often.
 
 
-@pytest.fixture(params=[Uring, Aio])
-def sends(request: pytest.FixtureRequest) -> Iterator[Sends]:
+@pytest.fixture(params=[IoUringSender, LinuxAioSender])
+def sends(request: pytest.FixtureRequest) -> Iterator[BatchSender]:
     yield from had(request.param)
 
 
 @pytest.fixture
-def uring() -> Iterator[Uring]:
-    yield from had(Uring)
+def uring() -> Iterator[IoUringSender]:
+    yield from had(IoUringSender)
 
 
 @pytest.fixture
-def aio() -> Iterator[Aio]:
-    yield from had(Aio)
+def aio() -> Iterator[LinuxAioSender]:
+    yield from had(LinuxAioSender)
 
 
 def had(kind: type[Any]) -> Iterator[Any]:
     try:
         one = kind(8)
-    except NoSends as error:
+    except BatchSendUnavailable as error:
         pytest.skip(str(error))
     yield one
     one.close()
@@ -62,7 +62,7 @@ def pairs() -> Iterator[Callable[[int], Pairs]]:
         yield make
 
 
-def test_each_gets_its_own_bytes_wherever_the_ring_has_got_to(sends: Sends, pairs: Any) -> None:
+def test_each_gets_its_own_bytes_wherever_the_ring_has_got_to(sends: BatchSender, pairs: Any) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     choose = random.Random(seed)
@@ -77,10 +77,10 @@ def test_each_gets_its_own_bytes_wherever_the_ring_has_got_to(sends: Sends, pair
         assert [theirs.recv(1000) for _, theirs in taking] == datas
 
 
-def test_one_that_is_full_or_gone_is_said_and_the_others_get_theirs(sends: Sends, pairs: Any) -> None:
+def test_one_that_is_full_or_gone_is_said_and_the_others_get_theirs(sends: BatchSender, pairs: Any) -> None:
     some: Pairs = pairs(6)
     full, short, gone = some[1], some[2], some[4]
-    if isinstance(sends, Aio):
+    if isinstance(sends, LinuxAioSender):
         for ours, _ in some:
             ours.setblocking(False)
     # With io_uring these would wait: the sending is done without, all the same.
@@ -96,7 +96,7 @@ def test_one_that_is_full_or_gone_is_said_and_the_others_get_theirs(sends: Sends
     assert not sends.broken
 
 
-def test_one_that_is_no_descriptor_is_said_and_the_others_get_theirs(sends: Sends, pairs: Any) -> None:
+def test_one_that_is_no_descriptor_is_said_and_the_others_get_theirs(sends: BatchSender, pairs: Any) -> None:
     some: Pairs = pairs(3)
     some[1][0].close()
     none = some[1][1].detach()
@@ -107,7 +107,7 @@ def test_one_that_is_no_descriptor_is_said_and_the_others_get_theirs(sends: Send
     assert [theirs.recv(10) for _, theirs in (some[0], some[2])] == [b"x", b"x"]
 
 
-def loses_nothing(sends: Sends, some: Pairs, mend: Callable[[], object]) -> None:
+def loses_nothing(sends: BatchSender, some: Pairs, mend: Callable[[], object]) -> None:
     """The kernel takes two of six and refuses, until it is mended."""
     numbers = [ours.fileno() for ours, _ in some]
     assert sends.send(numbers, [b"once"] * 6) == [4, 4, *[-errno.EAGAIN] * 4]
@@ -121,7 +121,7 @@ def loses_nothing(sends: Sends, some: Pairs, mend: Callable[[], object]) -> None
 
 
 def test_a_kernel_that_refuses_is_asked_no_more_and_nothing_is_sent_behind_our_back(
-    uring: Uring, pairs: Any, monkeypatch: pytest.MonkeyPatch
+    uring: IoUringSender, pairs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some: Pairs = pairs(6)
     enter = uring._enter
@@ -130,7 +130,7 @@ def test_a_kernel_that_refuses_is_asked_no_more_and_nothing_is_sent_behind_our_b
     loses_nothing(uring, some, lambda: monkeypatch.setattr(uring, "_enter", enter))
 
 
-def test_what_cannot_be_told_is_not_guessed(uring: Uring, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_is_not_guessed(uring: IoUringSender, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ((ours, _),) = pairs(1)
     answers = [1, -errno.EBADF]
     monkeypatch.setattr(uring, "_enter", lambda submit, wait: answers.pop(0))
@@ -139,7 +139,9 @@ def test_what_cannot_be_told_is_not_guessed(uring: Uring, pairs: Any, monkeypatc
     assert uring.broken
 
 
-def test_asynchronous_io_that_is_refused_loses_nothing(aio: Aio, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_asynchronous_io_that_is_refused_loses_nothing(
+    aio: LinuxAioSender, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some: Pairs = pairs(6)
     call, asked = aio._call, 0
 
@@ -147,7 +149,7 @@ def test_asynchronous_io_that_is_refused_loses_nothing(aio: Aio, pairs: Any, mon
         """Submits two, then none; once a signal comes in between."""
         nonlocal asked
         asked += 1
-        if number == aio._submit:
+        if number == aio._io_submit_nr:
             return call(number, context, 2, *more) if count == 6 else -errno.EAGAIN
         return -errno.EINTR if asked == 2 else call(number, context, count, *more)
 
@@ -155,24 +157,28 @@ def test_asynchronous_io_that_is_refused_loses_nothing(aio: Aio, pairs: Any, mon
     loses_nothing(aio, some, lambda: monkeypatch.setattr(aio, "_call", call))
 
 
-def test_what_became_of_asynchronous_io_is_not_guessed(aio: Aio, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_became_of_asynchronous_io_is_not_guessed(
+    aio: LinuxAioSender, pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ((ours, _),) = pairs(1)
     call = aio._call
-    monkeypatch.setattr(aio, "_call", lambda number, *more: call(number, *more) if number == aio._submit else -errno.EINVAL)
+    monkeypatch.setattr(
+        aio, "_call", lambda number, *more: call(number, *more) if number == aio._io_submit_nr else -errno.EINVAL
+    )
     with pytest.raises(OSError, match="Invalid argument"):
         aio.send([ours.fileno()], [b"x"])
     assert aio.broken
 
 
-def test_in_whichever_order_the_results_come(aio: Aio, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_whichever_order_the_results_come(aio: LinuxAioSender, pairs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     some: Pairs = pairs(3)
     call = aio._call
 
     def turn(number: int, *more: int) -> int:
         result = call(number, *more)
-        if number == aio._get_events:
-            for column in (aio._numbers, aio._results):
-                column[:result] = array("Q" if column is aio._numbers else "q", column[:result].tolist()[::-1])
+        if number == aio._io_getevents_nr:
+            for column in (aio._event_indices, aio._event_results):
+                column[:result] = array("Q" if column is aio._event_indices else "q", column[:result].tolist()[::-1])
         return result
 
     monkeypatch.setattr(aio, "_call", turn)
@@ -181,22 +187,25 @@ def test_in_whichever_order_the_results_come(aio: Aio, pairs: Any, monkeypatch: 
 
 @pytest.mark.parametrize(
     ("kind", "setup", "nowhere"),
-    [(Uring, "gateway.uring.SETUP", 100_000), (Aio, "gateway.aio.CALLS", {os.uname().machine: (100_000,) * 4})],
+    [
+        (IoUringSender, "gateway.net.io_uring.IO_URING_SETUP_NR", 100_000),
+        (LinuxAioSender, "gateway.net.linux_aio.SYSCALL_NRS", {os.uname().machine: (100_000,) * 4}),
+    ],
 )
 def test_where_there_is_none_that_is_said(
     monkeypatch: pytest.MonkeyPatch, kind: type[Any], setup: str, nowhere: object
 ) -> None:
     monkeypatch.setattr(setup, nowhere)  # no such system call
-    with pytest.raises(NoSends, match="Function not implemented"):
+    with pytest.raises(BatchSendUnavailable, match="Function not implemented"):
         kind()
-    monkeypatch.setattr("gateway.sends.MACHINES", ())
-    with pytest.raises(NoSends, match="not known on"):
+    monkeypatch.setattr("gateway.net.batch_send.SUPPORTED_MACHINES", ())
+    with pytest.raises(BatchSendUnavailable, match="not known on"):
         kind()
 
 
-def test_a_machine_that_has_no_more_of_it_says_so(aio: Aio) -> None:
+def test_a_machine_that_has_no_more_of_it_says_so(aio: LinuxAioSender) -> None:
     most = int(Path("/proc/sys/fs/aio-max-nr").read_text())
     if most > 2_000_000:
         pytest.skip("this machine has more than can be asked for")
-    with pytest.raises(NoSends, match=r"io_setup: .*: fs\.aio-max-nr is used up"):
-        Aio(most + 1)
+    with pytest.raises(BatchSendUnavailable, match=r"io_setup: .*: fs\.aio-max-nr is used up"):
+        LinuxAioSender(most + 1)

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from push.access import ANYBODY
-from push.batch import Batch
-from push.frames import Close
-from push.sendqueue import SendQueue
-from push.session import PING, Session
+from push.delivery.batch import Batch
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import PING_MESSAGE, Session
+from push.protocol.access import ANONYMOUS_GRANT
+from push.protocol.messages import CloseCode
 from tests.unit.carried import Carried
 
 
 def frames_of(batches: list[Batch]) -> list[bytes]:
-    return [frame for batch in batches for frame in batch.frames]
+    return [frame for batch in batches for frame in batch.messages]
 
 
 class Outbox:
@@ -27,8 +27,8 @@ class Outbox:
         self.totals = b"totals 0"
         self.wakes = 0
         self.session = Session(SendQueue(max_frames, max_bytes), Carried(self._wake))
-        self.session.admit(ANYBODY, ANYBODY.topics_unasked())
-        self.session.open(lambda: Batch([self.totals]))
+        self.session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
+        self.session.send_initial_message(lambda: Batch([self.totals]))
         assert self.sent() == [b"totals 0"]
 
     def _wake(self) -> None:
@@ -40,9 +40,9 @@ class Outbox:
             frames += frames_of(taken)
         return frames
 
-    def closed_with(self) -> Close | None:
+    def closed_with(self) -> CloseCode | None:
         """A call, since a type checker takes an attribute for unchanged between two asserts."""
-        return self.session.close
+        return self.session.close_code
 
     def answers(self) -> list[Any]:
         return [json.loads(frame) for frame in self.sent()]
@@ -83,16 +83,16 @@ def test_error_does_not_repeat_a_long_type() -> None:
 def test_binary_frame_closes() -> None:
     box = Outbox()
     box.session.receive_binary()
-    assert box.closed_with() is Close.UNSUPPORTED
+    assert box.closed_with() is CloseCode.UNSUPPORTED
 
 
 def test_totals_come_after_all_events_and_are_the_newest() -> None:
     box = Outbox()
     box.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
-    box.session.totals_changed()
+    box.session.schedule_totals()
     assert frames_of(box.session.take(1)) == [b"event 1"]
     box.session.send(Batch([b"event 3"]))
-    box.session.totals_changed()
+    box.session.schedule_totals()
     box.totals = b"totals 3"
     assert box.sent(1) == [b"event 2", b"event 3", b"totals 3"]
 
@@ -100,23 +100,23 @@ def test_totals_come_after_all_events_and_are_the_newest() -> None:
 def test_totals_are_no_entry_of_the_queue() -> None:
     box = Outbox(max_frames=1)
     for _ in range(100):
-        box.session.totals_changed()
+        box.session.schedule_totals()
     assert box.sent() == [b"totals 0"]
     assert box.closed_with() is None
 
 
 def test_two_unanswered_heartbeats_are_borne_the_third_ends_it() -> None:
     box = Outbox()
-    box.session.beat()
-    box.session.beat()
-    assert box.sent() == [PING, PING]
-    box.session.alive()
-    box.session.beat()
-    box.session.beat()
+    box.session.ping()
+    box.session.ping()
+    assert box.sent() == [PING_MESSAGE, PING_MESSAGE]
+    box.session.mark_alive()
+    box.session.ping()
+    box.session.ping()
     assert box.closed_with() is None
-    box.session.beat()
-    assert box.closed_with() is Close.NO_PONG
-    assert box.session.cut
+    box.session.ping()
+    assert box.closed_with() is CloseCode.NO_PONG
+    assert box.session.aborted
 
 
 def test_slow_consumer_is_ended_without_its_queue_and_stays_so() -> None:
@@ -124,28 +124,28 @@ def test_slow_consumer_is_ended_without_its_queue_and_stays_so() -> None:
     box.session.send(Batch([b"1", b"2", b"3"]))
     assert box.closed_with() is None
     box.session.send(Batch([b"4"]))
-    assert box.closed_with() is Close.SLOW_CONSUMER
-    box.session.end(Close.DRAIN)
+    assert box.closed_with() is CloseCode.SLOW_CONSUMER
+    box.session.close(CloseCode.DRAIN)
     box.session.send(Batch([b"5"]))
-    assert box.closed_with() is Close.SLOW_CONSUMER
+    assert box.closed_with() is CloseCode.SLOW_CONSUMER
     assert box.sent() == []
 
 
 def test_drain_lets_out_what_is_queued() -> None:
     box = Outbox()
     box.session.send(Batch([b"last"]))
-    box.session.end(Close.DRAIN)
+    box.session.close(CloseCode.DRAIN)
     box.session.send(Batch([b"too late"]))
     assert box.sent() == [b"last"]
-    assert not box.session.cut
+    assert not box.session.aborted
 
 
 def test_every_change_of_state_wakes_the_transport() -> None:
     box = Outbox()
     acts: list[Callable[[], None]] = [
         lambda: box.session.send(Batch([b"1"])),
-        box.session.totals_changed,
-        lambda: box.session.end(Close.DRAIN),
+        box.session.schedule_totals,
+        lambda: box.session.close(CloseCode.DRAIN),
     ]
     for act in acts:
         before = box.wakes
@@ -167,8 +167,8 @@ def test_queue_bounds_what_is_left_over_not_a_batch(frames: list[bytes]) -> None
     assert queue.offer(Batch(frames))
     assert not queue.offer(Batch([b"y"]))
     assert len(queue) == len(frames)
-    while queue.full:
+    while queue.is_full:
         queue.take(1)
     assert queue.offer(Batch([b"y"]))
     queue.clear()
-    assert (len(queue), queue.full, queue.pressed) == (0, False, False)
+    assert (len(queue), queue.is_full, queue.is_congested) == (0, False, False)

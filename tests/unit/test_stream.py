@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from push.access import ANALYTICS, ORDERS
-from push.frames import Close
+from push.protocol.access import ANALYTICS_TOPIC, ORDERS_TOPIC
+from push.protocol.messages import CloseCode
 from tests.unit.streamed import BOTH, House
 
 
 @pytest.fixture
 def quick_totals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.hub.TOTALS_SECONDS", 0.0)
+    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", 0.0)
 
 
 async def test_all_get_the_same_bytes_and_few_of_them(quick_totals: None) -> None:
@@ -83,7 +83,7 @@ async def test_totals_are_not_told_twice_because_one_client_asks(quick_totals: N
     lines = [house.line() for _ in range(3)]
     house.publish()
     await house.turns()
-    lines[1].session.totals_changed()
+    lines[1].session.schedule_totals()
     await house.turns()
     house.publish()
     await house.turns()
@@ -96,13 +96,13 @@ async def test_who_does_not_follow_all_gets_nothing_of_it(quick_totals: None) ->
     whole, part = house.line(), house.line()
     house.publish()
     await house.turns()
-    part.session.follow(frozenset({ORDERS}))
+    part.session.set_topics(frozenset({ORDERS_TOPIC}))
     house.hub.topics_changed(part.session)
     house.publish(3)
     await house.turns()
     assert (part.events, part.told) == ([1, 2, 3, 4], [0, 1])
     assert part.browser.compressed == 2
-    assert part.at is None
+    assert part.segment is None
     assert whole.browser.compressed == 2 + 4
 
 
@@ -112,11 +112,11 @@ async def test_who_was_away_for_a_while_waits_for_a_point_to_join(quick_totals: 
     house.publish()
     await house.turns()
     away = lines[4]
-    away.session.follow(frozenset({ANALYTICS}))
+    away.session.set_topics(frozenset({ANALYTICS_TOPIC}))
     house.hub.topics_changed(away.session)
     house.publish()
     # It is back before anybody has been told of the second event: the chain goes on with that one.
-    away.session.follow(BOTH)
+    away.session.set_topics(BOTH)
     house.hub.topics_changed(away.session)
     for _ in range(100):
         house.publish()
@@ -176,7 +176,7 @@ async def test_totals_that_are_ahead_of_the_stream_are_one_clients_alone(quick_t
     house.publish()
     await house.turns()
     leaving.resume_writing()
-    leaving.session.end(Close.DRAIN)
+    leaving.session.close(CloseCode.DRAIN)
     house.publish()  # when it is told what it has missed, this has been counted, and nobody has been told of it
     await house.turns()
     assert leaving.events == [1, 2]
@@ -189,15 +189,15 @@ async def test_nobody_is_given_totals_that_are_behind_what_it_did_not_get() -> N
     away, staying = house.line(), house.line()
     house.publish()
     await house.turns()
-    away.session.follow(frozenset({ANALYTICS}))
+    away.session.set_topics(frozenset({ANALYTICS_TOPIC}))
     house.hub.topics_changed(away.session)
     house.publish()
-    away.session.follow(BOTH)
+    away.session.set_topics(BOTH)
     house.hub.topics_changed(away.session)
     await house.turns()
     assert staying.events == [1, 2]
     before = away.browser.compressed
-    away.session.totals_changed()
+    away.session.schedule_totals()
     await house.turns()
     assert (away.events, away.told) == ([1], [0, 1, 2])
     assert away.browser.compressed == before
@@ -206,7 +206,7 @@ async def test_nobody_is_given_totals_that_are_behind_what_it_did_not_get() -> N
 async def test_nothing_is_kept_without_bound_for_who_is_never_ended(
     quick_totals: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.stream.MOST_BEHIND", 20_000)
+    monkeypatch.setattr("gateway.websocket.shared_deflate.MAX_LAG_BYTES", 20_000)
     house = House()
     stuck, quick = house.line(conflate=10), house.line()
     house.publish()
@@ -216,7 +216,7 @@ async def test_nothing_is_kept_without_bound_for_who_is_never_ended(
     for _ in range(300):
         house.publish()
         await house.turns()
-    assert stuck.at is None
+    assert stuck.segment is None
     stuck.resume_writing()
     stuck.flush()
     assert [frame["type"] for frame in stuck.browser.frames[3:6]] == ["bulk", "position", "analytics_update"]
@@ -234,14 +234,14 @@ async def test_nobody_holds_what_all_have_got(quick_totals: None) -> None:
     await house.turns()
     start = lines[0].stands_at
     assert start is not None
-    lines[2].session.follow(frozenset({ORDERS}))
+    lines[2].session.set_topics(frozenset({ORDERS_TOPIC}))
     house.hub.topics_changed(lines[2].session)
     for _ in range(10):
         house.publish()
         await house.turns()
     held = []
     assert lines[0].stands_at is lines[1].stands_at
-    for segment in (lines[0].stands_at, *(line.at for line in lines)):
+    for segment in (lines[0].stands_at, *(line.segment for line in lines)):
         while segment is not None:
             held.append(segment)
             segment = segment.next
@@ -253,11 +253,11 @@ async def test_who_is_cut_out_of_a_crowd_is_not_counted_any_more(quick_totals: N
     lines = [house.line() for _ in range(3)]
     house.publish()
     await house.turns()
-    assert house.fanout._stream._members == 3
-    assert all(line.session.crowd is not None for line in lines)
+    assert house.fanout._shared_deflate._follower_count == 3
+    assert all(line.session.cohort is not None for line in lines)
     for line in lines:
         line.connection_lost(None)
-    assert house.fanout._stream._members == 0
+    assert house.fanout._shared_deflate._follower_count == 0
     house.publish()  # while nobody is there
     await house.turns()
     new = house.line()

@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from push.access import ANALYTICS, ORDERS
-from push.batch import Batch
-from push.frames import Close
+from push.delivery.batch import Batch
+from push.protocol.access import ANALYTICS_TOPIC, ORDERS_TOPIC
+from push.protocol.messages import CloseCode
 from tests.unit.streamed import BOTH, House, Line
 
 
@@ -18,11 +18,11 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
     seed = random.randrange(2**32) if seed is None else seed
     print(f"seed {seed}")
     choose = random.Random(seed)
-    monkeypatch.setattr("gateway.stream.JOINING_COSTS", choose.choice([0, 50, 400]))
-    monkeypatch.setattr("gateway.stream.JOINING_PAUSE", choose.choice([2000, 20_000, 10**9]))
-    monkeypatch.setattr("gateway.stream.MOST_BEHIND", choose.choice([5000, 10**7]))
-    monkeypatch.setattr("push.hub.TOTALS_SECONDS", choose.choice([0.0, 0.001]))
-    monkeypatch.setattr("push.crowd.MOST", choose.choice([1, 3, 1000]))
+    monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_COST_BYTES", choose.choice([0, 50, 400]))
+    monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_INTERVAL_BYTES", choose.choice([2000, 20_000, 10**9]))
+    monkeypatch.setattr("gateway.websocket.shared_deflate.MAX_LAG_BYTES", choose.choice([5000, 10**7]))
+    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", choose.choice([0.0, 0.001]))
+    monkeypatch.setattr("push.delivery.cohort.MAX_MEMBERS", choose.choice([1, 3, 1000]))
     house = House(choose.choice([40, 400]))
     lines = [house.line(compression=choose.random() < 0.8) for _ in range(4)]
     # Of each: the numbers of the events that it has to get, and the pongs; whether its topics ever changed.
@@ -33,7 +33,7 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
 
     def publish(count: int) -> None:
         for line in lines:
-            if ORDERS in line.session.topics:
+            if ORDERS_TOPIC in line.session.topics:
                 wanted[line] += range(house.published + 1, house.published + count + 1)
         house.publish(count, choose.choice([20, 200, 2000]))
 
@@ -52,26 +52,28 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
                 straight.add(lines[-1])
             case 5 if choose.random() < 0.3:
                 straight.discard(line)
-                line.session.follow(choose.choice([BOTH, BOTH, frozenset({ORDERS}), frozenset({ANALYTICS}), frozenset()]))
+                line.session.set_topics(
+                    choose.choice([BOTH, BOTH, frozenset({ORDERS_TOPIC}), frozenset({ANALYTICS_TOPIC}), frozenset()])
+                )
                 house.hub.topics_changed(line.session)
             case 6:
                 pongs[line] += 1
                 line.session.send(Batch([b'{"type":"pong","n":%d}' % pongs[line]]))
             case 7 if choose.random() < 0.1:
-                line.session.totals_changed()
+                line.session.schedule_totals()
             case 8 if choose.random() < 0.05:
-                line.session.end(Close.DRAIN)
+                line.session.close(CloseCode.DRAIN)
                 line.resume_writing()
                 line.flush()
             case _:
                 await house.turns(choose.choice([1, 2, 4]))
-        assert house.fanout._stream._missed >= 0
-        assert house.fanout._stream._members == sum(line.stands_at is not None for line in lines)
-        for line in [line for line in lines if line.session.close is not None]:
+        assert house.fanout._shared_deflate._uncompressed_bytes >= 0
+        assert house.fanout._shared_deflate._follower_count == sum(line.stands_at is not None for line in lines)
+        for line in [line for line in lines if line.session.close_code is not None]:
             lines.remove(line)
             gone.append(line)
-            house.hub.leave(line.session)
-            house.fanout.leave(line)
+            house.hub.remove(line.session)
+            house.fanout.remove_follower(line)
     for line in lines:
         line.resume_writing()
         line.flush()
@@ -93,10 +95,10 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
                 last = last if last is None else missed
             elif frame["type"] == "analytics_update" and last is not None:
                 assert frame["total_orders"] == last
-        if line.session.close is not Close.SLOW_CONSUMER:
+        if line.session.close_code is not CloseCode.SLOW_CONSUMER:
             assert next(due, None) is None
             assert [f["n"] for f in line.browser.frames if f["type"] == "pong"] == list(range(1, pongs[line] + 1))
     for line in lines:
-        if line.session.gets_all and line.session.close is None:
+        if line.session.sees_everything and line.session.close_code is None:
             assert line.told[-1] == house.published
     assert sum(line.browser.compressed for line in lines + gone) > 100

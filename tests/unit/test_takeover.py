@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.connections import Connection
-from gateway.opening import Opening, accept
-from gateway.takeover import CannotTakeOver, prove
+from gateway.http.request_head import RequestHead, sec_websocket_accept
+from gateway.net.connection_limits import Connection
+from gateway.websocket.upgrade import UpgradeUnsupported, self_test
 from settings import Settings
 
 # The example of RFC 6455, section 1.3.
@@ -23,13 +23,15 @@ HEADERS = {
 }
 
 
-def opening(method: str, headers: dict[str, str]) -> Opening:
+def opening(method: str, headers: dict[str, str]) -> RequestHead:
     request = make_mocked_request(method, "/api/ws", headers)
-    return Opening.of_request(request, Settings.from_environment({}), Connection("x", within_limits=True, in_pace=True))
+    return RequestHead.from_request(
+        request, Settings.from_environment({}), Connection("x", within_limits=True, within_rate=True)
+    )
 
 
 async def test_this_aiohttp_lets_go_of_a_connection() -> None:
-    await prove()
+    await self_test()
 
 
 @pytest.mark.parametrize(
@@ -40,15 +42,15 @@ async def test_this_aiohttp_lets_go_of_a_connection() -> None:
     ],
 )
 async def test_another_aiohttp_is_found_out_at_the_start(monkeypatch: pytest.MonkeyPatch, name: str, other: Any) -> None:
-    monkeypatch.setattr("gateway.takeover.PROOF_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.websocket.upgrade.SELF_TEST_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(web.RequestHandler, name, other)
-    with pytest.raises(CannotTakeOver):
-        await prove()
+    with pytest.raises(UpgradeUnsupported):
+        await self_test()
     await asyncio.sleep(0)
 
 
 def test_a_handshake_is_accepted_with_what_its_key_says() -> None:
-    assert accept(opening("GET", HEADERS)) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+    assert sec_websocket_accept(opening("GET", HEADERS)) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
 @pytest.mark.parametrize(
@@ -64,5 +66,5 @@ def test_a_handshake_is_accepted_with_what_its_key_says() -> None:
     ],
 )
 def test_what_is_no_handshake_is_not_accepted(changed: dict[str, str]) -> None:
-    assert accept(opening("GET", {**HEADERS, **changed})) is None
-    assert accept(opening("POST", HEADERS)) is None
+    assert sec_websocket_accept(opening("GET", {**HEADERS, **changed})) is None
+    assert sec_websocket_accept(opening("POST", HEADERS)) is None

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway import keyset
-from gateway.keyset import RemoteKeys, load_public_key
-from gateway.tokens import Gate
-from push.access import Refused, Role
-from push.frames import Close
+from gateway.auth import jwks as keyset
+from gateway.auth.jwks import RemoteKeySet, load_public_key
+from gateway.auth.tokens import TokenVerifier
+from push.protocol.access import AccessDenied, Role
+from push.protocol.messages import CloseCode
 from settings import BadSetting
 from tests.tokens import ED25519, OTHER_RSA, P256, RSA, jwk, private_pem, public_pem, token
 
@@ -58,72 +58,72 @@ def signed(kid: str | None = "one", key: Any = RSA, algorithm: str = "RS256", **
     return token(key=key, algorithm=algorithm, kid=kid, **claims)
 
 
-async def refusal(gate: Gate, shown: str) -> Close:
-    with pytest.raises(Refused) as raised:
+async def refusal(gate: TokenVerifier, shown: str) -> CloseCode:
+    with pytest.raises(AccessDenied) as raised:
         await gate.verify(shown)
-    return raised.value.close
+    return raised.value.close_code
 
 
 async def test_keys_are_fetched_once_and_kept(key_set: KeySet) -> None:
-    gate = Gate(RemoteKeys(key_set.url))
+    gate = TokenVerifier(RemoteKeySet(key_set.url))
     grants = await asyncio.gather(*(gate.verify(signed()) for _ in range(20)))
     assert {grant.role for grant in grants} == {Role.ADMIN}
     assert key_set.asked == 1
     assert (await gate.verify(signed(kid=None))).role is Role.ADMIN
-    assert await refusal(gate, signed(key=OTHER_RSA)) is Close.INVALID_TOKEN
+    assert await refusal(gate, signed(key=OTHER_RSA)) is CloseCode.INVALID_TOKEN
     assert key_set.asked == 1
 
 
 async def test_an_unknown_kid_leads_to_one_more_fetch_and_not_to_a_flood(
     key_set: KeySet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(RemoteKeys(key_set.url))
+    gate = TokenVerifier(RemoteKeySet(key_set.url))
     await gate.verify(signed())
     # Within the cool-down nobody can make us ask again.
     for n in range(20):
-        assert await refusal(gate, signed(kid=f"made up {n}")) is Close.INVALID_TOKEN
+        assert await refusal(gate, signed(kid=f"made up {n}")) is CloseCode.INVALID_TOKEN
     assert key_set.asked == 1
     monkeypatch.setattr(keyset, "COOLDOWN_SECONDS", 0.0)
     key_set.keys = [jwk(P256, "ES256", "two"), jwk(ED25519, "EdDSA", "three"), jwk(RSA, "RS256", "one")]
-    assert (await gate.verify(signed("two", P256, "ES256"))).key == "two"
-    assert (await gate.verify(signed("three", ED25519, "EdDSA"))).key == "three"
+    assert (await gate.verify(signed("two", P256, "ES256"))).key_id == "two"
+    assert (await gate.verify(signed("three", ED25519, "EdDSA"))).key_id == "three"
     assert key_set.asked == 2
 
 
 async def test_a_key_that_has_gone_takes_its_grants_with_it(key_set: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = asyncio.Event()
-    keys = RemoteKeys(key_set.url, changed.set)
-    gate = Gate(keys)
+    keys = RemoteKeySet(key_set.url, changed.set)
+    gate = TokenVerifier(keys)
     grant = await gate.verify(signed())
-    assert gate.holds(grant)
+    assert gate.is_valid(grant)
     key_set.keys = [jwk(P256, "ES256", "two")]
     monkeypatch.setattr(keyset, "REFRESH_SECONDS", 0.01)
     task = asyncio.create_task(keys.run())
     async with asyncio.timeout(30):
         await changed.wait()
     task.cancel()
-    assert not gate.holds(grant)
-    assert await refusal(gate, signed()) is Close.INVALID_TOKEN
+    assert not gate.is_valid(grant)
+    assert await refusal(gate, signed()) is CloseCode.INVALID_TOKEN
 
 
 async def test_an_address_that_hangs_is_waited_for_only_so_long(key_set: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyset, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(keyset, "FETCH_TIMEOUT_SECONDS", 0.2)
     key_set.hang.clear()
-    gate = Gate(RemoteKeys(key_set.url))
+    gate = TokenVerifier(RemoteKeySet(key_set.url))
     start = time.monotonic()
-    assert await refusal(gate, signed()) is Close.UNAVAILABLE
+    assert await refusal(gate, signed()) is CloseCode.UNAVAILABLE
     assert time.monotonic() - start < 20
 
 
 async def test_keys_outlast_an_outage_but_not_for_ever(key_set: KeySet, monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = Gate(RemoteKeys(key_set.url))
+    gate = TokenVerifier(RemoteKeySet(key_set.url))
     await gate.verify(signed())
     monkeypatch.setattr(keyset, "COOLDOWN_SECONDS", 0.0)
     key_set.status = 500
     assert (await gate.verify(signed())).role is Role.ADMIN
-    assert await refusal(gate, signed("two", P256, "ES256")) is Close.INVALID_TOKEN
-    monkeypatch.setattr(keyset, "STALE_SECONDS", 0.0)
-    assert await refusal(gate, signed()) is Close.UNAVAILABLE
+    assert await refusal(gate, signed("two", P256, "ES256")) is CloseCode.INVALID_TOKEN
+    monkeypatch.setattr(keyset, "MAX_STALE_SECONDS", 0.0)
+    assert await refusal(gate, signed()) is CloseCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize(
@@ -131,12 +131,12 @@ async def test_keys_outlast_an_outage_but_not_for_ever(key_set: KeySet, monkeypa
 )
 async def test_what_is_no_key_set_is_no_key_set(key_set: KeySet, body: bytes) -> None:
     key_set.body = body or b" "
-    assert await refusal(Gate(RemoteKeys(key_set.url)), signed()) is Close.UNAVAILABLE
+    assert await refusal(TokenVerifier(RemoteKeySet(key_set.url)), signed()) is CloseCode.UNAVAILABLE
 
 
 async def test_redirects_are_not_followed(key_set: KeySet) -> None:
     key_set.status = 302
-    assert await refusal(Gate(RemoteKeys(key_set.url)), signed()) is Close.UNAVAILABLE
+    assert await refusal(TokenVerifier(RemoteKeySet(key_set.url)), signed()) is CloseCode.UNAVAILABLE
     assert key_set.asked == 1
 
 
@@ -152,10 +152,10 @@ async def test_unusable_entries_are_passed_over_and_secrets_never_taken(key_set:
         jwk(RSA, "RS256", "for encryption", use="enc"),
         *key_set.keys,
     ]
-    gate = Gate(RemoteKeys(key_set.url))
+    gate = TokenVerifier(RemoteKeySet(key_set.url))
     assert (await gate.verify(signed())).role is Role.ADMIN
-    assert await refusal(gate, token(key="x" * 32, kid="secret")) is Close.INVALID_TOKEN
-    assert await refusal(gate, signed("for encryption")) is Close.INVALID_TOKEN
+    assert await refusal(gate, token(key="x" * 32, kid="secret")) is CloseCode.INVALID_TOKEN
+    assert await refusal(gate, signed("for encryption")) is CloseCode.INVALID_TOKEN
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.framing import Breach, Message, Reader, close_frame, texts
-from gateway.peers import FORWARDED, counted_as, has_loopback_name, identify
-from gateway.tokens import gate_of
-from push.access import Grant, Refused, Role, parse_topics
-from push.bucket import Bucket, Rate
+from gateway.auth.tokens import verifier_from_settings
+from gateway.net.client_address import FORWARDING_HEADERS, is_loopback_host, rate_limit_key, resolve_peer
+from gateway.websocket.frames import FrameReader, Message, ProtocolError, close_frame, text_frames
+from push.delivery.rate_limit import TokenBucket, TokenBucketRate
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import RateLimits, Session
 from push.errors import BadCursor
-from push.events import Cursor
-from push.frames import Close
-from push.sendqueue import SendQueue
-from push.session import Pace, Session
+from push.journal.events import Cursor
+from push.protocol.access import AccessDenied, Grant, Role, parse_topics
+from push.protocol.messages import CloseCode
 from settings import Settings
 from tests.fuzz.inputs import command, cursor
 from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
@@ -40,7 +40,7 @@ JSON = st.recursive(
 ADDRESSES = st.ip_addresses().map(str) | ANY_TEXT
 
 
-def session(pace: Pace | None = None) -> Session:
+def session(pace: RateLimits | None = None) -> Session:
     session = Session(SendQueue(1000, 2**20), Carried(), pace)
     session.grant = Grant(Role.ADMIN)
     return session
@@ -55,7 +55,7 @@ def session(pace: Pace | None = None) -> Session:
 def test_a_message_is_answered_and_ends_nothing(text: str) -> None:
     box = session()
     box.receive_text(text)
-    assert box.close is None
+    assert box.close_code is None
     for answer in frames_of(box.take(2**20)):
         assert json.loads(answer.decode())["type"]
 
@@ -87,25 +87,25 @@ def test_a_cursor(text: str) -> None:
     assert Cursor.parse(str(parsed)) == parsed
 
 
-@given(ADDRESSES, st.booleans(), ANY_TEXT, st.dictionaries(st.sampled_from(FORWARDED), ANY_TEXT | ADDRESSES))
+@given(ADDRESSES, st.booleans(), ANY_TEXT, st.dictionaries(st.sampled_from(FORWARDING_HEADERS), ANY_TEXT | ADDRESSES))
 def test_who_asks(remote: str, secure: bool, host: str, headers: dict[str, str]) -> None:
     trusted = Settings.from_environment({"TRUSTED_PROXIES": "127.0.0.0/8,::1"}).trusted_proxies
     for networks in ((), trusted):
-        peer = identify(remote, secure=secure, host=host, headers=headers, trusted=networks)
-        assert isinstance(counted_as(peer.address), str)
-        assert not (peer.is_loopback and peer.forwarded)
-    assert has_loopback_name(host) in (True, False)
+        peer = resolve_peer(remote, secure=secure, host=host, headers=headers, trusted=networks)
+        assert isinstance(rate_limit_key(peer.address), str)
+        assert not (peer.is_loopback and peer.via_untrusted_proxy)
+    assert is_loopback_host(host) in (True, False)
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_a_token_is_good_or_refused(seed: int) -> None:
     rng = random.Random(seed)
-    gate, _ = gate_of(Settings.from_environment({"JWT_SECRET": SECRET}))
+    gate, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": SECRET}))
     for _ in range(500):
         token = odd(rng)
         try:
             grant = await gate.verify(token)
-        except Refused:
+        except AccessDenied:
             continue
         assert grant.role is not Role.ADMIN, token
 
@@ -120,14 +120,14 @@ def read(
     parts: Iterable[bytes], box: Session | None = None, most_bytes: int = 65536, *, compression: bool = False
 ) -> tuple[list[Message], int | None]:
     """All messages, and the code of the breach that ended it."""
-    reader, messages = Reader(most_bytes, compression=compression), []
+    reader, messages = FrameReader(most_bytes, compression=compression), []
     try:
         for part in parts:
             reader.feed(part)
-            while (message := reader.next((box or session()).heard)) is not None:
+            while (message := reader.next_message((box or session()).charge_rate_limit)) is not None:
                 messages.append(message)
-    except Breach as breach:
-        assert reader.over
+    except ProtocolError as breach:
+        assert reader.closed
         return messages, breach.code
     return messages, None
 
@@ -215,24 +215,24 @@ def test_nothing_but_the_size_of_what_is_binary_matters() -> None:
 
 @pytest.mark.parametrize("part", [frame(TEXT, b""), frame(FINAL | PING, b""), frame(FINAL | TEXT, b"{}")])
 def test_nothing_is_read_after_the_last_frame_that_is_allowed(part: bytes) -> None:
-    box = session(Pace(frames_per_second=10))
+    box = session(RateLimits(frames_per_second=10))
     more = part if part[0] & FINAL else frame(CONTINUATION, b"")
     messages, breach = read([part + more * 99, GOOD], box)
     assert breach is None
     assert len(messages) == (20 if part[0] & FINAL else 0)  # the burst is two seconds' worth
-    assert box.close is Close.TOO_FAST
+    assert box.close_code is CloseCode.TOO_FAST
 
 
 def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
-    box = session(Pace(bytes_per_second=1000))
+    box = session(RateLimits(bytes_per_second=1000))
     read([frame(TEXT, b"x" * 1500) + frame(CONTINUATION, b"x" * 1500)], box)
-    assert box.close is Close.TOO_FAST
+    assert box.close_code is CloseCode.TOO_FAST
 
 
 @given(st.lists(st.binary(max_size=70_000), max_size=5), st.integers(3000, 4999), ANY_TEXT)
 def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: str) -> None:
     ping = payloads[-1] if payloads else None
-    told = list(split(texts(payloads, ping_after=ping)))
+    told = list(split(text_frames(payloads, ping_after=ping)))
     assert [payload for head, payload in told if head == FINAL | TEXT] == payloads
     assert [
         after for (head, payload), (after, _) in pairwise([*told, (0, b"")]) if head == FINAL | TEXT and payload == ping
@@ -245,14 +245,14 @@ def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: 
 
 
 def test_a_slow_pace_lets_one_pass() -> None:
-    bucket = Bucket(Rate(0.1))
+    bucket = TokenBucket(TokenBucketRate(0.1))
     assert bucket.take(1, 0.0)
     assert not bucket.take(1, 9.0)
     assert bucket.take(1, 10.0)
 
 
 def test_a_debt_is_a_burst_at_most() -> None:
-    bucket = Bucket(Rate(10))
-    bucket.drain(1000, 0.0)
+    bucket = TokenBucket(TokenBucketRate(10))
+    bucket.take_with_debt(1000, 0.0)
     assert not bucket.take(1, 2.0)
     assert bucket.take(1, 2.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ENVIRONMENT, ROOT, copy_checkout
+from tests.support import BASE_ENVIRONMENT, ROOT, copy_checkout
 from web.build import WEB, build, npm_run
 
 # What the browser has to fetch before there is anything to see.
@@ -50,7 +50,7 @@ def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess
     return subprocess.run(
         [sys.executable, "-m", "web.build"],
         cwd=checkout,
-        env={**ENVIRONMENT, **environment},
+        env={**BASE_ENVIRONMENT, **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -1,0 +1,164 @@
+"""Short queries beside the LISTEN connection: a small pool, opened on first use."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from db.errors import wrap_driver_errors
+from db.journal import JournalReader
+from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.relay import Baseline
+
+__all__ = ["Database"]
+
+log = logging.getLogger("orderwire.database")
+
+MAX_CONNECTIONS = 4
+
+
+class Database:
+    """Queries for the HTTP routes, the resumes and the audit. Raises DatabaseError."""
+
+    def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._release_tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Database]:
+        """For as long as the pool may be used. Opens no connection yet: the database may not be there."""
+        self._pool = asyncpg.create_pool(
+            self._url,
+            min_size=0,
+            max_size=MAX_CONNECTIONS,
+            command_timeout=self._timeout_seconds,
+            timeout=5,
+            server_settings={"application_name": "orderwire"},
+        )
+        await self._pool
+        try:
+            yield self
+        finally:
+            self._pool.terminate()
+            await asyncio.gather(*self._release_tasks, return_exceptions=True)
+
+    async def expire_connections(self) -> None:
+        """The database was lost: open new connections instead of waiting on those that may be dead too."""
+        assert self._pool is not None
+        await self._pool.expire_connections()
+
+    @asynccontextmanager
+    async def _acquire(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        assert self._pool is not None
+        with wrap_driver_errors():
+            connection = await self._pool.acquire(timeout=self._timeout_seconds)
+            try:
+                yield connection
+            except asyncpg.PostgresError:
+                raise  # PostgreSQL answered: the connection is good
+            except BaseException:
+                connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
+                raise
+            finally:
+                self._release(connection)
+
+    def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        """Beside whoever used it: it waits for PostgreSQL to reset the connection, and has the answer already.
+
+        What goes wrong there is nobody's loss: the pool opens another connection. The driver shields the waiting, so that a
+        caller who is cancelled in the midst of it leaves an error behind that nobody looks at; this task cannot be cancelled
+        by a client that leaves.
+        """
+        assert self._pool is not None
+        task = asyncio.create_task(self._pool.release(connection), name="giving a connection back")
+        self._release_tasks.add(task)
+        task.add_done_callback(self._on_released)
+
+    def _on_released(self, task: asyncio.Task[None]) -> None:
+        self._release_tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.debug("a connection could not be given back: %s", error)
+
+    @asynccontextmanager
+    async def _journal_reader(self) -> AsyncIterator[JournalReader]:
+        async with self._acquire() as connection:
+            reader = JournalReader(connection)
+            await reader.configure_session()  # the pool resets a connection's settings whenever it comes back
+            yield reader
+
+    async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
+        """Newest orders first, each as a JSON object."""
+        async with self._acquire() as connection:
+            rows = await connection.fetch("select orderwire.latest_orders($1, $2, $3)", limit, status, before)
+        return [row[0] for row in rows]
+
+    async def customer_orders(
+        self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
+    ) -> list[str]:
+        """The same of those alone that have ``subject`` as customer_id, or one of the ids."""
+        async with self._acquire() as connection:
+            rows = await connection.fetch(
+                "select orderwire.orders_of($1, $2, $3, $4, $5)", subject, list(ids), limit, status, before
+            )
+        return [row[0] for row in rows]
+
+    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
+        """Those of the orders that have ``subject`` as customer_id."""
+        async with self._acquire() as connection:
+            rows = await connection.fetch(
+                "select o.id from public.orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
+            )
+        return {row[0] for row in rows}
+
+    async def poll_state(self) -> tuple[float, dict[str, float]]:
+        """Part of the notification queue in use, 0 to 1; and who was revoked, up to which Unix second."""
+        async with self._acquire() as connection:
+            usage = await connection.fetchval("select pg_notification_queue_usage()")
+            rows = await connection.fetch("select subject, extract(epoch from revoked_at)::float8 from orderwire.revocations")
+        return usage, {row[0]: row[1] for row in rows}
+
+    async def is_superuser(self) -> bool:
+        """Whether the server could do anything in this database."""
+        async with self._acquire() as connection:
+            found: bool = await connection.fetchval("select current_setting('is_superuser')::boolean")
+        return found
+
+    async def maintain_partitions(self, retention: timedelta) -> None:
+        """Make partitions for what is to come, trim what is older than ``retention``."""
+        async with self._acquire() as connection:
+            await connection.execute("select orderwire.maintain_partitions($1)", retention)
+
+    # ---------------------------------------------------------------- push.journal.replay.Archive and push.journal.audit.Census
+
+    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
+        """See JournalReader."""
+        async with self._journal_reader() as reader:
+            return await reader.writer_snapshot(event_id)
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+        """See JournalReader."""
+        async with self._journal_reader() as reader:
+            return await reader.count(after, upto, past_id, limit)
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        """See JournalReader."""
+        async with self._journal_reader() as reader:
+            return await reader.page(after, upto, past_id, max_events, max_bytes)
+
+    async def scan_totals(self) -> Baseline:
+        """See JournalReader."""
+        async with self._journal_reader() as reader:
+            return await reader.scan_totals()
+
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        """See JournalReader."""
+        async with self._journal_reader() as reader:
+            return await reader.identity(epoch, delivered)

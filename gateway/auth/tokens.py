@@ -1,0 +1,173 @@
+"""JSON Web Tokens (RFC 7519): what they grant."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from gateway.auth.jwks import FixedKey, KeySource, RemoteKeySet, as_jwk, load_public_key
+from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Grant, Role
+from push.protocol.messages import CloseCode
+from settings import BadSetting, Settings
+
+__all__ = ["TokenVerifier", "sign_token", "verifier_from_settings"]
+
+log = logging.getLogger("orderwire.tokens")
+
+# For `nbf` and `iat` alone, since clocks differ; at `exp` it is over.
+LEEWAY_SECONDS = 5.0
+MAX_TOKEN_BYTES = 8 * 1024
+# The last second of the year 9999: later ones have no RFC 3339.
+MAX_TIMESTAMP = 253402300799.0
+
+
+class TokenVerifier:
+    """Checks tokens (``push.protocol.access.Authority``)."""
+
+    def __init__(self, keys: KeySource | None, audience: str | None = None, issuer: str | None = None) -> None:
+        self._keys = keys
+        self._audience = audience
+        self._issuer = issuer
+        # subject → the Unix second up to which its tokens do not count any more.
+        self._revoked_until: Mapping[str, float] = {}
+
+    @property
+    def login_required(self) -> bool:
+        """Whether a token is needed at all."""
+        return self._keys is not None
+
+    async def verify(self, token: str) -> Grant:
+        """What the token grants. Raises Refused: invalid, expired, for nothing that we know, or keys out of reach."""
+        if self._keys is None:
+            return ANONYMOUS_GRANT
+        try:
+            claims, key = await self._decode(token)
+            grant = _grant_from_claims(claims, key)
+        except jwt.ExpiredSignatureError:
+            raise AccessDenied(CloseCode.TOKEN_EXPIRED, "the token has expired") from None
+        if grant.expired(time.time()):
+            raise AccessDenied(CloseCode.TOKEN_EXPIRED, "the token has expired")
+        if not self.is_valid(grant):
+            raise AccessDenied(CloseCode.INVALID_TOKEN, "the token has been revoked")
+        return grant
+
+    def is_valid(self, grant: Grant) -> bool:
+        """Whether what was granted has not been taken back."""
+        if self._keys is not None and not self._keys.has_key(grant.key_id):
+            return False
+        until = self._revoked_until.get(grant.subject) if grant.subject is not None else None
+        return until is None or (grant.issued_at is not None and grant.issued_at > until)
+
+    def update_revocations(self, revoked_until: Mapping[str, float]) -> bool:
+        """Tokens of these subjects that were issued up to the moment given do not count. True when that is news."""
+        news = revoked_until != self._revoked_until
+        self._revoked_until = revoked_until
+        return news
+
+    async def _decode(self, token: str) -> tuple[dict[str, Any], str | None]:
+        assert self._keys is not None
+        invalid = AccessDenied(CloseCode.INVALID_TOKEN, "the token is not valid")
+        try:
+            if len(token) > MAX_TOKEN_BYTES:
+                raise invalid
+            header = jwt.get_unverified_header(token)
+            kid = header.get("kid")
+            for key in await self._keys.get_signing_keys(kid):
+                if key.algorithm_name == header.get("alg"):
+                    try:
+                        return self._decode_with_key(token, key), key.key_id
+                    except jwt.InvalidSignatureError:
+                        continue
+        except (AccessDenied, jwt.ExpiredSignatureError):
+            raise
+        except Exception as error:  # a token that the library stumbles over in any way is not valid
+            log.debug("a token was refused: %s", type(error).__name__)
+        raise invalid
+
+    def _decode_with_key(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key.key,
+            algorithms=[key.algorithm_name],
+            audience=self._audience,
+            issuer=self._issuer,
+            # PyJWT's leeway would also prolong the token: `exp` is looked at without it, in `verify`.
+            leeway=LEEWAY_SECONDS,
+            options={"require": ["exp"], "verify_aud": self._audience is not None, "verify_iss": self._issuer is not None},
+        )
+
+
+def _grant_from_claims(claims: Mapping[str, Any], key: str | None) -> Grant:
+    """Raises Refused when the claims make no sense here."""
+    invalid = AccessDenied(CloseCode.INVALID_TOKEN, "the token's claims are not usable")
+    subject, orders, issued = claims.get("sub"), claims.get("orders", []), claims.get("iat")
+    # PostgreSQL's text holds neither NUL nor half a surrogate pair.
+    if subject is not None and (not isinstance(subject, str) or "\0" in subject or _has_lone_surrogate(subject)):
+        raise invalid
+    if not isinstance(orders, list) or not all(type(order) is int and -(2**63) <= order < 2**63 for order in orders):
+        raise invalid
+    try:
+        role = Role(claims.get("role", ""))
+        grant = Grant(
+            role,
+            subject,
+            frozenset(orders),
+            min(float(int(claims["exp"])), MAX_TIMESTAMP),
+            None if issued is None else float(issued),
+            key,
+        )
+    except (ValueError, TypeError, OverflowError):
+        raise AccessDenied(CloseCode.NOT_PERMITTED, "the token has no role that is known here") from None
+    if role is Role.CUSTOMER and subject is None and not orders:
+        raise AccessDenied(CloseCode.NOT_PERMITTED, 'a customer\'s token needs "sub" or "orders"')
+    return grant
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def verifier_from_settings(settings: Settings) -> tuple[TokenVerifier, RemoteKeySet | None]:
+    """As the settings say; the keys that have to be kept fresh, if there are any. Raises BadSetting."""
+    remote = RemoteKeySet(settings.jwt_jwks_url) if settings.jwt_jwks_url is not None else None
+    keys: KeySource | None = remote
+    if settings.jwt_secret is not None:
+        keys = FixedKey(as_jwk(settings.jwt_secret.encode(), "HS256"))
+    elif settings.jwt_public_key is not None:
+        keys = FixedKey(load_public_key(settings.jwt_public_key))
+    return TokenVerifier(keys, settings.jwt_audience, settings.jwt_issuer), remote
+
+
+def sign_token(settings: Settings, claims: Mapping[str, Any], private_key: str | None = None) -> str:
+    """A signed token, for `server.py token`. Raises BadSetting when there is nothing to sign with."""
+    claims = dict(claims)
+    if settings.jwt_audience is not None:
+        claims["aud"] = settings.jwt_audience
+    if settings.jwt_issuer is not None:
+        claims["iss"] = settings.jwt_issuer
+    if private_key is not None:
+        try:
+            pem = Path(private_key).read_text(encoding="utf-8")
+            for algorithm in ("RS256", "ES256", "EdDSA"):
+                try:
+                    return jwt.encode(claims, pem, algorithm)
+                except (TypeError, ValueError, jwt.PyJWTError):
+                    continue
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "no private key in PEM form"
+            raise BadSetting(f"{private_key}: {why}") from None
+        raise BadSetting(f"{private_key}: no private key in PEM form that is RSA, P-256 or Ed25519")
+    if settings.jwt_secret is None:
+        raise BadSetting(
+            "nothing to sign with: set JWT_SECRET (make one with: openssl rand -hex 32), or give --key private.pem"
+        )
+    return jwt.encode(claims, settings.jwt_secret, "HS256")

@@ -1,0 +1,92 @@
+"""Errors as JSON: ``{"error":{"code":"…","message":"…"}}``."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from push.errors import StoreError
+from push.protocol.access import AccessDenied
+from push.protocol.messages import CloseCode
+
+__all__ = ["denied_response", "error_middleware", "error_response", "unavailable_response"]
+
+log = logging.getLogger("orderwire.http")
+
+# Headers without which an error would be half an answer.
+_PRESERVED_HEADERS = ("Allow", "Retry-After", "Sec-WebSocket-Version", "Upgrade")
+
+_ERROR_CODES = {
+    400: "bad_request",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not_found",
+    410: "gone",
+    405: "method_not_allowed",
+    413: "too_large",
+    426: "bad_version",
+    429: "too_many_requests",
+    503: "unavailable",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+# What HTTP says where a WebSocket would be closed.
+_HTTP_STATUS = {
+    CloseCode.BAD_REQUEST: 400,
+    CloseCode.NOT_AUTHENTICATED: 401,
+    CloseCode.INVALID_TOKEN: 401,
+    CloseCode.TOKEN_EXPIRED: 401,
+    CloseCode.NOT_PERMITTED: 403,
+    CloseCode.TOO_MANY_CONNECTIONS: 429,
+    CloseCode.UNAVAILABLE: 503,
+}
+
+
+def denied_response(denied: AccessDenied) -> web.Response:
+    """Not let in (RFC 6750 section 3: a challenge, and what was wrong with the token if there was one)."""
+    status = _HTTP_STATUS[denied.close_code]
+    if status == 401:
+        wrong = "" if denied.close_code is CloseCode.NOT_AUTHENTICATED else ', error="invalid_token"'
+        code = "unauthorized" if denied.close_code is CloseCode.NOT_AUTHENTICATED else denied.close_code.name.lower()
+        return error_response(status, str(denied), code, **{"WWW-Authenticate": f'Bearer realm="orderwire"{wrong}'})
+    return error_response(status, str(denied), **({"Retry-After": "1"} if status in (429, 503) else {}))
+
+
+def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
+    """The one form that an error has."""
+    code = code or _ERROR_CODES.get(status, "error")
+    text = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
+    # A message may repeat what the client sent, and aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs.
+    body = text.encode(errors="replace")
+    return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
+
+
+def unavailable_response(reason: str) -> web.Response:
+    """503: not now."""
+    return error_response(503, reason, **{"Retry-After": "1"})
+
+
+@web.middleware
+async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever a handler raises into that form; only the unexpected is logged."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        message = f"no such path: {request.path}" if error.status == 404 else error.text or error.reason
+        kept = {name: error.headers[name] for name in _PRESERVED_HEADERS if name in error.headers}
+        return error_response(error.status, message, **kept)
+    except ConnectionError:
+        raise  # the client has left: nobody to answer
+    except StoreError as error:
+        log.warning("%s: %s", request.path, error)
+        return unavailable_response("the database cannot be reached")
+    except Exception:
+        log.exception("unexpected error at %s", request.path)
+        return error_response(500, "internal error")

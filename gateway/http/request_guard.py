@@ -1,0 +1,222 @@
+"""The door: every request, on whatever path, passes here first. Where it comes from, whose page sent it, how many there are,
+and who it says it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import web
+
+from gateway.http.errors import denied_response, error_response
+from gateway.http.request_head import REQUEST_HEAD, WEBSOCKET_PATH, RequestHead
+from gateway.net.client_address import Address, is_loopback_host, rate_limit_key
+from gateway.net.connection_limits import ConnectionCounter, ConnectionLimiter
+from logs import connection_id
+from push.metrics import Metrics
+from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role
+from push.protocol.messages import CloseCode
+from settings import Settings
+
+__all__ = ["PUBLIC_PATHS", "REQUEST_GUARD", "ConnectionSlot", "Rejection", "RequestGuard", "restrict_to_roles"]
+
+# Answered to everybody: whoever watches over the process has no token, and learns nothing here.
+PUBLIC_PATHS = ("/healthz", "/readyz")
+# Every page may load the client: it is code. Whether it may connect is another question.
+CLIENT_PREFIX = "/client/"
+
+# For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
+RESPONSE_HEADERS = {
+    "Server": "Orderwire",  # instead of the library's name and version
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _no_op() -> None:
+    """A direct connection is counted as long as it is open, whatever goes on there."""
+
+
+class ConnectionSlot(NamedTuple):
+    """A session's place among those that are allowed; one too many if not ``within_limits``."""
+
+    within_limits: bool
+    release: Callable[[], None] = _no_op
+
+
+_SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(False)
+
+
+class Rejection(NamedTuple):
+    """Why a request goes no further, and what HTTP says to it; ``close_connection``: and no more requests are wanted by that connection."""
+
+    reason: str
+    status: int
+    message: str
+    close_connection: bool = False
+
+
+class RequestGuard:
+    """One for all requests."""
+
+    def __init__(self, settings: Settings, authenticator: Authenticator, limiter: ConnectionLimiter, metrics: Metrics) -> None:
+        self._settings = settings
+        self._authenticator = authenticator
+        self._limiter = limiter
+        self._metrics = metrics
+        # Sessions behind proxies of ours; direct ones are counted by their connections.
+        self._proxied_sessions = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
+        # For a protocol that has taken a connection over: the guard before it has been taken away.
+        self.connection_lost, self.upgraded = limiter.connection_lost, limiter.upgraded
+
+    # ---------------------------------------------------------------- every request
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The middleware."""
+        connection = self._limiter.find(request.transport)
+        connection_id.set(connection.id)
+        opening = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
+        why = self.reject_reason(opening)
+        connection.within_rate = False  # the next request is to be counted
+        if why is not None:
+            self.count_rejection(why.reason)
+            return _rejection_response(why)
+        if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
+            return _preflight_response()
+        try:
+            return await handler(request)
+        except AccessDenied as refusal:
+            self.count_rejection(refusal.close_code.name.lower())
+            return denied_response(refusal)
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """For every answer, streams and errors too (signal ``on_response_prepare``)."""
+        response.headers.update(RESPONSE_HEADERS)
+        if not request.path.startswith(("/api/", "/metrics")):
+            response.headers["Cross-Origin-Resource-Policy"] = (
+                "cross-origin" if request.path.startswith(CLIENT_PREFIX) else "same-origin"
+            )
+            return
+        response.headers["Vary"] = "Origin"
+        origin = request.headers.get("Origin")
+        if origin in self._settings.allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After, WWW-Authenticate"
+            response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        else:
+            response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+
+    def reject_reason(self, head: RequestHead) -> Rejection | None:
+        """Why the request goes no further; None when it does. It may be asked again of the same request, which is counted once.
+
+        (One beyond the pace of its address, by a proxy, may go further then.)
+        """
+        connection, peer, path = head.connection, head.peer, head.path
+        if not connection.within_limits and path != WEBSOCKET_PATH:  # which tells it by a close code
+            return Rejection("connections", 429, _TOO_MANY)
+        connection.within_rate = connection.within_rate or self._limiter.within_rate(rate_limit_key(peer.address))
+        if not connection.within_rate:
+            # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
+            return Rejection("handshakes", 429, _TOO_MANY, close_connection=True)
+        if head.body_length is None or head.body_length > self._settings.max_body_bytes:
+            return Rejection(
+                "body", 413, "a request's body may not be that large, and must tell its length", close_connection=True
+            )
+        if path in PUBLIC_PATHS:
+            return None
+        if not (self._authenticator.login_required or self._settings.allow_anonymous):
+            if not peer.is_loopback:
+                return Rejection(
+                    "not_loopback", 403, _UNTRUSTED_PROXY + _LOOPBACK_ONLY if peer.via_untrusted_proxy else _LOOPBACK_ONLY
+                )
+            if not is_loopback_host(head.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
+                return Rejection("host", 403, _LOOPBACK_NAMES_ONLY)
+        origin = head.headers.get("Origin")
+        if path.startswith(CLIENT_PREFIX) or origin is None or origin == peer.origin:
+            return None
+        if origin not in self._settings.allowed_origins:
+            return Rejection("origin", 403, f"pages of {origin[:100]} may not connect: {_ORIGIN_FIX}")
+        return None
+
+    # ---------------------------------------------------------------- who it is
+
+    async def authenticate(self, head: RequestHead) -> Grant | None:
+        """Of whoever sent the request; None when a token is needed and none was shown. Raises Refused."""
+        if not self._authenticator.login_required:
+            return ANONYMOUS_GRANT
+        token = head.token
+        return None if token is None else await self._authenticator.verify(token)
+
+    async def require_role(self, head: RequestHead, *roles: Role) -> Grant:
+        """The grant, which must have one of the roles. Raises Refused."""
+        grant = await self.authenticate(head)
+        if grant is None:
+            raise AccessDenied(CloseCode.NOT_AUTHENTICATED, "show a token: Authorization: Bearer …")
+        if grant.role not in roles:
+            raise AccessDenied(CloseCode.NOT_PERMITTED, f"not for the role {grant.role}")
+        return grant
+
+    # ---------------------------------------------------------------- sessions
+
+    def reserve_slot(self, head: RequestHead) -> ConnectionSlot:
+        """For a session; to be given back when that is over, in any case."""
+        connection, peer = head.connection, head.peer
+        if not peer.via_trusted_proxy:
+            return _SLOT_WITHIN_LIMITS if connection.within_limits else _SLOT_OVER_LIMITS
+        name = rate_limit_key(peer.address)
+        within_limits = self._proxied_sessions.add(name) and connection.within_limits
+        return ConnectionSlot(within_limits, lambda: self._proxied_sessions.remove(name))
+
+    def penalize(self, address: Address | None) -> None:
+        """A session from there had to be ended for how it behaved."""
+        self._limiter.penalize(rate_limit_key(address))
+
+    def count_rejection(self, reason: str) -> None:
+        """Something was refused."""
+        self._metrics.rejections.labels(reason).inc()
+
+
+_TOO_MANY = "too many connections or requests: come back in a second"
+_LOOPBACK_ONLY = (
+    "no login is configured, so only this machine may connect: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL, "
+    "or ALLOW_ANONYMOUS=1"
+)
+_UNTRUSTED_PROXY = "this came through a proxy that is not in TRUSTED_PROXIES, and "
+_LOOPBACK_NAMES_ONLY = "without login only names of this machine are answered: ask for 127.0.0.1 or localhost"
+_ORIGIN_FIX = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's own address, name the proxy in TRUSTED_PROXIES"
+
+REQUEST_GUARD = web.AppKey("REQUEST_GUARD", RequestGuard)
+
+
+def _rejection_response(rejection: Rejection) -> web.Response:
+    later = {"Retry-After": "1"} if rejection.status == 429 else {}
+    response = error_response(rejection.status, rejection.message, **later)
+    if rejection.close_connection:
+        response.force_close()
+    return response
+
+
+def _preflight_response() -> web.Response:
+    """A page asks whether it may ask (Fetch standard, section 3.2.2); that its origin may has been looked at."""
+    return web.Response(
+        status=204,
+        headers={
+            "Access-Control-Allow-Methods": "GET, HEAD",
+            "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+            "Access-Control-Max-Age": "600",
+        },
+    )
+
+
+def restrict_to_roles(handler: Callable[[web.Request, Grant], Awaitable[web.StreamResponse]], *roles: Role) -> Handler:
+    """A handler that is given the grant of whoever asks, who must have one of the roles."""
+
+    async def admitted(request: web.Request) -> web.StreamResponse:
+        return await handler(request, await request.app[REQUEST_GUARD].require_role(request[REQUEST_HEAD], *roles))
+
+    return admitted

@@ -1,0 +1,1 @@
+"""What WebSocket and Server-Sent Events sessions share."""

@@ -1,0 +1,1 @@
+"""WebSocket sessions (RFC 6455): handshake, frames, compression and broadcast writes."""
