@@ -272,5 +272,6 @@ class Settings:
             default = item.metadata["default_text"] or item.default
             if isinstance(default, float):
                 default = f"{default:g}"
-            lines.append(f"  {item.name.upper():<27} {item.metadata["description"]} (default: {default})")
+            description = item.metadata["description"]
+            lines.append(f"  {item.name.upper():<27} {description} (default: {default})")
         return "\n".join(lines)
