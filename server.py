@@ -26,8 +26,9 @@ from db.errors import BadDatabaseUrl, DatabaseError
 from db.listener import Listener
 from db.migrate import migrate
 from examples import shop
-from gateway.app import Gateway, ListenError
+from gateway.app import Gateway
 from gateway.auth.tokens import sign_token
+from gateway.net.listening import ListenError
 from push.console import ConsoleSink
 from push.delivery.hub import Hub
 from push.errors import PushError
