@@ -21,7 +21,7 @@ from push.delivery.session import RateLimits, Session, SessionTransport
 from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode, Command
 
-__all__ = ["PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
+__all__ = ["CLOSE_TIMEOUT_SECONDS", "PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
 
 log = logging.getLogger("orderwire.session")
 
@@ -31,6 +31,8 @@ _DEFAULT_PARAMS = ConnectParams()
 PROTOCOL_ERRORS = (CloseCode.PROTOCOL_ERROR, CloseCode.UNSUPPORTED, CloseCode.INVALID_TEXT, CloseCode.TOO_BIG)
 # One for all.
 _rate_limits = cache(RateLimits)
+# How long a client has to read the rest and to answer a close before its connection is aborted.
+CLOSE_TIMEOUT_SECONDS = 5.0
 # What a client may ask for with ``conflate_above``.
 MAX_CONFLATE = 10_000
 

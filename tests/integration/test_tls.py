@@ -76,7 +76,7 @@ async def test_wss_and_a_renewal_without_a_restart(
     other.mkdir()
     new_cert, new_key = issue(other, "second")
     cert_file.write_bytes(new_cert.read_bytes())
-    await server.wait_for_line_from_each_worker("the one from before stays")
+    await server.wait_for_line_from_each_worker("keeping the previous one")
     assert await presented("127.0.0.1", port) == "first"
     key_file.write_bytes(new_key.read_bytes())
     await server.wait_for_line_from_each_worker("the new certificate is in use")

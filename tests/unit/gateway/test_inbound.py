@@ -12,12 +12,13 @@ from typing import Any, cast
 import pytest
 
 from gateway.app_keys import SETTINGS
-from gateway.http.request_head import RequestHead, parse_upgrade_head
+from gateway.http.request_head import RequestHead
 from gateway.inbound import MAX_ACCEPTS_PER_TICK, MAX_EARLY_BYTES, Acceptor, InboundConnections
 from gateway.net.connection_limits import ConnectionLimiter
 from gateway.net.transports import TRANSPORTS, TransportBackend
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.websocket.connection import WebSocketProtocol
+from gateway.websocket.handshake import parse_upgrade_head
 from push.errors import StoreError
 from push.metrics import Metrics
 from settings import Settings

@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.http.request_head import RequestHead, sec_websocket_accept
+from gateway.http.request_head import RequestHead
 from gateway.net.connection_limits import Connection
+from gateway.websocket.handshake import sec_websocket_accept
 from gateway.websocket.upgrade import UpgradeUnsupported, self_test
 from settings import Settings
 
