@@ -94,13 +94,13 @@ async def test_writers_do_not_wait_behind_a_file_that_waits(
         with caplog.at_level(logging.WARNING, "orderwire.migrate"):
             upgrade = asyncio.create_task(migrate(empty_database_url))
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                while "waits for its turn" not in caplog.text:
+                while "waits for a lock" not in caplog.text:
                     await asyncio.sleep(0.01)
             for _ in range(5):
                 await within(TIMEOUT_SECONDS, writer.execute(ADD), "an INSERT beside the upgrade")
         assert not upgrade.done()
         await open_one.commit()
         assert len(await asyncio.wait_for(upgrade, TIMEOUT_SECONDS)) == 1
-        assert caplog.text.count("waits for its turn") == 1
+        assert caplog.text.count("waits for a lock") == 1
         await writer.execute(ADD)
         assert await writer.fetchval("select count(*) from orderwire.journal") == 7
