@@ -17,13 +17,13 @@ from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
 from tests.support import Server
 
-SERVERS = 2
+SERVER_COUNT = 2
 # A drain takes 10 s at most, by the server's own bound; the rest is for a machine that is busy.
-END_SECONDS = 25.0
-HUNG = 999
+EXIT_TIMEOUT_SECONDS = 25.0
+HUNG_EXIT_CODE = 999
 
 
-def port_outside_of_the_ephemeral_range() -> int:
+def free_non_ephemeral_port() -> int:
     """Nobody's outgoing connection takes it while its server is down."""
     for port in range(20011, 32000):
         with socket.socket() as probe:
@@ -35,8 +35,8 @@ def port_outside_of_the_ephemeral_range() -> int:
     raise AssertionError("no free port")
 
 
-class Site:
-    """``async with Site(directory, notify_mode) as site``."""
+class Harness:
+    """``async with Site(directory, notify_mode) as harness``."""
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
@@ -44,18 +44,18 @@ class Site:
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
         self.ended: list[Server] = []
-        self.server_locks = [asyncio.Lock() for _ in range(SERVERS)]
+        self.server_locks = [asyncio.Lock() for _ in range(SERVER_COUNT)]
         self._ports: list[int] = []
-        self.to_postgres: list[Proxy] = []
-        self.to_server: list[Proxy] = []
+        self.postgres_proxies: list[Proxy] = []
+        self.server_proxies: list[Proxy] = []
 
-    async def __aenter__(self) -> Site:
+    async def __aenter__(self) -> Harness:
         await asyncio.to_thread(self.postgres.start)
-        for number in range(SERVERS):
-            self.to_postgres.append(await Proxy(self._postgres_address).open())
-            self.to_server.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
-        for number in range(SERVERS):
-            self._ports.append(port_outside_of_the_ephemeral_range())
+        for number in range(SERVER_COUNT):
+            self.postgres_proxies.append(await Proxy(self._postgres_address).open())
+            self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
+        for number in range(SERVER_COUNT):
+            self._ports.append(free_non_ephemeral_port())
             self.servers.append(await self._start(number))
             await self.servers[number].wait_until_ready()
         return self
@@ -63,7 +63,7 @@ class Site:
     async def __aexit__(self, *_: object) -> None:
         for server in self.servers:
             await server.kill()
-        for proxy in self.to_postgres + self.to_server:
+        for proxy in self.postgres_proxies + self.server_proxies:
             await proxy.close()
         await asyncio.to_thread(self.postgres.release)
 
@@ -71,7 +71,7 @@ class Site:
         return "127.0.0.1", urlsplit(self.postgres.url).port or 0
 
     async def _start(self, number: int) -> Server:
-        host = f"127.0.0.1:{self.to_postgres[number].port}"
+        host = f"127.0.0.1:{self.postgres_proxies[number].port}"
         url = urlsplit(self.postgres.url)
         return await Server.serve(
             url._replace(netloc=url.netloc.rsplit("@", 1)[0] + "@" + host).geturl(),
@@ -82,19 +82,19 @@ class Site:
             NOTIFY_MODE=self._notify_mode,
         )
 
-    async def restart_server(self, number: int, how: signal.Signals) -> int:
+    async def restart_server(self, number: int, signal_number: signal.Signals) -> int:
         """End it that way and start it again; returns the exit code, or HUNG."""
         ending = self.servers[number]
         with suppress(ProcessLookupError):
-            if how is signal.SIGKILL:
-                os.killpg(ending.process.pid, how)
+            if signal_number is signal.SIGKILL:
+                os.killpg(ending.process.pid, signal_number)
             else:
-                ending.process.send_signal(how)
+                ending.process.send_signal(signal_number)
         try:
-            code = await ending.wait_for_exit(END_SECONDS)
+            code = await ending.wait_for_exit(EXIT_TIMEOUT_SECONDS)
         except AssertionError:
             await ending.kill()
-            code = HUNG
+            code = HUNG_EXIT_CODE
         self.ended.append(ending)
         self.servers[number] = await self._start(number)
         return code
@@ -107,7 +107,7 @@ class Site:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(self.postgres.start)
 
-    def complaints(self) -> list[str]:
+    def log_failures(self) -> list[str]:
         """What a server's log must not hold."""
         found = []
         for server in self.ended + self.servers:
@@ -120,7 +120,7 @@ class Site:
         return found
 
 
-async def connected(url: str) -> asyncpg.Connection[asyncpg.Record]:
+async def connect_when_recovered(url: str) -> asyncpg.Connection[asyncpg.Record]:
     """A connection to PostgreSQL, once it has recovered from what was done to it."""
     while True:
         try:

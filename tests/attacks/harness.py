@@ -12,43 +12,43 @@ import aiohttp
 import asyncpg
 
 from tests.attacks.floods import ATTACKS
-from tests.fuzz.tokens import SECRET, good
+from tests.fuzz.tokens import SECRET, valid_token
 from tests.helpers.raw_websocket import WireClient
 from tests.support import Message, Process, Server
 
-__all__ = ["CLIENTS", "Site"]
+__all__ = ["CLIENT_COUNT", "Harness"]
 
-CLIENTS = 100
+CLIENT_COUNT = 100
 # So that what takes its time is told while somebody watches.
 SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4", "COMPRESSION": "1"}
 
 
-class Beside(WireClient):
+class Bystander(WireClient):
     """A client who behaves, and knows when what arrived."""
 
     def __init__(self, parsed: dict[bytes, Message], answers: bool) -> None:
         super().__init__(parsed, answers)
-        self.arrived: list[tuple[str, float]] = []
+        self.arrivals: list[tuple[str, float]] = []
 
     def _frame(self, first: int, payload: bytes) -> None:
         known = len(self.events)
         super()._frame(first, payload)
         if len(self.events) > known:
-            self.arrived.append((self.events[-1]["order_number"], asyncio.get_running_loop().time()))
+            self.arrivals.append((self.events[-1]["order_number"], asyncio.get_running_loop().time()))
 
 
-class Site:
-    """``async with Site(url) as site``, on a migrated database."""
+class Harness:
+    """``async with Site(url) as harness``, on a migrated database."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self._stack = AsyncExitStack()
-        self._headers = {"Authorization": f"Bearer {good(random.Random(1), 'admin')}"}
-        self.clients: list[Beside] = []
+        self._headers = {"Authorization": f"Bearer {valid_token(random.Random(1), 'admin')}"}
+        self.clients: list[Bystander] = []
         # order number → when it was written.
         self.written: dict[str, float] = {}
 
-    async def __aenter__(self) -> Site:
+    async def __aenter__(self) -> Harness:
         self.database = await asyncpg.connect(self._url)
         self._stack.push_async_callback(self.database.close)
         self.server = await Server.serve(self._url, **SETTINGS)
@@ -57,8 +57,8 @@ class Site:
         self._http = aiohttp.ClientSession(self.server.http_url, headers=self._headers)
         self._stack.push_async_callback(self._http.close)
         parsed: dict[bytes, Message] = {}
-        for _ in range(CLIENTS):
-            client = await Beside.connect(self.server.ws_url, parsed=parsed, headers=self._headers)
+        for _ in range(CLIENT_COUNT):
+            client = await Bystander.connect(self.server.ws_url, parsed=parsed, headers=self._headers)
             self._stack.push_async_callback(client.disconnect)
             self.clients.append(client)
         return self
@@ -66,7 +66,7 @@ class Site:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def attack(self, name: str) -> Process:
+    async def start_attack(self, name: str) -> Process:
         """Under way when this returns."""
         token = self._headers["Authorization"].removeprefix("Bearer ")
         attacker = await Process.start(sys.executable, "-m", "tests.attacks.floods", name, self.server.ws_url, token)
@@ -74,12 +74,12 @@ class Site:
         await attacker.wait_for_line("attacking")
         return attacker
 
-    async def end(self, attacker: Process) -> dict[str, int]:
+    async def stop_attack(self, attacker: Process) -> dict[str, int]:
         """What the attacker was told, how often."""
         await attacker.stop()
         return dict(json.loads((await attacker.wait_for_line("told")).removeprefix("told ")))
 
-    async def write(self, count: int, pause: float = 0.0) -> list[str]:
+    async def insert_orders(self, count: int, pause: float = 0.0) -> list[str]:
         """So many orders, each in its own transaction; their numbers."""
         numbers = []
         for _ in range(count):
@@ -92,7 +92,7 @@ class Site:
             await asyncio.sleep(pause)
         return numbers
 
-    async def all_have_all(self) -> None:
+    async def check_all_events_arrived(self) -> None:
         """Every client has every event, once, and nobody was closed."""
         for client in self.clients:
             await client.until(lambda c: len(c.events) >= len(self.written), "every event")
@@ -104,15 +104,15 @@ class Site:
     def latencies(self, numbers: list[str]) -> list[float]:
         """Seconds from INSERT to arrival, of all clients."""
         wanted = set(numbers)
-        return [at - self.written[number] for client in self.clients for number, at in client.arrived if number in wanted]
+        return [at - self.written[number] for client in self.clients for number, at in client.arrivals if number in wanted]
 
-    async def rejects(self, attack: str) -> float:
+    async def rejections(self, attack: str) -> float:
         """How often the server has refused for the reason that this attack gives."""
         async with self._http.get("/metrics") as response:
             text = await response.text()
         name = f'orderwire_rejections_total{{reason="{ATTACKS[attack][2]}"}}'
         return next((float(line.split()[-1]) for line in text.splitlines() if line.startswith(name)), 0.0)
 
-    def complaints(self) -> list[str]:
+    def log_failures(self) -> list[str]:
         bad: tuple[str, ...] = ("Traceback", " ERROR ", " CRITICAL ", "never retrieved", "Exception")
         return [line for line in self.server.lines if any(word in line for word in bad)]
