@@ -238,6 +238,7 @@ async def commits(url: str, choose: random.Random, seconds: float) -> None:
         enough.set()
 
 
+@pytest.mark.postgres
 async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")

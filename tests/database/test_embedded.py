@@ -24,6 +24,8 @@ from db.errors import EmbeddedError
 from db.migrate import migrate
 from tests.support import PATIENCE_SECONDS, ROOT, Process, within
 
+pytestmark = pytest.mark.postgres
+
 USER = """
 import signal, sys
 from pathlib import Path
@@ -69,7 +71,7 @@ async def ask(url: str, query: str) -> object:
         await connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def used_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose server has run and been stopped: initdb takes long enough to do it once."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("used") / ".data")
