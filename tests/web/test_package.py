@@ -14,15 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import BASE_ENVIRONMENT, ROOT, copy_checkout
-from web.build import WEB, build, npm_run
+from web.build import WEB, npm_run
+
+pytestmark = pytest.mark.usefixtures("built")
 
 # What the browser has to fetch before there is anything to see.
 MOST_PAGE_BYTES = 120_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    build()
 
 
 def test_vitest_passes() -> None:
