@@ -1,4 +1,4 @@
-import type { NewOrder, ServerFrame, Status, WebSocketService } from "@orderwire/client";
+import type { ConnectionStatus as Status, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
 import { beforeEach, expect, test, vi } from "vitest";
 import { ApiError, type Api } from "../src/api.ts";
 import { Live } from "../src/state/live.ts";
@@ -10,7 +10,7 @@ class Line {
   disconnected = 0;
   readonly #on: Record<string, (value?: unknown) => void> = {};
 
-  onMessage = (callback: (frame: ServerFrame) => void) => this.#keep("message", callback);
+  onMessage = (callback: (frame: ServerMessage) => void) => this.#keep("message", callback);
   onConnect = (callback: () => void) => this.#keep("connect", callback);
   onGap = (callback: () => void) => this.#keep("gap", callback);
   onStatus = (callback: (status: Status) => void) => this.#keep("status", callback);

@@ -1,4 +1,4 @@
-import { isOrderEvent, type AnalyticsUpdate, type NewOrder, type OrderEvent, type ServerFrame } from "@orderwire/client";
+import { isOrderEvent, type AnalyticsUpdate, type NewOrder, type OrderEvent, type ServerMessage } from "@orderwire/client";
 import type { WebSocketService } from "@orderwire/client";
 import { ApiError, ORDERS_PAGE, type Api } from "../api.ts";
 import { getToken } from "../token.ts";
@@ -162,7 +162,7 @@ export class Live {
     this.#changed();
   }
 
-  #take(frame: ServerFrame): void {
+  #take(frame: ServerMessage): void {
     if (frame.type === "analytics_update") {
       this.#totals = frame;
       this.#changed();

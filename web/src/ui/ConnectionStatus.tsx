@@ -1,4 +1,4 @@
-import { wsService, type Status } from "@orderwire/client";
+import { wsService, type ConnectionStatus as Status } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
 import { useWords, type Words } from "../words.ts";
 import { useNow } from "./use-now.ts";

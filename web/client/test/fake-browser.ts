@@ -21,22 +21,22 @@ class Lock {
       if (steal) {
         this.#queue.unshift(request);
         this.#holder?.reject(new DOMException("stolen", "AbortError"));
-        this.pass();
+        this.grantNext();
       } else {
         this.#queue.push(request);
-        if (!this.#holder) this.pass();
+        if (!this.#holder) this.grantNext();
       }
     });
   }
 
-  /** To whoever is next. */
-  pass(): void {
+  /** Grants the lock to the next request. */
+  grantNext(): void {
     const next = (this.#holder = this.#queue.shift());
     if (!next) return;
     setImmediate(() => {
       void Promise.resolve(next.run()).then((value) => {
         next.resolve(value);
-        if (this.#holder === next) this.pass();
+        if (this.#holder === next) this.grantNext();
       });
     });
   }
@@ -45,17 +45,17 @@ class Lock {
 interface Channel {
   name: string;
   closed: boolean;
-  /** While its tab is frozen: what it will have to do then. */
-  held: (() => void)[] | undefined;
+  /** Defined while the tab is frozen: what it runs when it is thawed. */
+  suspended: (() => void)[] | undefined;
   onmessage: ((event: { data: unknown }) => void) | null;
 }
 
 function whenRunning(channel: Channel, run: () => void): void {
-  if (channel.held) channel.held.push(run);
+  if (channel.suspended) channel.suspended.push(run);
   else if (!channel.closed) run();
 }
 
-/** What the tabs of one browser have in common: channels and locks. Tabs are numbered as they join. */
+/** The channels and locks that the tabs of a browser share. Tabs are numbered in the order in which they open a channel. */
 export class FakeBrowser {
   readonly #channels: Channel[] = [];
   readonly #locks = new Map<string, Lock>();
@@ -67,7 +67,7 @@ export class FakeBrowser {
       class implements Channel {
         onmessage: ((event: { data: unknown }) => void) | null = null;
         closed = false;
-        held: (() => void)[] | undefined;
+        suspended: (() => void)[] | undefined;
 
         constructor(readonly name: string) {
           channels.push(this);
@@ -98,24 +98,24 @@ export class FakeBrowser {
     Reflect.deleteProperty(navigator, "locks");
   }
 
-  /** The tab is gone without a word, and the browser gives its lock away. */
+  /** The tab ends without running any code, and the browser releases its lock. */
   crash(tab: number): void {
     const channel = this.#channels[tab]!;
     channel.closed = true;
-    channel.held = undefined;
-    this.#lock(channel.name).pass();
+    channel.suspended = undefined;
+    this.#lock(channel.name).grantNext();
   }
 
-  /** The tab does not run for a while, and keeps what it has. */
+  /** The tab stops running code, and keeps its lock. */
   freeze(tab: number): void {
-    this.#channels[tab]!.held = [];
+    this.#channels[tab]!.suspended = [];
   }
 
   thaw(tab: number): void {
     const channel = this.#channels[tab]!;
-    const { held = [] } = channel;
-    channel.held = undefined;
-    for (const run of held) run();
+    const { suspended = [] } = channel;
+    channel.suspended = undefined;
+    for (const run of suspended) run();
   }
 
   #lock(name: string): Lock {

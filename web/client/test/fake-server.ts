@@ -1,10 +1,10 @@
 import { vi } from "vitest";
-import type { ClientFrame, NewOrder, ServerFrame } from "../src/orderwire.js";
+import type { ClientMessage, NewOrder, ServerMessage } from "../src/orderwire.js";
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-/** Until everything that was set off has happened. Fake timers leave `setImmediate` alone here. */
+const nextTick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
+/** Waits until all pending promises and immediates have run. The tests do not fake `setImmediate`. */
 export async function settled(): Promise<void> {
-  for (let n = 0; n < 20; n++) await turn();
+  for (let n = 0; n < 20; n++) await nextTick();
 }
 
 export function order(n: number, fields: Partial<NewOrder> = {}): NewOrder {
@@ -21,24 +21,24 @@ export function order(n: number, fields: Partial<NewOrder> = {}): NewOrder {
   };
 }
 
-/** The server's end of one connection. */
+/** The server side of one connection. */
 export interface Session {
   url: URL;
   protocols: string[];
   headers: Headers | undefined;
-  received: ClientFrame[];
+  received: ClientMessage[];
   open: boolean;
-  send(frame: ServerFrame | object): void;
+  send(message: ServerMessage | object): void;
   close(code: number, reason?: string): void;
-  /** Of an event stream: a comment, as the server sends it for a heartbeat. */
+  /** SSE only: sends a comment, the server's heartbeat. */
   comment?(): void;
 }
 
-/** A server whose every answer a test can choose. Left alone it does what the real one does: totals, resume, live events. */
+/** A server whose answers a test can change. By default it behaves like the real one: totals, resume, live events. */
 export class FakeServer {
   sessions: Session[] = [];
   journal: NewOrder[] = [];
-  /** Set to answer otherwise: a close code before the first frame, or silence. */
+  /** Set to reject connections: by a close code before the first message, or by not answering. */
   refuse: number | "silently" | undefined;
   websocketBlocked = false;
   sseAnswer: (() => Response) | undefined;
@@ -46,7 +46,7 @@ export class FakeServer {
     session.send({ type: "analytics_update", total_orders: this.journal.length, total_revenue: "0", pending_orders: 0 });
   };
 
-  /** Those that are open. */
+  /** The open sessions. */
   get live(): Session[] {
     return this.sessions.filter(({ open }) => open);
   }
@@ -70,7 +70,7 @@ export class FakeServer {
     vi.stubGlobal("fetch", (url: URL, init: RequestInit) => this.#fetch(url, init));
   }
 
-  enter(session: Session): void {
+  accept(session: Session): void {
     this.sessions.push(session);
     if (this.refuse === "silently") return;
     if (this.refuse !== undefined) return session.close(this.refuse);
@@ -85,7 +85,7 @@ export class FakeServer {
   }
 
   async #fetch(url: URL, init: RequestInit): Promise<Response> {
-    await turn();
+    await nextTick();
     init.signal?.throwIfAborted();
     if (this.sseAnswer) return this.sseAnswer();
     let out!: ReadableStreamDefaultController<Uint8Array>;
@@ -97,8 +97,8 @@ export class FakeServer {
       headers: new Headers(init.headers),
       received: [],
       open: false,
-      send(frame) {
-        if (session.open) out.enqueue(encoder.encode(`data: ${JSON.stringify(frame)}\n\n`));
+      send(message) {
+        if (session.open) out.enqueue(encoder.encode(`data: ${JSON.stringify(message)}\n\n`));
       },
       close() {
         session.open = false;
@@ -110,7 +110,7 @@ export class FakeServer {
       session.open = false;
       out.error(new DOMException("aborted", "AbortError"));
     });
-    this.enter(session);
+    this.accept(session);
     return new Response(body, { headers: { "Content-Type": "text/event-stream; charset=utf-8" } });
   }
 }
@@ -130,7 +130,7 @@ function fakeWebSocket(server: FakeServer) {
         headers: undefined,
         received: [],
         open: false,
-        send: (frame) => session.open && void Promise.resolve().then(() => this.onmessage?.({ data: JSON.stringify(frame) })),
+        send: (message) => session.open && void Promise.resolve().then(() => this.onmessage?.({ data: JSON.stringify(message) })),
         close: (code, reason = "") => {
           session.open = false;
           void Promise.resolve().then(() => this.onclose?.({ code, reason }));
@@ -140,7 +140,7 @@ function fakeWebSocket(server: FakeServer) {
       setImmediate(() => {
         if (this.#left) return;
         if (server.websocketBlocked) session.close(1006);
-        else server.enter(session);
+        else server.accept(session);
       });
     }
 
@@ -149,9 +149,9 @@ function fakeWebSocket(server: FakeServer) {
     }
 
     send(text: string): void {
-      const frame = JSON.parse(text) as ClientFrame;
-      this.#session.received.push(frame);
-      if (frame.type === "ping") this.#session.send({ type: "pong" });
+      const message = JSON.parse(text) as ClientMessage;
+      this.#session.received.push(message);
+      if (message.type === "ping") this.#session.send({ type: "pong" });
     }
 
     close(code: number): void {
