@@ -1,7 +1,6 @@
 import { useSyncExternalStore } from "react";
 
-/** Whether a media query holds, now and whenever that changes. */
-export function useMedia(query: string): boolean {
+export function useMediaQuery(query: string): boolean {
   return useSyncExternalStore(
     (listener) => {
       const list = matchMedia(query);

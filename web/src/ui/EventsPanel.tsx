@@ -1,22 +1,24 @@
 import { useState } from "react";
-import { useWords } from "../words.ts";
-import { EventLine } from "./EventLine.tsx";
-import { Journal } from "./Journal.tsx";
-import { useView } from "./use-live.ts";
+import { useTranslations } from "../i18n.ts";
+import { EventItem } from "./EventItem.tsx";
+import { EventLog } from "./EventLog.tsx";
+import { useDashboard } from "./use-dashboard.ts";
 
-type Tab = "live" | "journal";
+type Tab = "live" | "log";
 
-/** What happened: as it happens, or page by page out of the journal. */
-export function Events() {
-  const words = useWords();
+const MAX_LIVE_EVENTS = 40;
+
+/** Two tabs: live events, and pages of the journal. */
+export function EventsPanel() {
+  const t = useTranslations();
   const [tab, setTab] = useState<Tab>("live");
-  const tabs: Tab[] = ["live", "journal"];
+  const labels: Record<Tab, string> = { live: t.liveEvents, log: t.eventLog };
   return (
     <section className="panel events" aria-labelledby="events-title">
       <header>
-        <h2 id="events-title">{words.events}</h2>
+        <h2 id="events-title">{t.events}</h2>
         <div className="segments" role="tablist" aria-labelledby="events-title">
-          {tabs.map((name) => (
+          {(Object.keys(labels) as Tab[]).map((name) => (
             <button
               key={name}
               type="button"
@@ -28,33 +30,31 @@ export function Events() {
               onClick={() => setTab(name)}
               onKeyDown={(event) => {
                 if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-                const other = tab === "live" ? "journal" : "live";
+                const other = tab === "live" ? "log" : "live";
                 setTab(other);
                 document.getElementById(`tab-${other}`)?.focus();
               }}
             >
-              {words[name]}
+              {labels[name]}
             </button>
           ))}
         </div>
       </header>
       <div role="tabpanel" id="events-panel" aria-labelledby={`tab-${tab}`} className="events-panel">
-        {tab === "live" ? <LiveEvents /> : <Journal />}
+        {tab === "live" ? <LiveEvents /> : <EventLog />}
       </div>
     </section>
   );
 }
 
-const MOST_SHOWN = 40;
-
 function LiveEvents() {
-  const words = useWords();
-  const events = useView((view) => view.events);
-  if (events.length === 0) return <p className="empty">{words.noEvents}</p>;
+  const t = useTranslations();
+  const events = useDashboard((snapshot) => snapshot.events);
+  if (events.length === 0) return <p className="empty">{t.noEvents}</p>;
   return (
     <ol className="event-list" tabIndex={0} aria-labelledby="events-title">
-      {events.slice(0, MOST_SHOWN).map((event) => (
-        <EventLine key={event.id} event={event} />
+      {events.slice(0, MAX_LIVE_EVENTS).map((event) => (
+        <EventItem key={event.id} event={event} />
       ))}
     </ol>
   );

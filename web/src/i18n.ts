@@ -1,15 +1,15 @@
 import type { OrderStatus } from "@orderwire/client";
-import type { Period } from "./state/summary.ts";
+import type { Period } from "./periods.ts";
 import { usePreferences, type Language } from "./preferences.ts";
 
-const russian = new Intl.PluralRules("ru");
+const russianPluralRules = new Intl.PluralRules("ru");
 
-function plural(count: number, one: string, few: string, many: string): string {
-  const form = russian.select(count);
+function russianPlural(count: number, one: string, few: string, many: string): string {
+  const form = russianPluralRules.select(count);
   return form === "one" ? one : form === "few" ? few : many;
 }
 
-const number = { ru: new Intl.NumberFormat("ru"), en: new Intl.NumberFormat("en") };
+const numberFormat = { ru: new Intl.NumberFormat("ru"), en: new Intl.NumberFormat("en") };
 
 const ru = {
   online: "Онлайн (Реальное время)",
@@ -17,36 +17,35 @@ const ru = {
   connecting: "подключение…",
   attempt: (n: number) => `попытка ${n}`,
   inSeconds: (n: number) => `через ${n} с`,
-  now: "Сейчас",
-  nowHint: "Подключиться сейчас",
+  retryNow: "Сейчас",
+  retryNowHint: "Подключиться сейчас",
   closed: (code: number) => `соединение закрыто (${code})`,
   overSse: "через Server-Sent Events",
 
   totalOrders: "Заказов",
   totalRevenue: "Выручка",
   pendingOrders: "Ожидают",
-  inPeriod: (text: string, period: string) => `${text} ${period}`,
-  ofAll: (percent: string) => `${percent} всех заказов`,
+  percentOfOrders: (percent: string) => `${percent} всех заказов`,
 
   newOrder: (orderNumber: string) => `Новый заказ #${orderNumber}`,
-  newOrders: (n: number) => `${number.ru.format(n)} ${plural(n, "новый заказ", "новых заказа", "новых заказов")}`,
-  latest: (orderNumber: string) => `последний #${orderNumber}`,
+  newOrders: (n: number) => `${numberFormat.ru.format(n)} ${russianPlural(n, "новый заказ", "новых заказа", "новых заказов")}`,
+  latestOrder: (orderNumber: string) => `последний #${orderNumber}`,
   dismiss: "Закрыть",
   toasts: "Новые заказы",
 
-  overTime: "Заказы и выручка",
+  ordersOverTime: "Заказы и выручка",
   periods: { "15m": "15 мин", "1h": "1 час", "24h": "24 часа" } satisfies Record<Period, string>,
   forPeriod: { "15m": "за 15 минут", "1h": "за час", "24h": "за сутки" } satisfies Record<Period, string>,
   period: "Период",
   orders: "Заказы",
   revenue: "Выручка",
-  chartSays: (orders: string, revenue: string, period: string) => `График. ${period}: заказов ${orders}, выручка ${revenue}`,
-  onlyLoaded: "показано по загруженным заказам",
+  chartLabel: (orders: string, revenue: string, period: string) => `График. ${period}: заказов ${orders}, выручка ${revenue}`,
+  onlyLoadedOrders: "показано по загруженным заказам",
 
   byStatus: "По статусам",
   allOrders: "все заказы",
-  onlyThese: "Показать только их",
-  latestOrders: (n: number) => `последние ${number.ru.format(n)} ${plural(n, "заказ", "заказа", "заказов")}`,
+  filterByStatus: "Показать только их",
+  latestOrders: (n: number) => `последние ${numberFormat.ru.format(n)} ${russianPlural(n, "заказ", "заказа", "заказов")}`,
 
   status: {
     pending: "Ожидает",
@@ -59,49 +58,49 @@ const ru = {
   } satisfies Record<OrderStatus, string>,
   anyStatus: "Любой статус",
   statusLabel: "Статус",
-  search: "Номер или имя",
+  searchPlaceholder: "Номер или имя",
   searchLabel: "Поиск заказов",
-  found: (n: number) => `${number.ru.format(n)} ${plural(n, "заказ", "заказа", "заказов")}`,
+  foundOrders: (n: number) => `${numberFormat.ru.format(n)} ${russianPlural(n, "заказ", "заказа", "заказов")}`,
   columns: { number: "Номер", customer: "Клиент", total: "Сумма", status: "Статус", time: "Время" },
   loading: "Загрузка…",
   loadFailed: "Не удалось загрузить заказы. Пробуем ещё раз…",
   noOrders: "Заказов пока нет. Первый появится здесь сам.",
   nothingFound: "Ничего не найдено.",
   clearFilter: "Сбросить фильтр",
-  toNewest: "К новым",
-  onlyTotals: "Ваша роль показывает только итоги. Заказы и события видит администратор.",
+  scrollToNewest: "К новым",
+  totalsOnly: "Ваша роль показывает только итоги. Заказы и события видит администратор.",
 
   events: "События",
-  live: "Сейчас",
-  journal: "Журнал",
+  liveEvents: "Сейчас",
+  eventLog: "Журнал",
   noEvents: "Здесь появятся события.",
-  created: "создан",
-  changed: "изменён",
-  deleted: "удалён",
-  gap: "Здесь могли быть пропущены события; заказы загружены заново.",
-  fromStart: "В начало",
-  previous: "Назад",
-  next: "Дальше",
-  page: (n: number) => `стр. ${n}`,
-  journalEnd: "Конец журнала",
-  journalGone: "Эта часть журнала уже удалена. Начните сначала.",
-  journalFailed: "Журнал не загрузился.",
-  again: "Ещё раз",
+  eventCreated: "создан",
+  eventChanged: "изменён",
+  eventDeleted: "удалён",
+  gapMarker: "Здесь могли быть пропущены события; заказы загружены заново.",
+  toFirstPage: "В начало",
+  previousPage: "Назад",
+  nextPage: "Дальше",
+  pageNumber: (n: number) => `стр. ${n}`,
+  endOfLog: "Конец журнала",
+  logGone: "Эта часть журнала уже удалена. Начните сначала.",
+  logFailed: "Журнал не загрузился.",
+  retry: "Ещё раз",
 
-  details: "Заказ",
+  order: "Заказ",
   createdAt: "Создан",
   updatedAt: "Изменён",
   close: "Закрыть",
-  history: "Последние события",
-  wasDeleted: "Этот заказ удалён.",
+  latestEvents: "Последние события",
+  orderDeleted: "Этот заказ удалён.",
 
   sound: "Звук",
   notifications: "Уведомления",
   notificationsDenied: "Уведомления запрещены в браузере",
   theme: { system: "Тема: как в системе", light: "Тема: светлая", dark: "Тема: тёмная" },
-  otherLanguage: "EN: switch to English",
-  keys: "Клавиши",
-  keysHelp: {
+  switchLanguage: "EN: switch to English",
+  shortcuts: "Клавиши",
+  shortcutDescriptions: {
     "/": "поиск",
     "↑ ↓": "по заказам",
     "PgUp PgDn Home End": "быстрее",
@@ -111,51 +110,49 @@ const ru = {
   },
   signOut: "Выйти",
 
-  signIn: "Вход",
   signInHelp: "Этот сервер пускает по токену. Вставьте его сюда; он хранится, пока открыта вкладка.",
   token: "Токен",
-  enter: "Войти",
-  refused: "Токен не подошёл или истёк.",
+  submitToken: "Войти",
+  tokenRejected: "Токен не подошёл или истёк.",
 };
 
-export type Words = typeof ru;
+export type Translations = typeof ru;
 
-const en: Words = {
+const en: Translations = {
   online: "Online (Live)",
   offline: "Offline",
   connecting: "connecting…",
   attempt: (n) => `attempt ${n}`,
   inSeconds: (n) => `in ${n} s`,
-  now: "Now",
-  nowHint: "Connect now",
+  retryNow: "Now",
+  retryNowHint: "Connect now",
   closed: (code) => `connection closed (${code})`,
   overSse: "over Server-Sent Events",
 
   totalOrders: "Orders",
   totalRevenue: "Revenue",
   pendingOrders: "Pending",
-  inPeriod: (text, period) => `${text} ${period}`,
-  ofAll: (percent) => `${percent} of all orders`,
+  percentOfOrders: (percent) => `${percent} of all orders`,
 
   newOrder: (orderNumber) => `New order #${orderNumber}`,
-  newOrders: (n) => `${number.en.format(n)} new orders`,
-  latest: (orderNumber) => `latest #${orderNumber}`,
+  newOrders: (n) => `${numberFormat.en.format(n)} new orders`,
+  latestOrder: (orderNumber) => `latest #${orderNumber}`,
   dismiss: "Dismiss",
   toasts: "New orders",
 
-  overTime: "Orders and revenue",
+  ordersOverTime: "Orders and revenue",
   periods: { "15m": "15 min", "1h": "1 hour", "24h": "24 hours" },
   forPeriod: { "15m": "in 15 minutes", "1h": "in the last hour", "24h": "in 24 hours" },
   period: "Period",
   orders: "Orders",
   revenue: "Revenue",
-  chartSays: (orders, revenue, period) => `Chart. ${orders} orders, revenue ${revenue} ${period}`,
-  onlyLoaded: "as far as orders are loaded",
+  chartLabel: (orders, revenue, period) => `Chart. ${orders} orders, revenue ${revenue} ${period}`,
+  onlyLoadedOrders: "as far as orders are loaded",
 
   byStatus: "By status",
   allOrders: "all orders",
-  onlyThese: "Show only these",
-  latestOrders: (n) => `latest ${number.en.format(n)} orders`,
+  filterByStatus: "Show only these",
+  latestOrders: (n) => `latest ${numberFormat.en.format(n)} orders`,
 
   status: {
     pending: "Pending",
@@ -168,49 +165,49 @@ const en: Words = {
   },
   anyStatus: "Any status",
   statusLabel: "Status",
-  search: "Number or name",
+  searchPlaceholder: "Number or name",
   searchLabel: "Search orders",
-  found: (n) => `${number.en.format(n)} ${n === 1 ? "order" : "orders"}`,
+  foundOrders: (n) => `${numberFormat.en.format(n)} ${n === 1 ? "order" : "orders"}`,
   columns: { number: "Number", customer: "Customer", total: "Total", status: "Status", time: "Time" },
   loading: "Loading…",
   loadFailed: "The orders could not be loaded. Trying again…",
   noOrders: "No orders yet. The first one will appear here by itself.",
   nothingFound: "Nothing found.",
   clearFilter: "Clear the filter",
-  toNewest: "To the newest",
-  onlyTotals: "Your role shows totals only. Orders and events are for administrators.",
+  scrollToNewest: "To the newest",
+  totalsOnly: "Your role shows totals only. Orders and events are for administrators.",
 
   events: "Events",
-  live: "Live",
-  journal: "Journal",
+  liveEvents: "Live",
+  eventLog: "Journal",
   noEvents: "Events will appear here.",
-  created: "created",
-  changed: "changed",
-  deleted: "deleted",
-  gap: "Events may be missing here; the orders were loaded anew.",
-  fromStart: "To the start",
-  previous: "Back",
-  next: "Next",
-  page: (n) => `page ${n}`,
-  journalEnd: "End of the journal",
-  journalGone: "This part of the journal is gone. Start anew.",
-  journalFailed: "The journal could not be loaded.",
-  again: "Again",
+  eventCreated: "created",
+  eventChanged: "changed",
+  eventDeleted: "deleted",
+  gapMarker: "Events may be missing here; the orders were loaded anew.",
+  toFirstPage: "To the start",
+  previousPage: "Back",
+  nextPage: "Next",
+  pageNumber: (n) => `page ${n}`,
+  endOfLog: "End of the journal",
+  logGone: "This part of the journal is gone. Start anew.",
+  logFailed: "The journal could not be loaded.",
+  retry: "Again",
 
-  details: "Order",
+  order: "Order",
   createdAt: "Created",
   updatedAt: "Changed",
   close: "Close",
-  history: "Latest events",
-  wasDeleted: "This order was deleted.",
+  latestEvents: "Latest events",
+  orderDeleted: "This order was deleted.",
 
   sound: "Sound",
   notifications: "Notifications",
   notificationsDenied: "Notifications are denied in the browser",
   theme: { system: "Theme: as in the system", light: "Theme: light", dark: "Theme: dark" },
-  otherLanguage: "RU: переключить на русский",
-  keys: "Keys",
-  keysHelp: {
+  switchLanguage: "RU: переключить на русский",
+  shortcuts: "Keys",
+  shortcutDescriptions: {
     "/": "search",
     "↑ ↓": "through the orders",
     "PgUp PgDn Home End": "faster",
@@ -220,19 +217,18 @@ const en: Words = {
   },
   signOut: "Sign out",
 
-  signIn: "Sign in",
   signInHelp: "This server lets you in with a token. Paste it here; it is kept while the tab is open.",
   token: "Token",
-  enter: "Enter",
-  refused: "The token was not accepted, or it has run out.",
+  submitToken: "Enter",
+  tokenRejected: "The token was not accepted, or it has run out.",
 };
 
-const all: Record<Language, Words> = { ru, en };
+const byLanguage: Record<Language, Translations> = { ru, en };
 
-export function words(language: Language): Words {
-  return all[language];
+export function translations(language: Language): Translations {
+  return byLanguage[language];
 }
 
-export function useWords(): Words {
-  return all[usePreferences().language];
+export function useTranslations(): Translations {
+  return byLanguage[usePreferences().language];
 }

@@ -1,31 +1,24 @@
 import type { OrderStatus } from "@orderwire/client";
 import { fromCents, toCents } from "../money.ts";
-import type { Order } from "./order-book.ts";
+import { PERIODS, type Period } from "../periods.ts";
+import type { Order } from "./order-list.ts";
 
-export const STATUSES = ["pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled"] as const;
+export const ORDER_STATUSES = ["pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled"] as const;
 
-/** What the charts can show: how far back, and how wide one column is. */
-export const PERIODS = {
-  "15m": { length: 15 * 60_000, step: 15_000 },
-  "1h": { length: 60 * 60_000, step: 60_000 },
-  "24h": { length: 24 * 3_600_000, step: 30 * 60_000 },
-} as const;
-
-export type Period = keyof typeof PERIODS;
-
-export interface Series {
-  /** Seconds, as of the Unix epoch: where each column begins. */
+/** One array element per column of the chart. */
+export interface TimeSeries {
+  /** Start of the column, in seconds since the Unix epoch. */
   times: number[];
   orders: number[];
-  /** Exact, column by column. */
+  /** Decimal strings. */
   revenue: string[];
   ordersTotal: number;
-  /** Exact, without what was cancelled. */
+  /** A decimal string. */
   revenueTotal: string;
 }
 
-/** Orders and revenue over time, by when the order was made. Cancelled orders count as orders, and bring nothing. */
-export function series(orders: readonly Order[], period: Period, now: number): Series {
+/** Orders and revenue by the time of creation. Cancelled orders count as orders, without revenue. `now` is in milliseconds. */
+export function timeSeries(orders: readonly Order[], period: Period, now: number): TimeSeries {
   const { length, step } = PERIODS[period];
   const columns = length / step;
   const start = (Math.floor(now / step) + 1 - columns) * step;
@@ -33,7 +26,7 @@ export function series(orders: readonly Order[], period: Period, now: number): S
   const cents = new Array<bigint>(columns).fill(0n);
   for (const order of orders) {
     const column = Math.floor((order.createdAt - start) / step);
-    // A clock that is ahead of ours by a little must not lose an order.
+    // The server's clock may be ahead: an order of the column after the last one counts in the last one.
     const index = column === columns ? columns - 1 : column;
     if (index < 0 || index >= columns) continue;
     counts[index] = (counts[index] as number) + 1;
@@ -49,7 +42,7 @@ export function series(orders: readonly Order[], period: Period, now: number): S
 }
 
 export function countByStatus(orders: readonly Order[]): Record<OrderStatus, number> {
-  const counts = Object.fromEntries(STATUSES.map((status) => [status, 0])) as Record<OrderStatus, number>;
+  const counts = Object.fromEntries(ORDER_STATUSES.map((status) => [status, 0])) as Record<OrderStatus, number>;
   for (const order of orders) counts[order.status]++;
   return counts;
 }
