@@ -93,7 +93,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
 
     with database_server(settings) as (url, embedded):
         async with Database(url, settings.database_timeout_seconds).open() as database:
-            history = ReplayPlanner(relay, database)
+            history = ReplayPlanner(relay, database.journal)
             gateway = Gateway(settings, hub, relay, history, database, metrics)
             await gateway.listen()
             migrate_url = settings.migrate_database_url or url
@@ -106,7 +106,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
                     database.expire_connections,
                 ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
-                "audit": Audit(relay, database, metrics).run(settings.audit_seconds),
+                "audit": Audit(relay, database.journal, metrics).run(settings.audit_seconds),
                 "vigil": poll_database_state(relay, database, gateway, metrics),
                 **gateway.tasks(),
             }
