@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.helpers.raw_websocket import HANDSHAKE, OFFER, WireClient
+from tests.helpers.raw_websocket import DEFLATE_OFFER, UPGRADE_REQUEST, RawWebSocket
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 ONE = "insert into orders (customer_name, total) values ('Иван ' || $1, $2)"
@@ -49,12 +49,12 @@ async def test_another_implementation_reads_and_is_read(
 
 async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: StartServer, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
-    clients = [await WireClient.connect(server.ws_url, headers=headers) for headers in (OFFER, OFFER, {})]
+    clients = [await RawWebSocket.connect(server.ws_url, headers=headers) for headers in (DEFLATE_OFFER, DEFLATE_OFFER, {})]
     try:
         before = [client.bytes for client in clients]
         await shop(db, 600)
         for client in clients:
-            await client.until(lambda c: len(c.events) == 600 and c.totals["total_orders"] == 200, "600 events")
+            await client.wait_until(lambda c: len(c.events) == 600 and c.totals["total_orders"] == 200, "600 events")
         first, second, plain = (client.bytes - earlier for client, earlier in zip(clients, before, strict=True))
         assert [client.events == clients[0].events for client in clients] == [True] * 3
         print(f"{first} and {second} of {plain} bytes")
@@ -62,8 +62,8 @@ async def test_it_is_a_quarter_of_the_bytes_and_less(start_server: StartServer, 
         assert clients[2].compressed == 0
         # What is for one alone is not in the stream.
         compressed = clients[0].compressed
-        clients[0].say({"type": "ping"})
-        await clients[0].until(lambda c: {"type": "pong"} in c.others, "a pong")
+        clients[0].send_json({"type": "ping"})
+        await clients[0].wait_until(lambda c: {"type": "pong"} in c.other_messages, "a pong")
         assert clients[0].compressed == compressed
     finally:
         for client in clients:
@@ -75,12 +75,12 @@ async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(
 ) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", SEND_QUEUE_FRAMES="3000", SEND_QUEUE_BYTES="100MiB")
     lagging, stuck, quick = [
-        await WireClient.connect(server.ws_url, headers=OFFER, receive_buffer=buffer) for buffer in (4096, 4096, None)
+        await RawWebSocket.connect(server.ws_url, headers=DEFLATE_OFFER, receive_buffer=buffer) for buffer in (4096, 4096, None)
     ]
     try:
         await shop(db, 30)
         for client in (lagging, stuck, quick):
-            await client.until(lambda c: len(c.events) == 30, "30 events")
+            await client.wait_until(lambda c: len(c.events) == 30, "30 events")
         lagging.transport.pause_reading()
         stuck.transport.pause_reading()
         # As random as text can be, so that it stays large: more than the kernel keeps for one that takes nothing.
@@ -88,20 +88,20 @@ async def test_who_lags_gets_everything_and_who_lags_too_far_is_ended(
         large += "from generate_series(1, 500) n, generate_series(1, 60) m group by n"
         for n in range(1, 6):
             await db.execute(large)
-            await quick.until(lambda c: len(c.events) == 30 + n * 500, "500 events")  # noqa: B023  (used at once)
+            await quick.wait_until(lambda c: len(c.events) == 30 + n * 500, "500 events")  # noqa: B023  (used at once)
         lagging.transport.resume_reading()
-        await lagging.until(lambda c: len(c.events) == 2530, "what it has missed")
+        await lagging.wait_until(lambda c: len(c.events) == 2530, "what it has missed")
         for n in range(6, 16):
             await db.execute(large)
             for client in (lagging, quick):
-                await client.until(lambda c: len(c.events) == 30 + n * 500, "500 events")  # noqa: B023  (used at once)
+                await client.wait_until(lambda c: len(c.events) == 30 + n * 500, "500 events")  # noqa: B023  (used at once)
         assert lagging.events == quick.events
         await shop(db, 30, 30)
         for client in (lagging, quick):
-            await client.until(lambda c: len(c.events) == 60 + 7500, "the last events")
+            await client.wait_until(lambda c: len(c.events) == 60 + 7500, "the last events")
         assert lagging.compressed > 60 + 7500 - 30
         stuck.transport.resume_reading()
-        await stuck.until(lambda c: c.cut, "the end of the one that is stuck")
+        await stuck.wait_until(lambda c: c.lost, "the end of the one that is stuck")
         assert stuck.close_code == 3008
         assert stuck.events == quick.events[: len(stuck.events)]
     finally:
@@ -130,21 +130,21 @@ async def test_who_follows_a_part_gets_nothing_that_is_compressed(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
-    whole, part = [await WireClient.connect(server.ws_url, headers=OFFER) for _ in range(2)]
+    whole, part = [await RawWebSocket.connect(server.ws_url, headers=DEFLATE_OFFER) for _ in range(2)]
     try:
-        part.say({"type": "unsubscribe", "topics": ["analytics"]})
-        await part.until(lambda c: any(frame["type"] == "subscribed" for frame in c.others), "the topics")
+        part.send_json({"type": "unsubscribe", "topics": ["analytics"]})
+        await part.wait_until(lambda c: any(frame["type"] == "subscribed" for frame in c.other_messages), "the topics")
         await shop(db, 30)
         for client in (whole, part):
-            await client.until(lambda c: len(c.events) == 30, "30 events")
+            await client.wait_until(lambda c: len(c.events) == 30, "30 events")
         assert part.compressed == 0
         assert whole.compressed >= 30
-        part.say({"type": "subscribe", "topics": ["analytics"]})
-        await part.until(lambda c: len([f for f in c.others if f["type"] == "subscribed"]) == 2, "the topics")
+        part.send_json({"type": "subscribe", "topics": ["analytics"]})
+        await part.wait_until(lambda c: len([f for f in c.other_messages if f["type"] == "subscribed"]) == 2, "the topics")
         for known in range(30, 150, 30):  # thirty may come as one batch, and the joining point is after it
             await shop(db, 30, known)
             for client in (whole, part):
-                await client.until(lambda c: len(c.events) == known + 30, "30 more")  # noqa: B023  (used at once)
+                await client.wait_until(lambda c: len(c.events) == known + 30, "30 more")  # noqa: B023  (used at once)
             if part.compressed:
                 break
         assert part.compressed > 0
@@ -160,8 +160,8 @@ async def test_it_is_agreed_on_or_not(
     server: Server = await start_server(database_url, COMPRESSION=setting)
     parts = urlsplit(server.http_url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    more = "".join(f"{name}: {value}\r\n" for name, value in OFFER.items()) if offer else ""
-    writer.write(HANDSHAKE.format(path="/api/ws", host=parts.netloc, more=more).encode())
+    more = "".join(f"{name}: {value}\r\n" for name, value in DEFLATE_OFFER.items()) if offer else ""
+    writer.write(UPGRADE_REQUEST.format(path="/api/ws", host=parts.netloc, more=more).encode())
     head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
     assert (b"Sec-WebSocket-Extensions: permessage-deflate; client_no_context_takeover\r\n" in head) == answered
     assert (b"permessage-deflate" in head) == answered

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import needs_one_worker
-from tests.fuzz.octets import FINAL, TEXT, frame
 from tests.helpers.tokens import SECRET, token
+from tests.helpers.websocket_frames import FINAL, TEXT, frame
 from tests.integration.test_bad_frames import HANDSHAKE, address
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 

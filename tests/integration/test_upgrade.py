@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any
 
-from tests.fuzz.octets import FINAL, PING, TEXT, frame
+from tests.helpers.websocket_frames import FINAL, PING, TEXT, frame
 from tests.integration.test_bad_frames import HANDSHAKE, address
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 

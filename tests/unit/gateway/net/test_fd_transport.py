@@ -9,7 +9,6 @@ import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,16 +17,6 @@ from gateway.net.batch_send import BatchSendUnavailable
 from gateway.net.fd_transport import MAX_BATCHED_BYTES, FdTransport, FdTransports
 from gateway.net.io_uring import IoUringSender
 from gateway.net.linux_aio import LinuxAioSender
-from gateway.net.transports import TransportBackend
-from gateway.websocket.broadcast import Broadcaster
-from push.delivery.hub import Hub
-from push.delivery.send_queue import SendQueue
-from push.delivery.session import Session
-from push.journal.totals import Totals
-from push.metrics import Metrics
-from push.protocol.access import ANONYMOUS_GRANT
-from tests.helpers.builders import make_event
-from tests.helpers.fake_transport import FakeTransport
 from tests.support import TIMEOUT_SECONDS, within
 
 # A few of these fill what the kernel keeps for one connection.
@@ -428,41 +417,3 @@ async def test_what_became_of_it_is_not_guessed(descriptors: FdTransports, conne
     assert await read(theirs, 7) == b"goes on"
     assert "the kernel refuses io_uring" in caplog.text
     assert not going_on.lost
-
-
-async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
-    monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any
-) -> None:
-    sent: list[int] = []
-    send = descriptors.flush_batch
-
-    def watched() -> None:
-        sent.append(len(descriptors.batched_transports))
-        send()
-
-    monkeypatch.setattr(descriptors, "flush_batch", watched)
-    lines = [(await connect())[0] for _ in range(6)]
-    hub = Hub()
-    fanout = Broadcaster(Metrics(), hub, TransportBackend(descriptors))
-    hub.batch_writes = descriptors
-    for line in lines[:3]:
-        session = Session(SendQueue(10, 1000), FakeTransport(flush_broadcast=partial(line.write, b"round")))
-        hub.add(session)
-        session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
-        hub.go_live(session)
-    hub.publish([make_event(payload=b"event")], Totals(1))
-    await asyncio.sleep(0)
-    assert sent == [3]
-    for line in lines[3:]:
-        fanout.schedule_flush(FlushableClient(line))
-    await asyncio.sleep(0)
-    assert sent == [3, 3]
-    await hub.drain(0)
-
-
-class FlushableClient:
-    """A client of the fan-out."""
-
-    def __init__(self, line: FdTransport) -> None:
-        self.flush = partial(line.write, b"due")
-        self.abort = line.abort

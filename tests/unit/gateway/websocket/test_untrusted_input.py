@@ -24,10 +24,10 @@ from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode
 from settings import Settings
 from tests.fuzz.inputs import command, cursor
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split_frames
 from tests.fuzz.tokens import SECRET, odd_token
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.websocket_frames import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split_frames
 
 # With halves of surrogate pairs: JSON can hold them, and aiohttp makes them of bytes that are no UTF-8.
 ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
