@@ -7,7 +7,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER
 from gateway.http.assets import asset, client_script, dashboard
-from gateway.http.errors import unavailable_response
+from gateway.http.errors import Handler, unavailable_response
+from gateway.http.expect import handle_expect
 from gateway.http.query import parse_choice, parse_int
 from gateway.http.request_guard import restrict_to_roles
 from gateway.sessions.session_adapter import require_started
@@ -17,7 +18,10 @@ from push.errors import BadCursor
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role
 
-__all__ = ["routes"]
+__all__ = ["mount_prefix", "routes"]
+
+# Names of routes whose addresses are looked up: they have the prefix of a sub-application.
+_ROOT, _DASHBOARD = "root", "dashboard"
 
 ORDER_STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 MAX_ORDERS = 1000
@@ -79,9 +83,9 @@ async def metrics(request: web.Request, _grant: Grant) -> web.Response:
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
 
-async def root(_request: web.Request) -> web.Response:
+async def root(request: web.Request) -> web.Response:
     """``/`` leads to the page."""
-    raise web.HTTPFound("/admin/dashboard")
+    raise web.HTTPFound(request.app.router[_DASHBOARD].url_for())
 
 
 def json_text_response(text: str) -> web.Response:
@@ -89,17 +93,26 @@ def json_text_response(text: str) -> web.Response:
     return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
+def _get(path: str, handler: Handler, name: str | None = None) -> web.RouteDef:
+    return web.get(path, handler, name=name, expect_handler=handle_expect)
+
+
 routes = [
-    web.get("/", root),
-    web.get("/admin/dashboard", dashboard),
-    web.get("/admin/assets/{name}", asset),
-    web.get("/client/{name}", client_script),
-    web.get("/api/ws", websocket_handler),
-    web.get("/api/sse", sse_handler),
-    web.get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),
-    web.get("/api/orders", restrict_to_roles(orders, Role.ADMIN, Role.CUSTOMER)),
-    web.get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
-    web.get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
-    web.get("/healthz", healthz),
-    web.get("/readyz", readyz),
+    _get("/", root, name=_ROOT),
+    _get("/admin/dashboard", dashboard, name=_DASHBOARD),
+    _get("/admin/assets/{name}", asset),
+    _get("/client/{name}", client_script),
+    _get("/api/ws", websocket_handler),
+    _get("/api/sse", sse_handler),
+    _get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/orders", restrict_to_roles(orders, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
+    _get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
+    _get("/healthz", healthz),
+    _get("/readyz", readyz),
 ]
+
+
+def mount_prefix(app: web.Application) -> str:
+    """The path below which another application has mounted ``app`` (``add_subapp``); empty when it is the root."""
+    return app.router[_ROOT].url_for().path.rstrip("/")

@@ -12,7 +12,7 @@ from push.errors import StoreError
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
-__all__ = ["denied_response", "error_middleware", "error_response", "unavailable_response"]
+__all__ = ["Handler", "denied_response", "error_middleware", "error_response", "unavailable_response"]
 
 log = logging.getLogger("orderwire.http")
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.http.errors import denied_response, error_response
 from gateway.http.request_head import REQUEST_HEAD, WEBSOCKET_PATH, RequestHead
 from gateway.net.client_address import Address, is_loopback_host, rate_limit_key
-from gateway.net.connection_limits import ConnectionCounter, ConnectionLimiter
+from gateway.net.connection_limits import Connection, ConnectionCounter, ConnectionLimiter
 from logs import connection_id
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role
@@ -68,6 +68,8 @@ class RequestGuard:
         self._authenticator = authenticator
         self._limiter = limiter
         self._metrics = metrics
+        # Of the paths, where the application is a sub-application of another one ("/orderwire"). Set at start-up.
+        self.mount_prefix = ""
         # Sessions behind proxies of ours; direct ones are counted by their connections.
         self._proxied_sessions = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
         # For a protocol that has taken a connection over: the guard before it has been taken away.
@@ -79,6 +81,15 @@ class RequestGuard:
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The middleware."""
         connection = self._limiter.find(request.transport)
+        if connection is not None:
+            return await self._handle(request, handler, connection)
+        with self._limiter.count_request(request.transport, request.remote) as connection:
+            if connection is None:
+                self.count_rejection("connections")
+                return _rejection_response(Rejection("connections", 429, _TOO_MANY, close_connection=True))
+            return await self._handle(request, handler, connection)
+
+    async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
         connection_id.set(connection.id)
         opening = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
         why = self.reject_reason(opening)
@@ -97,9 +108,10 @@ class RequestGuard:
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """For every answer, streams and errors too (signal ``on_response_prepare``)."""
         response.headers.update(RESPONSE_HEADERS)
-        if not request.path.startswith(("/api/", "/metrics")):
+        path = request.path.removeprefix(self.mount_prefix)
+        if not path.startswith(("/api/", "/metrics")):
             response.headers["Cross-Origin-Resource-Policy"] = (
-                "cross-origin" if request.path.startswith(CLIENT_PREFIX) else "same-origin"
+                "cross-origin" if path.startswith(CLIENT_PREFIX) else "same-origin"
             )
             return
         response.headers["Vary"] = "Origin"
@@ -116,7 +128,7 @@ class RequestGuard:
 
         (One beyond the pace of its address, by a proxy, may go further then.)
         """
-        connection, peer, path = head.connection, head.peer, head.path
+        connection, peer, path = head.connection, head.peer, head.path.removeprefix(self.mount_prefix)
         if not connection.within_limits and path != WEBSOCKET_PATH:  # which tells it by a close code
             return Rejection("connections", 429, _TOO_MANY)
         connection.within_rate = connection.within_rate or self._limiter.within_rate(rate_limit_key(peer.address))
