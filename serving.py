@@ -134,7 +134,7 @@ class Service:
         self._hub = Hub(self.metrics, max_messages=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
         self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
         self.database = Database(self._url, settings.database_timeout_seconds)
-        planner = ReplayPlanner(self.relay, self.database)
+        planner = ReplayPlanner(self.relay, self.database.journal)
         self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics)
         self.gateway.app.cleanup_ctx.append(self._run)
 
@@ -165,7 +165,7 @@ class Service:
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
             "heartbeat": self._hub.heartbeat(settings.heartbeat_seconds),
-            "audit": Audit(self.relay, self.database, self.metrics).run(settings.audit_seconds),
+            "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
             "database state": self._poll_database_state(),
             **self.gateway.tasks(),
         }

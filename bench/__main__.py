@@ -13,37 +13,37 @@ import sys
 import time
 from pathlib import Path
 
-from bench.database import databases
-from bench.load import LoadFailed, NoCompiler, compiled
-from bench.machine import LOAD_CPUS, Strangers, describe
-from bench.plan import SCENARIOS, YARDSTICKS
+from bench.database import start_postgres
+from bench.load import CompilerMissing, LoadGeneratorFailed, compile_c
+from bench.machine import LOAD_CPUS, OtherLoad, describe
+from bench.plan import BASELINES, SCENARIOS
 from bench.report import Report, Result
-from bench.scenario import QUICK, WHOLE, Bench, Scenario
-from bench.subjects import SERVER, VENV, NotHere
-from bench.wanted import WANTED
+from bench.scenario import FULL, QUICK, Bench, Scenario
+from bench.subjects import SERVER, VENV, SubjectUnavailable
+from bench.targets import TARGETS
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 ROUNDS = 3
-FILES = 20000
+MIN_OPEN_FILES = 20000
 
 
-def chosen(scenario: Scenario, words: list[str], *, quick: bool) -> list[str]:
+def select_cases(scenario: Scenario, filters: list[str], *, quick: bool) -> list[str]:
     """Those whose names contain one of the words, if there are any; and what ratios need."""
     names = [name for name in scenario.cases if name in scenario.quick or not quick]
-    kept = (*YARDSTICKS, SERVER.name)
-    return [name for name in names if not words or name in kept or any(word.lower() in name.lower() for word in words)]
+    kept = (*BASELINES, SERVER.name)
+    return [name for name in names if not filters or name in kept or any(word.lower() in name.lower() for word in filters)]
 
 
-async def measure(bench: Bench, scenario: Scenario, name: str, number: int) -> Result:
+async def measure(bench: Bench, scenario: Scenario, name: str, round_number: int) -> Result:
     """Raises NotHere."""
     failure, measures = "", {}
-    with Strangers() as strangers:
+    with OtherLoad() as strangers:
         try:
             measures = await scenario.cases[name](bench)
-        except (LoadFailed, TimeoutError, AssertionError) as error:
+        except (LoadGeneratorFailed, TimeoutError, AssertionError) as error:
             failure = str(error)[-300:] or type(error).__name__
-    return Result(scenario.name, name, number, strangers.cpus, measures, failure)
+    return Result(scenario.name, name, round_number, strangers.cpus, measures, failure)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -52,11 +52,11 @@ async def run(options: argparse.Namespace) -> None:
     start = time.monotonic()
     report = Report({**describe(), **versions()})
     try:
-        async with databases() as some:
+        async with start_postgres() as some:
             report.machine["PostgreSQL"] = await some.version()
-            bench = Bench(some, QUICK if options.quick else WHOLE)
+            bench = Bench(some, QUICK if options.quick else FULL)
             for scenario in scenarios:
-                names = chosen(scenario, options.peer, quick=options.quick)
+                names = select_cases(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
                     for name in names if number % 2 == 0 else names[::-1]:
                         print(
@@ -64,16 +64,16 @@ async def run(options: argparse.Namespace) -> None:
                         )
                         try:
                             result = await measure(bench, scenario, name, number + 1)
-                        except NotHere as error:
-                            report.leave_out(f"{name}: {error}")
+                        except SubjectUnavailable as error:
+                            report.add_skipped(f"{name}: {error}")
                             continue
                         report.results.append(result)
                         if result.failure:
                             print(f"         failed: {result.failure}", file=sys.stderr)
     finally:
         if report.results:
-            report.reached = [wanted.reached(report.results) for wanted in WANTED]
-            print(report.table(YARDSTICKS, SERVER.name))
+            report.targets = [wanted.evaluate(report.results) for wanted in TARGETS]
+            print(report.table(BASELINES, SERVER.name))
             print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
 
 
@@ -103,11 +103,11 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, LOAD_CPUS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else MIN_OPEN_FILES, hard))
     try:
-        compiled(HERE / "loadgen.c")
+        compile_c(HERE / "loadgen.c")
         asyncio.run(run(options))
-    except NoCompiler as error:
+    except CompilerMissing as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

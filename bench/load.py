@@ -13,27 +13,27 @@ from typing import Any, Self
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / ".cache"
-CONNECT_SECONDS = 150.0
+CONNECT_TIMEOUT_SECONDS = 150.0
 # Handshakes under way at a time, unless a storm is wanted.
-IN_FLIGHT = 64
-REPORT_BYTES = 1 << 24
+MAX_HANDSHAKES_IN_FLIGHT = 64
+MAX_REPORT_BYTES = 1 << 24
 
 
-class NoCompiler(Exception):
+class CompilerMissing(Exception):
     """The machine has no C compiler."""
 
 
-class LoadFailed(Exception):
+class LoadGeneratorFailed(Exception):
     """The load generator ended, or did not do what it was told."""
 
 
-def compiled(source: Path) -> Path:
+def compile_c(source: Path) -> Path:
     """The program of a C file, compiled once for each version of it. Raises NoCompiler."""
     program = CACHE / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not program.exists():
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            raise NoCompiler(
+            raise CompilerMissing(
                 "the load generator is C, and this machine has no cc: on Debian and Ubuntu, apt install gcc libc6-dev"
             )
         CACHE.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def compiled(source: Path) -> Path:
     return program
 
 
-class Load:
+class LoadGenerator:
     """Many clients of one server. One command at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -54,10 +54,10 @@ class Load:
         words = ["127.0.0.1", str(port), *([str(trigger_port)] if trigger_port is not None else [])]
         return cls(
             await asyncio.create_subprocess_exec(
-                *(str(compiled(HERE / "loadgen.c")), *words),
+                *(str(compile_c(HERE / "loadgen.c")), *words),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                limit=REPORT_BYTES,
+                limit=MAX_REPORT_BYTES,
             )
         )
 
@@ -75,23 +75,23 @@ class Load:
         except ConnectionError:
             line = b""
         if not line:
-            raise LoadFailed(f"the load generator ended at: {text}")
+            raise LoadGeneratorFailed(f"the load generator ended at: {text}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise LoadFailed(f"{text}: {answer['error']}")
+            raise LoadGeneratorFailed(f"{text}: {answer['error']}")
         return answer
 
     async def connect(
-        self, clients: int, path: str = "/api/ws", in_flight: int = IN_FLIGHT, *, deflate: bool = False
+        self, clients: int, path: str = "/api/ws", in_flight: int = MAX_HANDSHAKES_IN_FLIGHT, *, deflate: bool = False
     ) -> dict[str, Any]:
         """Open so many more connections, which offer compression or not. Raises LoadFailed unless all of them are open then."""
-        async with asyncio.timeout(CONNECT_SECONDS):
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             answer = await self.command(f"connect {clients} {in_flight} {path}{' deflate' if deflate else ''}")
         if answer["connected"] != clients:
-            raise LoadFailed(f"{answer['connected']} of {clients} clients could connect")
+            raise LoadGeneratorFailed(f"{answer['connected']} of {clients} clients could connect")
         return answer
 
-    async def wait(self, frames: int, seconds: float) -> bool:
+    async def wait_for_frames(self, frames: int, seconds: float) -> bool:
         """Whether every client has got so many marked frames since the reset, by then."""
         return bool((await self.command(f"await {frames} {seconds}"))["done"])
 

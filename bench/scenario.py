@@ -9,8 +9,8 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from bench.database import Databases
-from bench.load import Load
-from bench.subjects import Running, Subject
+from bench.load import LoadGenerator
+from bench.subjects import RunningServer, Subject
 
 Measures = dict[str, float]
 
@@ -19,17 +19,17 @@ Measures = dict[str, float]
 class Size:
     """How much of everything: for a whole run, or for a quick one."""
 
-    turns: int
+    batches: int
     seconds: float
-    storm: int
-    burst: int
-    missed: int
+    storm_clients: int
+    burst_rows: int
+    missed_events: int
     # How long after the last INSERT its frames may still arrive. Who needs longer does not keep up.
-    patience_seconds: float
+    grace_seconds: float
 
 
-WHOLE = Size(turns=100, seconds=8.0, storm=4000, burst=1000, missed=100, patience_seconds=5.0)
-QUICK = Size(turns=20, seconds=2.0, storm=1000, burst=300, missed=50, patience_seconds=2.0)
+FULL = Size(batches=100, seconds=8.0, storm_clients=4000, burst_rows=1000, missed_events=100, grace_seconds=5.0)
+QUICK = Size(batches=20, seconds=2.0, storm_clients=1000, burst_rows=300, missed_events=50, grace_seconds=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +40,19 @@ class Bench:
     size: Size
 
     @asynccontextmanager
-    async def server(self, subject: Subject, *, written: bool) -> AsyncIterator[tuple[Running, str]]:
+    async def start_server(self, subject: Subject, *, written: bool) -> AsyncIterator[tuple[RunningServer, str]]:
         """The server, with a database of its own if it cannot do without one, or if that is written to."""
         async with AsyncExitStack() as stack:
             url = ""
             if written or subject.needs_database:
-                url = await stack.enter_async_context(self.databases.fresh(subject.database))
-            yield await stack.enter_async_context(subject.running(url or None)), url
+                url = await stack.enter_async_context(self.databases.create(subject.database))
+            yield await stack.enter_async_context(subject.start(url or None)), url
 
 
 @asynccontextmanager
-async def loading(running: Running, *, pump: bool = False) -> AsyncIterator[Load]:
+async def start_load_generator(running: RunningServer, *, pump: bool = False) -> AsyncIterator[LoadGenerator]:
     """Clients of the server; with the trigger that makes it send, if there is one to be pulled."""
-    load = await Load.start(running.port, running.trigger_port if pump else None)
+    load = await LoadGenerator.start(running.port, running.trigger_port if pump else None)
     try:
         yield load
     finally:
@@ -76,7 +76,7 @@ class Scenario:
     quick: Collection[str] = ()
 
     @classmethod
-    def of(
+    def for_subjects(
         cls,
         name: str,
         run: Callable[..., Awaitable[Measures]],
@@ -88,9 +88,9 @@ class Scenario:
         return cls(name, {s.name: partial(run, subject=s, **how) for s in subjects}, frozenset(s.name for s in quick))
 
 
-def quantile(ordered: list[float], share: float) -> float:
+def quantile(ascending: list[float], fraction: float) -> float:
     """Of values in ascending order; of none, infinity: nothing ever came."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+    return ascending[min(len(ascending) - 1, int(len(ascending) * fraction))] if ascending else float("inf")
 
 
 def summary(report: dict[str, Any]) -> str:

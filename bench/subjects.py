@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bench.load import compiled
+from bench.load import compile_c
 from bench.machine import SERVER_CPUS
 from settings import Settings
 from tests.helpers.npm import installed, node_and_npm
@@ -22,7 +22,7 @@ from tests.support import ROOT, Process, free_port
 PEERS = ROOT / "bench" / "peers"
 VENV = ROOT / ".venv-bench"
 FRAME_BYTES = 200
-END_SECONDS = 1.0
+EXIT_TIMEOUT_SECONDS = 1.0
 
 # Limits that a load generator on one address meets at once.
 LIMITS = {
@@ -33,12 +33,12 @@ LIMITS = {
 }
 
 
-class NotHere(Exception):
+class SubjectUnavailable(Exception):
     """This peer cannot run on this machine; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningServer:
     """A server that is ready."""
 
     process: Process
@@ -51,7 +51,7 @@ class Running:
     def pid(self) -> int:
         return self.process.process.pid
 
-    def trigger_file(self, frames: int) -> Path:
+    def write_trigger_file(self, frames: int) -> Path:
         """What makes it send so many frames in one turn, for the load generator's ``pump``."""
         path = self.directory / f"trigger-{frames}"
         path.write_text(self.trigger(frames))
@@ -70,9 +70,9 @@ class Subject:
     # Which kind it is given (bench/database.py): our own need a migrated one.
     database: str = "naive"
     # Whether it listens to PostgreSQL at all.
-    listens: bool = True
+    listens_to_postgres: bool = True
     # Whether a quick run takes it end to end, too.
-    quick: bool = True
+    in_quick_run: bool = True
 
     @property
     def needs_database(self) -> bool:
@@ -80,7 +80,7 @@ class Subject:
         return self.database != "naive"
 
     @asynccontextmanager
-    async def running(self, database_url: str | None) -> AsyncIterator[Running]:
+    async def start(self, database_url: str | None) -> AsyncIterator[RunningServer]:
         """The server, ready, on its own processor; with the database if there is one. Raises NotHere."""
         ports = {"PORT": free_port(), "TRIGGER_PORT": free_port()}
         settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
@@ -93,8 +93,8 @@ class Subject:
             finally:
                 os.sched_setaffinity(0, own)
             try:
-                await _ready(process)
-                yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
+                await _wait_until_ready(process)
+                yield RunningServer(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
             finally:
                 # No farewell: a server that waits for a thousand clients to leave would wait for ever.
                 with suppress(ProcessLookupError):
@@ -102,48 +102,50 @@ class Subject:
                 await process.wait_for_exit()
 
 
-async def _ready(process: Process) -> None:
+async def _wait_until_ready(process: Process) -> None:
     """Raises NotHere when it ends with a line that says why it cannot."""
     try:
         await process.wait_for_line("ready")
     except AssertionError as error:
         with suppress(AssertionError):
-            await process.wait_for_exit(END_SECONDS)
+            await process.wait_for_exit(EXIT_TIMEOUT_SECONDS)
             if len(process.lines) == 1:
-                raise NotHere(process.output) from None
+                raise SubjectUnavailable(process.output) from None
         raise error
 
 
-def _python(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
+def _python_peer(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
     def command(_: Path, __: dict[str, str]) -> list[str]:
         python = VENV / "bin" / "python"
         if not python.exists():
-            raise NotHere(f"{VENV.name} is missing: make bench installs it")
+            raise SubjectUnavailable(f"{VENV.name} is missing: make bench installs it")
         if subprocess.run(
             [str(python), "-c", f"import {module.partition('_')[0]}"], capture_output=True, check=False
         ).returncode:
-            raise NotHere(f"{module.partition('_')[0]} cannot be imported")
+            raise SubjectUnavailable(f"{module.partition('_')[0]} cannot be imported")
         return [str(python), "-m", f"bench.peers.{module}"]
 
     return command
 
 
-def _node(_: Path, settings: dict[str, str]) -> list[str]:
+def _node_peer(_: Path, settings: dict[str, str]) -> list[str]:
     try:
         node, _npm = node_and_npm()
         settings["NODE_PATH"] = str(installed(PEERS) / "node_modules")
     except AssertionError as error:
-        raise NotHere(str(error)) from None
+        raise SubjectUnavailable(str(error)) from None
     return [*node, str(PEERS / "node_ws.js")]
 
 
-def _nchan(directory: Path, settings: dict[str, str]) -> list[str]:
+def _nchan_peer(directory: Path, settings: dict[str, str]) -> list[str]:
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     places = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
     modules = [os.environ.get("NCHAN_MODULE", ""), *(f"{place}/ngx_nchan_module.so" for place in places)]
     module = next((path for path in modules if path and Path(path).exists()), None)
     if nginx is None or module is None:
-        raise NotHere("nginx with its module nchan is not installed (on Debian: apt install nginx libnginx-mod-nchan)")
+        raise SubjectUnavailable(
+            "nginx with its module nchan is not installed (on Debian: apt install nginx libnginx-mod-nchan)"
+        )
     text = (PEERS / "nchan.conf").read_text()
     words = {**settings, "MODULE": module, "DIRECTORY": str(directory), "FILES": "20000"}
     for name, value in words.items():
@@ -167,40 +169,40 @@ def _publish_by_http(frames: int) -> str:
 
 
 # Measured against: what the kernel alone costs.
-YARDSTICK = Subject(
+C_LOOP = Subject(
     "C send() loop",
-    lambda _, settings: [str(compiled(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
+    lambda _, settings: [str(compile_c(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
     {},
-    listens=False,
+    listens_to_postgres=False,
 )
 
 
-def own(what: str, *program: str, database: str = "journal", **settings: str) -> Subject:
+def orderwire_subject(variant: str, *program: str, database: str = "journal", **settings: str) -> Subject:
     """Our server with settings: a variant is left out where the checkout does not know one of them."""
 
     def command(_: Path, __: dict[str, str]) -> list[str]:
         known = {field.name.upper() for field in fields(Settings)}
         if unknown := settings.keys() - known:
-            raise NotHere(f"this checkout has no setting {', '.join(sorted(unknown))}")
+            raise SubjectUnavailable(f"this checkout has no setting {', '.join(sorted(unknown))}")
         return [sys.executable, *program]
 
-    return Subject(", ".join(filter(None, ("Orderwire", what))), command, {**LIMITS, **settings}, database=database)
+    return Subject(", ".join(filter(None, ("Orderwire", variant))), command, {**LIMITS, **settings}, database=database)
 
 
-def _serving(what: str = "", **how: str) -> Subject:
+def _server(variant: str = "", **settings: str) -> Subject:
     """The server as anybody starts it."""
-    return own(what, "server.py", "serve", **how)
+    return orderwire_subject(variant, "server.py", "serve", **settings)
 
 
-def _hub(what: str = "", **how: str) -> Subject:
+def _hub(variant: str = "", **settings: str) -> Subject:
     """The same with a trigger on its hub."""
-    return own(what, "-m", "bench.peers.orderwire_hub", **how)
+    return orderwire_subject(variant, "-m", "bench.peers.orderwire_hub", **settings)
 
 
-SERVER = _serving()
-SERVER_ALWAYS = _serving("NOTIFY_MODE=always", NOTIFY_MODE="always")
-SERVER_MILLION = _serving("1,000,000 rows in the journal", database="million")
-SERVER_TWO = _serving("2 workers", WORKERS="2")
+SERVER = _server()
+SERVER_ALWAYS_NOTIFY = _server("NOTIFY_MODE=always", NOTIFY_MODE="always")
+SERVER_MILLION = _server("1,000,000 rows in the journal", database="million")
+SERVER_TWO = _server("2 workers", WORKERS="2")
 HUB = _hub()
 HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
 HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")
@@ -210,11 +212,11 @@ HUB_IO_URING = _hub("io_uring", WEBSOCKET_IO="io_uring")
 HUB_COMPRESSED = _hub(COMPRESSION="1")
 HUB_PLAIN = _hub("plain")
 
-AIOHTTP = Subject("aiohttp, loop", _python("aiohttp_loop"), {})
-UVLOOP = Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False)
-WEBSOCKETS = Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False)
-FASTAPI = Subject("FastAPI, queues", _python("fastapi_queues"), {})
-NODE = Subject("Node ws", _node, {})
-SOCKETIFY = Subject("socketify", _python("socketify_publish"), {}, quick=False)
-NCHAN = Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False)
+AIOHTTP = Subject("aiohttp, loop", _python_peer("aiohttp_loop"), {})
+UVLOOP = Subject("aiohttp, loop, uvloop", _python_peer("aiohttp_loop"), {"UVLOOP": "1"}, in_quick_run=False)
+WEBSOCKETS = Subject("websockets.broadcast", _python_peer("websockets_broadcast"), {}, in_quick_run=False)
+FASTAPI = Subject("FastAPI, queues", _python_peer("fastapi_queues"), {})
+NODE = Subject("Node ws", _node_peer, {})
+SOCKETIFY = Subject("socketify", _python_peer("socketify_publish"), {}, in_quick_run=False)
+NCHAN = Subject("nginx nchan", _nchan_peer, {}, _publish_by_http, listens_to_postgres=False)
 PEER_SUBJECTS = (AIOHTTP, UVLOOP, WEBSOCKETS, FASTAPI, NODE, SOCKETIFY, NCHAN)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from bench.peers.feed import HOST, PORT, feed
+from bench.peers.feed import HOST, PORT, follow_feed
 
 queues: set[asyncio.Queue[str]] = set()
 
@@ -34,7 +34,7 @@ async def websocket(ws: WebSocket) -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    feeding = asyncio.create_task(feed(publish))
+    feeding = asyncio.create_task(follow_feed(publish))
     yield
     feeding.cancel()
 

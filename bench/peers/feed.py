@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 PORT = int(os.environ.get("PORT", "0"))
 
 
-async def feed(publish: Callable[[str], None]) -> None:
+async def follow_feed(publish: Callable[[str], None]) -> None:
     """Call ``publish`` for each message, for as long as this task lives."""
 
     def make(frames: int, size: int) -> None:
@@ -37,13 +37,13 @@ async def feed(publish: Callable[[str], None]) -> None:
         trigger.close()
 
 
-async def listen_for_trigger(make: Callable[[int, int], None]) -> asyncio.Server:
+async def listen_for_trigger(publish: Callable[[int, int], None]) -> asyncio.Server:
     """Listen on TRIGGER_PORT; ``make`` gets the two numbers."""
 
     async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for line in reader:
             frames, size = line.split()
-            make(int(frames), int(size))
+            publish(int(frames), int(size))
         writer.close()
 
     return await asyncio.start_server(obey, HOST, int(os.environ["TRIGGER_PORT"]))

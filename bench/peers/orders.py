@@ -9,21 +9,21 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 # More than the 32 KiB that a compressor looks back (RFC 7692): coming round again is of no use to it.
-DIFFERENT = 1000
+DISTINCT_MESSAGES = 1000
 NAMES = ["Nowak", "Anna", "Kowalska", "Bogdan", "Иван", "Zieliński", "Ewa", "Петрова", "Dąbrowska", "Filip", "Szymański"]
 
 
 @cache
 def messages(size: int) -> Iterator[str]:
     """Each of so many bytes; without end, and whoever asks again goes on where it was."""
-    return itertools.cycle(_different(size))
+    return itertools.cycle(_distinct_messages(size))
 
 
-def _different(size: int) -> list[str]:
+def _distinct_messages(size: int) -> list[str]:
     choose = random.Random(1)
     at = datetime(2026, 7, 1, 12, tzinfo=UTC)
     made = []
-    for number in range(DIFFERENT):
+    for number in range(DISTINCT_MESSAGES):
         at += timedelta(microseconds=choose.randrange(2_000_000))
         order = 4_000 + number
         # The mark is what the load generator counts by.

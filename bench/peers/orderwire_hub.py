@@ -25,7 +25,7 @@ from settings import Settings
 hubs: list[Hub] = []
 
 
-class FedHub(Hub):
+class TriggeredHub(Hub):
     """The hub, known to the trigger."""
 
     def __init__(self, *parts: Any, **named: Any) -> None:
@@ -48,7 +48,7 @@ def _publish(frames: int, size: int) -> None:
 
 async def main() -> None:
     # The composition root has no seam for this, and shall have none.
-    serving.Hub = FedHub  # type: ignore[attr-defined]
+    serving.Hub = TriggeredHub  # type: ignore[attr-defined]
     trigger = await listen_for_trigger(_publish)
     try:
         await serving.serve(Settings.from_environment(os.environ))

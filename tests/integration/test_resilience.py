@@ -25,13 +25,13 @@ async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> Non
         while True:
             asked.set()
             try:
-                await database.count(Position(nothing), nothing, 0, 1)
+                await database.journal.count(Position(nothing), nothing, 0, 1)
             except DatabaseError:
                 continue
 
     try:
         async with Database(through, timeout_seconds=2.0).open() as database:
-            await database.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
+            await database.journal.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
             proxy.stall(True)
             task = asyncio.create_task(persistent(database))
             await within(10, asked.wait(), "the query is under way")
@@ -74,7 +74,7 @@ async def test_an_sse_client_that_takes_nothing_is_let_go(start_server: StartSer
         writer.write(b"GET /api/sse HTTP/1.0\r\n\r\n")
         await within(30, reader.readuntil(b"analytics_update"), "the totals")
         (session,) = set(sockets()) - before
-        proxy.die()
+        proxy.make_half_open()
         # More than the client's side of the network takes, less than the server's buffers do.
         await db.execute("insert into orders (customer_name, total) select 'x', 1 from generate_series(1, 1000)")
 

@@ -24,8 +24,8 @@ from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode
 from settings import Settings
 from tests.fuzz.inputs import command, cursor
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
-from tests.fuzz.tokens import SECRET, odd
+from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split_frames
+from tests.fuzz.tokens import SECRET, odd_token
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import FakeTransport
 
@@ -102,7 +102,7 @@ async def test_a_token_is_good_or_refused(seed: int) -> None:
     rng = random.Random(seed)
     gate, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": SECRET}))
     for _ in range(500):
-        token = odd(rng)
+        token = odd_token(rng)
         try:
             grant = await gate.verify(token)
         except AccessDenied:
@@ -232,12 +232,12 @@ def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
 @given(st.lists(st.binary(max_size=70_000), max_size=5), st.integers(3000, 4999), ANY_TEXT)
 def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: str) -> None:
     ping = payloads[-1] if payloads else None
-    told = list(split(text_frames(payloads, ping_after=ping)))
+    told = list(split_frames(text_frames(payloads, ping_after=ping)))
     assert [payload for head, payload in told if head == FINAL | TEXT] == payloads
     assert [
         after for (head, payload), (after, _) in pairwise([*told, (0, b"")]) if head == FINAL | TEXT and payload == ping
     ] == [FINAL | PING] * payloads.count(payloads[-1] if payloads else b"")
-    ((head, payload),) = split(close_frame(code, reason))
+    ((head, payload),) = split_frames(close_frame(code, reason))
     assert head == FINAL | CLOSE
     assert len(payload) <= 125
     assert int.from_bytes(payload[:2], "big") == code
