@@ -1,4 +1,4 @@
-"""The HTTP routes."""
+"""The HTTP routes and their handlers. WebSocket, SSE and static files have theirs in modules of their own."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ MAX_EVENTS = 1000
 
 
 async def orders(request: web.Request, grant: Grant) -> web.Response:
-    """``GET /api/orders?limit=N&status=S&before=ID``: newest first; to a customer, their own."""
+    """``GET /api/orders?limit=N&status=S&before=ID``: newest first. A customer gets only their own orders."""
     limit = parse_int(request.query, "limit", 1, MAX_ORDERS)
     status = parse_choice(request.query, "status", ORDER_STATUSES)
     before = parse_int(request.query, "before", 1, 2**63 - 1)
     limit = 100 if limit is None else limit
-    table = request.app[ORDER_QUERIES]
+    queries = request.app[ORDER_QUERIES]
     if grant.role is Role.CUSTOMER:
-        found = await table.customer_orders(grant.subject, grant.order_ids, limit, status, before)
+        rows = await queries.customer_orders(grant.subject, grant.order_ids, limit, status, before)
     else:
-        found = await table.latest_orders(limit, status, before)
-    return json_text_response('{"orders":[' + ",".join(found) + "]}")
+        rows = await queries.latest_orders(limit, status, before)
+    return json_text_response('{"orders":[' + ",".join(rows) + "]}")
 
 
 async def events(request: web.Request, grant: Grant) -> web.Response:
-    """``GET /api/events?after=CURSOR&limit=N``: history, oldest first; of a page, what the asker may see."""
+    """``GET /api/events?after=CURSOR&limit=N``: the journal, oldest first, without events that the grant does not allow."""
     limit = parse_int(request.query, "limit", 1, MAX_EVENTS)
     try:
         page = await request.app[REPLAY_PLANNER].history_page(request.query.get("after"), 100 if limit is None else limit)
@@ -56,40 +56,40 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
 
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
-    """``GET /api/analytics``: the totals, as of the last event delivered."""
+    """``GET /api/analytics``: the totals, with every change that was committed before the request."""
     require_started(request.app)
     await request.app[RELAY].wait_for_fresh_read()
     return json_text_response(request.app[HUB].totals_batch().messages[0].decode())
 
 
 async def healthz(_request: web.Request) -> web.Response:
-    """200 while the process lives."""
+    """``GET /healthz``: 200 while the event loop runs."""
     return json_text_response('{"status":"ok"}')
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """200 only while events flow; else 503 with the reason."""
-    trouble = request.app[RELAY].not_ready_reason
-    return json_text_response('{"status":"ok"}') if trouble is None else unavailable_response(trouble)
+    """``GET /readyz``: 200 while events flow; else 503 with the reason."""
+    reason = request.app[RELAY].not_ready_reason
+    return json_text_response('{"status":"ok"}') if reason is None else unavailable_response(reason)
 
 
 async def metrics(request: web.Request, _grant: Grant) -> web.Response:
-    """``GET /metrics``, in the text format of Prometheus: of all workers."""
+    """``GET /metrics``: the metrics of all workers, in the text format of Prometheus."""
     try:
         text = generate_latest(await request.app[METRICS].merged_collector())
     except TimeoutError:
-        # Sums without the others would look like counters that begin anew.
+        # Sums without some of the workers would look like counter resets.
         return unavailable_response("the other workers' metrics could not be had")
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST, "Cache-Control": "no-store"})
 
 
 async def root(request: web.Request) -> web.Response:
-    """``/`` leads to the page."""
+    """``GET /``: redirects to the dashboard."""
     raise web.HTTPFound(request.app.router[_DASHBOARD].url_for())
 
 
 def json_text_response(text: str) -> web.Response:
-    """JSON that is ready made. Never cached: it is out of date the moment it is sent."""
+    """A response with text that is JSON already. It must not be cached, since it is outdated by the next event."""
     return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
