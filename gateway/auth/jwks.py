@@ -42,7 +42,7 @@ class KeySource(Protocol):
     """Where a TokenVerifier gets its keys from."""
 
     async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
-        """The keys that may have signed a token with this `kid`; each has one algorithm. Raises AccessDenied if none are available."""
+        """The keys that may have signed a token with this `kid`, each for one algorithm. Raises AccessDenied without keys."""
 
     def has_key(self, kid: str | None) -> bool:
         """Whether tokens that were signed with this key are still valid."""
@@ -97,7 +97,7 @@ class RemoteKeySet:
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> None:
-        """Fetch once; concurrent callers share the fetch. It is shielded, so that a caller that is cancelled does not end it."""
+        """Fetch once; concurrent callers share the fetch, and one that is cancelled does not end it for the others."""
         if self._fetch_task is None or self._fetch_task.done():
             self._fetch_task = asyncio.create_task(self._fetch_once(), name="key set fetch")
         await asyncio.shield(self._fetch_task)
@@ -130,7 +130,7 @@ class RemoteKeySet:
 
 
 def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
-    """The usable keys by `kid`; entries of unknown types and algorithms are skipped. Raises ValueError if it is not a key set."""
+    """The usable keys by `kid`; entries that are not usable are skipped. Raises ValueError if it is not a key set."""
     if len(body) > MAX_KEY_SET_BYTES:
         raise ValueError(f"more than {MAX_KEY_SET_BYTES} bytes")
     try:

@@ -41,7 +41,7 @@ class TokenVerifier:
         return self._keys is not None
 
     async def verify(self, token: str) -> Grant:
-        """What the token grants. Raises AccessDenied if it is invalid, expired or revoked, has no role, or no keys are available."""
+        """What the token grants. Raises AccessDenied: it is invalid, expired or revoked, has no role, or there are no keys."""
         if self._keys is None:
             return ANONYMOUS_GRANT
         try:
