@@ -101,6 +101,12 @@ class TransportBackend:
         """What is written to all of them is prepared once."""
         return TransportGroup(self._fd_transports, transports)
 
+    def close(self) -> None:
+        """Called once, after the last connection is closed: the epoll and the batch sender are released."""
+        if self._fd_transports is not None:
+            self._fd_transports.close()
+            self._fd_transports = None
+
     def __enter__(self) -> None:
         if self._fd_transports is not None:
             self._fd_transports.__enter__()
