@@ -81,7 +81,7 @@ class SessionManager:
             raise AccessDenied(CloseCode.BAD_REQUEST, f"more than {self._max_topics} topics")
         if refused := topics - await self._permitted_topics(grant, topics):
             raise AccessDenied(CloseCode.NOT_PERMITTED, f"not permitted: {min(refused)}")
-        await self._relay.wait_for_fresh_read()
+        await self._relay.read_barrier.wait_for_fresh_read()
         self._reject_revoked(grant)
         return topics
 

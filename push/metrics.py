@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from push.journal.events import Event
 from push.metrics_merge import MergedCollector, Samples
 
 __all__ = ["Metrics"]
@@ -117,13 +116,16 @@ class Metrics:
         """Where to ask whether events flow."""
         self._ready.set_function(lambda: float(is_ready()))
 
-    def observe_fanout(self, events: Sequence[Event], seconds: float) -> None:
-        """A batch has been handed to all sessions."""
-        now = time.time()
-        self.events.inc(len(events))
+    def observe_fanout(self, delays: Sequence[float], seconds: float) -> None:
+        """Record one pass of the fan-out.
+
+        ``delays`` has one entry per event: seconds from the writer's statement until the event was handed to all sessions.
+        ``seconds`` is the time that the pass took.
+        """
+        self.events.inc(len(delays))
         self.fanout.observe(seconds)
-        for event in events:
-            self.delivery.observe(max(0.0, now - event.at.timestamp()))
+        for delay in delays:
+            self.delivery.observe(delay)
 
     def mark_caught_up(self) -> None:
         """There was nothing more in the journal."""

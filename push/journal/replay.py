@@ -165,7 +165,7 @@ class ReplayPlanner:
             cursor = Cursor.parse(cursor_text)
         if cursor.epoch != epoch:
             raise GapError("another epoch")
-        await self._relay.wait_for_fresh_read()
+        await self._relay.read_barrier.wait_for_fresh_read()
         await self._reject_future_cursor(cursor)
         start = await self._resolve_cursor(cursor)
         async with self._read_slots:

@@ -50,7 +50,7 @@ class Post:
     async def by_clock(self, wanted: bool) -> None:
         """Change its mind, and let it notice."""
         self._whim.by_clock = wanted
-        self.relay.trigger_read()
+        self.relay.read_barrier.trigger_read()
 
     @property
     def open(self) -> bool:
@@ -60,7 +60,7 @@ class Post:
         async def poll() -> None:
             while self.open is not wanted or self.relay.not_ready_reason is not None:
                 assert not self._task.done(), self._task
-                self.relay.trigger_read()  # it asks its pace before each read
+                self.relay.read_barrier.trigger_read()  # it asks its pace before each read
                 await asyncio.sleep(0.005)
 
         await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
