@@ -191,7 +191,7 @@ class Relay:
     # ---------------------------------------------------------------- the loop
 
     async def follow(self, connection: JournalConnection) -> Never:
-        """Publish what this connection reads, until it fails with ConnectionLost. The next call goes on where this one stopped."""
+        """Publish what this connection reads, until it fails with ConnectionLost. The next call continues from there."""
         try:
             self.read_barrier.attach(connection.wake)
             self._connection_count += 1
