@@ -12,7 +12,7 @@ from push.journal.events import Event, EventId
 from push.journal.relay import Relay
 from push.journal.totals import Totals
 from push.metrics import Metrics
-from tests.model.world import Whim
+from tests.model.world import FixedNotifyPolicy
 from tests.support import TIMEOUT_SECONDS, within
 
 
@@ -22,7 +22,7 @@ class Post:
     def __init__(self, url: str) -> None:
         metrics = Metrics()
         self.relay = Relay(self, metrics)
-        self._whim = self.relay._notify_policy = Whim()
+        self._notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
         self._gate = metrics.notify_suppressed
         self._changed = asyncio.Event()
         self.published: set[EventId] = set()
@@ -49,7 +49,7 @@ class Post:
 
     async def by_clock(self, wanted: bool) -> None:
         """Change its mind, and let it notice."""
-        self._whim.by_clock = wanted
+        self._notify_policy.polls = wanted
         self.relay.read_barrier.trigger_read()
 
     @property
