@@ -8,7 +8,8 @@ import secrets
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gateway.net.client_address import in_networks, parse_address, rate_limit_key
 from gateway.net.transports import Transport
@@ -77,11 +78,6 @@ _ID_PREFIX = secrets.token_hex(3)
 _SEQUENCE = itertools.count(1)
 
 
-def _unknown_connection() -> Connection:
-    """For a request whose connection has been lost meanwhile."""
-    return Connection("unknown", within_limits=True, within_rate=True)
-
-
 class ConnectionLimiter:
     """Admits, counts and rejects the TCP connections of one process. Owned by the application."""
 
@@ -100,9 +96,41 @@ class ConnectionLimiter:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         metrics.tcp_connections.set_function(lambda: self._counter.total + len(self._rejected))
 
-    def find(self, transport: asyncio.Transport | None) -> Connection:
-        """The connection that a request came on."""
-        return (transport and self._http_connections.get(transport)) or _unknown_connection()
+    def find(self, transport: asyncio.Transport | None) -> Connection | None:
+        """The connection of a request; None if another server accepted it (see ``count_request``), or if it is lost."""
+        return None if transport is None else self._http_connections.get(transport)
+
+    @contextmanager
+    def count_request(self, transport: asyncio.Transport | None, remote: str | None) -> Iterator[Connection | None]:
+        """Count a request on a connection that another server accepted, as a connection until the request is answered, and as a
+        WebSocket (``upgraded``) until ``connection_lost``. Yields None beyond the limit up to which each client gets an answer.
+        """
+        if transport is None:  # the client has disconnected: the handler is about to be cancelled
+            yield Connection("unknown", within_limits=True, within_rate=True)
+            return
+        if self._counter.total >= self._hard_limit:
+            yield None
+            return
+        key, _ = self._key(remote)
+        connection = Connection(key, within_limits=self._counter.add(key), within_rate=False)
+        self._http_connections[transport] = connection
+        try:
+            yield connection
+        finally:
+            if self._http_connections.get(transport) is connection:
+                del self._http_connections[transport]
+                self._counter.remove(key)
+
+    def _key(self, remote: str | None) -> tuple[str, bool]:
+        """The rate-limit key of a connection, and whether a trusted proxy made it.
+
+        Each connection of a proxy has a key of its own: the request guard limits the clients behind it by the headers of each
+        request.
+        """
+        address = parse_address(remote)
+        if address is not None and in_networks(address, self._trusted_proxies):
+            return f"proxy {next(_SEQUENCE)}", True
+        return sys.intern(rate_limit_key(address)), False  # the same object for all connections of an address
 
     def within_rate(self, key: str) -> bool:
         """Charge one handshake or request to the address; whether it is within HANDSHAKES_PER_SECOND."""
@@ -123,11 +151,7 @@ class ConnectionLimiter:
 
     def connection_made(self, transport: Transport, remote: str | None) -> Connection | None:
         """Register a new connection; None if it must be rejected."""
-        address = parse_address(remote)
-        # A trusted proxy connects for many clients: the request guard limits these by the headers of each request.
-        is_proxy = address is not None and in_networks(address, self._trusted_proxies)
-        # Interned: one string object for all connections of an address.
-        key = f"proxy {next(_SEQUENCE)}" if is_proxy else sys.intern(rate_limit_key(address))
+        key, is_proxy = self._key(remote)
         if not is_proxy and not self.within_rate(key):
             self._metrics.rejections.labels("handshakes").inc()
             return None

@@ -103,6 +103,12 @@ class TransportBackend:
         """A group whose members are written the same data by one call."""
         return TransportGroup(self._fd_transports, transports)
 
+    def close(self) -> None:
+        """Close the epoll and the batch sender. Called once, after the last connection is closed."""
+        if self._fd_transports is not None:
+            self._fd_transports.close()
+            self._fd_transports = None
+
     def __enter__(self) -> None:
         if self._fd_transports is not None:
             self._fd_transports.__enter__()

@@ -182,7 +182,7 @@ class _SessionClient(WebSocketProtocol):
 
     def on_protocol_error(self, error: ProtocolError) -> None:
         """Close the session with the error's code. The answers to earlier commands are sent first."""
-        self._session.close(CloseCode(error.code))  # type: ignore[call-arg]  # mypy reads CloseCode.__new__
+        self._session.close(CloseCode(error.code))
 
     def on_close_received(self) -> None:
         self._session.close(CloseCode.NORMAL, flush=False)

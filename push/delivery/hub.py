@@ -70,7 +70,8 @@ class Hub:
         self._pass_seconds = 0.0
         self._pass_done = asyncio.Event()
         self._pass_done.set()
-        self._unreported: list[Event] = []
+        # Unix times of the writers' statements, of the events that this pass hands out.
+        self._unreported: list[float] = []
         # By the newest publication.
         self._published_bytes = 0
         self._totals = Totals()
@@ -158,7 +159,7 @@ class Hub:
                 session.retain_for_conflation(zip(places, events, strict=True))
             else:
                 session.send(*in_chunks([event.payload for event in session.visible(events)]))
-        self._unreported += events
+        self._unreported += [event.at.timestamp() for event in events]
         self.set_totals(totals)
         self._schedule_pass()
 
@@ -194,7 +195,8 @@ class Hub:
                 told += self._deliver(self._pass_remaining.pop(), now)
         self._pass_seconds += time.perf_counter() - start
         if not self._pass_remaining:
-            self._metrics.observe_fanout(self._unreported, self._pass_seconds)
+            handed_at = time.time()
+            self._metrics.observe_fanout([max(0.0, handed_at - at) for at in self._unreported], self._pass_seconds)
             self._unreported.clear()
         if self._pass_remaining or self._pass_due:
             asyncio.get_running_loop().call_soon(self._run_slice)

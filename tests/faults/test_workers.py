@@ -230,8 +230,8 @@ async def test_all_drain_together(start_server: StartServer, connect: Connect, d
     assert not any(map(is_running, pids))
     assert Counter(line[9:] for line in server.lines if "draining" in line) == {
         "DEBUG draining": 1,
-        "DEBUG draining  [worker=1]": 1,
-        "DEBUG draining  [worker=2]": 1,
+        "DEBUG draining  [worker_id=1]": 1,
+        "DEBUG draining  [worker_id=2]": 1,
     }
     assert warning_messages(server) == []
     assert "Traceback" not in server.output
@@ -325,7 +325,7 @@ async def test_lines_of_the_log_say_which_worker(start_server: StartServer, conn
     await open_dashboards(server, connect)
     await server.stop()
     lines = [json.loads(line) for line in server.lines if line.startswith("{")]
-    begun = Counter(line["worker"] for line in lines if line["message"] == "session begins")
+    begun = Counter(line["worker_id"] for line in lines if line["message"] == "session opened")
     assert set(begun) == {1, 2}
     assert sum(begun.values()) == CLIENTS
 

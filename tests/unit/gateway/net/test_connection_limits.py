@@ -151,6 +151,38 @@ def test_connection_is_counted_until_it_is_lost_on_whatever_transport() -> None:
     assert open_connections(metrics) == 0
 
 
+def test_request_on_a_foreign_connection_is_counted_until_it_is_answered() -> None:
+    limiter, metrics = make_limiter(MAX_CONNECTIONS_PER_ADDRESS="1")
+    first, second = RecordingTransport(), RecordingTransport()
+    with limiter.count_request(first, "192.0.2.1") as connection:
+        assert connection is not None
+        assert limiter.find(first) is connection
+        with limiter.count_request(second, "192.0.2.1") as other:
+            assert other is not None
+            assert not other.within_limits
+    assert open_connections(metrics) == 0
+
+
+def test_request_on_a_foreign_connection_that_becomes_a_websocket_is_counted_until_it_is_lost() -> None:
+    limiter, metrics = make_limiter()
+    transport, upgraded = RecordingTransport(), RecordingTransport()
+    with limiter.count_request(transport, "192.0.2.1"):
+        limiter.upgraded(transport, upgraded)
+    assert open_connections(metrics) == 1
+    limiter.connection_lost(upgraded)
+    assert open_connections(metrics) == 0
+
+
+def test_request_on_a_foreign_connection_far_over_the_limit_is_rejected() -> None:
+    limiter, _ = make_limiter(MAX_CONNECTIONS="1", MAX_CONNECTIONS_PER_ADDRESS="1")
+    for _ in range(1 + MAX_REJECTED_PENDING):
+        connect(limiter)
+    with limiter.count_request(RecordingTransport(), "192.0.2.1") as connection:
+        assert connection is None
+    with limiter.count_request(None, "192.0.2.1") as connection:  # the client has disconnected
+        assert connection is not None
+
+
 def test_abort_all_aborts_http_connections_and_websockets() -> None:
     limiter, _ = make_limiter()
     http, _ = connect(limiter)

@@ -24,9 +24,9 @@ from tests.helpers.request_heads import UPGRADE_HEADERS, make_request_head
 ACCEPT_VALUE = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 
-def make_app(*, started: bool = True, **settings: str) -> Any:
+def make_app(settings: dict[str, str] | None = None, *, started: bool = True) -> Any:
     relay = SimpleNamespace(epoch="e1" if started else None, not_ready_reason="not started yet")
-    return {SETTINGS: Settings.from_environment(settings), RELAY: relay}
+    return {SETTINGS: Settings.from_environment(settings or {}), RELAY: relay}
 
 
 async def test_parse_upgrade_head_returns_the_request_and_its_size() -> None:
@@ -92,7 +92,7 @@ def test_invalid_upgrade_request_has_no_accept_value(changed: dict[str, str]) ->
 def test_subprotocol_and_extension_are_negotiated(
     headers: dict[str, str], settings: dict[str, str], handshake: Handshake
 ) -> None:
-    assert negotiate(make_app(**settings), make_request_head("GET", {**UPGRADE_HEADERS, **headers})) == handshake
+    assert negotiate(make_app(settings), make_request_head("GET", {**UPGRADE_HEADERS, **headers})) == handshake
 
 
 @pytest.mark.parametrize(
