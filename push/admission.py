@@ -204,7 +204,7 @@ class SessionManager:
         """True when the session has been brought live, or ended; False when it has to fetch anew."""
         try:
             replay = await self._replay_planner.plan(cursor_text)
-            own = None if session.sees_all_events else await self._visible_events(session, replay)
+            own = None if session.subscription.sees_all_events else await self._visible_events(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
             session.send_message(Resumed(recovered=False))
