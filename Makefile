@@ -14,9 +14,13 @@ ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
 ROUNDS ?= 3
+# Processes that run tests at a time. Most tests wait most of the time: on two cores, six of them keep both busy.
+JOBS ?= 6
+# One test at a time to each process, in the order of tests/conftest.py: the longest first, those that must be alone last.
+XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,8 +62,14 @@ token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
 
-test: $(VENV)/.dev web  ## every test
-	@$(PY) -m pytest $(ARGS)
+# Some environments switch the files of compiled modules off: each of the processes would compile all tests anew.
+check test: export PYTHONDONTWRITEBYTECODE =
+
+check: lint  ## the inner loop: lint, and the tests that need neither PostgreSQL nor npm, the random ones cut short
+	@MODEL_EXAMPLES=10 MODEL_STORIES=5 $(PY) -m pytest -q -n 2 $(XDIST) -m "not postgres and not npm" $(ARGS)
+
+test: $(VENV)/.dev web  ## every test, in JOBS=6 processes; one at a time, and any part: make test JOBS=0 ARGS=tests/unit
+	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
 
 stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
 	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))

@@ -26,8 +26,9 @@ from db.errors import BadDatabaseUrl, DatabaseError
 from db.listener import Listener
 from db.migrate import migrate
 from examples import shop
-from gateway.app import Gateway, ListenError
+from gateway.app import Gateway
 from gateway.auth.tokens import sign_token
+from gateway.net.listening import ListenError
 from push.console import ConsoleSink
 from push.delivery.hub import Hub
 from push.errors import PushError
@@ -92,7 +93,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
 
     with database_server(settings) as (url, embedded):
         async with Database(url, settings.database_timeout_seconds).open() as database:
-            history = ReplayPlanner(relay, database)
+            history = ReplayPlanner(relay, database.journal)
             gateway = Gateway(settings, hub, relay, history, database, metrics)
             await gateway.listen()
             migrate_url = settings.migrate_database_url or url
@@ -105,7 +106,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
                     database.expire_connections,
                 ).run(),
                 "heartbeat": hub.heartbeat(settings.heartbeat_seconds),
-                "audit": Audit(relay, database, metrics).run(settings.audit_seconds),
+                "audit": Audit(relay, database.journal, metrics).run(settings.audit_seconds),
                 "vigil": poll_database_state(relay, database, gateway, metrics),
                 **gateway.tasks(),
             }

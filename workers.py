@@ -26,7 +26,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.app import ListenError, listen_error, server_address
+from gateway.net.listening import ListenError, listen_error, server_address
 from push.metrics import Metrics
 from push.metrics_merge import Samples, WorkerMetrics, collect_samples, from_json_rows, merge, to_json_rows
 from settings import Settings

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from db.errors import wrap_driver_errors
-from db.journal import JournalReader
-from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.relay import Baseline
+from db.journal import SESSION_SETTINGS_SQL, JournalReader
 
 __all__ = ["Database"]
 
@@ -29,6 +28,8 @@ class Database:
     def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
         self._url = url
         self._timeout_seconds = timeout_seconds
+        # For replays and the audit.
+        self.journal = JournalReader(self._fetch_from_journal)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._release_tasks: set[asyncio.Task[None]] = set()
 
@@ -87,12 +88,10 @@ class Database:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.debug("a connection could not be given back: %s", error)
 
-    @asynccontextmanager
-    async def _journal_reader(self) -> AsyncIterator[JournalReader]:
+    async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         async with self._acquire() as connection:
-            reader = JournalReader(connection)
-            await reader.configure_session()  # the pool resets a connection's settings whenever it comes back
-            yield reader
+            await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings of a connection that comes back
+            return await connection.fetch(query, *args, timeout=timeout)
 
     async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
         """Newest orders first, each as a JSON object."""
@@ -135,30 +134,3 @@ class Database:
         """Make partitions for what is to come, trim what is older than ``retention``."""
         async with self._acquire() as connection:
             await connection.execute("select orderwire.maintain_partitions($1)", retention)
-
-    # ---------------------------------------------------------------- push.journal.replay.Archive and push.journal.audit.Census
-
-    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        """See JournalReader."""
-        async with self._journal_reader() as reader:
-            return await reader.writer_snapshot(event_id)
-
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
-        """See JournalReader."""
-        async with self._journal_reader() as reader:
-            return await reader.count(after, upto, past_id, limit)
-
-    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """See JournalReader."""
-        async with self._journal_reader() as reader:
-            return await reader.page(after, upto, past_id, max_events, max_bytes)
-
-    async def scan_totals(self) -> Baseline:
-        """See JournalReader."""
-        async with self._journal_reader() as reader:
-            return await reader.scan_totals()
-
-    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        """See JournalReader."""
-        async with self._journal_reader() as reader:
-            return await reader.identity(epoch, delivered)

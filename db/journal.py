@@ -1,19 +1,18 @@
-"""Reading the journal over one connection, with the driver's errors typed."""
+"""The SQL of ``JournalQueries``, and of those methods of ``JournalConnection`` that only read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.relay import Baseline
+from push.journal.queries import Baseline, JournalQueries
 from push.journal.totals import Totals
 
 if TYPE_CHECKING:
     import asyncpg
-    from asyncpg.pool import PoolConnectionProxy
 
-__all__ = ["SCAN_TIMEOUT_SECONDS", "JournalReader"]
+__all__ = ["SESSION_SETTINGS_SQL", "Fetch", "JournalReader"]
 
 # No operator or function of somebody else's, who may create them in `public`, is ever meant.
 # A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
@@ -34,7 +33,7 @@ cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
 
-# A scan takes as long as the table is large.
+# A scan takes as long as the table is large, and a checkpoint may be followed by a long journal.
 SCAN_TIMEOUT_SECONDS = 300.0
 
 _NEWEST_TXID_SQL = """
@@ -48,62 +47,54 @@ select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
 from orderwire.journal_identity as i
 """
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+
+class Fetch(Protocol):
+    """Runs a query on a connection that has SESSION_SETTINGS_SQL, and returns all its rows. ``timeout`` is in seconds."""
+
+    async def __call__(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        """Without ``timeout`` the usual one of the connection applies."""
 
 
-class JournalReader:
-    """The journal, read over one connection. Raises what the driver raises: the caller owns the seam."""
+class JournalReader(JournalQueries):
+    """Reads the journal through a ``Fetch``, which decides on the connection, and on what the driver's errors become."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    async def configure_session(self) -> None:
-        """Set the connection up for reading the journal."""
-        await self._connection.execute(SESSION_SETTINGS_SQL)
+    def __init__(self, fetch: Fetch) -> None:
+        self._fetch = fetch
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        """Epoch and trimming of the journal; it draws a new epoch if it is a copy, or lacks what was delivered."""
-        row = await self._connection.fetchrow(
+        (row,) = await self._fetch(
             "select epoch, trimmed_txid from orderwire.identify($1, $2, $3)",
             epoch,
-            [place.txid for place in delivered],
-            [place.id for place in delivered],
+            [event_id.txid for event_id in delivered],
+            [event_id.id for event_id in delivered],
         )
-        assert row is not None
         return JournalIdentity(row["epoch"], row["trimmed_txid"])
 
     async def baseline(self) -> Baseline:
-        """Totals and snapshot of one moment: from the checkpoint and the journal since, or by a scan."""
-        folded = await self._connection.fetchrow("select * from orderwire.totals_from_checkpoint()")
-        return await self.scan_totals() if folded is None else _baseline_from_row(folded, from_scan=False)
+        """The method of ``JournalConnection``."""
+        rows = await self._fetch("select * from orderwire.totals_from_checkpoint()", timeout=SCAN_TIMEOUT_SECONDS)
+        return _baseline_from_row(rows[0], from_scan=False) if rows else await self.scan_totals()
 
     async def scan_totals(self) -> Baseline:
-        """Totals and snapshot of one moment, by a scan; from then on it is the checkpoint."""
-        counted = await self._connection.fetchrow("select * from orderwire.scan_totals()", timeout=SCAN_TIMEOUT_SECONDS)
-        assert counted is not None
-        return _baseline_from_row(counted, from_scan=True)
+        (row,) = await self._fetch("select * from orderwire.scan_totals()", timeout=SCAN_TIMEOUT_SECONDS)
+        return _baseline_from_row(row, from_scan=True)
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        """What the writer of the event saw as committed; None when the event is not in the journal."""
-        seen = await self._connection.fetchval("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
-        return None if seen is None else Snapshot(*seen)
+        (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
+        return None if row[0] is None else Snapshot(*row[0])
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
-        """How many events there are between the two, counted up to ``limit``; and the journal's trimmed_txid."""
-        row = await self._connection.fetchrow(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
-        assert row is not None
+        (row,) = await self._fetch(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
         return row["found"], row["trimmed_txid"]
 
     async def newest_txid(self, upto: Snapshot) -> int:
-        """The newest transaction with an event that ``upto`` sees; 0 without any."""
-        found: int = await self._connection.fetchval(_NEWEST_TXID_SQL, upto)
+        """The method of ``JournalConnection``."""
+        (row,) = await self._fetch(_NEWEST_TXID_SQL, upto)
+        found: int = row[0]
         return found
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """The events that ``start_index`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
-        rows = await self._connection.fetch(
-            _PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes
-        )
+        rows = await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
         events = [
             Event(
                 txid=row["txid"],

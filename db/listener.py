@@ -6,18 +6,18 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Never
 
 import asyncpg
 
 from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, loop_exception_handler, wrap_driver_errors
-from db.journal import SCAN_TIMEOUT_SECONDS, JournalReader
+from db.journal import SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
 from push.errors import ConnectionLost
-from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.relay import Baseline, JournalConnection
+from push.journal.events import Page, Position, Snapshot
+from push.journal.queries import JournalConnection
 
 __all__ = ["CHANNEL", "Listener"]
 
@@ -101,13 +101,13 @@ class Listener:
             connection.terminate()  # whatever went wrong, nothing of it is worth a polite goodbye
 
 
-class _ListenConnection:
+class _ListenConnection(JournalReader, JournalConnection):
     """A connection that listens. Any failure on it, of whatever kind, is LinkLost: it is not worth a second try."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float) -> None:
+        super().__init__(self._fetch_or_lose)
         self._connection = connection
         self._timeout_seconds = timeout_seconds
-        self._reader = JournalReader(connection)
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
@@ -128,7 +128,7 @@ class _ListenConnection:
         await self._connection.execute(
             "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
         )
-        await self._reader.configure_session()
+        await self._connection.execute(SESSION_SETTINGS_SQL)
         # Behind a transaction-mode pooler LISTEN is accepted and nothing ever arrives.
         self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
         await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
@@ -143,73 +143,53 @@ class _ListenConnection:
         self._backend_pid = sender_pid
         self._self_test_deadline = None
 
-    # ---------------------------------------------------------------- what the relay asks for (push.journal.relay.Journal)
+    # ---------------------------------------------------------------- what the relay asks for (JournalConnection)
 
-    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        """See JournalReader."""
-        with _wrap_as_link_lost():
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._reader.identity(epoch, delivered)
-
-    async def baseline(self) -> Baseline:
-        """See JournalReader."""
-        with _wrap_as_link_lost():
-            async with asyncio.timeout(SCAN_TIMEOUT_SECONDS):
-                return await self._reader.baseline()
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        """See JournalReader."""
-        with _wrap_as_link_lost():
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._reader.newest_txid(upto)
+    async def _fetch_or_lose(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        """The ``Fetch`` of this connection. Whatever the driver raises, a timeout included, becomes ConnectionLost."""
+        try:
+            with wrap_driver_errors():
+                async with asyncio.timeout(timeout or self._timeout_seconds):
+                    return await self._connection.fetch(query, *args)
+        except DatabaseError as error:
+            raise ConnectionLost(str(error)) from error
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """See JournalReader. Rings that come while something new is read are for the next read; those that come while an older
-        read is finished, page by page, are not answered by it.
-        """
+        # A notification that arrives while something new is read is for the next read. One that arrives while an older read
+        # is finished, page by page, is not answered by that read, and must not be forgotten.
         if upto is None:
             self._notified.clear()
-        with _wrap_as_link_lost():
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._reader.page(after, upto, past_id, max_events, max_bytes)
+        return await super().page(after, upto, past_id, max_events, max_bytes)
 
     async def require_notify(self) -> bool:
-        """Take `wanted`, and wait, from call to call, until nobody is at work who did not see that."""
         if self._notify_guaranteed:
             return True
-        with _wrap_as_link_lost():
-            async with asyncio.timeout(self._timeout_seconds):
-                if not self._notify_required:
-                    self._is_notifier = False
-                    self._notify_required = await self._connection.fetchval("select orderwire.require_notify()")
-                self._notify_guaranteed = self._notify_required and not await self._connection.fetchval(
-                    "select orderwire.silent_writers()"
-                )
+        if not self._notify_required:
+            self._is_notifier = False
+            self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
+        if self._notify_required:
+            self._notify_guaranteed = not await self._fetch_flag("select orderwire.silent_writers()")
         return self._notify_guaranteed
 
     async def release_notify(self) -> None:
-        """Give `wanted` back and take the turn."""
-        if self._backend_pid is None:  # there may be a pooler in between, and what we take would be another session's
+        if self._backend_pid is None:  # there may be a pooler in between, and what we lock would be another session's
             return
         self._notify_required = self._notify_guaranteed = False
         if not self._is_notifier:
-            with _wrap_as_link_lost():
-                async with asyncio.timeout(self._timeout_seconds):
-                    self._is_notifier = await self._connection.fetchval("select orderwire.become_notifier()")
+            self._is_notifier = await self._fetch_flag("select orderwire.become_notifier()")
 
     async def notify_on_behalf(self, event_count: int) -> None:
-        """In everybody's stead, if it is our turn."""
         if self._is_notifier:
-            with _wrap_as_link_lost():
-                async with asyncio.timeout(self._timeout_seconds):
-                    await self._connection.execute("select orderwire.notify_on_behalf($1)", event_count)
+            await self._fetch_or_lose("select orderwire.notify_on_behalf($1)", event_count)
+
+    async def _fetch_flag(self, query: str) -> bool:
+        ((flag,),) = await self._fetch_or_lose(query)
+        return bool(flag)
 
     def wake(self) -> None:
-        """As if a notification had come."""
         self._notified.set()
 
     async def wait_for_notify(self, timeout_seconds: float) -> None:
-        """Return at the next notification, when the connection ends, or after the timeout."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._notified.wait()
@@ -221,13 +201,3 @@ class _ListenConnection:
                     "NOTIFY does not arrive, events come by polling only: is a connection pooler in transaction mode in "
                     "between? Point DATABASE_URL at PostgreSQL itself"
                 )
-
-
-@contextmanager
-def _wrap_as_link_lost() -> Iterator[None]:
-    """Whatever the driver raises means that this connection is over."""
-    try:
-        with wrap_driver_errors():
-            yield
-    except DatabaseError as error:
-        raise ConnectionLost(str(error)) from error

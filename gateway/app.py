@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
 import socket
 from collections.abc import Coroutine
 from typing import Any
@@ -21,6 +20,7 @@ from gateway.http.request_guard import REQUEST_GUARD, RequestGuard
 from gateway.http.request_head import MAX_HEADERS
 from gateway.inbound import Acceptor, InboundConnections
 from gateway.net.connection_limits import MAX_REJECTED_PENDING, ConnectionLimiter
+from gateway.net.listening import ListenError, listen_error, raise_open_file_limit, server_address, start_listening
 from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import routes
@@ -34,36 +34,16 @@ from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
 from settings import Settings
 
-__all__ = ["Gateway", "ListenError", "listen_error", "server_address"]
+__all__ = ["Gateway"]
 
 log = logging.getLogger("orderwire.http")
 
 DRAIN_SECONDS = 10.0
-# A reconnect storm fills a short backlog at once, and every connection beyond it stalls for a second.
-BACKLOG = 4096
-# Where asyncio accepts, it does so as many times in one turn of its loop as the backlog that it knows of: any more, and a flood
-# of connections holds up everybody else.
-MAX_ACCEPTS_PER_TICK = 1
-# Open files beside the connections that are let in: those that are turned away, PostgreSQL, the listening sockets.
-EXTRA_OPEN_FILES = 3 * MAX_REJECTED_PENDING
-
-
-class ListenError(Exception):
-    """The address cannot be listened on; the text says why."""
-
-
-def listen_error(host: str, port: int, error: OSError | OverflowError) -> ListenError:
-    """For what the system said."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…")
-
-
-def server_address(server: asyncio.Server) -> str:
-    """host:port as a browser on this machine reaches it."""
-    host, port = server.sockets[0].getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+# asyncio calls accept as often in one tick of its loop as the backlog that it is given: 1, so that a flood of connections
+# does not delay the other sessions. (start_listening sets the real backlog.)
+ASYNCIO_BACKLOG = 1
+# Open files beside MAX_CONNECTIONS: connections that are rejected, PostgreSQL, the listening sockets.
+OTHER_OPEN_FILES = 3 * MAX_REJECTED_PENDING
 
 
 def _is_server_error(record: logging.LogRecord) -> bool:
@@ -85,24 +65,6 @@ async def _handle_expect(request: web.Request) -> None:
 # For the paths that nobody serves, too, which have no public place for it. (aiohttp is pinned.)
 _aiohttp_expect_handler = web_urldispatcher._default_expect_handler
 web_urldispatcher._default_expect_handler = _handle_expect
-
-
-def _raise_open_file_limit(max_connections: int) -> None:
-    """Each connection is one. Without more of them than the usual 1,024 a single address could take all, PostgreSQL's too."""
-    wanted = max_connections + EXTRA_OPEN_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= wanted or soft == resource.RLIM_INFINITY:
-        return
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, allowed), hard))
-    except (OSError, ValueError):  # macOS has a lower limit of its own
-        allowed = soft
-    if allowed < wanted:
-        log.warning(
-            "the system allows %d open files, too few for MAX_CONNECTIONS=%d: raise the limit (ulimit -Hn %d)",
-            *(allowed, max_connections, wanted),
-        )
 
 
 class Gateway:
@@ -162,7 +124,7 @@ class Gateway:
 
     async def listen(self) -> None:
         """Accept connections from here on."""
-        _raise_open_file_limit(self._settings.max_connections)
+        raise_open_file_limit(self._settings.max_connections, OTHER_OPEN_FILES)
         host, port = self._settings.host, self._settings.port
         try:
             await self_test()
@@ -182,7 +144,7 @@ class Gateway:
                 self._inbound,
                 host,
                 port,
-                backlog=MAX_ACCEPTS_PER_TICK,
+                backlog=ASYNCIO_BACKLOG,
                 reuse_address=True,
                 # So that other workers may listen there too. None: the system may not have it.
                 reuse_port=self._settings.workers > 1 or None,
@@ -192,7 +154,7 @@ class Gateway:
             )
             sockets = [socket.socket(fileno=os.dup(listening.fileno())) for listening in self._server.sockets]
             for listening in sockets:
-                self._start_listening(listening)
+                start_listening(listening, self._settings.heartbeat_seconds)
         except (OSError, OverflowError) as error:
             await self._runner.cleanup()
             raise listen_error(host, port, error) from error
@@ -201,17 +163,6 @@ class Gateway:
             return
         for listening in sockets:
             listening.close()
-
-    def _start_listening(self, sock: socket.socket) -> None:
-        """A connection has the options of the socket that it came by (``sk_clone_lock`` in Linux)."""
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
-            # The kernel's buffer goes on accepting, megabytes of it, when the client has long gone without a word: longer than
-            # two missed heartbeats.
-            silence_ms = int(3000 * self._settings.heartbeat_seconds)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
-        sock.listen(BACKLOG)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What has to run beside, by name."""

@@ -12,12 +12,13 @@ from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
+from push.protocol.access import OrderOwnership
 from settings import Settings
 
 __all__ = ["HUB", "METRICS", "ORDER_QUERIES", "RELAY", "REPLAY_PLANNER", "SESSION_MANAGER", "SETTINGS", "OrderQueries"]
 
 
-class OrderQueries(Protocol):
+class OrderQueries(OrderOwnership, Protocol):
     """The table of orders, for the routes. Raises StoreError."""
 
     async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
@@ -27,9 +28,6 @@ class OrderQueries(Protocol):
         self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
     ) -> list[str]:
         """The same of those alone that have ``subject`` as customer_id, or one of the ids."""
-
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        """See push.subprotocol.access.Owners."""
 
 
 SETTINGS = web.AppKey("SETTINGS", Settings)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Never, Protocol
+from typing import Never
 
 from push.errors import StoreError
-from push.journal.events import EventId, JournalIdentity, Position
-from push.journal.relay import Baseline, Relay
+from push.journal.events import Position
+from push.journal.queries import JournalQueries
+from push.journal.relay import Relay
 from push.journal.totals import Totals
 from push.metrics import Metrics
 
-__all__ = ["Audit", "TotalsSource"]
+__all__ = ["Audit"]
 
 log = logging.getLogger("orderwire.audit")
 
@@ -27,22 +27,12 @@ PUBLISH_TIMEOUT = 10.0
 FIRST_AUDIT_DELAY = 1.0
 
 
-class TotalsSource(Protocol):
-    """The database, asked beside the live connection. Raises StoreError."""
-
-    async def scan_totals(self) -> Baseline:
-        """The totals by a scan, and the snapshot that belongs to them. It is a checkpoint for those who start later."""
-
-    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        """See JournalConnection.identity."""
-
-
 class Audit:
     """Compares at an interval, and mends."""
 
-    def __init__(self, relay: Relay, totals_source: TotalsSource, metrics: Metrics | None = None) -> None:
+    def __init__(self, relay: Relay, queries: JournalQueries, metrics: Metrics | None = None) -> None:
         self._relay = relay
-        self._totals_source = totals_source
+        self._queries = queries
         self._metrics = metrics or Metrics()
 
     async def run(self, interval_seconds: float) -> Never:
@@ -63,12 +53,12 @@ class Audit:
     async def run_once(self) -> Totals | None:
         """The drift that was found and mended; None when there was none, or this moment could not be compared."""
         epoch, links = self._relay.epoch, self._relay.connection_count
-        identity = await self._totals_source.identity(epoch, self._relay.recent_events.latest_ids())
+        identity = await self._queries.identity(epoch, self._relay.recent_events.latest_ids())
         if identity.epoch != epoch:
             log.warning("the journal is another one than at the start")
             self._relay.recheck_identity()
             return None
-        counted = await self._totals_source.scan_totals()
+        counted = await self._queries.scan_totals()
         async with asyncio.timeout(PUBLISH_TIMEOUT):
             await self._relay.wait_until_published(counted.snapshot)
         # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring. It

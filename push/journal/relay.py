@@ -11,16 +11,16 @@ import logging
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Never, Protocol
 
-from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.events import Event, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
+from push.journal.queries import JournalConnection
 from push.journal.recent_events import RecentEvents
 from push.journal.totals import Totals
 from push.metrics import Metrics
 
-__all__ = ["Baseline", "JournalConnection", "Relay", "Sink", "Watermark"]
+__all__ = ["Relay", "Sink", "Watermark"]
 
 log = logging.getLogger("orderwire.relay")
 
@@ -42,55 +42,11 @@ PAGE_EVENTS = 1000
 PAGE_BYTES = 512 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Baseline:
-    """Totals and the snapshot that they were taken in, and the newest transaction with an event in it: by one statement.
-
-    ``from_scan``: by a scan of the table; else from a checkpoint and the journal since.
-    """
-
-    totals: Totals
-    snapshot: Snapshot
-    newest_txid: int
-    from_scan: bool = True
-
-
 class Watermark(NamedTuple):
     """A snapshot of which everything has been published, and the number in the ring of the first event after it."""
 
     snapshot: Snapshot
     seq: int
-
-
-class JournalConnection(Protocol):
-    """One live connection to the journal, which is listening already. Any method may raise LinkLost."""
-
-    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        """Epoch and trimming of the journal. It draws a new epoch when events that were delivered are no longer in it."""
-
-    async def baseline(self) -> Baseline:
-        """The totals, and the snapshot that belongs to them."""
-
-    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """The events that ``start_index`` misses and ``upto`` (None: now) sees, from id ``past_id`` on."""
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        """The newest transaction with an event that ``upto`` sees; 0 without any. Asked while ``upto`` is fresh."""
-
-    async def wait_for_notify(self, timeout_seconds: float) -> None:
-        """Return at the next notification or ``wake``, or after the timeout."""
-
-    def wake(self) -> None:
-        """As if a notification had come."""
-
-    async def require_notify(self) -> bool:
-        """Ask to be rung. True: whatever the next read does not see will ring. False: read by the clock, and ask again."""
-
-    async def release_notify(self) -> None:
-        """Writers need not ring for us any more. To be called again and again, for as long as it is meant."""
-
-    async def notify_on_behalf(self, event_count: int) -> None:
-        """Tell those who listen for themselves, when it is our turn, that so many events came while nobody rang."""
 
 
 class Sink(Protocol):

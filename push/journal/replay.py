@@ -11,13 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from push.errors import BadCursor, StoreError
-from push.journal.events import Cursor, Event, EventId, Page, Position, Snapshot
+from push.journal.events import Cursor, Event, Page, Position, Snapshot
+from push.journal.queries import JournalQueries
 from push.journal.relay import Relay
 
-__all__ = ["GapError", "HistoryPage", "JournalQueries", "Replay", "ReplayPlanner"]
+__all__ = ["GapError", "HistoryPage", "Replay", "ReplayPlanner"]
 
 # More than this is not replayed: fetching anew is quicker for everybody.
 MAX_REPLAYED = 10_000
@@ -37,19 +38,6 @@ V = TypeVar("V")
 
 class GapError(Exception):
     """The gap cannot be closed: another epoch, a trimmed or unknown position, or too much to replay."""
-
-
-class JournalQueries(Protocol):
-    """The journal, read beside the live connection. Raises StoreError."""
-
-    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        """What the writer of the event saw as committed; None when the event is not in the journal."""
-
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
-        """How many events there are between the two, counted up to ``limit``; and the journal's trimmed_txid."""
-
-    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        """See JournalConnection.history_page."""
 
 
 @dataclass(frozen=True, slots=True)

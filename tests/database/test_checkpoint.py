@@ -240,6 +240,7 @@ async def write_and_scan(url: str, choose: random.Random, seconds: float) -> Non
         enough.set()
 
 
+@pytest.mark.postgres
 async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")

@@ -24,6 +24,8 @@ from db.errors import EmbeddedPostgresError
 from db.migrate import migrate
 from tests.support import ROOT, TIMEOUT_SECONDS, Process, within
 
+pytestmark = pytest.mark.postgres
+
 USER_SCRIPT = """
 import signal, sys
 from pathlib import Path
@@ -69,7 +71,7 @@ async def fetch_value(url: str, query: str) -> object:
         await connection.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stopped_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose server has run and been stopped: initdb takes long enough to do it once."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("used") / ".data")

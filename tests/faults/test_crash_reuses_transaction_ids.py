@@ -43,6 +43,7 @@ async def wait_until_true(connection: Any, question: str) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.postgres
 async def test_an_event_under_a_reused_number_is_delivered(
     start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:

@@ -136,6 +136,7 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
     assert cuts >= 10
 
 
+@pytest.mark.postgres
 async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     server: Server = await start_server(url)

@@ -223,6 +223,7 @@ def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     postgres.release()
 
 
+@pytest.mark.postgres
 async def test_a_prepared_transaction_holds_up_nobody_and_comes_with_the_fallback(two_phase: EmbeddedPostgres) -> None:
     async with AsyncExitStack() as stack:
         (post,) = await stack.enter_async_context(start_headless_servers(two_phase.url, 1))

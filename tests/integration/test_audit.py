@@ -21,7 +21,8 @@ from db.migrate import migrate
 from push.delivery.hub import Hub
 from push.journal.audit import Audit
 from push.journal.events import Page, Snapshot
-from push.journal.relay import Baseline, Relay
+from push.journal.queries import Baseline
+from push.journal.relay import Relay
 from tests.support import Client, Connect, Process, Server, StartServer, open_connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
@@ -115,7 +116,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     print(f"AUDIT_SEED={seed}")
     enough = asyncio.Event()
     async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
-        audit = Audit(relay, database)
+        audit = Audit(relay, database.journal)
         compared = 0
         async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
@@ -132,7 +133,7 @@ async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(databa
     async with relay_in_process(database_url) as (relay, database):
         journal = relay._connection
         assert journal is not None
-        counted, go_on, page, census = asyncio.Event(), asyncio.Event(), journal.page, database.scan_totals
+        counted, go_on, page, census = asyncio.Event(), asyncio.Event(), journal.page, database.journal.scan_totals
 
         async def hangs(*asked: Any) -> Page:
             await go_on.wait()
@@ -144,10 +145,10 @@ async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(databa
             finally:
                 counted.set()
 
-        journal.page, database.scan_totals = hangs, watched  # type: ignore[method-assign, assignment]
+        journal.page, database.journal.scan_totals = hangs, watched  # type: ignore[method-assign, assignment]
         relay._read_snapshot = Snapshot(2**40, 2**40)
         await order(db, "not read yet")
-        auditing = asyncio.create_task(Audit(relay, database).run_once())
+        auditing = asyncio.create_task(Audit(relay, database.journal).run_once())
         await within(30, counted.wait(), "the census")
         for _ in range(10):
             await asyncio.sleep(0)
@@ -208,7 +209,7 @@ async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url
     async with relay_in_process(database_url) as (relay, database):
         assert not relay.totals_verified
         asked = asyncio.Event()
-        census = database.scan_totals
+        census = database.journal.scan_totals
 
         async def fails_at_first() -> Baseline:
             if not asked.is_set():
@@ -216,8 +217,8 @@ async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url
                 raise DatabaseUnavailable("this once")
             return await census()
 
-        database.scan_totals = fails_at_first  # type: ignore[method-assign]
-        auditing = asyncio.create_task(Audit(relay, database).run(3600))
+        database.journal.scan_totals = fails_at_first  # type: ignore[method-assign]
+        auditing = asyncio.create_task(Audit(relay, database.journal).run(3600))
         await within(30, asked.wait(), "the first audit")
         await within(30, proved(relay), "the second one")
         auditing.cancel()

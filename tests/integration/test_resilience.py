@@ -25,13 +25,13 @@ async def test_a_query_on_a_dead_line_can_be_cancelled(database_url: str) -> Non
         while True:
             asked.set()
             try:
-                await database.count(Position(nothing), nothing, 0, 1)
+                await database.journal.count(Position(nothing), nothing, 0, 1)
             except DatabaseError:
                 continue
 
     try:
         async with Database(through, timeout_seconds=2.0).open() as database:
-            await database.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
+            await database.journal.count(Position(Snapshot(1, 1)), Snapshot(1, 1), 0, 1)
             proxy.stall(True)
             task = asyncio.create_task(persistent(database))
             await within(10, asked.wait(), "the query is under way")

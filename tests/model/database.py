@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from push.errors import ConnectionLost
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.relay import Baseline
+from push.journal.queries import Baseline, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
@@ -193,9 +193,7 @@ class ModelDatabase:
         return sorted(rows, key=lambda row: row.id)
 
 
-class ModelReader:
-    """push.journal.replay.Archive."""
-
+class ModelReader(JournalQueries):
     def __init__(self, database: ModelDatabase) -> None:
         self.database = database
 
@@ -215,6 +213,18 @@ class ModelReader:
         await self.turn()
         return min(found, limit), 0
 
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        await self.turn()
+        assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
+        await self.turn()
+        return JournalIdentity(EPOCH, 0)
+
+    async def scan_totals(self) -> Baseline:
+        await self.turn()
+        baseline = Baseline(self.database.totals(), self.database.snapshot(), self.database.newest())
+        await self.turn()
+        return baseline
+
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         await self.turn()
         upto = upto or self.database.snapshot()
@@ -224,8 +234,8 @@ class ModelReader:
         return Page(taken, upto, len(taken) < len(rows), EPOCH, 0)
 
 
-class ModelLink(ModelReader):
-    """push.journal.relay.Journal: one connection, that can be cut at any moment."""
+class ModelLink(ModelReader, JournalConnection):
+    """One connection, which can be cut at any moment."""
 
     def __init__(self, database: ModelDatabase) -> None:
         super().__init__(database)
@@ -250,17 +260,8 @@ class ModelLink(ModelReader):
         if self._cut:
             raise ConnectionLost("cut")
 
-    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        await self.turn()
-        assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
-        await self.turn()
-        return JournalIdentity(EPOCH, 0)
-
     async def baseline(self) -> Baseline:
-        await self.turn()
-        baseline = Baseline(self.database.totals(), self.database.snapshot(), self.database.newest())
-        await self.turn()
-        return baseline
+        return await self.scan_totals()
 
     async def newest_txid(self, upto: Snapshot) -> int:
         await self.turn()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.stress.faults import FAULT_KINDS
 from tests.stress.run import Plan, stress
 
@@ -11,6 +13,7 @@ from tests.stress.run import Plan, stress
 SLOW = "database line half-open"
 
 
+@pytest.mark.postgres
 async def test_nothing_is_lost_under_faults_of_every_kind(tmp_path: Path) -> None:
     kinds = [kind for kind in FAULT_KINDS if kind != SLOW]
     report = await stress(Plan(seed=1, seconds=7, clients=40, faults=16, kinds=kinds), tmp_path, print)

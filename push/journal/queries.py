@@ -1,0 +1,95 @@
+"""What this package asks of the database: Protocols, which ``db`` implements. No logic.
+
+There are two ways to the journal. The relay reads over one long-lived connection that also listens (``JournalConnection``).
+Everything else takes any connection of a pool (``JournalQueries``). Implementations inherit from these classes, so that mypy
+finds a method that was renamed or whose signature changed on one side only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.totals import Totals
+
+__all__ = ["Baseline", "JournalConnection", "JournalQueries", "JournalReads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Totals together with the snapshot in which they hold, read by one statement.
+
+    ``newest_txid`` is the newest transaction that has an event in that snapshot, 0 without any. ``from_scan`` says that the
+    totals were counted from the table of orders; otherwise they are the last checkpoint plus the events since.
+    """
+
+    totals: Totals
+    snapshot: Snapshot
+    newest_txid: int
+    from_scan: bool = True
+
+
+class JournalReads(Protocol):
+    """What both ways to the journal can read."""
+
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        """Return the epoch of the journal and how far it may have been trimmed.
+
+        ``epoch`` is the epoch that the caller knows (None: none yet), ``delivered`` are events that it has published. The
+        database draws a new epoch if it is a copy, or if one of these events is missing from a journal of that epoch.
+        """
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        """Return the events with an id above ``past_id`` that ``after`` misses and ``upto`` (None: now) sees, by ascending id.
+
+        At most ``max_events``, and about ``max_bytes`` of JSON, but at least one event if there is any. ``Page.more`` says
+        that some were left out.
+        """
+
+
+class JournalConnection(JournalReads, Protocol):
+    """One live connection that listens for notifications. Any method may raise ConnectionLost, after which it is useless."""
+
+    async def baseline(self) -> Baseline:
+        """Return the totals of now: from the last checkpoint and the journal since, or else by a scan."""
+
+    async def newest_txid(self, upto: Snapshot) -> int:
+        """Return the newest transaction with an event that ``upto`` sees, 0 without any. ``upto`` must be recent."""
+
+    async def wait_for_notify(self, timeout_seconds: float) -> None:
+        """Return at the next notification, at a call of ``wake``, when the connection ends, or after the timeout."""
+
+    def wake(self) -> None:
+        """Make the current or next ``wait_for_notify`` return."""
+
+    async def require_notify(self) -> bool:
+        """Ask writers to notify for every transaction (sql/011_gate.sql).
+
+        True: a transaction that the next read does not see will notify. False: a writer may still be at work that skips its
+        notification, so the caller has to poll, and to call this again before its next read.
+        """
+
+    async def release_notify(self) -> None:
+        """Allow writers to skip NOTIFY, and try to become the one that notifies on their behalf.
+
+        To be called before every read for as long as the caller polls: while another process is the notifier, this one
+        remains a candidate.
+        """
+
+    async def notify_on_behalf(self, event_count: int) -> None:
+        """If this connection is the notifier: tell other listeners of ``event_count`` events whose writers did not notify."""
+
+
+class JournalQueries(JournalReads, Protocol):
+    """The journal over a pool of connections, for replays and the audit. Any method may raise StoreError."""
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+        """Count what ``page`` would return without limits, up to ``limit``; returns that and the journal's trimmed_txid."""
+
+    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
+        """Return what the event's writer saw as committed; None if the event is not in the journal."""
+
+    async def scan_totals(self) -> Baseline:
+        """Count the totals from the table of orders, and store them as the checkpoint for processes that start later."""
