@@ -1,1 +1,1 @@
-"""Programs around the server. They know the database, or the wire, and nothing of the server's inside."""
+"""Example programs that use the database or the protocol. They import nothing of the server."""

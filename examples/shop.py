@@ -1,4 +1,4 @@
-"""A shop at work: inserts plausible orders and moves them through their statuses. Knows nothing of the push server."""
+"""A simulated shop for `server.py demo`: inserts orders and updates their statuses. It uses only the table `orders`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ NEXT_STATUS = {
 
 
 async def run(url: str, rate: float) -> None:
-    """``rate`` changes a second, until cancelled. A lost database is waited for."""
+    """Make ``rate`` changes a second on average, until cancelled. Reconnects when the database is lost."""
     open_orders: dict[int, str] = {}
     while True:
         try:
             connection = await asyncpg.connect(url, timeout=5)
         except (OSError, asyncpg.PostgresError) as error:
-            print(f"the database does not answer ({error}); trying again")
+            print(f"cannot connect to the database ({error}); retrying")
             await asyncio.sleep(1)
             continue
         try:
@@ -43,13 +43,13 @@ async def run(url: str, rate: float) -> None:
                 await make_one_change(connection, open_orders)
                 await asyncio.sleep(random.expovariate(rate))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            print(f"lost the database ({error}); trying again")
+            print(f"lost the connection to the database ({error}); retrying")
         finally:
             connection.terminate()
 
 
 async def make_one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> None:
-    """Usually the next step of some order; a new one when few are open; now and then a cancellation."""
+    """Move a random order to its next status, or cancel it (5 %); insert a new order if few are open, else in 25 %."""
     if len(open_orders) < 10 or random.random() < 0.25:
         order_id = await connection.fetchval(
             "insert into orders (customer_name, total) values ($1, $2) returning id",
