@@ -16,7 +16,7 @@ INPUTS ?= 1000000
 ROUNDS ?= 3
 # Processes that run tests at a time. Most tests wait most of the time: on two cores, six of them keep both busy.
 JOBS ?= 6
-# One test at a time to each process, in the order of tests/conftest.py: the longest first, those that must be alone last.
+# One test at a time to each process, so that a slow one holds up no others; those that must be alone come last.
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help

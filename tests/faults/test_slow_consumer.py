@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.faults.wire import WireClient
 from tests.support import Frame, Server
 
@@ -34,6 +36,7 @@ async def latencies(clients: list[WireClient], db: Any) -> list[float]:
     return found
 
 
+@pytest.mark.alone  # compares latencies, and memory
 async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(start_server: Any, database_url: str, db: Any) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
     parsed: dict[bytes, Frame] = {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,24 +14,12 @@ import asyncpg
 from db.embedded import EmbeddedPostgres
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
-from tests.support import Server
+from tests.support import Server, free_port
 
 SERVERS = 2
 # A drain takes 10 s at most, by the server's own bound; the rest is for a machine that is busy.
 END_SECONDS = 25.0
 HUNG = 999
-
-
-def port_outside_of_the_ephemeral_range() -> int:
-    """Nobody's outgoing connection takes it while its server is down."""
-    for port in range(20011, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
 
 
 class Site:
@@ -55,7 +42,7 @@ class Site:
             self.to_postgres.append(await Proxy(self._postgres_address).open())
             self.to_server.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
         for number in range(SERVERS):
-            self._ports.append(port_outside_of_the_ephemeral_range())
+            self._ports.append(int(free_port()))
             self.servers.append(await self._start(number))
             await self.servers[number].ready()
         return self
