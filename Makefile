@@ -16,7 +16,7 @@ INPUTS ?= 1000000
 ROUNDS ?= 3
 # Parallel test processes. Most tests wait most of the time, so six processes keep two cores busy.
 JOBS ?= 6
-# Gives each process one test at a time, in the order of tests/conftest.py: those marked `alone` come last.
+# One test at a time to each process, so that a slow one holds up no others; those that must be alone come last.
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
