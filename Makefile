@@ -14,9 +14,10 @@ ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
 ROUNDS ?= 3
+PAIRS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +94,10 @@ $(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
 
 bench: $(BENCH_VENV)/.peers  ## side by side with the peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
 	@exec $(PY) -m bench $(if $(QUICK),--quick,--rounds $(ROUNDS)) $(ARGS)
+
+bench-compare: $(VENV)/.dev  ## this checkout against another, alternated: OTHER=../before PAIRS=20
+	@test -n "$(OTHER)" || { echo "name the other checkout: make bench-compare OTHER=../before"; exit 2; }
+	@exec $(PY) -m bench.compare $(OTHER) --pairs $(PAIRS) $(ARGS)
 
 lint: $(VENV)/.dev  ## formatter, linter, types, import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
