@@ -14,9 +14,9 @@ async def test_the_server_drains_at_sigint(database_url: str) -> None:
     command = [*IN_BACKGROUND, sys.executable, "server.py", "serve"]
     server = await Server.start(*command, env={"PORT": "0", "DATABASE_URL": database_url})
     try:
-        await server.ready()
+        await server.wait_until_ready()
         assert await server.stop(signal.SIGINT) == 0
-        assert "Traceback" not in server.text
+        assert "Traceback" not in server.output
     finally:
         await server.kill()
 
@@ -34,6 +34,6 @@ async def test_the_tests_can_be_started_so_as_well() -> None:
     test = f"{__file__}::{test_a_command_of_the_tests_ends_at_sigint.__name__}"
     run = await Process.start(*IN_BACKGROUND, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test, cwd=ROOT)
     try:
-        assert await run.exit_code() == 0, run.text
+        assert await run.wait_for_exit() == 0, run.output
     finally:
         await run.kill()
