@@ -16,6 +16,7 @@ from gateway.websocket.handshake import Handshake, negotiate
 from gateway.websocket.shared_deflate import Segment
 from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
+from push.delivery.client_messages import receive_binary, receive_text
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
@@ -145,7 +146,7 @@ class _SessionClient(WebSocketProtocol):
 
     def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
         """The frames of the batches, and their payload size before compression."""
-        follower = self if self._compression and self._session.sees_everything else None
+        follower = self if self._compression and self._session.subscription.sees_everything else None
         if follower is None and self.segment is not None:
             self._broadcaster.remove_follower(self)
         return self._broadcaster.encode(batches, follower)
@@ -173,9 +174,9 @@ class _SessionClient(WebSocketProtocol):
 
     def on_message(self, message: Message) -> None:
         if message.opcode == OP_BINARY:
-            self._session.receive_binary()
+            receive_binary(self._session)
             return
-        command = self._session.receive_text(message.text)
+        command = receive_text(self._session, message.text)
         if command is not None:
             self.pause()
             self.adapter.handle_command(command, self.resume)

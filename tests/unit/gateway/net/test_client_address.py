@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.net.client_address import FORWARDING_HEADERS, Peer, is_loopback_host, rate_limit_key, resolve_peer
+from tests.helpers.strategies import ANY_TEXT
 
-ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
 ADDRESSES = st.ip_addresses().map(str) | ANY_TEXT
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))
 

@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 from gateway.sessions.session_adapter import PROTOCOL_ERRORS
 from gateway.websocket import frames
 from gateway.websocket.frames import FrameReader, Message, ProtocolError, close_frame, text_frames
+from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
-from push.delivery.session import RateLimits, Session
+from push.delivery.session import Session
 from push.protocol.access import Grant, Role
 from push.protocol.messages import CloseCode
 from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.strategies import ANY_TEXT
 from tests.helpers.websocket_frames import (
     BINARY,
     CLOSE,
@@ -33,8 +35,6 @@ from tests.helpers.websocket_frames import (
     split_frames,
 )
 
-# With lone surrogates: aiohttp makes them of bytes that are not UTF-8.
-ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
 MASKS = st.binary(min_size=4, max_size=4)
 FRAME_LIKE = st.builds(lambda h, p, m: frame(h, p, mask=m), st.integers(0, 255), st.binary(max_size=130), MASKS)
 

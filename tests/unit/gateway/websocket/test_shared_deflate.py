@@ -15,7 +15,7 @@ from tests.helpers.inflating_client import ALL_TOPICS, BroadcastSetup, Inflating
 
 @pytest.fixture
 def unthrottled_totals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", 0.0)
+    monkeypatch.setattr("push.delivery.totals_throttle.TOTALS_INTERVAL", 0.0)
 
 
 async def test_all_followers_get_the_same_compressed_messages(unthrottled_totals: None) -> None:
@@ -281,7 +281,7 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
     monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_COST_BYTES", rng.choice([0, 50, 400]))
     monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_INTERVAL_BYTES", rng.choice([2000, 20_000, 10**9]))
     monkeypatch.setattr("gateway.websocket.shared_deflate.MAX_LAG_BYTES", rng.choice([5000, 10**7]))
-    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", rng.choice([0.0, 0.001]))
+    monkeypatch.setattr("push.delivery.totals_throttle.TOTALS_INTERVAL", rng.choice([0.0, 0.001]))
     monkeypatch.setattr("push.delivery.cohort.MAX_MEMBERS", rng.choice([1, 3, 1000]))
     setup = BroadcastSetup(rng.choice([40, 400]))
     clients = [setup.add_client(compression=rng.random() < 0.8) for _ in range(4)]
@@ -365,6 +365,6 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
                 range(1, pongs[client] + 1)
             )
     for client in clients:
-        if client.session.sees_everything and client.session.close_code is None:
+        if client.session.subscription.sees_everything and client.session.close_code is None:
             assert client.totals[-1] == setup.published
     assert sum(client.receiver.compressed for client in clients + closed) > 100
