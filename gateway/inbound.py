@@ -83,7 +83,8 @@ class InboundConnections:
 
 
 class InboundConnection(asyncio.Protocol):
-    """The protocol of one connection until it is handed to the WebSocket's protocol, or as a proxy to aiohttp's.
+    """The protocol of one connection until a WebSocketProtocol replaces it. For HTTP it stays, and passes every call on to
+    aiohttp's protocol.
 
     A rejected connection is not parsed: its first bytes are read, since unread input would turn the close into a reset, and get
     a prepared 429 response.
