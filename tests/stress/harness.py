@@ -112,9 +112,7 @@ class Harness:
         found = []
         for server in self.ended + self.servers:
             for index, line in enumerate(server.lines):
-                if any(
-                    bad in line for bad in ("Traceback", "a session failed", "had drifted", "never retrieved", "CRITICAL")
-                ):
+                if any(bad in line for bad in ("Traceback", "a session failed", "had drifted", "never retrieved", "CRITICAL")):
                     found.append("in a server's log: " + " | ".join(server.lines[max(0, index - 2) : index + 25]))
                     break
         return found
