@@ -29,21 +29,21 @@ MIN_OPEN_FILES = 20000
 
 
 def select_cases(scenario: Scenario, filters: list[str], *, quick: bool) -> list[str]:
-    """Those whose names contain one of the words, if there are any; and what ratios need."""
+    """The cases whose names contain one of ``filters``, or all of them; always Orderwire and the baselines, for the ratios."""
     names = [name for name in scenario.cases if name in scenario.quick or not quick]
-    kept = (*BASELINES, SERVER.name)
-    return [name for name in names if not filters or name in kept or any(word.lower() in name.lower() for word in filters)]
+    required = (*BASELINES, SERVER.name)
+    return [name for name in names if not filters or name in required or any(word.lower() in name.lower() for word in filters)]
 
 
 async def measure(bench: Bench, scenario: Scenario, name: str, round_number: int) -> Result:
-    """Raises NotHere."""
+    """Run one case once. A failure becomes part of the result. Raises SubjectUnavailable."""
     failure, measures = "", {}
-    with OtherLoad() as strangers:
+    with OtherLoad() as other_load:
         try:
             measures = await scenario.cases[name](bench)
         except (LoadGeneratorFailed, TimeoutError, AssertionError) as error:
             failure = str(error)[-300:] or type(error).__name__
-    return Result(scenario.name, name, round_number, strangers.cpus, measures, failure)
+    return Result(scenario.name, name, round_number, other_load.cpus, measures, failure)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -52,9 +52,9 @@ async def run(options: argparse.Namespace) -> None:
     start = time.monotonic()
     report = Report({**describe(), **versions()})
     try:
-        async with start_postgres() as some:
-            report.machine["PostgreSQL"] = await some.version()
-            bench = Bench(some, QUICK if options.quick else FULL)
+        async with start_postgres() as databases:
+            report.machine["PostgreSQL"] = await databases.version()
+            bench = Bench(databases, QUICK if options.quick else FULL)
             for scenario in scenarios:
                 names = select_cases(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
@@ -72,13 +72,13 @@ async def run(options: argparse.Namespace) -> None:
                             print(f"         failed: {result.failure}", file=sys.stderr)
     finally:
         if report.results:
-            report.targets = [wanted.evaluate(report.results) for wanted in TARGETS]
+            report.targets = [target.evaluate(report.results) for target in TARGETS]
             print(report.table(BASELINES, SERVER.name))
             print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
 
 
 def versions() -> dict[str, str]:
-    """Of this checkout, and of the peers' packages."""
+    """The commit of this checkout and the versions of the peers' packages."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False)
     names = ("aiohttp", "websockets", "fastapi", "uvicorn", "uvloop", "socketify")
     ask = "import sys; from importlib.metadata import version; print(', '.join(n + ' ' + version(n) for n in sys.argv[1:]))"
@@ -99,7 +99,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="scenarios whose name contains this; repeatable")
     parser.add_argument("--peer", action="append", default=[], help="peers whose name contains this; repeatable")
     options = parser.parse_args()
-    # Ended in whichever way: what was found is told, and nothing is left running.
+    # SIGTERM, like Ctrl-C, prints and saves the results so far and stops every process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, LOAD_CPUS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

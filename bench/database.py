@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, a database for each server, and somebody who writes into it."""
+"""One PostgreSQL for the whole run, with a new database for each measured server, and the writers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 
 WRITERS = 8
-# A writer is a procedure: a program beside PostgreSQL would take as much of the processor again that the receivers need. Its
-# moments are random, as writers come, so that no timer of a server is hit or missed each time. An order is a transaction of its
-# own, begun when it is due. What could not be done in the time is not done at all.
+# A writer is a procedure in PostgreSQL: a client process would take processor time from the receivers. The intervals are
+# exponentially distributed, so that no timer of a server is hit or missed each time. Each order is one transaction. Orders that
+# are not yet written after `seconds` are skipped.
 WRITER_SQL = """
 create procedure pg_temp.write(number bigint, step int, rate float8, seconds float8, inout written bigint)
 language plpgsql as $$
@@ -47,7 +47,7 @@ $$
 """
 CALL_WRITER_SQL = "call pg_temp.write($1, $2, $3, $4, null)"
 BULK_SQL = "insert into orders (customer_name, total) select $1, 150.50 from generate_series(1, $2)"
-# What a stack without a journal has: the row itself, from a row-level trigger.
+# The usual set-up without a journal: a row-level trigger sends the row as the payload.
 NAIVE_SQL = """
 create table orders (
     id bigint generated always as identity primary key,
@@ -57,16 +57,15 @@ create table orders (
     status text not null default 'pending',
     created_at timestamptz not null default now()
 );
-create function ring() returns trigger language plpgsql as
+create function notify_row() returns trigger language plpgsql as
 $$ begin perform pg_notify('orders', row_to_json(new)::text); return null; end $$;
-create trigger ring after insert on orders for each row execute function ring();
+create trigger notify_row after insert on orders for each row execute function notify_row();
 """
 
-
-# The journal of a shop that has been at it for a while.
+# Size of the template database "million".
 TEMPLATE_ROWS = 1_000_000
 ROWS_PER_STATEMENT = 100_000
-# A copied journal takes itself for a restored dump, and would begin anew; here the copy is meant to go on.
+# A copied journal recognizes that it is a copy and draws a new epoch; this makes the copy keep its epoch.
 KEEP_EPOCH_SQL = """
 update orderwire.journal_identity
 set database_oid = (select oid from pg_database where datname = current_database())
@@ -84,7 +83,7 @@ async def _set_up_million(url: str) -> None:
     await _execute(url, "vacuum analyze")
 
 
-# What a database can be copied from, made when the first copy is asked for.
+# Template databases: name → the function that fills it. A template is created when its first copy is needed.
 TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {
     "journal": migrate,
     "naive": _set_up_naive,
@@ -93,10 +92,10 @@ TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {
 
 
 class Databases:
-    """Hands out fresh databases of one PostgreSQL."""
+    """Creates databases in one PostgreSQL."""
 
     def __init__(self, postgres: EmbeddedPostgres, directory: Path) -> None:
-        # For whatever goes with this PostgreSQL.
+        # A temporary directory that exists as long as the PostgreSQL.
         self.directory = directory
         self.bin_dir = postgres.bin_dir
         self._url = postgres.url
@@ -105,13 +104,13 @@ class Databases:
 
     @asynccontextmanager
     async def create(self, template: str) -> AsyncIterator[str]:
-        """The address of a new one, for as long as it is needed."""
+        """Create a copy of a template; yields its URL and drops it afterwards."""
         if template not in self._templates:
             await _execute(self._url, f"create database {template}")
             await TEMPLATES[template](self._address(template))
             self._templates.add(template)
         name = f"bench_{next(self._ids)}"
-        # Version 14 knows no other way.
+        # PostgreSQL 14 does not know the option.
         strategy = "strategy file_copy" if int((await self.version()).split(".")[0]) >= 15 else ""
         await _execute(self._url, f"create database {name} template {template} {strategy}")
         try:
@@ -153,7 +152,7 @@ async def start_postgres() -> AsyncIterator[Databases]:
 
 
 def mark(number: int) -> str:
-    """A customer's name by which the load generator knows when the order was written (loadgen.c)."""
+    """A customer's name that tells the load generator the number and the time of writing (loadgen.c)."""
     return f"@@{number}:{time.time_ns()}@@".ljust(40, "x")
 
 
@@ -162,11 +161,11 @@ class Writer:
 
     def __init__(self, connections: list[Any]) -> None:
         self._connections = connections
-        # The next mark's.
+        # The number of the next mark.
         self._number = 0
 
     async def insert_at_rate(self, rate: float, seconds: float) -> int:
-        """Returns how many were written; fewer than asked for if the database did not keep up."""
+        """Return how many orders were written: fewer than rate × seconds if the database did not keep up."""
         step, first = len(self._connections), self._number
         counts = await asyncio.gather(
             *(c.fetchval(CALL_WRITER_SQL, first + n, step, rate / step, seconds) for n, c in enumerate(self._connections))
@@ -175,13 +174,13 @@ class Writer:
         return sum(counts)
 
     async def insert_bulk(self, rows: int) -> None:
-        """As many by one statement."""
+        """Insert ``rows`` orders with one statement."""
         await self._connections[0].execute(BULK_SQL, mark(self._number), rows)
         self._number += 1
 
 
 async def newest_cursor(url: str) -> str:
-    """Of the event that was recorded last."""
+    """The cursor of the event that was recorded last."""
     connection = await asyncpg.connect(url)
     try:
         return str(await connection.fetchval("select event->>'id' from orderwire.events order by txid desc, id desc limit 1"))
@@ -198,6 +197,6 @@ async def open_writer(url: str, *, durable: bool = False) -> AsyncIterator[Write
             connections.append(await asyncpg.connect(url, server_settings=settings))
             stack.push_async_callback(connections[-1].close)
             await connections[-1].execute(WRITER_SQL)
-            # The same moments for every server.
+            # The same random intervals for every server.
             await connections[-1].execute("select setseed($1::float8)", number / WRITERS)
         yield Writer(connections)

@@ -1,4 +1,4 @@
-"""Frames to many clients: no database, no INSERT. What one event costs, times the number of those who watch."""
+"""Fan-out scenarios: frames to many clients, without database and INSERT. Measures the CPU time of one delivery."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from bench.subjects import RunningServer, Subject, SubjectUnavailable
 
 WARM_CLIENTS = 50
 PUMP_TIMEOUT_SECONDS = 60.0
-BATCHES = {1: "one a turn", 16: "sixteen a turn"}
+BATCHES = {1: "batches of one", 16: "batches of sixteen"}
 
 HANDSHAKE = "CPU µs per handshake"
 MEMORY = "KiB per idle connection"
 
 
 def deliveries(batch_size: int) -> str:
-    """The measure's name."""
+    """The name of the measure."""
     return f"deliveries per CPU-second, {BATCHES[batch_size]}"
 
 
 def wire_bytes(batch_size: int) -> str:
-    """The measure's name."""
+    """The name of the measure."""
     return f"bytes per delivery, {BATCHES[batch_size]}"
 
 
 async def fan_out(bench: Bench, subject: Subject, clients: int, *, compressed: bool | None = None) -> Measures:
-    """Handshakes, idle memory, then frames of 200 bytes on the trigger: one a turn, and sixteen a turn.
+    """Measure handshakes and idle memory, then trigger batches of one and of sixteen frames of 200 bytes.
 
-    The next turn begins when every client has got all of this one's; only the server's own CPU time counts. Where
-    compression is the question, the clients offer it or do not, and bytes are counted.
+    The next batch begins when every client has received all frames of this one. Only the CPU time of the server counts. With
+    ``compressed`` True or False the clients offer permessage-deflate or not, and the bytes are counted.
     """
     offer = bool(compressed)
     async with bench.start_server(subject, written=False) as (running, _), start_load_generator(running, pump=True) as load:
@@ -42,17 +42,17 @@ async def fan_out(bench: Bench, subject: Subject, clients: int, *, compressed: b
             MEMORY: (resident_bytes(running.pid) - memory) / added / 1024,
         }
         for frames, name in BATCHES.items():
-            # As many turns for few clients as make enough deliveries.
-            turns = max(3, round(bench.size.batches * (1 if frames == 1 else 0.2) * min(1000 / clients, 10)))
+            # More batches for fewer clients, so that there are enough deliveries.
+            batches = max(3, round(bench.size.batches * (1 if frames == 1 else 0.2) * min(1000 / clients, 10)))
             await _pump(load, running, 2, frames, clients)
             before = cpu_seconds(running.pid)
-            seconds = await _pump(load, running, turns, frames, clients)
+            seconds = await _pump(load, running, batches, frames, clients)
             spent = cpu_seconds(running.pid) - before
-            found[deliveries(frames)] = turns * frames * clients / spent
-            found[f"ms until the last client has it, {name}"] = seconds / turns * 1000
+            found[deliveries(frames)] = batches * frames * clients / spent
+            found[f"ms until the last client has it, {name}"] = seconds / batches * 1000
             if compressed is not None:
-                found[wire_bytes(frames)] = await _bytes_per_frame(load, turns * frames, clients)
-        if compressed is not None:  # compressors make themselves at home when there is something to compress
+                found[wire_bytes(frames)] = await _bytes_per_frame(load, batches * frames, clients)
+        if compressed is not None:  # a compressor allocates its memory at the first frame
             found["KiB per connection, in the end"] = (resident_bytes(running.pid) - memory) / added / 1024
         return found
 
@@ -66,16 +66,16 @@ async def _connect(load: LoadGenerator, clients: int, deflate: bool) -> None:
 async def _pump(load: LoadGenerator, running: RunningServer, batches: int, batch_size: int, clients: int) -> float:
     await load.command("reset")
     answer = await load.command(f"pump {batches} {batch_size} {running.write_trigger_file(batch_size)} {PUMP_TIMEOUT_SECONDS}")
-    if answer["turns"] != batches:
+    if answer["batches"] != batches:
         raise LoadGeneratorFailed(
-            f"only {answer['turns']} of {batches} turns reached all of {clients} clients ({answer['lost']} closed)"
+            f"only {answer['batches']} of {batches} batches reached all of {clients} clients ({answer['lost']} closed)"
         )
     return float(answer["seconds"])
 
 
 async def _bytes_per_frame(load: LoadGenerator, frames: int, clients: int) -> float:
     report = await load.command("report")
-    # A compressed frame counts unread. Were others than events among them, turns would have ended too early.
+    # A compressed frame is counted without being read. If other messages than events were counted, batches ended too early.
     if not frames * clients <= report["marked"] <= (frames + 1) * clients:
         raise LoadGeneratorFailed(f"{frames} frames were sent to {clients} clients, and {summary(report)}")
     return float(report["wire"] / report["marked"])

@@ -1,4 +1,4 @@
-"""From an INSERT to the last of many clients: live, in a burst, during a rush of others, and after an absence."""
+"""Scenarios from an INSERT to the last of many clients: at a rate, in a burst, in a connection storm, and on resume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.scenario import Bench, Measures, quantile, start_load_generator, summ
 from bench.subjects import Subject
 
 SETTLE_SECONDS = 0.3
-# Whoever needs longer for what came at once has got stuck.
+# A server that needs longer for one burst is considered stuck.
 DELIVERY_TIMEOUT_SECONDS = 60.0
 
 P50 = "ms to the last client, p50"
@@ -26,7 +26,7 @@ BUSIEST = "deliveries per CPU-second of its busiest process"
 
 
 async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) -> Measures:
-    """From just before each INSERT until the last of the clients has its frame."""
+    """Measure from just before each INSERT until the last client has received its frame."""
     async with (
         bench.start_server(subject, written=True) as (running, url),
         start_load_generator(running) as load,
@@ -52,19 +52,19 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
             "events/s written": written / took,
             CPU: sum(spent) / took,
             BUSIEST: written * clients / max(spent),
-            # Near 1, it is the load generator that is slow.
+            # Near 1, the load generator is the bottleneck.
             "CPU of the load generator": spent_load / took,
         }
 
 
 def latencies(report: dict[str, Any], clients: int, written: int) -> list[float]:
-    """Milliseconds until each event was everywhere, in ascending order; those that did not get there are infinitely late."""
+    """Milliseconds until every client had each event, ascending; infinity for an event that did not reach all clients."""
     last = sorted(last / 1000 for _, reached, _, last in report["marks"] if reached >= clients)
     return last + [float("inf")] * (written - len(last))
 
 
 async def burst(bench: Bench, subject: Subject, clients: int) -> Measures:
-    """One statement inserts many rows: until every client has them all."""
+    """Measure from one statement that inserts many rows until every client has received all of them."""
     async with (
         bench.start_server(subject, written=True) as (running, url),
         start_load_generator(running) as load,
@@ -78,7 +78,7 @@ async def burst(bench: Bench, subject: Subject, clients: int) -> Measures:
             await writer.insert_bulk(bench.size.burst_rows)
             if not await load.wait_for_frames(bench.size.burst_rows, DELIVERY_TIMEOUT_SECONDS):
                 raise LoadGeneratorFailed(
-                    f"not everybody got all of {bench.size.burst_rows} rows: {summary(await load.command('report'))}"
+                    f"not every client received all {bench.size.burst_rows} rows: {summary(await load.command('report'))}"
                 )
             found.append((time.monotonic() - start, cpu_seconds(running.pid) - before))
         return {
@@ -88,29 +88,29 @@ async def burst(bench: Bench, subject: Subject, clients: int) -> Measures:
 
 
 async def storm(bench: Bench, subject: Subject, clients: int) -> Measures:
-    """Ten events a second to those who are connected, while many more connect at once."""
+    """Measure the latency at ten events a second for connected clients while many others connect at once."""
     async with (
         bench.start_server(subject, written=True) as (running, url),
         start_load_generator(running) as load,
-        start_load_generator(running) as rush,
+        start_load_generator(running) as storm_load,
         open_writer(url) as writer,
     ):
         await load.connect(clients)
         await writer.insert_at_rate(10, 0.5)
         await asyncio.sleep(SETTLE_SECONDS)
         await load.command("reset")
-        rushing = asyncio.create_task(rush.connect(bench.size.storm_clients, in_flight=bench.size.storm_clients))
+        connecting = asyncio.create_task(storm_load.connect(bench.size.storm_clients, in_flight=bench.size.storm_clients))
         written = 0
-        while not rushing.done() or not written:
+        while not connecting.done() or not written:
             written += await writer.insert_at_rate(10, 0.5)
-        rushed = float((await rushing)["seconds"])
+        storm_seconds = float((await connecting)["seconds"])
         await load.wait_for_frames(written, bench.size.grace_seconds)
         report = await load.command("report")
         late = latencies(report, clients, written)
         return {
             WORST: late[-1],
             P50: quantile(late, 0.5),
-            "connections/s": bench.size.storm_clients / rushed,
+            "connections/s": bench.size.storm_clients / storm_seconds,
             LOST: float(report["lost"]),
         }
 
@@ -134,6 +134,6 @@ async def resume(bench: Bench, subject: Subject, clients: int) -> Measures:
         before, start = cpu_seconds(running.pid), time.monotonic()
         await load.connect(clients, f"/api/ws?last_event_id={cursor}", in_flight=clients)
         if not await load.wait_for_frames(bench.size.missed_events, DELIVERY_TIMEOUT_SECONDS):
-            raise LoadGeneratorFailed(f"not everybody was replayed everything: {summary(await load.command('report'))}")
+            raise LoadGeneratorFailed(f"not every client received the whole replay: {summary(await load.command('report'))}")
         took, spent = time.monotonic() - start, cpu_seconds(running.pid) - before
         return {"ms until the last client has caught up": took * 1000, "CPU µs per client": spent / clients * 1e6}

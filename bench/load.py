@@ -1,4 +1,4 @@
-"""The load generator of loadgen.c, compiled and commanded."""
+"""Compiles the load generator (loadgen.c), starts it and sends it commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Self
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / ".cache"
 CONNECT_TIMEOUT_SECONDS = 150.0
-# Handshakes under way at a time, unless a storm is wanted.
+# Concurrent handshakes, unless the scenario is a connection storm.
 MAX_HANDSHAKES_IN_FLIGHT = 64
 MAX_REPORT_BYTES = 1 << 24
 
@@ -24,11 +24,11 @@ class CompilerMissing(Exception):
 
 
 class LoadGeneratorFailed(Exception):
-    """The load generator ended, or did not do what it was told."""
+    """The load generator exited, or could not execute a command."""
 
 
 def compile_c(source: Path) -> Path:
-    """The program of a C file, compiled once for each version of it. Raises NoCompiler."""
+    """Return the program of a C file, compiled once for each content of the file. Raises CompilerMissing."""
     program = CACHE / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not program.exists():
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
@@ -44,7 +44,7 @@ def compile_c(source: Path) -> Path:
 
 
 class LoadGenerator:
-    """Many clients of one server. One command at a time."""
+    """One load generator process: many clients of one server. It executes one command at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -84,7 +84,7 @@ class LoadGenerator:
     async def connect(
         self, clients: int, path: str = "/api/ws", in_flight: int = MAX_HANDSHAKES_IN_FLIGHT, *, deflate: bool = False
     ) -> dict[str, Any]:
-        """Open so many more connections, which offer compression or not. Raises LoadFailed unless all of them are open then."""
+        """Open ``clients`` more connections. Raises LoadGeneratorFailed unless all of them were opened."""
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             answer = await self.command(f"connect {clients} {in_flight} {path}{' deflate' if deflate else ''}")
         if answer["connected"] != clients:
@@ -92,7 +92,7 @@ class LoadGenerator:
         return answer
 
     async def wait_for_frames(self, frames: int, seconds: float) -> bool:
-        """Whether every client has got so many marked frames since the reset, by then."""
+        """Whether every client receives ``frames`` marked frames, counted from the reset, within ``seconds``."""
         return bool((await self.command(f"await {frames} {seconds}"))["done"])
 
     async def stop(self) -> None:

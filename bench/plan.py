@@ -1,4 +1,4 @@
-"""What is measured, with whom, in which order."""
+"""The scenarios, with their subjects, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from bench.writers import (
     small_transactions,
 )
 
-# What the ratios of a scenario refer to, where one of these is in it.
+# The ratios of a scenario refer to the one of these that is among its subjects.
 BASELINES = (C_LOOP.name, HUB_PLAIN.name, NO_TRIGGERS.name)
 
 LISTENING_SUBJECTS = (SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens_to_postgres))
@@ -63,7 +63,7 @@ FAN_OUT = {
     100: _fan_out(100),
     1000: _fan_out(1000, HUB_TRANSPORT, HUB_DESCRIPTOR, HUB_AIO, HUB_IO_URING),
     5000: _fan_out(5000),
-    # Memory, too, which a thousand connections tell only roughly.
+    # With 1,000 connections the memory per connection is only known roughly.
     10_000: _fan_out(10_000, HUB_TRANSPORT, HUB_DESCRIPTOR),
 }
 COMPRESSED = Scenario(
@@ -75,7 +75,7 @@ COMPRESSED = Scenario(
     quick=(HUB_PLAIN.name, HUB_COMPRESSED.name, AIOHTTP.name),
 )
 INSERT = {50: _insert(50, SERVER_MILLION), 1000: _insert(1000), 3000: _insert(3000)}
-# So few that nothing is joined, on either side.
+# At this rate events are not batched, neither with one worker nor with two.
 TWO_WORKERS = Scenario.for_subjects(
     "workers: 20 events/s to 1,000 clients", end_to_end, (SERVER, SERVER_TWO), clients=1000, rate=20
 )
@@ -88,7 +88,7 @@ WRITERS = {count: _writers(count) for count in (1, 8, 16)}
 BULK = Scenario.for_subjects(
     f"writers: one statement of {BULK_ROWS:,} rows", bulk_statements, (NO_TRIGGERS, NAIVE_NOTIFY, WITH_SERVER)
 )
-NOTIFY_SUPPRESSED = Scenario.for_subjects("writers: behind the gate, 400 commits/s of others", notify_suppressed, (SERVER,))
+NOTIFY_SUPPRESSED = Scenario.for_subjects("writers: NOTIFY suppressed, 400 commits/s of others", notify_suppressed, (SERVER,))
 
 SCENARIOS = (
     FAN_OUT[1000],

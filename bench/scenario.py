@@ -1,4 +1,4 @@
-"""What every scenario is made of: how much of everything, servers that come and go, and the load on them."""
+"""The parts of every scenario: the size of the run, the servers, and the load on them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Measures = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything: for a whole run, or for a quick one."""
+    """The amounts of a run: FULL or QUICK."""
 
     batches: int
     seconds: float
     storm_clients: int
     burst_rows: int
     missed_events: int
-    # How long after the last INSERT its frames may still arrive. Who needs longer does not keep up.
+    # Frames that arrive later than this after the last INSERT count as not delivered.
     grace_seconds: float
 
 
@@ -34,14 +34,14 @@ QUICK = Size(batches=20, seconds=2.0, storm_clients=1000, burst_rows=300, missed
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a scenario needs to run."""
+    """The databases and the size of this run; the first argument of each scenario."""
 
     databases: Databases
     size: Size
 
     @asynccontextmanager
     async def start_server(self, subject: Subject, *, written: bool) -> AsyncIterator[tuple[RunningServer, str]]:
-        """The server, with a database of its own if it cannot do without one, or if that is written to."""
+        """Start the server, with a new database if it needs one or the scenario writes. Yields it and the database's URL."""
         async with AsyncExitStack() as stack:
             url = ""
             if written or subject.needs_database:
@@ -51,7 +51,7 @@ class Bench:
 
 @asynccontextmanager
 async def start_load_generator(running: RunningServer, *, pump: bool = False) -> AsyncIterator[LoadGenerator]:
-    """Clients of the server; with the trigger that makes it send, if there is one to be pulled."""
+    """A load generator for the server. ``pump``: it also connects to the trigger port."""
     load = await LoadGenerator.start(running.port, running.trigger_port if pump else None)
     try:
         yield load
@@ -60,7 +60,7 @@ async def start_load_generator(running: RunningServer, *, pump: bool = False) ->
 
 
 class Named(Protocol):
-    """Whatever is compared in a scenario: a server, or a way of writing."""
+    """A subject of a scenario: a server or a writer set-up."""
 
     @property
     def name(self) -> str: ...
@@ -68,11 +68,11 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A line of the plan: what is done, and with whom."""
+    """One scenario: its name, and a function for each subject."""
 
     name: str
     cases: dict[str, Callable[[Bench], Awaitable[Measures]]]
-    # Those that a quick run takes; none: it leaves the scenario out.
+    # Names of the subjects in a quick run. Empty: a quick run skips the scenario.
     quick: Collection[str] = ()
 
     @classmethod
@@ -84,15 +84,15 @@ class Scenario:
         quick: Iterable[Named] = (),
         **how: Any,
     ) -> Self:
-        """The same is done with each of them."""
+        """A scenario that calls ``run(bench, subject=…, **how)`` for each subject."""
         return cls(name, {s.name: partial(run, subject=s, **how) for s in subjects}, frozenset(s.name for s in quick))
 
 
 def quantile(ascending: list[float], fraction: float) -> float:
-    """Of values in ascending order; of none, infinity: nothing ever came."""
+    """The quantile of values in ascending order; infinity if there are none."""
     return ascending[min(len(ascending) - 1, int(len(ascending) * fraction))] if ascending else float("inf")
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What the load generator counted, for a failure's text."""
+    """The counters of the load generator, for the text of a failure."""
     return ", ".join(f"{name} {value}" for name, value in report.items() if name != "marks")

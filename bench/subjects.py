@@ -1,4 +1,4 @@
-"""What is measured: how each server is started, and how it is told to send."""
+"""The measured servers: how each is started, and how it is triggered to send."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VENV = ROOT / ".venv-bench"
 FRAME_BYTES = 200
 EXIT_TIMEOUT_SECONDS = 1.0
 
-# Limits that a load generator on one address meets at once.
+# Raises the limits that a load generator on one address would exceed.
 LIMITS = {
     "HANDSHAKES_PER_SECOND": "1000000",
     "MAX_CONNECTIONS": "20000",
@@ -34,7 +34,7 @@ LIMITS = {
 
 
 class SubjectUnavailable(Exception):
-    """This peer cannot run on this machine; the text says why."""
+    """This subject cannot run on this machine; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class RunningServer:
         return self.process.process.pid
 
     def write_trigger_file(self, frames: int) -> Path:
-        """What makes it send so many frames in one turn, for the load generator's ``pump``."""
+        """Write the bytes that trigger ``frames`` frames in one batch, for ``pump`` of the load generator."""
         path = self.directory / f"trigger-{frames}"
         path.write_text(self.trigger(frames))
         return path
@@ -63,25 +63,25 @@ class Subject:
     """A server that can be measured."""
 
     name: str
-    # Given the directory for what it wants to write: the command line, and settings. Raises NotHere.
+    # (directory for its files, settings) → command line. Raises SubjectUnavailable.
     command: Callable[[Path, dict[str, str]], list[str]]
     settings: dict[str, str]
     trigger: Callable[[int], str] = lambda frames: f"{frames} {FRAME_BYTES}\n"
-    # Which kind it is given (bench/database.py): our own need a migrated one.
+    # The template of its database (bench/database.py). Orderwire needs a migrated one.
     database: str = "naive"
-    # Whether it listens to PostgreSQL at all.
+    # Whether it receives notifications from PostgreSQL.
     listens_to_postgres: bool = True
-    # Whether a quick run takes it end to end, too.
+    # Whether a quick run includes it in the scenarios with INSERT.
     in_quick_run: bool = True
 
     @property
     def needs_database(self) -> bool:
-        """The others do without, where nothing is written."""
+        """Whether it needs a database in scenarios that do not write."""
         return self.database != "naive"
 
     @asynccontextmanager
     async def start(self, database_url: str | None) -> AsyncIterator[RunningServer]:
-        """The server, ready, on its own processor; with the database if there is one. Raises NotHere."""
+        """Start the server on its own processor; yields it when it is ready. Raises SubjectUnavailable."""
         ports = {"PORT": free_port(), "TRIGGER_PORT": free_port()}
         settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
         with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
@@ -96,14 +96,14 @@ class Subject:
                 await _wait_until_ready(process)
                 yield RunningServer(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
             finally:
-                # No farewell: a server that waits for a thousand clients to leave would wait for ever.
+                # SIGKILL: a server that waits until its clients have disconnected would never exit.
                 with suppress(ProcessLookupError):
                     os.killpg(process.process.pid, signal.SIGKILL)
                 await process.wait_for_exit()
 
 
 async def _wait_until_ready(process: Process) -> None:
-    """Raises NotHere when it ends with a line that says why it cannot."""
+    """Raises SubjectUnavailable when the server exits and has printed one line: the reason why it cannot run."""
     try:
         await process.wait_for_line("ready")
     except AssertionError as error:
@@ -152,15 +152,15 @@ def _nchan_peer(directory: Path, settings: dict[str, str]) -> list[str]:
         text = text.replace(f"@{name}@", value)
     (directory / "nginx.conf").write_text(text)
     directory.chmod(0o755)
-    # It says nothing when it is ready, so somebody has to look.
-    look = """
+    # nginx does not print when it is ready, so this script polls its port.
+    start_and_poll = """
     nginx=$1; shift
     "$nginx" "$@" &
     until (: <"/dev/tcp/127.0.0.1/$PORT") 2>&-; do sleep 0.01; done
     echo ready
     wait
     """
-    return ["bash", "-c", look, "bash", nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+    return ["bash", "-c", start_and_poll, "bash", nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
 
 
 def _publish_by_http(frames: int) -> str:
@@ -168,7 +168,7 @@ def _publish_by_http(frames: int) -> str:
     return f"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n{text}" * frames
 
 
-# Measured against: what the kernel alone costs.
+# The baseline: the cost of the kernel's send() alone.
 C_LOOP = Subject(
     "C send() loop",
     lambda _, settings: [str(compile_c(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
@@ -178,7 +178,7 @@ C_LOOP = Subject(
 
 
 def orderwire_subject(variant: str, *program: str, database: str = "journal", **settings: str) -> Subject:
-    """Our server with settings: a variant is left out where the checkout does not know one of them."""
+    """Orderwire with settings. Skipped where the checkout does not know one of the settings."""
 
     def command(_: Path, __: dict[str, str]) -> list[str]:
         known = {field.name.upper() for field in fields(Settings)}
@@ -190,12 +190,12 @@ def orderwire_subject(variant: str, *program: str, database: str = "journal", **
 
 
 def _server(variant: str = "", **settings: str) -> Subject:
-    """The server as anybody starts it."""
+    """The server as `python server.py serve` starts it."""
     return orderwire_subject(variant, "server.py", "serve", **settings)
 
 
 def _hub(variant: str = "", **settings: str) -> Subject:
-    """The same with a trigger on its hub."""
+    """The same server with a trigger on its hub (bench/peers/orderwire_hub.py)."""
     return orderwire_subject(variant, "-m", "bench.peers.orderwire_hub", **settings)
 
 
@@ -208,7 +208,7 @@ HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
 HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")
 HUB_AIO = _hub("aio", WEBSOCKET_IO="aio")
 HUB_IO_URING = _hub("io_uring", WEBSOCKET_IO="io_uring")
-# The same server: its clients offer compression, or do not. (Not a peer's matter: they all say yes to an offer.)
+# Orderwire once with clients that offer compression and once without. Peers run only with: they accept every offer.
 HUB_COMPRESSED = _hub(COMPRESSION="1")
 HUB_PLAIN = _hub("plain")
 

@@ -1,4 +1,4 @@
-"""What the server is to reach, and whether it did. Ratios are taken round by round: of what was measured side by side."""
+"""The performance targets and their evaluation. A ratio is taken within one round, of values measured one after the other."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from bench.subjects import (
     WEBSOCKETS,
 )
 
-# What was measured, of whom, in which scenario. Raises KeyError when that was not measured.
+# (scenario, subject, measure) → value in one round. Raises KeyError when it was not measured.
 Lookup = Callable[[Scenario, Named, str], float]
 DELIVERIES_BATCHES_OF_ONE, DELIVERIES_BATCHES_OF_SIXTEEN = deliveries(1), deliveries(16)
 
 
 class ServerFailed(Exception):
-    """It was tried, and our own server failed."""
+    """Orderwire failed in this round: the target counts as missed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A line of the table."""
+    """One target: a bound, and how to compute the value from the measures of a round."""
 
     what: str
     bound: float
@@ -50,7 +50,7 @@ class Target:
     at_least: bool = False
 
     def evaluate(self, results: Iterable[Result]) -> TargetResult:
-        """By the median of the rounds."""
+        """Compare the median of the rounds with the bound."""
         found = {(r.round, r.scenario, r.subject): r for r in results}
         values = []
         for number in sorted({number for number, _, _ in found}):
@@ -81,8 +81,8 @@ def _value(scenario: Scenario, own: Named, measure: str) -> Callable[[Lookup], f
 
 def _ratio(scenario: Scenario, measure: str, own: Named, other: Named) -> Callable[[Lookup], float]:
     def of(look: Lookup) -> float:
-        mine, theirs = look(scenario, own, measure), look(scenario, other, measure)
-        return mine if math.isinf(mine) else mine / theirs
+        value, base = look(scenario, own, measure), look(scenario, other, measure)
+        return value if math.isinf(value) else value / base
 
     return of
 
@@ -95,9 +95,15 @@ def _flatness(look: Lookup) -> float:
 def _targets() -> Iterable[Target]:
     thousand, compressed = plan.FAN_OUT[1000], plan.COMPRESSED
     for own, peer, bound in (
-        *((HUB_IO_URING, C_LOOP, 1.0), (HUB_AIO, C_LOOP, 0.85), (HUB_DESCRIPTOR, C_LOOP, 0.85)),
-        *((HUB_TRANSPORT, C_LOOP, 0.85), (HUB, WEBSOCKETS, 2.0), (HUB, NODE, 1.7)),
-        *((HUB, AIOHTTP, 1.6), (HUB, NCHAN, 1.5), (HUB, FASTAPI, 4.0)),
+        (HUB_IO_URING, C_LOOP, 1.0),
+        (HUB_AIO, C_LOOP, 0.85),
+        (HUB_DESCRIPTOR, C_LOOP, 0.85),
+        (HUB_TRANSPORT, C_LOOP, 0.85),
+        (HUB, WEBSOCKETS, 2.0),
+        (HUB, NODE, 1.7),
+        (HUB, AIOHTTP, 1.6),
+        (HUB, NCHAN, 1.5),
+        (HUB, FASTAPI, 4.0),
     ):
         yield Target(
             f"{DELIVERIES_BATCHES_OF_ONE}: {own.name} against {peer.name}",
@@ -125,10 +131,10 @@ def _targets() -> Iterable[Target]:
             yield Target(f"{MEMORY}, {clients:,} of them: {own.name}", bound, _value(plan.FAN_OUT[clients], own, MEMORY))
     yield Target("compressed: bytes of plain", 0.25, _ratio(compressed, wire_bytes(1), HUB_COMPRESSED, HUB_PLAIN))
     for what, other, bound in (("plain", HUB_PLAIN, 0.85), ("aiohttp's compression", AIOHTTP, 2.5)):
-        text = f"compressed: deliveries per CPU-second, one a turn, against {what}"
+        text = f"compressed: deliveries per CPU-second, batches of one, against {what}"
         yield Target(text, bound, _ratio(compressed, DELIVERIES_BATCHES_OF_ONE, HUB_COMPRESSED, other), at_least=True)
     yield Target(f"{HANDSHAKE}, against {AIOHTTP.name}", 0.7, _ratio(thousand, HANDSHAKE, HUB, AIOHTTP))
-    yield Target("storm: worst ms to the last of those who were connected", 20, _value(plan.STORM, SERVER, WORST))
+    yield Target("storm: worst ms to the last of the connected clients", 20, _value(plan.STORM, SERVER, WORST))
     for count in (8, 16):
         text = f"{count} writers, durable commits, against no triggers"
         yield Target(
@@ -139,7 +145,7 @@ def _targets() -> Iterable[Target]:
         yield Target(
             text, bound, _ratio(plan.BULK, writers.statement_seconds(statement), writers.WITH_SERVER, writers.NO_TRIGGERS)
         )
-    yield Target("behind the gate: ms from INSERT to a client, p50", 30, _value(plan.NOTIFY_SUPPRESSED, SERVER, P50))
+    yield Target("NOTIFY suppressed: ms from INSERT to a client, p50", 30, _value(plan.NOTIFY_SUPPRESSED, SERVER, P50))
     yield Target("CPU time of one event per client, from 100 to 10,000 clients: highest by lowest", 1.3, _flatness)
     yield Target(
         "two workers against one: deliveries per CPU-second of the busiest process",

@@ -1,6 +1,6 @@
-"""What a writer pays for being watched, with durable commits: against the same table without triggers.
+"""Scenarios that measure the writers, with durable commits, against the same table without triggers.
 
-PostgreSQL, writers and server share all processors here: it is the writers who are measured, not the server.
+PostgreSQL, writers and server share all processors here, because the server is not what is measured.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ create function naive() returns trigger language plpgsql as
 $$ begin perform pg_notify('orders', row_to_json(new)::text); return null; end $$;
 create trigger naive after insert or update on orders for each row execute function naive();
 """
-# For every session from then on.
+# For every session that is opened afterwards.
 NOTIFY_OFF_SQL = "do $$ begin execute format('alter database %I set orders.notify = off', current_database()); end $$"
 
 WARM_UP_SECONDS = 1.0
@@ -48,17 +48,17 @@ COMMITS = "commits/s"
 
 @dataclass(frozen=True, slots=True)
 class WriterSetup:
-    """Who watches a database, and how it is changed for that."""
+    """A way to observe the writes: changes of the schema, a server, a listener."""
 
     name: str
     sql: str = ""
     server: Subject | None = None
-    # Somebody who listens, and does nothing.
+    # Whether a connection listens on the channel and ignores the notifications.
     has_listener: bool = False
 
     @asynccontextmanager
     async def start(self, bench: Bench) -> AsyncIterator[tuple[str, RunningServer | None]]:
-        """The address of a database that is watched, and the server that does."""
+        """Create a database in this set-up; yields its URL and the server, if there is one."""
         async with AsyncExitStack() as stack:
             stack.enter_context(on_all_cpus())
             url = await stack.enter_async_context(bench.databases.create("journal"))
@@ -85,14 +85,14 @@ SETUPS = (
 
 
 async def small_transactions(bench: Bench, subject: WriterSetup, writers: int) -> Measures:
-    """Transactions of one INSERT each, as fast as so many connections can."""
+    """Measure transactions of one INSERT each, as fast as ``writers`` connections can commit."""
     async with subject.start(bench) as (url, _):
-        await _pgbench(bench, url, writers, WARM_UP_SECONDS)  # the gate opens, the caches fill
+        await _pgbench(bench, url, writers, WARM_UP_SECONDS)  # notify suppression begins, caches fill
         return {COMMITS: await _pgbench(bench, url, writers, MEASURED_SECONDS)}
 
 
 async def _pgbench(bench: Bench, url: str, writers: int, seconds: float, *options: str) -> float:
-    """Transactions a second."""
+    """Run pgbench; return transactions per second."""
     script = bench.databases.directory / "insert.sql"
     script.write_text(INSERT_SQL)
     process = await asyncio.create_subprocess_exec(
@@ -113,7 +113,7 @@ async def _pgbench(bench: Bench, url: str, writers: int, seconds: float, *option
 
 
 async def bulk_statements(bench: Bench, subject: WriterSetup) -> Measures:
-    """100,000 rows at once."""
+    """Measure statements of 100,000 rows."""
     rows = b"".join(b"C-%d\tbulk\t%d.50\n" % (number, number % 500) for number in range(BULK_ROWS))
     statements: dict[str, Callable[[Any], Awaitable[object]]] = {
         "INSERT … SELECT": lambda db: db.execute(
@@ -132,7 +132,7 @@ async def bulk_statements(bench: Bench, subject: WriterSetup) -> Measures:
             await db.execute("vacuum analyze orders")
             await db.execute("checkpoint")
             if running is not None:
-                await _wait_until_idle(running.pid)  # what it still reads of the statement before is not this one's cost
+                await _wait_until_idle(running.pid)  # it may still read the events of the previous statement
             start = time.perf_counter()
             await run(db)
             found[statement_seconds(what)] = time.perf_counter() - start
@@ -141,7 +141,7 @@ async def bulk_statements(bench: Bench, subject: WriterSetup) -> Measures:
 
 
 async def _wait_until_idle(pid: int) -> None:
-    """Return when the process has next to nothing to do."""
+    """Return when the process uses less than a tenth of a processor."""
     async with asyncio.timeout(DELIVERY_TIMEOUT_SECONDS):
         before = -math.inf
         while (now := cpu_seconds(pid)) - before > 0.1 * IDLE_SECONDS:
@@ -150,7 +150,7 @@ async def _wait_until_idle(pid: int) -> None:
 
 
 def statement_seconds(statement: str) -> str:
-    """The measure's name."""
+    """The name of the measure."""
     return f"s, {statement}"
 
 
@@ -160,12 +160,12 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def notify_suppressed(bench: Bench, subject: Subject) -> Measures:
-    """From just before an INSERT until a client has it, while others commit so often that NOTIFY has stepped aside."""
+    """Measure from just before an INSERT to a client, while others commit so often that NOTIFY is suppressed."""
     async with bench.start_server(subject, written=True) as (running, url), start_load_generator(running) as load:
         with on_all_cpus():
             length = WARM_UP_SECONDS + bench.size.seconds
             pace = f"--rate={PACED_RATE}"
-            others = asyncio.create_task(_pgbench(bench, url, PACED_WRITERS, length + 1, pace))
+            other_writers = asyncio.create_task(_pgbench(bench, url, PACED_WRITERS, length + 1, pace))
             try:
                 async with open_writer(url, durable=True) as writer:
                     await load.connect(1)
@@ -174,15 +174,15 @@ async def notify_suppressed(bench: Bench, subject: Subject) -> Measures:
                     written = await writer.insert_at_rate(50, bench.size.seconds)
                     await asyncio.sleep(SETTLE_SECONDS)
                     if not await asyncio.to_thread(_is_notify_suppressed, running.port):
-                        raise LoadGeneratorFailed("the gate is not open")
-                    await others
+                        raise LoadGeneratorFailed("NOTIFY is not suppressed")
+                    await other_writers
             finally:
-                others.cancel()
-                await asyncio.wait([others])
+                other_writers.cancel()
+                await asyncio.wait([other_writers])
         late = latencies(await load.command("report"), 1, written)
         return {P50: quantile(late, 0.5), P99: quantile(late, 0.99)}
 
 
 def _is_notify_suppressed(port: int) -> bool:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        return b"\norderwire_gate_open 1" in answer.read()
+        return b"\norderwire_notify_suppressed 1" in answer.read()

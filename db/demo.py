@@ -1,4 +1,4 @@
-"""A simulated shop, which knows nothing of Orderwire: it inserts plausible orders and moves them through their statuses."""
+"""A simulated shop for `server.py demo`: inserts orders and updates their statuses. It uses only the table `orders`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
         try:
             connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
         except (OSError, asyncpg.PostgresError) as error:
-            print_line(f"the database does not answer ({error}); trying again")
+            print_line(f"cannot connect to the database ({error}); retrying")
             await asyncio.sleep(RETRY_SECONDS)
             continue
         try:
@@ -50,13 +50,13 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
                 print_line(await make_one_change(connection, open_orders))
                 await asyncio.sleep(random.expovariate(rate))
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            print_line(f"lost the database ({error}); trying again")
+            print_line(f"lost the connection to the database ({error}); retrying")
         finally:
             connection.terminate()
 
 
 async def make_one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> str:
-    """Insert an order, or move one on: to its next status, or in 5 of 100 cases to "cancelled". Returns a line that says so.
+    """Insert an order, or move a random one to its next status, or in 5 of 100 cases to "cancelled". Returns a line that says so.
 
     ``open_orders`` maps the id of each unfinished order to its status; it is updated.
     """

@@ -1,4 +1,4 @@
-"""aiohttp, as its chat demo does it: await each client's send_str, one after the other. With UVLOOP=1 on uvloop."""
+"""aiohttp, as in its chat demo: awaits send_str of each client, one after the other. With UVLOOP=1 on uvloop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FastAPI on uvicorn[standard], hence uvloop, with a queue for each client."""
+"""FastAPI on uvicorn[standard], which uses uvloop, with a queue for each client."""
 
 from __future__ import annotations
 

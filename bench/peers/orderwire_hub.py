@@ -1,7 +1,7 @@
-"""Orderwire itself, on the trigger: the server as it is, on a real database, whose hub gets prepared events besides.
+"""Orderwire with a trigger: the unchanged server on a real database; the trigger also publishes prepared events to its hub.
 
-What is left out is the reading of the journal, as the peers in the fan-out scenarios have no database either. Everything from
-``Hub.publish`` on is what `python server.py serve` does.
+This skips reading the journal, because the peers have no database in the fan-out scenarios either. Everything from
+``Hub.publish`` on is what `python server.py serve` runs.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ hubs: list[Hub] = []
 
 
 class TriggeredHub(Hub):
-    """The hub, known to the trigger."""
+    """A hub that adds itself to ``hubs``, where the trigger finds it."""
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)
@@ -47,7 +47,7 @@ def _publish(frames: int, size: int) -> None:
 
 
 async def main() -> None:
-    # The composition root has no seam for this, and shall have none.
+    # The composition root has no parameter for the hub, and needs none otherwise.
     serving.Hub = TriggeredHub  # type: ignore[attr-defined]
     trigger = await listen_for_trigger(_publish)
     try:

@@ -1,6 +1,6 @@
-"""socketify (uWebSockets in C++ under Python): its own publish() to a topic.
+"""socketify (Python bindings of uWebSockets, C++): its own publish() to a topic.
 
-Its loop polls while it is idle; that is part of what it costs, and counted.
+Its event loop polls while it is idle; that CPU time is counted too.
 """
 
 from __future__ import annotations

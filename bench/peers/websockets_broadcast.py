@@ -1,4 +1,4 @@
-"""The library websockets, with the function that it has for this: websockets.broadcast()."""
+"""The websockets library with its own function for this: websockets.broadcast()."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from gateway.net.batch_send import BatchSender, BatchSendUnavailable
 from gateway.net.fd_transport import FdTransport, FdTransports
 from gateway.net.io_uring import IoUringSender
 from gateway.net.linux_aio import LinuxAioSender
-from push.delivery.hub import rotation_start
+from push.delivery.slices import rotation_start
 
 __all__ = ["ASYNCIO_TRANSPORT", "TRANSPORTS", "BackendUnavailable", "Transport", "TransportBackend", "TransportGroup"]
 

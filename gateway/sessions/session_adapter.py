@@ -19,8 +19,10 @@ from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import RequestHead
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
 from push.admission import ConnectParams, PositionEncoder
+from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
-from push.delivery.session import RateLimits, Session, SessionTransport
+from push.delivery.session import Session
+from push.delivery.session_transport import SessionTransport
 from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode, Command
 

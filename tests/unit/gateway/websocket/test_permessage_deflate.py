@@ -17,7 +17,7 @@ from gateway.websocket.permessage_deflate import (
     negotiate_extension,
     parse_extension_offers,
 )
-from push.delivery.session import RateLimits
+from push.delivery.rate_limit import RateLimits
 from push.protocol.messages import CloseCode
 from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, PING, TEXT, deflate_message, frame
 from tests.unit.gateway.websocket.test_untrusted_input import cut, read, session

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from push.errors import BadCursor
 from push.journal.events import Cursor, EventId, Position, Snapshot
+from tests.fuzz.inputs import cursor
 from tests.helpers.builders import make_event
+from tests.helpers.strategies import ANY_TEXT, SEEDS
 
 MOST = 12
 
@@ -70,3 +72,12 @@ def test_cursor_survives_its_text(parts: Any) -> None:
 def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(BadCursor):
         Cursor.parse(text)
+
+
+@given(ANY_TEXT | SEEDS.map(lambda rng: cursor(rng, "deadbeef")))
+def test_any_text_is_a_cursor_that_survives_printing_or_is_refused(text: str) -> None:
+    try:
+        parsed = Cursor.parse(text)
+    except BadCursor:
+        return
+    assert Cursor.parse(str(parsed)) == parsed
