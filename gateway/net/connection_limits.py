@@ -103,8 +103,8 @@ class ConnectionLimiter:
 
     @contextmanager
     def count_request(self, transport: asyncio.Transport | None, remote: str | None) -> Iterator[Connection | None]:
-        """Count a request on a connection that another program accepted: it counts as a connection until it is answered, and a
-        WebSocket (``upgraded``) until ``connection_lost``. Yields None when there are too many even to send a close code to each.
+        """Count a request on a connection that another program accepted: as a connection until it is answered, and a WebSocket
+        (``upgraded``) until ``connection_lost``. Yields None when there are too many even for a close code to each.
         """
         if transport is None:  # the client has disconnected: the handler is about to be cancelled
             yield Connection("unknown", within_limits=True, within_rate=True)
