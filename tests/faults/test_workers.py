@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -328,15 +327,6 @@ async def test_lines_of_the_log_say_which_worker(start_server: StartServer, conn
     begun = Counter(line["worker_id"] for line in lines if line["message"] == "session opened")
     assert set(begun) == {1, 2}
     assert sum(begun.values()) == CLIENTS
-
-
-async def test_half_a_message_of_one_that_was_killed_is_none() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
-    line = await workers._Pipe.open(ours)
-    assert [message async for message in line.messages()] == [("ready", None)]
-    line.close()
 
 
 async def test_a_worker_for_which_there_is_no_room_is_tried_again(
