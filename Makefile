@@ -1,10 +1,10 @@
-# Everything a newcomer needs: `make help`. Needs Python 3.11 or newer and a package registry, nothing else.
+# `make help` lists the targets. Needs Python 3.11 or newer and a package registry, nothing else.
 
 VENV ?= .venv
 PY = $(VENV)/bin/python
-# The peers of the benchmark run in an environment of their own.
+# The virtual environment of the peers of the benchmark.
 BENCH_VENV = .venv-bench
-# The first Python on the PATH that is new enough.
+# The first Python 3.11 or newer on the PATH.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 PIP = $(PY) -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
@@ -14,11 +14,15 @@ ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
 ROUNDS ?= 3
+# Parallel test processes. Most tests wait most of the time, so six processes keep two cores busy.
+JOBS ?= 6
+# Gives each process one test at a time, in the order of tests/conftest.py: those marked `alone` come last.
+XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
@@ -34,7 +38,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(PIP) -r requirements/dev.txt
 	@touch $@
 
-setup: $(VENV)/.runtime  ## install what the server needs, and nothing else
+setup: $(VENV)/.runtime  ## install only the packages of the server
 
 web: setup  ## build the dashboard and the client, if their sources changed
 	@$(PY) -m web.build
@@ -46,7 +50,7 @@ run: setup  ## set up, then serve until Ctrl-C
 psql: setup  ## psql on the database that `make run` serves; reads standard input
 	@exec $(PY) server.py psql
 
-demo: setup  ## a shop at work: RATE=5 changes a second, until Ctrl-C
+demo: setup  ## simulate a shop: RATE=5 changes a second, until Ctrl-C
 	@exec $(PY) server.py demo --rate $(RATE)
 
 watch: setup  ## print events as they happen, one line each
@@ -58,31 +62,37 @@ token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
 
-test: $(VENV)/.dev web  ## every test
-	@$(PY) -m pytest $(ARGS)
+# Some environments disable .pyc files, and each test process would compile every module again.
+check test: export PYTHONDONTWRITEBYTECODE =
 
-stress: $(VENV)/.dev  ## faults of every kind, nothing may be lost: MINUTES=1, SEED=… repeats a run
+check: lint  ## lint, and run the tests without PostgreSQL and npm, with fewer random examples
+	@MODEL_EXAMPLES=10 MODEL_STORIES=5 $(PY) -m pytest -q -n 2 $(XDIST) -m "not postgres and not npm" $(ARGS)
+
+test: $(VENV)/.dev web  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
+	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
+
+stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, SEED=… repeats a run
 	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
 
-bench-writers: $(VENV)/.dev  ## what a writer pays for being watched: ratios, ROUNDS=3
+bench-writers: $(VENV)/.dev  ## measure the cost of the triggers for writers: ratios, ROUNDS=3
 	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)
 
-fuzz: $(VENV)/.dev  ## whatever strangers send, nobody else notices: INPUTS=1000000, SEED=… repeats a run
+fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaffected: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
-attack: $(VENV)/.dev  ## floods of every kind, and what 100 clients beside notice of them: a table
+attack: $(VENV)/.dev  ## flood the server and measure the latency of 100 other clients
 	@exec $(PY) -m tests.attacks
 
-bulk: $(VENV)/.dev  ## statements of 100,000 rows reach 1,000 dashboards, and nobody's queue overflows: 40 GB over the loopback
+bulk: $(VENV)/.dev  ## check that statements of 100,000 rows reach 1,000 clients without an overflow: 40 GB over the loopback
 	@BULK_CLIENTS=1000 BULK_ROWS=100000 exec $(PY) -m pytest -q tests/faults/test_bulk.py
 
-conformance: $(VENV)/.dev  ## the server against RFC 6455; writes docs/reference/conformance.md
+conformance: $(VENV)/.dev  ## test the server against RFC 6455; writes docs/reference/conformance.md
 	@exec $(PY) -m tests.conformance
 
-screenshots: $(VENV)/.dev web  ## take the pictures of the dashboard in docs/screenshots anew
+screenshots: $(VENV)/.dev web  ## take the screenshots in docs/screenshots again
 	@$(PY) -m tests.browser.screenshots
 
-burst: $(VENV)/.dev  ## 1,000 events a second on an open dashboard: how smooth it stays
+burst: $(VENV)/.dev  ## measure an open dashboard at 1,000 events a second
 	@$(PY) -m tests.browser.burst
 
 $(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
@@ -91,17 +101,17 @@ $(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
 	@$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
 
-bench: $(BENCH_VENV)/.peers  ## side by side with the peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
+bench: $(BENCH_VENV)/.peers  ## measure the server and its peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
 	@exec $(PY) -m bench $(if $(QUICK),--quick,--rounds $(ROUNDS)) $(ARGS)
 
-lint: $(VENV)/.dev  ## formatter, linter, types, import rules
+lint: $(VENV)/.dev  ## check format, lint rules, types and import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m web.build check
 
-format: $(VENV)/.dev  ## put every file into its form
+format: $(VENV)/.dev  ## format every file
 	@$(PY) -m ruff check --quiet --fix-only .
 	@$(PY) -m ruff format --quiet .
 
@@ -110,5 +120,5 @@ lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@for name in runtime node dev bench; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
-clean:  ## remove what the linters and tests leave behind; the data stays
+clean:  ## remove the caches of linters and tests, not the data
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

@@ -1,1 +1,1 @@
-"""Programs that measure. Nothing here runs in `make test`."""
+"""The benchmarks: `make bench`. `make test` runs only their own tests (tests/bench)."""

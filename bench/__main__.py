@@ -13,37 +13,37 @@ import sys
 import time
 from pathlib import Path
 
-from bench.database import databases
-from bench.load import LoadFailed, NoCompiler, compiled
-from bench.machine import LOAD_CPUS, Strangers, describe
-from bench.plan import SCENARIOS, YARDSTICKS
+from bench.database import start_postgres
+from bench.load import CompilerMissing, LoadGeneratorFailed, compile_c
+from bench.machine import LOAD_CPUS, OtherLoad, describe
+from bench.plan import BASELINES, SCENARIOS
 from bench.report import Report, Result
-from bench.scenario import QUICK, WHOLE, Bench, Scenario
-from bench.subjects import SERVER, VENV, NotHere
-from bench.wanted import WANTED
+from bench.scenario import FULL, QUICK, Bench, Scenario
+from bench.subjects import SERVER, VENV, SubjectUnavailable
+from bench.targets import TARGETS
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 ROUNDS = 3
-FILES = 20000
+MIN_OPEN_FILES = 20000
 
 
-def chosen(scenario: Scenario, words: list[str], *, quick: bool) -> list[str]:
-    """Those whose names contain one of the words, if there are any; and what ratios need."""
+def select_cases(scenario: Scenario, filters: list[str], *, quick: bool) -> list[str]:
+    """The cases whose names contain one of ``filters``, or all of them; always Orderwire and the baselines, for the ratios."""
     names = [name for name in scenario.cases if name in scenario.quick or not quick]
-    kept = (*YARDSTICKS, SERVER.name)
-    return [name for name in names if not words or name in kept or any(word.lower() in name.lower() for word in words)]
+    required = (*BASELINES, SERVER.name)
+    return [name for name in names if not filters or name in required or any(word.lower() in name.lower() for word in filters)]
 
 
-async def measure(bench: Bench, scenario: Scenario, name: str, number: int) -> Result:
-    """Raises NotHere."""
+async def measure(bench: Bench, scenario: Scenario, name: str, round_number: int) -> Result:
+    """Run one case once. A failure becomes part of the result. Raises SubjectUnavailable."""
     failure, measures = "", {}
-    with Strangers() as strangers:
+    with OtherLoad() as other_load:
         try:
             measures = await scenario.cases[name](bench)
-        except (LoadFailed, TimeoutError, AssertionError) as error:
+        except (LoadGeneratorFailed, TimeoutError, AssertionError) as error:
             failure = str(error)[-300:] or type(error).__name__
-    return Result(scenario.name, name, number, strangers.cpus, measures, failure)
+    return Result(scenario.name, name, round_number, other_load.cpus, measures, failure)
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -52,11 +52,11 @@ async def run(options: argparse.Namespace) -> None:
     start = time.monotonic()
     report = Report({**describe(), **versions()})
     try:
-        async with databases() as some:
-            report.machine["PostgreSQL"] = await some.version()
-            bench = Bench(some, QUICK if options.quick else WHOLE)
+        async with start_postgres() as databases:
+            report.machine["PostgreSQL"] = await databases.version()
+            bench = Bench(databases, QUICK if options.quick else FULL)
             for scenario in scenarios:
-                names = chosen(scenario, options.peer, quick=options.quick)
+                names = select_cases(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
                     for name in names if number % 2 == 0 else names[::-1]:
                         print(
@@ -64,21 +64,21 @@ async def run(options: argparse.Namespace) -> None:
                         )
                         try:
                             result = await measure(bench, scenario, name, number + 1)
-                        except NotHere as error:
-                            report.leave_out(f"{name}: {error}")
+                        except SubjectUnavailable as error:
+                            report.add_skipped(f"{name}: {error}")
                             continue
                         report.results.append(result)
                         if result.failure:
                             print(f"         failed: {result.failure}", file=sys.stderr)
     finally:
         if report.results:
-            report.reached = [wanted.reached(report.results) for wanted in WANTED]
-            print(report.table(YARDSTICKS, SERVER.name))
+            report.targets = [target.evaluate(report.results) for target in TARGETS]
+            print(report.table(BASELINES, SERVER.name))
             print(f"\n{time.monotonic() - start:.0f} s; saved as {report.save(RESULTS).relative_to(HERE.parent)}")
 
 
 def versions() -> dict[str, str]:
-    """Of this checkout, and of the peers' packages."""
+    """The commit of this checkout and the versions of the peers' packages."""
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False)
     names = ("aiohttp", "websockets", "fastapi", "uvicorn", "uvloop", "socketify")
     ask = "import sys; from importlib.metadata import version; print(', '.join(n + ' ' + version(n) for n in sys.argv[1:]))"
@@ -99,15 +99,15 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="scenarios whose name contains this; repeatable")
     parser.add_argument("--peer", action="append", default=[], help="peers whose name contains this; repeatable")
     options = parser.parse_args()
-    # Ended in whichever way: what was found is told, and nothing is left running.
+    # SIGTERM, like Ctrl-C, prints and saves the results so far and stops every process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     os.sched_setaffinity(0, LOAD_CPUS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else MIN_OPEN_FILES, hard))
     try:
-        compiled(HERE / "loadgen.c")
+        compile_c(HERE / "loadgen.c")
         asyncio.run(run(options))
-    except NoCompiler as error:
+    except CompilerMissing as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""One PostgreSQL for the whole run, a database for each server, and somebody who writes into it."""
+"""One PostgreSQL for the whole run, with a new database for each measured server, and the writers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 
 WRITERS = 8
-# A writer is a procedure: a program beside PostgreSQL would take as much of the processor again that the receivers need. Its
-# moments are random, as writers come, so that no timer of a server is hit or missed each time. An order is a transaction of its
-# own, begun when it is due. What could not be done in the time is not done at all.
-WRITER = """
+# A writer is a procedure in PostgreSQL: a client process would take processor time from the receivers. The intervals are
+# exponentially distributed, so that no timer of a server is hit or missed each time. Each order is one transaction. Orders that
+# are not yet written after `seconds` are skipped.
+WRITER_SQL = """
 create procedure pg_temp.write(number bigint, step int, rate float8, seconds float8, inout written bigint)
 language plpgsql as $$
 declare
@@ -45,10 +45,10 @@ begin
 end
 $$
 """
-WRITE = "call pg_temp.write($1, $2, $3, $4, null)"
-BULK = "insert into orders (customer_name, total) select $1, 150.50 from generate_series(1, $2)"
-# What a stack without a journal has: the row itself, from a row-level trigger.
-NAIVE = """
+CALL_WRITER_SQL = "call pg_temp.write($1, $2, $3, $4, null)"
+BULK_SQL = "insert into orders (customer_name, total) select $1, 150.50 from generate_series(1, $2)"
+# The usual set-up without a journal: a row-level trigger sends the row as the payload.
+NAIVE_SQL = """
 create table orders (
     id bigint generated always as identity primary key,
     order_number text not null default 'ORD-2026-001',
@@ -57,62 +57,65 @@ create table orders (
     status text not null default 'pending',
     created_at timestamptz not null default now()
 );
-create function ring() returns trigger language plpgsql as
+create function notify_row() returns trigger language plpgsql as
 $$ begin perform pg_notify('orders', row_to_json(new)::text); return null; end $$;
-create trigger ring after insert on orders for each row execute function ring();
+create trigger notify_row after insert on orders for each row execute function notify_row();
 """
 
-
-# The journal of a shop that has been at it for a while.
-ROWS = 1_000_000
-STEP = 100_000
-# A copied journal takes itself for a restored dump, and would begin anew; here the copy is meant to go on.
-SAME_JOURNAL = """
+# Size of the template database "million".
+TEMPLATE_ROWS = 1_000_000
+ROWS_PER_STATEMENT = 100_000
+# A copied journal recognizes that it is a copy and draws a new epoch; this makes the copy keep its epoch.
+KEEP_EPOCH_SQL = """
 update orderwire.journal_identity
 set database_oid = (select oid from pg_database where datname = current_database())
 """
 
 
-async def _naive(url: str) -> None:
-    await _execute(url, NAIVE)
+async def _set_up_naive(url: str) -> None:
+    await _execute(url, NAIVE_SQL)
 
 
-async def _million(url: str) -> None:
+async def _set_up_million(url: str) -> None:
     await migrate(url)
-    for _ in range(ROWS // STEP):
-        await _execute(url, BULK.replace("$1", "'Иван Иванов'").replace("$2", str(STEP)))
+    for _ in range(TEMPLATE_ROWS // ROWS_PER_STATEMENT):
+        await _execute(url, BULK_SQL.replace("$1", "'Иван Иванов'").replace("$2", str(ROWS_PER_STATEMENT)))
     await _execute(url, "vacuum analyze")
 
 
-# What a database can be copied from, made when the first copy is asked for.
-TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {"journal": migrate, "naive": _naive, "million": _million}
+# Template databases: name → the function that fills it. A template is created when its first copy is needed.
+TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {
+    "journal": migrate,
+    "naive": _set_up_naive,
+    "million": _set_up_million,
+}
 
 
 class Databases:
-    """Hands out fresh databases of one PostgreSQL."""
+    """Creates databases in one PostgreSQL."""
 
     def __init__(self, postgres: EmbeddedPostgres, directory: Path) -> None:
-        # For whatever goes with this PostgreSQL.
+        # A temporary directory that exists as long as the PostgreSQL.
         self.directory = directory
         self.bin_dir = postgres.bin_dir
         self._url = postgres.url
-        self._numbers = itertools.count(1)
+        self._ids = itertools.count(1)
         self._templates: set[str] = set()
 
     @asynccontextmanager
-    async def fresh(self, template: str) -> AsyncIterator[str]:
-        """The address of a new one, for as long as it is needed."""
+    async def create(self, template: str) -> AsyncIterator[str]:
+        """Create a copy of a template; yields its URL and drops it afterwards."""
         if template not in self._templates:
             await _execute(self._url, f"create database {template}")
             await TEMPLATES[template](self._address(template))
             self._templates.add(template)
-        name = f"bench_{next(self._numbers)}"
-        # Version 14 knows no other way.
+        name = f"bench_{next(self._ids)}"
+        # PostgreSQL 14 does not know the option.
         strategy = "strategy file_copy" if int((await self.version()).split(".")[0]) >= 15 else ""
         await _execute(self._url, f"create database {name} template {template} {strategy}")
         try:
             if template != "naive":
-                await _execute(self._address(name), SAME_JOURNAL)
+                await _execute(self._address(name), KEEP_EPOCH_SQL)
             yield self._address(name)
         finally:
             await _execute(self._url, f"drop database {name} with (force)")
@@ -137,7 +140,7 @@ async def _execute(url: str, sql: str) -> None:
 
 
 @asynccontextmanager
-async def databases() -> AsyncIterator[Databases]:
+async def start_postgres() -> AsyncIterator[Databases]:
     with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as name:
         directory = Path(name)
         postgres = EmbeddedPostgres(directory / "data", report=lambda line: None)
@@ -149,7 +152,7 @@ async def databases() -> AsyncIterator[Databases]:
 
 
 def mark(number: int) -> str:
-    """A customer's name by which the load generator knows when the order was written (loadgen.c)."""
+    """A customer's name that tells the load generator the number and the time of writing (loadgen.c)."""
     return f"@@{number}:{time.time_ns()}@@".ljust(40, "x")
 
 
@@ -158,26 +161,26 @@ class Writer:
 
     def __init__(self, connections: list[Any]) -> None:
         self._connections = connections
-        # The next mark's.
+        # The number of the next mark.
         self._number = 0
 
-    async def write(self, rate: float, seconds: float) -> int:
-        """Returns how many were written; fewer than asked for if the database did not keep up."""
+    async def insert_at_rate(self, rate: float, seconds: float) -> int:
+        """Return how many orders were written: fewer than rate × seconds if the database did not keep up."""
         step, first = len(self._connections), self._number
         counts = await asyncio.gather(
-            *(c.fetchval(WRITE, first + n, step, rate / step, seconds) for n, c in enumerate(self._connections))
+            *(c.fetchval(CALL_WRITER_SQL, first + n, step, rate / step, seconds) for n, c in enumerate(self._connections))
         )
         self._number += step * max(counts)
         return sum(counts)
 
-    async def bulk(self, rows: int) -> None:
-        """As many by one statement."""
-        await self._connections[0].execute(BULK, mark(self._number), rows)
+    async def insert_bulk(self, rows: int) -> None:
+        """Insert ``rows`` orders with one statement."""
+        await self._connections[0].execute(BULK_SQL, mark(self._number), rows)
         self._number += 1
 
 
 async def newest_cursor(url: str) -> str:
-    """Of the event that was recorded last."""
+    """The cursor of the event that was recorded last."""
     connection = await asyncpg.connect(url)
     try:
         return str(await connection.fetchval("select event->>'id' from orderwire.events order by txid desc, id desc limit 1"))
@@ -186,14 +189,14 @@ async def newest_cursor(url: str) -> str:
 
 
 @asynccontextmanager
-async def writing(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
+async def open_writer(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
     settings = {"synchronous_commit": "on" if durable else "off"}
     async with AsyncExitStack() as stack:
         connections = []
         for number in range(WRITERS):
             connections.append(await asyncpg.connect(url, server_settings=settings))
             stack.push_async_callback(connections[-1].close)
-            await connections[-1].execute(WRITER)
-            # The same moments for every server.
+            await connections[-1].execute(WRITER_SQL)
+            # The same random intervals for every server.
             await connections[-1].execute("select setseed($1::float8)", number / WRITERS)
         yield Writer(connections)

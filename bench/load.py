@@ -1,4 +1,4 @@
-"""The load generator of loadgen.c, compiled and commanded."""
+"""Compiles the load generator (loadgen.c), starts it and sends it commands."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any, Self
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE.parent / ".cache"
-CONNECT_SECONDS = 150.0
-# Handshakes under way at a time, unless a storm is wanted.
-IN_FLIGHT = 64
-REPORT_BYTES = 1 << 24
+CONNECT_TIMEOUT_SECONDS = 150.0
+# Concurrent handshakes, unless the scenario is a connection storm.
+MAX_HANDSHAKES_IN_FLIGHT = 64
+MAX_REPORT_BYTES = 1 << 24
 
 
-class NoCompiler(Exception):
+class CompilerMissing(Exception):
     """The machine has no C compiler."""
 
 
-class LoadFailed(Exception):
-    """The load generator ended, or did not do what it was told."""
+class LoadGeneratorFailed(Exception):
+    """The load generator exited, or could not execute a command."""
 
 
-def compiled(source: Path) -> Path:
-    """The program of a C file, compiled once for each version of it. Raises NoCompiler."""
+def compile_c(source: Path) -> Path:
+    """Return the program of a C file, compiled once for each content of the file. Raises CompilerMissing."""
     program = CACHE / f"{source.stem}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not program.exists():
         compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
         if compiler is None:
-            raise NoCompiler(
+            raise CompilerMissing(
                 "the load generator is C, and this machine has no cc: on Debian and Ubuntu, apt install gcc libc6-dev"
             )
         CACHE.mkdir(exist_ok=True)
@@ -43,8 +43,8 @@ def compiled(source: Path) -> Path:
     return program
 
 
-class Load:
-    """Many clients of one server. One command at a time."""
+class LoadGenerator:
+    """One load generator process: many clients of one server. It executes one command at a time."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -54,10 +54,10 @@ class Load:
         words = ["127.0.0.1", str(port), *([str(trigger_port)] if trigger_port is not None else [])]
         return cls(
             await asyncio.create_subprocess_exec(
-                *(str(compiled(HERE / "loadgen.c")), *words),
+                *(str(compile_c(HERE / "loadgen.c")), *words),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                limit=REPORT_BYTES,
+                limit=MAX_REPORT_BYTES,
             )
         )
 
@@ -75,24 +75,24 @@ class Load:
         except ConnectionError:
             line = b""
         if not line:
-            raise LoadFailed(f"the load generator ended at: {text}")
+            raise LoadGeneratorFailed(f"the load generator ended at: {text}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise LoadFailed(f"{text}: {answer['error']}")
+            raise LoadGeneratorFailed(f"{text}: {answer['error']}")
         return answer
 
     async def connect(
-        self, clients: int, path: str = "/api/ws", in_flight: int = IN_FLIGHT, *, deflate: bool = False
+        self, clients: int, path: str = "/api/ws", in_flight: int = MAX_HANDSHAKES_IN_FLIGHT, *, deflate: bool = False
     ) -> dict[str, Any]:
-        """Open so many more connections, which offer compression or not. Raises LoadFailed unless all of them are open then."""
-        async with asyncio.timeout(CONNECT_SECONDS):
+        """Open ``clients`` more connections. Raises LoadGeneratorFailed unless all of them were opened."""
+        async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             answer = await self.command(f"connect {clients} {in_flight} {path}{' deflate' if deflate else ''}")
         if answer["connected"] != clients:
-            raise LoadFailed(f"{answer['connected']} of {clients} clients could connect")
+            raise LoadGeneratorFailed(f"{answer['connected']} of {clients} clients could connect")
         return answer
 
-    async def wait(self, frames: int, seconds: float) -> bool:
-        """Whether every client has got so many marked frames since the reset, by then."""
+    async def wait_for_frames(self, frames: int, seconds: float) -> bool:
+        """Whether every client receives ``frames`` marked frames, counted from the reset, within ``seconds``."""
         return bool((await self.command(f"await {frames} {seconds}"))["done"])
 
     async def stop(self) -> None:

@@ -1,20 +1,21 @@
-/* A load generator: many WebSocket clients (RFC 6455) in one thread, which receive, count and time, and do nothing else.
+/* A load generator: many WebSocket clients (RFC 6455) in one thread that receive frames, count them and measure the latency.
  *
  *     loadgen HOST PORT [TRIGGER_PORT]
  *
- * Commands come on standard input, one a line; each is answered with one line of JSON:
+ * It reads commands from standard input, one a line, and answers each with one line of JSON:
  *
  *     connect CLIENTS IN_FLIGHT PATH [deflate]
- *                                      open so many more, with at most IN_FLIGHT handshakes under way; they offer compression
- *     reset                            forget what was counted; clients that are gone are forgotten, too
- *     await FRAMES SECONDS             return when every client has got FRAMES marked frames since the reset
- *     pump TURNS FRAMES FILE SECONDS   so many times: send FILE to the trigger port, wait until every client has got FRAMES
- *     report                           what was counted since the reset
- *     quit CLIENTS                     close so many of them, the newest first
+ *                                       open CLIENTS more connections, at most IN_FLIGHT handshakes at a time;
+ *                                       deflate: the clients offer permessage-deflate
+ *     reset                             set all counters to zero
+ *     await FRAMES SECONDS              return when every client has received FRAMES marked frames since the reset
+ *     pump BATCHES FRAMES FILE SECONDS  BATCHES times: send FILE to the trigger port, wait until every client has FRAMES more
+ *     report                            print the counters since the reset
+ *     quit CLIENTS                      close CLIENTS connections, the newest first
  *
- * A marked frame holds "@@<number>:<nanoseconds of CLOCK_REALTIME>@@": when it was written (the clock that PostgreSQL knows,
- * too). For each number the first and the last arrival are noted, as microseconds since then. Pings are answered. Every frame
- * that arrives is read as a whole. A compressed frame (RFC 7692) is not looked into, and counts as a marked one without a number.
+ * A marked frame contains "@@<number>:<nanoseconds of CLOCK_REALTIME>@@": the time of writing (PostgreSQL has the same clock).
+ * For each number the first and the last arrival are recorded, in microseconds since that time. Pings are answered. Every frame
+ * is read completely. A compressed frame (RFC 7692) is not inflated and counts as a marked one without a number.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -36,30 +37,30 @@ enum state { CLOSED, CONNECTING, SHAKING, OPEN };
 struct client {
     int fd;
     enum state state;
-    unsigned char *rest; /* the beginning of a frame, or of the answer to the handshake, that is not complete yet */
-    uint32_t rest_size, rest_room;
+    unsigned char *rest; /* an incomplete frame, or an incomplete response to the handshake */
+    uint32_t rest_size, rest_capacity;
     uint32_t marked;
 };
 
 struct mark {
     uint32_t clients;
-    int64_t written;     /* nanoseconds, as it says */
-    int64_t first, last; /* microseconds from written to arrived */
+    int64_t written;     /* nanoseconds, from the mark */
+    int64_t first, last; /* microseconds from `written` to the arrival */
 };
 
 static struct sockaddr_in address;
 static struct client *clients;
-static uint32_t clients_size, clients_room;
+static uint32_t clients_size, clients_capacity;
 static struct mark *marks;
 static uint32_t marks_size;
 static unsigned char *buffer;
 static char path[4096];
-static const char *offer = ""; /* as browsers make it */
-static uint32_t deflating;     /* connections on which the server agreed to it */
+static const char *offer = ""; /* the header line with which browsers offer permessage-deflate */
+static uint32_t deflating;     /* connections on which the server accepted it */
 static int poller, trigger = -1;
-static uint32_t in_flight, open_clients, failed, lost; /* lost: were open, and were closed by the other side */
-static uint32_t target, reached;                       /* clients that have got `target` marked frames */
-static uint64_t frames, marked, bytes, wire, reads;    /* bytes: of payloads; wire: with their frames' heads */
+static uint32_t in_flight, open_clients, failed, lost; /* lost: open connections that the server closed */
+static uint32_t target, reached;                       /* clients that have received `target` marked frames */
+static uint64_t frames, marked, bytes, wire, reads;    /* bytes: payloads; wire: payloads with frame headers */
 static char commands[8192];
 static size_t commands_size;
 static int commands_ended;
@@ -85,20 +86,20 @@ static void watch(int fd, uint32_t tag, uint32_t events, int operation) {
     if (epoll_ctl(poller, operation, fd, &event) < 0) die("epoll_ctl");
 }
 
-static void gone(struct client *c) {
+static void drop_client(struct client *c) {
     if (c->state == OPEN) open_clients--, lost++;
     else if (c->state != CLOSED) in_flight--, failed++;
     if (c->state != CLOSED) close(c->fd);
     c->state = CLOSED;
     free(c->rest);
     c->rest = NULL;
-    c->rest_size = c->rest_room = 0;
+    c->rest_size = c->rest_capacity = 0;
 }
 
 static void start_client(void) {
-    if (clients_size == clients_room) {
-        clients_room = clients_room ? 2 * clients_room : 1024;
-        clients = realloc(clients, clients_room * sizeof *clients);
+    if (clients_size == clients_capacity) {
+        clients_capacity = clients_capacity ? 2 * clients_capacity : 1024;
+        clients = realloc(clients, clients_capacity * sizeof *clients);
         if (!clients) die("memory");
     }
     struct client *c = &clients[clients_size++];
@@ -108,7 +109,7 @@ static void start_client(void) {
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     in_flight++;
     watch(c->fd, clients_size - 1, EPOLLOUT, EPOLL_CTL_ADD);
-    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) gone(c);
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) drop_client(c);
 }
 
 static void connected(struct client *c) {
@@ -116,36 +117,36 @@ static void connected(struct client *c) {
     socklen_t size = sizeof error;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
     char request[5000];
-    /* The key and what answers it are those of RFC 6455 section 1.3. */
+    /* The key and its Sec-WebSocket-Accept are the example of RFC 6455 section 1.3. */
     int length = snprintf(request, sizeof request,
                           "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
                           path, inet_ntoa(address.sin_addr), ntohs(address.sin_port), offer);
     if (error || write(c->fd, request, length) != length) {
-        gone(c);
+        drop_client(c);
         return;
     }
     c->state = SHAKING;
     watch(c->fd, (uint32_t)(c - clients), EPOLLIN, EPOLL_CTL_MOD);
 }
 
-/* Where the frame's mark is: mostly where it was in the frame before. NULL: it has none. */
+/* Find the mark, first at the offset of the previous frame's mark. NULL if there is none. */
 static const unsigned char *mark_in(const unsigned char *text, uint64_t size) {
-    static uint64_t place;
-    if (place + 2 <= size && text[place] == '@' && text[place + 1] == '@') return text + place;
+    static uint64_t offset;
+    if (offset + 2 <= size && text[offset] == '@' && text[offset + 1] == '@') return text + offset;
     const unsigned char *found = memmem(text, size, "@@", 2);
-    if (found) place = (uint64_t)(found - text);
+    if (found) offset = (uint64_t)(found - text);
     return found;
 }
 
-/* The number that begins here; `at` is moved behind it. */
-static uint64_t number(const unsigned char **at, const unsigned char *end) {
+/* Parse the number at `at`, and move `at` behind it. */
+static uint64_t parse_number(const unsigned char **at, const unsigned char *end) {
     uint64_t n = 0;
     for (; *at < end && **at >= '0' && **at <= '9'; ++*at) n = 10 * n + (**at - '0');
     return n;
 }
 
-static void arrived(struct client *c, const unsigned char *text, uint64_t size, int compressed, int64_t at) {
+static void count_frame(struct client *c, const unsigned char *text, uint64_t size, int compressed, int64_t at) {
     frames++;
     bytes += size;
     const unsigned char *found = compressed ? NULL : mark_in(text, size), *end = text + size;
@@ -154,26 +155,26 @@ static void arrived(struct client *c, const unsigned char *text, uint64_t size, 
     if (++c->marked == target) reached++;
     if (!found) return;
     found += 2;
-    uint64_t n = number(&found, end);
+    uint64_t n = parse_number(&found, end);
     if (found == end || *found != ':' || n >= MARKS) return;
     struct mark *mark = &marks[n];
     if (!mark->clients++) {
         found++;
-        mark->written = (int64_t)number(&found, end);
+        mark->written = (int64_t)parse_number(&found, end);
         mark->first = (at - mark->written) / 1000;
         if (n >= marks_size) marks_size = n + 1;
     }
     mark->last = (at - mark->written) / 1000;
 }
 
-/* A frame of ours is masked, with zeroes: that leaves the payload as it is. */
+/* Client frames must be masked (RFC 6455 section 5.3). A mask of zeros leaves the payload unchanged. */
 static void answer_ping(struct client *c, const unsigned char *payload, uint64_t size) {
     unsigned char frame[6 + 125] = {0x8a, 0x80 | (unsigned char)size};
     memcpy(frame + 6, payload, size);
-    if (write(c->fd, frame, 6 + size) < 0 && errno != EAGAIN) gone(c);
+    if (write(c->fd, frame, 6 + size) < 0 && errno != EAGAIN) drop_client(c);
 }
 
-/* Takes whole frames off the front; returns how many bytes they were. */
+/* Count all complete frames; return the number of bytes consumed. */
 static size_t take_frames(struct client *c, const unsigned char *data, size_t size, int64_t at) {
     size_t used = 0;
     while (c->state == OPEN && size - used >= 2) {
@@ -191,10 +192,10 @@ static size_t take_frames(struct client *c, const unsigned char *data, size_t si
         if (length > BUFFER / 2) errno = EMSGSIZE, die("a frame from the server");
         if (size - used < head + length) break;
         switch (frame[0] & 0x0f) {
-        case 0x8: gone(c); break;
+        case 0x8: drop_client(c); break;
         case 0x9: if (length <= 125) answer_ping(c, frame + head, length); break;
         case 0xa: break;
-        default: arrived(c, frame + head, length, frame[0] & 0x40, at);
+        default: count_frame(c, frame + head, length, frame[0] & 0x40, at);
         }
         wire += head + length;
         used += head + length;
@@ -207,7 +208,7 @@ static void readable(struct client *c) {
     ssize_t got = read(c->fd, buffer + c->rest_size, BUFFER - c->rest_size);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (got <= 0) {
-        gone(c);
+        drop_client(c);
         return;
     }
     reads++;
@@ -217,7 +218,7 @@ static void readable(struct client *c) {
         if (end) {
             if (size < 12 || memcmp(buffer, "HTTP/1.1 101", 12) != 0 ||
                 !memmem(buffer, size, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28)) {
-                gone(c);
+                drop_client(c);
                 return;
             }
             c->state = OPEN;
@@ -229,16 +230,16 @@ static void readable(struct client *c) {
     if (c->state == OPEN) used += take_frames(c, buffer + used, size - used, on_clock(CLOCK_REALTIME));
     if (c->state == CLOSED) return;
     c->rest_size = (uint32_t)(size - used);
-    if (c->rest_size > c->rest_room) {
-        c->rest_room = c->rest_size;
-        c->rest = realloc(c->rest, c->rest_room);
+    if (c->rest_size > c->rest_capacity) {
+        c->rest_capacity = c->rest_size;
+        c->rest = realloc(c->rest, c->rest_capacity);
         if (!c->rest) die("memory");
     }
     if (c->rest_size) memcpy(c->rest, buffer + used, c->rest_size);
 }
 
-/* One round of events; until `deadline` at the latest. */
-static void turn(int64_t deadline) {
+/* Wait for events, until `deadline` at the latest, and handle them. */
+static void poll_events(int64_t deadline) {
     static struct epoll_event events[EVENTS];
     int64_t left = (deadline - now() + 999999) / 1000000;
     int count = epoll_wait(poller, events, EVENTS, left < 0 ? 0 : left > 1000 ? 1000 : (int)left);
@@ -249,7 +250,7 @@ static void turn(int64_t deadline) {
             if (got > 0) commands_size += (size_t)got;
             else commands_ended = 1, watch(0, STDIN_TAG, 0, EPOLL_CTL_DEL);
         } else if (tag == TRIGGER_TAG) {
-            char answer[65536]; /* nobody wants to know */
+            char answer[65536]; /* responses to the trigger are ignored */
             if (read(trigger, answer, sizeof answer) == 0) errno = ECONNRESET, die("the trigger port");
         } else if (clients[tag].state == CONNECTING) {
             connected(&clients[tag]);
@@ -269,24 +270,24 @@ static void reset(void) {
 static int await(uint32_t wanted, int64_t deadline) {
     target = wanted, reached = 0;
     for (uint32_t i = 0; i < clients_size; i++) reached += clients[i].state == OPEN && clients[i].marked >= wanted;
-    while (reached < open_clients && now() < deadline) turn(deadline);
+    while (reached < open_clients && now() < deadline) poll_events(deadline);
     return reached >= open_clients && open_clients > 0 && lost == 0;
 }
 
-static void do_connect(uint32_t count, uint32_t most) {
+static void do_connect(uint32_t count, uint32_t max_in_flight) {
     int64_t start = now();
     uint32_t before = open_clients, failed_before = failed;
     deflating = 0;
     for (uint32_t i = 0; i < count || in_flight;) {
-        while (i < count && in_flight < most) start_client(), i++;
-        turn(start + 120LL * 1000000000);
+        while (i < count && in_flight < max_in_flight) start_client(), i++;
+        poll_events(start + 120LL * 1000000000);
         if (now() > start + 120LL * 1000000000) break;
     }
     printf("{\"connected\": %u, \"failed\": %u, \"deflate\": %u, \"seconds\": %.6f}\n", open_clients - before,
            failed - failed_before, deflating, (double)(now() - start) / 1e9);
 }
 
-static void do_pump(uint32_t turns, uint32_t each, const char *file, double seconds) {
+static void do_pump(uint32_t batches, uint32_t batch_size, const char *file, double seconds) {
     FILE *source = fopen(file, "rb");
     if (!source) die(file);
     static char text[1 << 20];
@@ -294,17 +295,17 @@ static void do_pump(uint32_t turns, uint32_t each, const char *file, double seco
     fclose(source);
     int64_t start = now(), deadline = start + (int64_t)(seconds * 1e9);
     uint32_t done = 0;
-    for (uint32_t i = 1; i <= turns && now() < deadline; i++) {
+    for (uint32_t i = 1; i <= batches && now() < deadline; i++) {
         for (size_t sent = 0; sent < size;) {
             ssize_t wrote = write(trigger, text + sent, size - sent);
             if (wrote > 0) sent += (size_t)wrote;
-            else if (errno == EAGAIN) turn(now() + 1000000); /* takes up the answers that the other side is stuck on */
+            else if (errno == EAGAIN) poll_events(now() + 1000000); /* reads the responses, which may block the server */
             else die("the trigger port");
         }
-        if (!await(i * each, deadline)) break;
+        if (!await(i * batch_size, deadline)) break;
         done++;
     }
-    printf("{\"turns\": %u, \"clients\": %u, \"seconds\": %.6f, \"lost\": %u}\n", done, open_clients,
+    printf("{\"batches\": %u, \"clients\": %u, \"seconds\": %.6f, \"lost\": %u}\n", done, open_clients,
            (double)(now() - start) / 1e9, lost);
 }
 
@@ -323,11 +324,11 @@ static void do_report(void) {
 static void do_quit(uint32_t count) {
     uint32_t closed = 0;
     for (uint32_t i = clients_size; i-- && closed < count;)
-        if (clients[i].state == OPEN) gone(&clients[i]), lost--, closed++;
+        if (clients[i].state == OPEN) drop_client(&clients[i]), lost--, closed++;
     printf("{\"closed\": %u}\n", closed);
 }
 
-static void obey(char *line) {
+static void execute(char *line) {
     uint32_t a, b;
     double seconds;
     char text[4096];
@@ -344,25 +345,25 @@ static void obey(char *line) {
     } else if (strcmp(line, "reset") == 0) reset(), printf("{}\n");
     else if (strcmp(line, "report") == 0) do_report();
     else if (sscanf(line, "quit %u", &a) == 1) do_quit(a);
-    else printf("{\"error\": \"not understood\"}\n");
+    else printf("{\"error\": \"unknown command\"}\n");
     fflush(stdout);
 }
 
-int main(int count, char **words) {
-    if (count < 3) {
+int main(int argc, char **argv) {
+    if (argc < 3) {
         fprintf(stderr, "usage: loadgen HOST PORT [TRIGGER_PORT]\n");
         return 2;
     }
-    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[2]))};
-    if (inet_pton(AF_INET, words[1], &address.sin_addr) != 1) errno = EINVAL, die(words[1]);
+    address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(argv[2]))};
+    if (inet_pton(AF_INET, argv[1], &address.sin_addr) != 1) errno = EINVAL, die(argv[1]);
     poller = epoll_create1(EPOLL_CLOEXEC);
     marks = calloc(MARKS, sizeof *marks);
     buffer = malloc(BUFFER);
     if (poller < 0 || !marks || !buffer) die("start");
     watch(0, STDIN_TAG, EPOLLIN, EPOLL_CTL_ADD);
-    if (count > 3) {
+    if (argc > 3) {
         struct sockaddr_in there = address;
-        there.sin_port = htons((uint16_t)atoi(words[3]));
+        there.sin_port = htons((uint16_t)atoi(argv[3]));
         trigger = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (trigger < 0 || connect(trigger, (struct sockaddr *)&there, sizeof there) < 0) die("the trigger port");
         int on = 1;
@@ -374,7 +375,7 @@ int main(int count, char **words) {
         char *end = memchr(commands, '\n', commands_size);
         if (!end && commands_ended) return 0;
         if (!end) {
-            turn(now() + 1000000000);
+            poll_events(now() + 1000000000);
             continue;
         }
         char line[8192];
@@ -383,6 +384,6 @@ int main(int count, char **words) {
         line[size] = 0;
         commands_size -= size + 1;
         memmove(commands, end + 1, commands_size);
-        obey(line);
+        execute(line);
     }
 }

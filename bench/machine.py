@@ -1,4 +1,4 @@
-"""The machine: what it is, what a process costs on it, and whether somebody else is busy on it."""
+"""Facts about the machine, the CPU time and memory of processes, and the load by other programs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 CPUS = sorted(os.sched_getaffinity(0))
-# The server has the last one for itself, everything else shares the others; on a machine with one, all share it.
+# The server has the last processor for itself; everything else shares the others. With one processor, all share it.
 SERVER_CPUS = set(CPUS[-1:])
 LOAD_CPUS = set(CPUS[:-1]) or SERVER_CPUS
-TICKS = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
-def tree(pid: int) -> list[int]:
-    """The process and all that it has started."""
+def process_tree(pid: int) -> list[int]:
+    """The process and its descendants."""
     found = [pid]
     for process in found:
-        with suppress(FileNotFoundError):  # it has ended meanwhile
+        with suppress(FileNotFoundError):  # the process has exited
             for children in Path(f"/proc/{process}/task").glob("*/children"):
                 found += map(int, _read(children).split())
     return found
@@ -29,22 +29,22 @@ def tree(pid: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of the process and its descendants."""
-    return sum(cpu_seconds_each(pid).values())
+    return sum(cpu_seconds_by_pid(pid).values())
 
 
-def cpu_seconds_each(pid: int) -> dict[int, float]:
-    """The same for each process by its id, to the nanosecond (proc(5), schedstat)."""
+def cpu_seconds_by_pid(pid: int) -> dict[int, float]:
+    """The same by process id, with nanosecond resolution (proc(5), schedstat)."""
     found = {}
-    for process in tree(pid):
+    for process in process_tree(pid):
         tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
         found[process] = sum(int((_read(task) or "0").split()[0]) for task in tasks) / 1e9
     return found
 
 
 def resident_bytes(pid: int) -> int:
-    """What the process and its descendants hold in memory, shared pages counted in part."""
+    """Proportional set size of the process and its descendants."""
     total = 0
-    for process in tree(pid):
+    for process in process_tree(pid):
         match = re.search(r"^Pss: *(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE)
         total += int(match[1]) * 1024 if match else 0
     return total
@@ -52,55 +52,55 @@ def resident_bytes(pid: int) -> int:
 
 @contextmanager
 def on_all_cpus() -> Iterator[None]:
-    """This program, and what it has started and will start meanwhile, may use all processors; then as before."""
+    """Let this program and its descendants use all processors; restore the previous set afterwards."""
     before = os.sched_getaffinity(0)
-    _pin(set(CPUS))
+    _set_affinity(set(CPUS))
     try:
         yield
     finally:
-        _pin(before)
+        _set_affinity(before)
 
 
-def _pin(cpus: set[int]) -> None:
-    for process in tree(os.getpid()):
-        with suppress(ProcessLookupError):  # it has ended
+def _set_affinity(cpus: set[int]) -> None:
+    for process in process_tree(os.getpid()):
+        with suppress(ProcessLookupError):  # the process has exited
             os.sched_setaffinity(process, cpus)
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text()
-    except OSError:  # it has ended
+    except OSError:  # the process has exited
         return ""
 
 
-class Strangers:
-    """How much of the processors was used by others than this program and what it has started, while a block ran."""
+class OtherLoad:
+    """Context manager; ``cpus`` is then the number of processors that programs other than ours used in the block."""
 
-    def __enter__(self) -> Strangers:
-        self._start = self._now()
+    def __enter__(self) -> OtherLoad:
+        self._start = self._read_counters()
         return self
 
     def __exit__(self, *_: object) -> None:
-        wall, busy, own = (after - before for after, before in zip(self._now(), self._start, strict=True))
+        wall, busy, own = (after - before for after, before in zip(self._read_counters(), self._start, strict=True))
         self.cpus = max(0.0, (busy - own) / wall)
 
-    def _now(self) -> tuple[float, float, float]:
+    def _read_counters(self) -> tuple[float, float, float]:
         fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
         user, nice, system, _idle, _iowait, irq, softirq, steal = fields
-        # Interrupts are nobody's in /proc/stat, and steal is other machines on the same host.
-        own = sum(_ticks(process) for process in tree(os.getpid()))
-        return time.monotonic(), (user + nice + system + irq + softirq + steal) / TICKS, own / TICKS
+        # Interrupts belong to no process; steal is the time of other virtual machines on the host.
+        own = sum(_ticks(process) for process in process_tree(os.getpid()))
+        return time.monotonic(), (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND, own / TICKS_PER_SECOND
 
 
 def _ticks(pid: int) -> int:
-    """With children that have ended and were waited for."""
+    """CPU time of the process and of its reaped children."""
     words = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return sum(map(int, words[11:15])) if words else 0
 
 
 def describe() -> dict[str, str]:
-    """For the top of the report."""
+    """Properties of the machine, for the head of the report."""
     model = re.search(r"^model name\s*: (.*)$", _read(Path("/proc/cpuinfo")), re.MULTILINE)
     return {
         "processor": f"{model[1] if model else platform.machine()}, {len(CPUS)} usable",

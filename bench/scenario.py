@@ -1,4 +1,4 @@
-"""What every scenario is made of: how much of everything, servers that come and go, and the load on them."""
+"""The parts of every scenario: the size of the run, the servers, and the load on them."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from functools import partial
 from typing import Any, Protocol, Self
 
 from bench.database import Databases
-from bench.load import Load
-from bench.subjects import Running, Subject
+from bench.load import LoadGenerator
+from bench.subjects import RunningServer, Subject
 
 Measures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of everything: for a whole run, or for a quick one."""
+    """The amounts of a run: FULL or QUICK."""
 
-    turns: int
+    batches: int
     seconds: float
-    storm: int
-    burst: int
-    missed: int
-    # How long after the last INSERT its frames may still arrive. Who needs longer does not keep up.
-    patience_seconds: float
+    storm_clients: int
+    burst_rows: int
+    missed_events: int
+    # Frames that arrive later than this after the last INSERT count as not delivered.
+    grace_seconds: float
 
 
-WHOLE = Size(turns=100, seconds=8.0, storm=4000, burst=1000, missed=100, patience_seconds=5.0)
-QUICK = Size(turns=20, seconds=2.0, storm=1000, burst=300, missed=50, patience_seconds=2.0)
+FULL = Size(batches=100, seconds=8.0, storm_clients=4000, burst_rows=1000, missed_events=100, grace_seconds=5.0)
+QUICK = Size(batches=20, seconds=2.0, storm_clients=1000, burst_rows=300, missed_events=50, grace_seconds=2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a scenario needs to run."""
+    """The databases and the size of this run; the first argument of each scenario."""
 
     databases: Databases
     size: Size
 
     @asynccontextmanager
-    async def server(self, subject: Subject, *, written: bool) -> AsyncIterator[tuple[Running, str]]:
-        """The server, with a database of its own if it cannot do without one, or if that is written to."""
+    async def start_server(self, subject: Subject, *, written: bool) -> AsyncIterator[tuple[RunningServer, str]]:
+        """Start the server, with a new database if it needs one or the scenario writes. Yields it and the database's URL."""
         async with AsyncExitStack() as stack:
             url = ""
             if written or subject.needs_database:
-                url = await stack.enter_async_context(self.databases.fresh(subject.database))
-            yield await stack.enter_async_context(subject.running(url or None)), url
+                url = await stack.enter_async_context(self.databases.create(subject.database))
+            yield await stack.enter_async_context(subject.start(url or None)), url
 
 
 @asynccontextmanager
-async def loading(running: Running, *, pump: bool = False) -> AsyncIterator[Load]:
-    """Clients of the server; with the trigger that makes it send, if there is one to be pulled."""
-    load = await Load.start(running.port, running.trigger_port if pump else None)
+async def start_load_generator(running: RunningServer, *, pump: bool = False) -> AsyncIterator[LoadGenerator]:
+    """A load generator for the server. ``pump``: it also connects to the trigger port."""
+    load = await LoadGenerator.start(running.port, running.trigger_port if pump else None)
     try:
         yield load
     finally:
@@ -60,7 +60,7 @@ async def loading(running: Running, *, pump: bool = False) -> AsyncIterator[Load
 
 
 class Named(Protocol):
-    """Whatever is compared in a scenario: a server, or a way of writing."""
+    """A subject of a scenario: a server or a writer set-up."""
 
     @property
     def name(self) -> str: ...
@@ -68,15 +68,15 @@ class Named(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """A line of the plan: what is done, and with whom."""
+    """One scenario: its name, and a function for each subject."""
 
     name: str
     cases: dict[str, Callable[[Bench], Awaitable[Measures]]]
-    # Those that a quick run takes; none: it leaves the scenario out.
+    # Names of the subjects in a quick run. Empty: a quick run skips the scenario.
     quick: Collection[str] = ()
 
     @classmethod
-    def of(
+    def for_subjects(
         cls,
         name: str,
         run: Callable[..., Awaitable[Measures]],
@@ -84,15 +84,15 @@ class Scenario:
         quick: Iterable[Named] = (),
         **how: Any,
     ) -> Self:
-        """The same is done with each of them."""
+        """A scenario that calls ``run(bench, subject=…, **how)`` for each subject."""
         return cls(name, {s.name: partial(run, subject=s, **how) for s in subjects}, frozenset(s.name for s in quick))
 
 
-def quantile(ordered: list[float], share: float) -> float:
-    """Of values in ascending order; of none, infinity: nothing ever came."""
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("inf")
+def quantile(ascending: list[float], fraction: float) -> float:
+    """The quantile of values in ascending order; infinity if there are none."""
+    return ascending[min(len(ascending) - 1, int(len(ascending) * fraction))] if ascending else float("inf")
 
 
 def summary(report: dict[str, Any]) -> str:
-    """What the load generator counted, for a failure's text."""
+    """The counters of the load generator, for the text of a failure."""
     return ", ".join(f"{name} {value}" for name, value in report.items() if name != "marks")

@@ -1,4 +1,4 @@
-"""What is measured: how each server is started, and how it is told to send."""
+"""The measured servers: how each is started, and how it is triggered to send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bench.load import compiled
+from bench.load import compile_c
 from bench.machine import SERVER_CPUS
 from settings import Settings
 from tests.helpers.npm import installed, node_and_npm
@@ -22,9 +22,9 @@ from tests.support import ROOT, Process, free_port
 PEERS = ROOT / "bench" / "peers"
 VENV = ROOT / ".venv-bench"
 FRAME_BYTES = 200
-END_SECONDS = 1.0
+EXIT_TIMEOUT_SECONDS = 1.0
 
-# Limits that a load generator on one address meets at once.
+# Raises the limits that a load generator on one address would exceed.
 LIMITS = {
     "HANDSHAKES_PER_SECOND": "1000000",
     "MAX_CONNECTIONS": "20000",
@@ -33,12 +33,12 @@ LIMITS = {
 }
 
 
-class NotHere(Exception):
-    """This peer cannot run on this machine; the text says why."""
+class SubjectUnavailable(Exception):
+    """This subject cannot run on this machine; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningServer:
     """A server that is ready."""
 
     process: Process
@@ -51,8 +51,8 @@ class Running:
     def pid(self) -> int:
         return self.process.process.pid
 
-    def trigger_file(self, frames: int) -> Path:
-        """What makes it send so many frames in one turn, for the load generator's ``pump``."""
+    def write_trigger_file(self, frames: int) -> Path:
+        """Write the bytes that trigger ``frames`` frames in one batch, for ``pump`` of the load generator."""
         path = self.directory / f"trigger-{frames}"
         path.write_text(self.trigger(frames))
         return path
@@ -63,25 +63,25 @@ class Subject:
     """A server that can be measured."""
 
     name: str
-    # Given the directory for what it wants to write: the command line, and settings. Raises NotHere.
+    # (directory for its files, settings) → command line. Raises SubjectUnavailable.
     command: Callable[[Path, dict[str, str]], list[str]]
     settings: dict[str, str]
     trigger: Callable[[int], str] = lambda frames: f"{frames} {FRAME_BYTES}\n"
-    # Which kind it is given (bench/database.py): our own need a migrated one.
+    # The template of its database (bench/database.py). Orderwire needs a migrated one.
     database: str = "naive"
-    # Whether it listens to PostgreSQL at all.
-    listens: bool = True
-    # Whether a quick run takes it end to end, too.
-    quick: bool = True
+    # Whether it receives notifications from PostgreSQL.
+    listens_to_postgres: bool = True
+    # Whether a quick run includes it in the scenarios with INSERT.
+    in_quick_run: bool = True
 
     @property
     def needs_database(self) -> bool:
-        """The others do without, where nothing is written."""
+        """Whether it needs a database in scenarios that do not write."""
         return self.database != "naive"
 
     @asynccontextmanager
-    async def running(self, database_url: str | None) -> AsyncIterator[Running]:
-        """The server, ready, on its own processor; with the database if there is one. Raises NotHere."""
+    async def start(self, database_url: str | None) -> AsyncIterator[RunningServer]:
+        """Start the server on its own processor; yields it when it is ready. Raises SubjectUnavailable."""
         ports = {"PORT": free_port(), "TRIGGER_PORT": free_port()}
         settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
         with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
@@ -93,72 +93,74 @@ class Subject:
             finally:
                 os.sched_setaffinity(0, own)
             try:
-                await _ready(process)
-                yield Running(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
+                await _wait_until_ready(process)
+                yield RunningServer(process, int(ports["PORT"]), int(ports["TRIGGER_PORT"]), self.trigger, Path(directory))
             finally:
-                # No farewell: a server that waits for a thousand clients to leave would wait for ever.
+                # SIGKILL: a server that waits until its clients have disconnected would never exit.
                 with suppress(ProcessLookupError):
                     os.killpg(process.process.pid, signal.SIGKILL)
                 await process.wait_for_exit()
 
 
-async def _ready(process: Process) -> None:
-    """Raises NotHere when it ends with a line that says why it cannot."""
+async def _wait_until_ready(process: Process) -> None:
+    """Raises SubjectUnavailable when the server exits and has printed one line: the reason why it cannot run."""
     try:
         await process.wait_for_line("ready")
     except AssertionError as error:
         with suppress(AssertionError):
-            await process.wait_for_exit(END_SECONDS)
+            await process.wait_for_exit(EXIT_TIMEOUT_SECONDS)
             if len(process.lines) == 1:
-                raise NotHere(process.output) from None
+                raise SubjectUnavailable(process.output) from None
         raise error
 
 
-def _python(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
+def _python_peer(module: str) -> Callable[[Path, dict[str, str]], list[str]]:
     def command(_: Path, __: dict[str, str]) -> list[str]:
         python = VENV / "bin" / "python"
         if not python.exists():
-            raise NotHere(f"{VENV.name} is missing: make bench installs it")
+            raise SubjectUnavailable(f"{VENV.name} is missing: make bench installs it")
         if subprocess.run(
             [str(python), "-c", f"import {module.partition('_')[0]}"], capture_output=True, check=False
         ).returncode:
-            raise NotHere(f"{module.partition('_')[0]} cannot be imported")
+            raise SubjectUnavailable(f"{module.partition('_')[0]} cannot be imported")
         return [str(python), "-m", f"bench.peers.{module}"]
 
     return command
 
 
-def _node(_: Path, settings: dict[str, str]) -> list[str]:
+def _node_peer(_: Path, settings: dict[str, str]) -> list[str]:
     try:
         node, _npm = node_and_npm()
         settings["NODE_PATH"] = str(installed(PEERS) / "node_modules")
     except AssertionError as error:
-        raise NotHere(str(error)) from None
+        raise SubjectUnavailable(str(error)) from None
     return [*node, str(PEERS / "node_ws.js")]
 
 
-def _nchan(directory: Path, settings: dict[str, str]) -> list[str]:
+def _nchan_peer(directory: Path, settings: dict[str, str]) -> list[str]:
     nginx = shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin")
     places = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
     modules = [os.environ.get("NCHAN_MODULE", ""), *(f"{place}/ngx_nchan_module.so" for place in places)]
     module = next((path for path in modules if path and Path(path).exists()), None)
     if nginx is None or module is None:
-        raise NotHere("nginx with its module nchan is not installed (on Debian: apt install nginx libnginx-mod-nchan)")
+        raise SubjectUnavailable(
+            "nginx with its module nchan is not installed (on Debian: apt install nginx libnginx-mod-nchan)"
+        )
     text = (PEERS / "nchan.conf").read_text()
     words = {**settings, "MODULE": module, "DIRECTORY": str(directory), "FILES": "20000"}
     for name, value in words.items():
         text = text.replace(f"@{name}@", value)
     (directory / "nginx.conf").write_text(text)
     directory.chmod(0o755)
-    # It says nothing when it is ready, so somebody has to look.
-    look = """
+    # nginx does not print when it is ready, so this script polls its port.
+    start_and_poll = """
     nginx=$1; shift
     "$nginx" "$@" &
     until (: <"/dev/tcp/127.0.0.1/$PORT") 2>&-; do sleep 0.01; done
     echo ready
     wait
     """
-    return ["bash", "-c", look, "bash", nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+    return ["bash", "-c", start_and_poll, "bash", nginx, "-c", str(directory / "nginx.conf"), "-p", str(directory)]
 
 
 def _publish_by_http(frames: int) -> str:
@@ -166,55 +168,55 @@ def _publish_by_http(frames: int) -> str:
     return f"POST /publish HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(text)}\r\n\r\n{text}" * frames
 
 
-# Measured against: what the kernel alone costs.
-YARDSTICK = Subject(
+# The baseline: the cost of the kernel's send() alone.
+C_LOOP = Subject(
     "C send() loop",
-    lambda _, settings: [str(compiled(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
+    lambda _, settings: [str(compile_c(PEERS / "c_loop.c")), settings["PORT"], settings["TRIGGER_PORT"]],
     {},
-    listens=False,
+    listens_to_postgres=False,
 )
 
 
-def own(what: str, *program: str, database: str = "journal", **settings: str) -> Subject:
-    """Our server with settings: a variant is left out where the checkout does not know one of them."""
+def orderwire_subject(variant: str, *program: str, database: str = "journal", **settings: str) -> Subject:
+    """Orderwire with settings. Skipped where the checkout does not know one of the settings."""
 
     def command(_: Path, __: dict[str, str]) -> list[str]:
         known = {field.name.upper() for field in fields(Settings)}
         if unknown := settings.keys() - known:
-            raise NotHere(f"this checkout has no setting {', '.join(sorted(unknown))}")
+            raise SubjectUnavailable(f"this checkout has no setting {', '.join(sorted(unknown))}")
         return [sys.executable, *program]
 
-    return Subject(", ".join(filter(None, ("Orderwire", what))), command, {**LIMITS, **settings}, database=database)
+    return Subject(", ".join(filter(None, ("Orderwire", variant))), command, {**LIMITS, **settings}, database=database)
 
 
-def _serving(what: str = "", **how: str) -> Subject:
-    """The server as anybody starts it."""
-    return own(what, "server.py", "serve", **how)
+def _server(variant: str = "", **settings: str) -> Subject:
+    """The server as `python server.py serve` starts it."""
+    return orderwire_subject(variant, "server.py", "serve", **settings)
 
 
-def _hub(what: str = "", **how: str) -> Subject:
-    """The same with a trigger on its hub."""
-    return own(what, "-m", "bench.peers.orderwire_hub", **how)
+def _hub(variant: str = "", **settings: str) -> Subject:
+    """The same server with a trigger on its hub (bench/peers/orderwire_hub.py)."""
+    return orderwire_subject(variant, "-m", "bench.peers.orderwire_hub", **settings)
 
 
-SERVER = _serving()
-SERVER_ALWAYS = _serving("NOTIFY_MODE=always", NOTIFY_MODE="always")
-SERVER_MILLION = _serving("1,000,000 rows in the journal", database="million")
-SERVER_TWO = _serving("2 workers", WORKERS="2")
+SERVER = _server()
+SERVER_ALWAYS_NOTIFY = _server("NOTIFY_MODE=always", NOTIFY_MODE="always")
+SERVER_MILLION = _server("1,000,000 rows in the journal", database="million")
+SERVER_TWO = _server("2 workers", WORKERS="2")
 HUB = _hub()
 HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
 HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")
 HUB_AIO = _hub("aio", WEBSOCKET_IO="aio")
 HUB_IO_URING = _hub("io_uring", WEBSOCKET_IO="io_uring")
-# The same server: its clients offer compression, or do not. (Not a peer's matter: they all say yes to an offer.)
+# Orderwire once with clients that offer compression and once without. Peers run only with: they accept every offer.
 HUB_COMPRESSED = _hub(COMPRESSION="1")
 HUB_PLAIN = _hub("plain")
 
-AIOHTTP = Subject("aiohttp, loop", _python("aiohttp_loop"), {})
-UVLOOP = Subject("aiohttp, loop, uvloop", _python("aiohttp_loop"), {"UVLOOP": "1"}, quick=False)
-WEBSOCKETS = Subject("websockets.broadcast", _python("websockets_broadcast"), {}, quick=False)
-FASTAPI = Subject("FastAPI, queues", _python("fastapi_queues"), {})
-NODE = Subject("Node ws", _node, {})
-SOCKETIFY = Subject("socketify", _python("socketify_publish"), {}, quick=False)
-NCHAN = Subject("nginx nchan", _nchan, {}, _publish_by_http, listens=False)
+AIOHTTP = Subject("aiohttp, loop", _python_peer("aiohttp_loop"), {})
+UVLOOP = Subject("aiohttp, loop, uvloop", _python_peer("aiohttp_loop"), {"UVLOOP": "1"}, in_quick_run=False)
+WEBSOCKETS = Subject("websockets.broadcast", _python_peer("websockets_broadcast"), {}, in_quick_run=False)
+FASTAPI = Subject("FastAPI, queues", _python_peer("fastapi_queues"), {})
+NODE = Subject("Node ws", _node_peer, {})
+SOCKETIFY = Subject("socketify", _python_peer("socketify_publish"), {}, in_quick_run=False)
+NCHAN = Subject("nginx nchan", _nchan_peer, {}, _publish_by_http, listens_to_postgres=False)
 PEER_SUBJECTS = (AIOHTTP, UVLOOP, WEBSOCKETS, FASTAPI, NODE, SOCKETIFY, NCHAN)

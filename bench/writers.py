@@ -1,6 +1,6 @@
-"""What a writer pays for being watched, with durable commits: against the same table without triggers.
+"""Scenarios that measure the writers, with durable commits, against the same table without triggers.
 
-PostgreSQL, writers and server share all processors here: it is the writers who are measured, not the server.
+PostgreSQL, writers and server share all processors here, because the server is not what is measured.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Any
 
 import asyncpg
 
-from bench.database import writing
-from bench.inserts import P50, P99, SETTLE_SECONDS, STUCK_SECONDS, latencies
-from bench.load import LoadFailed
+from bench.database import open_writer
+from bench.inserts import DELIVERY_TIMEOUT_SECONDS, P50, P99, SETTLE_SECONDS, latencies
+from bench.load import LoadGeneratorFailed
 from bench.machine import cpu_seconds, on_all_cpus
-from bench.scenario import Bench, Measures, loading, quantile
-from bench.subjects import SERVER, SERVER_ALWAYS, Running, Subject
+from bench.scenario import Bench, Measures, quantile, start_load_generator
+from bench.subjects import SERVER, SERVER_ALWAYS_NOTIFY, RunningServer, Subject
 
-INSERT = "insert into orders (customer_name, total) values ('Иван Иванов', 150.50);"
-WITHOUT = "drop trigger orders_00_journal_begin on orders;" + "".join(
+INSERT_SQL = "insert into orders (customer_name, total) values ('Иван Иванов', 150.50);"
+DROP_TRIGGERS_SQL = "drop trigger orders_00_journal_begin on orders;" + "".join(
     f"drop trigger orders_90_journal_{kind} on orders;" for kind in ("insert", "update", "delete", "truncate")
 )
-NAIVE = """
+NAIVE_TRIGGER_SQL = """
 create function naive() returns trigger language plpgsql as
 $$ begin perform pg_notify('orders', row_to_json(new)::text); return null; end $$;
 create trigger naive after insert or update on orders for each row execute function naive();
 """
-# For every session from then on.
-SILENT = "do $$ begin execute format('alter database %I set orders.notify = off', current_database()); end $$"
+# For every session that is opened afterwards.
+NOTIFY_OFF_SQL = "do $$ begin execute format('alter database %I set orders.notify = off', current_database()); end $$"
 
-WARM_SECONDS = 1.0
+WARM_UP_SECONDS = 1.0
 MEASURED_SECONDS = 3.0
 IDLE_SECONDS = 0.3
 PACED_WRITERS = 4
@@ -47,54 +47,54 @@ COMMITS = "commits/s"
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """Who watches a database, and how it is changed for that."""
+class WriterSetup:
+    """A way to observe the writes: changes of the schema, a server, a listener."""
 
     name: str
-    change: str = ""
+    sql: str = ""
     server: Subject | None = None
-    # Somebody who listens, and does nothing.
-    ear: bool = False
+    # Whether a connection listens on the channel and ignores the notifications.
+    has_listener: bool = False
 
     @asynccontextmanager
-    async def begun(self, bench: Bench) -> AsyncIterator[tuple[str, Running | None]]:
-        """The address of a database that is watched, and the server that does."""
+    async def start(self, bench: Bench) -> AsyncIterator[tuple[str, RunningServer | None]]:
+        """Create a database in this set-up; yields its URL and the server, if there is one."""
         async with AsyncExitStack() as stack:
             stack.enter_context(on_all_cpus())
-            url = await stack.enter_async_context(bench.databases.fresh("journal"))
+            url = await stack.enter_async_context(bench.databases.create("journal"))
             connection = await asyncpg.connect(url)
             stack.push_async_callback(connection.close)
-            await connection.execute(self.change or "select 1")
-            running = await stack.enter_async_context(self.server.running(url)) if self.server else None
-            if self.ear:
+            await connection.execute(self.sql or "select 1")
+            running = await stack.enter_async_context(self.server.start(url)) if self.server else None
+            if self.has_listener:
                 await connection.add_listener("orders", lambda *_: None)
             yield url, running
 
 
-NO_TRIGGERS = Watch("no triggers", WITHOUT)
-NAIVE_NOTIFY = Watch("naive row-level NOTIFY", WITHOUT + NAIVE, ear=True)
-WATCHED = Watch(SERVER.name, server=SERVER)
-WATCHES = (
+NO_TRIGGERS = WriterSetup("no triggers", DROP_TRIGGERS_SQL)
+NAIVE_NOTIFY = WriterSetup("naive row-level NOTIFY", DROP_TRIGGERS_SQL + NAIVE_TRIGGER_SQL, has_listener=True)
+WITH_SERVER = WriterSetup(SERVER.name, server=SERVER)
+SETUPS = (
     NO_TRIGGERS,
     NAIVE_NOTIFY,
-    Watch("journal alone", SILENT),
-    Watch(SERVER_ALWAYS.name, server=SERVER_ALWAYS),
-    WATCHED,
-    Watch("Orderwire, no server"),
+    WriterSetup("journal alone", NOTIFY_OFF_SQL),
+    WriterSetup(SERVER_ALWAYS_NOTIFY.name, server=SERVER_ALWAYS_NOTIFY),
+    WITH_SERVER,
+    WriterSetup("Orderwire, no server"),
 )
 
 
-async def commits(bench: Bench, subject: Watch, writers: int) -> Measures:
-    """Transactions of one INSERT each, as fast as so many connections can."""
-    async with subject.begun(bench) as (url, _):
-        await _pgbench(bench, url, writers, WARM_SECONDS)  # the gate opens, the caches fill
+async def small_transactions(bench: Bench, subject: WriterSetup, writers: int) -> Measures:
+    """Measure transactions of one INSERT each, as fast as ``writers`` connections can commit."""
+    async with subject.start(bench) as (url, _):
+        await _pgbench(bench, url, writers, WARM_UP_SECONDS)  # notify suppression begins, caches fill
         return {COMMITS: await _pgbench(bench, url, writers, MEASURED_SECONDS)}
 
 
 async def _pgbench(bench: Bench, url: str, writers: int, seconds: float, *options: str) -> float:
-    """Transactions a second."""
+    """Run pgbench; return transactions per second."""
     script = bench.databases.directory / "insert.sql"
-    script.write_text(INSERT)
+    script.write_text(INSERT_SQL)
     process = await asyncio.create_subprocess_exec(
         *(str(bench.databases.bin_dir / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={script}"),
         *(f"--client={writers}", "--jobs=1", f"--time={seconds:.0f}", *options, url),
@@ -108,12 +108,12 @@ async def _pgbench(bench: Bench, url: str, writers: int, seconds: float, *option
             process.kill()
     match = re.search(rb"tps = ([0-9.]+)", out)
     if process.returncode or match is None:
-        raise LoadFailed(f"pgbench: {err.decode()}")
+        raise LoadGeneratorFailed(f"pgbench: {err.decode()}")
     return float(match[1])
 
 
-async def big_statements(bench: Bench, subject: Watch) -> Measures:
-    """100,000 rows at once."""
+async def bulk_statements(bench: Bench, subject: WriterSetup) -> Measures:
+    """Measure statements of 100,000 rows."""
     rows = b"".join(b"C-%d\tbulk\t%d.50\n" % (number, number % 500) for number in range(BULK_ROWS))
     statements: dict[str, Callable[[Any], Awaitable[object]]] = {
         "INSERT … SELECT": lambda db: db.execute(
@@ -124,7 +124,7 @@ async def big_statements(bench: Bench, subject: Watch) -> Measures:
         "COPY": lambda db: db.copy_to_table("orders", source=_chunks(rows), columns=COLUMNS, format="text"),
     }
     found = {}
-    async with subject.begun(bench) as (url, running):
+    async with subject.start(bench) as (url, running):
         db = await asyncpg.connect(url, command_timeout=300)
         for what, run in statements.items():
             if what == "COPY":
@@ -132,25 +132,25 @@ async def big_statements(bench: Bench, subject: Watch) -> Measures:
             await db.execute("vacuum analyze orders")
             await db.execute("checkpoint")
             if running is not None:
-                await _idle(running.pid)  # what it still reads of the statement before is not this one's cost
+                await _wait_until_idle(running.pid)  # it may still read the events of the previous statement
             start = time.perf_counter()
             await run(db)
-            found[seconds(what)] = time.perf_counter() - start
+            found[statement_seconds(what)] = time.perf_counter() - start
         await db.close()
     return found
 
 
-async def _idle(pid: int) -> None:
-    """Return when the process has next to nothing to do."""
-    async with asyncio.timeout(STUCK_SECONDS):
+async def _wait_until_idle(pid: int) -> None:
+    """Return when the process uses less than a tenth of a processor."""
+    async with asyncio.timeout(DELIVERY_TIMEOUT_SECONDS):
         before = -math.inf
         while (now := cpu_seconds(pid)) - before > 0.1 * IDLE_SECONDS:
             before = now
             await asyncio.sleep(IDLE_SECONDS)
 
 
-def seconds(statement: str) -> str:
-    """The measure's name."""
+def statement_seconds(statement: str) -> str:
+    """The name of the measure."""
     return f"s, {statement}"
 
 
@@ -159,30 +159,30 @@ async def _chunks(data: bytes) -> AsyncIterator[bytes]:
         yield data[start : start + (1 << 16)]
 
 
-async def behind_the_gate(bench: Bench, subject: Subject) -> Measures:
-    """From just before an INSERT until a client has it, while others commit so often that NOTIFY has stepped aside."""
-    async with bench.server(subject, written=True) as (running, url), loading(running) as load:
+async def notify_suppressed(bench: Bench, subject: Subject) -> Measures:
+    """Measure from just before an INSERT to a client, while others commit so often that NOTIFY is suppressed."""
+    async with bench.start_server(subject, written=True) as (running, url), start_load_generator(running) as load:
         with on_all_cpus():
-            length = WARM_SECONDS + bench.size.seconds
+            length = WARM_UP_SECONDS + bench.size.seconds
             pace = f"--rate={PACED_RATE}"
-            others = asyncio.create_task(_pgbench(bench, url, PACED_WRITERS, length + 1, pace))
+            other_writers = asyncio.create_task(_pgbench(bench, url, PACED_WRITERS, length + 1, pace))
             try:
-                async with writing(url, durable=True) as writer:
+                async with open_writer(url, durable=True) as writer:
                     await load.connect(1)
-                    await asyncio.sleep(WARM_SECONDS)
+                    await asyncio.sleep(WARM_UP_SECONDS)
                     await load.command("reset")
-                    written = await writer.write(50, bench.size.seconds)
+                    written = await writer.insert_at_rate(50, bench.size.seconds)
                     await asyncio.sleep(SETTLE_SECONDS)
-                    if not await asyncio.to_thread(_gate_is_open, running.port):
-                        raise LoadFailed("the gate is not open")
-                    await others
+                    if not await asyncio.to_thread(_is_notify_suppressed, running.port):
+                        raise LoadGeneratorFailed("NOTIFY is not suppressed")
+                    await other_writers
             finally:
-                others.cancel()
-                await asyncio.wait([others])
+                other_writers.cancel()
+                await asyncio.wait([other_writers])
         late = latencies(await load.command("report"), 1, written)
         return {P50: quantile(late, 0.5), P99: quantile(late, 0.99)}
 
 
-def _gate_is_open(port: int) -> bool:
+def _is_notify_suppressed(port: int) -> bool:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
-        return b"\norderwire_gate_open 1" in answer.read()
+        return b"\norderwire_notify_suppressed 1" in answer.read()

@@ -1,4 +1,4 @@
-"""Short queries beside the LISTEN connection: a small pool, opened on first use."""
+"""Short queries over a small pool of connections; the LISTEN connection (db/listener.py) is not part of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CONNECTIONS = 4
 
 
 class Database:
-    """Queries for the HTTP routes, the resumes and the audit. Raises DatabaseError."""
+    """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError."""
 
     def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
         self._url = url
@@ -35,7 +35,7 @@ class Database:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Database]:
-        """For as long as the pool may be used. Opens no connection yet: the database may not be there."""
+        """Create the pool, and terminate it at the end. Opens no connection: the database may not be available yet."""
         self._pool = asyncpg.create_pool(
             self._url,
             min_size=0,
@@ -52,7 +52,7 @@ class Database:
             await asyncio.gather(*self._release_tasks, return_exceptions=True)
 
     async def expire_connections(self) -> None:
-        """The database was lost: open new connections instead of waiting on those that may be dead too."""
+        """Called when the listener has lost its connection: those of the pool may be dead too, so replace them."""
         assert self._pool is not None
         await self._pool.expire_connections()
 
@@ -66,31 +66,30 @@ class Database:
             except asyncpg.PostgresError:
                 raise  # PostgreSQL answered: the connection is good
             except BaseException:
-                connection.terminate()  # else giving it back would wait for an answer, on a line that may be dead
+                connection.terminate()  # its release would wait for a response, and the connection may be dead
                 raise
             finally:
                 self._release(connection)
 
     def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
-        """Beside whoever used it: it waits for PostgreSQL to reset the connection, and has the answer already.
+        """Return the connection to the pool in a task of its own, so that the caller does not wait for its reset.
 
-        What goes wrong there is nobody's loss: the pool opens another connection. The driver shields the waiting, so that a
-        caller who is cancelled in the midst of it leaves an error behind that nobody looks at; this task cannot be cancelled
-        by a client that leaves.
+        A caller that is cancelled while it waits would leave an error that is never retrieved, because asyncpg shields the
+        release; this task is not cancelled with the caller. If the release fails, the pool opens another connection.
         """
         assert self._pool is not None
-        task = asyncio.create_task(self._pool.release(connection), name="giving a connection back")
+        task = asyncio.create_task(self._pool.release(connection), name="release of a database connection")
         self._release_tasks.add(task)
         task.add_done_callback(self._on_released)
 
     def _on_released(self, task: asyncio.Task[None]) -> None:
         self._release_tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("a connection could not be given back: %s", error)
+            log.debug("release of a connection failed: %s", error)
 
     async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         async with self._acquire() as connection:
-            await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings of a connection that comes back
+            await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings when a connection is released
             return await connection.fetch(query, *args, timeout=timeout)
 
     async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
@@ -102,7 +101,7 @@ class Database:
     async def customer_orders(
         self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
     ) -> list[str]:
-        """The same of those alone that have ``subject`` as customer_id, or one of the ids."""
+        """The same, but only orders whose customer_id is ``subject`` or whose id is among ``ids``."""
         async with self._acquire() as connection:
             rows = await connection.fetch(
                 "select orderwire.orders_of($1, $2, $3, $4, $5)", subject, list(ids), limit, status, before
@@ -110,7 +109,7 @@ class Database:
         return [row[0] for row in rows]
 
     async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        """Those of the orders that have ``subject`` as customer_id."""
+        """Those of ``ids`` whose order has ``subject`` as customer_id."""
         async with self._acquire() as connection:
             rows = await connection.fetch(
                 "select o.id from public.orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
@@ -118,19 +117,19 @@ class Database:
         return {row[0] for row in rows}
 
     async def poll_state(self) -> tuple[float, dict[str, float]]:
-        """Part of the notification queue in use, 0 to 1; and who was revoked, up to which Unix second."""
+        """Usage of the notification queue, 0 to 1; and for each revoked subject the Unix time of the revocation."""
         async with self._acquire() as connection:
             usage = await connection.fetchval("select pg_notification_queue_usage()")
             rows = await connection.fetch("select subject, extract(epoch from revoked_at)::float8 from orderwire.revocations")
         return usage, {row[0]: row[1] for row in rows}
 
     async def is_superuser(self) -> bool:
-        """Whether the server could do anything in this database."""
+        """Whether the server's role is a superuser."""
         async with self._acquire() as connection:
-            found: bool = await connection.fetchval("select current_setting('is_superuser')::boolean")
-        return found
+            is_superuser: bool = await connection.fetchval("select current_setting('is_superuser')::boolean")
+        return is_superuser
 
     async def maintain_partitions(self, retention: timedelta) -> None:
-        """Make partitions for what is to come, trim what is older than ``retention``."""
+        """Create the next partitions of the journal, and drop those whose events are all older than ``retention``."""
         async with self._acquire() as connection:
             await connection.execute("select orderwire.maintain_partitions($1)", retention)

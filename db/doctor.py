@@ -1,4 +1,4 @@
-"""What would stop events from arriving, and the mend."""
+"""Finds what would prevent events from being recorded or delivered. `server.py doctor` prints the result."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ NOTIFY_TIMEOUT_SECONDS = 5.0
 
 
 async def diagnose(url: str) -> list[tuple[str, str]]:
-    """Pairs of a problem and its mend; DatabaseError when the database cannot even be asked."""
+    """Return pairs of a problem and its fix. Raises DatabaseError when the database cannot be queried."""
     with wrap_driver_errors():
         connection = await asyncpg.connect(url, timeout=5)
         try:
             await require_primary(connection)
-            await connection.execute("set search_path = pg_catalog, pg_temp")  # nobody else's operators
-            found = []
+            await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created
+            problems = []
             if connection.get_server_version().major < MIN_MAJOR_VERSION:
-                found.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
-            if behind := await pending_migrations(connection, load_migrations()):
-                found.append((f"{len(behind)} files of sql/ have not been applied", "python server.py migrate"))
+                problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
+            if pending := await pending_migrations(connection, load_migrations()):
+                problems.append((f"{len(pending)} files of sql/ have not been applied", "python server.py migrate"))
             else:
                 rows = await connection.fetch("select problem, fix from orderwire.diagnose()")
-                found += [(row["problem"], row["fix"]) for row in rows]
+                problems += [(row["problem"], row["fix"]) for row in rows]
             if not await _notify_arrives(connection):
-                found.append(
+                problems.append(
                     (
-                        "NOTIFY does not arrive on this connection: events come by polling only, up to a second late",
+                        "NOTIFY does not arrive on this connection: the server only polls, and events are up to a second late",
                         "point DATABASE_URL at PostgreSQL itself, not at a pooler in transaction mode",
                     )
                 )
-            return found
+            return problems
         finally:
             connection.terminate()
 
 
 async def _notify_arrives(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
     channel = "orderwire_test_" + secrets.token_hex(8)
-    heard = asyncio.Event()
-    await connection.add_listener(channel, lambda *_: heard.set())
+    notified = asyncio.Event()
+    await connection.add_listener(channel, lambda *_: notified.set())
     await connection.execute("select pg_notify($1, '')", channel)
     try:
         async with asyncio.timeout(NOTIFY_TIMEOUT_SECONDS):
-            await heard.wait()
+            await notified.wait()
     except TimeoutError:
         return False
     return True

@@ -1,10 +1,11 @@
-"""Errors of the database side.
+"""The errors of `db/`, and the translation of the driver's errors into them.
 
-DatabaseError
-├── DatabaseUnusable    retrying will not help until somebody acts: the message says what is wrong and the mend
-│   └── BadAddress      the address itself cannot be used
-├── DatabaseAway        the connection could not be made or was lost: retry
-└── EmbeddedError       the PostgreSQL that we run ourselves could not be started
+StoreError                          push/errors.py: what `push/` knows of them
+└── DatabaseError                   base; its text is one line for the operator
+    ├── DatabaseMisconfigured       an operator must act; the text says what is wrong and how to fix it. Do not retry
+    │   └── BadDatabaseUrl          DATABASE_URL itself is wrong
+    ├── DatabaseUnavailable         no connection could be opened, or it was lost. Retry
+    └── EmbeddedPostgresError       the embedded PostgreSQL could not be started
 """
 
 from __future__ import annotations
@@ -31,26 +32,26 @@ __all__ = [
 
 
 class DatabaseError(StoreError):
-    """Base of all errors of this package; its text is one line for people."""
+    """Base of the errors of this package. The text is one line for the operator."""
 
 
 class DatabaseMisconfigured(DatabaseError):
-    """Retrying will not help until somebody acts."""
+    """An operator must change the address, the password, the privileges or the schema: a retry gives the same error."""
 
 
 class BadDatabaseUrl(DatabaseMisconfigured):
-    """DATABASE_URL cannot be used, whatever is at the other end."""
+    """The driver cannot parse DATABASE_URL, or it has an invalid option."""
 
 
 class DatabaseUnavailable(DatabaseError):
-    """The database cannot be reached right now."""
+    """The connection failed or the query timed out. A retry may succeed."""
 
 
 class EmbeddedPostgresError(DatabaseError):
-    """The embedded PostgreSQL cannot be started."""
+    """The embedded PostgreSQL cannot be started, or its directory is damaged."""
 
 
-# Somebody has to change the address, the password, the rights or the schema (Appendix A of the PostgreSQL manual).
+# SQLSTATEs that need an operator (PostgreSQL manual, Appendix A).
 _MISCONFIGURED_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: wrong user or password, no pg_hba.conf entry
     asyncpg.InvalidCatalogNameError,  # 3D000: no such database
@@ -61,7 +62,7 @@ _MISCONFIGURED_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 
-# A command that races a dying connection raises any of these; asyncpg's own InternalClientError and InterfaceError too.
+# A query on a connection that is being lost raises any of these, asyncpg's InterfaceError and InternalClientError included.
 _UNAVAILABLE_ERRORS = (
     OSError,
     asyncio.TimeoutError,
@@ -72,15 +73,19 @@ _UNAVAILABLE_ERRORS = (
 
 
 def first_line(error: BaseException) -> str:
-    """The error's first line, or its name when it has no text (``TimeoutError()``)."""
+    """The first line of the error's text; its class name if it has no text (``TimeoutError()``)."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
 
 
 def loop_exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``. Of what the driver leaves behind nobody else knows, and nobody wants to know: the
-    future of a connect that is cancelled or timed out (a drain, a database that does not answer; asyncpg/connect_utils.py), and
-    the closing of a connection that has been replaced, which fails on a line that is dead (PoolConnectionHolder.acquire).
+    """For ``loop.set_exception_handler``. Ignores two errors in tasks and futures of the driver that no code of ours awaits.
+
+    * The future of a connect that was cancelled or timed out (asyncpg/connect_utils.py).
+    * ``Connection.close`` of a pooled connection that was replaced: it fails if the connection is dead
+      (PoolConnectionHolder.acquire).
+
+    Passes everything else to the loop's default handler.
     """
     task = context.get("future")
     closing = isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__qualname__", "") == "Connection.close"
@@ -90,7 +95,7 @@ def loop_exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, A
 
 @contextmanager
 def wrap_driver_errors() -> Iterator[None]:
-    """The seam: whatever the driver or the socket raises leaves as one of our errors."""
+    """Translate each error of the driver or the socket that the block raises into a DatabaseError."""
     try:
         yield
     except DatabaseError:
@@ -98,8 +103,8 @@ def wrap_driver_errors() -> Iterator[None]:
     except _UNAVAILABLE_ERRORS as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            # Giving a connection back may fail while the task is being cancelled; that must not undo the cancelling,
-            # which comes once only.
+            # The release of a connection may fail while the task is being cancelled. A cancellation is delivered only once:
+            # another error would replace it, and the task would go on.
             raise asyncio.CancelledError from error
         if isinstance(error, asyncpg.ClientConfigurationError):
             raise BadDatabaseUrl(f"DATABASE_URL is not usable: {first_line(error)}") from error

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SESSION_SETTINGS_SQL", "Fetch", "JournalReader"]
 
-# No operator or function of somebody else's, who may create them in `public`, is ever meant.
-# A short sequence of index scans is always right here; statistics that lag behind a growing journal would say otherwise.
-# Plain SET, not start-up parameters: connection poolers refuse those.
+# search_path without `public`: any role may have created operators and functions there that match better than PostgreSQL's.
+# Planner settings: a short sequence of index scans is always the best plan here; statistics lag behind a growing journal.
+# SET, not start-up parameters, because connection poolers reject those.
 SESSION_SETTINGS_SQL = """
 set search_path = pg_catalog, pg_temp;
 set plan_cache_mode = force_generic_plan;
@@ -33,7 +33,7 @@ cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
 
-# A scan takes as long as the table is large, and a checkpoint may be followed by a long journal.
+# A scan reads the whole table, and many events may follow a checkpoint.
 SCAN_TIMEOUT_SECONDS = 300.0
 
 _NEWEST_TXID_SQL = """
@@ -90,8 +90,8 @@ class JournalReader(JournalQueries):
     async def newest_txid(self, upto: Snapshot) -> int:
         """The method of ``JournalConnection``."""
         (row,) = await self._fetch(_NEWEST_TXID_SQL, upto)
-        found: int = row[0]
-        return found
+        txid: int = row[0]
+        return txid
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         rows = await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)

@@ -1,4 +1,4 @@
-"""The one LISTEN connection of this process: supervised, and replaced whenever it is in doubt."""
+"""The LISTEN connection of this process: kept open, and replaced after every error on it."""
 
 from __future__ import annotations
 
@@ -27,15 +27,17 @@ CHANNEL = "orders"
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 SELF_TEST_TIMEOUT_SECONDS = 5.0
-# Full jitter: attempt n waits for a random time below min(MOST, FIRST * 2**n), that is 0.1, 0.2, 0.4 … 5 s.
+# Full jitter: after n failures, wait for a random time below min(MAX_BACKOFF, INITIAL_BACKOFF * 2**n): 0.1, 0.2, 0.4 … 5 s.
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
 
 
 class Listener:
-    """Keeps one connection alive and hands each new one to ``set_topics``.
+    """Connects again and again, and passes each connection to ``follow``, which reads the journal until that is lost.
 
-    The journal is read at least every second, so a half-open line is noticed ``timeout_seconds`` later.
+    One per process, run by one task. ``follow`` reads at least once a second, so a half-open connection is noticed after
+    ``timeout_seconds``. ``before_first_connect`` is awaited before each attempt until the first connection succeeds.
+    ``on_connection_lost`` is awaited after each failure.
     """
 
     def __init__(
@@ -54,33 +56,33 @@ class Listener:
         self._has_connected = False
 
     async def run(self) -> Never:
-        """Connect, follow, and again, for as long as this task lives.
+        """Connect and follow, again after each failure, until this task is cancelled.
 
-        DatabaseUnusable leaves only before the first success: later it is retried, since somebody may be mending it.
+        Raises DatabaseMisconfigured only before the first connection. Later it retries, since an operator may be fixing it.
         """
         asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
         failures = 0
-        said: str | None = None
+        reported: str | None = None
         while True:
             try:
                 if not self._has_connected:
                     await self._before_first_connect()
-                async with self._connect() as link:
-                    if said is not None:
+                async with self._connect() as connection:
+                    if reported is not None:
                         log.info("connected to PostgreSQL")
-                    self._has_connected, failures, said = True, 0, None
-                    await self._follow(link)
+                    self._has_connected, failures, reported = True, 0, None
+                    await self._follow(connection)
             except DatabaseMisconfigured as error:
                 if not self._has_connected:
                     raise
-                complaint: DatabaseError | ConnectionLost = error
+                failure: DatabaseError | ConnectionLost = error
             except (DatabaseUnavailable, ConnectionLost) as error:
-                complaint = error
+                failure = error
             if self._on_connection_lost is not None:
-                await self._on_connection_lost()  # other connections may be as dead
-            if said is None:  # once per outage, not in a flood
-                said = str(complaint)
-                log.warning("no connection to PostgreSQL (%s): waiting for it", said)
+                await self._on_connection_lost()
+            if reported is None:  # one warning per outage
+                reported = str(failure)
+                log.warning("no connection to PostgreSQL (%s): waiting for it", reported)
             await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 
@@ -93,16 +95,16 @@ class Listener:
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            link = _ListenConnection(connection, self._timeout_seconds)
+            listening = _ListenConnection(connection, self._timeout_seconds)
             with wrap_driver_errors():
-                await link.listen()
-            yield link
+                await listening.listen()
+            yield listening
         finally:
-            connection.terminate()  # whatever went wrong, nothing of it is worth a polite goodbye
+            connection.terminate()  # not close(): the connection may be dead, and close() waits for PostgreSQL
 
 
 class _ListenConnection(JournalReader, JournalConnection):
-    """A connection that listens. Any failure on it, of whatever kind, is LinkLost: it is not worth a second try."""
+    """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
     def __init__(self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float) -> None:
         super().__init__(self._fetch_or_lose)
@@ -111,42 +113,42 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
-        # Our backend's pid, once it is certain that notifications arrive here. A pooler would tell another one.
+        # The backend's pid, known from the self-test: notifications arrive on this connection.
         self._backend_pid: int | None = None
-        # What this connection holds of the gate (sql/011_gate.sql).
+        # State of notify suppression (sql/011_gate.sql): which advisory locks this connection holds.
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False
 
     async def listen(self) -> None:
-        """LISTEN first, so that whatever commits after the first read rings."""
+        """LISTEN, before the first read of the journal: every later commit then sends a notification. Start the self-test."""
         await require_primary(self._connection)
         self._connection.add_termination_listener(self._on_notify)
         await self._connection.add_listener(CHANNEL, self._on_notify)
         await self._connection.add_listener(self._self_test_channel, self._on_self_test)
-        # So that PostgreSQL, too, soon notices when we are gone without a word.
+        # PostgreSQL then detects within half a minute that this process is unreachable, and releases its locks.
         await self._connection.execute(
             "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
         )
         await self._connection.execute(SESSION_SETTINGS_SQL)
-        # Behind a transaction-mode pooler LISTEN is accepted and nothing ever arrives.
+        # A pooler in transaction mode accepts LISTEN but delivers no notification.
         self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
         await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
 
-    # asyncpg calls these from its protocol, synchronously.
+    # asyncpg calls these two synchronously from its protocol.
 
     def _on_notify(self, _connection: object, sender_pid: int | None = None, *_: Any) -> None:
-        if sender_pid is None or sender_pid != self._backend_pid:  # our own rings are for others
+        if sender_pid is None or sender_pid != self._backend_pid:  # notifications that we send are for others
             self._notified.set()
 
     def _on_self_test(self, _connection: object, sender_pid: int, *_: Any) -> None:
         self._backend_pid = sender_pid
         self._self_test_deadline = None
 
-    # ---------------------------------------------------------------- what the relay asks for (JournalConnection)
+    # ---------------------------------------------------------------- JournalConnection
 
     async def _fetch_or_lose(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
-        """The ``Fetch`` of this connection. Whatever the driver raises, a timeout included, becomes ConnectionLost."""
+        """The ``Fetch`` of this connection: any error of the driver, also the time-out, becomes ConnectionLost."""
         try:
             with wrap_driver_errors():
                 async with asyncio.timeout(timeout or self._timeout_seconds):
@@ -155,8 +157,8 @@ class _ListenConnection(JournalReader, JournalConnection):
             raise ConnectionLost(str(error)) from error
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        # A notification that arrives while something new is read is for the next read. One that arrives while an older read
-        # is finished, page by page, is not answered by that read, and must not be forgotten.
+        # A read with a new snapshot answers all notifications so far. A further page of an older snapshot answers none, so
+        # those that arrived meanwhile must stay set. Cleared before the query: one that arrives during it is for the next read.
         if upto is None:
             self._notified.clear()
         return await super().page(after, upto, past_id, max_events, max_bytes)
@@ -172,7 +174,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         return self._notify_guaranteed
 
     async def release_notify(self) -> None:
-        if self._backend_pid is None:  # there may be a pooler in between, and what we lock would be another session's
+        if self._backend_pid is None:  # behind a pooler the lock would belong to another session
             return
         self._notify_required = self._notify_guaranteed = False
         if not self._is_notifier:
@@ -198,6 +200,6 @@ class _ListenConnection(JournalReader, JournalConnection):
             if deadline is not None and asyncio.get_running_loop().time() > deadline:
                 self._self_test_deadline = None
                 log.warning(
-                    "NOTIFY does not arrive, events come by polling only: is a connection pooler in transaction mode in "
-                    "between? Point DATABASE_URL at PostgreSQL itself"
+                    "NOTIFY does not arrive, so the server only polls: is DATABASE_URL the address of a connection pooler in "
+                    "transaction mode? Point it at PostgreSQL itself"
                 )

@@ -1,4 +1,4 @@
-"""The numbered files of ``sql/``, applied once each, in order, under a lock."""
+"""Applies the numbered files of ``sql/``, each once, in order, under a lock."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ log = logging.getLogger("orderwire.migrate")
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 _FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
-# Any constant will do, as long as nobody else in this database takes it.
+# An arbitrary constant that no other application in this database may use.
 _ADVISORY_LOCK_KEY = 0x6F7264657277
-# How long a file waits for a lock, and how long writers are then left alone.
+# How long a file waits for a lock, and how long it then lets the writers proceed before the next attempt.
 LOCK_TIMEOUT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One numbered file."""
+    """One numbered file of ``sql/``."""
 
     number: int
     name: str
@@ -36,12 +36,12 @@ class Migration:
 
     @property
     def checksum(self) -> str:
-        """Tells whether the file is still what was applied."""
+        """SHA-256 of the text: it changes when the file is edited after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
 def load_migrations(directory: Path = SQL_DIRECTORY) -> list[Migration]:
-    """The files in order; DatabaseUnusable when a number is missing or taken twice."""
+    """The files in order. Raises DatabaseMisconfigured when a number is missing or occurs twice."""
     found = [
         Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"))
         for path in sorted(directory.glob("*.sql"))
@@ -53,39 +53,39 @@ def load_migrations(directory: Path = SQL_DIRECTORY) -> list[Migration]:
 
 
 async def migrate(url: str, migrations: list[Migration] | None = None) -> list[str]:
-    """Bring the schema up to date; returns the names of the files applied.
+    """Bring the schema up to date; return the names of the files applied. Raises DatabaseError.
 
-    Safe to run any number of times, also at once: whoever comes second waits for the first and finds nothing to do.
-    A file is applied and recorded in one transaction, so a crash leaves it whole or not at all.
+    Any number of processes may call this at the same time: the advisory lock admits one, and the others then find nothing to
+    do. Each file is applied and recorded in one transaction, so a crash leaves it applied completely or not at all.
     """
-    wanted = load_migrations() if migrations is None else migrations
+    files = load_migrations() if migrations is None else migrations
     with wrap_driver_errors():
         connection = await asyncpg.connect(url, timeout=5)
     try:
         with wrap_driver_errors():
             await require_primary(connection)
-            if not await pending_migrations(connection, wanted):
+            if not await pending_migrations(connection, files):
                 return []
             try:
-                return await _apply_pending(connection, wanted)
+                return await _apply_pending(connection, files)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise DatabaseMisconfigured(
-                    f"the schema is not up to date, and this role may not change it ({first_line(error)}): name a role that "
-                    "may in MIGRATE_DATABASE_URL, or migrate beforehand"
+                    f"the schema is not up to date, and this role may not change it ({first_line(error)}): set "
+                    "MIGRATE_DATABASE_URL to the address of a role that may, or migrate beforehand"
                 ) from error
     finally:
         connection.terminate()
 
 
 async def pending_migrations(connection: asyncpg.Connection[asyncpg.Record], migrations: list[Migration]) -> list[Migration]:
-    """The files that have not been applied yet; DatabaseUnusable when those that have are not these."""
+    """The files that have not been applied yet. Raises DatabaseMisconfigured when an applied file is unknown or was edited."""
     applied = await _applied_migrations(connection)
     _check_history(migrations, applied)
     return [migration for migration in migrations if migration.number not in applied]
 
 
 async def require_primary(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """On a standby nothing can be written, and its snapshots leave out running transactions."""
+    """Raises DatabaseMisconfigured on a standby: it is read-only, and its snapshots do not list all running transactions."""
     if await connection.fetchval("select pg_is_in_recovery()"):
         raise DatabaseMisconfigured("the database is a read-only standby: point DATABASE_URL at the primary")
 
@@ -113,7 +113,7 @@ def _check_history(migrations: list[Migration], applied: dict[int, tuple[str, st
 
 async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], migrations: list[Migration]) -> list[str]:
     names: list[str] = []
-    # A session lock: it spans the transactions below, and a killed process lets go of it.
+    # A session lock: it lasts across the transactions below, and PostgreSQL releases that of a killed process.
     await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK_KEY)
     async with connection.transaction():
         await connection.execute(
@@ -127,16 +127,16 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], migrati
             )
             """
         )
-    for migration in await pending_migrations(connection, migrations):  # again, now that nobody else is at it
-        said = False
+    for migration in await pending_migrations(connection, migrations):  # read again, now under the lock
+        warned = False
         while not await _try_apply(connection, migration):
-            if not said:
+            if not warned:
                 log.warning(
-                    "sql/%s waits for its turn between the writers: a transaction that is open keeps it from that, see "
-                    "pg_stat_activity and pg_prepared_xacts; tried again and again",
+                    "sql/%s waits for a lock that an open transaction holds, and retries: see pg_stat_activity and "
+                    "pg_prepared_xacts",
                     migration.name,
                 )
-                said = True
+                warned = True
             await asyncio.sleep(RETRY_SECONDS)
         log.info("applied sql/%s", migration.name)
         names.append(migration.name)
@@ -144,12 +144,12 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], migrati
 
 
 async def _try_apply(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> bool:
-    """False: a lock could not be had. Whoever waits for one has all who come later wait behind: so not for long."""
+    """Apply one file. False if it got no lock in time; it waits shortly, since writers queue behind a waiting DDL lock."""
     try:
         async with connection.transaction():
             await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
             await _set_role_to_owner(connection)
-            # What a file says is meant, and no operator or function of somebody else's, who may create them in `public`.
+            # Without `public`: any role may have created operators and functions there that match better.
             await connection.execute("set local search_path = pg_catalog, pg_temp")
             await connection.execute(
                 "insert into orderwire.migrations (number, name, checksum) values ($1, $2, $3)",
@@ -167,7 +167,7 @@ async def _try_apply(connection: asyncpg.Connection[asyncpg.Record], migration: 
 
 
 async def _set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Until the end of the transaction. Functions of two owners could not call one another, and every writer would fail."""
+    """Become the schema's owner until the end of the transaction: functions of two owners may not call each other."""
     owner = await connection.fetchval(
         "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"
     )
@@ -175,5 +175,5 @@ async def _set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> 
         await connection.execute(f"set local role {owner}")
     except asyncpg.InsufficientPrivilegeError as error:
         raise DatabaseMisconfigured(
-            f"the schema belongs to {owner}, and this role is no member of it: migrate as {owner}, MIGRATE_DATABASE_URL tells"
+            f"the schema belongs to {owner}, and this role is no member of it: migrate as {owner} (set MIGRATE_DATABASE_URL)"
         ) from error

@@ -4,7 +4,7 @@
 import { wsService } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
 
-// Once for the whole application. With a login: getToken: () => fetch("/my/token").then((answer) => answer.text()).
+// Once per application. With a login: getToken: () => fetch("/my/token").then((response) => response.text()).
 wsService.configure({ url: process.env.NEXT_PUBLIC_ORDERWIRE_URL ?? "/api/ws", maxAttempts: Infinity });
 
 export function LiveOrders() {

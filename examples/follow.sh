@@ -1,6 +1,6 @@
 #!/bin/sh
 # Follow the events with curl alone: ./follow.sh http://127.0.0.1:8000/api/sse
-# After a cut it goes on from the last id, so that nothing is missed.
+# It reconnects with the id of the last event, so no event is missed.
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM

@@ -220,7 +220,7 @@ class SessionManager:
         """True: the session is live or closed. False: the client has been told to fetch anew, and the session can go live."""
         try:
             replay = await self._replay_planner.plan(cursor_text)
-            visible = None if session.sees_all_events else await self._visible_events(session, replay)
+            visible = None if session.subscription.sees_all_events else await self._visible_events(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
             session.send_message(Resumed(recovered=False))

@@ -9,7 +9,7 @@ create table orderwire.journal (
     txid            xid8 not null default pg_current_xact_id(),
     at              timestamptz not null default clock_timestamp(),
     -- What the writer saw as committed. Whoever holds this event has everything that was visible here, so what they
-    -- may lack can be asked of the journal alone, on any server: see docs/architecture.md.
+    -- may lack can be asked of the journal alone, on any server: see docs/explanation/ordering.md.
     seen            pg_snapshot not null default pg_current_snapshot(),
     order_id        bigint not null,
     order_number    text not null,

@@ -40,7 +40,7 @@ return
     end
     || ',"at":"' || orderwire.rfc3339(at) || '"}';
 
-comment on function orderwire.event_json is 'An event as the JSON object of docs/protocol.md.';
+comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
 
 -- For people: the journal, readable.
 create view orderwire.events as

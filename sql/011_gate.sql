@@ -12,7 +12,7 @@
 --   3 turn    by whoever rings although nobody relies on it: one transaction at a time, or a server in everybody's stead.
 --
 -- A session that has got `wanted`, and after that finds `silent` free, will hear of every later commit. Why:
--- docs/architecture.md, "The gate".
+-- docs/explanation/notify-suppression.md.
 
 -- Whether nobody relies on being rung. Tried and let go within one expression, where no interrupt comes: held until the
 -- end of the transaction it would keep servers from getting it. Two writers that try at once may find each other: one

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -19,8 +22,8 @@ import aiohttp
 import asyncpg
 
 ROOT = Path(__file__).resolve().parent.parent
-# Generous: a loaded CI machine is slow, and a test that fails waits for it once.
-TIMEOUT_SECONDS = 60.0
+# Generous: six tests share two cores, and a test that fails waits for it once.
+TIMEOUT_SECONDS = 120.0
 # What commands of ours get to see of our own environment: no setting of the developer's must change a test.
 BASE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
 # But for this: WEBSOCKET_IO=descriptor pytest … has all servers of the tests run so.
@@ -44,16 +47,37 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T], description:
         raise AssertionError(f"not within {seconds:g} s: {description}") from None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file, alone among all processes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def copy_checkout(directory: Path, *excluded: str) -> Path:
     """The files as they are now, without what is local to the original: names with a dot are .git, .venv, .data and caches."""
     return shutil.copytree(ROOT, directory, ignore=shutil.ignore_patterns(".*", "node_modules", "__pycache__", *excluded))
 
 
+# Below the kernel's range for outgoing connections (32768 and up) and that of db/embedded.py: no other process takes a port
+# while its server is down. Each worker of pytest-xdist ("gw0", "gw1", …) has a part of its own.
+_PORTS_PER_WORKER = 300
+_FIRST_PORT = 10_000 + _PORTS_PER_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16)
+_ports = itertools.cycle(random.sample(range(_FIRST_PORT, _FIRST_PORT + _PORTS_PER_WORKER), _PORTS_PER_WORKER))
+
+
 def free_port() -> str:
     """For a server that has to come back at the same address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    for port in itertools.islice(_ports, _PORTS_PER_WORKER):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return str(port)
+    raise AssertionError("no free port")
 
 
 def url_with_role(url: str, role: str, password: str) -> str:

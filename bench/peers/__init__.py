@@ -1,1 +1,1 @@
-"""What Orderwire is measured against: for each, the way its own documentation shows, in as few lines as that takes."""
+"""The peers that Orderwire is compared with, each programmed as its own documentation shows, in as few lines as possible."""

@@ -1,4 +1,4 @@
-"""aiohttp, as its chat demo does it: await each client's send_str, one after the other. With UVLOOP=1 on uvloop."""
+"""aiohttp, as in its chat demo: awaits send_str of each client, one after the other. With UVLOOP=1 on uvloop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 
 from aiohttp import web
 
-from bench.peers.feed import HOST, PORT, feed
+from bench.peers.feed import HOST, PORT, follow_feed
 
 clients: set[web.WebSocketResponse] = set()
 messages: asyncio.Queue[str] = asyncio.Queue()
@@ -38,7 +38,7 @@ async def main() -> None:
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, HOST, PORT, backlog=4096).start()
-    await asyncio.gather(broadcast(), feed(messages.put_nowait))
+    await asyncio.gather(broadcast(), follow_feed(messages.put_nowait))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-/* The yardstick: what the kernel's send() alone costs. No server at all but for the handshake, which it answers unread.
+/* The baseline: the cost of the kernel's send() alone. It answers each handshake with a fixed response and parses nothing.
  *
  *     c_loop PORT TRIGGER_PORT
  *
- * "FRAMES BYTES\n" on the trigger port: so many frames of so many bytes go to every client, joined, by one send() each.
+ * "FRAMES BYTES\n" on the trigger port: FRAMES frames of BYTES bytes go to every client, in one buffer and one send().
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,9 +16,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST = 20000 };
+enum { MAX_CLIENTS = 20000 };
 
-static int clients[MOST], count;
+static int clients[MAX_CLIENTS], count;
 
 static void die(const char *what) {
     fprintf(stderr, "c_loop: %s: %s\n", what, strerror(errno));
@@ -36,7 +36,7 @@ static int listen_on(int port) {
 
 static void send_all(int fd, const unsigned char *data, size_t size) {
     while (size) {
-        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL); /* waits for room: nobody here reads slowly */
+        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL); /* blocks while the socket buffer is full; the clients read at once */
         if (sent < 0) return;
         data += sent, size -= (size_t)sent;
     }
@@ -59,13 +59,13 @@ static void broadcast(int frames, int size) {
     for (int i = 0; i < count; i++) send_all(clients[i], joined, length);
 }
 
-static void welcome(int fd) {
+static void add_client(int fd) {
     static const char answer[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                                 "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"; /* to the load generator's key */
+                                 "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"; /* for the key of the load generator */
     char request[4096];
     int on = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (count == MOST || read(fd, request, sizeof request) <= 0) {
+    if (count == MAX_CLIENTS || read(fd, request, sizeof request) <= 0) {
         close(fd);
         return;
     }
@@ -73,20 +73,20 @@ static void welcome(int fd) {
     clients[count++] = fd;
 }
 
-int main(int words, char **word) {
-    if (words < 3) return 2;
-    int door = listen_on(atoi(word[1])), trigger_door = listen_on(atoi(word[2])), poller = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = door};
-    epoll_ctl(poller, EPOLL_CTL_ADD, door, &event);
-    event.data.fd = trigger_door;
-    epoll_ctl(poller, EPOLL_CTL_ADD, trigger_door, &event);
+int main(int argc, char **argv) {
+    if (argc < 3) return 2;
+    int listener = listen_on(atoi(argv[1])), trigger_listener = listen_on(atoi(argv[2])), poller = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener};
+    epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
+    event.data.fd = trigger_listener;
+    epoll_ctl(poller, EPOLL_CTL_ADD, trigger_listener, &event);
     puts("ready");
     fflush(stdout);
     for (;;) {
         if (epoll_wait(poller, &event, 1, -1) < 1) continue;
-        if (event.data.fd == door) welcome(accept4(door, NULL, NULL, SOCK_CLOEXEC));
-        else if (event.data.fd == trigger_door) {
-            int fd = accept4(trigger_door, NULL, NULL, SOCK_CLOEXEC);
+        if (event.data.fd == listener) add_client(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+        else if (event.data.fd == trigger_listener) {
+            int fd = accept4(trigger_listener, NULL, NULL, SOCK_CLOEXEC);
             event = (struct epoll_event){.events = EPOLLIN, .data.fd = fd};
             epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event);
         } else {

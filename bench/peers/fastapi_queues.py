@@ -1,4 +1,4 @@
-"""FastAPI on uvicorn[standard], hence uvloop, with a queue for each client."""
+"""FastAPI on uvicorn[standard], which uses uvloop, with a queue for each client."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from bench.peers.feed import HOST, PORT, feed
+from bench.peers.feed import HOST, PORT, follow_feed
 
 queues: set[asyncio.Queue[str]] = set()
 
@@ -34,7 +34,7 @@ async def websocket(ws: WebSocket) -> None:
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    feeding = asyncio.create_task(feed(publish))
+    feeding = asyncio.create_task(follow_feed(publish))
     yield
     feeding.cancel()
 

@@ -1,7 +1,7 @@
-"""What every peer in Python has in common: where its messages come from.
+"""The source of messages of every Python peer.
 
-PORT is the peer's own. On TRIGGER_PORT a line "FRAMES BYTES" makes so many messages of so many bytes in one turn of the loop.
-With DATABASE_URL, what is notified on channel ``orders`` is a message, too.
+The peer serves on PORT. On TRIGGER_PORT a line "FRAMES BYTES" publishes FRAMES messages of BYTES bytes in one event-loop tick.
+With DATABASE_URL, each notification on the channel ``orders`` is published too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ HOST = "127.0.0.1"
 PORT = int(os.environ.get("PORT", "0"))
 
 
-async def feed(publish: Callable[[str], None]) -> None:
-    """Call ``publish`` for each message, for as long as this task lives."""
+async def follow_feed(publish: Callable[[str], None]) -> None:
+    """Call ``publish`` for each message, until this task is cancelled."""
 
     def make(frames: int, size: int) -> None:
         for text in islice(messages(size), frames):
@@ -37,13 +37,13 @@ async def feed(publish: Callable[[str], None]) -> None:
         trigger.close()
 
 
-async def listen_for_trigger(make: Callable[[int, int], None]) -> asyncio.Server:
-    """Listen on TRIGGER_PORT; ``make`` gets the two numbers."""
+async def listen_for_trigger(publish: Callable[[int, int], None]) -> asyncio.Server:
+    """Listen on TRIGGER_PORT; call ``publish(frames, bytes)`` for each line."""
 
-    async def obey(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async for line in reader:
             frames, size = line.split()
-            make(int(frames), int(size))
+            publish(int(frames), int(size))
         writer.close()
 
-    return await asyncio.start_server(obey, HOST, int(os.environ["TRIGGER_PORT"]))
+    return await asyncio.start_server(handle, HOST, int(os.environ["TRIGGER_PORT"]))

@@ -1,4 +1,4 @@
-// Node with ws and pg: the loop over clients of ws's own documentation.
+// Node with ws and pg: the broadcast loop from the documentation of ws.
 const net = require("node:net");
 const { once } = require("node:events");
 const { WebSocketServer, WebSocket } = require("ws");
@@ -13,13 +13,13 @@ function broadcast(text) {
 }
 
 async function main() {
-  const obey = (line) => {
+  const handleLine = (line) => {
     const [frames, size] = line.split(" ").map(Number);
     const text = "@@0:0@@".padEnd(size, "x");
     for (let i = 0; i < frames; i++) broadcast(text);
   };
   const trigger = net.createServer((socket) => {
-    socket.on("data", (data) => String(data).split("\n").filter(Boolean).forEach(obey));
+    socket.on("data", (data) => String(data).split("\n").filter(Boolean).forEach(handleLine));
     socket.on("error", () => {});
   });
   trigger.listen(Number(process.env.TRIGGER_PORT), host);

@@ -1,4 +1,4 @@
-"""Messages as a shop makes them: what a compressor finds in them is what it would find there."""
+"""Messages like those of a real shop, so that they compress like real ones."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
-# More than the 32 KiB that a compressor looks back (RFC 7692): coming round again is of no use to it.
-DIFFERENT = 1000
+# Together larger than the 32 KiB window of DEFLATE (RFC 7692), so that repeating the list does not help a compressor.
+DISTINCT_MESSAGES = 1000
 NAMES = ["Nowak", "Anna", "Kowalska", "Bogdan", "Иван", "Zieliński", "Ewa", "Петрова", "Dąbrowska", "Filip", "Szymański"]
 
 
 @cache
 def messages(size: int) -> Iterator[str]:
-    """Each of so many bytes; without end, and whoever asks again goes on where it was."""
-    return itertools.cycle(_different(size))
+    """Endless messages of ``size`` bytes. Each call with the same size returns the same iterator."""
+    return itertools.cycle(_distinct_messages(size))
 
 
-def _different(size: int) -> list[str]:
-    choose = random.Random(1)
+def _distinct_messages(size: int) -> list[str]:
+    rng = random.Random(1)
     at = datetime(2026, 7, 1, 12, tzinfo=UTC)
     made = []
-    for number in range(DIFFERENT):
-        at += timedelta(microseconds=choose.randrange(2_000_000))
+    for number in range(DISTINCT_MESSAGES):
+        at += timedelta(microseconds=rng.randrange(2_000_000))
         order = 4_000 + number
-        # The mark is what the load generator counts by.
-        name = f"@@0:0@@{choose.choice(NAMES)}"
+        # The load generator counts messages by this mark.
+        name = f"@@0:0@@{rng.choice(NAMES)}"
         head = (
             f'{{"type":"new_order","id":"5f0c2ab1-{91_200 + 3 * number}-{order}","order_id":{order},'
             f'"order_number":"ORD-{order}","customer_name":"{name}'
         )
-        tail = f'","total":"{choose.randrange(900, 30_000) / 100:.2f}","status":"pending","at":"{at:%Y-%m-%dT%H:%M:%S.%f}Z"}}'
+        tail = f'","total":"{rng.randrange(900, 30_000) / 100:.2f}","status":"pending","at":"{at:%Y-%m-%dT%H:%M:%S.%f}Z"}}'
         left = size - len(head.encode()) - len(tail)
         assert left >= 0, f"an order does not fit into {size} bytes"
         made.append(head + " " * left + tail)

@@ -1,7 +1,7 @@
-"""Orderwire itself, on the trigger: the server as it is, on a real database, whose hub gets prepared events besides.
+"""Orderwire with a trigger: the unchanged server on a real database; the trigger also publishes prepared events to its hub.
 
-What is left out is the reading of the journal, as the peers in the fan-out scenarios have no database either. Everything from
-``Hub.publish`` on is what `python server.py serve` does.
+This skips reading the journal, because the peers have no database in the fan-out scenarios either. Everything from
+``Hub.publish`` on is what `python server.py serve` runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-import server
+import serving
 from bench.peers.feed import listen_for_trigger
 from bench.peers.orders import messages
 from push.delivery.hub import Hub
@@ -25,8 +25,8 @@ from settings import Settings
 hubs: list[Hub] = []
 
 
-class FedHub(Hub):
-    """The hub, known to the trigger."""
+class TriggeredHub(Hub):
+    """A hub that adds itself to ``hubs``, where the trigger finds it."""
 
     def __init__(self, *parts: Any, **named: Any) -> None:
         super().__init__(*parts, **named)
@@ -47,11 +47,11 @@ def _publish(frames: int, size: int) -> None:
 
 
 async def main() -> None:
-    # The composition root has no seam for this, and shall have none.
-    server.Hub = FedHub  # type: ignore[attr-defined]
+    # The composition root has no parameter for the hub, and needs none otherwise.
+    serving.Hub = TriggeredHub  # type: ignore[attr-defined]
     trigger = await listen_for_trigger(_publish)
     try:
-        await server.serve(Settings.from_environment(os.environ))
+        await serving.serve(Settings.from_environment(os.environ))
     finally:
         trigger.close()
 

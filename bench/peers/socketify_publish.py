@@ -1,6 +1,6 @@
-"""socketify (uWebSockets in C++ under Python): its own publish() to a topic.
+"""socketify (Python bindings of uWebSockets, C++): its own publish() to a topic.
 
-Its loop polls while it is idle; that is part of what it costs, and counted.
+Its event loop polls while it is idle; that CPU time is counted too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 from socketify import App, OpCode
 
-from bench.peers.feed import HOST, PORT, feed
+from bench.peers.feed import HOST, PORT, follow_feed
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
         app.publish("orders", text, OpCode.TEXT)
 
     loop: Any = app.loop.loop
-    feeding = loop.create_task(feed(publish))
+    feeding = loop.create_task(follow_feed(publish))
     app.run()
     feeding.cancel()
 

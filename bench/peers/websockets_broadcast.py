@@ -1,4 +1,4 @@
-"""The library websockets, with the function that it has for this: websockets.broadcast()."""
+"""The websockets library with its own function for this: websockets.broadcast()."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from websockets.asyncio.server import ServerConnection, broadcast, serve
 
-from bench.peers.feed import HOST, PORT, feed
+from bench.peers.feed import HOST, PORT, follow_feed
 
 clients: set[ServerConnection] = set()
 
@@ -21,7 +21,7 @@ async def websocket(connection: ServerConnection) -> None:
 
 async def main() -> None:
     async with serve(websocket, HOST, PORT, backlog=4096):
-        await feed(lambda text: broadcast(clients, text))
+        await follow_feed(lambda text: broadcast(clients, text))
 
 
 if __name__ == "__main__":

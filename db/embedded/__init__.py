@@ -1,1 +1,1 @@
-"""The PostgreSQL that `make run` starts when DATABASE_URL is not set."""
+"""The embedded PostgreSQL: `make run` starts it when DATABASE_URL is not set."""

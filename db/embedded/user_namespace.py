@@ -1,7 +1,8 @@
-"""Run a command as uid 65534 of a new user namespace: ``python -I userns.py COMMAND [ARG ...]``.
+"""Run a command as uid 65534 in a new user namespace: ``python -I user_namespace.py COMMAND [ARG ...]``.
 
-PostgreSQL refuses to run as root. Inside the namespace the process is "nobody", while outside, where file permissions are
-checked, it is still root: so root's own directories stay readable and nobody's permissions have to change (user_namespaces(7)).
+PostgreSQL refuses to run as root. Inside the namespace the uid of the process is 65534. The kernel checks file permissions
+against the uid outside of it, which is still root: root's directories stay readable, and no mode or owner has to change
+(user_namespaces(7)). EmbeddedPostgres runs this file as a program; it imports nothing of the project.
 """
 
 import ctypes
@@ -9,20 +10,20 @@ import os
 import sys
 
 CLONE_NEWUSER = 0x10000000
-NOBODY_UID = 65534
+INNER_UID = 65534
 
 
 def main() -> None:
-    """Enter the namespace, then become the command. Exit code 125 means that the kernel does not allow it."""
+    """Create the namespace, then execute the command in it. Exit code 125: the kernel does not allow the namespace."""
     uid, gid = os.geteuid(), os.getegid()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER) != 0:
         sys.exit(125)
     try:
-        # "deny" has to come before gid_map: user_namespaces(7), "Writing to gid_map".
+        # "deny" must be written before gid_map: user_namespaces(7), "Writing to gid_map".
         for name, text in (
             ("setgroups", "deny"),
-            ("uid_map", f"{NOBODY_UID} {uid} 1"),
-            ("gid_map", f"{NOBODY_UID} {gid} 1"),
+            ("uid_map", f"{INNER_UID} {uid} 1"),
+            ("gid_map", f"{INNER_UID} {gid} 1"),
         ):
             with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
                 file.write(text)

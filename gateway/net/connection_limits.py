@@ -8,7 +8,8 @@ import secrets
 import sys
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from gateway.net.client_address import in_networks, parse_address, rate_limit_key
 from gateway.net.transports import Transport
@@ -78,11 +79,6 @@ _ID_PREFIX = secrets.token_hex(3)
 _SEQUENCE = itertools.count(1)
 
 
-def _unknown_connection() -> Connection:
-    """For a request whose connection has gone meanwhile."""
-    return Connection("unknown", within_limits=True, within_rate=True)
-
-
 class ConnectionLimiter:
     """All of this process."""
 
@@ -101,9 +97,40 @@ class ConnectionLimiter:
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         metrics.tcp_connections.set_function(lambda: self._counter.total + len(self._rejected))
 
-    def find(self, transport: asyncio.Transport | None) -> Connection:
-        """The connection of a request."""
-        return (transport and self._http_connections.get(transport)) or _unknown_connection()
+    def find(self, transport: asyncio.Transport | None) -> Connection | None:
+        """The connection of a request. None when another program accepted it (see ``count_request``), or when it is closed."""
+        return None if transport is None else self._http_connections.get(transport)
+
+    @contextmanager
+    def count_request(self, transport: asyncio.Transport | None, remote: str | None) -> Iterator[Connection | None]:
+        """Count a request on a connection that another program accepted: it counts as a connection until it is answered, and a
+        WebSocket (``upgraded``) until ``connection_lost``. Yields None when there are too many even to send a close code to each.
+        """
+        if transport is None:  # the client has disconnected: the handler is about to be cancelled
+            yield Connection("unknown", within_limits=True, within_rate=True)
+            return
+        if self._counter.total >= self._hard_limit:
+            yield None
+            return
+        key, _ = self._key(remote)
+        connection = Connection(key, within_limits=self._counter.add(key), within_rate=False)
+        self._http_connections[transport] = connection
+        try:
+            yield connection
+        finally:
+            if self._http_connections.get(transport) is connection:
+                del self._http_connections[transport]
+                self._counter.remove(key)
+
+    def _key(self, remote: str | None) -> tuple[str, bool]:
+        """What a connection is counted under, and whether it comes from a trusted proxy.
+
+        Each connection of a proxy has a key of its own: the clients behind it are told apart by what it says of each request.
+        """
+        address = parse_address(remote)
+        if address is not None and in_networks(address, self._trusted_proxies):
+            return f"proxy {next(_SEQUENCE)}", True
+        return sys.intern(rate_limit_key(address)), False  # the same object for all connections of an address
 
     def within_rate(self, key: str) -> bool:
         """One more request from this address: whether that is within its pace."""
@@ -124,11 +151,7 @@ class ConnectionLimiter:
 
     def connection_made(self, transport: Transport, remote: str | None) -> Connection | None:
         """A connection has come in, from this address; None when it has to go at once."""
-        address = parse_address(remote)
-        # Behind a proxy of ours stand many: they are told apart by what it says of each request.
-        proxy = address is not None and in_networks(address, self._trusted_proxies)
-        # (The same object for all from one address.)
-        name = f"proxy {next(_SEQUENCE)}" if proxy else sys.intern(rate_limit_key(address))
+        name, proxy = self._key(remote)
         if not proxy and not self.within_rate(name):
             self._metrics.rejections.labels("handshakes").inc()
             return None

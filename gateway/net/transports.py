@@ -19,7 +19,7 @@ from gateway.net.batch_send import BatchSender, BatchSendUnavailable
 from gateway.net.fd_transport import FdTransport, FdTransports
 from gateway.net.io_uring import IoUringSender
 from gateway.net.linux_aio import LinuxAioSender
-from push.delivery.hub import rotation_start
+from push.delivery.slices import rotation_start
 
 __all__ = ["ASYNCIO_TRANSPORT", "TRANSPORTS", "BackendUnavailable", "Transport", "TransportBackend", "TransportGroup"]
 
@@ -100,6 +100,12 @@ class TransportBackend:
     def group(self, transports: Sequence[Transport]) -> TransportGroup:
         """What is written to all of them is prepared once."""
         return TransportGroup(self._fd_transports, transports)
+
+    def close(self) -> None:
+        """Called once, after the last connection is closed: the epoll and the batch sender are released."""
+        if self._fd_transports is not None:
+            self._fd_transports.close()
+            self._fd_transports = None
 
     def __enter__(self) -> None:
         if self._fd_transports is not None:

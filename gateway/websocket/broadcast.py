@@ -16,8 +16,10 @@ from gateway.websocket.shared_deflate import Follower, Segment, SharedDeflate
 from push.delivery.batch import Batch
 from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.cohort import Cohort
-from push.delivery.hub import SLICE_SIZE, Hub
-from push.delivery.session import PING_MESSAGE, Session, SessionTransport
+from push.delivery.hub import Hub
+from push.delivery.session import PING_MESSAGE, Session
+from push.delivery.session_transport import SessionTransport
+from push.delivery.slices import SLICE_SIZE
 from push.metrics import Metrics
 
 __all__ = ["BROADCASTER", "Broadcaster", "CohortClient"]

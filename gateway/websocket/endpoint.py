@@ -18,6 +18,7 @@ from gateway.websocket.permessage_deflate import BadExtensions, negotiate_extens
 from gateway.websocket.shared_deflate import Segment
 from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
+from push.delivery.client_messages import receive_binary, receive_text
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
@@ -175,7 +176,7 @@ class _SessionClient(WebSocketProtocol):
 
     def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
         """See Broadcaster.encode."""
-        follower = self if self._compression and self._session.sees_everything else None
+        follower = self if self._compression and self._session.subscription.sees_everything else None
         if follower is None and self.segment is not None:
             self._broadcaster.remove_follower(self)
         return self._broadcaster.encode(batches, follower)
@@ -209,9 +210,9 @@ class _SessionClient(WebSocketProtocol):
     def on_message(self, message: Message) -> None:
         """See WebSocketProtocol."""
         if message.opcode == OP_BINARY:
-            self._session.receive_binary()
+            receive_binary(self._session)
             return
-        command = self._session.receive_text(message.text)
+        command = receive_text(self._session, message.text)
         if command is not None:
             self.pause()
             self.adapter.handle_command(command, self.resume)

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
 
-__all__ = ["ATTACKER", "ATTACKS"]
+__all__ = ["ATTACKER_ADDRESS", "ATTACKS"]
 
-ATTACKER = "127.0.0.66"
+ATTACKER_ADDRESS = "127.0.0.66"
 HANDSHAKE = (
     "GET /api/ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{more}"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -35,16 +35,16 @@ class Attack:
         parts = urlsplit(url)
         self.host, self.port = parts.hostname, parts.port
         self.token = token
-        self.told: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
 
-    def tell(self, what: str, times: int = 1) -> None:
+    def record(self, answer: str, count: int = 1) -> None:
         """It was told that; said aloud the first time."""
-        if times and not self.told[what]:
-            print("heard", what, flush=True)
-        self.told[what] += times
+        if count and not self.answers[answer]:
+            print("heard", answer, flush=True)
+        self.answers[answer] += count
 
     async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=(ATTACKER, 0))
+        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=(ATTACKER_ADDRESS, 0))
         writer.write(data)
         return reader, writer
 
@@ -53,7 +53,7 @@ class Attack:
             more += f"Authorization: Bearer {self.token}\r\n"
         return HANDSHAKE.format(host=f"{self.host}:{self.port}", more=more).encode()
 
-    async def listen(self, reader: asyncio.StreamReader) -> str:
+    async def read_last_answer(self, reader: asyncio.StreamReader) -> str:
         """To the end; what it was told last: a close code, or a status."""
         told = "cut"
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
@@ -69,36 +69,36 @@ class Attack:
                     return f"close {int.from_bytes(payload[:2], 'big')}"
         return told
 
-    async def session(self, flood: bytes, *, more: str = "", with_token: bool = True, times: int = 10**9) -> None:
+    async def flood_session(self, flood: bytes, *, more: str = "", with_token: bool = True, max_writes: int = 10**9) -> None:
         """Open one, send that over and over, until it is closed."""
         reader, writer = await self.connect(self.handshake(more=more, with_token=with_token))
-        listening = asyncio.create_task(self.listen(reader))
+        listening = asyncio.create_task(self.read_last_answer(reader))
         try:
             with suppress(ConnectionError):
-                for _ in range(times):
+                for _ in range(max_writes):
                     if listening.done():
                         break
                     writer.write(flood)
                     await writer.drain()
                     await asyncio.sleep(0)
-            self.tell(await listening)
+            self.record(await listening)
         finally:
             listening.cancel()
             writer.transport.abort()
 
-    async def many(self, at_once: int, once: Callable[[], Awaitable[None]]) -> None:
+    async def repeat_concurrently(self, concurrency: int, attempt: Callable[[], Awaitable[None]]) -> None:
         """So many at once, again and again."""
 
         async def one() -> None:
             while True:
                 try:
-                    await once()
+                    await attempt()
                 except OSError as error:
-                    self.tell(type(error).__name__)
+                    self.record(type(error).__name__)
                     await asyncio.sleep(0.01)
 
         async with asyncio.TaskGroup() as all_of_them:
-            for _ in range(at_once):
+            for _ in range(concurrency):
                 all_of_them.create_task(one())
 
 
@@ -110,11 +110,11 @@ async def connections(attack: Attack) -> None:
         try:
             with suppress(ConnectionError):
                 head = await reader.read(12)
-                attack.tell(head[9:].decode() or "cut")
+                attack.record(head[9:].decode() or "cut")
         finally:
             writer.transport.abort()
 
-    await attack.many(64, once)
+    await attack.repeat_concurrently(64, once)
 
 
 async def slow_loris(attack: Attack) -> None:
@@ -122,63 +122,63 @@ async def slow_loris(attack: Attack) -> None:
 
     async def once() -> None:
         reader, writer = await attack.connect(b"GET /api/ws HTTP/1.1\r\n")
-        listening = asyncio.create_task(attack.listen(reader))
+        listening = asyncio.create_task(attack.read_last_answer(reader))
         try:
             with suppress(ConnectionError):
                 while not listening.done():
                     writer.write(b"X-Slow: loris\r\n")
                     await writer.drain()
                     await asyncio.wait([listening], timeout=1)
-            attack.tell(await listening)
+            attack.record(await listening)
         finally:
             listening.cancel()
             writer.transport.abort()
         await asyncio.sleep(1)  # for the flood of connections there is another attack
 
-    await attack.many(1500, once)
+    await attack.repeat_concurrently(1500, once)
 
 
 async def frames(attack: Attack) -> None:
     """Good frames, as fast as they can be written."""
-    await attack.many(4, lambda: attack.session(frame(FINAL | TEXT, b'{"type":"ping"}') * 3000))
+    await attack.repeat_concurrently(4, lambda: attack.flood_session(frame(FINAL | TEXT, b'{"type":"ping"}') * 3000))
 
 
-async def parts(attack: Attack) -> None:
+async def fragments(attack: Attack) -> None:
     """A message in parts that are empty, without an end."""
 
     async def once() -> None:
-        await attack.session(frame(TEXT, b"") + frame(CONTINUATION, b"") * 10000)
+        await attack.flood_session(frame(TEXT, b"") + frame(CONTINUATION, b"") * 10000)
 
-    await attack.many(4, once)
+    await attack.repeat_concurrently(4, once)
 
 
-async def giant(attack: Attack) -> None:
+async def giant_frame(attack: Attack) -> None:
     """A frame of a gigabyte."""
     start = frame(FINAL | TEXT, b"", length=2**30)
 
     async def once() -> None:
-        await attack.session(start + bytes(2**18))
+        await attack.flood_session(start + bytes(2**18))
 
-    await attack.many(4, once)
+    await attack.repeat_concurrently(4, once)
 
 
-async def bomb(attack: Attack) -> None:
+async def compression_bomb(attack: Attack) -> None:
     """Compressed frames of 60 KB that would be 60 MB."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
     payload = squeezer.compress(bytes(60 * 2**20)) + squeezer.flush(zlib.Z_SYNC_FLUSH)
     sent = frame(FINAL | 0x40 | TEXT, payload[:-4])
     offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
-    await attack.many(4, lambda: attack.session(sent, more=offer))
+    await attack.repeat_concurrently(4, lambda: attack.flood_session(sent, more=offer))
 
 
-async def strangers(attack: Attack) -> None:
+async def unauthenticated(attack: Attack) -> None:
     """Sessions that never say who they are."""
 
     async def once() -> None:
-        await attack.session(b"", with_token=False, times=0)
+        await attack.flood_session(b"", with_token=False, max_writes=0)
         await asyncio.sleep(1)
 
-    await attack.many(1500, once)
+    await attack.repeat_concurrently(1500, once)
 
 
 async def requests(attack: Attack) -> None:
@@ -191,12 +191,12 @@ async def requests(attack: Attack) -> None:
         reader, writer = await attack.connect(flood)
         try:
             while data := await reader.read(2**18):
-                attack.tell("200", data.count(b"HTTP/1.1 200"))
-                attack.tell("429", data.count(b"HTTP/1.1 429"))
+                attack.record("200", data.count(b"HTTP/1.1 200"))
+                attack.record("429", data.count(b"HTTP/1.1 429"))
         finally:
             writer.transport.abort()
 
-    await attack.many(16, once)
+    await attack.repeat_concurrently(16, once)
 
 
 # With what it is told, and the reason under which the server counts it.
@@ -204,10 +204,10 @@ ATTACKS: dict[str, tuple[Callable[[Attack], Awaitable[None]], str, str]] = {
     "connections": (connections, "429", "handshakes"),
     "slow-loris": (slow_loris, "429", "handshakes"),
     "frames": (frames, "close 3013", "too_fast"),
-    "parts": (parts, "close 3013", "too_fast"),
-    "giant": (giant, "close 1009", "too_big"),
-    "bomb": (bomb, "close 1009", "too_big"),
-    "strangers": (strangers, "close 3502", "not_authenticated"),
+    "parts": (fragments, "close 3013", "too_fast"),
+    "giant": (giant_frame, "close 1009", "too_big"),
+    "bomb": (compression_bomb, "close 1009", "too_big"),
+    "strangers": (unauthenticated, "close 3502", "not_authenticated"),
     "requests": (requests, "429", "handshakes"),
 }
 
@@ -221,7 +221,7 @@ async def main() -> None:
     task = asyncio.ensure_future(ATTACKS[name][0](attack))
     print("attacking", flush=True)
     await asyncio.wait({task, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    print("told", json.dumps(attack.told.most_common()), flush=True)
+    print("told", json.dumps(attack.answers.most_common()), flush=True)
     os._exit(1 if task.done() else 0)
 
 

@@ -8,32 +8,32 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.attacks.floods import ATTACKS
-from tests.attacks.site import Site
+from tests.attacks.harness import Harness
 from tests.support import TIMEOUT_SECONDS, within
 
 WRITES = 5
 
 
 @pytest.fixture
-async def site(database_url: str) -> AsyncIterator[Site]:
-    async with Site(database_url) as site:
-        yield site
+async def harness(database_url: str) -> AsyncIterator[Harness]:
+    async with Harness(database_url) as harness:
+        yield harness
 
 
-async def test_nobody_beside_notices_an_attack(site: Site) -> None:
+async def test_nobody_beside_notices_an_attack(harness: Harness) -> None:
     for name, (_, answer, _) in ATTACKS.items():
-        before = await site.rejects(name)
-        attacker = await site.attack(name)
+        before = await harness.rejections(name)
+        attacker = await harness.start_attack(name)
 
         async def refused(name: str = name, before: float = before) -> None:
-            while await site.rejects(name) <= before:
-                await site.write(1)
+            while await harness.rejections(name) <= before:
+                await harness.insert_orders(1)
                 await asyncio.sleep(0.05)
 
         await attacker.wait_for_line(f"heard {answer}")
         await within(TIMEOUT_SECONDS, refused(), f"{name} is counted")
-        await site.write(WRITES)
-        await site.all_have_all()
-        await site.end(attacker)
-    assert site.complaints() == []
-    assert await site.server.stop() == 0
+        await harness.insert_orders(WRITES)
+        await harness.check_all_events_arrived()
+        await harness.stop_attack(attacker)
+    assert harness.log_failures() == []
+    assert await harness.server.stop() == 0

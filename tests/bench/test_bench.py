@@ -1,4 +1,4 @@
-"""The benchmark keeps working: its load generator counts what a server really sends. Nothing is timed here."""
+"""Tests of the benchmark: the load generator counts what a server sends, reports are right. No performance is measured."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from bench import database
-from bench.database import Databases, mark, newest_cursor, writing
-from bench.load import Load, LoadFailed, NoCompiler, compiled
-from bench.machine import CPUS, LOAD_CPUS, cpu_seconds_each, on_all_cpus
+from bench.database import Databases, mark, newest_cursor, open_writer
+from bench.load import CompilerMissing, LoadGenerator, LoadGeneratorFailed, compile_c
+from bench.machine import CPUS, LOAD_CPUS, cpu_seconds_by_pid, on_all_cpus
 from bench.peers.orders import messages
 from bench.plan import SCENARIOS
-from bench.report import Reached, Report, Result
+from bench.report import Report, Result, TargetResult
 from bench.scenario import Named, Scenario
-from bench.subjects import HUB, SERVER, YARDSTICK, NotHere, Subject, own
-from bench.wanted import WANTED, Look, Wanted
+from bench.subjects import C_LOOP, HUB, SERVER, Subject, SubjectUnavailable, orderwire_subject
+from bench.targets import TARGETS, Lookup, Target
 from db.embedded.postgres import EmbeddedPostgres
 from tests.support import TIMEOUT_SECONDS, Server, StartServer
 
@@ -37,17 +37,17 @@ ORDERS = 30
 @pytest.fixture(scope="module", autouse=True)
 def _compiler() -> None:
     try:
-        compiled(Path(__file__).parents[2] / "bench" / "loadgen.c")
-    except NoCompiler as why:
+        compile_c(Path(__file__).parents[2] / "bench" / "loadgen.c")
+    except CompilerMissing as why:
         pytest.skip(str(why))
 
 
 @pytest.fixture
 async def load_on() -> AsyncIterator[Any]:
-    started: list[Load] = []
+    started: list[LoadGenerator] = []
 
-    async def start(port: int, trigger_port: int | None = None) -> Load:
-        started.append(await Load.start(port, trigger_port))
+    async def start(port: int, trigger_port: int | None = None) -> LoadGenerator:
+        started.append(await LoadGenerator.start(port, trigger_port))
         return started[-1]
 
     yield start
@@ -59,65 +59,67 @@ def _port(server: Server) -> int:
     return int(server.http_url.rpartition(":")[2])
 
 
-async def test_it_counts_and_times_what_every_client_gets(start_server: StartServer, load_on: Any, database_url: str) -> None:
+async def test_load_generator_counts_and_times_the_frames_of_every_client(
+    start_server: StartServer, load_on: Any, database_url: str
+) -> None:
     server: Server = await start_server(database_url)
-    load: Load = await load_on(_port(server))
+    load: LoadGenerator = await load_on(_port(server))
     await load.connect(CLIENTS)
     await load.command("reset")
-    async with writing(database_url) as writer:
-        written = await writer.write(rate=ORDERS / 0.3, seconds=0.3)
-        assert await load.wait(written, TIMEOUT_SECONDS)
-        await writer.bulk(ORDERS)
-        assert await load.wait(written + ORDERS, TIMEOUT_SECONDS)
+    async with open_writer(database_url) as writer:
+        written = await writer.insert_at_rate(rate=ORDERS / 0.3, seconds=0.3)
+        assert await load.wait_for_frames(written, TIMEOUT_SECONDS)
+        await writer.insert_bulk(ORDERS)
+        assert await load.wait_for_frames(written + ORDERS, TIMEOUT_SECONDS)
     report = await load.command("report")
     assert report["marked"] == CLIENTS * (written + ORDERS)
     assert (report["clients"], report["lost"]) == (CLIENTS, 0)
     assert report["frames"] > report["marked"]  # the totals
     assert report["bytes"] > 100 * report["frames"]
-    # Each order has a mark of its own, but all rows of the one statement have one.
+    # Each order has its own mark, but all rows of the bulk statement have the same.
     assert [clients for _, clients, _, _ in report["marks"]] == [CLIENTS] * written + [CLIENTS * ORDERS]
     assert all(0 < first <= last < TIMEOUT_SECONDS * 1e6 for _, _, first, last in report["marks"])
 
-    # Only what comes after a reset counts, and it says so when something does not come.
+    # A reset sets the counters to zero, and the wait reports a time-out.
     await load.command("reset")
-    assert not await load.wait(1, 0.05)
+    assert not await load.wait_for_frames(1, 0.05)
     assert (await load.command("report"))["marked"] == 0
 
 
-async def test_it_notices_who_is_not_let_in_and_who_is_closed(
+async def test_load_generator_reports_rejected_and_closed_connections(
     start_server: StartServer, load_on: Any, database_url: str
 ) -> None:
     server: Server = await start_server(database_url)
-    load: Load = await load_on(_port(server))
-    with pytest.raises(LoadFailed, match=f"0 of {CLIENTS} clients"):
+    load: LoadGenerator = await load_on(_port(server))
+    with pytest.raises(LoadGeneratorFailed, match=f"0 of {CLIENTS} clients"):
         await load.connect(CLIENTS, "/api/nowhere")
     await load.connect(CLIENTS)
     await load.command("reset")
     await server.stop()
-    assert not await load.wait(1, TIMEOUT_SECONDS)
+    assert not await load.wait_for_frames(1, TIMEOUT_SECONDS)
     report = await load.command("report")
     assert (report["clients"], report["lost"]) == (0, CLIENTS)
 
 
-@pytest.mark.parametrize("subject", [YARDSTICK, HUB], ids=["the C loop", "the hub"])
-async def test_the_trigger_sends_so_many_frames_of_so_many_bytes(subject: Subject, load_on: Any, database_url: str) -> None:
-    async with subject.running(database_url) as running:
-        load: Load = await load_on(running.port, running.trigger_port)
+@pytest.mark.parametrize("subject", [C_LOOP, HUB], ids=["C loop", "hub"])
+async def test_trigger_sends_the_requested_frames(subject: Subject, load_on: Any, database_url: str) -> None:
+    async with subject.start(database_url) as running:
+        load: LoadGenerator = await load_on(running.port, running.trigger_port)
         await load.connect(CLIENTS)
         await load.command("reset")
-        answer = await load.command(f"pump 5 16 {running.trigger_file(16)} {TIMEOUT_SECONDS}")
-        assert (answer["turns"], answer["lost"]) == (5, 0)
+        answer = await load.command(f"pump 5 16 {running.write_trigger_file(16)} {TIMEOUT_SECONDS}")
+        assert (answer["batches"], answer["lost"]) == (5, 0)
         report = await load.command("report")
         assert report["marked"] == CLIENTS * 5 * 16
-        if subject is YARDSTICK:
+        if subject is C_LOOP:
             assert report["bytes"] == report["marked"] * 200
 
 
-def test_a_name_with_a_mark_holds_its_number() -> None:
+def test_mark_contains_its_number() -> None:
     assert mark(17).startswith("@@17:")
 
 
-async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
+async def test_compressed_frame_is_counted_without_inflating(load_on: Any) -> None:
     text = mark(0) + "x" * 200
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
@@ -133,10 +135,10 @@ async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
     async with TestServer(app) as server:
         found = {}
         for deflate in (False, True):
-            load: Load = await load_on(server.port)
+            load: LoadGenerator = await load_on(server.port)
             answer = await load.connect(CLIENTS, deflate=deflate)
             assert answer["deflate"] == CLIENTS * deflate
-            assert await load.wait(ORDERS, TIMEOUT_SECONDS)
+            assert await load.wait_for_frames(ORDERS, TIMEOUT_SECONDS)
             found[deflate] = await load.command("report")
             await load.stop()
     assert found[False]["marked"] == found[True]["marked"] == CLIENTS * ORDERS
@@ -146,12 +148,12 @@ async def test_a_compressed_frame_counts_unread(load_on: Any) -> None:
     assert found[True]["wire"] < found[False]["wire"] / 4
 
 
-async def test_a_copied_journal_goes_on(
+async def test_copied_journal_keeps_its_events(
     postgres: EmbeddedPostgres, start_server: StartServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "ROWS", 40)
-    monkeypatch.setattr(database, "STEP", 10)
-    async with Databases(postgres, tmp_path).fresh("million") as url:
+    monkeypatch.setattr(database, "TEMPLATE_ROWS", 40)
+    monkeypatch.setattr(database, "ROWS_PER_STATEMENT", 10)
+    async with Databases(postgres, tmp_path).create("million") as url:
         server: Server = await start_server(url)
         async with ClientSession() as session, session.get(f"{server.http_url}/api/events?limit=1000") as answer:
             events = (await answer.json())["events"]
@@ -160,7 +162,7 @@ async def test_a_copied_journal_goes_on(
         await server.stop()
 
 
-def test_messages_of_a_shop_have_one_size_and_do_not_repeat_within_a_compressors_memory() -> None:
+def test_messages_have_one_size_and_do_not_repeat_within_the_deflate_window() -> None:
     size = 200
     found = list(itertools.islice(messages(size), 32 * 1024 // size + 1))
     assert {len(text.encode()) for text in found} == {size}
@@ -178,7 +180,7 @@ def _child() -> Iterator[int]:
         process.wait()
 
 
-def test_processes_are_moved_and_moved_back() -> None:
+def test_on_all_cpus_restores_the_affinity_of_every_process() -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, LOAD_CPUS)
     try:
@@ -186,14 +188,14 @@ def test_processes_are_moved_and_moved_back() -> None:
             with on_all_cpus():
                 assert os.sched_getaffinity(child) == os.sched_getaffinity(0) == set(CPUS)
             assert os.sched_getaffinity(child) == os.sched_getaffinity(0) == LOAD_CPUS
-            assert set(cpu_seconds_each(os.getpid())) >= {os.getpid(), child}
+            assert set(cpu_seconds_by_pid(os.getpid())) >= {os.getpid(), child}
     finally:
         os.sched_setaffinity(0, before)
-        with on_all_cpus():  # the database of the other tests has been moved, too
+        with on_all_cpus():  # restores the affinity of the shared PostgreSQL, which was changed too
             pass
 
 
-def test_what_is_wanted_is_measured() -> None:
+def test_every_target_refers_to_a_measured_value() -> None:
     asked = set()
 
     def look(scenario: Scenario, subject: Named, measure: str) -> float:
@@ -202,65 +204,65 @@ def test_what_is_wanted_is_measured() -> None:
         asked.add((scenario.name, subject.name, measure))
         return 1.0
 
-    for wanted in WANTED:
-        assert wanted.of(look) == 1.0
-    assert len(asked) > len(WANTED)
+    for target in TARGETS:
+        assert target.measure(look) == 1.0
+    assert len(asked) > len(TARGETS)
 
 
-def test_a_variant_is_left_out_where_its_setting_is_not_known(tmp_path: Path) -> None:
-    with pytest.raises(NotHere, match="no setting FLY"):
-        own("flying", "server.py", FLY="1").command(tmp_path, {})
-    assert own("", "server.py", PORT="1").command(tmp_path, {})[-1] == "server.py"
+def test_variant_with_an_unknown_setting_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(SubjectUnavailable, match="no setting FLY"):
+        orderwire_subject("flying", "server.py", FLY="1").command(tmp_path, {})
+    assert orderwire_subject("", "server.py", PORT="1").command(tmp_path, {})[-1] == "server.py"
 
 
-async def test_a_server_that_says_why_it_cannot_is_left_out() -> None:
-    def saying(text: str) -> Subject:
+async def test_server_that_exits_with_one_line_is_unavailable() -> None:
+    def printing(text: str) -> Subject:
         return Subject("a server", lambda _, __: [sys.executable, "-c", f"print({text!r}); raise SystemExit(1)"], {})
 
-    with pytest.raises(NotHere, match="no io_uring on this machine"):
-        async with saying("no io_uring on this machine").running(None):
+    with pytest.raises(SubjectUnavailable, match="no io_uring on this machine"):
+        async with printing("no io_uring on this machine").start(None):
             pass
     with pytest.raises(AssertionError, match="Traceback"):
-        async with saying("Traceback\n  of something").running(None):
+        async with printing("Traceback\n  of something").start(None):
             pass
 
 
-def test_ratios_are_taken_round_by_round() -> None:
+def test_ratios_are_computed_within_each_round() -> None:
     scenario = Scenario("fan-out", {})
 
-    def ratio(look: Look) -> float:
-        return look(scenario, SERVER, "deliveries") / look(scenario, YARDSTICK, "deliveries")
+    def ratio(look: Lookup) -> float:
+        return look(scenario, SERVER, "deliveries") / look(scenario, C_LOOP, "deliveries")
 
     results = []
-    for number, (yardstick, ours) in enumerate([(100.0, 50.0), (200.0, 180.0), (400.0, 320.0)]):
-        results.append(Result("fan-out", YARDSTICK.name, number, 0.0, {"deliveries": yardstick}))
-        results.append(Result("fan-out", SERVER.name, number, 0.0, {"deliveries": ours}))
-    least = Wanted("it", 0.8, ratio, at_least=True)
-    assert least.reached(results) == Reached("it", "≥ 0.8", [0.5, 0.9, 0.8], True)
-    assert least.reached([]) == Reached("it", "≥ 0.8", [], None)
-    # A peer that fails proves nothing; if we do, it counts.
-    results[0] = Result("fan-out", YARDSTICK.name, 0, 0.0, {}, "fell over")
-    results[3] = Result("fan-out", SERVER.name, 1, 0.0, {}, "fell over")
-    assert least.reached(results) == Reached("it", "≥ 0.8", [0.0, 0.8], False)
-    assert Wanted("it", 0.8, ratio).reached(results[2:4]) == Reached("it", "≤ 0.8", [math.inf], False)
+    for number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 180.0), (400.0, 320.0)]):
+        results.append(Result("fan-out", C_LOOP.name, number, 0.0, {"deliveries": baseline}))
+        results.append(Result("fan-out", SERVER.name, number, 0.0, {"deliveries": own}))
+    least = Target("it", 0.8, ratio, at_least=True)
+    assert least.evaluate(results) == TargetResult("it", "≥ 0.8", [0.5, 0.9, 0.8], True)
+    assert least.evaluate([]) == TargetResult("it", "≥ 0.8", [], None)
+    # The failure of a peer skips the round; a failure of Orderwire counts as a miss.
+    results[0] = Result("fan-out", C_LOOP.name, 0, 0.0, {}, "exited")
+    results[3] = Result("fan-out", SERVER.name, 1, 0.0, {}, "exited")
+    assert least.evaluate(results) == TargetResult("it", "≥ 0.8", [0.0, 0.8], False)
+    assert Target("it", 0.8, ratio).evaluate(results[2:4]) == TargetResult("it", "≤ 0.8", [math.inf], False)
 
 
-def test_the_table_tells_medians_ratios_what_failed_and_what_is_doubtful(tmp_path: Path) -> None:
+def test_table_shows_medians_ratios_failures_and_doubtful_results(tmp_path: Path) -> None:
     report = Report(
-        {"kernel": "this one"}, reached=[Reached("fast", "≥ 1", [1.0, 3.0], True), Reached("small", "≤ 2", [], None)]
+        {"kernel": "this one"}, targets=[TargetResult("fast", "≥ 1", [1.0, 3.0], True), TargetResult("small", "≤ 2", [], None)]
     )
-    report.leave_out("nchan: not installed")
-    report.leave_out("nchan: not installed")
-    for number, (yardstick, ours) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
-        report.results.append(Result("fan-out", "C", number, 0.0, {"deliveries": yardstick}))
-        report.results.append(Result("fan-out", "Orderwire", number, 0.5, {"deliveries": ours}))
-    report.results.append(Result("fan-out", "peer", 1, 0.0, {}, "fell over"))
+    report.add_skipped("nchan: not installed")
+    report.add_skipped("nchan: not installed")
+    for number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
+        report.results.append(Result("fan-out", "C", number, 0.0, {"deliveries": baseline}))
+        report.results.append(Result("fan-out", "Orderwire", number, 0.5, {"deliveries": own}))
+    report.results.append(Result("fan-out", "peer", 1, 0.0, {}, "exited"))
     lines = report.table(("C",), "Orderwire").splitlines()
     assert next(line for line in lines if "    C " in line).split() == ["C", "200", "100", "–", "300", "1.33", "1.00"]
     own_line = next(line for line in lines if "    Orderwire" in line)
     assert own_line.split() == ["Orderwire", "150", "50.0", "–", "160", "1.00", "0.75", "!"]
-    assert "  failed: peer, round 1: fell over" in lines
-    assert lines.count("left out: nchan: not installed") == 1
+    assert "  failed: peer, round 1: exited" in lines
+    assert lines.count("skipped: nchan: not installed") == 1
     assert next(line for line in lines if line.startswith("fast")).split() == [
         "fast",
         "≥",

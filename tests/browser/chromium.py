@@ -13,6 +13,7 @@ from pathlib import Path
 from playwright.async_api import Browser, async_playwright
 
 from tests.helpers.npm import installed, node_and_npm
+from tests.support import locked
 
 HERE = Path(__file__).parent
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -47,16 +48,19 @@ class Chromium:
 
 
 def find_chromium(temporary: Path) -> Chromium:
+    """A Chromium; ``temporary``, which several processes may share, is where the one of the npm registry is unpacked."""
     environment = dict(os.environ)
     for name in NAMES:
         path = shutil.which(name)
         if path and _runs(path, environment):
             return Chromium(path, environment)
     home = installed(HERE)
-    shutil.copy(HERE / "chromium.mjs", home)
     environment["TMPDIR"] = str(temporary)
     command = [*node_and_npm()[0], "chromium.mjs"]
-    unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    with locked(temporary / "lock"):
+        shutil.copy(HERE / "chromium.mjs", home)
+        # It unpacks nothing that is there already.
+        unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert unpack.returncode == 0, unpack.stderr
     path, libraries = unpack.stdout.split()
     if not _runs(path, environment):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.browser.chromium import Chromium, find_chromium
-from web.build import build
 
 # What a browser says when the server or the network is away, or refuses, which is what some tests are about.
 OUTAGE = re.compile(
@@ -21,15 +21,10 @@ OUTAGE = re.compile(
 NewPage = Callable[..., Awaitable[Page]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def built() -> None:
-    """The page as its sources are now."""
-    build()
-
-
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Chromium:
-    return find_chromium(tmp_path_factory.mktemp("chromium"))
+def chromium(built: None, run_directory: Path) -> Chromium:
+    """A Chromium that runs here; one is unpacked for all processes of the run."""
+    return find_chromium(run_directory / "chromium")
 
 
 @pytest.fixture

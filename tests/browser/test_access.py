@@ -75,7 +75,7 @@ async def test_axe_finds_nothing(
     await page.keyboard.press("Escape")
 
     await server.kill()
-    await expect(page.locator(".now")).to_be_visible()
+    await expect(page.locator(".retry-now")).to_be_visible()
     assert await violations(page) == []
 
 
@@ -110,7 +110,7 @@ async def test_a_phone_shows_an_order_as_a_card_and_is_touched(server: Server, n
     assert box["height"] >= 44
     await card.tap()
     await expect(page.get_by_role("dialog")).to_contain_text("Anna Nowak 70")
-    for button in await page.locator(".switches button").all():
+    for button in await page.locator(".toolbar button").all():
         box = await button.bounding_box()
         assert box is None or min(box["width"], box["height"]) >= 24  # WCAG 2.5.8
 

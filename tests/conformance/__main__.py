@@ -33,7 +33,7 @@ def main() -> int:
     PAGE.write_text(report(results), encoding="utf-8")
     for result in results:
         if result.note:
-            print(f"{result.case.number:<8}{result.outcome:<11}{result.note}   ({result.case.what})")
+            print(f"{result.case.number:<8}{result.outcome:<11}{result.note}   ({result.case.description})")
     print(f"{len(results)} cases; {PAGE.relative_to(ROOT)} is written")
     return 1 if any(result.outcome == DEVIATION for result in results) else 0
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame
 
-__all__ = ["CASES", "MOST_BYTES", "Case", "Pause"]
+__all__ = ["CASES", "MAX_MESSAGE_BYTES", "Case", "Pause"]
 
-MOST_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
 MASK = b"\x37\xfa\x21\x3d"  # of the example in section 5.7
 
 
@@ -34,13 +34,13 @@ class Case:
     """
 
     number: str
-    what: str
+    description: str
     section: str
     steps: tuple[Step, ...]
     answers: int = 0
     pongs: tuple[bytes, ...] = ()
     close: tuple[int, ...] = ()
-    fast: bool = False
+    must_fail_early: bool = False
     # The suite asserts nothing here.
     informational: bool = False
     # Of the handshake: what the client offers for extensions, and what the server takes.
@@ -61,21 +61,21 @@ def parts(*payloads: bytes, opcode: int = TEXT) -> list[bytes]:
     ]
 
 
-def cut(data: bytes, size: int) -> list[bytes]:
+def split_bytes(data: bytes, size: int) -> list[bytes]:
     return [data[start : start + size] for start in range(0, len(data), size)]
 
 
-def control(opcode: int, payload: bytes = b"") -> bytes:
+def control_frame(opcode: int, payload: bytes = b"") -> bytes:
     return frame(FINAL | opcode, payload, mask=MASK)
 
 
-def goodbye(code: int, reason: bytes = b"") -> bytes:
-    return control(CLOSE, struct.pack("!H", code) + reason)
+def close_frame(code: int, reason: bytes = b"") -> bytes:
+    return control_frame(CLOSE, struct.pack("!H", code) + reason)
 
 
-def chopped(*frames: bytes, size: int = 1) -> tuple[Step, ...]:
+def in_writes(*frames: bytes, size: int = 1) -> tuple[Step, ...]:
     """As many writes; the wire sees as many segments, if it likes."""
-    return tuple(cut(b"".join(frames), size))
+    return tuple(split_bytes(b"".join(frames), size))
 
 
 def framing() -> Iterator[Case]:
@@ -83,47 +83,58 @@ def framing() -> Iterator[Case]:
     for n, (size, chop) in enumerate(sizes, 1):
         how = f"{size} bytes" + (f" in writes of {chop}" if chop else "")
         size_of_write = chop or 2**20
-        sent = chopped(text(b"*" * size), size=size_of_write)
+        sent = in_writes(text(b"*" * size), size=size_of_write)
         yield Case(f"1.1.{n}", f"a text of {how}", "5.2", sent, answers=1)
-        sent = chopped(text(b"\xfe" * size, FINAL | BINARY), size=size_of_write)
+        sent = in_writes(text(b"\xfe" * size, FINAL | BINARY), size=size_of_write)
         yield Case(f"1.2.{n}", f"binary of {how}", "5.2", sent, close=(1003,))
 
 
 def pings() -> Iterator[Case]:
     long = b"\xfe" * 125
-    yield Case("2.1", "a ping without payload", "5.5.2", (control(PING),), pongs=(b"",))
-    yield Case("2.2", "a ping with text", "5.5.2", (control(PING, b"Hello, world!"),), pongs=(b"Hello, world!",))
+    yield Case("2.1", "a ping without payload", "5.5.2", (control_frame(PING),), pongs=(b"",))
+    yield Case("2.2", "a ping with text", "5.5.2", (control_frame(PING, b"Hello, world!"),), pongs=(b"Hello, world!",))
     yield Case(
         "2.3",
         "a ping with bytes",
         "5.5.2",
-        (control(PING, b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff"),),
+        (control_frame(PING, b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff"),),
         pongs=(b"\x00\xff\xfe\xfd\xfc\xfb\x00\xff",),
     )
-    yield Case("2.4", "a ping of 125 bytes", "5.5.2", (control(PING, long),), pongs=(long,))
-    yield Case("2.5", "a ping of 126 bytes", "5.5", (control(PING, b"\xfe" * 126),), close=(1002,))
-    yield Case("2.6", "a ping of 125 bytes, byte by byte", "5.5.2", chopped(control(PING, long)), pongs=(long,))
-    yield Case("2.7", "a pong unasked, without payload", "5.5.3", (control(PONG),))
-    yield Case("2.8", "a pong unasked, with payload", "5.5.3", (control(PONG, b"unsolicited"),))
+    yield Case("2.4", "a ping of 125 bytes", "5.5.2", (control_frame(PING, long),), pongs=(long,))
+    yield Case("2.5", "a ping of 126 bytes", "5.5", (control_frame(PING, b"\xfe" * 126),), close=(1002,))
+    yield Case("2.6", "a ping of 125 bytes, byte by byte", "5.5.2", in_writes(control_frame(PING, long)), pongs=(long,))
+    yield Case("2.7", "a pong unasked, without payload", "5.5.3", (control_frame(PONG),))
+    yield Case("2.8", "a pong unasked, with payload", "5.5.3", (control_frame(PONG, b"unsolicited"),))
     yield Case(
-        "2.9", "a pong unasked, then a ping", "5.5.3", (control(PONG, b"unsolicited"), control(PING, b"x")), pongs=(b"x",)
+        "2.9",
+        "a pong unasked, then a ping",
+        "5.5.3",
+        (control_frame(PONG, b"unsolicited"), control_frame(PING, b"x")),
+        pongs=(b"x",),
     )
     ten = tuple(b"payload-%d" % n for n in range(10))
-    yield Case("2.10", "ten pings", "5.5.2", tuple(control(PING, payload) for payload in ten), pongs=ten)
-    yield Case("2.11", "ten pings, byte by byte", "5.5.2", chopped(*(control(PING, payload) for payload in ten)), pongs=ten)
+    yield Case("2.10", "ten pings", "5.5.2", tuple(control_frame(PING, payload) for payload in ten), pongs=ten)
+    yield Case(
+        "2.11", "ten pings, byte by byte", "5.5.2", in_writes(*(control_frame(PING, payload) for payload in ten)), pongs=ten
+    )
 
 
 def reserved_bits() -> Iterator[Case]:
     def bad(bits: int, opcode: int = TEXT, payload: bytes = b"Hello, world!") -> bytes:
         return frame(FINAL | bits << 4 | opcode, payload, mask=MASK)
 
-    two = (text(), bad(2), control(PING))
+    two = (text(), bad(2), control_frame(PING))
     yield Case("3.1", "RSV 1 in a text", "5.2", (bad(1),), close=(1002,))
     yield Case("3.2", "RSV 2 after a good text, then a ping", "5.2", two, answers=1, close=(1002,))
     yield Case(
-        "3.3", "RSV 3, in writes of their own", "5.2", (text(), PAUSE, bad(3), PAUSE, control(PING)), answers=1, close=(1002,)
+        "3.3",
+        "RSV 3, in writes of their own",
+        "5.2",
+        (text(), PAUSE, bad(3), PAUSE, control_frame(PING)),
+        answers=1,
+        close=(1002,),
     )
-    yield Case("3.4", "RSV 4, byte by byte", "5.2", chopped(text(), bad(4), control(PING)), answers=1, close=(1002,))
+    yield Case("3.4", "RSV 4, byte by byte", "5.2", in_writes(text(), bad(4), control_frame(PING)), answers=1, close=(1002,))
     yield Case("3.5", "RSV 5 in binary", "5.2", (bad(5, BINARY, b"\x00\xff"),), close=(1002,))
     yield Case("3.6", "RSV 6 in a ping", "5.2", (bad(6, PING),), close=(1002,))
     yield Case("3.7", "RSV 7 in a close", "5.2", (bad(7, CLOSE, b"\x03\xe8"),), close=(1002,))
@@ -133,33 +144,33 @@ def opcodes() -> Iterator[Case]:
     for kind, first in (("4.1", 3), ("4.2", 11)):
         for n in range(5):
             bad = frame(FINAL | first + n, b"" if n in (0, 2, 4) else b"reserved", mask=MASK)
-            steps: tuple[Step, ...] = (bad, control(PING)) if n < 2 else (text(), bad, control(PING))
+            steps: tuple[Step, ...] = (bad, control_frame(PING)) if n < 2 else (text(), bad, control_frame(PING))
             if n == 3:
-                steps = (text(), PAUSE, bad, PAUSE, control(PING))
+                steps = (text(), PAUSE, bad, PAUSE, control_frame(PING))
             if n == 4:
-                steps = chopped(text(), bad, control(PING))
+                steps = in_writes(text(), bad, control_frame(PING))
             yield Case(f"{kind}.{n + 1}", f"opcode {first + n}", "5.2", steps, answers=int(n >= 2), close=(1002,))
 
 
 def fragmentation() -> Iterator[Case]:
     one, two = b"fragment1", b"fragment2"
     whole = parts(one, two)
-    ping = control(PING, b"ping payload")
+    ping = control_frame(PING, b"ping payload")
     ponged: tuple[bytes, ...] = (b"ping payload",)
     yield Case("5.1", "a ping in two parts", "5.4", tuple(parts(one, two, opcode=PING)), close=(1002,))
     yield Case("5.2", "a pong in two parts", "5.4", tuple(parts(one, two, opcode=PONG)), close=(1002,))
     yield Case("5.3", "a text in two parts", "5.4", tuple(whole), answers=1)
     yield Case("5.4", "with time between them", "5.4", (whole[0], PAUSE, whole[1]), answers=1)
-    yield Case("5.5", "byte by byte", "5.4", chopped(*whole), answers=1)
+    yield Case("5.5", "byte by byte", "5.4", in_writes(*whole), answers=1)
     yield Case("5.6", "with a ping between them", "5.4", (whole[0], ping, whole[1]), answers=1, pongs=ponged)
     yield Case("5.7", "the same with time", "5.4", (whole[0], PAUSE, ping, PAUSE, whole[1]), answers=1, pongs=ponged)
-    yield Case("5.8", "the same byte by byte", "5.4", chopped(whole[0], ping, whole[1]), answers=1, pongs=ponged)
+    yield Case("5.8", "the same byte by byte", "5.4", in_writes(whole[0], ping, whole[1]), answers=1, pongs=ponged)
     ended, begun = frame(FINAL | CONTINUATION, one, mask=MASK), frame(CONTINUATION, one, mask=MASK)
     for n, nothing in ((9, ended), (12, begun)):
         what = "a last part" if nothing is ended else "a part"
         yield Case(f"5.{n}", f"{what} of nothing, then a text", "5.4", (nothing, text()), close=(1002,))
         yield Case(f"5.{n + 1}", "the same with time", "5.4", (nothing, PAUSE, text()), close=(1002,))
-        yield Case(f"5.{n + 2}", "the same byte by byte", "5.4", chopped(nothing, text()), close=(1002,))
+        yield Case(f"5.{n + 2}", "the same byte by byte", "5.4", in_writes(nothing, text()), close=(1002,))
     yield Case(
         "5.15",
         "a text in two parts, then a last part of nothing, then a text",
@@ -172,7 +183,14 @@ def fragmentation() -> Iterator[Case]:
     yield Case("5.17", "twice a last part of nothing, and a text in two", "5.4", (ended, *whole) * 2, close=(1002,))
     yield Case("5.18", "a text begun within a text", "5.4", (frame(TEXT, one, mask=MASK), text(two)), close=(1002,))
     five = parts(*(b"fragment%d" % n for n in range(1, 6)))
-    mixed: tuple[Step, ...] = (*five[:2], control(PING, b"pongme 1!"), PAUSE, *five[2:4], control(PING, b"pongme 2!"), five[4])
+    mixed: tuple[Step, ...] = (
+        *five[:2],
+        control_frame(PING, b"pongme 1!"),
+        PAUSE,
+        *five[2:4],
+        control_frame(PING, b"pongme 2!"),
+        five[4],
+    )
     ponged = (b"pongme 1!", b"pongme 2!")
     yield Case("5.19", "a text in five parts, pings between", "5.4", mixed, answers=1, pongs=ponged)
     yield Case(
@@ -258,11 +276,11 @@ def utf8() -> Iterator[Case]:
     )
     yield Case("6.2.1", "UTF-8 in one part", "5.6", (text(hello),), answers=1)
     yield Case("6.2.2", "in two, cut between letters", "5.6", tuple(parts(hello[:12], hello[12:])), answers=1)
-    yield Case("6.2.3", "a byte a part", "5.6", tuple(parts(*cut(hello, 1))), answers=1)
-    yield Case("6.2.4", "a byte a part", "5.6", tuple(parts(*cut(KAPPA, 1))), answers=1)
+    yield Case("6.2.3", "a byte a part", "5.6", tuple(parts(*split_bytes(hello, 1))), answers=1)
+    yield Case("6.2.4", "a byte a part", "5.6", tuple(parts(*split_bytes(KAPPA, 1))), answers=1)
     broken = KAPPA + b"\xed\xa0\x80edited"
     yield Case("6.3.1", "not UTF-8", "8.1", (text(broken),), close=(1007,))
-    yield Case("6.3.2", "not UTF-8, a byte a part", "8.1", tuple(parts(*cut(broken, 1))), close=(1007,))
+    yield Case("6.3.2", "not UTF-8, a byte a part", "8.1", tuple(parts(*split_bytes(broken, 1))), close=(1007,))
     for n, (bad, last) in enumerate(((b"\xf4\x90\x80\x80", b"edited"), (b"\xf4\x90", b"\x80\x80edited")), 1):
         three = parts(KAPPA, bad, last)
         yield Case(
@@ -271,7 +289,7 @@ def utf8() -> Iterator[Case]:
             "8.1",
             (three[0], PAUSE, three[1], PAUSE, three[2]),
             close=(1007,),
-            fast=True,
+            must_fail_early=True,
         )
         whole = text(KAPPA + bad + last)
         first, second = 6 + len(KAPPA), 6 + len(KAPPA) + len(bad)
@@ -281,7 +299,7 @@ def utf8() -> Iterator[Case]:
             "8.1",
             (whole[:first], PAUSE, whole[first:second], PAUSE, whole[second:]),
             close=(1007,),
-            fast=True,
+            must_fail_early=True,
         )
     for group, (what, sequences) in enumerate(UTF8.items(), 5):
         for n, sequence in enumerate(sequences, 1):
@@ -293,10 +311,10 @@ def utf8() -> Iterator[Case]:
 
 
 def closing() -> Iterator[Case]:
-    bye, normal = goodbye(1000), (1000,)
+    bye, normal = close_frame(1000), (1000,)
     yield Case("7.1.1", "a text, then close", "5.5.1", (text(), PAUSE, bye), answers=1, close=normal)
     yield Case("7.1.2", "close twice", "5.5.1", (bye, bye), close=normal)
-    yield Case("7.1.3", "close, then a ping", "5.5.1", (bye, control(PING, b"x")), close=normal)
+    yield Case("7.1.3", "close, then a ping", "5.5.1", (bye, control_frame(PING, b"x")), close=normal)
     yield Case("7.1.4", "close, then a text", "5.5.1", (bye, text()), close=normal)
     yield Case(
         "7.1.5",
@@ -310,32 +328,38 @@ def closing() -> Iterator[Case]:
         "7.1.6",
         "a large text, a text, close and a ping at once",
         "5.5.1",
-        (large, text(), bye, control(PING)),
+        (large, text(), bye, control_frame(PING)),
         close=normal,
         informational=True,
     )
-    yield Case("7.3.1", "close without a code", "5.5.1", (control(CLOSE),), close=normal)
-    yield Case("7.3.2", "close with half a code", "5.5.1", (control(CLOSE, b"x"),), close=(1002,))
+    yield Case("7.3.1", "close without a code", "5.5.1", (control_frame(CLOSE),), close=normal)
+    yield Case("7.3.2", "close with half a code", "5.5.1", (control_frame(CLOSE, b"x"),), close=(1002,))
     yield Case("7.3.3", "close with a code", "5.5.1", (bye,), close=normal)
-    yield Case("7.3.4", "close with a reason", "5.5.1", (goodbye(1000, b"Hello World!"),), close=normal)
-    yield Case("7.3.5", "close with a reason of 123 bytes", "5.5.1", (goodbye(1000, b"*" * 123),), close=normal)
-    yield Case("7.3.6", "close with a reason of 124 bytes", "5.5", (goodbye(1000, b"*" * 124),), close=(1002,))
+    yield Case("7.3.4", "close with a reason", "5.5.1", (close_frame(1000, b"Hello World!"),), close=normal)
+    yield Case("7.3.5", "close with a reason of 123 bytes", "5.5.1", (close_frame(1000, b"*" * 123),), close=normal)
+    yield Case("7.3.6", "close with a reason of 124 bytes", "5.5", (close_frame(1000, b"*" * 124),), close=(1002,))
     yield Case(
-        "7.5.1", "close with a reason that is not UTF-8", "5.5.1", (goodbye(1000, KAPPA + b"\xed\xa0\x80"),), close=(1007, 1002)
+        "7.5.1",
+        "close with a reason that is not UTF-8",
+        "5.5.1",
+        (close_frame(1000, KAPPA + b"\xed\xa0\x80"),),
+        close=(1007, 1002),
     )
     for n, code in enumerate((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999), 1):
-        yield Case(f"7.7.{n}", f"close with {code}", "7.4", (goodbye(code),), close=(1000, code))
+        yield Case(f"7.7.{n}", f"close with {code}", "7.4", (close_frame(code),), close=(1000, code))
     for n, code in enumerate((0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999), 1):
-        yield Case(f"7.9.{n}", f"close with {code}, which nobody may send", "7.4", (goodbye(code),), close=(1002,))
+        yield Case(f"7.9.{n}", f"close with {code}, which nobody may send", "7.4", (close_frame(code),), close=(1002,))
     for n, code in enumerate((5000, 65535), 1):
-        yield Case(f"7.13.{n}", f"close with {code}", "7.4.2", (goodbye(code),), close=(1000, 1002, code), informational=True)
+        yield Case(
+            f"7.13.{n}", f"close with {code}", "7.4.2", (close_frame(code),), close=(1000, 1002, code), informational=True
+        )
 
 
 def limits() -> Iterator[Case]:
-    most = b"*" * MOST_BYTES
+    most = b"*" * MAX_MESSAGE_BYTES
     for kind, name, opcode in ((1, "text", TEXT), (2, "binary", BINARY)):
         for n, kib in enumerate((64, 256, 1024, 4096, 8192, 16384), 1):
-            fits = kib * 1024 <= MOST_BYTES
+            fits = kib * 1024 <= MAX_MESSAGE_BYTES
             sent: tuple[Step, ...] = (
                 (text(most, FINAL | opcode),) if fits else (frame(FINAL | opcode, b"", mask=MASK, length=kib * 1024),)
             )
@@ -345,7 +369,7 @@ def limits() -> Iterator[Case]:
     for kind, name, opcode in ((3, "text", TEXT), (4, "binary", BINARY)):
         for n, size in enumerate((64, 256, 1024, 4096, 16384, 65536), 1):
             good = opcode == TEXT
-            sent = tuple(parts(*cut(most, size), opcode=opcode))
+            sent = tuple(parts(*split_bytes(most, size), opcode=opcode))
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in parts of {size}",
@@ -354,12 +378,12 @@ def limits() -> Iterator[Case]:
                 answers=int(good),
                 close=() if good else (1003,),
             )
-        more = tuple(parts(*cut(most + b"*", 4096), opcode=opcode))
+        more = tuple(parts(*split_bytes(most + b"*", 4096), opcode=opcode))
         yield Case(f"9.{kind}.7", f"{name} of a byte more, in parts of 4096", "10.4", more, close=(1009,))
     for kind, name, opcode in ((5, "text", TEXT), (6, "binary", BINARY)):
         for n, size in enumerate((64, 128, 256, 512, 1024, 2048), 1):
             good = opcode == TEXT
-            sent = chopped(text(most, FINAL | opcode), size=size)
+            sent = in_writes(text(most, FINAL | opcode), size=size)
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in writes of {size}",
@@ -377,10 +401,10 @@ def limits() -> Iterator[Case]:
             (text(b"*" * size, FINAL | BINARY),) * 1000,
             close=(1003,),
         )
-    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*cut(most, 1300))), answers=1)
+    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*split_bytes(most, 1300))), answers=1)
 
 
-def beyond() -> Iterator[Case]:
+def additional() -> Iterator[Case]:
     """What the suite has no case for."""
     yield Case("+1", "a text that is not masked", "5.1", (frame(FINAL | TEXT, b"{}", mask=None),), close=(1002,))
     yield Case("+2", "a ping that is not masked", "5.1", (frame(FINAL | PING, b"", mask=None),), close=(1002,))
@@ -394,6 +418,6 @@ def beyond() -> Iterator[Case]:
 
 CASES = tuple(
     case
-    for family in (framing, pings, reserved_bits, opcodes, fragmentation, utf8, closing, limits, beyond)
+    for family in (framing, pings, reserved_bits, opcodes, fragmentation, utf8, closing, limits, additional)
     for case in family()
 )

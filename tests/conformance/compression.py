@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from tests.conformance.cases import MASK, MOST_BYTES, Case, Step, cut, text
-from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflated, frame
+from tests.conformance.cases import MASK, MAX_MESSAGE_BYTES, Case, Step, split_bytes, text
+from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflate_message, frame
 
 __all__ = ["CASES"]
 
@@ -24,7 +24,7 @@ SIZES = (
 AGREED = "permessage-deflate; client_no_context_takeover"
 WITH_BITS = f"{AGREED}; server_max_window_bits=15"
 # What the suite offers in its group 13, the answer to it, and the window of the client.
-OFFERS = (
+GROUP_13_OFFERS = (
     ("13.1", "permessage-deflate; client_no_context_takeover; client_max_window_bits; server_no_context_takeover", None, 15),
     ("13.2", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=15", WITH_BITS, 9),
     ("13.3", "permessage-deflate; client_max_window_bits; server_max_window_bits=9", None, 15),
@@ -56,38 +56,46 @@ def _payload(kind: str, size: int) -> bytes:
     return whole[:size].decode(errors="ignore").encode().ljust(size) if kind != "binary" else whole
 
 
-def _sent(payload: bytes, opcode: int, window_bits: int, part: int) -> Iterator[bytes]:
+def _frames(payload: bytes, opcode: int, window_bits: int, part: int) -> Iterator[bytes]:
     for number in range(MESSAGES):
         compress = number % 2 == 0
-        whole = deflated(payload, window_bits=window_bits) if compress else payload
-        parts = cut(whole, part) if part else [whole]
+        whole = deflate_message(payload, window_bits=window_bits) if compress else payload
+        parts = split_bytes(whole, part) if part else [whole]
         for n, one in enumerate(parts):
             head = CONTINUATION if n else opcode | (COMPRESSED if compress else 0)
             yield frame(head | (FINAL if n == len(parts) - 1 else 0), one, mask=MASK)
 
 
-def _sizes(number: str, kind: str, offers: str, agreed: str | None, window_bits: int) -> Iterator[Case]:
+def _cases_by_size(number: str, kind: str, offers: str, agreed: str | None, window_bits: int) -> Iterator[Case]:
     for n, (size, part) in enumerate(SIZES, 1):
         what = f"{kind} of {size} bytes" + (f" in parts of {part}" if part else "")
         binary = kind == "binary"
         steps: tuple[Step, ...]
         if agreed is None:
             # Not agreed on: plain messages go on, and a compressed one is a breach.
-            steps = (*(text(_payload(kind, min(size, MOST_BYTES))),) * MESSAGES, text(b"", FINAL | COMPRESSED | TEXT))
+            steps = (*(text(_payload(kind, min(size, MAX_MESSAGE_BYTES))),) * MESSAGES, text(b"", FINAL | COMPRESSED | TEXT))
             yield Case(f"{number}.{n}", what, "7.1", steps, answers=MESSAGES, close=(1002,), offers=offers)
             continue
-        steps = tuple(_sent(_payload(kind, size), BINARY if binary else TEXT, window_bits, part))
+        steps = tuple(_frames(_payload(kind, size), BINARY if binary else TEXT, window_bits, part))
         # Random bytes become a few more.
-        close = (1003, 1009) if binary and size >= MOST_BYTES else (1003,) if binary else (1009,) if size > MOST_BYTES else ()
+        close = (
+            (1003, 1009)
+            if binary and size >= MAX_MESSAGE_BYTES
+            else (1003,)
+            if binary
+            else (1009,)
+            if size > MAX_MESSAGE_BYTES
+            else ()
+        )
         answers = 0 if close else MESSAGES
         yield Case(f"{number}.{n}", what, "7.2", steps, answers=answers, close=close, offers=offers, agreed=agreed)
 
 
 def _cases() -> Iterator[Case]:
     for n, kind in enumerate(("JSON", "binary", "prose", "letters at random", "Hebrew"), 1):
-        yield from _sizes(f"12.{n}", kind, "permessage-deflate; client_max_window_bits", AGREED, 15)
-    for number, offers, agreed, window_bits in OFFERS:
-        yield from _sizes(number, "JSON", offers, agreed, window_bits)
+        yield from _cases_by_size(f"12.{n}", kind, "permessage-deflate; client_max_window_bits", AGREED, 15)
+    for number, offers, agreed, window_bits in GROUP_13_OFFERS:
+        yield from _cases_by_size(number, "JSON", offers, agreed, window_bits)
     offers = "permessage-deflate"
     bad = frame(FINAL | COMPRESSED | TEXT, b"\xff" * 9, mask=MASK)
     yield Case("+6", "compressed, and no DEFLATE", "7.2.2", (bad,), close=(1007,), offers=offers, agreed=AGREED)
@@ -95,7 +103,7 @@ def _cases() -> Iterator[Case]:
     yield Case("+7", "a compressed ping", "6.1", (control,), close=(1002,), offers=offers, agreed=AGREED)
     later = frame(COMPRESSED | TEXT, b"", mask=MASK) + frame(FINAL | COMPRESSED, b"\x00", mask=MASK)
     yield Case("+8", "a later part that is marked as compressed", "6.1", (later,), close=(1002,), offers=offers, agreed=AGREED)
-    bomb = frame(FINAL | COMPRESSED | TEXT, deflated(b"x" * 50_000_000), mask=MASK)
+    bomb = frame(FINAL | COMPRESSED | TEXT, deflate_message(b"x" * 50_000_000), mask=MASK)
     yield Case("+9", "50 MB in 48 KB", "8", (bomb,), close=(1009,), offers=offers, agreed=AGREED)
 
 

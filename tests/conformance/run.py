@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from tests.conformance import cases, compression
-from tests.conformance.cases import Case, Pause, goodbye
+from tests.conformance.cases import Case, Pause, close_frame
 from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, TEXT
 from tests.support import TIMEOUT_SECONDS
 
@@ -26,7 +26,7 @@ SETTINGS = {
     "HANDSHAKES_PER_SECOND": "10000",
 }
 PAUSE_SECONDS = 0.3
-AT_ONCE = 20
+CONCURRENT_CASES = 20
 
 PASS, NON_STRICT, DEVIATION = "pass", "non-strict", "deviation"
 
@@ -39,51 +39,51 @@ class Result:
 
 
 @dataclass(slots=True)
-class Heard:
+class Received:
     """What the server sent, frame by frame, and what is wrong with its frames themselves."""
 
     answers: list[str] = field(default_factory=list)
     pongs: list[bytes] = field(default_factory=list)
     # None: no close frame; 1005, as section 7.1.5 has it: one without a code.
     close: int | None = None
-    wrong: list[str] = field(default_factory=list)
-    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    failures: list[str] = field(default_factory=list)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def until(self, case: Case, listening: asyncio.Task[None]) -> None:
+    async def wait_for_answers(self, case: Case, listening: asyncio.Task[None]) -> None:
         """Everything that the case is to have has come: whoever closes does not wait for what is still to be said."""
         with suppress(TimeoutError):
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 while len(self.answers) < case.answers or len(self.pongs) < len(case.pongs):
-                    self._more.clear()
+                    self._changed.clear()
                     if listening.done():
                         return
-                    await self._more.wait()
+                    await self._changed.wait()
 
-    async def listen(self, reader: asyncio.StreamReader) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError), self._at_the_end():
+    async def read_frames(self, reader: asyncio.StreamReader) -> None:
+        with suppress(ConnectionError, asyncio.IncompleteReadError), self._notify_at_end():
             while True:
                 head, length = await reader.readexactly(2)
                 if length & 0x80:
-                    self.wrong.append("a frame of the server is masked (5.1)")
+                    self.failures.append("a frame of the server is masked (5.1)")
                 if not head & FINAL or head & 0x70:
-                    self.wrong.append(f"a frame of the server begins with {head:#x}")
+                    self.failures.append(f"a frame of the server begins with {head:#x}")
                 if length & 0x7F == 126:
                     (length,) = struct.unpack("!H", await reader.readexactly(2))
                 elif length & 0x7F == 127:
                     (length,) = struct.unpack("!Q", await reader.readexactly(8))
-                self._frame(head & 0x0F, await reader.readexactly(length))
-                self._more.set()
+                self._handle_frame(head & 0x0F, await reader.readexactly(length))
+                self._changed.set()
 
     @contextmanager
-    def _at_the_end(self) -> Iterator[None]:
+    def _notify_at_end(self) -> Iterator[None]:
         try:
             yield
         finally:
-            self._more.set()
+            self._changed.set()
 
-    def _frame(self, opcode: int, payload: bytes) -> None:
+    def _handle_frame(self, opcode: int, payload: bytes) -> None:
         if self.close is not None:
-            self.wrong.append("a frame after the close frame (5.5.1)")
+            self.failures.append("a frame after the close frame (5.5.1)")
         if opcode == TEXT:
             fields = json.loads(payload.decode())
             if fields["type"] in ("error", "pong"):
@@ -94,10 +94,10 @@ class Heard:
             self.close = struct.unpack("!H", payload[:2])[0] if payload else 1005
             payload[2:].decode()
         elif opcode != PING:
-            self.wrong.append(f"opcode {opcode}")
+            self.failures.append(f"opcode {opcode}")
 
 
-async def run(url: str, case: Case) -> Result:
+async def run_case(url: str, case: Case) -> Result:
     address = urlsplit(url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     offers = f"Sec-WebSocket-Extensions: {case.offers}\r\n" if case.offers else ""
@@ -109,8 +109,8 @@ async def run(url: str, case: Case) -> Result:
     agreed = re.search(rb"\r\nSec-WebSocket-Extensions: (.*?)\r\n", head)
     if b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" not in head or (agreed[1].decode() if agreed else None) != case.agreed:
         return Result(case, DEVIATION, f"handshake: {head!r}")
-    heard = Heard()
-    listening = asyncio.create_task(heard.listen(reader), name="listener")
+    heard = Received()
+    listening = asyncio.create_task(heard.read_frames(reader), name="listener")
     ended_early = False
     try:
         for number, step in enumerate(case.steps):
@@ -122,8 +122,8 @@ async def run(url: str, case: Case) -> Result:
                 with suppress(ConnectionError):
                     await writer.drain()
         if not case.close:
-            await heard.until(case, listening)
-            writer.write(goodbye(1000))
+            await heard.wait_for_answers(case, listening)
+            writer.write(close_frame(1000))
         done, _ = await asyncio.wait([listening], timeout=TIMEOUT_SECONDS)
         if not done:
             return Result(case, DEVIATION, "the connection stays open")
@@ -133,15 +133,15 @@ async def run(url: str, case: Case) -> Result:
         writer.transport.abort()
         with suppress(ConnectionError):
             await writer.wait_closed()
-    return _judge(case, heard, ended_early)
+    return _evaluate(case, heard, ended_early)
 
 
-def _judge(case: Case, heard: Heard, ended_early: bool) -> Result:
+def _evaluate(case: Case, heard: Received, ended_early: bool) -> Result:
     failed = bool(case.close) and 1000 not in case.close
     if heard.close is not None and heard.close not in (case.close or (1000,)):
         return Result(case, DEVIATION, f"closed with {heard.close}")
-    if heard.wrong:
-        return Result(case, DEVIATION, "; ".join(heard.wrong))
+    if heard.failures:
+        return Result(case, DEVIATION, "; ".join(heard.failures))
     if case.informational:
         return Result(case, PASS)
     if heard.close is None:
@@ -150,7 +150,7 @@ def _judge(case: Case, heard: Heard, ended_early: bool) -> Result:
         return Result(case, DEVIATION, f"pongs: {heard.pongs}")
     if len(heard.answers) > case.answers or (len(heard.answers) < case.answers and not failed):
         return Result(case, DEVIATION, f"{len(heard.answers)} answers instead of {case.answers}")
-    if case.fast and not ended_early:
+    if case.must_fail_early and not ended_early:
         return Result(case, NON_STRICT, "fails at the end of the message, not in its midst")
     if len(heard.answers) < case.answers:
         return Result(case, NON_STRICT, "the answer to what came right before the breach is left unsent")
@@ -159,11 +159,11 @@ def _judge(case: Case, heard: Heard, ended_early: bool) -> Result:
 
 async def run_all(url: str) -> list[Result]:
     """In their order, several at a time."""
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(CONCURRENT_CASES)
 
     async def in_turn(case: Case) -> Result:
         async with turns:
-            return await run(url, case)
+            return await run_case(url, case)
 
     return list(await asyncio.gather(*map(in_turn, (*cases.CASES, *compression.CASES))))
 

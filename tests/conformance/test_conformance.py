@@ -11,7 +11,7 @@ from tests.conformance.__main__ import PAGE
 from tests.conformance.run import DEVIATION, SETTINGS, report, run_all
 from tests.support import TIMEOUT_SECONDS, Server, StartServer, within
 
-USUAL = {
+USUAL_HEADERS = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",
     "Sec-WebSocket-Version": "13",
@@ -61,7 +61,7 @@ async def test_the_handshake(server: Server) -> None:
     address = urlsplit(server.http_url)
     for name, (different, status, line) in HANDSHAKES.items():
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        headers = {"Host": address.netloc, **USUAL, **different}
+        headers = {"Host": address.netloc, **USUAL_HEADERS, **different}
         lines = "".join(f"{header}: {value}\r\n" for header, value in headers.items() if value is not None)
         writer.write(f"GET /api/ws HTTP/1.1\r\n{lines}\r\n".encode())
         head = (await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), name)).decode()

@@ -8,26 +8,26 @@ from typing import Any
 
 from tests.support import Message
 
-_EVERYTHING = """
+_ALL_EVENTS_SQL = """
 select p.*
 from orderwire.journal_page('1:1:', null, null, pg_current_snapshot(), 0, 10000000, 1000000000000) as p
 """
 
 
-async def recorded(db: Any) -> list[Message]:
+async def recorded_events(db: Any) -> list[Message]:
     """Every event, oldest first, once it is sure that together they add up to the totals."""
-    rows = await db.fetch(_EVERYTHING)
+    rows = await db.fetch(_ALL_EVENTS_SQL)
     folded = (sum(row["orders"] for row in rows), sum(row["revenue"] for row in rows), sum(row["pending"] for row in rows))
     assert folded == tuple(await db.fetchrow("select total_orders, total_revenue, pending_orders from order_analytics"))
     return [json.loads(row["event"]) for row in rows]
 
 
-async def story(db: Any) -> list[str]:
+async def event_summaries(db: Any) -> list[str]:
     """The same in short: ``new_order 1 pending``, ``order_status_update 1 pending>ready``, ``order_delete 1``."""
-    return [brief(event) for event in await recorded(db)]
+    return [summarize(event) for event in await recorded_events(db)]
 
 
-def brief(event: Message) -> str:
+def summarize(event: Message) -> str:
     words = [event["type"], str(event["order_id"])]
     if "previous_status" in event:
         words.append(f"{event['previous_status']}>{event['status']}")

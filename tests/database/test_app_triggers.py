@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from tests.database.journal_rows import add_orders, recorded, story
+from tests.database.journal_rows import add_orders, event_summaries, recorded_events
 
 
-async def chains(db: Any) -> dict[int, list[str]]:
+async def status_histories(db: Any) -> dict[int, list[str]]:
     """Each order's statuses as its events tell them; fails where an event does not begin where the last one ended."""
     told: dict[int, list[str]] = defaultdict(list)
     alive: set[int] = set()
-    for event in await recorded(db):
+    for event in await recorded_events(db):
         order, kind = event["order_id"], event["type"]
         assert (order in alive) == (kind != "new_order"), f"{kind} of order {order} after {told[order]}"
         if kind == "order_status_update":
@@ -30,7 +30,7 @@ async def chains(db: Any) -> dict[int, list[str]]:
     return dict(told)
 
 
-async def trigger(db: Any, when: str, body: str, name: str = "app", table: str = "orders") -> None:
+async def create_trigger(db: Any, when: str, body: str, name: str = "app", table: str = "orders") -> None:
     """``when`` as in CREATE TRIGGER: ``after insert``, ``before update`` …; FOR EACH ROW unless it says otherwise."""
     each = "" if "for each" in when else "for each row"
     timing, _, rest = when.partition(" for each")
@@ -43,43 +43,49 @@ async def trigger(db: Any, when: str, body: str, name: str = "app", table: str =
     )
 
 
-CONFIRM = "update orders set status = 'confirmed' where id = new.id and status = 'pending'; return null"
-PREPARE = "update orders set status = 'preparing' where id = new.id and status = 'confirmed'; return null"
+CONFIRM_SQL = "update orders set status = 'confirmed' where id = new.id and status = 'pending'; return null"
+PREPARE_SQL = "update orders set status = 'preparing' where id = new.id and status = 'confirmed'; return null"
 
 
 async def test_after_insert_trigger_that_updates_the_same_row(db: Any) -> None:
-    await trigger(db, "after insert", CONFIRM)
+    await create_trigger(db, "after insert", CONFIRM_SQL)
     await db.execute("insert into orders (customer_name, total) values ('a', 1), ('b', 2)")
-    assert await chains(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
 
 
 async def test_after_update_trigger_that_updates_the_same_row(db: Any) -> None:
-    await trigger(db, "after update", PREPARE)
+    await create_trigger(db, "after update", PREPARE_SQL)
     await add_orders(db, "pending", "pending")
     await db.execute("update orders set status = 'confirmed'")
     await db.execute("update orders set status = 'ready' where id = 2")
-    assert await chains(db) == {1: ["pending", "confirmed", "preparing"], 2: ["pending", "confirmed", "preparing", "ready"]}
+    assert await status_histories(db) == {
+        1: ["pending", "confirmed", "preparing"],
+        2: ["pending", "confirmed", "preparing", "ready"],
+    }
 
 
 async def test_triggers_that_set_each_other_off(db: Any) -> None:
-    await trigger(db, "after insert", CONFIRM, name="app_insert")
-    await trigger(db, "after update", PREPARE, name="app_update")
+    await create_trigger(db, "after insert", CONFIRM_SQL, name="app_insert")
+    await create_trigger(db, "after update", PREPARE_SQL, name="app_update")
     async with db.transaction():
         await add_orders(db, "pending", "pending")
         await db.execute("update orders set status = 'ready' where id = 1")
-    assert await chains(db) == {1: ["pending", "confirmed", "preparing", "ready"], 2: ["pending", "confirmed", "preparing"]}
+    assert await status_histories(db) == {
+        1: ["pending", "confirmed", "preparing", "ready"],
+        2: ["pending", "confirmed", "preparing"],
+    }
 
 
 @pytest.mark.parametrize("name", ["a_before_ours", "z_after_ours"])
 async def test_statement_trigger_of_either_side_of_ours(db: Any, name: str) -> None:
     body = "update orders set status = 'confirmed' where status = 'pending'; return null"
-    await trigger(db, "after insert for each statement", body, name=name)
+    await create_trigger(db, "after insert for each statement", body, name=name)
     await add_orders(db, "pending", "pending")
-    assert await chains(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
 
 
 async def test_a_row_that_a_trigger_moves_there_and_back(db: Any) -> None:
-    await trigger(
+    await create_trigger(
         db,
         "after update",
         "if old.status = 'pending' then update orders set status = 'preparing' where id = new.id;"
@@ -87,17 +93,17 @@ async def test_a_row_that_a_trigger_moves_there_and_back(db: Any) -> None:
     )
     await add_orders(db, "pending")
     await db.execute("update orders set status = 'confirmed'")
-    assert await chains(db) == {1: ["pending", "confirmed", "preparing", "confirmed"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed", "preparing", "confirmed"]}
 
 
 async def test_after_insert_trigger_that_deletes_the_row(db: Any) -> None:
-    await trigger(db, "after insert", "delete from orders where id = new.id and total = 0; return null")
+    await create_trigger(db, "after insert", "delete from orders where id = new.id and total = 0; return null")
     await db.execute("insert into orders (customer_name, total) values ('a', 0), ('b', 2)")
-    assert await chains(db) == {1: ["pending"], 2: ["pending"]}
+    assert await status_histories(db) == {1: ["pending"], 2: ["pending"]}
 
 
 async def test_after_delete_trigger_that_brings_the_row_back(db: Any) -> None:
-    await trigger(
+    await create_trigger(
         db,
         "after delete",
         "insert into orders (id, order_number, customer_name, total, status)"
@@ -105,30 +111,32 @@ async def test_after_delete_trigger_that_brings_the_row_back(db: Any) -> None:
     )
     await add_orders(db, "pending")
     await db.execute("delete from orders")
-    assert await chains(db) == {1: ["pending", "cancelled"]}
+    assert await status_histories(db) == {1: ["pending", "cancelled"]}
 
 
 async def test_before_trigger_that_changes_the_new_row(db: Any) -> None:
-    await trigger(db, "before insert or update", "new.status := 'confirmed'; new.total := 5; return new")
+    await create_trigger(db, "before insert or update", "new.status := 'confirmed'; new.total := 5; return new")
     await add_orders(db, "pending")
     await db.execute("update orders set customer_name = 'other', total = 9")
-    assert await story(db) == ["new_order 1 confirmed", "order_update 1"]
+    assert await event_summaries(db) == ["new_order 1 confirmed", "order_update 1"]
 
 
 async def test_before_trigger_that_cancels_instead_of_deleting(db: Any) -> None:
-    await trigger(db, "before delete", "update orders set status = 'cancelled' where id = old.id; return null")
+    await create_trigger(db, "before delete", "update orders set status = 'cancelled' where id = old.id; return null")
     await add_orders(db, "pending", "ready")
     async with db.transaction():
         await db.execute("delete from orders")
         await db.execute("update orders set status = 'ready'")
-    assert await chains(db) == {1: ["pending", "cancelled", "ready"], 2: ["ready", "cancelled", "ready"]}
+    assert await status_histories(db) == {1: ["pending", "cancelled", "ready"], 2: ["ready", "cancelled", "ready"]}
 
 
 @pytest.fixture
 async def couriers(db: Any) -> None:
     """A table whose trigger moves order 1 on."""
     await db.execute("create table couriers (status text)")
-    await trigger(db, "after insert", "update orders set status = new.status where id = 1; return null", "courier", "couriers")
+    await create_trigger(
+        db, "after insert", "update orders set status = new.status where id = 1; return null", "courier", "couriers"
+    )
     await add_orders(db, "pending")
 
 
@@ -139,7 +147,7 @@ async def test_a_trigger_on_another_table_before_a_later_update(db: Any) -> None
         await db.execute("update orders set status = 'ready'")
         await db.execute("insert into couriers values ('delivering')")
         await db.execute("update orders set status = 'delivered'")
-    assert await chains(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
 
 
 @pytest.mark.usefixtures("couriers")
@@ -148,12 +156,12 @@ async def test_a_trigger_on_another_table_before_the_table_is_truncated_and_fill
         await db.execute("insert into couriers values ('confirmed')")
         await db.execute("truncate orders")
         await db.execute("insert into orders (id, customer_name, total) values (1, 'again', 1)")
-    assert await chains(db) == {1: ["pending", "confirmed", "pending"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed", "pending"]}
 
 
 @pytest.mark.usefixtures("couriers")
 async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_trigger(db: Any) -> None:
-    await trigger(
+    await create_trigger(
         db,
         "after update",
         "update orders set status = 'delivering' where id = new.id and status = 'ready'; return null",
@@ -162,13 +170,13 @@ async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_tri
         await db.execute("insert into couriers values ('confirmed')")
         await db.execute("update orders set status = 'ready'")
         await db.execute("insert into couriers values ('delivered')")
-    assert await chains(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
+    assert await status_histories(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
 
 
 async def test_two_nested_updates_of_which_the_second_has_a_nested_one(db: Any) -> None:
-    await trigger(db, "after update", PREPARE)
+    await create_trigger(db, "after update", PREPARE_SQL)
     await db.execute("create table couriers ()")
-    await trigger(
+    await create_trigger(
         db,
         "after insert",
         "update orders set status = 'ready'; update orders set status = 'confirmed'; return null",
@@ -177,4 +185,4 @@ async def test_two_nested_updates_of_which_the_second_has_a_nested_one(db: Any) 
     )
     await add_orders(db, "pending")
     await db.execute("insert into couriers default values")
-    assert await chains(db) == {1: ["pending", "ready", "confirmed", "preparing"]}
+    assert await status_histories(db) == {1: ["pending", "ready", "confirmed", "preparing"]}

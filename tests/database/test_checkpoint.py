@@ -17,44 +17,44 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 from tests.support import open_connections, within
 
-COUNT = "select * from orderwire.scan_totals()"
-FOLD = "select total_orders, total_revenue, pending_orders from orderwire.totals_from_checkpoint()"
-SCAN = "select total_orders, total_revenue, pending_orders from order_analytics"
+SCAN_SQL = "select * from orderwire.scan_totals()"
+FOLD_SQL = "select total_orders, total_revenue, pending_orders from orderwire.totals_from_checkpoint()"
+VIEW_SQL = "select total_orders, total_revenue, pending_orders from order_analytics"
 WRITERS = 6
 COMPARISONS = 100
 
 
-async def fold(db: Any) -> tuple[Any, ...] | None:
-    row = await db.fetchrow(FOLD)
+async def totals_from_checkpoint(db: Any) -> tuple[Any, ...] | None:
+    row = await db.fetchrow(FOLD_SQL)
     return None if row is None else tuple(row)
 
 
-async def scan(db: Any) -> tuple[Any, ...]:
-    return tuple(await db.fetchrow(SCAN))
+async def totals_from_view(db: Any) -> tuple[Any, ...]:
+    return tuple(await db.fetchrow(VIEW_SQL))
 
 
-async def insert(db: Any, count: int) -> None:
+async def insert_orders(db: Any, count: int) -> None:
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.5 from generate_series(1, $1::int) n", count)
 
 
 # ---------------------------------------------------------------- any writers, any moment
 
 
-class Undo(Exception):
+class RollBack(Exception):
     """Leaves a savepoint or a transaction."""
 
 
-async def copy(db: Any, choose: random.Random) -> None:
+async def copy_orders(db: Any, choose: random.Random) -> None:
     rows = [("copied", choose.randrange(1000), choose.choice(["pending", "ready", "cancelled"])) for _ in range(20)]
     await db.copy_records_to_table("orders", records=rows, columns=["customer_name", "total", "status"])
 
 
-async def change(db: Any, choose: random.Random) -> None:
+async def random_change(db: Any, choose: random.Random) -> None:
     match choose.randrange(5):
         case 0:
-            await insert(db, choose.choice([1, 3, 200]))
+            await insert_orders(db, choose.choice([1, 3, 200]))
         case 1:
-            await copy(db, choose)
+            await copy_orders(db, choose)
         case 2:
             await db.execute(
                 "update orders set total = total + 1, status = $2 where id % 30 = $1",
@@ -67,48 +67,50 @@ async def change(db: Any, choose: random.Random) -> None:
             await db.execute("update orders set id = id + 10000000 where id = (select min(id) from orders)")
 
 
-async def write(db: Any, choose: random.Random, enough: asyncio.Event) -> None:
-    while not enough.is_set():
+async def write_until(db: Any, choose: random.Random, stop: asyncio.Event) -> None:
+    while not stop.is_set():
         isolation: Any = choose.choice(["read_committed", "repeatable_read"])
-        with contextlib.suppress(Undo, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
+        with contextlib.suppress(
+            RollBack, asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError
+        ):
             async with db.transaction(isolation=isolation):
                 for _ in range(choose.choice([1, 1, 2, 4])):
-                    with contextlib.suppress(Undo):
+                    with contextlib.suppress(RollBack):
                         async with db.transaction():
-                            await change(db, choose)
+                            await random_change(db, choose)
                             if choose.random() < 0.2:
-                                raise Undo
+                                raise RollBack
                 if choose.random() < 0.1:  # a long one
                     await db.execute("select pg_sleep(0.3)")
                 if choose.random() < 0.15:
-                    raise Undo
+                    raise RollBack
 
 
-async def truncate(db: Any, choose: random.Random, enough: asyncio.Event, done: list[int]) -> None:
+async def truncate_until(db: Any, choose: random.Random, stop: asyncio.Event, done: list[int]) -> None:
     """Now and then. Its lock comes first: whoever has written and then waits for it makes the others wait for nothing."""
-    while not enough.is_set():
+    while not stop.is_set():
         await asyncio.sleep(choose.random() / 2)
-        with contextlib.suppress(asyncpg.DeadlockDetectedError, Undo):
+        with contextlib.suppress(asyncpg.DeadlockDetectedError, RollBack):
             async with db.transaction(isolation="read_committed"):
                 await db.execute("lock table orders in access exclusive mode")
-                await insert(db, 2)
+                await insert_orders(db, 2)
                 await db.execute("truncate orders")
-                await insert(db, 1)
+                await insert_orders(db, 1)
                 if choose.random() < 0.3:
-                    raise Undo
+                    raise RollBack
             done.append(1)
 
 
-async def compare(db: Any) -> bool:
+async def compare_totals(db: Any) -> bool:
     """In one snapshot, taken with the table's lock in hand; whether there was anything to fold."""
     async with db.transaction(isolation="repeatable_read"):
         await db.execute("lock table orders in access share mode")
         counted = tuple(
             await db.fetchrow("select total_orders, total_revenue, pending_orders, snapshot from orderwire.checkpoint")
         )
-        folded = await fold(db)
+        folded = await totals_from_checkpoint(db)
         assert folded is not None, "the checkpoint does not serve"
-        assert folded == await scan(db)
+        assert folded == await totals_from_view(db)
         return folded != counted[:3] and bool(counted[3][2])
 
 
@@ -120,37 +122,37 @@ async def test_fold_equals_scan_whoever_writes(database_url: str, db: Any) -> No
     compared = telling = 0
     truncated: list[int] = []
     async with open_connections(database_url, WRITERS + 2) as pool:
-        await pool[0].fetch(COUNT)
+        await pool[0].fetch(SCAN_SQL)
         async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
             for number in range(WRITERS):
-                tasks.create_task(write(pool[number], random.Random(seed + number), enough))
-            tasks.create_task(truncate(pool[WRITERS], random.Random(seed + WRITERS), enough, truncated))
+                tasks.create_task(write_until(pool[number], random.Random(seed + number), enough))
+            tasks.create_task(truncate_until(pool[WRITERS], random.Random(seed + WRITERS), enough, truncated))
             # Enough of those that had a checkpoint taken beside open transactions, and of everything to fold.
             while compared < COMPARISONS or telling < COMPARISONS / 5 or len(truncated) < 3:
                 compared += 1
-                telling += await compare(db)
+                telling += await compare_totals(db)
                 if choose.random() < 0.3:
-                    await pool[-1].fetch(COUNT)
+                    await pool[-1].fetch(SCAN_SQL)
             enough.set()
     print(f"{compared} comparisons, {telling} telling, {len(truncated)} times truncated")
 
 
 async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, db: Any) -> None:
     """With a snapshot from before it the rows would be gone, and gone once more when their events are folded."""
-    await insert(db, 5)
-    await db.fetch(COUNT)  # the plan is in the cache: the next one takes its locks elsewhere
+    await insert_orders(db, 5)
+    await db.fetch(SCAN_SQL)  # the plan is in the cache: the next one takes its locks elsewhere
     async with open_connections(database_url, 1) as (other,):
         transaction = other.transaction()
         await transaction.start()
         await other.execute("truncate orders")
-        counting = asyncio.create_task(db.fetchrow(COUNT))
+        counting = asyncio.create_task(db.fetchrow(SCAN_SQL))
         waits = "select exists (select from pg_locks where not granted and pid = $1)"
         while not await other.fetchval(waits, db.get_server_pid()):
             assert not counting.done(), "it must wait"
         await transaction.commit()
         await within(30, asyncio.wait([counting]), "the count")
     assert counting.result()["total_orders"] == 0
-    assert (await fold(db)) == (0, 0, 0) == await scan(db)
+    assert (await totals_from_checkpoint(db)) == (0, 0, 0) == await totals_from_view(db)
 
 
 # ---------------------------------------------------------------- when it does not serve
@@ -169,75 +171,76 @@ async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, d
     ],
 )  # fmt: skip
 async def test_what_does_not_serve_is_not_taken(db: Any, what: str, happens: str) -> None:
-    await insert(db, 3)
-    await db.fetch(COUNT)
-    await insert(db, 4)
-    assert await fold(db) == await scan(db)
+    await insert_orders(db, 3)
+    await db.fetch(SCAN_SQL)
+    await insert_orders(db, 4)
+    assert await totals_from_checkpoint(db) == await totals_from_view(db)
     await db.execute(happens)
-    assert await fold(db) is None, what
-    await db.fetch(COUNT)
-    assert await fold(db) == await scan(db), "counted anew"
+    assert await totals_from_checkpoint(db) is None, what
+    await db.fetch(SCAN_SQL)
+    assert await totals_from_checkpoint(db) == await totals_from_view(db), "counted anew"
 
 
 async def test_trimmed_up_to_the_checkpoint_still_serves(db: Any) -> None:
-    await insert(db, 3)
-    await db.fetch(COUNT)
-    await insert(db, 4)
+    await insert_orders(db, 3)
+    await db.fetch(SCAN_SQL)
+    await insert_orders(db, 4)
     await db.execute(
         "update orderwire.journal_identity set trimmed_txid = "
         "(select (pg_snapshot_xmin(snapshot)::text::bigint - 1)::text::xid8 from orderwire.checkpoint)"
     )
-    assert await fold(db) == await scan(db)
+    assert await totals_from_checkpoint(db) == await totals_from_view(db)
 
 
 async def test_beyond_so_many_events_a_scan_is_cheaper(db: Any) -> None:
-    await db.fetch(COUNT)
-    await insert(db, 10_000)
-    assert await fold(db) == await scan(db)
-    await insert(db, 1)
-    assert await fold(db) is None
+    await db.fetch(SCAN_SQL)
+    await insert_orders(db, 10_000)
+    assert await totals_from_checkpoint(db) == await totals_from_view(db)
+    await insert_orders(db, 1)
+    assert await totals_from_checkpoint(db) is None
 
 
 async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str, db: Any) -> None:
-    await insert(db, 3)
+    await insert_orders(db, 3)
     async with db.transaction(isolation="repeatable_read"):
-        assert (await db.fetchrow(COUNT))["total_orders"] == 3
+        assert (await db.fetchrow(SCAN_SQL))["total_orders"] == 3
     async with db.transaction():
-        await insert(db, 1)
-        assert (await db.fetchrow(COUNT))["total_orders"] == 4
+        await insert_orders(db, 1)
+        assert (await db.fetchrow(SCAN_SQL))["total_orders"] == 4
     assert not await db.fetchval("select count(*) from orderwire.checkpoint")
     # Whoever finds somebody else at it does not wait.
     async with open_connections(database_url, 1) as (other,), other.transaction():
-        await other.fetch(COUNT)
-        await insert(db, 1)
-        assert (await within(30, db.fetchrow(COUNT), "a count"))["total_orders"] == 5
+        await other.fetch(SCAN_SQL)
+        await insert_orders(db, 1)
+        assert (await within(30, db.fetchrow(SCAN_SQL), "a count"))["total_orders"] == 5
     assert await db.fetchval("select total_orders from orderwire.checkpoint") == 4
-    assert await fold(db) == await scan(db)
+    assert await totals_from_checkpoint(db) == await totals_from_view(db)
 
 
 # ---------------------------------------------------------------- crashes
 
 
-async def commits(url: str, choose: random.Random, seconds: float) -> None:
+async def write_and_scan(url: str, choose: random.Random, seconds: float) -> None:
     """Writers whose last commits a crash takes back, and checkpoints that may go the same way."""
     enough = asyncio.Event()
     async with open_connections(url, 4) as pool, asyncio.TaskGroup() as tasks:
         for number, connection in enumerate(pool[1:]):
             await connection.execute(f"set synchronous_commit = {'off' if number else 'on'}")
-            tasks.create_task(write(connection, random.Random(choose.randrange(10**9)), enough))
+            tasks.create_task(write_until(connection, random.Random(choose.randrange(10**9)), enough))
         if choose.random() < 0.7:
             await pool[0].execute("set synchronous_commit = off")
         until = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < until:
             # A number that is drawn and given up: after a crash somebody else may get it.
-            with contextlib.suppress(Undo):
+            with contextlib.suppress(RollBack):
                 async with pool[0].transaction():
                     await pool[0].execute("select pg_current_xact_id()")
-                    raise Undo
-            await pool[0].fetch(COUNT)
+                    raise RollBack
+            await pool[0].fetch(SCAN_SQL)
         enough.set()
 
 
+@pytest.mark.postgres
 async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")
@@ -247,7 +250,7 @@ async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> 
     try:
         await migrate(url)
         for _ in range(4):
-            writing = asyncio.create_task(commits(url, choose, 60))
+            writing = asyncio.create_task(write_and_scan(url, choose, 60))
             await asyncio.sleep(choose.uniform(0.5, 1.2))
             pid = postgres.pid
             assert pid is not None
@@ -259,9 +262,9 @@ async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> 
             await asyncio.to_thread(postgres.start)
             async with open_connections(url, 1) as (db,):
                 assert await db.fetchval("select count(*) from orderwire.checkpoint")
-                await compare(db)
+                await compare_totals(db)
                 for _ in range(20):  # under the numbers that came to nothing
-                    await insert(db, 1)
-                await compare(db)
+                    await insert_orders(db, 1)
+                await compare_totals(db)
     finally:
         await asyncio.to_thread(postgres.release)

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.journal_rows import add_orders, story
+from tests.database.journal_rows import add_orders, event_summaries
 
 
 async def test_order_number_passes_over_what_was_written_by_hand(db: Any) -> None:
@@ -75,7 +75,7 @@ async def test_a_role_with_rights_on_orders_alone_can_write_everything(db: Any, 
     await db.execute("delete from orders where id = 2")
     await db.execute("truncate orders")
     await db.execute("reset session authorization")
-    assert await story(db) == [
+    assert await event_summaries(db) == [
         "new_order 1 pending",
         "new_order 2 pending",
         "order_status_update 1 pending>ready",
@@ -90,7 +90,7 @@ async def test_a_role_that_may_only_insert_gets_its_order_number(db: Any, grant:
     await grant("insert")
     await add_orders(db, "pending")
     await db.execute("reset session authorization")
-    assert await story(db) == ["new_order 1 pending"]
+    assert await event_summaries(db) == ["new_order 1 pending"]
 
 
 async def test_nobody_may_write_in_the_journal_or_call_its_functions(db: Any, grant: Any) -> None:

@@ -24,7 +24,9 @@ from db.errors import EmbeddedPostgresError
 from db.migrate import migrate
 from tests.support import ROOT, TIMEOUT_SECONDS, Process, within
 
-USER = """
+pytestmark = pytest.mark.postgres
+
+USER_SCRIPT = """
 import signal, sys
 from pathlib import Path
 from db.embedded.postgres import EmbeddedPostgres
@@ -38,15 +40,15 @@ print("released", flush=True)
 """
 
 
-async def another_user(directory: Path) -> Process:
-    return await Process.start(sys.executable, "-c", USER, str(directory))
+async def start_user_process(directory: Path) -> Process:
+    return await Process.start(sys.executable, "-c", USER_SCRIPT, str(directory))
 
 
-async def its_server(user: Process) -> int:
+async def server_pid(user: Process) -> int:
     return int((await user.wait_for_line("pid")).split()[1])
 
 
-async def until(condition: Callable[[], bool], what: str) -> None:
+async def wait_until(condition: Callable[[], bool], what: str) -> None:
     async def wait() -> None:
         while not condition():
             await asyncio.sleep(0.01)
@@ -54,14 +56,14 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     await within(TIMEOUT_SECONDS, wait(), what)
 
 
-def running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
 
 
-async def ask(url: str, query: str) -> object:
+async def fetch_value(url: str, query: str) -> object:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(query)
@@ -69,11 +71,11 @@ async def ask(url: str, query: str) -> object:
         await connection.close()
 
 
-@pytest.fixture(scope="module")
-def used_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def stopped_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory whose server has run and been stopped: initdb takes long enough to do it once."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("used") / ".data")
-    asyncio.run(ask(server.start(), "create table kept as select 42 as answer"))
+    asyncio.run(fetch_value(server.start(), "create table kept as select 42 as answer"))
     server.release()
     return server._directory
 
@@ -95,7 +97,7 @@ async def test_fresh_start_is_private_and_touches_nothing_around_it(tmp_path: Pa
     tmp_path.chmod(0o751)
     server = EmbeddedPostgres(tmp_path / ".data")
     try:
-        assert await ask(server.start(), "show server_encoding") == "UTF8"
+        assert await fetch_value(server.start(), "show server_encoding") == "UTF8"
         assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o751
         assert stat.S_IMODE((tmp_path / ".data").stat().st_mode) == 0o700
         assert stat.S_IMODE((tmp_path / ".data" / "state.json").stat().st_mode) == 0o600
@@ -106,46 +108,46 @@ async def test_fresh_start_is_private_and_touches_nothing_around_it(tmp_path: Pa
 
 
 async def test_data_is_kept_and_release_stops_the_server(server: EmbeddedPostgres) -> None:
-    assert await ask(server.start(), "select answer from kept") == 42
+    assert await fetch_value(server.start(), "select answer from kept") == 42
     pid = server.pid
     assert pid is not None
     server.release()
-    assert not running(pid)
+    assert not is_running(pid)
     server.release()  # once more is harmless
-    assert await ask(server.start(), "select answer from kept") == 42
+    assert await fetch_value(server.start(), "select answer from kept") == 42
 
 
 async def test_only_the_last_user_stops_it(server: EmbeddedPostgres, directory: Path) -> None:
     server.start()
     pid = server.pid
-    other = await another_user(directory)
-    assert await its_server(other) == pid
+    other = await start_user_process(directory)
+    assert await server_pid(other) == pid
     server.release()
     assert pid is not None
-    assert running(pid)
+    assert is_running(pid)
     assert await other.stop() == 0
-    await until(lambda: not running(pid), "end of the server")
+    await wait_until(lambda: not is_running(pid), "end of the server")
     assert server.pid is None
 
 
 async def test_the_first_user_may_leave_first(server: EmbeddedPostgres, directory: Path) -> None:
-    first = await another_user(directory)
-    pid = await its_server(first)
+    first = await start_user_process(directory)
+    pid = await server_pid(first)
     server.start()
     assert await first.stop() == 0
-    assert running(pid)
-    assert await ask(server.url, "select answer from kept") == 42
+    assert is_running(pid)
+    assert await fetch_value(server.url, "select answer from kept") == 42
 
 
 async def test_attaches_to_what_a_killed_process_left_running(server: EmbeddedPostgres, directory: Path) -> None:
-    owner = await another_user(directory)
-    pid = await its_server(owner)
+    owner = await start_user_process(directory)
+    pid = await server_pid(owner)
     await owner.kill()
-    assert running(pid)
-    assert await ask(server.start(), "select answer from kept") == 42
+    assert is_running(pid)
+    assert await fetch_value(server.start(), "select answer from kept") == 42
     assert server.pid == pid
     server.release()
-    await until(lambda: not running(pid), "end of the server")
+    await wait_until(lambda: not is_running(pid), "end of the server")
 
 
 async def test_starts_again_after_the_server_was_killed(server: EmbeddedPostgres) -> None:
@@ -153,8 +155,8 @@ async def test_starts_again_after_the_server_was_killed(server: EmbeddedPostgres
     killed = server.pid
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
-    await until(lambda: server.pid is None, "end of the server")
-    assert await ask(server.start(), "select answer from kept") == 42
+    await wait_until(lambda: server.pid is None, "end of the server")
+    assert await fetch_value(server.start(), "select answer from kept") == 42
     assert server.pid != killed
 
 
@@ -164,7 +166,7 @@ async def test_the_file_of_a_server_that_was_killed_is_not_taken_for_the_new_one
     server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
-    await until(lambda: server.pid is None, "end of the server")
+    await wait_until(lambda: server.pid is None, "end of the server")
     status = server._status
 
     def slow() -> str:
@@ -181,15 +183,15 @@ async def test_the_file_of_a_server_that_was_killed_is_not_taken_for_the_new_one
 
 async def test_recovers_from_an_initdb_that_was_killed(tmp_path: Path) -> None:
     directory = tmp_path / ".data"
-    user = await another_user(directory)
-    await until((directory / "postgres.new").exists, "initdb at work")
+    user = await start_user_process(directory)
+    await wait_until((directory / "postgres.new").exists, "initdb at work")
     os.killpg(user.process.pid, signal.SIGKILL)  # the session that Process has opened: initdb is in it
     await user.wait_for_exit()
     assert (directory / "postgres.new").exists()
     assert not (directory / "postgres").exists()
     server = EmbeddedPostgres(directory)
     try:
-        assert await ask(server.start(), "select 1") == 1
+        assert await fetch_value(server.start(), "select 1") == 1
         assert not (directory / "postgres.new").exists()
     finally:
         server.release()
@@ -208,7 +210,7 @@ def test_a_damaged_state_file_is_one_clear_error(server: EmbeddedPostgres, direc
 async def test_takes_another_port_when_its_own_is_taken(server: EmbeddedPostgres, directory: Path) -> None:
     port = json.loads((directory / "state.json").read_text())["port"]
     with socket.create_server(("127.0.0.1", port)):
-        assert await ask(server.start(), "select answer from kept") == 42
+        assert await fetch_value(server.start(), "select answer from kept") == 42
     assert json.loads((directory / "state.json").read_text())["port"] != port
 
 
@@ -226,7 +228,7 @@ def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> N
 
 async def test_two_phase_commit_with_ringing_switched_off(server: EmbeddedPostgres) -> None:
     """PREPARE TRANSACTION fails after a NOTIFY, so this is what `orders.notify` is for."""
-    await ask(server.start(), "alter system set max_prepared_transactions = 2")
+    await fetch_value(server.start(), "alter system set max_prepared_transactions = 2")
     server.release()
     url = server.start()
     await migrate(url)
@@ -260,7 +262,7 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
             subprocess.run(probe, cwd=home, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("this Python is closed to other users")
-        script = USER.replace("signal.sigwait([signal.SIGTERM])", "")
+        script = USER_SCRIPT.replace("signal.sigwait([signal.SIGTERM])", "")
         result = await asyncio.to_thread(
             subprocess.run,
             [sys.executable, "-c", script, str(home / ".data")],

@@ -15,14 +15,14 @@ from tests.support import open_connections
 
 WRITERS = 8
 EVENTS = 4000
-PAGE = "select id from orderwire.journal_page($1, $2, $3, $4, 0, 1000000, 1000000000)"
+PAGE_SQL = "select id from orderwire.journal_page($1, $2, $3, $4, 0, 1000000, 1000000000)"
 
 
-class Undo(Exception):
+class RollBack(Exception):
     """Leaves a savepoint or a transaction."""
 
 
-async def statement(connection: Any, choose: random.Random) -> None:
+async def random_statement(connection: Any, choose: random.Random) -> None:
     if choose.random() < 0.5:
         count = choose.choice([1, 1, 2, 5])
         await connection.execute("insert into orders (customer_name, total) select 'c', n from generate_series(1, $1) n", count)
@@ -33,7 +33,7 @@ async def statement(connection: Any, choose: random.Random) -> None:
         )
 
 
-async def write_until_enough(connection: Any, choose: random.Random, enough: asyncio.Event) -> None:
+async def write_until(connection: Any, choose: random.Random, enough: asyncio.Event) -> None:
     while not enough.is_set():
         isolation: Any = choose.choice(["read_committed", "repeatable_read"])
         try:
@@ -41,20 +41,20 @@ async def write_until_enough(connection: Any, choose: random.Random, enough: asy
                 for _ in range(choose.choice([1, 1, 2, 4])):
                     try:
                         async with connection.transaction():
-                            await statement(connection, choose)
+                            await random_statement(connection, choose)
                             if choose.random() < 0.2:
-                                raise Undo
-                    except Undo:
+                                raise RollBack
+                    except RollBack:
                         pass
                     if choose.random() < 0.2:
                         await connection.execute("select pg_sleep($1)", choose.random() / 50)
                 if choose.random() < 0.15:
-                    raise Undo
-        except (Undo, asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                    raise RollBack
+        except (RollBack, asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
             pass
 
 
-async def always_one_open(pair: list[Any], enough: asyncio.Event) -> None:
+async def keep_one_transaction_open(pair: list[Any], enough: asyncio.Event) -> None:
     """The next long transaction has written before the one before it commits."""
     current: Any = None
     turn = 0
@@ -93,8 +93,8 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     async with open_connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
         taking = tasks.create_task(take_snapshots(db, enough))
         for number in range(WRITERS):
-            tasks.create_task(write_until_enough(pool[number], random.Random(seed + number), enough))
-        tasks.create_task(always_one_open(pool[WRITERS:], enough))
+            tasks.create_task(write_until(pool[number], random.Random(seed + number), enough))
+        tasks.create_task(keep_one_transaction_open(pool[WRITERS:], enough))
     snapshots = [*taking.result(), Snapshot(*await db.fetchval("select pg_current_snapshot()"))]
     rows = await db.fetch("select txid, id, seen from orderwire.journal")
     assert len(rows) > EVENTS / 2
@@ -112,7 +112,7 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     assert delivered != sorted(delivered), "no transaction committed out of order: this run shows nothing"
     visible_upto = {number: position for position, (number, _, _) in enumerate(numbered, 1)}
 
-    page = await db.prepare(PAGE)
+    page = await db.prepare(PAGE_SQL)
     twins: list[int] = []
     own_rows = 0
     held: set[int] = set()
@@ -143,7 +143,7 @@ async def test_own_later_rows_do_not_overtake_what_they_followed(database_url: s
     first = await db.fetchrow("select * from orderwire.journal order by id offset 2 limit 1")
     asked = (first["seen"], first["txid"], first["id"])
     now = await db.fetchval("select pg_current_snapshot()")
-    assert await db.fetch(PAGE, *asked, lagging) == []
+    assert await db.fetch(PAGE_SQL, *asked, lagging) == []
     assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *asked, lagging) == 0
-    assert [row["id"] for row in await db.fetch(PAGE, *asked, now)] == [first["id"] + 1, first["id"] + 2]
+    assert [row["id"] for row in await db.fetch(PAGE_SQL, *asked, now)] == [first["id"] + 1, first["id"] + 2]
     assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *asked, now) == 2

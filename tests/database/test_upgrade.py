@@ -15,9 +15,9 @@ from db.errors import DatabaseMisconfigured
 from db.migrate import load_migrations, migrate
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, open_connections, url_with_role, within
 
-ADD = "insert into orders (customer_name, total) values ('Anna', 1)"
+INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
 # Better matches than PostgreSQL has itself, of what is compared and put together here.
-PLANTED = """
+PLANTED_OPERATORS_SQL = """
 grant create on schema public to public;
 create function public.planted(float8, numeric) returns boolean language plpgsql as
 $$ begin raise exception 'this runs as %', current_user; end $$;
@@ -32,21 +32,21 @@ create operator public.|| (leftarg = text, rightarg = integer, function = public
 async def test_an_operator_of_somebody_elses_is_never_run(
     start_server: StartServer, connect: Connect, empty_database_url: str, empty_db: Any
 ) -> None:
-    await empty_db.execute(PLANTED)
+    await empty_db.execute(PLANTED_OPERATORS_SQL)
     await migrate(empty_database_url)
-    await empty_db.execute(ADD)
+    await empty_db.execute(INSERT_SQL)
     server: Server = await start_server(empty_database_url, NOTIFY_MODE="never")
     client: Client = await connect(server.ws_url)
     heard: asyncio.Queue[str] = asyncio.Queue()
     await empty_db.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
-    await empty_db.execute(ADD)
+    await empty_db.execute(INSERT_SQL)
     await client.wait_until(lambda c: len(c.events) == 1, "an event")
     assert '"more":1' in await within(TIMEOUT_SECONDS, heard.get(), "the server's ring")
     assert [problem for problem, _ in await diagnose(empty_database_url) if "runs as" in problem] == []
 
 
 @pytest.fixture
-async def keeper(empty_database_url: str, empty_db: Any) -> AsyncIterator[str]:
+async def owner_url(empty_database_url: str, empty_db: Any) -> AsyncIterator[str]:
     """A role that installed what there was before the last file, as its address."""
     await empty_db.execute("create role keeper login password 'k'; grant create on schema public to keeper")
     name = await empty_db.fetchval("select current_database()")
@@ -61,13 +61,13 @@ async def keeper(empty_database_url: str, empty_db: Any) -> AsyncIterator[str]:
 
 async def test_another_role_leaves_everything_with_its_owner(empty_database_url: str, empty_db: Any, keeper: str) -> None:
     assert len(await migrate(empty_database_url)) == 1
-    await empty_db.execute(ADD)
+    await empty_db.execute(INSERT_SQL)
     owners = await empty_db.fetch(
         "select distinct p.proowner::regrole::text from pg_proc as p where p.pronamespace = 'orderwire'::regnamespace"
     )
     assert [row[0] for row in owners] == ["keeper"]
     async with open_connections(keeper, 1) as (writer,):
-        await writer.execute(ADD)
+        await writer.execute(INSERT_SQL)
 
 
 async def test_a_role_that_may_not_is_told_who_may(empty_database_url: str, empty_db: Any, keeper: str) -> None:
@@ -90,17 +90,17 @@ async def test_writers_do_not_wait_behind_a_file_that_waits(
     async with open_connections(empty_database_url, 1) as (writer,):
         open_one = empty_db.transaction()
         await open_one.start()
-        await empty_db.execute(ADD)
+        await empty_db.execute(INSERT_SQL)
         with caplog.at_level(logging.WARNING, "orderwire.migrate"):
             upgrade = asyncio.create_task(migrate(empty_database_url))
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                while "waits for its turn" not in caplog.text:
+                while "waits for a lock" not in caplog.text:
                     await asyncio.sleep(0.01)
             for _ in range(5):
-                await within(TIMEOUT_SECONDS, writer.execute(ADD), "an INSERT beside the upgrade")
+                await within(TIMEOUT_SECONDS, writer.execute(INSERT_SQL), "an INSERT beside the upgrade")
         assert not upgrade.done()
         await open_one.commit()
         assert len(await asyncio.wait_for(upgrade, TIMEOUT_SECONDS)) == 1
-        assert caplog.text.count("waits for its turn") == 1
-        await writer.execute(ADD)
+        assert caplog.text.count("waits for a lock") == 1
+        await writer.execute(INSERT_SQL)
         assert await writer.fetchval("select count(*) from orderwire.journal") == 7

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.journal_rows import add_orders, recorded, story
+from tests.database.journal_rows import add_orders, event_summaries, recorded_events
 
 
 async def test_insert_update_and_delete(db: Any) -> None:
@@ -16,7 +16,7 @@ async def test_insert_update_and_delete(db: Any) -> None:
     await db.execute("update orders set status = 'ready' where id = 2")
     await db.execute("update orders set total = 7 where id = 2")
     await db.execute("delete from orders where id = 1")
-    assert await story(db) == [
+    assert await event_summaries(db) == [
         "new_order 1 pending",
         "new_order 2 pending",
         "order_status_update 2 pending>ready",
@@ -32,14 +32,14 @@ async def test_insert_select(db: Any) -> None:
         select 'c', n, case when n % 2 = 0 then 'cancelled' else 'pending' end from generate_series(1, 5) as n
         """
     )
-    assert await story(db) == [f"new_order {n} {'pending' if n % 2 else 'cancelled'}" for n in range(1, 6)]
+    assert await event_summaries(db) == [f"new_order {n} {'pending' if n % 2 else 'cancelled'}" for n in range(1, 6)]
     assert await db.fetchval("select total_revenue from order_analytics") == 9
 
 
 async def test_copy(db: Any) -> None:
     rows = [(f"customer {n}", Decimal(n)) for n in range(2000)]
     await db.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"])
-    events = await recorded(db)
+    events = await recorded_events(db)
     assert [event["customer_name"] for event in events] == [name for name, _ in rows]
 
 
@@ -50,11 +50,11 @@ async def test_upsert_records_what_each_row_met(db: Any) -> None:
     """
     await db.execute("insert into orders (order_number, customer_name, total) values ('A', 'a', 5)")
     await db.execute(upsert + "update set status = excluded.status, total = excluded.total")
-    changed = (await story(db))[1:]
+    changed = (await event_summaries(db))[1:]
     # One statement on two orders: each order's own events are what has an order.
     assert sorted(changed) == ["new_order 3 ready", "order_status_update 1 pending>ready"]
     await db.execute(upsert + "nothing")
-    assert len(await story(db)) == 3
+    assert len(await event_summaries(db)) == 3
 
 
 async def test_merge(db: Any) -> None:
@@ -70,7 +70,7 @@ async def test_merge(db: Any) -> None:
         when not matched then insert (id, customer_name, total) values (wanted.id, 'c', 3)
         """
     )
-    assert sorted((await story(db))[2:]) == [
+    assert sorted((await event_summaries(db))[2:]) == [
         "new_order 50 pending",
         "order_delete 2",
         "order_status_update 1 pending>ready",
@@ -86,7 +86,7 @@ async def test_writable_cte(db: Any) -> None:
         insert into orders (id, customer_name, total) select 10, g.customer_name, g.total from gone as g
         """
     )
-    assert sorted((await story(db))[2:]) == [
+    assert sorted((await event_summaries(db))[2:]) == [
         "new_order 10 pending",
         "order_delete 1",
         "order_status_update 2 pending>ready",
@@ -96,7 +96,7 @@ async def test_writable_cte(db: Any) -> None:
 async def test_changed_primary_key_is_a_delete_and_an_insert(db: Any) -> None:
     await add_orders(db, "pending", "ready")
     await db.execute("update orders set id = 42, total = 99 where id = 2")
-    assert sorted((await story(db))[2:]) == ["new_order 42 ready", "order_delete 2"]
+    assert sorted((await event_summaries(db))[2:]) == ["new_order 42 ready", "order_delete 2"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ async def test_foreign_key_actions(db: Any, action: str, told: list[str]) -> Non
         """
     )
     await db.execute("delete from customers")
-    assert sorted((await story(db))[4:]) == told
+    assert sorted((await event_summaries(db))[4:]) == told
 
 
 async def test_foreign_key_on_update_cascade(db: Any) -> None:
@@ -130,16 +130,16 @@ async def test_foreign_key_on_update_cascade(db: Any) -> None:
         """
     )
     await db.execute("update customers set id = 'z'")
-    assert (await story(db))[2:] == ["order_update 1", "order_update 2"]
+    assert (await event_summaries(db))[2:] == ["order_update 1", "order_update 2"]
     assert await db.fetchval("select count(*) from orderwire.journal where customer_id = 'z'") == 2
 
 
 async def test_truncate_deletes_each_order(db: Any) -> None:
     await add_orders(db, "pending", "ready", "cancelled")
     await db.execute("truncate orders")
-    assert (await story(db))[3:] == ["order_delete 1", "order_delete 2", "order_delete 3"]
+    assert (await event_summaries(db))[3:] == ["order_delete 1", "order_delete 2", "order_delete 3"]
     await db.execute("truncate orders restart identity")
-    assert len(await story(db)) == 6
+    assert len(await event_summaries(db)) == 6
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ async def test_truncate_deletes_each_order(db: Any) -> None:
 async def test_what_changes_nothing_tells_nothing(db: Any, statement: str) -> None:
     await add_orders(db, "pending", "ready")
     await db.execute(statement)
-    assert await story(db) == ["new_order 1 pending", "new_order 2 ready"]
+    assert await event_summaries(db) == ["new_order 1 pending", "new_order 2 ready"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_a_column_of_the_shops_own_changed_alone_is_an_update(
     await db.execute(f"insert into orders (customer_name, total, extra) values ('c', 1, $1::text::{kind})", before)
     await db.execute(f"update orders set extra = $1::text::{kind}", after)
     await db.execute(f"update orders set extra = $1::text::{kind}", after)
-    assert await story(db) == ["new_order 1 pending", "order_update 1"]
+    assert await event_summaries(db) == ["new_order 1 pending", "order_update 1"]
 
 
 async def test_rolled_back_work_leaves_nothing(db: Any) -> None:
@@ -194,7 +194,7 @@ async def test_rolled_back_work_leaves_nothing(db: Any) -> None:
     await transaction.start()
     await db.execute("delete from orders")
     await transaction.rollback()
-    assert await story(db) == ["new_order 1 pending", "order_status_update 1 pending>confirmed"]
+    assert await event_summaries(db) == ["new_order 1 pending", "order_status_update 1 pending>confirmed"]
 
 
 @pytest.mark.parametrize("total", ["-0.01", "NaN"])

@@ -125,7 +125,7 @@ class Wscat:
     def events(self) -> list[Message]:
         return [frame for frame in self.frames if "id" in frame]
 
-    async def totals(self, orders: int, after: int = 0) -> Message:
+    async def wait_for_totals(self, orders: int, after: int = 0) -> Message:
         """The first analytics_update (after so many frames) with so many orders."""
         return dict(json.loads(await self.process.wait_for_line(f'"total_orders":{orders},', start_index=after)))
 

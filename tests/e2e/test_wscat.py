@@ -30,7 +30,7 @@ async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(check
     assert inserted.returncode == 0, inserted.stderr
     assert inserted.stdout == "INSERT 0 1\n"
     await wscat.process.wait_for_line("new_order")
-    await wscat.totals(1)
+    await wscat.wait_for_totals(1)
     updated = subprocess.run(
         f"{printed_psql(server)} -c \"update orders set status = 'preparing' where id = 1\"",
         shell=True,
@@ -61,7 +61,7 @@ async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(check
 async def test_copy_rollback_and_truncate(checkout: Checkout, wscat: Wscat) -> None:
     rows = "".join(f"guest {n}\t{n}.25\n" for n in range(1, 1001))
     assert checkout.psql(f"copy orders (customer_name, total) from stdin;\n{rows}\\.\n").stdout == "COPY 1000\n"
-    totals = await wscat.totals(1000)
+    totals = await wscat.wait_for_totals(1000)
     assert totals["total_revenue"] == f"{sum(range(1, 1001)) + 250}.00"
     copied = wscat.events
     assert [(event["type"], event["order_id"], event["customer_name"], event["total"]) for event in copied] == [
@@ -73,12 +73,12 @@ async def test_copy_rollback_and_truncate(checkout: Checkout, wscat: Wscat) -> N
         "begin; insert into orders (customer_name, total) values ('nobody', 1); rollback;"
         "insert into orders (customer_name, total) values ('somebody', 2);"
     )
-    await wscat.totals(1001)
+    await wscat.wait_for_totals(1001)
     after = wscat.events[1000:]
     assert [(event["type"], event["customer_name"]) for event in after] == [("new_order", "somebody")]
 
     checkout.psql("truncate orders;")
-    assert await wscat.totals(0, after=1) == EMPTY
+    assert await wscat.wait_for_totals(0, after=1) == EMPTY
     deleted = wscat.events[1001:]
     assert {event["type"] for event in deleted} == {"order_delete"}
     assert [event["order_id"] for event in deleted] == [event["order_id"] for event in copied + after]

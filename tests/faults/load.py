@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-WRITERS = 8
+WRITER_COUNT = 8
 STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 # What a command raises when its connection is lost under it. Nothing else is expected: not even a deadlock.
 OUTCOME_UNKNOWN = (
@@ -33,27 +33,27 @@ def random_seed() -> int:
     return seed
 
 
-def affected(tag: str) -> int:
+def affected_rows(tag: str) -> int:
     """Rows, from a command tag such as ``UPDATE 5``."""
     return int(tag.split()[-1])
 
 
-class Load:
+class WriteLoad:
     """Writers that go on until ``changes`` rows have been changed by transactions known to be committed."""
 
     def __init__(self, url: str, seed: int, changes: int) -> None:
         self._url = url
         self._seed = seed
-        self._changes = changes
+        self._target_changes = changes
         self._progress = asyncio.Condition()
         self._newest_id = 1
-        self.committed = 0
-        self.rolled_back = 0
-        self.unknown = 0
+        self.committed_changes = 0
+        self.rolled_back_changes = 0
+        self.unknown_outcomes = 0
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as writers:
-            for number in range(WRITERS):
+            for number in range(WRITER_COUNT):
                 writers.create_task(self._writer(random.Random(f"{self._seed} {number}")))
 
     async def run_while(self, disturbance: Coroutine[Any, Any, None]) -> None:
@@ -63,26 +63,26 @@ class Load:
             await both.create_task(self.run())
             beside.cancel()
 
-    async def reached(self, share: float) -> None:
+    async def wait_for_fraction(self, fraction: float) -> None:
         """Return when that share of the work is done."""
         async with self._progress:
-            await self._progress.wait_for(lambda: self.committed >= share * self._changes)
+            await self._progress.wait_for(lambda: self.committed_changes >= fraction * self._target_changes)
 
     async def _writer(self, rng: random.Random) -> None:
         connection: Any = None
-        while self.committed < self._changes:
+        while self.committed_changes < self._target_changes:
             try:
                 if connection is None:
                     connection = await asyncpg.connect(self._url, timeout=5)
                 changed = await self._transaction(connection, rng)
             except OUTCOME_UNKNOWN:
-                self.unknown += 1
+                self.unknown_outcomes += 1
                 if connection is not None:
                     connection.terminate()
                     connection = None
                 await asyncio.sleep(0.05)  # no hurry: nobody answers yet
                 continue
-            self.committed += changed
+            self.committed_changes += changed
             async with self._progress:
                 self._progress.notify_all()
         await connection.close()
@@ -98,10 +98,10 @@ class Load:
         savepoint = connection.transaction()
         await savepoint.start()
         within = await self._insert(connection, rng)
-        within += affected(await connection.execute("update orders set total = total + 1 where id = $1", self._newest_id))
+        within += affected_rows(await connection.execute("update orders set total = total + 1 where id = $1", self._newest_id))
         if rng.random() < 0.5:
             await savepoint.rollback()
-            self.rolled_back += within
+            self.rolled_back_changes += within
         else:
             await savepoint.commit()
             changed += within
@@ -110,7 +110,7 @@ class Load:
             await asyncio.sleep(rng.random() / 4)  # commits long after others that began later
         if rng.random() < 0.2:
             await transaction.rollback()
-            self.rolled_back += changed
+            self.rolled_back_changes += changed
             return 0
         await transaction.commit()
         return changed
@@ -122,19 +122,21 @@ class Load:
         # Within a transaction rows are locked in the order of their ids (the newest one later on): no deadlocks.
         chosen = "select id from orders where id = any($1) order by id for update"
         if how < 0.9:
-            return affected(
+            return affected_rows(
                 await connection.execute(
                     f"update orders set status = $2, total = total + 0.01 where id in ({chosen})",
-                    self._some_ids(rng),
+                    self._random_ids(rng),
                     rng.choice(STATUSES),
                 )
             )
-        return affected(await connection.execute(f"delete from orders where id in ({chosen})", self._some_ids(rng)))
+        return affected_rows(await connection.execute(f"delete from orders where id in ({chosen})", self._random_ids(rng)))
 
     async def _insert(self, connection: Any, rng: random.Random) -> int:
-        rows = [(f"Łucja {rng.random()}", Decimal(rng.randrange(10**6)) / 100) for _ in range(self._size(rng))]
+        rows = [(f"Łucja {rng.random()}", Decimal(rng.randrange(10**6)) / 100) for _ in range(self._random_size(rng))]
         if rng.random() < 0.2:
-            return affected(await connection.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"]))
+            return affected_rows(
+                await connection.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"])
+            )
         ids = await connection.fetch(
             "insert into orders (customer_name, total) select * from unnest($1::text[], $2::numeric[]) returning id",
             *zip(*rows, strict=True),
@@ -142,10 +144,10 @@ class Load:
         self._newest_id = max(self._newest_id, ids[-1]["id"])
         return len(ids)
 
-    def _some_ids(self, rng: random.Random) -> list[int]:
+    def _random_ids(self, rng: random.Random) -> list[int]:
         """Half of the time among a few that everybody wants."""
         upto = 50 if rng.random() < 0.5 else self._newest_id
-        return [rng.randint(1, upto) for _ in range(self._size(rng))]
+        return [rng.randint(1, upto) for _ in range(self._random_size(rng))]
 
-    def _size(self, rng: random.Random) -> int:
+    def _random_size(self, rng: random.Random) -> int:
         return rng.choices((1, rng.randint(2, 20), 100), weights=(75, 20, 5))[0]

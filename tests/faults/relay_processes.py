@@ -16,19 +16,19 @@ from tests.model.world import FixedNotifyPolicy
 from tests.support import TIMEOUT_SECONDS, within
 
 
-class Post:
+class HeadlessServer:
     """A server without clients: keeps what it publishes."""
 
     def __init__(self, url: str) -> None:
         metrics = Metrics()
         self.relay = Relay(self, metrics)
         self._notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
-        self._gate = metrics.notify_suppressed
+        self._notify_suppressed = metrics.notify_suppressed
         self._changed = asyncio.Event()
         self.published: set[EventId] = set()
-        self._task = asyncio.create_task(Listener(url, self._nothing, self.relay.follow).run(), name="post")
+        self._task = asyncio.create_task(Listener(url, self._no_migrations, self.relay.follow).run(), name="post")
 
-    async def _nothing(self) -> None:
+    async def _no_migrations(self) -> None:
         pass
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
@@ -47,34 +47,34 @@ class Post:
     async def wait_writable(self) -> None:
         pass
 
-    async def by_clock(self, wanted: bool) -> None:
+    async def set_polling(self, enabled: bool) -> None:
         """Change its mind, and let it notice."""
-        self._notify_policy.polls = wanted
+        self._notify_policy.polls = enabled
         self.relay.read_barrier.trigger_read()
 
     @property
-    def open(self) -> bool:
-        return bool(self._gate._value.get())
+    def is_notify_suppressed(self) -> bool:
+        return bool(self._notify_suppressed._value.get())
 
-    async def until_open(self, wanted: bool) -> None:
+    async def wait_notify_suppressed(self, expected: bool) -> None:
         async def poll() -> None:
-            while self.open is not wanted or self.relay.not_ready_reason is not None:
+            while self.is_notify_suppressed is not expected or self.relay.not_ready_reason is not None:
                 assert not self._task.done(), self._task
                 self.relay.read_barrier.trigger_read()  # it asks its pace before each read
                 await asyncio.sleep(0.005)
 
-        await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if wanted else 'closed'}")
+        await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if expected else 'closed'}")
 
-    async def until_totals(self, wanted: Totals) -> None:
+    async def wait_totals(self, expected: Totals) -> None:
         """By what it is told alone: nobody wakes it."""
 
         async def wait() -> None:
-            while self.relay.totals != wanted:
+            while self.relay.totals != expected:
                 assert not self._task.done(), self._task
                 self._changed.clear()
                 await self._changed.wait()
 
-        await within(TIMEOUT_SECONDS, wait(), f"{wanted}; it has {self.relay.totals}, gate open: {self.open}")
+        await within(TIMEOUT_SECONDS, wait(), f"{expected}; it has {self.relay.totals}, gate open: {self.is_notify_suppressed}")
 
     async def kill(self) -> None:
         self._task.cancel()
@@ -82,8 +82,8 @@ class Post:
 
 
 @asynccontextmanager
-async def posts(url: str, count: int) -> AsyncIterator[list[Post]]:
-    running = [Post(url) for _ in range(count)]
+async def start_headless_servers(url: str, count: int) -> AsyncIterator[list[HeadlessServer]]:
+    running = [HeadlessServer(url) for _ in range(count)]
     try:
         for post in running:
             await within(TIMEOUT_SECONDS, post.relay.started.wait(), "a post that is ready")
@@ -93,15 +93,15 @@ async def posts(url: str, count: int) -> AsyncIterator[list[Post]]:
             await post.kill()
 
 
-async def truth(db: Any) -> Totals:
+async def totals_by_view(db: Any) -> Totals:
     return Totals(*await db.fetchrow("select * from order_analytics"))
 
 
-async def terminate_listeners(db: Any, most: int) -> None:
+async def terminate_listeners(db: Any, max_count: int) -> None:
     await db.execute(
         """
         select pg_terminate_backend(pid) from pg_stat_activity
         where application_name = 'orderwire listener' and datname = current_database() limit $1
         """,
-        most,
+        max_count,
     )

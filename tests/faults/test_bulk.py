@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bench.load import Load, NoCompiler, compiled
+from bench.load import CompilerMissing, LoadGenerator, compile_c
 from bench.scenario import summary
 from tests.helpers.raw_websocket import WireClient
 from tests.support import Server, StartServer
@@ -18,10 +18,10 @@ from tests.support import Server, StartServer
 # What is promised is BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback, so it is run by hand.
 CLIENTS = int(os.environ.get("BULK_CLIENTS", "100"))
 ROWS = int(os.environ.get("BULK_ROWS", "20000"))
-STALLED = 3
-PATIENCE_SECONDS = 300.0
+STALLED_CLIENTS = 3
+DELIVERY_TIMEOUT_SECONDS = 300.0
 # Each frame holds the mark that the load generator counts.
-NUMBER = "@@0:1@@"
+MARK = "@@0:1@@"
 
 
 async def update(db: Any) -> None:
@@ -29,20 +29,20 @@ async def update(db: Any) -> None:
 
 
 async def copy(db: Any) -> None:
-    rows = [(f"{NUMBER}{number}", "copied", 1) for number in range(ROWS, 2 * ROWS)]
+    rows = [(f"{MARK}{number}", "copied", 1) for number in range(ROWS, 2 * ROWS)]
     await db.copy_records_to_table("orders", records=rows, columns=["order_number", "customer_name", "total"])
 
 
 @pytest.fixture
-async def load() -> Any:
+async def start_load() -> Any:
     try:
-        compiled(Path(__file__).parents[2] / "bench" / "loadgen.c")
-    except NoCompiler as why:
+        compile_c(Path(__file__).parents[2] / "bench" / "loadgen.c")
+    except CompilerMissing as why:
         pytest.skip(str(why))
-    started: list[Load] = []
+    started: list[LoadGenerator] = []
 
-    async def start(server: Server) -> Load:
-        started.append(await Load.start(int(server.http_url.rpartition(":")[2])))
+    async def start(server: Server) -> LoadGenerator:
+        started.append(await LoadGenerator.start(int(server.http_url.rpartition(":")[2])))
         return started[-1]
 
     yield start
@@ -50,7 +50,7 @@ async def load() -> Any:
         await one.stop()
 
 
-async def slow_consumers(server: Server) -> int:
+async def send_queue_overflows(server: Server) -> int:
     async with aiohttp.ClientSession() as http, http.get(f"{server.http_url}/metrics") as response:
         text = await response.text()
     return sum(
@@ -65,22 +65,22 @@ async def test_bulk_statement_reaches_everybody_within_their_bounds(
     await db.execute(
         "insert into orders (order_number, customer_name, total) select $2 || n, 'c', 1 from generate_series(0, $1::int - 1) n",
         ROWS,
-        NUMBER,
+        MARK,
     )
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="100000", MAX_CONNECTIONS_PER_ADDRESS="5000")
-    many: Load = await load(server)
+    many: LoadGenerator = await load(server)
     await many.connect(CLIENTS)
-    stalled = [await WireClient.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED)]
+    stalled = [await WireClient.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
     try:
         for client in stalled:
             client.transport.pause_reading()
         await many.command("reset")
         rounds = 0
         # Until those who do not read have more waiting than the kernel and their queue hold: nobody waits for them.
-        while rounds == 0 or await slow_consumers(server) < STALLED:
+        while rounds == 0 or await send_queue_overflows(server) < STALLED_CLIENTS:
             rounds += 1
             await statement(db)
-            reached = await many.wait(rounds * ROWS, PATIENCE_SECONDS)
+            reached = await many.wait_for_frames(rounds * ROWS, DELIVERY_TIMEOUT_SECONDS)
             assert reached, f"not everybody has everything: {summary(await many.command('report'))}"
             if statement is copy:
                 await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
@@ -92,7 +92,7 @@ async def test_bulk_statement_reaches_everybody_within_their_bounds(
         report = await many.command("report")
         assert (report["clients"], report["lost"]) == (CLIENTS, 0), "somebody was closed"
         assert report["marked"] == CLIENTS * ROWS * rounds, "each event once"
-        assert await slow_consumers(server) == STALLED
+        assert await send_queue_overflows(server) == STALLED_CLIENTS
     finally:
         for client in stalled:
             await client.disconnect()

@@ -28,7 +28,7 @@ def lazy_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     postgres.release()
 
 
-async def burn_a_number(connection: Any) -> int:
+async def roll_back_a_transaction(connection: Any) -> int:
     """A transaction that draws its number and is rolled back: nothing of it needs to be on disk."""
     transaction = connection.transaction()
     await transaction.start()
@@ -37,12 +37,13 @@ async def burn_a_number(connection: Any) -> int:
     return int(number)
 
 
-async def until_true(connection: Any, question: str) -> None:
+async def wait_until_true(connection: Any, question: str) -> None:
     async with asyncio.timeout(30):
         while not await connection.fetchval(question):
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.postgres
 async def test_an_event_under_a_reused_number_is_delivered(
     start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:
@@ -53,12 +54,12 @@ async def test_an_event_under_a_reused_number_is_delivered(
     await connection.execute("alter system set wal_writer_delay = '10s'")
     await connection.execute("select pg_reload_conf()")
     # Later it would write to the log of its own accord.
-    await until_true(connection, "select count(*) > 1 from orderwire.journal_partitions")
+    await wait_until_true(connection, "select count(*) > 1 from orderwire.journal_partitions")
     # A committed event, so that the log is on disk up to here, and the server has read it.
     await connection.execute("insert into orders (customer_name, total) values ('before', 1)")
     await client.wait_until(lambda c: len(c.events) == 1, "the first event")
 
-    burnt = [await burn_a_number(connection) for _ in range(5)]
+    burnt = [await roll_back_a_transaction(connection) for _ in range(5)]
     # The server reads on, and its watermark takes these numbers for ended.
     other: Client = await connect(server.ws_url)
     await other.wait_until(lambda c: bool(c.messages), "the first frame: the server has read once more")

@@ -26,6 +26,7 @@ async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[TcpProxy, int
     await between.stop()
 
 
+@pytest.mark.postgres
 async def test_server_that_is_there_before_the_database_waits_for_it(start_server: StartServer, tmp_path: Path) -> None:
     postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     url = await asyncio.to_thread(postgres.start)

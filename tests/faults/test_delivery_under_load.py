@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from tests.faults.load import Load, random_seed
+from tests.faults.load import WriteLoad, random_seed
 from tests.helpers.raw_websocket import WireClient
 from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
@@ -34,13 +34,15 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     postgres.release()
 
 
-async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[Any, Any, None]]) -> Load:
+async def run_and_compare(
+    server: Server, url: str, inject_fault: Callable[[WriteLoad], Coroutine[Any, Any, None]]
+) -> WriteLoad:
     """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
-    load = Load(url, random_seed(), CHANGES)
+    load = WriteLoad(url, random_seed(), CHANGES)
     parsed: dict[bytes, Message] = {}
     clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:
-        await within(3 * TIMEOUT_SECONDS, load.run_while(disturb(load)), "the writers' work")
+        await within(3 * TIMEOUT_SECONDS, load.run_while(inject_fault(load)), "the writers' work")
 
         connection = await asyncpg.connect(url)
         await commit_late(url, connection, clients[0])
@@ -51,10 +53,12 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
         totals = await connection.fetchrow("select * from order_analytics")
         assert totals is not None
         await connection.close()
-        print(f"{len(journal)} changes committed, {load.rolled_back} rolled back, {load.unknown} connections lost")
+        print(
+            f"{len(journal)} changes committed, {load.rolled_back_changes} rolled back, {load.unknown_outcomes} connections lost"
+        )
         for client in clients:
             await client.until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
-            await client.until(lambda c: counted(c.totals) == tuple(totals), f"totals {tuple(totals)}")
+            await client.until(lambda c: totals_tuple(c.totals) == tuple(totals), f"totals {tuple(totals)}")
         # Nothing more is on its way: what follows these events is the close.
         assert await server.stop() == 0
         for client in clients:
@@ -75,11 +79,11 @@ async def deliver(server: Server, url: str, disturb: Callable[[Load], Coroutine[
             assert event["order_id"] == order_of[event["id"]]
             assert place[event["id"]] > last.get(event["order_id"], 0), f"order {event['order_id']} went backwards"
             last[event["order_id"]] = place[event["id"]]
-        assert counted(client.totals) == tuple(totals)
+        assert totals_tuple(client.totals) == tuple(totals)
         assert client.close_code == 3001
 
-    assert len(journal) >= load.committed >= CHANGES
-    assert load.rolled_back > CHANGES / 100
+    assert len(journal) >= load.committed_changes >= CHANGES
+    assert load.rolled_back_changes > CHANGES / 100
     out_of_order = sum(place[a["id"]] > place[b["id"]] for a, b in itertools.pairwise(clients[0].events))
     assert out_of_order > 0, "commits in the order of ids prove nothing"
     return load
@@ -95,7 +99,7 @@ async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], 
     await late.close()
 
 
-def counted(totals: Message) -> tuple[int, Decimal, int]:
+def totals_tuple(totals: Message) -> tuple[int, Decimal, int]:
     return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
 
 
@@ -103,11 +107,11 @@ def counted(totals: Message) -> tuple[int, Decimal, int]:
 async def test_every_client_gets_every_event_once_and_in_order(start_server: StartServer, database_url: str, mode: str) -> None:
     server: Server = await start_server(database_url, NOTIFY_MODE=mode)
 
-    async def not_at_all(load: Load) -> None:
+    async def not_at_all(load: WriteLoad) -> None:
         pass
 
-    load = await deliver(server, database_url, not_at_all)
-    assert load.unknown == 0
+    load = await run_and_compare(server, database_url, not_at_all)
+    assert load.unknown_outcomes == 0
 
 
 async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
@@ -116,7 +120,7 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
     server: Server = await start_server(database_url)
     cuts = 0
 
-    async def cut(load: Load) -> None:
+    async def cut(load: WriteLoad) -> None:
         nonlocal cuts
         while True:
             cuts += await db.fetchval(
@@ -128,19 +132,20 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
             )
             await asyncio.sleep(0.2)
 
-    await deliver(server, database_url, cut)
+    await run_and_compare(server, database_url, cut)
     assert cuts >= 10
 
 
+@pytest.mark.postgres
 async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     server: Server = await start_server(url)
     crashes = 0
 
-    async def crash(load: Load) -> None:
+    async def crash(load: WriteLoad) -> None:
         nonlocal crashes
         for crash in range(CRASHES):
-            await load.reached((crash + 1) / (CRASHES + 1))
+            await load.wait_for_fraction((crash + 1) / (CRASHES + 1))
             killed = own_postgres.pid
             assert killed is not None
             os.kill(killed, signal.SIGKILL)
@@ -149,6 +154,6 @@ async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartSe
             assert await asyncio.to_thread(own_postgres.start) == url
             crashes += 1
 
-    load = await deliver(server, url, crash)
+    load = await run_and_compare(server, url, crash)
     assert crashes == CRASHES
-    assert load.unknown > 0
+    assert load.unknown_outcomes > 0

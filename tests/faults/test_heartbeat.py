@@ -9,15 +9,15 @@ import pytest
 from tests.helpers.raw_websocket import PONG, WireClient
 from tests.support import Server, StartServer
 
-Open = Callable[[Server], Awaitable[WireClient]]
+ConnectSilent = Callable[[Server], Awaitable[WireClient]]
 
 
-def pings(client: WireClient) -> int:
+def ping_messages(client: WireClient) -> int:
     return client.others.count({"type": "ping"})
 
 
 @pytest.fixture
-async def silent() -> AsyncIterator[Open]:
+async def connect_silent() -> AsyncIterator[ConnectSilent]:
     """Connects clients that answer nothing by themselves."""
     clients: list[WireClient] = []
 
@@ -31,23 +31,23 @@ async def silent() -> AsyncIterator[Open]:
 
 
 async def test_who_answers_neither_ping_is_closed_after_two_of_them(
-    start_server: StartServer, database_url: str, silent: Open
+    start_server: StartServer, database_url: str, silent: ConnectSilent
 ) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     await client.until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
-    assert pings(client) == 2
+    assert ping_messages(client) == 2
     assert client.protocol_pings == 2
 
 
 @pytest.mark.parametrize("how", ["pong frame", "protocol pong"])
 async def test_answering_either_ping_keeps_the_connection(
-    start_server: StartServer, database_url: str, silent: Open, how: str
+    start_server: StartServer, database_url: str, silent: ConnectSilent, how: str
 ) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     for n in range(1, 7):
         if how == "pong frame":
-            await client.until(lambda c: pings(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
+            await client.until(lambda c: ping_messages(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
             client.say({"type": "pong"})
         else:
             await client.until(lambda c: c.protocol_pings >= n, f"protocol ping {n}")  # noqa: B023  (used at once)
@@ -58,7 +58,7 @@ async def test_answering_either_ping_keeps_the_connection(
     assert client.close_code == 3012
 
 
-async def test_a_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: Open) -> None:
+async def test_a_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: ConnectSilent) -> None:
     client = await silent(await start_server(database_url))
     client.say({"type": "ping"})
     await client.until(lambda c: {"type": "pong"} in c.others, "pong")

@@ -22,10 +22,10 @@ from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer,
 
 # Enough that some are on each of two workers, but for one time in half a million.
 CLIENTS = 20
-INSERT = "insert into orders (customer_name, total) values ('Anna', 1)"
+INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
 
 
-async def metric(server: Server, name: str) -> float:
+async def metric_sum(server: Server, name: str) -> float:
     """The sum over all labels."""
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics") as response:
         text = await response.text()
@@ -34,7 +34,7 @@ async def metric(server: Server, name: str) -> float:
     return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+async def wait_until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     async def wait() -> None:
         while not await condition():
             await asyncio.sleep(0.02)
@@ -42,16 +42,18 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
     await within(TIMEOUT_SECONDS, wait(), what)
 
 
-async def until_back(server: Server, killed: int) -> None:
+async def wait_until_replaced(server: Server, killed: int) -> None:
     async def back() -> bool:
         return (
-            len(server.worker_pids) == 2 and killed not in server.serving_pids and await metric(server, "orderwire_ready") == 1
+            len(server.worker_pids) == 2
+            and killed not in server.serving_pids
+            and await metric_sum(server, "orderwire_ready") == 1
         )
 
-    await until(back, "two workers")
+    await wait_until(back, "two workers")
 
 
-def warnings(server: Server) -> list[str]:
+def warning_messages(server: Server) -> list[str]:
     """But for the one that a superuser's tests always have."""
     found = [line.partition("WARNING ")[2] for line in server.lines if "WARNING" in line]
     return [line for line in found if "the server is a superuser" not in line]
@@ -72,7 +74,7 @@ class Dashboard:
         self._server = server
         self._connect = connect
         self.ids: dict[str, int] = {}
-        self.cuts = 0
+        self.reconnects = 0
         self.client: Client
 
     async def open(self) -> Dashboard:
@@ -80,18 +82,18 @@ class Dashboard:
         await self.client.wait_until(lambda c: bool(c.messages), "the totals")
         return self
 
-    async def follow(self, count: int) -> None:
+    async def wait_for_events(self, count: int) -> None:
         """Until it has had so many events."""
         while True:
             try:
-                await self.client.wait_until(lambda c: len(self.ids | self._new(c)) >= count, f"{count} events")
-                self.ids |= self._new(self.client)
+                await self.client.wait_until(lambda c: len(self.ids | self._new_events(c)) >= count, f"{count} events")
+                self.ids |= self._new_events(self.client)
                 return
             except AssertionError:
                 if self.client.close_code is None:
                     raise
-            self.cuts += 1
-            self.ids |= self._new(self.client)
+            self.reconnects += 1
+            self.ids |= self._new_events(self.client)
             cursor = next(reversed(self.ids), None)
             query = f"?last_event_id={cursor}" if cursor is not None else ""
             try:
@@ -103,11 +105,11 @@ class Dashboard:
                 assert self.client.of_type("resumed")[0]["recovered"] is True
 
     @staticmethod
-    def _new(client: Client) -> dict[str, int]:
+    def _new_events(client: Client) -> dict[str, int]:
         return {event["id"]: event["order_id"] for event in client.events}
 
 
-async def dashboards(server: Server, connect: Connect) -> list[Dashboard]:
+async def open_dashboards(server: Server, connect: Connect) -> list[Dashboard]:
     return [await Dashboard(server, connect).open() for _ in range(CLIENTS)]
 
 
@@ -116,18 +118,18 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     assert sorted(server.worker_pids) == [1, 2]
-    some = await dashboards(server, connect)
-    await db.execute(INSERT)
-    await asyncio.gather(*(one.follow(1) for one in some))
-    assert await metric(server, "orderwire_sessions") == CLIENTS
-    before = {name: await metric(server, name) for name in ("orderwire_events_total", "orderwire_sent_messages_total")}
+    some = await open_dashboards(server, connect)
+    await db.execute(INSERT_SQL)
+    await asyncio.gather(*(one.wait_for_events(1) for one in some))
+    assert await metric_sum(server, "orderwire_sessions") == CLIENTS
+    before = {name: await metric_sum(server, name) for name in ("orderwire_events_total", "orderwire_sent_messages_total")}
     assert before["orderwire_events_total"] == 1  # though each worker has published it
     assert before["orderwire_sent_messages_total"] >= 2 * CLIENTS
 
-    following = [asyncio.create_task(one.follow(401)) for one in some]
+    following = [asyncio.create_task(one.wait_for_events(401)) for one in some]
     killed = server.worker_pids[1]
     for n in range(400):
-        await db.execute(INSERT)
+        await db.execute(INSERT_SQL)
         if n == 100:
             os.kill(killed, signal.SIGKILL)
     await asyncio.gather(*following)
@@ -135,46 +137,46 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
     for one in some:
         # One writer, so that the order is the same for everybody.
         assert list(one.ids.values()) == journal
-    cut = [one for one in some if one.cuts]
+    cut = [one for one in some if one.reconnects]
     assert 0 < len(cut) < CLIENTS
     assert {one.client.close_code for one in some} == {None}
 
-    await until_back(server, killed)
-    assert warnings(server) == ["worker 1 has ended (Killed): starting another"]
+    await wait_until_replaced(server, killed)
+    assert warning_messages(server) == ["worker 1 has ended (Killed): starting another"]
     for name, value in before.items():
-        assert await metric(server, name) >= value
-    assert await metric(server, "orderwire_sessions") == CLIENTS
+        assert await metric_sum(server, name) >= value
+    assert await metric_sum(server, "orderwire_sessions") == CLIENTS
     # The new one serves, too: so many more cannot all be with the other.
-    again = await dashboards(server, connect)
+    again = await open_dashboards(server, connect)
     killed = server.worker_pids[2]
     os.kill(killed, signal.SIGKILL)
-    following = [asyncio.create_task(one.follow(1)) for one in again]
-    await until_back(server, killed)
-    await db.execute(INSERT)
+    following = [asyncio.create_task(one.wait_for_events(1)) for one in again]
+    await wait_until_replaced(server, killed)
+    await db.execute(INSERT_SQL)
     await asyncio.gather(*following)
-    assert 0 < sum(one.cuts for one in again) < CLIENTS
+    assert 0 < sum(one.reconnects for one in again) < CLIENTS
 
 
 async def test_counters_never_fall_when_a_worker_dies(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await dashboards(server, connect)
+    some = await open_dashboards(server, connect)
     names = ("sent_messages_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
     found = dict.fromkeys((f"orderwire_{name}" for name in names), 0.0)
     for turn in range(1, 7):
         for _ in range(20):
-            await db.execute(INSERT)
-        await asyncio.gather(*(one.follow(20 * turn) for one in some))
+            await db.execute(INSERT_SQL)
+        await asyncio.gather(*(one.wait_for_events(20 * turn) for one in some))
         for name in found:
-            value = await metric(server, name)
+            value = await metric_sum(server, name)
             assert value >= found[name], name
             found[name] = value
         # Two deaths of each, one after the other.
         if turn % 2 == 0:
             killed = server.worker_pids[1 + turn // 2 % 2]
             os.kill(killed, signal.SIGKILL)
-            await until_back(server, killed)
+            await wait_until_replaced(server, killed)
     # Each worker has published nearly every event, and an event counts once.
     assert found["orderwire_events_total"] <= 120 < found["orderwire_delivery_seconds_count"]
     assert found["orderwire_sent_messages_total"] > CLIENTS * 100
@@ -184,7 +186,7 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await dashboards(server, connect)
+    some = await open_dashboards(server, connect)
     os.kill(server.worker_pids[1], signal.SIGSTOP)
     try:
         async with aiohttp.ClientSession() as http:
@@ -196,28 +198,28 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
                 except TimeoutError:
                     return False
 
-            await until(says_so, "not ready")
-        await db.execute(INSERT)
+            await wait_until(says_so, "not ready")
+        await db.execute(INSERT_SQL)
 
         async def served() -> bool:
             return 0 < sum(bool(one.client.events) for one in some) < CLIENTS
 
-        await until(served, "the other one's clients get the event")
+        await wait_until(served, "the other one's clients get the event")
     finally:
         os.kill(server.worker_pids[1], signal.SIGCONT)
-    await asyncio.gather(*(one.follow(1) for one in some))
-    assert sum(one.cuts for one in some) == 0
+    await asyncio.gather(*(one.wait_for_events(1) for one in some))
+    assert sum(one.reconnects for one in some) == 0
 
     async def ready() -> bool:
-        return await metric(server, "orderwire_ready") == 1
+        return await metric_sum(server, "orderwire_ready") == 1
 
-    await until(ready, "ready again")
+    await wait_until(ready, "ready again")
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C"])
 async def test_all_drain_together(start_server: StartServer, connect: Connect, database_url: str, how: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_LEVEL="DEBUG")
-    some = await dashboards(server, connect)
+    some = await open_dashboards(server, connect)
     pids = server.serving_pids
     if how == "Ctrl-C":  # a terminal tells the whole group
         os.killpg(server.process.pid, signal.SIGINT)
@@ -228,10 +230,10 @@ async def test_all_drain_together(start_server: StartServer, connect: Connect, d
     assert not any(map(is_running, pids))
     assert Counter(line[9:] for line in server.lines if "draining" in line) == {
         "DEBUG draining": 1,
-        "DEBUG draining  [worker=1]": 1,
-        "DEBUG draining  [worker=2]": 1,
+        "DEBUG draining  [worker_id=1]": 1,
+        "DEBUG draining  [worker_id=2]": 1,
     }
-    assert warnings(server) == []
+    assert warning_messages(server) == []
     assert "Traceback" not in server.output
 
 
@@ -241,7 +243,7 @@ async def test_ctrl_c_while_they_start(start_server: StartServer, database_url: 
     async def started() -> bool:
         return len(server.worker_pids) == 2
 
-    await until(started, "two processes")
+    await wait_until(started, "two processes")
     os.killpg(server.process.pid, signal.SIGINT)
     assert await server.wait_for_exit() == 0
     assert server.output == ""
@@ -251,11 +253,11 @@ async def test_one_that_is_told_to_end_drains_and_is_replaced(
     start_server: StartServer, connect: Connect, database_url: str
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await dashboards(server, connect)
+    some = await open_dashboards(server, connect)
     told = server.worker_pids[2]
     os.kill(told, signal.SIGTERM)
     await server.wait_for_line("worker 2 has ended (exit code 0): starting another")
-    await until_back(server, told)
+    await wait_until_replaced(server, told)
     closed = [one for one in some if one.client.close_code is not None]
     assert 0 < len(closed) < CLIENTS
     assert {one.client.close_code for one in closed} == {3001}
@@ -264,7 +266,7 @@ async def test_one_that_is_told_to_end_drains_and_is_replaced(
 async def test_no_worker_outlives_its_supervisor(start_server: StartServer, connect: Connect, database_url: str) -> None:
     port = free_port()
     server: Server = await start_server(database_url, WORKERS="2", PORT=port)
-    some = await dashboards(server, connect)
+    some = await open_dashboards(server, connect)
     pids = server.serving_pids
     server.process.kill()
     assert [await one.client.wait_closed() for one in some] == [3001] * CLIENTS
@@ -273,9 +275,9 @@ async def test_no_worker_outlives_its_supervisor(start_server: StartServer, conn
     async def gone() -> bool:
         return not any(map(is_running, pids))
 
-    await until(gone, "no worker is left")
+    await wait_until(gone, "no worker is left")
     again: Server = await start_server(database_url, WORKERS="2", PORT=port)
-    await dashboards(again, connect)
+    await open_dashboards(again, connect)
 
 
 @pytest.mark.parametrize(("first", "second"), [("2", "2"), ("1", "2"), ("2", "1")])
@@ -320,10 +322,10 @@ async def test_a_database_that_cannot_be_used_ends_all_with_one_line(
 
 async def test_lines_of_the_log_say_which_worker(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_FORMAT="json", LOG_LEVEL="DEBUG")
-    await dashboards(server, connect)
+    await open_dashboards(server, connect)
     await server.stop()
     lines = [json.loads(line) for line in server.lines if line.startswith("{")]
-    begun = Counter(line["worker"] for line in lines if line["message"] == "session begins")
+    begun = Counter(line["worker_id"] for line in lines if line["message"] == "session opened")
     assert set(begun) == {1, 2}
     assert sum(begun.values()) == CLIENTS
 
@@ -362,7 +364,7 @@ async def test_a_worker_for_which_there_is_no_room_is_tried_again(
         async def back() -> bool:
             return first.process is not None and first.process.pid != pid
 
-        await until(back, "another worker")
+        await wait_until(back, "another worker")
     finally:
         await within(TIMEOUT_SECONDS, team.drain(), "the end")
         await asyncio.gather(*tasks)

@@ -34,7 +34,7 @@ def main() -> int:
         finally:
             postgres.release()
     print(report.table())
-    return 1 if report.wrong else 0
+    return 1 if report.failures else 0
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import zlib
 from typing import Any
 from urllib.parse import quote
 
-from tests.fuzz.octets import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, PING, PONG, TEXT, deflated, frame, mutated
-from tests.fuzz.tokens import CANARY, ODD, good, odd
+from tests.fuzz.octets import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, PING, PONG, TEXT, deflate_message, frame, mutate
+from tests.fuzz.tokens import CANARY, ODD_VALUES, odd_token, valid_token
 
-__all__ = ["deadly", "handshake", "harmless", "request"]
+__all__ = ["fatal_message", "handshake", "nonfatal_message", "request"]
 
 LETTERS = 'abcXYZ019 {}[]":,.\\/\n\t\0éжß€\u2028\U0001f600\ufffd'
 EPOCHS = ("00000000", "deadbeef", "0", "zzzzzzzz", "")
@@ -41,8 +41,8 @@ PATHS = ("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api
 METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get", "G")
 
 
-def text(rng: random.Random, most: int = 60) -> str:
-    return "".join(rng.choices(LETTERS, k=rng.randrange(most)))
+def random_text(rng: random.Random, max_length: int = 60) -> str:
+    return "".join(rng.choices(LETTERS, k=rng.randrange(max_length)))
 
 
 # ---------------------------------------------------------------- what a client says in a session
@@ -57,16 +57,16 @@ def topic(rng: random.Random) -> Any:
         case 4:
             return "order:" + rng.choice(NUMBERS)
         case 5:
-            return rng.choice(ODD)
+            return rng.choice(ODD_VALUES)
         case 6:
             return rng.choice(
                 ("order", "order:", "Orders", "orders ", "order:1 ", "order:1\n", "order:-0", "order:-9223372036854775808")
             )
         case _:
-            return text(rng)
+            return random_text(rng)
 
 
-def nested(rng: random.Random) -> str:
+def nested_json(rng: random.Random) -> str:
     """Close to what the parser, and whatever looks at its result, can take in depth."""
     depth = rng.choice((1, 10, 400, 500, rng.randint(900, 1000), 20000))
     inner = "[" * depth + "]" * depth
@@ -84,92 +84,96 @@ def command(rng: random.Random) -> str:
             topics: Any = [topic(rng) for _ in range(rng.choices((0, 1, 2, 3, 5, 150), (1, 3, 2, 2, 1, 0.1))[0])]
             frame: dict[str, Any] = {"type": rng.choice(("subscribe", "unsubscribe")), "topics": topics}
             if rng.random() < 0.1:
-                frame["topics"] = rng.choice(ODD)
+                frame["topics"] = rng.choice(ODD_VALUES)
             if rng.random() < 0.1:
-                frame[text(rng, 10)] = rng.choice(ODD)
+                frame[random_text(rng, 10)] = rng.choice(ODD_VALUES)
             return json.dumps(frame, ensure_ascii=rng.random() < 0.7).encode(errors="replace").decode()
         case 6:
-            return json.dumps({"type": "auth", "token": rng.choice([value for value in ODD if not isinstance(value, str)])})
+            return json.dumps(
+                {"type": "auth", "token": rng.choice([value for value in ODD_VALUES if not isinstance(value, str)])}
+            )
         case 7:
-            return json.dumps({"type": rng.choice(ODD), "token": rng.choice(ODD), "topics": rng.choice(ODD)})
+            return json.dumps(
+                {"type": rng.choice(ODD_VALUES), "token": rng.choice(ODD_VALUES), "topics": rng.choice(ODD_VALUES)}
+            )
         case 8:
-            return json.dumps(rng.choice(ODD))
+            return json.dumps(rng.choice(ODD_VALUES))
         case 9:
             return '{"type":"subscribe","topics":["orders"],"topics":' + rng.choice(("[]", "1", "[[]]", "{}")) + "}"
         case 10 if rng.random() < 0.1:
-            return nested(rng)
+            return nested_json(rng)
         case 11:
-            return text(rng, 200)
+            return random_text(rng, 200)
         case _:
             whole = json.dumps({"type": rng.choice(("ping", "subscribe", "unsubscribe")), "topics": [topic(rng)]})
-            return mutated(rng, whole.encode(errors="replace")).decode(errors="replace")
+            return mutate(rng, whole.encode(errors="replace")).decode(errors="replace")
 
 
-def mask(rng: random.Random) -> bytes:
+def random_mask(rng: random.Random) -> bytes:
     return bytes(4) if rng.random() < 0.8 else rng.randbytes(4)
 
 
-def in_parts(rng: random.Random, payload: bytes, opcode: int = TEXT) -> bytes:
+def fragmented(rng: random.Random, payload: bytes, opcode: int = TEXT) -> bytes:
     """A text message in frames, cut anywhere, with control frames in between."""
     cuts = sorted(rng.randrange(len(payload) + 1) for _ in range(rng.randint(1, 6)))
     parts = [payload[start:end] for start, end in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
     frames = []
     for number, part in enumerate(parts):
         head = (opcode if number == 0 else CONTINUATION) | (FINAL if number == len(parts) - 1 else 0)
-        frames.append(frame(head, part, mask=mask(rng)))
+        frames.append(frame(head, part, mask=random_mask(rng)))
         if rng.random() < 0.3 and number < len(parts) - 1:
-            frames.append(control(rng))
+            frames.append(control_frame(rng))
     return b"".join(frames)
 
 
-def control(rng: random.Random) -> bytes:
-    return frame(FINAL | rng.choice((PING, PONG)), rng.randbytes(rng.choice((0, 1, 4, 124, 125))), mask=mask(rng))
+def control_frame(rng: random.Random) -> bytes:
+    return frame(FINAL | rng.choice((PING, PONG)), rng.randbytes(rng.choice((0, 1, 4, 124, 125))), mask=random_mask(rng))
 
 
-def compressed(rng: random.Random, payload: bytes) -> bytes:
+def compressed_message(rng: random.Random, payload: bytes) -> bytes:
     """A message as it may be where compression was agreed on."""
-    small = deflated(payload, rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FINISH)), window_bits=rng.choice((9, 12, 15)))
-    return in_parts(rng, small, COMPRESSED | TEXT) if rng.random() < 0.3 else frame(FINAL | COMPRESSED | TEXT, small)
+    small = deflate_message(payload, rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FINISH)), window_bits=rng.choice((9, 12, 15)))
+    return fragmented(rng, small, COMPRESSED | TEXT) if rng.random() < 0.3 else frame(FINAL | COMPRESSED | TEXT, small)
 
 
-def harmless(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
+def nonfatal_message(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
     """One message after which the session must go on, whatever it says."""
     kind = rng.random()
     if kind > 0.99 and not login:  # where nobody asks for a token, none is wrong
-        return frame(FINAL | TEXT, json.dumps({"type": "auth", "token": odd(rng)}).encode())
+        return frame(FINAL | TEXT, json.dumps({"type": "auth", "token": odd_token(rng)}).encode())
     if kind < 0.1:
-        return control(rng)
+        return control_frame(rng)
     payload = command(rng).encode(errors="replace")[:65000]
     if compression and rng.random() < 0.5:
-        return compressed(rng, payload)
+        return compressed_message(rng, payload)
     if kind < 0.2:
-        return in_parts(rng, payload)
+        return fragmented(rng, payload)
     if kind < 0.202:
         payload = payload[:60000].ljust(rng.choice((60000, 65535, 65536)))
-    return frame(FINAL | TEXT, payload, mask=mask(rng))
+    return frame(FINAL | TEXT, payload, mask=random_mask(rng))
 
 
-def badly_compressed(rng: random.Random) -> bytes:
+def bad_compressed_message(rng: random.Random) -> bytes:
     """What nobody can inflate, or should."""
     payload = command(rng).encode(errors="replace")
     match rng.randrange(5):
         case 0:
-            bomb = deflated(b" " * rng.choice((65537, 2**17, 2**24)))
-            return in_parts(rng, bomb, COMPRESSED | TEXT) if rng.random() < 0.5 else frame(FINAL | COMPRESSED | TEXT, bomb)
+            bomb = deflate_message(b" " * rng.choice((65537, 2**17, 2**24)))
+            return fragmented(rng, bomb, COMPRESSED | TEXT) if rng.random() < 0.5 else frame(FINAL | COMPRESSED | TEXT, bomb)
         case 1:
             return frame(FINAL | COMPRESSED | TEXT, rng.randbytes(rng.choice((0, 1, 2, 5, 100, 60000))))
         case 2:
-            return frame(FINAL | COMPRESSED | TEXT, mutated(rng, deflated(payload)))
+            return frame(FINAL | COMPRESSED | TEXT, mutate(rng, deflate_message(payload)))
         case 3:
-            return frame(FINAL | COMPRESSED | rng.choice((CONTINUATION, BINARY, PING, PONG, CLOSE)), deflated(payload))
+            return frame(FINAL | COMPRESSED | rng.choice((CONTINUATION, BINARY, PING, PONG, CLOSE)), deflate_message(payload))
         case _:
-            return frame(COMPRESSED | TEXT, deflated(payload)) + frame(FINAL | COMPRESSED | CONTINUATION, b"\x00")
+            return frame(COMPRESSED | TEXT, deflate_message(payload)) + frame(FINAL | COMPRESSED | CONTINUATION, b"\x00")
 
 
-def deadly(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
+def fatal_message(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
     """One message after which the session may end, and mostly must."""
     if compression and rng.random() < 0.5:
-        return badly_compressed(rng)
+        return bad_compressed_message(rng)
     payload = command(rng).encode(errors="replace")
     match rng.randrange(12):
         case 0:
@@ -178,7 +182,7 @@ def deadly(rng: random.Random, *, login: bool, compression: bool = False) -> byt
             return frame(FINAL | TEXT, payload, mask=None)
         case 2:
             return frame(
-                FINAL | CLOSE, mutated(rng, rng.choice((1000, 1001, 1005, 1006, 3000, 4999, 65535)).to_bytes(2, "big") + b"bye")
+                FINAL | CLOSE, mutate(rng, rng.choice((1000, 1001, 1005, 1006, 3000, 4999, 65535)).to_bytes(2, "big") + b"bye")
             )
         case 3:
             return frame(FINAL | TEXT | rng.choice((0x10, 0x20, 0x40, 0x70)), payload)
@@ -195,9 +199,9 @@ def deadly(rng: random.Random, *, login: bool, compression: bool = False) -> byt
         case 9:
             return frame(rng.choice((PING, PONG, CLOSE, FINAL | PING)), rng.randbytes(rng.choice((1, 126, 300))))
         case 10 if login:
-            return frame(FINAL | TEXT, json.dumps({"type": "auth", "token": odd(rng)}).encode())
+            return frame(FINAL | TEXT, json.dumps({"type": "auth", "token": odd_token(rng)}).encode())
         case _:
-            return mutated(rng, b"".join(harmless(rng, login=login) for _ in range(3)))
+            return mutate(rng, b"".join(nonfatal_message(rng, login=login) for _ in range(3)))
 
 
 # ---------------------------------------------------------------- what a client asks for
@@ -221,7 +225,7 @@ def cursor(rng: random.Random, epoch: str) -> str:
         )
 
     whole = f"{epoch}-{place()}" if rng.random() < 0.7 else f"{epoch}-p{place()}_{snapshot()}_{rng.randrange(2000)}"
-    return whole if rng.random() < 0.7 else mutated(rng, whole.encode()).decode("latin-1")
+    return whole if rng.random() < 0.7 else mutate(rng, whole.encode()).decode("latin-1")
 
 
 def query(rng: random.Random, epoch: str) -> str:
@@ -241,7 +245,7 @@ def query(rng: random.Random, epoch: str) -> str:
             case "token":
                 value = CANARY
             case _:
-                value = text(rng)
+                value = random_text(rng)
         quoted = quote(value.encode(errors="replace"), safe="")
         if rng.random() < 0.1:
             quoted += rng.choice(("%", "%f", "%ff", "%ed%a0%80", "%00", "%zz", "%u1234", ";", "&&", "==", "+", "#", "?"))
@@ -249,7 +253,7 @@ def query(rng: random.Random, epoch: str) -> str:
     return "?" + "&".join(fields) if fields else ""
 
 
-def address(rng: random.Random) -> str:
+def random_address(rng: random.Random) -> str:
     return rng.choice(
         (
             "127.0.0.1",
@@ -268,7 +272,7 @@ def address(rng: random.Random) -> str:
     )
 
 
-def headers(rng: random.Random, host: str, token: str | None, epoch: str) -> list[tuple[str, str]]:
+def random_headers(rng: random.Random, host: str, token: str | None, epoch: str) -> list[tuple[str, str]]:
     """Latin-1 text, as it goes over the wire."""
     lines = []
     if rng.random() < 0.98:
@@ -324,7 +328,7 @@ def headers(rng: random.Random, host: str, token: str | None, epoch: str) -> lis
                     )
                 )
             case "X-Forwarded-For":
-                value = ", ".join(address(rng) for _ in range(rng.randint(0, 4)))
+                value = ", ".join(random_address(rng) for _ in range(rng.randint(0, 4)))
             case "Last-Event-ID":
                 value = cursor(rng, epoch)
             case "Expect":
@@ -343,14 +347,14 @@ def headers(rng: random.Random, host: str, token: str | None, epoch: str) -> lis
     return lines
 
 
-def _encoded(method: str, target: str, lines: list[tuple[str, str]], body: bytes = b"") -> bytes:
+def _encode_request(method: str, target: str, lines: list[tuple[str, str]], body: bytes = b"") -> bytes:
     head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines) + "\r\n"
     return head.encode("latin-1", errors="replace") + body
 
 
-def token_for(rng: random.Random, role: str | None) -> str | None:
+def random_token(rng: random.Random, role: str | None) -> str | None:
     """None, one that lets in (with that role, if one is given), or one that hardly does."""
-    return rng.choice((lambda: None, lambda: good(rng, role or "viewer"), lambda: odd(rng)))()
+    return rng.choice((lambda: None, lambda: valid_token(rng, role or "viewer"), lambda: odd_token(rng)))()
 
 
 ODD_PATHS = (
@@ -366,21 +370,21 @@ def request(
     """One whole request. ``close_connection``: the connection is to end with it. Whatever it is, it has an answer."""
     path = path or rng.choice(ODD_PATHS if rng.random() < 0.1 else PATHS)
     method = "GET" if path == "/api/sse" else rng.choice(METHODS)
-    lines = headers(rng, host, token_for(rng, role), epoch)
+    lines = random_headers(rng, host, random_token(rng, role), epoch)
     body = b""
     if rng.random() < 0.05:
         body = rng.randbytes(rng.choice((0, 1, 100, 5000)))
         lines.append(("Content-Length", str(len(body))))
     if last:
         lines.append(("Connection", "close"))
-    return _encoded(method, path + query(rng, epoch), lines, body)
+    return _encode_request(method, path + query(rng, epoch), lines, body)
 
 
 def handshake(
     rng: random.Random, host: str, epoch: str, token: str | None, *, plain: bool = False, compression: bool = False
 ) -> bytes:
     """Of a WebSocket. ``encode_plain``: one that is granted if the token is, with ``compression`` or without."""
-    lines = [("Host", host)] if plain else headers(rng, host, None, epoch)
+    lines = [("Host", host)] if plain else random_headers(rng, host, None, epoch)
     if compression:
         lines.append(("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"))
     protocols = []
@@ -431,4 +435,4 @@ def handshake(
         usual[0] = ("Upgrade", rng.choice(("h2c", "WebSocket", "websocket, h2c", "")))
     rng.shuffle(usual)
     target = "/api/ws" + ("" if plain else query(rng, epoch))
-    return _encoded("GET", target, lines + usual)
+    return _encode_request("GET", target, lines + usual)

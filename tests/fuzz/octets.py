@@ -16,17 +16,17 @@ __all__ = [
     "PING",
     "PONG",
     "TEXT",
-    "deflated",
+    "deflate_message",
     "frame",
-    "mutated",
-    "plain",
-    "split",
+    "inflate_messages",
+    "mutate",
+    "split_frames",
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, COMPRESSED = 0x80, 0x40
 
-INTERESTING = (
+INTERESTING_BYTES = (
     0x00,
     0x01,
     0x02,
@@ -51,7 +51,7 @@ INTERESTING = (
 )
 
 
-def split(data: bytes) -> Iterator[tuple[int, bytes]]:
+def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
     """What a server has written: the first byte and the payload of each frame."""
     while data:
         size, start = data[1], 2
@@ -62,16 +62,16 @@ def split(data: bytes) -> Iterator[tuple[int, bytes]]:
         data = data[start + size :]
 
 
-def frame(head: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:
+def frame(first_byte: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:
     """One frame, masked. ``length``: what it claims to be. ``mask`` None: as no client may send it."""
     size = len(payload) if length is None else length
     bit = 0 if mask is None else 0x80
     if size < 126:
-        start = bytes((head, bit | size))
+        start = bytes((first_byte, bit | size))
     elif size < 2**16:
-        start = struct.pack("!BBH", head, bit | 126, size)
+        start = struct.pack("!BBH", first_byte, bit | 126, size)
     else:
-        start = struct.pack("!BBQ", head, bit | 127, size)
+        start = struct.pack("!BBQ", first_byte, bit | 127, size)
     if mask is None:
         return start + payload
     if any(mask) and payload:
@@ -80,14 +80,14 @@ def frame(head: int, payload: bytes, *, mask: bytes | None = bytes(4), length: i
     return start + mask + payload
 
 
-def deflated(payload: bytes, flush: int = zlib.Z_SYNC_FLUSH, *, window_bits: int = 15, zdict: bytes = b"") -> bytes:
+def deflate_message(payload: bytes, flush: int = zlib.Z_SYNC_FLUSH, *, window_bits: int = 15, zdict: bytes = b"") -> bytes:
     """A message as RFC 7692 has it, by itself; with ``zdict`` as one that follows it."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -window_bits, zdict=zdict)
     whole = deflate.compress(payload) + deflate.flush(flush)
     return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole + b"\x00"
 
 
-def plain(got: bytes) -> bytes:
+def inflate_messages(got: bytes) -> bytes:
     """What a server has sent, with the messages of a WebSocket inflated if they are compressed."""
     head, _, frames = got.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 101 "):
@@ -106,7 +106,7 @@ def plain(got: bytes) -> bytes:
     return b"\n".join(parts)
 
 
-def mutated(rng: random.Random, data: bytes) -> bytes:
+def mutate(rng: random.Random, data: bytes) -> bytes:
     """The same bytes after a few accidents."""
     buffer = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
@@ -115,9 +115,9 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
             case 0 if buffer:
                 buffer[at % len(buffer)] ^= 1 << rng.randrange(8)
             case 1 if buffer:
-                buffer[at % len(buffer)] = rng.choice(INTERESTING)
+                buffer[at % len(buffer)] = rng.choice(INTERESTING_BYTES)
             case 2:
-                buffer[at:at] = bytes(rng.choice(INTERESTING) for _ in range(rng.choice((1, 1, 2, 4, 16))))
+                buffer[at:at] = bytes(rng.choice(INTERESTING_BYTES) for _ in range(rng.choice((1, 1, 2, 4, 16))))
             case 3:
                 del buffer[at : at + rng.choice((1, 1, 2, 4, 50))]
             case 4:

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import asyncpg
 
-from tests.fuzz.scripts import NAME, SCRIPTS, Tally, Target
-from tests.fuzz.tokens import CANARY, SECRET, good
-from tests.stress.site import memory_mib, open_files
+from tests.fuzz.scripts import CUSTOMER_NAME, SCRIPTS, Tally, Target
+from tests.fuzz.tokens import CANARY, SECRET, valid_token
+from tests.stress.harness import memory_mib, open_files
 from tests.support import Client, Server
 
 __all__ = ["Plan", "Report", "fuzz"]
@@ -35,14 +35,14 @@ SETTINGS = {
     "COMPRESSION": "1",
 }
 # Orders that customers of the fuzzer may have; those written while it runs are others'.
-FEW_ORDERS = 60
+CUSTOMER_ORDERS = 60
 WRITE_SECONDS = 0.2
-AT_ONCE = 48
+CONCURRENT_SCRIPTS = 48
 # After a tenth of the inputs: caches are full, the allocator has its arenas.
-WARM_UP = 0.1
-MORE_MEMORY_MIB = 24.0
-MORE_FILES = 4
-SETTLE_SECONDS = 30.0
+WARM_UP_FRACTION = 0.1
+MAX_MEMORY_GROWTH_MIB = 24.0
+MAX_FILE_GROWTH = 4
+SETTLE_TIMEOUT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +56,17 @@ class Plan:
 @dataclass(slots=True)
 class Report:
     plan: Plan
-    wrong: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     figures: list[tuple[str, str]] = field(default_factory=list)
 
     def table(self) -> str:
         lines = [f"{name:<28}{value}" for name, value in self.figures]
-        lines += [f"WRONG: {text}" for text in self.wrong]
-        lines.append(f"{'seed':<28}{self.plan.seed}   {'wrong' if self.wrong else 'nothing wrong'}")
+        lines += [f"WRONG: {text}" for text in self.failures]
+        lines.append(f"{'seed':<28}{self.plan.seed}   {'wrong' if self.failures else 'nothing wrong'}")
         return "\n".join(lines)
 
 
-class Stream:
+class SseReader:
     """A reader of Server-Sent Events beside the fuzz."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -91,10 +91,10 @@ class Stream:
         await asyncio.wait([self._task])
 
 
-class Beside:
+class Bystanders:
     """Clients on one server that must get every event exactly once while others misbehave."""
 
-    def __init__(self, target: Target, clients: list[Client], streams: list[Stream], customer: Client | None) -> None:
+    def __init__(self, target: Target, clients: list[Client], streams: list[SseReader], customer: Client | None) -> None:
         self.target = target
         self._clients = clients
         self._streams = streams
@@ -104,10 +104,10 @@ class Beside:
     def sessions(self) -> int:
         return len(self._clients) + len(self._streams) + (self._customer is not None)
 
-    async def all_have(self, events: list[tuple[str, int]]) -> list[str]:
+    async def check_events(self, events: list[tuple[str, int]]) -> list[str]:
         """What is wrong with what they have of these events: (number, order)."""
         wanted = [number for number, _ in events]
-        own = [number for number, order in events if order <= FEW_ORDERS]
+        own = [number for number, order in events if order <= CUSTOMER_ORDERS]
 
         def missing() -> bool:
             behind = [len(client.events) < len(wanted) for client in self._clients]
@@ -116,7 +116,7 @@ class Beside:
                 behind.append(len(self._customer.events) < len(own))
             return any(behind)
 
-        deadline = time.monotonic() + SETTLE_SECONDS
+        deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
         while missing() and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
         wrong = []
@@ -140,90 +140,92 @@ async def _writer(url: str) -> None:
     try:
         while True:
             number += 1
-            await connection.execute("insert into orders (customer_name, total) values ($1, 1)", NAME)
-            status = ("confirmed", "preparing")[number // FEW_ORDERS % 2]
-            await connection.execute("update orders set status = $2 where id = $1", number % FEW_ORDERS + 1, status)
+            await connection.execute("insert into orders (customer_name, total) values ($1, 1)", CUSTOMER_NAME)
+            status = ("confirmed", "preparing")[number // CUSTOMER_ORDERS % 2]
+            await connection.execute("update orders set status = $2 where id = $1", number % CUSTOMER_ORDERS + 1, status)
             await asyncio.sleep(WRITE_SECONDS)
     finally:
         connection.terminate()
 
 
-class Site:
-    """``async with Site(url) as site``: a server with login and one without, and who is beside."""
+class Harness:
+    """``async with Site(url) as harness``: a server with login and one without, and who is beside."""
 
     def __init__(self, url: str, more_settings: dict[str, str] | None = None) -> None:
         self._url = url
         self._settings = {**SETTINGS, **(more_settings or {})}
         self._stack = AsyncExitStack()
         self.servers: list[Server] = []
-        self.beside: list[Beside] = []
+        self.bystanders: list[Bystanders] = []
         self._rng = random.Random(0)
 
-    async def __aenter__(self) -> Site:
+    async def __aenter__(self) -> Harness:
         self.database = await asyncpg.connect(self._url)
         self._stack.push_async_callback(self.database.close)
         await self.database.execute(
             "insert into orders (customer_name, customer_id, total) select 'Anna', 'anna', 1 from generate_series(1, $1)",
-            FEW_ORDERS,
+            CUSTOMER_ORDERS,
         )
         self._last = await self.database.fetchval("select max(id) from orderwire.journal")
         for name, settings in (("the server with login", {"JWT_SECRET": SECRET}), ("the server without", {})):
             server = await Server.serve(self._url, **self._settings, **settings)
             self._stack.push_async_callback(server.kill)
             self.servers.append(await server.wait_until_ready())
-            self.beside.append(await self._stand_beside(name, server, login=bool(settings)))
+            self.bystanders.append(await self._connect_bystanders(name, server, login=bool(settings)))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     def _headers(self, login: bool, role: str) -> dict[str, str]:
-        return {"Authorization": f"Bearer {good(self._rng, role, 'anna')}"} if login else {}
+        return {"Authorization": f"Bearer {valid_token(self._rng, role, 'anna')}"} if login else {}
 
-    async def _stand_beside(self, name: str, server: Server, *, login: bool) -> Beside:
+    async def _connect_bystanders(self, name: str, server: Server, *, login: bool) -> Bystanders:
         admin = self._headers(login, "admin")
         http = aiohttp.ClientSession(headers=admin, timeout=aiohttp.ClientTimeout(total=None))
         self._stack.push_async_callback(http.close)
         clients = [await Client.connect(server.ws_url, headers=admin) for _ in range(3)]
         customer = None
         if login:
-            topics = ",".join(f"order:{number}" for number in range(1, FEW_ORDERS + 1))
+            topics = ",".join(f"order:{number}" for number in range(1, CUSTOMER_ORDERS + 1))
             customer = await Client.connect(f"{server.ws_url}?topics={topics}", headers=self._headers(login, "customer"))
         for client in (*clients, *([customer] if customer else [])):
             self._stack.push_async_callback(client.disconnect)
             await client.wait_until(lambda c: bool(c.messages), "the first frame")
-        streams = [Stream(await http.get(server.http_url + "/api/sse"))]
+        streams = [SseReader(await http.get(server.http_url + "/api/sse"))]
         self._stack.push_async_callback(streams[0].stop)
         async with http.get(server.http_url + "/api/events") as response:
             epoch = (await response.json())["next"].partition("-")[0]
         target = Target(name, urlsplit(server.http_url).port or 0, login, epoch)
-        return Beside(target, clients, streams, customer)
+        return Bystanders(target, clients, streams, customer)
 
-    async def events(self) -> list[tuple[str, int]]:
+    async def recorded_events(self) -> list[tuple[str, int]]:
         """Those since everybody has been connected, in order: number and order."""
         rows = await self.database.fetch("select id, order_id from orderwire.journal where id > $1 order by id", self._last)
         return [(str(row["id"]), row["order_id"]) for row in rows]
 
-    async def quiet(self) -> list[str]:
+    async def wait_until_disconnected(self) -> list[str]:
         """Wait until nobody but those beside is connected. What is wrong if they stay."""
         wrong = []
-        for server, beside in zip(self.servers, self.beside, strict=True):
-            deadline = time.monotonic() + SETTLE_SECONDS
-            while (sockets := await self._sockets(server, beside)) > beside.sessions + 1 and time.monotonic() < deadline:
+        for server, beside in zip(self.servers, self.bystanders, strict=True):
+            deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
+            while (
+                sockets := await self._tcp_connections(server, beside)
+            ) > beside.sessions + 1 and time.monotonic() < deadline:
                 await asyncio.sleep(0.5)
             if sockets > beside.sessions + 1:
                 wrong.append(f"{beside.target.name} has {sockets} connections, {beside.sessions} clients")
         return wrong
 
-    async def _sockets(self, server: Server, beside: Beside) -> int:
+    async def _tcp_connections(self, server: Server, beside: Bystanders) -> int:
         headers = self._headers(beside.target.login, "admin")
         async with aiohttp.request("GET", server.http_url + "/metrics", headers=headers) as response:
             text = await response.text()
         return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("orderwire_tcp_connections "))))
 
-    async def still_answers(self) -> list[str]:
+    async def check_http(self) -> list[str]:
         wrong = []
-        for server, beside in zip(self.servers, self.beside, strict=True):
+        for server, beside in zip(self.servers, self.bystanders, strict=True):
             headers = self._headers(beside.target.login, "admin")
             for path in ("/healthz", "/readyz", "/api/analytics", "/api/orders", "/api/events", "/metrics"):
                 async with aiohttp.request("GET", server.http_url + path, headers=headers) as response:
@@ -231,11 +233,11 @@ class Site:
                         wrong.append(f"{beside.target.name} answers {path} with {response.status}")
         return wrong
 
-    async def stop(self) -> list[str]:
+    async def stop_and_check_logs(self) -> list[str]:
         """End the servers, and read their logs."""
         wrong = []
         password = urlsplit(self._url).password or SECRET
-        for server, beside in zip(self.servers, self.beside, strict=True):
+        for server, beside in zip(self.servers, self.bystanders, strict=True):
             started = next(number for number, line in enumerate(server.lines) if "ready; Ctrl-C stops" in line)
             if (code := await server.stop()) != 0:
                 wrong.append(f"{beside.target.name} ended with {code}")
@@ -248,70 +250,72 @@ class Site:
         return wrong
 
 
-async def fuzz(plan: Plan, url: str, say: Callable[[str], None]) -> Report:
+async def fuzz(plan: Plan, url: str, print_line: Callable[[str], None]) -> Report:
     """Run the plan on a migrated, empty database, and report."""
     report, tally = Report(plan), Tally()
     start = time.monotonic()
-    async with Site(url) as site:
-        targets = [beside.target for beside in site.beside]
+    async with Harness(url) as harness:
+        targets = [beside.target for beside in harness.bystanders]
         writing = asyncio.create_task(_writer(url), name="writer")
         try:
             before: list[tuple[float, int]] = []
             if plan.script is not None:
-                await _play(plan.seed, plan.script, targets, tally)
+                await _run_script(plan.seed, plan.script, targets, tally)
             else:
-                done = await _drive(plan, 0, round(plan.inputs * WARM_UP), targets, tally, say)
-                report.wrong += await site.quiet()
-                before = [(memory_mib(server), open_files(server)) for server in site.servers]
-                await _drive(plan, done, plan.inputs, targets, tally, say)
+                done = await _run_scripts(plan, 0, round(plan.inputs * WARM_UP_FRACTION), targets, tally, print_line)
+                report.failures += await harness.wait_until_disconnected()
+                before = [(memory_mib(server), open_files(server)) for server in harness.servers]
+                await _run_scripts(plan, done, plan.inputs, targets, tally, print_line)
         finally:
             writing.cancel()
             await asyncio.wait([writing])
-        report.wrong += tally.wrong
-        report.wrong += await site.quiet()
-        events = await site.events()
-        for beside in site.beside:
-            report.wrong += await beside.all_have(events)
-        report.wrong += await site.still_answers()
-        for server, target, was in zip(site.servers, targets, before, strict=False):
+        report.failures += tally.failures
+        report.failures += await harness.wait_until_disconnected()
+        events = await harness.recorded_events()
+        for beside in harness.bystanders:
+            report.failures += await beside.check_events(events)
+        report.failures += await harness.check_http()
+        for server, target, was in zip(harness.servers, targets, before, strict=False):
             now = memory_mib(server), open_files(server)
             figure = f"{was[0]:.0f} → {now[0]:.0f} MiB, {was[1]} → {now[1]} open files"
-            report.figures.append((target.name, f"{figure} (may be {MORE_MEMORY_MIB:.0f} and {MORE_FILES} more)"))
-            if now[0] > was[0] + MORE_MEMORY_MIB or now[1] > was[1] + MORE_FILES:
-                report.wrong.append(f"{target.name} has grown: {figure}")
-        report.wrong += await site.stop()
+            report.figures.append((target.name, f"{figure} (may be {MAX_MEMORY_GROWTH_MIB:.0f} and {MAX_FILE_GROWTH} more)"))
+            if now[0] > was[0] + MAX_MEMORY_GROWTH_MIB or now[1] > was[1] + MAX_FILE_GROWTH:
+                report.failures.append(f"{target.name} has grown: {figure}")
+        report.failures += await harness.stop_and_check_logs()
     seconds = time.monotonic() - start
     report.figures += [(kind, f"{count:,}") for kind, count in tally.inputs.most_common()]
     report.figures.append(("inputs", f"{tally.sent:,} in {seconds:.0f} s"))
-    report.figures.append(("clients beside", f"{sum(beside.sessions for beside in site.beside)}, {len(events)} events"))
+    report.figures.append(("clients beside", f"{sum(beside.sessions for beside in harness.bystanders)}, {len(events)} events"))
     return report
 
 
-async def _drive(plan: Plan, first: int, upto: int, targets: list[Target], tally: Tally, say: Callable[[str], None]) -> int:
+async def _run_scripts(
+    plan: Plan, first_script: int, until_inputs: int, targets: list[Target], tally: Tally, print_line: Callable[[str], None]
+) -> int:
     """Scripts from this number on until so many inputs have been sent; returns the next number."""
-    number = first
+    number = first_script
     told = time.monotonic()
 
     async def stranger() -> None:
         nonlocal number, told
-        while tally.sent < upto and len(tally.wrong) < 10:
+        while tally.sent < until_inputs and len(tally.failures) < 10:
             number += 1
-            await _play(plan.seed, number, targets, tally)
+            await _run_script(plan.seed, number, targets, tally)
             if time.monotonic() > told + 10:
                 told = time.monotonic()
-                say(f"{tally.sent:,} inputs, {number:,} connections")
+                print_line(f"{tally.sent:,} inputs, {number:,} connections")
 
     async with asyncio.TaskGroup() as strangers:
-        for _ in range(AT_ONCE):
+        for _ in range(CONCURRENT_SCRIPTS):
             strangers.create_task(stranger())
     return number
 
 
-async def _play(seed: int, number: int, targets: list[Target], tally: Tally) -> None:
-    rng = random.Random(f"{seed} {number}")
+async def _run_script(seed: int, script_number: int, targets: list[Target], tally: Tally) -> None:
+    rng = random.Random(f"{seed} {script_number}")
     target = targets[0] if rng.random() < 0.7 else targets[1]
     (script,) = rng.choices(list(SCRIPTS), list(SCRIPTS.values()))
     try:
         await script(target, rng, tally)
     except (AssertionError, ConnectionError, TimeoutError) as error:
-        tally.wrong.append(f"script {number} ({script.__name__}, {target.name}): {type(error).__name__}: {error}")
+        tally.failures.append(f"script {script_number} ({script.__name__}, {target.name}): {type(error).__name__}: {error}")

@@ -10,9 +10,9 @@ import random
 import time
 from typing import Any
 
-from tests.fuzz.octets import mutated
+from tests.fuzz.octets import mutate
 
-__all__ = ["CANARY", "SECRET", "good", "odd"]
+__all__ = ["CANARY", "SECRET", "odd_token", "valid_token"]
 
 # No line of the log, and nobody but an admin, may ever see it: it is in customers' names and in tokens that are rubbish.
 CANARY = "cAnArY"
@@ -21,21 +21,21 @@ SECRET = f"{CANARY}-of-thirty-two-bytes-or-more"
 ROLES = ("admin", "viewer", "customer")
 
 
-def _part(value: object) -> str:
+def _encode_part(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return base64.urlsafe_b64encode(text.encode(errors="replace")).rstrip(b"=").decode()
 
 
-def signed(claims: object, header: object = None, secret: str = SECRET) -> str:
+def sign(claims: object, header: object = None, secret: str = SECRET) -> str:
     """HS256 by hand: PyJWT would not sign most of what is asked for here."""
-    head = _part({"alg": "HS256", "typ": "JWT"} if header is None else header)
-    body = f"{head}.{_part(claims)}"
+    head = _encode_part({"alg": "HS256", "typ": "JWT"} if header is None else header)
+    body = f"{head}.{_encode_part(claims)}"
     return (
         f"{body}.{base64.urlsafe_b64encode(hmac.digest(secret.encode(), body.encode(), hashlib.sha256)).rstrip(b'=').decode()}"
     )
 
 
-def good(rng: random.Random, role: str | None = None, subject: str | None = None) -> str:
+def valid_token(rng: random.Random, role: str | None = None, subject: str | None = None) -> str:
     """One that lets its bearer in."""
     role = role or rng.choice(ROLES)
     # Of whoever works here the log may say who it was, of a customer never.
@@ -45,11 +45,11 @@ def good(rng: random.Random, role: str | None = None, subject: str | None = None
         claims["orders"] = [rng.randrange(1, 50) for _ in range(rng.randrange(5))]
     if rng.random() < 0.5:
         claims["iat"] = int(time.time())
-    return signed(claims)
+    return sign(claims)
 
 
 # What a claim, or a field of the header, may hold instead of what it should.
-ODD: list[Any] = [
+ODD_VALUES: list[Any] = [
     *(None, True, False, 0, 1, -1, 1.5, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), 2**31, 2**63, 2**64, -(2**63)),
     *(
         10**400,
@@ -85,7 +85,7 @@ ODD: list[Any] = [
 ]
 
 
-def odd(rng: random.Random) -> str:
+def odd_token(rng: random.Random) -> str:
     """One that should not let anybody in, or not for long, or as nobody much. Some are right after all: not by design."""
     now = int(time.time())
     claims: dict[str, Any] = {"role": rng.choice(ROLES[1:]), "exp": now + 3600, "sub": "staff", "orders": []}
@@ -94,31 +94,31 @@ def odd(rng: random.Random) -> str:
         case 0:  # rightly signed, with claims that make no sense
             for _ in range(rng.randint(1, 3)):
                 name = rng.choice(("sub", "orders", "exp", "iat", "nbf", "aud", "iss", "jti"))
-                claims[name] = rng.choice(ODD)
-            return signed(claims)
+                claims[name] = rng.choice(ODD_VALUES)
+            return sign(claims)
         case 1:
             del claims[rng.choice(list(claims))]
-            return signed(claims)
+            return sign(claims)
         case 2:
             claims[rng.choice(("exp", "iat", "nbf"))] = now + rng.choice((-1, 0, 1, 4, 6, -3600, 10**6, 10**9, 10**12, 10**18))
-            return signed(claims)
+            return sign(claims)
         case 3:
-            header[rng.choice(("alg", "kid", "typ", "crit", "b64", "jwk", "x5u", "jku", "cty", "zip"))] = rng.choice(ODD)
-            return signed(claims, header)
+            header[rng.choice(("alg", "kid", "typ", "crit", "b64", "jwk", "x5u", "jku", "cty", "zip"))] = rng.choice(ODD_VALUES)
+            return sign(claims, header)
         case 4:
             header["alg"] = rng.choice(
                 ("none", "None", "NONE", "RS256", "ES256", "EdDSA", "HS384", "HS512", "hs256", "", "PS256")
             )
-            token = signed({**claims, "role": "admin"}, header)
+            token = sign({**claims, "role": "admin"}, header)
             return token if rng.random() < 0.5 else token.rpartition(".")[0] + "."
         case 5:
-            return signed({**claims, "role": "admin"}, secret="another secret of thirty-two bytes or more")
+            return sign({**claims, "role": "admin"}, secret="another secret of thirty-two bytes or more")
         case 6:
-            return signed(rng.choice(ODD))
+            return sign(rng.choice(ODD_VALUES))
         case 7:
-            return signed(claims, rng.choice(ODD) or "{")
+            return sign(claims, rng.choice(ODD_VALUES) or "{")
         case 8:
-            parts = good(rng, "viewer").split(".")
+            parts = valid_token(rng, "viewer").split(".")
             rng.shuffle(parts)
             return ".".join(parts[: rng.randint(0, 3)] + rng.choice(([], [""], ["", ""], parts)))
         case 9:
@@ -128,4 +128,4 @@ def odd(rng: random.Random) -> str:
         case 10:
             return "".join(rng.choice("abcXYZ019-_=.+/~!%é\u20ac\U0001f600 ") for _ in range(rng.randrange(200)))
         case _:
-            return mutated(rng, good(rng, "viewer").encode()).decode("latin-1")
+            return mutate(rng, valid_token(rng, "viewer").encode()).decode("latin-1")

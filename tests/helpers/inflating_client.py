@@ -19,7 +19,7 @@ from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
-from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split
+from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split_frames
 from tests.helpers.builders import make_event
 
 __all__ = ["BOTH", "Browser", "House", "Line"]
@@ -38,7 +38,7 @@ class Browser:
 
     def read(self, data: bytes) -> None:
         self.bytes += len(data)
-        for head, payload in split(data):
+        for head, payload in split_frames(data):
             if head == FINAL | PING:
                 continue
             if head == FINAL | COMPRESSED | TEXT:

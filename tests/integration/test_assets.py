@@ -10,12 +10,9 @@ import aiohttp
 import pytest
 
 from tests.support import Server, StartServer
-from web.build import WEB, build
+from web.build import WEB
 
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    build()
+pytestmark = pytest.mark.usefixtures("built")
 
 
 @pytest.fixture

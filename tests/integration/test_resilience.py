@@ -74,7 +74,7 @@ async def test_an_sse_client_that_takes_nothing_is_let_go(start_server: StartSer
         writer.write(b"GET /api/sse HTTP/1.0\r\n\r\n")
         await within(30, reader.readuntil(b"analytics_update"), "the totals")
         (session,) = set(sockets()) - before
-        proxy.die()
+        proxy.make_half_open()
         # More than the client's side of the network takes, less than the server's buffers do.
         await db.execute("insert into orders (customer_name, total) select 'x', 1 from generate_series(1, 1000)")
 

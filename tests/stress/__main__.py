@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.stress.faults import KINDS
+from tests.stress.faults import FAULT_KINDS
 from tests.stress.run import Plan, stress
 
 
@@ -29,13 +29,13 @@ def main() -> int:
         60 * options.minutes,
         options.clients,
         options.faults or max(12, round(110 * options.minutes)),
-        [kind for kind in KINDS if re.search(options.kinds or "", kind)],
+        [kind for kind in FAULT_KINDS if re.search(options.kinds or "", kind)],
         options.notify_mode,
     )
     with tempfile.TemporaryDirectory(prefix="orderwire-stress-") as directory:
         report = asyncio.run(stress(plan, Path(directory), lambda line: print(line, flush=True)))
     print(report.table())
-    return 1 if report.wrong else 0
+    return 1 if report.failures else 0
 
 
 if __name__ == "__main__":

@@ -15,24 +15,24 @@ from typing import Any
 
 HEARTBEAT_SECONDS = 2.0
 # The server pings every HEARTBEAT_SECONDS: a line that is silent for so long is dead.
-SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
-BACKOFF_SECONDS = 0.3
+MAX_SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
+MAX_BACKOFF_SECONDS = 0.3
 
 
-class Facts:
+class ReceivedEvents:
     """Every event frame that any client was sent, parsed once for all of them, and whatever was found to be wrong."""
 
     def __init__(self) -> None:
         self.by_frame: dict[bytes, tuple[int, int, str]] = {}
         self.by_id: dict[int, bytes] = {}
-        self.wrong: list[str] = []
+        self.failures: list[str] = []
         self.closes: Counter[int] = Counter()
 
-    def complain(self, text: str) -> None:
-        if len(self.wrong) < 50:
-            self.wrong.append(text)
+    def add_failure(self, text: str) -> None:
+        if len(self.failures) < 50:
+            self.failures.append(text)
 
-    def learn(self, frame: bytes) -> tuple[int, int, str] | None:
+    def parse(self, frame: bytes) -> tuple[int, int, str] | None:
         """(event id, order id, cursor) of an event's frame."""
         fields = json.loads(frame)
         if "id" not in fields:
@@ -40,7 +40,7 @@ class Facts:
         cursor = fields["id"]
         event_id = int(cursor.rsplit("-", 1)[1])
         if event_id in self.by_id:
-            self.complain(f"event {event_id} came in two forms: {self.by_id[event_id]!r} and {frame!r}")
+            self.add_failure(f"event {event_id} came in two forms: {self.by_id[event_id]!r} and {frame!r}")
         fact = (event_id, fields["order_id"], cursor)
         self.by_id[event_id] = frame
         self.by_frame[frame] = fact
@@ -50,106 +50,108 @@ class Facts:
 class Client:
     """One dashboard across all its connections."""
 
-    def __init__(self, number: int, facts: Facts, ports: list[int], rng: random.Random) -> None:
-        kind, self._line_type = KINDS[number % len(KINDS)]
+    def __init__(self, number: int, facts: ReceivedEvents, ports: list[int], rng: random.Random) -> None:
+        kind, self._connection_type = CLIENT_KINDS[number % len(CLIENT_KINDS)]
         self.name = f"client {number} ({kind})"
-        self.facts = facts
+        self.received = facts
         self._ports = ports
         self._rng = rng
-        self.line: Line | None = None
+        self.connection: Connection | None = None
         self.server = -1
         self.cursor: str | None = None
         self.totals = b""
-        self.delivered = self.unique = self.twins = self.resumes = 0
-        self.refused = 0
-        self.newest = 0
+        self.received_count = self.unique_count = self.duplicates = self.resume_count = 0
+        self.rejected_count = 0
+        self.newest_id = 0
         self._seen = bytearray(1 << 16)
         self._last_of_order = array("Q", bytes(8 << 14))
         # When the newest event came, each time that a newer one came (a later event has a higher id).
-        self.times = array("d")
-        self.newests = array("Q")
+        self.newest_times = array("d")
+        self.newest_ids = array("Q")
 
     async def run(self) -> None:
         """Connect, and again, for as long as this task lives."""
         loop = asyncio.get_running_loop()
         while True:
             self.server = self._rng.randrange(len(self._ports))
-            line = self._line_type(self, self.cursor)
+            line = self._connection_type(self, self.cursor)
             try:
                 await loop.create_connection(lambda line=line: line, "127.0.0.1", self._ports[self.server])  # type: ignore[misc]
-                self.line = line
-                self.resumes += self.cursor is not None
+                self.connection = line
+                self.resume_count += self.cursor is not None
                 await line.closed
             except OSError:
                 pass
             finally:
                 if line.transport is not None:
                     line.transport.abort()
-                self.line = None
-            await asyncio.sleep(self._rng.uniform(0.02, BACKOFF_SECONDS))
+                self.connection = None
+            await asyncio.sleep(self._rng.uniform(0.02, MAX_BACKOFF_SECONDS))
 
-    def take(self, frame: bytes) -> None:
-        fact = self.facts.by_frame.get(frame)
+    def handle_message(self, frame: bytes) -> None:
+        fact = self.received.by_frame.get(frame)
         if fact is None:
-            fact = self._other(frame)
+            fact = self._handle_other_message(frame)
             if fact is None:
                 return
         event_id, order_id, self.cursor = fact
-        self.delivered += 1
+        self.received_count += 1
         if event_id >= len(self._seen):
             self._seen.extend(bytes(event_id))
         if self._seen[event_id]:
-            self.twins += 1
+            self.duplicates += 1
             return
         self._seen[event_id] = 1
-        self.unique += 1
+        self.unique_count += 1
         if order_id >= len(self._last_of_order):
             self._last_of_order.frombytes(bytes(8 * order_id))
         if self._last_of_order[order_id] > event_id:
-            self.facts.complain(f"{self.name}: order {order_id}: event {event_id} came after {self._last_of_order[order_id]}")
+            self.received.add_failure(
+                f"{self.name}: order {order_id}: event {event_id} came after {self._last_of_order[order_id]}"
+            )
         self._last_of_order[order_id] = event_id
-        if event_id > self.newest:
-            self.newest = event_id
+        if event_id > self.newest_id:
+            self.newest_id = event_id
 
-    def _other(self, frame: bytes) -> tuple[int, int, str] | None:
+    def _handle_other_message(self, frame: bytes) -> tuple[int, int, str] | None:
         if frame.startswith(b'{"type":"analytics_update"'):
             self.totals = frame
         elif frame.startswith(b'{"type":"resumed"'):
             if json.loads(frame)["recovered"] is not True:
-                self.facts.complain(f"{self.name}: was told to fetch anew, at {self.cursor}")
+                self.received.add_failure(f"{self.name}: was told to fetch anew, at {self.cursor}")
         elif frame == b'{"type":"ping"}':
-            assert self.line is not None
-            self.line.pong()
+            assert self.connection is not None
+            self.connection.pong()
         else:
-            fact = self.facts.learn(frame)
+            fact = self.received.parse(frame)
             if fact is None:
-                self.facts.complain(f"{self.name}: unexpected frame {frame!r}")
+                self.received.add_failure(f"{self.name}: unexpected frame {frame!r}")
             return fact
         return None
 
-    def progress(self) -> None:
-        if not self.newests or self.newest > self.newests[-1]:
-            self.times.append(time.time())
-            self.newests.append(self.newest)
+    def record_progress(self) -> None:
+        if not self.newest_ids or self.newest_id > self.newest_ids[-1]:
+            self.newest_times.append(time.time())
+            self.newest_ids.append(self.newest_id)
 
-    def has(self, event_id: int) -> bool:
+    def has_event(self, event_id: int) -> bool:
         return event_id < len(self._seen) and bool(self._seen[event_id])
 
-    def when(self, event_id: int, since: float) -> float | None:
+    def first_event_at(self, event_id: int, since: float) -> float | None:
         """When, from ``since`` on, the first event came whose id is this or higher."""
-        index = max(bisect_left(self.newests, event_id), bisect_left(self.times, since))
-        return self.times[index] if index < len(self.times) else None
+        index = max(bisect_left(self.newest_ids, event_id), bisect_left(self.newest_times, since))
+        return self.newest_times[index] if index < len(self.newest_times) else None
 
-    def shown_totals(self) -> dict[str, Any]:
+    def latest_totals(self) -> dict[str, Any]:
         return dict(json.loads(self.totals)) if self.totals else {}
 
-    def closed(self, code: int) -> None:
-        self.facts.closes[code] += 1
+    def record_close(self, code: int) -> None:
+        self.received.closes[code] += 1
         if 3500 <= code <= 3999 or code < 3000:
-            self.facts.complain(f"{self.name}: closed with {code}")
+            self.received.add_failure(f"{self.name}: closed with {code}")
 
 
-class Line(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection of a client."""
 
     status = b""
@@ -159,10 +161,10 @@ class Line(asyncio.Protocol):
         self.cursor = cursor
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.transport: asyncio.Transport | None = None
-        self.heard = time.monotonic()
-        self.deaf = False
-        self._rest = b""
-        self._open = False
+        self.last_received_at = time.monotonic()
+        self.reading_paused = False
+        self._unparsed = b""
+        self._accepted = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -174,23 +176,23 @@ class Line(asyncio.Protocol):
             self.closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
-        if self._rest:
-            data = self._rest + data
-        if not self._open:
+        self.last_received_at = time.monotonic()
+        if self._unparsed:
+            data = self._unparsed + data
+        if not self._accepted:
             head, end, data = data.partition(b"\r\n\r\n")
             if not end:
-                self._rest = head
+                self._unparsed = head
                 return
             if self.status not in head.split(b"\r\n", 1)[0]:
-                self.client.refused += 1
-                self.hang_up()
+                self.client.rejected_count += 1
+                self.abort()
                 return
-            self._open = True
-        self._rest = self.parse(data)
-        self.client.progress()
+            self._accepted = True
+        self._unparsed = self.parse(data)
+        self.client.record_progress()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
 
@@ -199,12 +201,12 @@ class Line(asyncio.Protocol):
         assert self.transport is not None
         return int(self.transport.get_extra_info("sockname")[1])
 
-    def listen(self, on: bool) -> None:
+    def set_reading(self, enabled: bool) -> None:
         """A client that stops reading, or reads again."""
-        self.deaf = not on
-        self.heard = time.monotonic()
+        self.reading_paused = not enabled
+        self.last_received_at = time.monotonic()
         if self.transport is not None and not self.transport.is_closing():
-            (self.transport.resume_reading if on else self.transport.pause_reading)()
+            (self.transport.resume_reading if enabled else self.transport.pause_reading)()
 
     def request(self) -> str:
         raise NotImplementedError
@@ -217,7 +219,7 @@ class Line(asyncio.Protocol):
         """Where the transport can, answer a ping."""
 
 
-def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first: int = 0x80) -> bytes:
+def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first_byte: int = 0x80) -> bytes:
     """A frame as a client has to send it (RFC 6455 section 5.2); a mask of zeros changes nothing."""
     size = len(body)
     if size < 126:
@@ -226,10 +228,10 @@ def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first: 
         length = bytes([0x80 | 126]) + size.to_bytes(2, "big")
     else:
         length = bytes([0x80 | 127]) + size.to_bytes(8, "big")
-    return bytes([first | opcode]) + length + mask + body
+    return bytes([first_byte | opcode]) + length + mask + body
 
 
-def upgrade(cursor: str | None, extensions: str = "") -> str:
+def upgrade_request(cursor: str | None, extensions: str = "") -> str:
     key = base64.b64encode(random.randbytes(16)).decode()
     query = f"?last_event_id={cursor}" if cursor is not None else ""
     return (
@@ -238,15 +240,15 @@ def upgrade(cursor: str | None, extensions: str = "") -> str:
     )
 
 
-class WebSocketLine(Line):
+class WebSocketConnection(Connection):
     status = b" 101 "
 
     def request(self) -> str:
-        return upgrade(self.cursor)
+        return upgrade_request(self.cursor)
 
     def parse(self, data: bytes) -> bytes:
         at, size = 0, len(data)
-        take = self.client.take
+        take = self.client.handle_message
         while size - at >= 4:
             length, body = data[at + 1], at + 2
             if length == 126:
@@ -259,17 +261,17 @@ class WebSocketLine(Line):
             if data[at] == 0x81:
                 take(data[body:end])
             elif data[at] == 0xC1:
-                take(self.inflated(data[body:end]))
+                take(self.inflate(data[body:end]))
             elif data[at] == 0x88:
-                self.client.closed(int.from_bytes(data[body : body + 2], "big"))
-                self.hang_up()
+                self.client.record_close(int.from_bytes(data[body : body + 2], "big"))
+                self.abort()
             at = end
         # A ping without a body has two bytes only.
         if size - at == 2 and data[at] == 0x89:
             return b""
         return data[at:]
 
-    def inflated(self, body: bytes) -> bytes:
+    def inflate(self, body: bytes) -> bytes:
         raise AssertionError("compressed, and nobody has asked for it")
 
     def pong(self) -> None:
@@ -277,7 +279,7 @@ class WebSocketLine(Line):
             self.transport.write(client_frame(1, b'{"type":"pong"}'))
 
 
-class CompressedLine(WebSocketLine):
+class CompressedWebSocketConnection(WebSocketConnection):
     """With permessage-deflate (RFC 7692): one window for the whole connection."""
 
     def __init__(self, client: Client, cursor: str | None) -> None:
@@ -285,13 +287,13 @@ class CompressedLine(WebSocketLine):
         self._inflate = zlib.decompressobj(-15)
 
     def request(self) -> str:
-        return upgrade(self.cursor, "Sec-WebSocket-Extensions: permessage-deflate\r\n")
+        return upgrade_request(self.cursor, "Sec-WebSocket-Extensions: permessage-deflate\r\n")
 
     def inflated(self, body: bytes) -> bytes:
         return self._inflate.decompress(body + b"\x00\x00\xff\xff")
 
 
-class SseLine(Line):
+class SseConnection(Connection):
     status = b" 200 "
 
     def request(self) -> str:
@@ -305,24 +307,28 @@ class SseLine(Line):
         for block in blocks:
             at = block.find(b"\ndata: ")
             if at >= 0:
-                before = client.delivered
-                client.take(block[at + 7 :])
-                if client.delivered > before and block.find(f"\nid: {client.cursor}\n".encode(), 0, at + 1) < 0:
-                    client.facts.complain(f"{client.name}: the id line is another one: {block!r}")
+                before = client.received_count
+                client.handle_message(block[at + 7 :])
+                if client.received_count > before and block.find(f"\nid: {client.cursor}\n".encode(), 0, at + 1) < 0:
+                    client.received.add_failure(f"{client.name}: the id line is another one: {block!r}")
             elif block.startswith(b"id: "):
                 client.cursor = block[4:].decode()
         return rest
 
 
-KINDS: tuple[tuple[str, type[Line]], ...] = (("sse", SseLine), ("ws", WebSocketLine), ("ws, compressed", CompressedLine))
+CLIENT_KINDS: tuple[tuple[str, type[Connection]], ...] = (
+    ("sse", SseConnection),
+    ("ws", WebSocketConnection),
+    ("ws, compressed", CompressedWebSocketConnection),
+)
 
 
-async def watch_lines(clients: list[Client]) -> None:
+async def abort_silent_connections(clients: list[Client]) -> None:
     """Hang up where nothing has come for too long, as a dashboard does: half-open lines say nothing."""
     while True:
         await asyncio.sleep(0.5)
-        limit = time.monotonic() - SILENCE_SECONDS
+        limit = time.monotonic() - MAX_SILENCE_SECONDS
         for client in clients:
-            line = client.line
-            if line is not None and not line.deaf and line.heard < limit:
-                line.hang_up()
+            line = client.connection
+            if line is not None and not line.reading_paused and line.last_received_at < limit:
+                line.abort()

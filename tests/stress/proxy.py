@@ -9,19 +9,19 @@ from collections.abc import Callable
 Address = tuple[str, int]
 
 
-class _End(asyncio.Protocol):
+class _Socket(asyncio.Protocol):
     """One of the two sockets of a link."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: ProxiedConnection) -> None:
         self.link = link
-        self.other: _End | None = None
+        self.other: _Socket | None = None
         self.transport: asyncio.Transport | None = None
-        self.full = False
+        self.write_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.link.settle()
+        self.link.update_reading()
 
     def data_received(self, data: bytes) -> None:
         assert self.other is not None
@@ -29,12 +29,12 @@ class _End(asyncio.Protocol):
         self.other.transport.write(data)
 
     def pause_writing(self) -> None:
-        self.full = True
-        self.link.settle()
+        self.write_paused = True
+        self.link.update_reading()
 
     def resume_writing(self) -> None:
-        self.full = False
-        self.link.settle()
+        self.write_paused = False
+        self.link.update_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -42,54 +42,54 @@ class _End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
-        self.link.gone()
+        self.link.unregister()
 
 
-class Link:
+class ProxiedConnection:
     """One connection through the proxy."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self.near = _End(self)
-        self.far = _End(self)
-        self.near.other, self.far.other = self.far, self.near
+        self.client_side = _Socket(self)
+        self.server_side = _Socket(self)
+        self.client_side.other, self.server_side.other = self.server_side, self.client_side
         self.stalled = proxy.stalled
-        self.dead = False
-        proxy.links.add(self)
+        self.half_open = False
+        proxy.connections.add(self)
 
-    def settle(self) -> None:
+    def update_reading(self) -> None:
         """Read from either side only while the other takes it, and the network works."""
-        for end, other in ((self.near, self.far), (self.far, self.near)):
+        for end, other in ((self.client_side, self.server_side), (self.server_side, self.client_side)):
             if end.transport is None or end.transport.is_closing():
                 continue
-            if other.transport is None or other.full or self.stalled or self.dead:
+            if other.transport is None or other.write_paused or self.stalled or self.half_open:
                 end.transport.pause_reading()
             else:
                 end.transport.resume_reading()
 
     def stall(self, stalled: bool) -> None:
         self.stalled = stalled
-        self.settle()
+        self.update_reading()
 
-    def die(self) -> None:
+    def make_half_open(self) -> None:
         """Half-open for good: both sockets stay open, nothing is forwarded, not even the end."""
-        self.dead = True
-        self.settle()
+        self.half_open = True
+        self.update_reading()
 
     def cut(self) -> None:
-        for end in (self.near, self.far):
+        for end in (self.client_side, self.server_side):
             if end.transport is not None:
                 end.transport.abort()
-        self.gone()
+        self.unregister()
 
-    def gone(self) -> None:
-        self._proxy.links.discard(self)
-        self._proxy.by_port.pop(self.near_port, None)
+    def unregister(self) -> None:
+        self._proxy.connections.discard(self)
+        self._proxy.by_port.pop(self.client_port, None)
 
     @property
-    def near_port(self) -> int:
+    def client_port(self) -> int:
         """The port of whoever connected to the proxy."""
-        address = self.near.transport.get_extra_info("peername") if self.near.transport is not None else None
+        address = self.client_side.transport.get_extra_info("peername") if self.client_side.transport is not None else None
         return int(address[1]) if address else 0
 
 
@@ -102,12 +102,12 @@ class Proxy:
         self._receive_bytes = receive_bytes
         self._server: asyncio.Server | None = None
         self._connecting: set[asyncio.Task[None]] = set()
-        self.links: set[Link] = set()
-        self.by_port: dict[int, Link] = {}
+        self.connections: set[ProxiedConnection] = set()
+        self.by_port: dict[int, ProxiedConnection] = {}
         self.stalled = False
 
     async def open(self) -> Proxy:
-        self._server = await asyncio.get_running_loop().create_server(self._accepted, "127.0.0.1", 0, backlog=4096)
+        self._server = await asyncio.get_running_loop().create_server(self._accept, "127.0.0.1", 0, backlog=4096)
         return self
 
     @property
@@ -115,14 +115,14 @@ class Proxy:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
-    def _accepted(self) -> _End:
-        link = Link(self)
+    def _accept(self) -> _Socket:
+        link = ProxiedConnection(self)
         task = asyncio.create_task(self._connect(link), name="proxy connects")
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
-        return link.near
+        return link.client_side
 
-    async def _connect(self, link: Link) -> None:
+    async def _connect(self, link: ProxiedConnection) -> None:
         loop = asyncio.get_running_loop()
         sock = socket.socket()
         sock.setblocking(False)
@@ -130,39 +130,39 @@ class Proxy:
             if self._receive_bytes is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
             await loop.sock_connect(sock, self._target())
-            await loop.create_connection(lambda: link.far, sock=sock)
+            await loop.create_connection(lambda: link.server_side, sock=sock)
         except OSError:
             sock.close()
             link.cut()
             return
-        if link.near.transport is None or link.near.transport.is_closing():
+        if link.client_side.transport is None or link.client_side.transport.is_closing():
             link.cut()
             return
-        self.by_port[link.near_port] = link
+        self.by_port[link.client_port] = link
 
     def stall(self, stalled: bool) -> None:
         """All connections, the ones to come too."""
         self.stalled = stalled
-        for link in list(self.links):
-            if not link.dead:
+        for link in list(self.connections):
+            if not link.half_open:
                 link.stall(stalled)
 
     def cut(self) -> None:
-        for link in list(self.links):
-            if not link.dead:
+        for link in list(self.connections):
+            if not link.half_open:
                 link.cut()
 
-    def die(self) -> None:
-        for link in list(self.links):
-            link.die()
+    def make_half_open(self) -> None:
+        for link in list(self.connections):
+            link.make_half_open()
 
     async def close(self) -> None:
         assert self._server is not None
         self._server.close()
-        for link in list(self.links):
+        for link in list(self.connections):
             link.cut()
         if self._connecting:
             await asyncio.wait(self._connecting)
-        for link in list(self.links):
+        for link in list(self.connections):
             link.cut()
         await asyncio.sleep(0)  # transports close their sockets in the next turn of the loop

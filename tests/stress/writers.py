@@ -19,12 +19,18 @@ STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "deliver
 # Seconds between two transactions of one writer, on average.
 PAUSE_SECONDS = 0.35
 BULK_PAUSE_SECONDS = 20.0
-WRITERS = 6
+WRITER_COUNT = 6
 
 # Serialization failure, deadlock, lock timeout: what concurrent writers have to expect.
-EXPECTED = ("40001", "40P01", "55P03")
-LOST = (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError, TimeoutError)
-GONE = ("57P01", "57P02", "57P03", "08003", "08006", "53300")
+EXPECTED_SQLSTATES = ("40001", "40P01", "55P03")
+CONNECTION_ERRORS = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    TimeoutError,
+)
+CONNECTION_SQLSTATES = ("57P01", "57P02", "57P03", "08003", "08006", "53300")
 
 
 class RolledBack(Exception):
@@ -43,39 +49,39 @@ class Writers:
     async def run(self) -> None:
         """Until ``stopping`` is set and every writer has ended its last transaction."""
         async with asyncio.TaskGroup() as group:
-            for number in range(WRITERS):
-                group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, SMALL))
-            group.create_task(self._write("bulk", BULK_PAUSE_SECONDS, BULK))
+            for number in range(WRITER_COUNT):
+                group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, SMALL_OPERATIONS))
+            group.create_task(self._write("bulk", BULK_PAUSE_SECONDS, BULK_OPERATIONS))
             group.create_task(self._write("long", 1.0, (long_transaction,)))
 
-    async def _write(self, name: str, pause: float, deeds: tuple[Deed, ...]) -> None:
+    async def _write(self, name: str, pause: float, operations: tuple[Operation, ...]) -> None:
         rng = random.Random(f"{self._seed} {name}")
         while not self.stopping.is_set():
             try:
                 connection = await asyncpg.connect(self._url(), timeout=5, command_timeout=20)
-            except (*LOST, asyncpg.PostgresError):
+            except (*CONNECTION_ERRORS, asyncpg.PostgresError):
                 await asyncio.sleep(0.1)
                 continue
             try:
                 await connection.execute("set lock_timeout = '1s'")
                 while not self.stopping.is_set():
-                    await self._transaction(connection, rng, deeds)
+                    await self._transaction(connection, rng, operations)
                     try:
                         async with asyncio.timeout(rng.uniform(0, 2 * pause)):
                             await self.stopping.wait()
                     except TimeoutError:
                         pass
-            except LOST:
+            except CONNECTION_ERRORS:
                 self.counts["outcome unknown"] += 1
             except asyncpg.PostgresError as error:
-                if error.sqlstate not in GONE:
+                if error.sqlstate not in CONNECTION_SQLSTATES:
                     raise
                 self.counts["outcome unknown"] += 1
             finally:
                 connection.terminate()
 
-    async def _transaction(self, connection: Connection, rng: random.Random, deeds: tuple[Deed, ...]) -> None:
-        deed = rng.choice(deeds)
+    async def _transaction(self, connection: Connection, rng: random.Random, operations: tuple[Operation, ...]) -> None:
+        deed = rng.choice(operations)
         isolation = rng.choice(("read_committed", "repeatable_read"))
         change_of_mind = deed is not long_transaction and rng.random() < 0.12
         try:
@@ -86,20 +92,20 @@ class Writers:
         except RolledBack:
             self.counts["rolled back"] += 1
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in EXPECTED:
+            if error.sqlstate not in EXPECTED_SQLSTATES:
                 raise
             self.counts["refused"] += 1
         else:
             self.counts["committed"] += 1
 
 
-Deed = Callable[[Connection, random.Random], Awaitable[None]]
+Operation = Callable[[Connection, random.Random], Awaitable[None]]
 
 
-async def some_ids(connection: Connection, rng: random.Random, most: int) -> list[int]:
+async def random_ids(connection: Connection, rng: random.Random, max_count: int) -> list[int]:
     newest = await connection.fetchval("select coalesce(max(id), 1) from orders")
     low = max(1, newest - 400)
-    return [rng.randint(low, newest) for _ in range(rng.randint(1, most))]
+    return [rng.randint(low, newest) for _ in range(rng.randint(1, max_count))]
 
 
 async def insert(connection: Connection, rng: random.Random) -> None:
@@ -111,20 +117,20 @@ async def insert(connection: Connection, rng: random.Random) -> None:
         )
 
 
-async def move_on(connection: Connection, rng: random.Random) -> None:
-    for order_id in await some_ids(connection, rng, 5):
+async def update_statuses(connection: Connection, rng: random.Random) -> None:
+    for order_id in await random_ids(connection, rng, 5):
         await connection.execute("update orders set status = $1 where id = $2", rng.choice(STATUSES), order_id)
 
 
-async def same_order_again(connection: Connection, rng: random.Random) -> None:
-    (order_id, *_) = await some_ids(connection, rng, 1)
+async def update_one_order_repeatedly(connection: Connection, rng: random.Random) -> None:
+    (order_id, *_) = await random_ids(connection, rng, 1)
     for _ in range(rng.randint(2, 5)):
         await connection.execute("update orders set total = total + 1 where id = $1", order_id)
 
 
-async def several(connection: Connection, rng: random.Random) -> None:
+async def update_many(connection: Connection, rng: random.Random) -> None:
     await connection.execute(
-        "update orders set total = total + 0.01, customer_name = 'x' where id = any($1)", await some_ids(connection, rng, 10)
+        "update orders set total = total + 0.01, customer_name = 'x' where id = any($1)", await random_ids(connection, rng, 10)
     )
 
 
@@ -133,7 +139,7 @@ async def savepoints(connection: Connection, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 3)):
         try:
             async with connection.transaction():
-                await move_on(connection, rng)
+                await update_statuses(connection, rng)
                 if rng.random() < 0.5:
                     raise RolledBack
         except RolledBack:
@@ -156,10 +162,10 @@ async def upsert(connection: Connection, rng: random.Random) -> None:
 
 
 async def delete(connection: Connection, rng: random.Random) -> None:
-    await connection.execute("delete from orders where id = any($1)", await some_ids(connection, rng, 4))
+    await connection.execute("delete from orders where id = any($1)", await random_ids(connection, rng, 4))
 
 
-async def bulk(connection: Connection, rng: random.Random) -> None:
+async def write_bulk(connection: Connection, rng: random.Random) -> None:
     rows = rng.randint(100, 2000)
     if rng.random() < 0.6:
         await connection.execute(
@@ -177,8 +183,17 @@ async def long_transaction(connection: Connection, rng: random.Random) -> None:
     """Writes early and commits late, so that its events have low ids and come last."""
     await insert(connection, rng)
     await asyncio.sleep(rng.uniform(0.5, 6))
-    await move_on(connection, rng)
+    await update_statuses(connection, rng)
 
 
-SMALL: tuple[Deed, ...] = (insert, move_on, same_order_again, several, savepoints, copy, upsert, delete)
-BULK: tuple[Deed, ...] = (bulk,)
+SMALL_OPERATIONS: tuple[Operation, ...] = (
+    insert,
+    update_statuses,
+    update_one_order_repeatedly,
+    update_many,
+    savepoints,
+    copy,
+    upsert,
+    delete,
+)
+BULK_OPERATIONS: tuple[Operation, ...] = (write_bulk,)

@@ -14,15 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import BASE_ENVIRONMENT, ROOT, copy_checkout
-from web.build import WEB, build, npm_run
+from web.build import WEB, npm_run
+
+pytestmark = pytest.mark.usefixtures("built")
 
 # What the browser has to fetch before there is anything to see.
 MOST_PAGE_BYTES = 120_000
-
-
-@pytest.fixture(scope="module", autouse=True)
-def built() -> None:
-    build()
 
 
 def test_vitest_passes() -> None:
@@ -69,8 +66,8 @@ def test_what_is_built_is_not_built_again(tmp_path: Path) -> None:
 def test_a_changed_source_is_built(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
-    words = checkout / "web" / "src" / "words.ts"
-    words.write_text(words.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
+    i18n = checkout / "web" / "src" / "i18n.ts"
+    i18n.write_text(i18n.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
     done = run_build(checkout)
     assert (done.returncode, done.stdout) == (0, "building the page\n"), done.stderr
     [script] = (checkout / "web" / "dist" / "assets").glob("*.js")

@@ -3,7 +3,7 @@ import { defineConfig } from "vite";
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** The package as it is published, and as the server hands it out: `orderwire.js` stands alone, `react.js` imports it. */
+/** Builds the package as published, and as served under `/client/`: `orderwire.js` has no imports, `react.js` imports it. */
 export default defineConfig({
   root: here("."),
   build: {

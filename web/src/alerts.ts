@@ -1,47 +1,48 @@
 import type { NewOrder } from "@orderwire/client";
 import { formatFor } from "./format.ts";
-import { prefer, preferences } from "./preferences.ts";
-import { words } from "./words.ts";
+import { translations } from "./i18n.ts";
+import { getPreferences, setPreferences } from "./preferences.ts";
 
-/** More often, a sound is noise and a notification a nuisance. */
-const SOUND_EVERY_MS = 1_000;
-const NOTIFY_EVERY_MS = 3_000;
+const MIN_SOUND_INTERVAL_MS = 1_000;
+const MIN_NOTIFICATION_INTERVAL_MS = 3_000;
 
 let audio: AudioContext | undefined;
-let waking = false;
+let resuming = false;
 let lastSound = 0;
-let untold = 0;
-let latest: NewOrder;
-let telling: ReturnType<typeof setTimeout> | undefined;
+/** New orders since the last notification, and the newest of them. */
+let pendingCount = 0;
+let pendingOrder: NewOrder;
+let notificationTimer: ReturnType<typeof setTimeout> | undefined;
 
-/** What reaches a person who is not looking. */
+/** Plays a sound, and shows a desktop notification if the tab is hidden, as far as the user has switched them on. */
 export function alertNewOrder(order: NewOrder): void {
-  if (preferences().sound && Date.now() - lastSound >= SOUND_EVERY_MS) {
+  if (getPreferences().sound && Date.now() - lastSound >= MIN_SOUND_INTERVAL_MS) {
     lastSound = Date.now();
     chime();
   }
-  if (preferences().notifications && document.hidden) {
-    untold++;
-    if (telling === undefined) tell(order);
-    else latest = order;
+  if (getPreferences().notifications && document.hidden) {
+    pendingCount++;
+    if (notificationTimer === undefined) notifyPending(order);
+    else pendingOrder = order;
   }
 }
 
-/** The first at once, those that come soon after it together. */
-function tell(order: NewOrder): void {
-  notify(order, untold);
-  untold = 0;
-  telling = setTimeout(() => {
-    telling = undefined;
-    if (untold > 0) tell(latest);
-  }, NOTIFY_EVERY_MS);
+/** The first order is shown at once, those of the following interval in one notification. */
+function notifyPending(order: NewOrder): void {
+  showNotification(order, pendingCount);
+  pendingCount = 0;
+  notificationTimer = setTimeout(() => {
+    notificationTimer = undefined;
+    if (pendingCount > 0) notifyPending(pendingOrder);
+  }, MIN_NOTIFICATION_INTERVAL_MS);
 }
 
-function notify(order: NewOrder, count: number): void {
-  const { language } = preferences();
-  const title = count === 1 ? words(language).newOrder(order.order_number) : words(language).newOrders(count);
+function showNotification(order: NewOrder, count: number): void {
+  const { language } = getPreferences();
+  const t = translations(language);
+  const title = count === 1 ? t.newOrder(order.order_number) : t.newOrders(count);
   const body = `${order.customer_name} · ${formatFor(language).money(order.total)}`;
-  // One tag: tabs and bursts replace each other instead of piling up.
+  // With the same tag a notification replaces the previous one, also that of another tab.
   const notification = new Notification(`🛒 ${title}`, { body, tag: "orderwire-new-order" });
   notification.onclick = () => {
     window.focus();
@@ -51,19 +52,20 @@ function notify(order: NewOrder, count: number): void {
 
 function chime(): void {
   audio ??= new AudioContext();
-  if (audio.state === "running") return play(audio);
-  if (waking) return; // a page that was not clicked yet is kept silent; what it missed must not sound all at once later
-  waking = true;
-  const sleeper = audio;
-  addEventListener("pointerdown", () => void sleeper.resume(), { once: true });
+  if (audio.state === "running") return playTones(audio);
+  // Browsers suspend audio until the user clicks. Play once then, however many sounds were due.
+  if (resuming) return;
+  resuming = true;
+  const suspended = audio;
+  addEventListener("pointerdown", () => void suspended.resume(), { once: true });
   void audio.resume().then(() => {
-    waking = false;
-    play(sleeper);
+    resuming = false;
+    playTones(suspended);
   });
 }
 
-/** Two soft notes, a fifth apart. */
-function play(context: AudioContext): void {
+/** Two notes, a fifth apart. */
+function playTones(context: AudioContext): void {
   for (const [index, hertz] of [659.25, 987.77].entries()) {
     const start = context.currentTime + index * 0.12;
     const tone = context.createOscillator();
@@ -78,17 +80,17 @@ function play(context: AudioContext): void {
   }
 }
 
-/** From a click: a browser lets a page be heard only after one. */
-export function switchSound(on: boolean): void {
-  prefer({ sound: on });
-  if (on) chime();
+/** Must be called from a click handler: the sound that it plays makes the browser allow later ones. */
+export function setSoundEnabled(enabled: boolean): void {
+  setPreferences({ sound: enabled });
+  if (enabled) chime();
 }
 
-/** False when the browser says no. */
-export async function switchNotifications(on: boolean): Promise<boolean> {
-  const allowed = !on || (await Notification.requestPermission()) === "granted";
-  prefer({ notifications: on && allowed });
+/** Asks the browser for permission if needed. Returns false if it is denied. */
+export async function setNotificationsEnabled(enabled: boolean): Promise<boolean> {
+  const allowed = !enabled || (await Notification.requestPermission()) === "granted";
+  setPreferences({ notifications: enabled && allowed });
   return allowed;
 }
 
-export const canNotify = "Notification" in globalThis;
+export const notificationsSupported = "Notification" in globalThis;

@@ -3,28 +3,28 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { alertNewOrder } from "./alerts.ts";
 import { api } from "./api.ts";
-import { startPreferences } from "./preferences.ts";
-import { Live } from "./state/live.ts";
-import { getToken, takeTokenFromAddress } from "./token.ts";
+import { initPreferences } from "./preferences.ts";
+import { DashboardStore } from "./state/dashboard-store.ts";
+import { getToken, readTokenFromUrl } from "./token.ts";
 import { App } from "./ui/App.tsx";
-import { LiveContext } from "./ui/use-live.ts";
+import { DashboardContext } from "./ui/use-dashboard.ts";
 import "./styles/base.css";
 import "./styles/page.css";
 import "./styles/orders.css";
 import "uplot/dist/uPlot.min.css";
 import "./styles/chart.css";
 
-startPreferences();
-takeTokenFromAddress();
-// A page on a wall never gives up.
+initPreferences();
+readTokenFromUrl();
+// The page may stay open unattended for days, so it never stops retrying. Tabs with a token do not share: each may have another token.
 wsService.configure({ getToken, maxAttempts: Infinity, share: getToken() === null });
-const live = new Live(wsService, api, alertNewOrder);
-void live.checkAccess();
+const store = new DashboardStore(wsService, api, alertNewOrder);
+void store.checkAccess();
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
-    <LiveContext value={live}>
+    <DashboardContext value={store}>
       <App />
-    </LiveContext>
+    </DashboardContext>
   </StrictMode>,
 );

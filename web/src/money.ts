@@ -1,4 +1,4 @@
-/** Money is a decimal string everywhere; sums are made in cents, as whole numbers of any size. Never in floating point. */
+/** Amounts are decimal strings. They are added as whole cents, of any size, and never as floating-point numbers. */
 
 export function toCents(decimal: string): bigint {
   const [whole = "0", fraction = ""] = decimal.split(".");
@@ -11,7 +11,7 @@ export function fromCents(cents: bigint): string {
   return `${cents < 0n ? "-" : ""}${digits.slice(0, -2)}.${digits.slice(-2)}`;
 }
 
-/** Formats decimal strings exactly, as the language writes amounts of the currency (an ISO 4217 code). */
+/** Returns a formatter of decimal strings that loses no digits. `currency` is an ISO 4217 code. */
 export function moneyFormat(language: string, currency: string): (decimal: string) => string {
   const format = new Intl.NumberFormat(language, {
     style: "currency",
@@ -23,7 +23,7 @@ export function moneyFormat(language: string, currency: string): (decimal: strin
   return (decimal) => format.format(decimal as `${number}`);
 }
 
-/** For the axis of a chart: short, and as exact as a pixel. */
+/** Returns a formatter for the labels of a chart's axis, such as "1.5K". */
 export function shortMoneyFormat(language: string, currency: string): (amount: number) => string {
   const format = new Intl.NumberFormat(language, {
     style: "currency",

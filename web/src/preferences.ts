@@ -1,10 +1,10 @@
 import { useSyncExternalStore } from "react";
-import type { Period } from "./state/summary.ts";
+import type { Period } from "./periods.ts";
 
 export type Language = "ru" | "en";
 export type Theme = "system" | "light" | "dark";
 
-/** What a person has chosen; kept in the browser, and the same in all its tabs. */
+/** The user's choices, stored in `localStorage` and so common to all tabs. */
 export interface Preferences {
   language: Language;
   theme: Theme;
@@ -13,46 +13,47 @@ export interface Preferences {
   period: Period;
 }
 
-const KEY = "orderwire.preferences";
+const STORAGE_KEY = "orderwire.preferences";
 const listeners = new Set<() => void>();
-let current = read();
+let current = load();
 
 function defaults(): Preferences {
-  const spoken = navigator.languages.find((language) => /^(ru|en)\b/.test(language)) ?? "en";
-  return { language: spoken.startsWith("ru") ? "ru" : "en", theme: "system", sound: false, notifications: false, period: "1h" };
+  const supported = navigator.languages.find((language) => /^(ru|en)\b/.test(language)) ?? "en";
+  return { language: supported.startsWith("ru") ? "ru" : "en", theme: "system", sound: false, notifications: false, period: "1h" };
 }
 
-function read(): Preferences {
+function load(): Preferences {
   try {
-    return { ...defaults(), ...(JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Preferences>) };
+    return { ...defaults(), ...(JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}") as Partial<Preferences>) };
   } catch {
     return defaults();
   }
 }
 
-function use(preferences: Preferences): void {
+function apply(preferences: Preferences): void {
   current = preferences;
   document.documentElement.lang = current.language;
   document.documentElement.dataset.theme = current.theme;
   for (const listener of listeners) listener();
 }
 
-export function startPreferences(): void {
-  use(current);
+/** Applies the stored preferences to the page, and follows changes made in other tabs. */
+export function initPreferences(): void {
+  apply(current);
   addEventListener("storage", (event) => {
-    if (event.key === KEY) use(read());
+    if (event.key === STORAGE_KEY) apply(load());
   });
 }
 
-export function preferences(): Preferences {
+export function getPreferences(): Preferences {
   return current;
 }
 
-export function prefer(changes: Partial<Preferences>): void {
-  // Only what was chosen is kept: the language of a browser may change.
-  const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Preferences>;
-  localStorage.setItem(KEY, JSON.stringify({ ...kept, ...changes }));
-  use({ ...current, ...changes });
+export function setPreferences(changes: Partial<Preferences>): void {
+  // Store no defaults: the language of the browser may change.
+  const stored = JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}") as Partial<Preferences>;
+  localStorage.setItem(STORAGE_KEY, JSON.stringify({ ...stored, ...changes }));
+  apply({ ...current, ...changes });
 }
 
 function subscribe(listener: () => void): () => void {
@@ -61,5 +62,5 @@ function subscribe(listener: () => void): () => void {
 }
 
 export function usePreferences(): Preferences {
-  return useSyncExternalStore(subscribe, preferences);
+  return useSyncExternalStore(subscribe, getPreferences);
 }

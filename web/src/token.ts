@@ -1,21 +1,22 @@
-/** The token of a server with a login: pasted, or brought along as `#token=…`. It lives as long as the tab. */
+/** The token for a server with a login: entered by the user, or given in the URL as `#token=…`. Stored until the tab is closed. */
 
-const KEY = "orderwire.token";
+const STORAGE_KEY = "orderwire.token";
 
-/** Out of the address bar at once: what stands there ends up in histories, bookmarks and screenshots. */
-export function takeTokenFromAddress(): void {
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given === null) return;
+/** Stores the token of the URL, and removes it there, so that it does not end up in histories, bookmarks and screenshots. */
+export function readTokenFromUrl(): void {
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (token === null) return;
   history.replaceState(history.state, "", location.pathname + location.search);
-  setToken(given);
+  setToken(token);
 }
 
 export function getToken(): string | null {
-  return sessionStorage.getItem(KEY);
+  return sessionStorage.getItem(STORAGE_KEY);
 }
 
+/** Null and blank text remove the token. */
 export function setToken(token: string | null): void {
   const text = token?.trim();
-  if (text) sessionStorage.setItem(KEY, text);
-  else sessionStorage.removeItem(KEY);
+  if (text) sessionStorage.setItem(STORAGE_KEY, text);
+  else sessionStorage.removeItem(STORAGE_KEY);
 }

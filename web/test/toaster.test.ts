@@ -10,37 +10,37 @@ function counts(toaster: Toaster): number[] {
   return toaster.toasts.map((toast) => toast.count);
 }
 
-test("a few orders have a toast each", () => {
+test("shows a toast for each of a few orders", () => {
   const toaster = new Toaster();
   for (const number of [1, 2, 3]) toaster.add(order(number), number * 10);
   expect(counts(toaster)).toEqual([1, 1, 1]);
 });
 
-test("many at once are told by one, with the newest and how many they are", () => {
+test("merges many orders into one toast with the newest one and their number", () => {
   const toaster = new Toaster();
   for (let number = 1; number <= 500; number++) toaster.add(order(number), number);
   expect(counts(toaster)).toEqual([500]);
   expect(toaster.toasts[0]?.order.order_number).toBe("N500");
 });
 
-test("after a pause an order has a toast of its own again", () => {
+test("shows single toasts again after a pause", () => {
   const toaster = new Toaster();
   for (let number = 1; number <= 10; number++) toaster.add(order(number), number);
   toaster.add(order(11), 3_000);
   expect(counts(toaster)).toEqual([10, 1]);
 });
 
-test("toasts go by themselves, and stay while somebody is at them", () => {
+test("expires toasts, later if they were extended", () => {
   const toaster = new Toaster();
   toaster.add(order(1), 0);
   expect(toaster.expire(5_999)).toBe(false);
-  toaster.renew(5_999);
+  toaster.extend(5_999);
   expect(toaster.expire(6_001)).toBe(false);
   expect(toaster.expire(12_000)).toBe(true);
   expect(toaster.toasts).toEqual([]);
 });
 
-test.each([100, 300, 600, 1000])("a steady stream, one every %i ms, never fills the screen", (everyMs) => {
+test.each([100, 300, 600, 1000])("shows at most four toasts for an order every %i ms", (everyMs) => {
   const toaster = new Toaster();
   for (let number = 1; number <= 100; number++) {
     toaster.add(order(number), number * everyMs);
@@ -48,7 +48,7 @@ test.each([100, 300, 600, 1000])("a steady stream, one every %i ms, never fills 
   }
 });
 
-test("one can be sent away", () => {
+test("dismisses a toast", () => {
   const toaster = new Toaster();
   toaster.add(order(1), 0);
   toaster.add(order(2), 1);

@@ -7,12 +7,10 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from gateway.app import Gateway
 from gateway.app_keys import SETTINGS
 from gateway.http.request_head import RequestHead, parse_upgrade_head
 from gateway.inbound import MAX_ACCEPTS_PER_TICK, MAX_EARLY_BYTES, Acceptor, InboundConnections
@@ -230,15 +228,6 @@ async def test_few_are_accepted_at_once(house: House) -> None:
     assert max(after - before for before, after in pairwise(seen)) <= MAX_ACCEPTS_PER_TICK
     for sock in ours:
         sock.close()
-
-
-def test_a_connection_has_the_options_of_its_listening_socket() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        Gateway._start_listening(cast(Any, SimpleNamespace(_settings=Settings.from_environment({}))), listening)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-            assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 import { WebSocketService } from "./service.js";
 
-export type { Closing, Status } from "./core.js";
+export type { Transport } from "./connection.js";
+export type { CloseInfo, ConnectionStatus } from "./connection-manager.js";
 export {
   type AnalyticsUpdate,
   type Authenticated,
-  type ClientFrame,
-  type ErrorFrame,
+  type ClientMessage,
+  type ErrorMessage,
   isNewer,
   isOrderEvent,
   type NewOrder,
@@ -17,11 +18,10 @@ export {
   type Ping,
   type Pong,
   type Resumed,
-  type ServerFrame,
+  type ServerMessage,
   type Subscribed,
-} from "./frames.js";
-export type { Transport } from "./line.js";
+} from "./messages.js";
 export { type GetToken, type Options, WebSocketService } from "./service.js";
 
-/** One for the whole page. Nothing happens before `connect()`. */
+/** The default instance, shared by the whole page. It does nothing before `connect()`. */
 export const wsService = new WebSocketService();

@@ -1,34 +1,42 @@
-import { type Closing, Core, type CoreOptions, type Io, type Signal, type Status } from "./core.js";
-import { type AnalyticsUpdate, type ClientFrame, isOrderEvent, type ServerFrame } from "./frames.js";
-import { Inbox } from "./inbox.js";
-import { type Line, LOST, type Target, TOKEN_EXPIRED } from "./line.js";
-import { canShare, type Connection, SharedConnection } from "./shared.js";
+import { ABNORMAL_CLOSURE, type Connection, TOKEN_EXPIRED, type Transport } from "./connection.js";
+import {
+  type CloseInfo,
+  type ConnectionControl,
+  ConnectionManager,
+  type ConnectionManagerOptions,
+  type ConnectionStatus,
+  type ConnectionUpdate,
+  type Environment,
+} from "./connection-manager.js";
+import { type AnalyticsUpdate, type ClientMessage, isOrderEvent, type ServerMessage } from "./messages.js";
+import { ReceivedEvents } from "./received-events.js";
+import { canShare, SharedConnection } from "./shared-connection.js";
 import { openSse, openWebSocket } from "./transports.js";
 
 export type GetToken = () => string | null | undefined | Promise<string | null | undefined>;
 
 export interface Options {
-  /** Where the server's WebSocket is; Server-Sent Events are looked for beside it. `/api/ws` of the page's own origin. */
+  /** URL of the WebSocket endpoint; the one for Server-Sent Events is derived from it. Default: `/api/ws` of the page's origin. */
   url?: string;
-  /** What to hear of; the server's choice by role when left out. */
+  /** Topics to subscribe to. Default: chosen by the server, by role. */
   topics?: readonly string[];
-  /** Asked before each attempt, and when a token is about to run out. */
+  /** Called before each attempt, and before a token expires. */
   getToken?: GetToken;
-  /** Retries in a row before giving up: 5. `Infinity` for a page that stays open. */
+  /** Consecutive retries before giving up. `Infinity` for a page that stays open. Default: 5. */
   maxAttempts?: number;
-  /** The first retry comes within this time, each further one within twice that of the one before: 3000. */
+  /** Upper bound of the delay before the first retry; doubled for each further one. Default: 3000. */
   baseDelayMs?: number;
-  /** But never later than this: 30000. */
+  /** Upper bound of any delay. Default: 30000. */
   maxDelayMs?: number;
-  /** Between two heartbeats: 30000, as the server's. */
+  /** Interval between heartbeats. Default: 30000, like the server's. */
   heartbeatMs?: number;
-  /** How many messages may wait for a connection: 100. */
+  /** How many messages may wait for a connection. Default: 100. */
   queueLimit?: number;
-  /** Where the first connection resumes: an event's `id`, or the `next` of `/api/events`. */
+  /** Cursor from which the first connection resumes: the `id` of an event, or `next` of `/api/events`. */
   lastEventId?: string;
   /**
-   * Whether the tabs of a browser share one connection, where the browser can. They must all have the same login; a string that says
-   * who is logged in sees to it: only tabs with the same one share.
+   * Whether the tabs of a browser share one connection, if the browser supports it. Tabs that share must have the same login. A string
+   * that identifies the user ensures that: only tabs with the same string share.
    */
   share?: boolean | string;
 }
@@ -36,20 +44,21 @@ export interface Options {
 type Listener<T> = (value: T) => void;
 
 class Listeners<T> {
-  readonly #all = new Set<{ listener: Listener<T> }>();
+  readonly #entries = new Set<{ listener: Listener<T> }>();
 
+  /** Returns a function that unsubscribes. */
   add(listener: Listener<T>): () => void {
     const entry = { listener };
-    this.#all.add(entry);
-    return () => void this.#all.delete(entry);
+    this.#entries.add(entry);
+    return () => void this.#entries.delete(entry);
   }
 
-  tell(value: T): void {
-    for (const { listener } of [...this.#all]) {
+  emit(value: T): void {
+    for (const { listener } of [...this.#entries]) {
       try {
         listener(value);
       } catch (error) {
-        // One listener's bug is reported like any other, and is no reason to keep the event from the rest.
+        // Report the error as uncaught, and call the remaining listeners.
         queueMicrotask(() => {
           throw error;
         });
@@ -58,80 +67,82 @@ class Listeners<T> {
   }
 }
 
-/** A live connection to an Orderwire server that survives whatever happens to the line. */
+/** A connection to an Orderwire server that reconnects, resumes, drops duplicate events, and reports gaps. */
 export class WebSocketService {
   #options: Options;
-  #connection: Connection | undefined;
-  #inbox: Inbox;
-  #status: Status = { state: "idle" };
+  #connection: ConnectionControl | undefined;
+  #events: ReceivedEvents;
+  #status: ConnectionStatus = { state: "idle" };
   #topics: readonly string[] | undefined;
   #totals: AnalyticsUpdate | undefined;
   #wasOnline = false;
-  /** Whether events may be missing between what has been received and where the stream goes on. */
-  #blind = false;
-  #asked: string | undefined;
-  #unlisten: (() => void) | undefined;
-  readonly #onMessage = new Listeners<ServerFrame>();
+  /** The connection that is being opened starts after events that were not received: report a gap once it is online. */
+  #gapPending = false;
+  /** The cursor of the last call of `resumeFrom`, which is called once per cursor. */
+  #resumeCursor: string | undefined;
+  #stopNetworkListeners: (() => void) | undefined;
+  readonly #onMessage = new Listeners<ServerMessage>();
   readonly #onConnect = new Listeners<void>();
-  readonly #onDisconnect = new Listeners<Closing>();
-  readonly #onStatus = new Listeners<Status>();
+  readonly #onDisconnect = new Listeners<CloseInfo>();
+  readonly #onStatus = new Listeners<ConnectionStatus>();
   readonly #onGap = new Listeners<void>();
 
   constructor(options: Options = {}) {
     this.#options = options;
-    this.#inbox = new Inbox(options.lastEventId);
+    this.#events = new ReceivedEvents(options.lastEventId);
   }
 
-  /** For an instance that is ready-made: before it is used, or after `disconnect()`. */
+  /** Changes options of an existing instance. Takes effect at the first `connect()`, or at the next one after `disconnect()`. */
   configure(options: Options): void {
     this.#options = { ...this.#options, ...options };
-    if (options.lastEventId !== undefined) this.#inbox.moveTo(options.lastEventId);
+    if (options.lastEventId !== undefined) this.#events.moveCursor(options.lastEventId);
   }
 
-  /** Connect and stay connected. While a retry is being waited for: try at once. Else without effect. */
+  /** Connects and stays connected. Retries at once if a retry is pending. No effect while connecting or online. */
   connect(): void {
-    this.#connection ??= this.#build();
-    this.#unlisten ??= listenForWake(() => this.#connection?.wake());
+    this.#connection ??= this.#createConnection();
+    this.#stopNetworkListeners ??= listenToNetwork(() => this.#connection?.checkConnection());
     this.#connection?.connect();
   }
 
   disconnect(): void {
-    this.#unlisten?.();
-    this.#unlisten = undefined;
+    this.#stopNetworkListeners?.();
+    this.#stopNetworkListeners = undefined;
     const connection = this.#connection;
     this.#connection = undefined;
     connection?.disconnect();
   }
 
   /**
-   * True: it was handed to an open connection. False: it never will be, because too many wait, the service was disconnected, it has
-   * given up, or the connection is one-way (Server-Sent Events). What is sent while offline goes out in order once online.
+   * Resolves to true when the message was handed to an open connection, and to false when it never will be: the queue is full, the
+   * service was disconnected or has given up, or the transport is Server-Sent Events. Messages sent while offline are queued, and go
+   * out in order.
    */
-  send(message: ClientFrame): Promise<boolean> {
-    this.#connection ??= this.#build();
+  send(message: ClientMessage): Promise<boolean> {
+    this.#connection ??= this.#createConnection();
     return this.#connection.send(message);
   }
 
-  /** Every frame, except events that have been told before. */
-  onMessage(listener: Listener<ServerFrame>): () => void {
+  /** Called for every message, except duplicate events. */
+  onMessage(listener: Listener<ServerMessage>): () => void {
     return this.#onMessage.add(listener);
   }
 
-  /** The server answers; called before its first frame. */
+  /** Called when the service comes online, before its first message. */
   onConnect(listener: () => void): () => void {
     return this.#onConnect.add(listener);
   }
 
-  /** What was online no longer is. */
-  onDisconnect(listener: Listener<Closing>): () => void {
+  /** Called when an online connection ends. */
+  onDisconnect(listener: Listener<CloseInfo>): () => void {
     return this.#onDisconnect.add(listener);
   }
 
-  onStatus(listener: Listener<Status>): () => void {
+  onStatus(listener: Listener<ConnectionStatus>): () => void {
     return this.#onStatus.add(listener);
   }
 
-  /** Events may have been missed that cannot be replayed: fetch the state anew. */
+  /** Called when events may have been missed that cannot be replayed. The application must fetch its state again. */
   onGap(listener: () => void): () => void {
     return this.#onGap.add(listener);
   }
@@ -140,28 +151,28 @@ export class WebSocketService {
     return this.#status.state === "online";
   }
 
-  get status(): Status {
+  get status(): ConnectionStatus {
     return this.#status;
   }
 
-  /** The cursor: where a resume would begin. */
+  /** The cursor from which a resume would start. */
   get lastEventId(): string | undefined {
-    return this.#inbox.cursor;
+    return this.#events.cursor;
   }
 
-  /** As the server has last told. */
+  /** The topics that the server confirmed last. */
   get topics(): readonly string[] | undefined {
     return this.#topics;
   }
 
-  /** The newest that have come. */
+  /** The totals received last. */
   get totals(): AnalyticsUpdate | undefined {
     return this.#totals;
   }
 
-  #build(): Connection {
+  #createConnection(): ConnectionControl {
     const options = this.#options;
-    const core: CoreOptions = {
+    const managerOptions: ConnectionManagerOptions = {
       topics: options.topics,
       maxAttempts: options.maxAttempts ?? 5,
       baseDelayMs: options.baseDelayMs ?? 3_000,
@@ -169,73 +180,77 @@ export class WebSocketService {
       heartbeatMs: options.heartbeatMs ?? 30_000,
       queueLimit: options.queueLimit ?? 100,
     };
-    const io = { ...browser(options), cursor: () => this.#inbox.cursor };
-    const signal = (told: Signal): void => this.#hear(told);
-    if (!options.share || !canShare()) return new Core(core, { ...io, signal });
+    const environment = { ...browserEnvironment(options), getCursor: () => this.#events.cursor };
+    const onUpdate = (update: ConnectionUpdate): void => this.#handleUpdate(update);
+    if (!options.share || !canShare()) return new ConnectionManager(managerOptions, { ...environment, onUpdate });
     return new SharedConnection({
-      ...core,
-      name: JSON.stringify(["orderwire", address(options, "websocket").href, options.topics, options.share]),
-      cursor: io.cursor,
-      signal,
-      core: (lead, topics = core.topics) => new Core({ ...core, topics }, { ...io, signal: lead }),
+      ...managerOptions,
+      name: JSON.stringify(["orderwire", endpointUrl(options, "websocket").href, options.topics, options.share]),
+      getCursor: environment.getCursor,
+      onUpdate,
+      createManager: (onLeaderUpdate, topics = managerOptions.topics) =>
+        new ConnectionManager({ ...managerOptions, topics }, { ...environment, onUpdate: onLeaderUpdate }),
     });
   }
 
-  #hear(signal: Signal): void {
-    switch (signal.kind) {
-      case "dial":
-        return this.#dialled(signal.cursor);
+  #handleUpdate(update: ConnectionUpdate): void {
+    switch (update.kind) {
+      case "open":
+        return this.#handleOpen(update.cursor);
       case "status":
-        return this.#changed(signal.status, signal.closing);
-      case "position":
-        return this.#inbox.moveTo(signal.cursor);
-      case "frame":
-        return this.#received(signal.frame);
+        return this.#handleStatus(update.status, update.closeInfo);
+      case "cursor":
+        return this.#events.moveCursor(update.cursor);
+      case "message":
+        return this.#handleMessage(update.message);
     }
   }
 
-  /** The stream is going to start at this cursor, or now. */
-  #dialled(cursor: string | undefined): void {
-    const mine = this.#inbox.cursor;
-    if (mine === undefined) {
-      this.#blind = cursor === undefined && this.#wasOnline;
-      if (cursor !== undefined) this.#inbox.moveTo(cursor);
+  /** The connection sends the events after `cursor`, or only new ones. In a shared connection the cursor is the leader's. */
+  #handleOpen(cursor: string | undefined): void {
+    const ownCursor = this.#events.cursor;
+    if (ownCursor === undefined) {
+      this.#gapPending = cursor === undefined && this.#wasOnline;
+      if (cursor !== undefined) this.#events.moveCursor(cursor);
       return;
     }
-    this.#blind = cursor === undefined || !this.#inbox.covers(cursor);
-    if (cursor === undefined && this.#asked !== mine) {
-      // The tab that leads has seen no event yet. Its answer is to dial anew.
-      this.#blind = false;
-      this.#asked = mine;
-      this.#connection?.resumeFrom(mine);
+    this.#gapPending = cursor === undefined || !this.#events.includes(cursor);
+    if (cursor === undefined && this.#resumeCursor !== ownCursor) {
+      // The leader has received no event yet. It reconnects with this tab's cursor.
+      this.#gapPending = false;
+      this.#resumeCursor = ownCursor;
+      this.#connection?.resumeFrom(ownCursor);
     }
   }
 
-  #changed(status: Status, closing: Closing = { code: LOST, reason: "the tab that was connected has gone" }): void {
-    const before = this.isConnected();
+  #handleStatus(
+    status: ConnectionStatus,
+    closeInfo: CloseInfo = { code: ABNORMAL_CLOSURE, reason: "the tab that was connected has gone" },
+  ): void {
+    const wasConnected = this.isConnected();
     this.#status = status;
-    const now = this.isConnected();
-    this.#onStatus.tell(status);
-    if (before && !now) this.#onDisconnect.tell(closing);
-    if (!now) return;
+    const isConnected = this.isConnected();
+    this.#onStatus.emit(status);
+    if (wasConnected && !isConnected) this.#onDisconnect.emit(closeInfo);
+    if (!isConnected) return;
     this.#wasOnline = true;
-    if (!before) this.#onConnect.tell();
-    if (this.#blind) this.#onGap.tell();
-    this.#blind = false;
+    if (!wasConnected) this.#onConnect.emit();
+    if (this.#gapPending) this.#onGap.emit();
+    this.#gapPending = false;
   }
 
-  #received(frame: ServerFrame): void {
-    if (isOrderEvent(frame) && !this.#inbox.accept(frame.id)) return;
-    if (frame.type === "subscribed") this.#topics = frame.topics;
-    if (frame.type === "analytics_update") this.#totals = frame;
-    const gap = frame.type === "resumed" && !frame.recovered;
-    if (gap) this.#inbox.forget();
-    this.#onMessage.tell(frame);
-    if (gap) this.#onGap.tell();
+  #handleMessage(message: ServerMessage): void {
+    if (isOrderEvent(message) && !this.#events.add(message.id)) return;
+    if (message.type === "subscribed") this.#topics = message.topics;
+    if (message.type === "analytics_update") this.#totals = message;
+    const gap = message.type === "resumed" && !message.recovered;
+    if (gap) this.#events.clearCursor();
+    this.#onMessage.emit(message);
+    if (gap) this.#onGap.emit();
   }
 }
 
-function address(options: Options, transport: Target["transport"]): URL {
+function endpointUrl(options: Options, transport: Transport): URL {
   const url = new URL(options.url ?? "/api/ws", globalThis.location?.href);
   if (transport === "websocket") {
     url.protocol = url.protocol.replace("http", "ws");
@@ -246,44 +261,43 @@ function address(options: Options, transport: Target["transport"]): URL {
   return url;
 }
 
-/** The world of a browser. */
-function browser(options: Options): Omit<Io, "cursor" | "signal"> {
-  const token = async (): Promise<string | null | undefined> => options.getToken?.();
+function browserEnvironment(options: Options): Omit<Environment, "getCursor" | "onUpdate"> {
+  const getToken = async (): Promise<string | null | undefined> => options.getToken?.();
   return {
     now: () => Date.now(),
     random: () => Math.random(),
-    timer(ms, run) {
-      const handle = setTimeout(run, ms);
-      return () => clearTimeout(handle);
+    setTimer(ms, callback) {
+      const timer = setTimeout(callback, ms);
+      return () => clearTimeout(timer);
     },
-    token,
-    dial({ transport, cursor, topics }, events) {
-      const url = address(options, transport);
+    getToken,
+    open({ transport, cursor, topics }, handlers) {
+      const url = endpointUrl(options, transport);
       if (cursor !== undefined) url.searchParams.set("last_event_id", cursor);
       if (topics !== undefined) url.searchParams.set("topics", topics.join());
-      let line: Line | undefined;
-      let left = false;
-      void token()
-        .then((fresh) => {
-          if (!left) line = (transport === "websocket" ? openWebSocket : openSse)(url, fresh, events);
+      let connection: Connection | undefined;
+      let closed = false;
+      void getToken()
+        .then((token) => {
+          if (!closed) connection = (transport === "websocket" ? openWebSocket : openSse)(url, token, handlers);
         })
-        .catch((error: unknown) => events.closed(TOKEN_EXPIRED, String(error)));
+        .catch((error: unknown) => handlers.onClose(TOKEN_EXPIRED, String(error)));
       return {
-        write: (text) => !!line?.write(text),
+        send: (text) => !!connection?.send(text),
         close() {
-          left = true;
-          line?.close();
+          closed = true;
+          connection?.close();
         },
       };
     },
   };
 }
 
-/** The network changed, or the page came into view. Where there is no page there is nothing to hear. */
-function listenForWake(wake: () => void): () => void {
-  const left = new AbortController();
-  const { signal } = left;
-  for (const name of ["online", "offline"]) globalThis.addEventListener?.(name, wake, { signal });
-  globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && wake(), { signal });
-  return () => left.abort();
+/** Calls `listener` when the network changes or the page becomes visible. Returns a function that stops. Works without a DOM. */
+function listenToNetwork(listener: () => void): () => void {
+  const abort = new AbortController();
+  const { signal } = abort;
+  for (const name of ["online", "offline"]) globalThis.addEventListener?.(name, listener, { signal });
+  globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && listener(), { signal });
+  return () => abort.abort();
 }

@@ -1,22 +1,49 @@
-import { type AnalyticsUpdate, isNewer, isOrderEvent, type OrderEvent, type ServerFrame, type WebSocketService } from "./orderwire.js";
-import type { Live, Stats } from "./react.js";
-import { throttled } from "./throttled.js";
+import {
+  type AnalyticsUpdate,
+  type ConnectionStatus,
+  isNewer,
+  isOrderEvent,
+  type NewOrder,
+  type OrderEvent,
+  type ServerMessage,
+  type WebSocketService,
+} from "./orderwire.js";
+import { throttle } from "./throttle.js";
 
-const KEPT_EVENTS = 100;
-/** From one page to the next, and between the two mounts of StrictMode, the connection stays. */
-const LINGER_MS = 1_000;
+export interface Stats {
+  totalOrders: number;
+  /** A decimal string. */
+  totalRevenue: string;
+  pendingOrders: number;
+}
 
-/** What a service tells, as an external store: snapshots that never change, and few of them. */
+/** What `useWebSocket` returns. */
+export interface LiveSnapshot {
+  isConnected: boolean;
+  status: ConnectionStatus;
+  stats: Stats;
+  latestOrder: NewOrder | null;
+  /** Newest first, at most 100. Emptied by a gap, so that no event is missing between two others. */
+  events: readonly OrderEvent[];
+  /** Resolves to whether the ping was sent. */
+  sendPing: () => Promise<boolean>;
+}
+
+const MAX_EVENTS = 100;
+/** Keeps the connection open between the unmount of one page and the mount of the next, and between StrictMode's two mounts. */
+const DISCONNECT_DELAY_MS = 1_000;
+
+/** An external store for React's `useSyncExternalStore`. Snapshots are immutable, and published at most 20 times a second. */
 export class OrderStore {
-  readonly #initial: Live;
-  #live: Live;
-  /** The snapshot to come, but for its events. */
-  #next: Live;
+  readonly #initial: LiveSnapshot;
+  #snapshot: LiveSnapshot;
+  /** The next snapshot, except for its `events`. */
+  #next: LiveSnapshot;
   /** Oldest first. */
   #events: OrderEvent[] = [];
-  readonly #readers = new Set<() => void>();
-  #ends: (() => void)[] = [];
-  #leaving: ReturnType<typeof setTimeout> | undefined;
+  readonly #subscribers = new Set<() => void>();
+  #cleanups: (() => void)[] = [];
+  #stopTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly service: WebSocketService) {
     this.#initial = {
@@ -27,79 +54,79 @@ export class OrderStore {
       events: [],
       sendPing: () => service.send({ type: "ping" }),
     };
-    this.#live = this.#next = this.#initial;
+    this.#snapshot = this.#next = this.#initial;
   }
 
-  readonly snapshot = (): Live => this.#live;
-  readonly serverSnapshot = (): Live => this.#initial;
+  readonly getSnapshot = (): LiveSnapshot => this.#snapshot;
+  readonly getServerSnapshot = (): LiveSnapshot => this.#initial;
 
-  readonly subscribe = (reader: () => void): (() => void) => {
-    this.#readers.add(reader);
-    clearTimeout(this.#leaving);
-    if (this.#ends.length === 0) this.#start();
+  readonly subscribe = (subscriber: () => void): (() => void) => {
+    this.#subscribers.add(subscriber);
+    clearTimeout(this.#stopTimer);
+    if (this.#cleanups.length === 0) this.#start();
     return () => {
-      this.#readers.delete(reader);
-      if (this.#readers.size === 0) this.#leaving = setTimeout(() => this.#stop(), LINGER_MS);
+      this.#subscribers.delete(subscriber);
+      if (this.#subscribers.size === 0) this.#stopTimer = setTimeout(() => this.#stop(), DISCONNECT_DELAY_MS);
     };
   };
 
   #start(): void {
     const { service } = this;
     this.#next = this.#initial;
-    this.#forget();
-    if (service.totals) this.#update({ stats: statsOf(service.totals) });
-    this.#ends = [
-      service.onMessage((frame) => this.#receive(frame)),
-      service.onStatus(() => this.#statusChanged()),
-      service.onGap(() => this.#forget()),
+    this.#clearEvents();
+    if (service.totals) this.#update({ stats: toStats(service.totals) });
+    this.#cleanups = [
+      service.onMessage((message) => this.#handleMessage(message)),
+      service.onStatus(() => this.#updateStatus()),
+      service.onGap(() => this.#clearEvents()),
     ];
+    // A service that the application has connected itself stays connected after the last component unmounts.
     if (service.status.state === "idle") {
-      this.#ends.unshift(() => service.disconnect());
+      this.#cleanups.unshift(() => service.disconnect());
       service.connect();
     }
-    this.#statusChanged();
+    this.#updateStatus();
   }
 
   #stop(): void {
-    for (const end of this.#ends) end();
-    this.#ends = [];
+    for (const cleanup of this.#cleanups) cleanup();
+    this.#cleanups = [];
   }
 
-  #statusChanged(): void {
+  #updateStatus(): void {
     this.#update({ status: this.service.status, isConnected: this.service.isConnected() });
   }
 
-  #receive(frame: ServerFrame): void {
-    if (frame.type === "analytics_update") this.#update({ stats: statsOf(frame) });
-    else if (isOrderEvent(frame)) this.#happened(frame);
+  #handleMessage(message: ServerMessage): void {
+    if (message.type === "analytics_update") this.#update({ stats: toStats(message) });
+    else if (isOrderEvent(message)) this.#addEvent(message);
   }
 
-  #happened(event: OrderEvent): void {
-    // A resume may replay what is older than what is shown.
+  #addEvent(event: OrderEvent): void {
+    // A resume may replay events that are older than the last one of their order.
     const last = this.#events.findLast(({ order_id }) => order_id === event.order_id);
     if (!isNewer(event.id, last?.id)) return;
     this.#events.push(event);
-    if (this.#events.length > 2 * KEPT_EVENTS) this.#events.splice(0, KEPT_EVENTS);
+    if (this.#events.length > 2 * MAX_EVENTS) this.#events.splice(0, MAX_EVENTS);
     this.#update(event.type === "new_order" ? { latestOrder: event } : {});
   }
 
-  /** With a hole in it the list would be a lie. */
-  #forget(): void {
+  #clearEvents(): void {
     this.#events = [];
     this.#update({ latestOrder: null });
   }
 
-  #update(change: Partial<Live>): void {
+  #update(change: Partial<LiveSnapshot>): void {
     this.#next = { ...this.#next, ...change };
     this.#publish();
   }
 
-  readonly #publish = throttled(() => {
-    this.#live = { ...this.#next, events: this.#events.slice(-KEPT_EVENTS).reverse() };
-    for (const reader of [...this.#readers]) reader();
+  readonly #publish = throttle(() => {
+    this.#snapshot = { ...this.#next, events: this.#events.slice(-MAX_EVENTS).reverse() };
+    for (const subscriber of [...this.#subscribers]) subscriber();
   });
 }
 
-function statsOf({ total_orders, total_revenue, pending_orders }: AnalyticsUpdate): Stats {
+function toStats({ total_orders, total_revenue, pending_orders }: AnalyticsUpdate): Stats {
   return { totalOrders: total_orders, totalRevenue: total_revenue, pendingOrders: pending_orders };
 }

@@ -1,15 +1,15 @@
-import { type Line, type LineEvents, LOST, TOKEN_EXPIRED } from "./line.js";
-import { SseParser } from "./sse.js";
+import { ABNORMAL_CLOSURE, type Connection, type ConnectionHandlers, TOKEN_EXPIRED } from "./connection.js";
+import { SseParser } from "./sse-parser.js";
 
-export type OpenLine = (url: URL, token: string | null | undefined, events: LineEvents) => Line;
+export type OpenConnection = (url: URL, token: string | null | undefined, handlers: ConnectionHandlers) => Connection;
 
-/** The token travels as a subprotocol: a browser can set no header, and an address ends up in logs. */
-export const openWebSocket: OpenLine = (url, token, events) => {
+/** Sends the token as a subprotocol, since a browser cannot set headers on a WebSocket, and URLs are logged. */
+export const openWebSocket: OpenConnection = (url, token, handlers) => {
   const socket = token ? new WebSocket(url, ["orderwire", `bearer.${token}`]) : new WebSocket(url);
-  socket.onmessage = ({ data }) => events.frame(String(data));
-  socket.onclose = ({ code, reason }) => events.closed(code, reason);
+  socket.onmessage = ({ data }) => handlers.onMessage(String(data));
+  socket.onclose = ({ code, reason }) => handlers.onClose(code, reason);
   return {
-    write(text) {
+    send(text) {
       if (socket.readyState !== WebSocket.OPEN) return false;
       socket.send(text);
       return true;
@@ -18,31 +18,33 @@ export const openWebSocket: OpenLine = (url, token, events) => {
   };
 };
 
-/** Server-Sent Events by fetch: an EventSource can carry no token and does not tell why it failed. */
-export const openSse: OpenLine = (url, token, events) => {
+/** Server-Sent Events over `fetch`, since an `EventSource` cannot send a token and does not report the status of a failure. */
+export const openSse: OpenConnection = (url, token, handlers) => {
   const abort = new AbortController();
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (token) headers["Authorization"] = `Bearer ${token}`;
   const read = async (): Promise<void> => {
     const response = await fetch(url, { headers, cache: "no-store", signal: abort.signal });
     if (!response.ok) {
-      // Whoever blocks WebSocket may also answer in the server's place. That is not JSON, fails here, and does not count as a no.
+      // A proxy that blocks WebSocket may answer in place of the server. Its body is not our JSON: reading it throws, and the client
+      // retries instead of giving up.
       const { error } = (await response.json()) as { error: { code: string; message: string } };
-      return events.closed(error.code === "token_expired" ? TOKEN_EXPIRED : response.status, error.message);
+      return handlers.onClose(error.code === "token_expired" ? TOKEN_EXPIRED : response.status, error.message);
     }
-    if (!response.body || !response.headers.get("Content-Type")?.includes("event-stream")) return events.closed(LOST, "no event stream");
-    const parser = new SseParser(events);
+    if (!response.body || !response.headers.get("Content-Type")?.includes("event-stream"))
+      return handlers.onClose(ABNORMAL_CLOSURE, "no event stream");
+    const parser = new SseParser(handlers);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return events.closed(1000, "the stream has ended");
-      events.alive();
+      if (done) return handlers.onClose(1000, "the stream has ended");
+      handlers.onActivity();
       parser.feed(value);
     }
   };
-  read().catch((error: unknown) => events.closed(LOST, String(error)));
+  read().catch((error: unknown) => handlers.onClose(ABNORMAL_CLOSURE, String(error)));
   return {
-    write: () => false,
+    send: () => false,
     close: () => abort.abort(),
   };
 };

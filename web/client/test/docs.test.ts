@@ -4,7 +4,7 @@ import { act, cleanup, render, screen } from "@testing-library/react";
 import { transformWithOxc } from "vite";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { WebSocketService } from "../src/orderwire.js";
-import { FakeServer, order, settled } from "./fakeServer.js";
+import { FakeServer, order, settled } from "./fake-server.js";
 
 const read = (name: string): string => readFileSync(`${import.meta.dirname}/../../../${name}`, "utf-8");
 const blocks = (page: string, language: string): string[] =>
@@ -17,7 +17,7 @@ let printed: string[];
 const unload: (() => void)[] = [];
 
 beforeEach(async () => {
-  // A page of its own for each.
+  // Separate module instances, and so a separate wsService, for each test.
   vi.resetModules();
   client = await import("../src/orderwire.js");
   react = await import("../src/react.js");
@@ -35,7 +35,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** Runs an example as a module would be, and gives back what it declares under this name. */
+/** Runs an example like a module, and returns its variable of this name. */
 async function run(example: string, name = "undefined"): Promise<unknown> {
   const body = example.replace(/import (\{.*?\}) from "@orderwire\/client(\/react)?";.*/g, (_, names: string, of?: string) => `const ${names} = ${of ? "react" : "client"};`);
   const { code } = await transformWithOxc(`export default async (client, react) => { ${body}; return ${name}; }`, "example.jsx", {
@@ -55,19 +55,19 @@ it("connects as docs/reference/client.md says", async () => {
   expect(printed).toEqual(["orders: 0", "new_order ORD-2024-1"]);
 });
 
-it("joins what is fetched with what is heard", async () => {
+it("merges fetched orders with events", async () => {
   const row = { id: 1, order_number: "ORD-2024-1", customer_name: "Иван Иванов", total: "150.50", status: "ready" };
   let answer!: (response: Response) => void;
   vi.stubGlobal("fetch", () => new Promise<Response>((resolve) => void (answer = resolve)));
   const { orders } = (await run(blocks("docs/reference/client.md", "js")[1]!, "{ orders }")) as { orders: Map<number, typeof row> };
   await settled();
-  server.publish(order(1)); // which the fetched row has, and more
+  server.publish(order(1)); // already contained in the fetched row
   server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-50", status: "ready", previous_status: "pending" });
   server.publish(order(2));
   await settled();
   answer(Response.json({ orders: [row] }));
   await settled();
-  server.last.send(order(1, { id: "epoch-8-40", status: "pending" })); // an old one, replayed
+  server.last.send(order(1, { id: "epoch-8-40", status: "pending" })); // an older event, replayed
   server.last.send({ ...order(2), type: "order_delete", id: "epoch-9-51" });
   await settled();
   expect(printed).toEqual(["loaded 2"]);
@@ -77,7 +77,7 @@ it("joins what is fetched with what is heard", async () => {
   expect(Object.fromEntries(orders)).toEqual({ 1: row, 3: { id: 3, ...rest, order_number: "ORD-2024-3", status: "pending" } });
 });
 
-it("sends, and says so", async () => {
+it("sends a message", async () => {
   client.wsService.connect();
   await run(blocks("docs/reference/client.md", "js")[2]!);
   expect(printed).toEqual(["on its way"]);
@@ -112,7 +112,7 @@ it("prints orders as web/client/README.md says", async () => {
   expect(printed).toEqual(["ORD-2024-1 Иван Иванов 150.50"]);
 });
 
-it("has no option in docs/reference/client.md that does not exist, and none that is not there", () => {
+it("documents exactly the existing options in docs/reference/client.md", () => {
   const table = read("docs/reference/client.md").split("## Options")[1]!;
   const listed = [...table.matchAll(/^\| (`.*?`(?:, `.*?`)*) \|/gm)].flatMap((match) => match[1]!.match(/\w+/g)!);
   const options = read("web/client/src/service.ts").match(/export interface Options \{(.*?)^\}/ms)![1]!;

@@ -2,7 +2,7 @@ import { act, cleanup, fireEvent, render, screen } from "@testing-library/react"
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { LiveOrders } from "../../../examples/LiveOrders.tsx";
 import { wsService } from "../src/orderwire.js";
-import { FakeServer, order, settled } from "./fakeServer.js";
+import { FakeServer, order, settled } from "./fake-server.js";
 
 let server: FakeServer;
 
@@ -21,7 +21,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-async function shown(): Promise<void> {
+async function rendered(): Promise<void> {
   await act(async () => {
     await settled();
     vi.advanceTimersByTime(50);
@@ -29,21 +29,21 @@ async function shown(): Promise<void> {
   });
 }
 
-it("is a component that shows the orders, and lets one try at once", async () => {
+it("LiveOrders shows the orders, and retries at once on a click", async () => {
   render(<LiveOrders />);
   expect(screen.getByText("⚪ Offline")).toBeTruthy();
-  await shown();
+  await rendered();
   expect(screen.getByText("🟢 Live")).toBeTruthy();
   expect(server.last.url.href).toBe("wss://shop.example/api/ws");
   server.publish(order(7));
-  await shown();
+  await rendered();
   expect(screen.getByText("The latest: ORD-2024-7, Иван Иванов, 150.50")).toBeTruthy();
   server.drop();
-  await shown();
+  await rendered();
   fireEvent.click(screen.getByText("Attempt 1 is coming: try now"));
-  await shown();
+  await rendered();
   expect(screen.getByText("🟢 Live")).toBeTruthy();
   server.drop(3500);
-  await shown();
+  await rendered();
   expect(screen.getByRole("alert")).toBeTruthy();
 });

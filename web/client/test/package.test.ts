@@ -13,7 +13,7 @@ const manifest = JSON.parse(readFileSync(here("package.json"), "utf-8")) as {
   dependencies?: unknown;
   exports: Record<string, { default: string; types: string }>;
 };
-// A project that has installed the package.
+// A project with the package installed.
 const project = mkdtempSync(join(tmpdir(), "orderwire-"));
 const installed = join(project, "node_modules/@orderwire/client");
 const dist = join(installed, "dist");
@@ -37,21 +37,21 @@ const code = (name: string): string => readFileSync(join(dist, name), "utf-8");
 const imports = (name: string): string[] => [...code(name).matchAll(/\bfrom\s*"([^"]+)"/g)].map((match) => match[1]!);
 const kilobytes = (name: string): number => gzipSync(code(name), { level: 9 }).length / 1_000;
 
-it("holds what the manifest says", () => {
+it("contains the files of the manifest", () => {
   const entries = Object.values(manifest.exports);
   const scripts = readdirSync(dist).filter((name) => name.endsWith(".js"));
   expect(scripts.sort()).toEqual(entries.map((entry) => entry.default.replace("./dist/", "")).sort());
   for (const { types } of entries) expect(readFileSync(join(installed, types), "utf-8")).not.toBe("");
 });
 
-it("depends on nothing; the hook on React and the client", () => {
+it("has no dependencies, except the hook: React and the client", () => {
   expect(manifest.dependencies).toBeUndefined();
   expect(imports("orderwire.js")).toEqual([]);
   expect(imports("react.js").sort()).toEqual(["./orderwire.js", "react"]);
   expect(code("react.js")).toMatch(/^"use client";/);
 });
 
-it("is under 6 kB, and as small as the README says", () => {
+it("is smaller than 6 kB, and as small as the README states", () => {
   expect(kilobytes("orderwire.js")).toBeLessThan(6);
   const [client, hook] = [...readFileSync(here("README.md"), "utf-8").matchAll(/\| (\d\.\d) kB \|/g)].map((match) => Number(match[1]));
   for (const [size, stated] of [[kilobytes("orderwire.js"), client!], [kilobytes("react.js"), hook!]] as const) {
@@ -65,11 +65,11 @@ it.each(["nodenext", "bundler"])("has types for a project that resolves modules 
   writeFileSync(join(project, "package.json"), '{"type":"module"}');
   writeFileSync(
     join(project, "shop.ts"),
-    `import { wsService, type ServerFrame } from "@orderwire/client";
-     const off: () => void = wsService.onMessage((frame: ServerFrame) => {
-       if (frame.type === "new_order") { const total: string = frame.total; console.log(total); }
-       // @ts-expect-error: of no frame but an event
-       else console.log(frame.total.length);
+    `import { wsService, type ServerMessage } from "@orderwire/client";
+     const off: () => void = wsService.onMessage((message: ServerMessage) => {
+       if (message.type === "new_order") { const total: string = message.total; console.log(total); }
+       // @ts-expect-error: only events have a total
+       else console.log(message.total.length);
      });
      const sent: Promise<boolean> = wsService.send({ type: "subscribe", topics: ["order:5"] });
      // @ts-expect-error: there is no such message

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { type Options, type ServerFrame, type Status, WebSocketService, wsService } from "../src/orderwire.js";
-import { FakeServer, order, settled } from "./fakeServer.js";
+import { type ConnectionStatus, type Options, type ServerMessage, WebSocketService, wsService } from "../src/orderwire.js";
+import { FakeServer, order, settled } from "./fake-server.js";
 
 let server: FakeServer;
 const started: WebSocketService[] = [];
@@ -21,20 +21,20 @@ afterEach(() => {
 function start(options: Options = {}) {
   const service = new WebSocketService({ url: "ws://shop.example/api/ws", ...options });
   started.push(service);
-  const told: string[] = [];
-  const frames: ServerFrame[] = [];
-  service.onConnect(() => told.push("connect"));
-  service.onDisconnect(({ code }) => told.push(`disconnect ${code}`));
-  service.onGap(() => told.push("gap"));
-  service.onMessage((frame) => {
-    frames.push(frame);
-    told.push("id" in frame ? frame.order_number : frame.type);
+  const log: string[] = [];
+  const messages: ServerMessage[] = [];
+  service.onConnect(() => log.push("connect"));
+  service.onDisconnect(({ code }) => log.push(`disconnect ${code}`));
+  service.onGap(() => log.push("gap"));
+  service.onMessage((message) => {
+    messages.push(message);
+    log.push("id" in message ? message.order_number : message.type);
   });
   service.connect();
-  return { service, told, frames, orders: () => frames.flatMap((frame) => ("id" in frame ? [frame.order_id] : [])) };
+  return { service, log, orders: () => messages.flatMap((message) => ("id" in message ? [message.order_id] : [])) };
 }
 
-/** The first retry comes after three seconds here. */
+/** Advances time to the next retry. Math.random is 1 here, so the first one comes after exactly 3 s. */
 async function retried(ms = 3_000): Promise<void> {
   await settled();
   vi.advanceTimersByTime(ms);
@@ -42,21 +42,21 @@ async function retried(ms = 3_000): Promise<void> {
 }
 
 describe("connecting", () => {
-  it("tells the connection before its first frame", async () => {
-    const { service, told } = start();
+  it("calls onConnect before the first message", async () => {
+    const { service, log } = start();
     expect(service.isConnected()).toBe(false);
     await settled();
     expect(service.isConnected()).toBe(true);
-    expect(told).toEqual(["connect", "analytics_update"]);
+    expect(log).toEqual(["connect", "analytics_update"]);
     expect(service.totals).toMatchObject({ total_orders: 0 });
     service.disconnect();
     expect(service.isConnected()).toBe(false);
-    expect(told.at(-1)).toBe("disconnect 1000");
+    expect(log.at(-1)).toBe("disconnect 1000");
     await settled();
     expect(server.live).toEqual([]);
   });
 
-  it("goes to the page's own server when nothing else is said", async () => {
+  it("connects to the page's own server by default", async () => {
     vi.stubGlobal("location", new URL("https://shop.example/admin/dashboard"));
     const service = new WebSocketService();
     started.push(service);
@@ -65,14 +65,14 @@ describe("connecting", () => {
     expect(server.last.url.href).toBe("wss://shop.example/api/ws");
   });
 
-  it("works where there is no page", async () => {
+  it("works without a DOM", async () => {
     for (const name of ["window", "document", "location", "addEventListener"]) vi.stubGlobal(name, undefined);
     const { service } = start();
     await settled();
     expect(service.isConnected()).toBe(true);
   });
 
-  it("asks for the topics in the address", async () => {
+  it("sends the topics in the URL", async () => {
     const { service } = start({ topics: ["orders", "order:5"] });
     await settled();
     expect(server.last.url.searchParams.get("topics")).toBe("orders,order:5");
@@ -81,36 +81,36 @@ describe("connecting", () => {
     expect(service.topics).toEqual(["orders"]);
   });
 
-  it("tells each listener until it unsubscribes, and goes on when one throws", async () => {
+  it("calls each listener until it unsubscribes, also after another one has thrown", async () => {
     const reported: unknown[] = [];
     const report = (error: unknown): void => void reported.push(error);
     process.prependOnceListener("uncaughtException", report);
     const others = process.listeners("uncaughtException").filter((listener) => listener !== report);
     for (const listener of others) process.off("uncaughtException", listener);
 
-    const { service, told } = start();
-    const statuses: Status["state"][] = [];
-    const more = [service.onMessage(() => told.push("again")), service.onStatus(({ state }) => statuses.push(state))];
+    const { service, log } = start();
+    const statuses: ConnectionStatus["state"][] = [];
+    const more = [service.onMessage(() => log.push("again")), service.onStatus(({ state }) => statuses.push(state))];
     await settled();
     const bug = new Error("a listener's bug");
     const unsubscribe = service.onMessage(() => {
       throw bug;
     });
-    service.onMessage(() => told.push("after the bug"));
+    service.onMessage(() => log.push("after the bug"));
     server.publish(order(1));
     await settled();
-    expect(told.slice(-3)).toEqual(["ORD-2024-1", "again", "after the bug"]);
+    expect(log.slice(-3)).toEqual(["ORD-2024-1", "again", "after the bug"]);
     expect(reported).toEqual([bug]);
     unsubscribe();
     for (const off of more) off();
     server.publish(order(2));
     await settled();
-    expect(told.slice(-2)).toEqual(["ORD-2024-2", "after the bug"]);
+    expect(log.slice(-2)).toEqual(["ORD-2024-2", "after the bug"]);
     expect(statuses).toEqual(["online"]);
     for (const listener of others) process.on("uncaughtException", listener);
   });
 
-  it("is one for the page, which does nothing before it is asked to", async () => {
+  it("has a default instance that does nothing before connect()", async () => {
     await settled();
     expect(wsService.status).toEqual({ state: "idle" });
     wsService.configure({ url: "ws://other.example/api/ws", maxAttempts: Infinity });
@@ -122,7 +122,7 @@ describe("connecting", () => {
 });
 
 describe("a token", () => {
-  it("is fetched afresh for each attempt and sent as a subprotocol, never in the address", async () => {
+  it("is requested for each attempt and sent as a subprotocol, not in the URL", async () => {
     let n = 0;
     start({ getToken: async () => `token-${++n}` });
     await settled();
@@ -135,7 +135,7 @@ describe("a token", () => {
     expect(server.last.url.href).not.toContain("token");
   });
 
-  it("may be given without a promise, or not at all", async () => {
+  it("may be given without a promise, or be absent", async () => {
     const tokens = ["plain", null, undefined];
     start({ getToken: () => tokens.shift() });
     for (const _ of [1, 2, 3]) {
@@ -146,7 +146,7 @@ describe("a token", () => {
     expect(server.sessions.slice(0, 3).map(({ protocols }) => protocols)).toEqual([["orderwire", "bearer.plain"], [], []]);
   });
 
-  it("that cannot be had is a failed attempt", async () => {
+  it("counts as a failed attempt if getToken throws", async () => {
     const { service } = start({
       getToken: () => {
         throw new Error("signed out");
@@ -159,7 +159,7 @@ describe("a token", () => {
     expect(server.sessions).toEqual([]);
   });
 
-  it("that comes too late opens nothing", async () => {
+  it("opens no connection if it comes after disconnect()", async () => {
     let give!: (token: string) => void;
     const { service } = start({ getToken: () => new Promise((resolve) => void (give = resolve)) });
     await settled();
@@ -171,8 +171,8 @@ describe("a token", () => {
 });
 
 describe("resuming", () => {
-  it("misses nothing and tells nothing twice", async () => {
-    const { told, orders } = start();
+  it("misses no event and reports none twice", async () => {
+    const { log, orders } = start();
     await settled();
     server.publish(order(1));
     await settled();
@@ -185,10 +185,10 @@ describe("resuming", () => {
     server.publish(order(3));
     await settled();
     expect(orders()).toEqual([1, 2, 3]);
-    expect(told).not.toContain("gap");
+    expect(log).not.toContain("gap");
   });
 
-  it("begins where it is told to", async () => {
+  it("starts at lastEventId", async () => {
     server.journal = [order(1), order(2)];
     const { service, orders } = start({ lastEventId: order(1).id });
     await settled();
@@ -196,45 +196,45 @@ describe("resuming", () => {
     expect(service.lastEventId).toBe(order(2).id);
   });
 
-  it("tells a gap that the server cannot close, and resumes from after it", async () => {
-    const { told, service } = start({ lastEventId: "other-1-1" });
+  it("reports a gap that the server cannot close, and resumes from the next event", async () => {
+    const { log, service } = start({ lastEventId: "other-1-1" });
     await settled();
-    expect(told).toEqual(["connect", "analytics_update", "resumed", "gap"]);
+    expect(log).toEqual(["connect", "analytics_update", "resumed", "gap"]);
     expect(service.lastEventId).toBeUndefined();
     server.publish(order(5));
     await settled();
     server.drop();
     await retried();
-    expect(told.filter((what) => what === "gap")).toHaveLength(1);
+    expect(log.filter((what) => what === "gap")).toHaveLength(1);
     expect(server.last.url.searchParams.get("last_event_id")).toBe(order(5).id);
   });
 
-  it("tells a gap when the server loses its place while connected", async () => {
-    const { told } = start();
+  it("reports a gap announced while connected", async () => {
+    const { log } = start();
     await settled();
     server.last.send({ type: "resumed", recovered: false, replayed: 0 });
     await settled();
-    expect(told.at(-1)).toBe("gap");
+    expect(log.at(-1)).toBe("gap");
   });
 
-  it("tells a gap when it was cut before it had a cursor", async () => {
-    const { told } = start();
+  it("reports a gap when the connection was lost before it had a cursor", async () => {
+    const { log } = start();
     await settled();
     server.drop();
     await retried();
-    expect(told).toEqual(["connect", "analytics_update", "disconnect 1006", "connect", "gap", "analytics_update"]);
+    expect(log).toEqual(["connect", "analytics_update", "disconnect 1006", "connect", "gap", "analytics_update"]);
   });
 
-  it("tells no gap before it was ever connected", async () => {
+  it("reports no gap before it was ever online", async () => {
     server.refuse = 1013;
-    const { told } = start();
+    const { log } = start();
     await settled();
     server.refuse = undefined;
     await retried();
-    expect(told).toEqual(["connect", "analytics_update"]);
+    expect(log).toEqual(["connect", "analytics_update"]);
   });
 
-  it("goes on where it was after a disconnect", async () => {
+  it("resumes after disconnect()", async () => {
     const { service, orders } = start();
     await settled();
     server.publish(order(1));
@@ -248,7 +248,7 @@ describe("resuming", () => {
 });
 
 describe("sending", () => {
-  it("waits for the connection, and says that it went out", async () => {
+  it("is queued until the connection is open", async () => {
     const service = new WebSocketService({ url: "ws://shop.example/api/ws" });
     started.push(service);
     const sent = service.send({ type: "subscribe", topics: ["order:5"] });
@@ -257,7 +257,7 @@ describe("sending", () => {
     expect(server.last.received).toEqual([{ type: "subscribe", topics: ["order:5"] }]);
   });
 
-  it("waits no longer once disconnected", async () => {
+  it("fails after disconnect()", async () => {
     server.refuse = "silently";
     const { service } = start();
     const sent = service.send({ type: "ping" });
@@ -266,8 +266,8 @@ describe("sending", () => {
   });
 });
 
-describe("the browser", () => {
-  it.each(["online", "visibilitychange"])("wakes it by %s", async (name) => {
+describe("browser events", () => {
+  it.each(["online", "visibilitychange"])("retry at once: %s", async (name) => {
     server.refuse = 1013;
     const { service } = start();
     await settled();
@@ -278,7 +278,7 @@ describe("the browser", () => {
     expect(service.status.state).toBe("online");
   });
 
-  it("does not wake what was disconnected", async () => {
+  it("have no effect after disconnect()", async () => {
     const { service } = start();
     await settled();
     service.disconnect();
@@ -287,7 +287,7 @@ describe("the browser", () => {
     expect(server.sessions).toHaveLength(1);
   });
 
-  it("wakes it once, however often it was disconnected and connected again", async () => {
+  it("have one listener, however often the service was connected again", async () => {
     const { service } = start();
     service.disconnect();
     service.connect();
@@ -296,10 +296,10 @@ describe("the browser", () => {
     expect(server.last.received).toEqual([{ type: "ping" }]);
   });
 
-  it("that says offline makes it ask the line", async () => {
+  it("probe the connection: offline", async () => {
     const { service } = start();
     await settled();
-    server.last.send = () => {}; // nothing comes back
+    server.last.send = () => {}; // the server does not answer
     window.dispatchEvent(new Event("offline"));
     expect(server.last.received).toEqual([{ type: "ping" }]);
     vi.advanceTimersByTime(5_000);
@@ -328,7 +328,7 @@ describe("where WebSocket is blocked", () => {
     expect(server.live).toEqual([]);
   });
 
-  it("takes a comment for a sign of life", async () => {
+  it("counts a comment as activity", async () => {
     const { service } = start();
     await retried();
     for (let beat = 0; beat < 10; beat++) {
@@ -342,7 +342,7 @@ describe("where WebSocket is blocked", () => {
     expect(alive.open).toBe(false);
   });
 
-  it("takes the server's no for an answer", async () => {
+  it("gives up when the server rejects the client", async () => {
     server.sseAnswer = () => Response.json({ error: { code: "forbidden", message: "not for you" } }, { status: 403 });
     const { service } = start();
     await retried();
@@ -350,12 +350,12 @@ describe("where WebSocket is blocked", () => {
   });
 
   it.each([
-    ["a proxy's no", () => new Response("<h1>Forbidden</h1>", { status: 403, headers: { "Content-Type": "text/html" } })],
-    ["a page to sign in", () => new Response("<h1>Wi-Fi</h1>", { headers: { "Content-Type": "text/html" } })],
-    ["somebody else's no", () => Response.json({ message: "Forbidden" }, { status: 403 })],
-    ["a token that has expired", () => Response.json({ error: { code: "token_expired", message: "" } }, { status: 401 })],
+    ["the rejection of a proxy", () => new Response("<h1>Forbidden</h1>", { status: 403, headers: { "Content-Type": "text/html" } })],
+    ["a captive portal", () => new Response("<h1>Wi-Fi</h1>", { headers: { "Content-Type": "text/html" } })],
+    ["a rejection in another format", () => Response.json({ message: "Forbidden" }, { status: 403 })],
+    ["an expired token", () => Response.json({ error: { code: "token_expired", message: "" } }, { status: 401 })],
     ["a busy server", () => Response.json({ error: { message: "starting" } }, { status: 503 })],
-  ])("comes back after %s", async (_, answer) => {
+  ])("retries after %s", async (_, answer) => {
     server.sseAnswer = answer;
     const { service } = start();
     await retried();

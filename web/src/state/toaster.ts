@@ -2,58 +2,58 @@ import type { NewOrder } from "@orderwire/client";
 
 export interface Toast {
   readonly key: number;
-  /** The newest order that it tells of. */
+  /** The newest of its orders. */
   readonly order: NewOrder;
-  /** Of how many it tells. */
+  /** The number of its orders. */
   readonly count: number;
-  readonly until: number;
+  readonly expiresAt: number;
 }
 
-const SHOWN_MS = 6_000;
-/** So many toasts of their own within this time; what comes on top is told by one toast together. */
-const MOST_SINGLE = 3;
-const SINGLE_WITHIN_MS = 1_500;
-/** More would hide the page; the oldest makes room. */
-const MOST_TOASTS = 4;
-/** A group goes on growing while its orders come this fast. */
-const QUIET_MS = 1_500;
+const TOAST_DURATION_MS = 6_000;
+/** At most this many toasts of single orders within SINGLE_WINDOW_MS; a further order merges them into a group. */
+const MAX_SINGLE_TOASTS = 3;
+const SINGLE_WINDOW_MS = 1_500;
+/** When a toast of a single order is added, the oldest ones beyond this number are removed. */
+const MAX_TOASTS = 4;
+/** A group takes further orders until none has come for this long. */
+const GROUP_IDLE_MS = 1_500;
 
-/** Which toasts are to be seen. Knows no clock: the time is told. */
+/** Decides which toasts are visible. Callers pass the current time in milliseconds. */
 export class Toaster {
   toasts: readonly Toast[] = [];
-  #next = 1;
+  #nextKey = 1;
 
   add(order: NewOrder, now: number): void {
     this.expire(now);
-    const until = now + SHOWN_MS;
+    const expiresAt = now + TOAST_DURATION_MS;
     const group = this.toasts.at(-1);
-    if (group !== undefined && group.count > 1 && now - (group.until - SHOWN_MS) < QUIET_MS) {
-      this.toasts = [...this.toasts.slice(0, -1), { ...group, order, count: group.count + 1, until }];
+    if (group !== undefined && group.count > 1 && now - (group.expiresAt - TOAST_DURATION_MS) < GROUP_IDLE_MS) {
+      this.toasts = [...this.toasts.slice(0, -1), { ...group, order, count: group.count + 1, expiresAt }];
       return;
     }
-    const recent = this.toasts.filter((toast) => toast.count === 1 && now - (toast.until - SHOWN_MS) < SINGLE_WITHIN_MS);
-    if (recent.length < MOST_SINGLE) {
-      this.toasts = [...this.toasts, { key: this.#next++, order, count: 1, until }].slice(-MOST_TOASTS);
+    const recent = this.toasts.filter((toast) => toast.count === 1 && now - (toast.expiresAt - TOAST_DURATION_MS) < SINGLE_WINDOW_MS);
+    if (recent.length < MAX_SINGLE_TOASTS) {
+      this.toasts = [...this.toasts, { key: this.#nextKey++, order, count: 1, expiresAt }].slice(-MAX_TOASTS);
       return;
     }
     const others = this.toasts.filter((toast) => !recent.includes(toast));
-    this.toasts = [...others, { key: this.#next++, order, count: recent.length + 1, until }];
+    this.toasts = [...others, { key: this.#nextKey++, order, count: recent.length + 1, expiresAt }];
   }
 
-  /** Take away what has been there long enough. True when something went. */
+  /** Removes expired toasts. Returns whether there were any. */
   expire(now: number): boolean {
-    const left = this.toasts.filter((toast) => toast.until > now);
-    const gone = left.length < this.toasts.length;
-    if (gone) this.toasts = left;
-    return gone;
+    const remaining = this.toasts.filter((toast) => toast.expiresAt > now);
+    const expired = remaining.length < this.toasts.length;
+    if (expired) this.toasts = remaining;
+    return expired;
   }
 
   dismiss(key: number): void {
     this.toasts = this.toasts.filter((toast) => toast.key !== key);
   }
 
-  /** The reader has been at them (pointer, keyboard): they stay for a whole time more. */
-  renew(now: number): void {
-    this.toasts = this.toasts.map((toast) => ({ ...toast, until: now + SHOWN_MS }));
+  /** Restarts the time of all toasts. Called while the user points at them or focuses them. */
+  extend(now: number): void {
+    this.toasts = this.toasts.map((toast) => ({ ...toast, expiresAt: now + TOAST_DURATION_MS }));
   }
 }

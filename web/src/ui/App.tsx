@@ -1,9 +1,9 @@
-import { useView } from "./use-live.ts";
 import { Dashboard } from "./Dashboard.tsx";
 import { SignIn } from "./SignIn.tsx";
+import { useDashboard } from "./use-dashboard.ts";
 
 export function App() {
-  const access = useView((view) => view.access);
+  const access = useDashboard((snapshot) => snapshot.access);
   if (access === "checking") return null;
   return access === "sign-in" ? <SignIn /> : <Dashboard />;
 }

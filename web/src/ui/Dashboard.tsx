@@ -1,30 +1,23 @@
-import type { OrderStatus } from "@orderwire/client";
 import { useEffect, useRef, useState } from "react";
-import { useWords } from "../words.ts";
-import { Events } from "./Events.tsx";
+import { useTranslations } from "../i18n.ts";
+import { EMPTY_FILTER } from "../state/order-filter.ts";
+import { EventsPanel } from "./EventsPanel.tsx";
 import { Header } from "./Header.tsx";
-import { Help } from "./Help.tsx";
 import { OrderDetails } from "./OrderDetails.tsx";
 import { OrdersTable } from "./OrdersTable.tsx";
-import { Statuses } from "./Statuses.tsx";
+import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
+import { StatusChart } from "./StatusChart.tsx";
 import { TimeChart } from "./TimeChart.tsx";
 import { Toasts } from "./Toasts.tsx";
 import { Totals } from "./Totals.tsx";
-import { useView } from "./use-live.ts";
-
-export interface Filter {
-  status: OrderStatus | null;
-  text: string;
-}
-
-export const NO_FILTER: Filter = { status: null, text: "" };
+import { useDashboard } from "./use-dashboard.ts";
 
 export function Dashboard() {
-  const words = useWords();
-  const everything = useView((view) => view.access) === "everything";
-  const [filter, setFilter] = useState(NO_FILTER);
-  const [opened, setOpened] = useState<number | null>(null);
-  const [help, setHelp] = useState(false);
+  const t = useTranslations();
+  const seesEverything = useDashboard((snapshot) => snapshot.access) === "everything";
+  const [filter, setFilter] = useState(EMPTY_FILTER);
+  const [openOrderId, setOpenOrderId] = useState<number | null>(null);
+  const [helpOpen, setHelpOpen] = useState(false);
   const search = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
@@ -32,10 +25,10 @@ export function Dashboard() {
       const target = event.target as HTMLElement;
       if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog[open]")) return;
       if (event.key === "/") {
-        event.preventDefault(); // else the slash is typed
+        event.preventDefault(); // the slash must not be typed into the field
         search.current?.focus();
-      } else if (event.key === "?") setHelp(true);
-      else if (event.key === "Escape") setFilter(NO_FILTER);
+      } else if (event.key === "?") setHelpOpen(true);
+      else if (event.key === "Escape") setFilter(EMPTY_FILTER);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
@@ -43,23 +36,23 @@ export function Dashboard() {
 
   return (
     <>
-      <Header onHelp={() => setHelp(true)} />
-      <main className={everything ? "board" : "board only-totals"}>
+      <Header onHelp={() => setHelpOpen(true)} />
+      <main className={seesEverything ? "dashboard" : "dashboard totals-only"}>
         <Totals />
-        {everything ? (
+        {seesEverything ? (
           <>
             <TimeChart />
-            <Statuses filter={filter} onFilter={setFilter} />
-            <OrdersTable filter={filter} onFilter={setFilter} onOpen={setOpened} search={search} />
-            <Events />
+            <StatusChart filter={filter} onFilter={setFilter} />
+            <OrdersTable filter={filter} onFilter={setFilter} onOpen={setOpenOrderId} search={search} />
+            <EventsPanel />
           </>
         ) : (
-          <p className="panel notice">{words.onlyTotals}</p>
+          <p className="panel notice">{t.totalsOnly}</p>
         )}
       </main>
-      <Toasts onOpen={setOpened} />
-      {opened !== null && <OrderDetails id={opened} onClose={() => setOpened(null)} />}
-      {help && <Help onClose={() => setHelp(false)} />}
+      <Toasts onOpen={setOpenOrderId} />
+      {openOrderId !== null && <OrderDetails id={openOrderId} onClose={() => setOpenOrderId(null)} />}
+      {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
     </>
   );
 }

@@ -1,65 +1,65 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useState } from "react";
-import { canNotify, switchNotifications, switchSound } from "../alerts.ts";
-import { prefer, usePreferences, type Theme } from "../preferences.ts";
+import { notificationsSupported, setNotificationsEnabled, setSoundEnabled } from "../alerts.ts";
+import { useTranslations } from "../i18n.ts";
+import { setPreferences, usePreferences, type Theme } from "../preferences.ts";
 import { getToken, setToken } from "../token.ts";
-import { useWords } from "../words.ts";
-import { ConnectionStatus } from "./ConnectionStatus.tsx";
+import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
-import { useView } from "./use-live.ts";
+import { useDashboard } from "./use-dashboard.ts";
 
 const NEXT_THEME: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
-const THEME_ICON = { system: icon.Screen, light: icon.Sun, dark: icon.Moon };
+const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
 
 export function Header({ onHelp }: { onHelp: () => void }) {
   const { isConnected } = useWebSocket();
-  useTitle(isConnected);
+  useDocumentTitle(isConnected);
   return (
-    <header className="bar">
+    <header className="app-header">
       <h1 className="brand">
         <icon.Logo />
         Orderwire
       </h1>
-      <ConnectionStatus />
-      <Switches onHelp={onHelp} />
+      <ConnectionIndicator />
+      <Toolbar onHelp={onHelp} />
     </header>
   );
 }
 
-/** Of a page in the background only the title can be seen. */
-function useTitle(isConnected: boolean) {
-  const pending = useView((view) => view.totals?.pending_orders);
+/** The title shows the connection and the pending orders while the page is in a background tab. */
+function useDocumentTitle(isConnected: boolean) {
+  const pending = useDashboard((snapshot) => snapshot.totals?.pending_orders);
   useEffect(() => {
     document.title = `${isConnected ? "🟢" : "⚪"} ${pending === undefined ? "" : `${pending} · `}Orderwire`;
   }, [isConnected, pending]);
 }
 
-function Switches({ onHelp }: { onHelp: () => void }) {
-  const words = useWords();
+function Toolbar({ onHelp }: { onHelp: () => void }) {
+  const t = useTranslations();
   const { language, theme, sound, notifications } = usePreferences();
   const [denied, setDenied] = useState(false);
   const ThemeIcon = THEME_ICON[theme];
   return (
-    <div className="switches">
-      <button type="button" aria-pressed={sound} aria-label={words.sound} title={words.sound} onClick={() => switchSound(!sound)}>
+    <div className="toolbar">
+      <button type="button" aria-pressed={sound} aria-label={t.sound} title={t.sound} onClick={() => setSoundEnabled(!sound)}>
         {sound ? <icon.SoundOn /> : <icon.SoundOff />}
       </button>
-      {canNotify && (
+      {notificationsSupported && (
         <button
           type="button"
           aria-pressed={notifications}
-          aria-label={denied ? words.notificationsDenied : words.notifications}
-          title={denied ? words.notificationsDenied : words.notifications}
-          onClick={() => void switchNotifications(!notifications).then((allowed) => setDenied(!allowed))}
+          aria-label={denied ? t.notificationsDenied : t.notifications}
+          title={denied ? t.notificationsDenied : t.notifications}
+          onClick={() => void setNotificationsEnabled(!notifications).then((allowed) => setDenied(!allowed))}
         >
           {notifications ? <icon.Bell /> : <icon.BellOff />}
         </button>
       )}
       <button
         type="button"
-        aria-label={words.theme[theme]}
-        title={words.theme[theme]}
-        onClick={() => prefer({ theme: NEXT_THEME[theme] })}
+        aria-label={t.theme[theme]}
+        title={t.theme[theme]}
+        onClick={() => setPreferences({ theme: NEXT_THEME[theme] })}
       >
         <ThemeIcon />
       </button>
@@ -67,18 +67,18 @@ function Switches({ onHelp }: { onHelp: () => void }) {
         type="button"
         className="language"
         lang={language === "ru" ? "en" : "ru"}
-        aria-label={words.otherLanguage}
-        title={words.otherLanguage}
-        onClick={() => prefer({ language: language === "ru" ? "en" : "ru" })}
+        aria-label={t.switchLanguage}
+        title={t.switchLanguage}
+        onClick={() => setPreferences({ language: language === "ru" ? "en" : "ru" })}
       >
         {language === "ru" ? "EN" : "RU"}
       </button>
-      <button type="button" className="wide-only" aria-label={words.keys} title={words.keys} onClick={onHelp}>
-        <icon.Keys />
+      <button type="button" className="wide-only" aria-label={t.shortcuts} title={t.shortcuts} onClick={onHelp}>
+        <icon.Keyboard />
       </button>
       {getToken() !== null && (
-        <button type="button" aria-label={words.signOut} title={words.signOut} onClick={signOut}>
-          <icon.Leave />
+        <button type="button" aria-label={t.signOut} title={t.signOut} onClick={signOut}>
+          <icon.SignOut />
         </button>
       )}
     </div>

@@ -1,12 +1,12 @@
 import { useLayoutEffect, useRef, type ReactNode } from "react";
-import { useWords } from "../words.ts";
+import { useTranslations } from "../i18n.ts";
 import * as icon from "./icons.tsx";
 
-/** The browser's own dialog: it keeps the focus inside, closes with Esc, and gives the focus back. */
+/** A native `<dialog>`: it traps the focus, closes with Esc, and restores the focus. */
 export function Modal({ title, onClose, children }: { title: ReactNode; onClose: () => void; children: ReactNode }) {
-  const words = useWords();
+  const t = useTranslations();
   const dialog = useRef<HTMLDialogElement>(null);
-  // While it is still in the document: only then does closing give the focus back.
+  // A layout effect, since its cleanup runs while the dialog is still in the document: only then does close() restore the focus.
   useLayoutEffect(() => {
     const element = dialog.current as HTMLDialogElement;
     element.showModal();
@@ -17,7 +17,7 @@ export function Modal({ title, onClose, children }: { title: ReactNode; onClose:
       ref={dialog}
       aria-labelledby="modal-title"
       onCancel={(event) => {
-        event.preventDefault(); // it goes when it is no longer rendered
+        event.preventDefault(); // React closes it by unmounting
         onClose();
       }}
       onClick={(event) => event.target === event.currentTarget && onClose()}
@@ -25,7 +25,7 @@ export function Modal({ title, onClose, children }: { title: ReactNode; onClose:
       <div className="modal">
         <header>
           <h2 id="modal-title">{title}</h2>
-          <button type="button" aria-label={words.close} onClick={onClose}>
+          <button type="button" aria-label={t.close} onClick={onClose}>
             <icon.Close />
           </button>
         </header>

@@ -1,43 +1,43 @@
 import { useFormat } from "../format.ts";
-import { useWords } from "../words.ts";
-import { EventLine } from "./EventLine.tsx";
+import { useTranslations } from "../i18n.ts";
+import { EventItem } from "./EventItem.tsx";
 import { Modal } from "./Modal.tsx";
-import { useLive, useView } from "./use-live.ts";
+import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 
-/** One order, as it is now and goes on. */
+/** A dialog with one order and its latest events, updated live. */
 export function OrderDetails({ id, onClose }: { id: number; onClose: () => void }) {
-  const words = useWords();
+  const t = useTranslations();
   const format = useFormat();
-  const live = useLive();
-  useView((view) => view.version);
-  const order = live.book.get(id);
-  const events = useView((view) => view.events).filter((event) => event.type !== "gap" && event.order_id === id);
+  const store = useDashboardStore();
+  useDashboard((snapshot) => snapshot.version);
+  const order = store.orders.get(id);
+  const events = useDashboard((snapshot) => snapshot.events).filter((event) => event.type !== "gap" && event.order_id === id);
   return (
-    <Modal title={order === undefined ? words.details : `${words.details} ${order.number}`} onClose={onClose}>
+    <Modal title={order === undefined ? t.order : `${t.order} ${order.number}`} onClose={onClose}>
       {order === undefined ? (
-        <p>{words.wasDeleted}</p>
+        <p>{t.orderDeleted}</p>
       ) : (
         <dl className="details">
-          <dt>{words.columns.customer}</dt>
+          <dt>{t.columns.customer}</dt>
           <dd>{order.customer}</dd>
-          <dt>{words.columns.total}</dt>
+          <dt>{t.columns.total}</dt>
           <dd className="details-total">{format.money(order.total)}</dd>
-          <dt>{words.columns.status}</dt>
+          <dt>{t.columns.status}</dt>
           <dd>
-            <span className={`badge ${order.status}`}>{words.status[order.status]}</span>
+            <span className={`badge ${order.status}`}>{t.status[order.status]}</span>
           </dd>
-          <dt>{words.createdAt}</dt>
-          <dd>{format.full(order.createdAt)}</dd>
-          <dt>{words.updatedAt}</dt>
-          <dd>{format.full(order.updatedAt)}</dd>
+          <dt>{t.createdAt}</dt>
+          <dd>{format.dateTime(order.createdAt)}</dd>
+          <dt>{t.updatedAt}</dt>
+          <dd>{format.dateTime(order.updatedAt)}</dd>
         </dl>
       )}
       {events.length > 0 && (
         <>
-          <h3>{words.history}</h3>
+          <h3>{t.latestEvents}</h3>
           <ol className="event-list">
             {events.map((event) => (
-              <EventLine key={event.id} event={event} />
+              <EventItem key={event.id} event={event} />
             ))}
           </ol>
         </>

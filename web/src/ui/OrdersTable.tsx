@@ -1,37 +1,37 @@
 import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
-import type { Order } from "../state/order-book.ts";
-import { STATUSES } from "../state/summary.ts";
-import { useWords, type Words } from "../words.ts";
-import { NO_FILTER, type Filter } from "./Dashboard.tsx";
+import { useTranslations, type Translations } from "../i18n.ts";
+import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
+import type { Order } from "../state/order-list.ts";
+import { ORDER_STATUSES } from "../state/order-summary.ts";
 import * as icon from "./icons.tsx";
-import { useLive, useView } from "./use-live.ts";
+import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
 
 interface Props {
-  filter: Filter;
-  onFilter: (filter: Filter) => void;
+  filter: OrderFilter;
+  onFilter: (filter: OrderFilter) => void;
   onOpen: (id: number) => void;
   search: RefObject<HTMLInputElement | null>;
 }
 
 export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
-  const words = useWords();
-  const live = useLive();
-  const state = useView((view) => view.orders);
-  const version = useView((view) => view.version);
-  const orders = useMemo(() => live.book.select(condition(filter)), [live, filter, version]);
+  const t = useTranslations();
+  const store = useDashboardStore();
+  const ordersState = useDashboard((snapshot) => snapshot.ordersState);
+  const version = useDashboard((snapshot) => snapshot.version);
+  const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
   const filtered = filter.status !== null || filter.text !== "";
   return (
     <section className="panel orders" aria-labelledby="orders-title">
       <header>
-        <h2 id="orders-title">{words.orders}</h2>
+        <h2 id="orders-title">{t.orders}</h2>
         <p role="status" data-found={orders.length}>
-          {words.found(orders.length)}
+          {t.foundOrders(orders.length)}
         </p>
         {filtered && (
-          <button type="button" className="clear" onClick={() => onFilter(NO_FILTER)}>
-            {words.clearFilter}
+          <button type="button" className="clear-filter" onClick={() => onFilter(EMPTY_FILTER)}>
+            {t.clearFilter}
             <icon.Close />
           </button>
         )}
@@ -41,8 +41,8 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
             ref={search}
             type="search"
             value={filter.text}
-            placeholder={words.search}
-            aria-label={words.searchLabel}
+            placeholder={t.searchPlaceholder}
+            aria-label={t.searchLabel}
             onChange={(event) => onFilter({ ...filter, text: event.target.value })}
             onKeyDown={(event) => {
               if (event.key !== "Escape") return;
@@ -53,93 +53,90 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
           <kbd aria-hidden="true">/</kbd>
         </label>
         <select
-          aria-label={words.statusLabel}
+          aria-label={t.statusLabel}
           value={filter.status ?? ""}
-          onChange={(event) => onFilter({ ...filter, status: STATUSES.find((status) => status === event.target.value) ?? null })}
+          onChange={(event) => onFilter({ ...filter, status: ORDER_STATUSES.find((status) => status === event.target.value) ?? null })}
         >
-          <option value="">{words.anyStatus}</option>
-          {STATUSES.map((status) => (
+          <option value="">{t.anyStatus}</option>
+          {ORDER_STATUSES.map((status) => (
             <option key={status} value={status}>
-              {words.status[status]}
+              {t.status[status]}
             </option>
           ))}
         </select>
       </header>
-      {state === "failed" && (
-        <p className="trouble" role="alert">
-          {words.loadFailed}
+      {ordersState === "failed" && (
+        <p className="error" role="alert">
+          {t.loadFailed}
         </p>
       )}
-      <Grid orders={orders} onOpen={onOpen} busy={state !== "ready"} empty={state === "loading" ? words.loading : filtered ? words.nothingFound : words.noOrders} />
+      <Grid
+        orders={orders}
+        onOpen={onOpen}
+        busy={ordersState !== "ready"}
+        emptyText={ordersState === "loading" ? t.loading : filtered ? t.nothingFound : t.noOrders}
+      />
     </section>
   );
-}
-
-function condition({ status, text }: Filter): ((order: Order) => boolean) | undefined {
-  const wanted = text.trim().toLowerCase();
-  if (status === null && wanted === "") return undefined;
-  return (order) =>
-    (status === null || order.status === status) &&
-    (wanted === "" || order.number.toLowerCase().includes(wanted) || order.customer.toLowerCase().includes(wanted));
 }
 
 interface GridProps {
   orders: readonly Order[];
   onOpen: (id: number) => void;
   busy: boolean;
-  empty: string;
+  emptyText: string;
 }
 
-function Grid({ orders, onOpen, busy, empty }: GridProps) {
-  const words = useWords();
+function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
+  const t = useTranslations();
   const format = useFormat();
-  const live = useLive();
+  const store = useDashboardStore();
   const rows = useVirtualRows(orders.length);
-  const [active, setActive] = useState<number | null>(null);
-  useSteadyView(orders, rows);
+  const [activeId, setActiveId] = useState<number | null>(null);
+  useScrollAnchor(orders, rows);
   useEffect(() => {
-    if (rows.end === orders.length && rows.first > 0) void live.loadOlder();
-  }, [live, rows.end, rows.first, orders.length]);
+    if (rows.endIndex === orders.length && rows.startIndex > 0) void store.loadOlderOrders();
+  }, [store, rows.endIndex, rows.startIndex, orders.length]);
 
-  const activeIndex = active === null ? -1 : indexOf(orders, active);
+  const activeIndex = activeId === null ? -1 : indexOf(orders, activeId);
   const onKeyDown = (event: KeyboardEvent) => {
-    const steps: Record<string, number> = {
+    const targets: Record<string, number> = {
       ArrowDown: activeIndex + 1,
       ArrowUp: activeIndex - 1,
-      PageDown: activeIndex + rows.rowsInView,
-      PageUp: activeIndex - rows.rowsInView,
+      PageDown: activeIndex + rows.pageSize,
+      PageUp: activeIndex - rows.pageSize,
       Home: 0,
       End: orders.length - 1,
     };
-    const step = steps[event.key];
-    if (step !== undefined && orders.length > 0) {
-      event.preventDefault(); // else it scrolls by itself
-      const index = Math.min(orders.length - 1, Math.max(0, step));
-      setActive((orders[index] as Order).id);
-      rows.show(index);
+    const target = targets[event.key];
+    if (target !== undefined && orders.length > 0) {
+      event.preventDefault(); // the browser must not scroll as well
+      const index = Math.min(orders.length - 1, Math.max(0, target));
+      setActiveId((orders[index] as Order).id);
+      rows.scrollToRow(index);
     } else if ((event.key === "Enter" || event.key === " ") && activeIndex >= 0) {
       event.preventDefault();
       onOpen((orders[activeIndex] as Order).id);
     }
   };
 
-  const drawn = [];
-  for (let index = rows.first; index < rows.end; index++) {
+  const rendered = [];
+  for (let index = rows.startIndex; index < rows.endIndex; index++) {
     const order = orders[index] as Order;
-    drawn.push(
+    rendered.push(
       <Row
         key={order.id}
         order={order}
         index={index}
         top={index * rows.rowHeight}
-        active={order.id === active}
+        active={order.id === activeId}
         onOpen={onOpen}
-        words={words}
+        t={t}
         format={format}
       />,
     );
   }
-  const isDrawn = activeIndex >= rows.first && activeIndex < rows.end;
+  const isActiveRendered = activeIndex >= rows.startIndex && activeIndex < rows.endIndex;
   return (
     <div
       className="grid"
@@ -148,8 +145,8 @@ function Grid({ orders, onOpen, busy, empty }: GridProps) {
       aria-labelledby="orders-title"
       aria-busy={busy}
       aria-rowcount={orders.length + 1}
-      aria-activedescendant={isDrawn ? `order-${active}` : undefined}
-      ref={rows.scroller}
+      aria-activedescendant={isActiveRendered ? `order-${activeId}` : undefined}
+      ref={rows.scrollRef}
       onScroll={rows.onScroll}
       onKeyDown={onKeyDown}
     >
@@ -157,25 +154,25 @@ function Grid({ orders, onOpen, busy, empty }: GridProps) {
         <div role="row" aria-rowindex={1} className="grid-row">
           {(["number", "customer", "total", "status", "time"] as const).map((name) => (
             <span key={name} role="columnheader" className={`cell-${name}`}>
-              {words.columns[name]}
+              {t.columns[name]}
             </span>
           ))}
         </div>
       </div>
       <div role="rowgroup" className="grid-body" style={{ height: orders.length * rows.rowHeight }}>
-        {drawn}
+        {rendered}
       </div>
-      {orders.length === 0 && <p className="empty">{empty}</p>}
-      {rows.first > 0 && (
+      {orders.length === 0 && <p className="empty">{emptyText}</p>}
+      {rows.startIndex > 0 && (
         <button
           type="button"
-          className="to-top"
+          className="scroll-to-top"
           onClick={() => {
-            (rows.scroller.current as HTMLElement).scrollTop = 0;
+            (rows.scrollRef.current as HTMLElement).scrollTop = 0;
           }}
         >
-          <icon.Up />
-          {words.toNewest}
+          <icon.ArrowUp />
+          {t.scrollToNewest}
         </button>
       )}
     </div>
@@ -188,11 +185,11 @@ interface RowProps {
   top: number;
   active: boolean;
   onOpen: (id: number) => void;
-  words: Words;
+  t: Translations;
   format: Format;
 }
 
-const Row = memo(function Row({ order, index, top, active, onOpen, words, format }: RowProps) {
+const Row = memo(function Row({ order, index, top, active, onOpen, t, format }: RowProps) {
   return (
     <div
       role="row"
@@ -214,7 +211,7 @@ const Row = memo(function Row({ order, index, top, active, onOpen, words, format
       </span>
       <span role="gridcell" className="cell-status">
         <span key={order.status} className={`badge ${order.status}`}>
-          {words.status[order.status]}
+          {t.status[order.status]}
         </span>
       </span>
       <span role="gridcell" className="cell-time">
@@ -224,7 +221,7 @@ const Row = memo(function Row({ order, index, top, active, onOpen, words, format
   );
 });
 
-/** By descending id. */
+/** Binary search in orders by descending id. Returns -1 if there is no such order. */
 function indexOf(orders: readonly Order[], id: number): number {
   let low = 0;
   let high = orders.length;
@@ -236,18 +233,18 @@ function indexOf(orders: readonly Order[], id: number): number {
   return orders[low]?.id === id ? low : -1;
 }
 
-/** New rows come in at the top. Whoever has scrolled down is reading: what is read stays where it is. */
-function useSteadyView(orders: readonly Order[], { scroller, top, rowHeight, onScroll }: VirtualRows): void {
-  const before = useRef(orders);
+/** Keeps the visible orders in place when rows are inserted above them, unless the table is scrolled to the top. */
+function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHeight, onScroll }: VirtualRows): void {
+  const previous = useRef(orders);
   useLayoutEffect(() => {
-    const old = before.current;
-    before.current = orders;
-    const first = old[Math.floor(top / rowHeight)];
-    if (old === orders || first === undefined || top < rowHeight / 2) return;
+    const before = previous.current;
+    previous.current = orders;
+    const first = before[Math.floor(scrollTop / rowHeight)];
+    if (before === orders || first === undefined || scrollTop < rowHeight / 2) return;
     const index = indexOf(orders, first.id);
-    const moved = index - indexOf(old, first.id);
+    const moved = index - indexOf(before, first.id);
     if (index < 0 || moved === 0) return;
-    (scroller.current as HTMLDivElement).scrollTop += moved * rowHeight;
+    (scrollRef.current as HTMLDivElement).scrollTop += moved * rowHeight;
     onScroll();
-  }, [orders, scroller, top, rowHeight, onScroll]);
+  }, [orders, scrollRef, scrollTop, rowHeight, onScroll]);
 }

@@ -1,13 +1,13 @@
 import { useId, useState } from "react";
+import { useTranslations } from "../i18n.ts";
 import { setToken } from "../token.ts";
-import { useWords } from "../words.ts";
 import * as icon from "./icons.tsx";
-import { useLive, useView } from "./use-live.ts";
+import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 
 export function SignIn() {
-  const words = useWords();
-  const live = useLive();
-  const refused = useView((view) => view.refused);
+  const t = useTranslations();
+  const store = useDashboardStore();
+  const tokenRejected = useDashboard((snapshot) => snapshot.tokenRejected);
   const [text, setText] = useState("");
   const id = useId();
   return (
@@ -17,15 +17,15 @@ export function SignIn() {
         onSubmit={(event) => {
           event.preventDefault();
           setToken(text);
-          void live.checkAccess();
+          void store.checkAccess();
         }}
       >
         <h1 className="brand">
           <icon.Logo />
           Orderwire
         </h1>
-        <p>{words.signInHelp}</p>
-        <label htmlFor={id}>{words.token}</label>
+        <p>{t.signInHelp}</p>
+        <label htmlFor={id}>{t.token}</label>
         <textarea
           id={id}
           rows={4}
@@ -35,13 +35,13 @@ export function SignIn() {
           value={text}
           onChange={(event) => setText(event.target.value)}
         />
-        {refused && (
-          <p className="trouble" role="alert">
-            {words.refused}
+        {tokenRejected && (
+          <p className="error" role="alert">
+            {t.tokenRejected}
           </p>
         )}
         <button type="submit" className="primary">
-          {words.enter}
+          {t.submitToken}
         </button>
       </form>
     </main>

@@ -1,46 +1,47 @@
 import { useCallback, useEffect, useLayoutEffect, useRef } from "react";
 import uPlot from "uplot";
 import { useFormat, type Format } from "../format.ts";
-import { prefer, usePreferences } from "../preferences.ts";
-import type { Order } from "../state/order-book.ts";
-import { PERIODS, series, type Period, type Series } from "../state/summary.ts";
-import { useWords, type Words } from "../words.ts";
-import { useLive } from "./use-live.ts";
-import { useMedia } from "./use-media.ts";
-import { useSummary } from "./use-summary.ts";
+import { useTranslations, type Translations } from "../i18n.ts";
+import { PERIODS, type Period } from "../periods.ts";
+import { setPreferences, usePreferences } from "../preferences.ts";
+import type { Order } from "../state/order-list.ts";
+import { timeSeries, type TimeSeries } from "../state/order-summary.ts";
+import { useDashboardStore } from "./use-dashboard.ts";
+import { useMediaQuery } from "./use-media-query.ts";
+import { useOrderSummary } from "./use-order-summary.ts";
 
 export function TimeChart() {
-  const words = useWords();
+  const t = useTranslations();
   const format = useFormat();
   const { period } = usePreferences();
-  const live = useLive();
+  const store = useDashboardStore();
   const { length, step } = PERIODS[period];
-  const data = useSummary(
-    useCallback((orders: readonly Order[], now: number) => series(orders, period, now), [period]),
+  const data = useOrderSummary(
+    useCallback((orders: readonly Order[], now: number) => timeSeries(orders, period, now), [period]),
     useCallback((now: number) => Math.floor(now / step), [step]),
   );
   const start = Date.now() - length;
-  const complete = live.book.reachesBack || (live.book.oldest?.createdAt ?? Infinity) <= start;
+  const complete = store.orders.isComplete || (store.orders.oldest?.createdAt ?? Infinity) <= start;
   useEffect(() => {
-    if (!complete) void live.loadOlder();
-  }, [live, complete, data]);
+    if (!complete) void store.loadOlderOrders();
+  }, [store, complete, data]);
 
   const revenue = format.money(data.revenueTotal);
   return (
     <section className="panel chart" aria-labelledby="chart-title">
       <header>
-        <h2 id="chart-title">{words.overTime}</h2>
-        <p className="key">
-          <span className="key-orders">{words.orders} <b data-period="orders">{format.count(data.ordersTotal)}</b></span>
-          <span className="key-revenue">{words.revenue} <b data-period="revenue">{revenue}</b></span>
-          {!complete && live.book.isFull && <span>{words.onlyLoaded}</span>}
+        <h2 id="chart-title">{t.ordersOverTime}</h2>
+        <p className="legend">
+          <span className="legend-orders">{t.orders} <b data-period="orders">{format.count(data.ordersTotal)}</b></span>
+          <span className="legend-revenue">{t.revenue} <b data-period="revenue">{revenue}</b></span>
+          {!complete && store.orders.isFull && <span>{t.onlyLoadedOrders}</span>}
         </p>
         <fieldset className="segments">
-          <legend>{words.period}</legend>
+          <legend>{t.period}</legend>
           {(Object.keys(PERIODS) as Period[]).map((name) => (
             <label key={name}>
-              <input type="radio" name="period" checked={name === period} onChange={() => prefer({ period: name })} />
-              <span>{words.periods[name]}</span>
+              <input type="radio" name="period" checked={name === period} onChange={() => setPreferences({ period: name })} />
+              <span>{t.periods[name]}</span>
             </label>
           ))}
         </fieldset>
@@ -48,8 +49,8 @@ export function TimeChart() {
       <Plot
         data={data}
         period={period}
-        label={words.chartSays(format.count(data.ordersTotal), revenue, words.forPeriod[period])}
-        words={words}
+        label={t.chartLabel(format.count(data.ordersTotal), revenue, t.forPeriod[period])}
+        t={t}
         format={format}
       />
     </section>
@@ -57,84 +58,84 @@ export function TimeChart() {
 }
 
 interface PlotProps {
-  data: Series;
+  data: TimeSeries;
   period: Period;
   label: string;
-  words: Words;
+  t: Translations;
   format: Format;
 }
 
-function Plot({ data, period, label, words, format }: PlotProps) {
-  const box = useRef<HTMLDivElement>(null);
+function Plot({ data, period, label, t, format }: PlotProps) {
+  const container = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot>(null);
-  const newest = useRef(data);
-  newest.current = data;
+  const latestData = useRef(data);
+  latestData.current = data;
   const { theme } = usePreferences();
-  const systemDark = useMedia("(prefers-color-scheme: dark)");
+  const systemDark = useMediaQuery("(prefers-color-scheme: dark)");
 
   useLayoutEffect(() => {
-    const element = box.current as HTMLDivElement;
+    const element = container.current as HTMLDivElement;
     const size = () => ({ width: element.clientWidth, height: element.clientHeight });
-    const made = new uPlot(
-      { ...size(), ...options(element, PERIODS[period].step / 1000, words, format, () => newest.current) },
-      columns(newest.current),
+    const created = new uPlot(
+      { ...size(), ...plotOptions(element, PERIODS[period].step / 1000, t, format, () => latestData.current) },
+      alignedData(latestData.current),
       element,
     );
-    plot.current = made;
-    const observer = new ResizeObserver(() => made.setSize(size()));
+    plot.current = created;
+    const observer = new ResizeObserver(() => created.setSize(size()));
     observer.observe(element);
     return () => {
       observer.disconnect();
-      made.destroy();
+      created.destroy();
       plot.current = null;
     };
-  }, [period, words, format, theme, systemDark]);
+  }, [period, t, format, theme, systemDark]);
 
-  useEffect(() => plot.current?.setData(columns(data)), [data]);
+  useEffect(() => plot.current?.setData(alignedData(data)), [data]);
 
-  return <div className="plot" ref={box} role="img" aria-label={label} />;
+  return <div className="plot" ref={container} role="img" aria-label={label} />;
 }
 
-function columns(data: Series): uPlot.AlignedData {
-  return [data.times, data.orders, data.revenue.map(Number)]; // what is drawn needs no cents
+function alignedData(data: TimeSeries): uPlot.AlignedData {
+  return [data.times, data.orders, data.revenue.map(Number)]; // exact cents are not visible in the chart
 }
 
-function options(
+function plotOptions(
   element: HTMLElement,
   step: number,
-  words: Words,
+  t: Translations,
   format: Format,
-  data: () => Series,
+  data: () => TimeSeries,
 ): Omit<uPlot.Options, "width" | "height"> {
   const style = getComputedStyle(element);
-  // As a colour of an element the browser works it out; the variable itself is a text that depends on the theme.
-  const colour = (name: string) => {
+  // A canvas needs a computed colour, while the value of the variable is an unresolved light-dark().
+  const computedColor = (name: string) => {
     element.style.color = `var(${name})`;
-    const found = style.color;
+    const computed = style.color;
     element.style.color = "";
-    return found;
+    return computed;
   };
   const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
-  const font = `${Math.round(0.75 * rem)}px ${style.fontFamily}`; // whole pixels: it scales them itself
-  const axis = { font, stroke: colour("--ink-soft"), ticks: { show: false }, grid: { show: false } };
+  const font = `${Math.round(0.75 * rem)}px ${style.fontFamily}`; // whole pixels, since uPlot multiplies them by the device's pixel ratio
+  const axis = { font, stroke: computedColor("--text-muted"), ticks: { show: false }, grid: { show: false } };
   const clock = (at: number) => format.clock(at * 1000);
-  // From zero, with some air: a column that touches the ceiling looks cut off.
-  const fromZero = (least: number) => (_: uPlot, __: number, most: number): uPlot.Range.MinMax => [0, Math.max(least, most * 1.12)];
+  // From 0 to 12 % above the highest value: a column that touches the top looks cut off.
+  const rangeFromZero = (minTop: number) => (_: uPlot, __: number, max: number): uPlot.Range.MinMax => [0, Math.max(minTop, max * 1.12)];
   return {
     padding: [rem * 0.5, 0, 0, 0],
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, y: false, points: { size: 8, width: 2 } },
     scales: {
       x: { time: true, range: (_, first, last) => [first - step / 2, last + step / 2] },
-      money: { range: fromZero(10) },
-      orders: { range: fromZero(3) },
+      money: { range: rangeFromZero(10) },
+      orders: { range: rangeFromZero(3) },
     },
     axes: [
       { ...axis, values: (_, splits) => splits.map(clock), space: 5 * rem, size: 1.75 * rem },
       {
         ...axis,
         scale: "money",
-        grid: { stroke: colour("--line"), width: 1 },
+        grid: { stroke: computedColor("--border"), width: 1 },
         values: (_, splits) => splits.map(format.shortMoney),
         size: 4.5 * rem,
         space: 2.5 * rem,
@@ -145,37 +146,37 @@ function options(
       {},
       {
         scale: "orders",
-        label: words.orders,
-        fill: colour("--bar"),
+        label: t.orders,
+        fill: computedColor("--chart-bar"),
         width: 0,
         paths: uPlot.paths.bars!({ size: [0.6, 40], radius: 0.25 }),
         points: { show: false },
       },
       {
         scale: "money",
-        label: words.revenue,
-        stroke: colour("--accent"),
-        fill: (u) => fade(u, colour("--accent-fade"), colour("--accent-gone")),
+        label: t.revenue,
+        stroke: computedColor("--accent"),
+        fill: (u) => verticalGradient(u, computedColor("--chart-area-top"), computedColor("--chart-area-bottom")),
         width: 2,
         paths: uPlot.paths.spline!(),
         points: { show: false },
       },
     ],
-    plugins: [tip(step, words, format, data)],
+    plugins: [tooltip(step, t, format, data)],
   };
 }
 
-function fade(u: uPlot, from: string, to: string): CanvasGradient {
+function verticalGradient(u: uPlot, from: string, to: string): CanvasGradient {
   const gradient = u.ctx.createLinearGradient(0, u.bbox.top, 0, u.bbox.top + u.bbox.height);
   gradient.addColorStop(0, from);
   gradient.addColorStop(1, to);
   return gradient;
 }
 
-/** Beside the pointer: what the column under it says, exactly as far as a column is exact. */
-function tip(step: number, words: Words, format: Format, data: () => Series): uPlot.Plugin {
+/** A tooltip beside the pointer with the exact values of the column under it. */
+function tooltip(step: number, t: Translations, format: Format, data: () => TimeSeries): uPlot.Plugin {
   const box = document.createElement("div");
-  box.className = "tip";
+  box.className = "tooltip";
   return {
     hooks: {
       init: (u) => u.over.append(box),
@@ -187,9 +188,9 @@ function tip(step: number, words: Words, format: Format, data: () => Series): uP
         if (time === undefined || index == null) return;
         const at = time * 1000;
         box.replaceChildren(
-          line("tip-time", `${format.clock(at)}–${format.clock(at + step * 1000)}`),
-          line("key-revenue", `${words.revenue} ${format.money(revenue[index] as string)}`),
-          line("key-orders", `${words.orders} ${format.count(orders[index] as number)}`),
+          tooltipLine("tooltip-time", `${format.clock(at)}–${format.clock(at + step * 1000)}`),
+          tooltipLine("legend-revenue", `${t.revenue} ${format.money(revenue[index] as string)}`),
+          tooltipLine("legend-orders", `${t.orders} ${format.count(orders[index] as number)}`),
         );
         const left = u.valToPos(time, "x");
         box.style.transform = `translateX(${left > u.over.clientWidth / 2 ? left - box.offsetWidth - 12 : left + 12}px)`;
@@ -198,9 +199,9 @@ function tip(step: number, words: Words, format: Format, data: () => Series): uP
   };
 }
 
-function line(name: string, text: string): HTMLElement {
+function tooltipLine(className: string, text: string): HTMLElement {
   const element = document.createElement("div");
-  element.className = name;
+  element.className = className;
   element.textContent = text;
   return element;
 }

@@ -1,32 +1,32 @@
 import { useEffect, useState } from "react";
 import { useFormat } from "../format.ts";
+import { useTranslations } from "../i18n.ts";
 import type { Toast } from "../state/toaster.ts";
-import { useWords } from "../words.ts";
 import * as icon from "./icons.tsx";
-import { useLive, useView } from "./use-live.ts";
+import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 
-/** How often a burst is told to those who listen instead of looking. */
-const SAY_EVERY_MS = 3_000;
+/** Minimum interval between announcements by a screen reader. */
+const ANNOUNCE_INTERVAL_MS = 3_000;
 
 export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
-  const words = useWords();
+  const t = useTranslations();
   const format = useFormat();
-  const live = useLive();
-  const toasts = useView((view) => view.toasts);
+  const store = useDashboardStore();
+  const toasts = useDashboard((snapshot) => snapshot.toasts);
   const title = (toast: Toast) =>
-    toast.count === 1 ? words.newOrder(toast.order.order_number) : words.newOrders(toast.count);
+    toast.count === 1 ? t.newOrder(toast.order.order_number) : t.newOrders(toast.count);
   const newest = toasts.at(-1);
-  const said = useSlowly(newest === undefined ? "" : title(newest), SAY_EVERY_MS);
+  const announced = useThrottledText(newest === undefined ? "" : title(newest), ANNOUNCE_INTERVAL_MS);
   return (
     <>
-      <p role="status" className="only-heard">
-        {said}
+      <p role="status" className="visually-hidden">
+        {announced}
       </p>
       <section
         className="toasts"
-        aria-label={words.toasts}
-        onPointerMove={() => live.renewToasts()}
-        onFocus={() => live.renewToasts()}
+        aria-label={t.toasts}
+        onPointerMove={() => store.extendToasts()}
+        onFocus={() => store.extendToasts()}
       >
         {toasts.map((toast) => (
           <div key={toast.key} className="toast" data-count={toast.count}>
@@ -38,10 +38,10 @@ export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
               <span className="toast-text">
                 {toast.count === 1
                   ? `${toast.order.customer_name} · ${format.money(toast.order.total)}`
-                  : words.latest(toast.order.order_number)}
+                  : t.latestOrder(toast.order.order_number)}
               </span>
             </button>
-            <button type="button" className="toast-close" aria-label={words.dismiss} onClick={() => live.dismissToast(toast.key)}>
+            <button type="button" className="toast-close" aria-label={t.dismiss} onClick={() => store.dismissToast(toast.key)}>
               <icon.Close />
             </button>
           </div>
@@ -51,13 +51,13 @@ export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
   );
 }
 
-/** The text, but no more often than so; the last one always comes. */
-function useSlowly(text: string, everyMs: number): string {
+/** Returns the given text, changed at most once per interval, and eventually the last one. */
+function useThrottledText(text: string, intervalMs: number): string {
   const [state, setState] = useState({ text, at: 0 });
   useEffect(() => {
     if (text === state.text) return;
-    const timer = setTimeout(() => setState({ text, at: Date.now() }), Math.max(0, state.at + everyMs - Date.now()));
+    const timer = setTimeout(() => setState({ text, at: Date.now() }), Math.max(0, state.at + intervalMs - Date.now()));
     return () => clearTimeout(timer);
-  }, [text, state, everyMs]);
+  }, [text, state, intervalMs]);
   return state.text;
 }

@@ -1,32 +1,32 @@
 import { useLayoutEffect, useRef, type CSSProperties } from "react";
 import { useFormat } from "../format.ts";
+import { useTranslations } from "../i18n.ts";
 import { fromCents, toCents } from "../money.ts";
-import { useWords } from "../words.ts";
-import { useView } from "./use-live.ts";
+import { useDashboard } from "./use-dashboard.ts";
 
-const TWEEN_MS = 600;
+const ANIMATION_MS = 600;
 
-/** The three totals. They are the server's; nothing is counted here. */
+/** The totals as sent by the server, independent of the loaded orders. */
 export function Totals() {
-  const words = useWords();
+  const t = useTranslations();
   const format = useFormat();
-  const totals = useView((view) => view.totals);
-  const share = totals === null || totals.total_orders === 0 ? 0 : totals.pending_orders / totals.total_orders;
+  const totals = useDashboard((snapshot) => snapshot.totals);
+  const pendingRatio = totals === null || totals.total_orders === 0 ? 0 : totals.pending_orders / totals.total_orders;
   return (
     <dl className="totals">
-      <Total name="orders" label={words.totalOrders} value={totals && BigInt(totals.total_orders)} draw={format.count} />
+      <Total name="orders" label={t.totalOrders} value={totals && BigInt(totals.total_orders)} format={format.count} />
       <Total
         name="revenue"
-        label={words.totalRevenue}
+        label={t.totalRevenue}
         value={totals && toCents(totals.total_revenue)}
-        draw={(cents) => format.money(fromCents(cents))}
+        format={(cents) => format.money(fromCents(cents))}
       />
       <Total
         name="pending"
-        label={words.pendingOrders}
+        label={t.pendingOrders}
         value={totals && BigInt(totals.pending_orders)}
-        draw={format.count}
-        hint={totals && words.ofAll(format.percent(share))}
+        format={format.count}
+        hint={totals && t.percentOfOrders(format.percent(pendingRatio))}
       />
     </dl>
   );
@@ -36,52 +36,52 @@ interface TotalProps {
   name: string;
   label: string;
   value: bigint | null;
-  draw: (value: bigint) => string;
+  format: (value: bigint) => string;
   hint?: string | null;
 }
 
-function Total({ name, label, value, draw, hint }: TotalProps) {
-  const characters = value === null ? 1 : draw(value).length;
+function Total({ name, label, value, format, hint }: TotalProps) {
+  const characters = value === null ? 1 : format(value).length;
   return (
     <div className={`panel total ${name}`}>
       <dt>{label}</dt>
       <dd style={{ "--characters": characters } as CSSProperties}>
-        {value === null ? <span className="unknown">–</span> : <Changing value={value} draw={draw} name={name} />}
+        {value === null ? <span className="placeholder">–</span> : <AnimatedNumber value={value} format={format} name={name} />}
         {hint && <small>{hint}</small>}
       </dd>
     </div>
   );
 }
 
-/** Goes to a new value by steps that the eye can follow. Every step is a whole number, the last one the value itself. */
-function Changing({ value, draw, name }: { value: bigint; draw: (value: bigint) => string; name: string }) {
+/** Counts up or down to a new value, in whole numbers. */
+function AnimatedNumber({ value, format, name }: { value: bigint; format: (value: bigint) => string; name: string }) {
   const element = useRef<HTMLSpanElement>(null);
-  const shown = useRef(value);
+  const displayed = useRef(value);
   useLayoutEffect(() => {
-    const show = (next: bigint) => {
-      shown.current = next;
-      if (element.current) element.current.textContent = draw(next);
+    const display = (next: bigint) => {
+      displayed.current = next;
+      if (element.current) element.current.textContent = format(next);
     };
-    const from = shown.current;
+    const from = displayed.current;
     if (from === value || document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      show(value);
+      display(value);
       return;
     }
-    show(from); // the language may have changed
+    display(from); // the format may have changed with the language
     const start = performance.now();
     let frame = requestAnimationFrame(function step(now) {
-      const part = Math.min(1, Math.max(0, now - start) / TWEEN_MS);
-      const eased = BigInt(Math.round((1 - (1 - part) ** 3) * 10_000));
-      show(part === 1 ? value : from + ((value - from) * eased) / 10_000n);
-      if (part < 1) frame = requestAnimationFrame(step);
+      const progress = Math.min(1, Math.max(0, now - start) / ANIMATION_MS);
+      const eased = BigInt(Math.round((1 - (1 - progress) ** 3) * 10_000));
+      display(progress === 1 ? value : from + ((value - from) * eased) / 10_000n);
+      if (progress < 1) frame = requestAnimationFrame(step);
     });
-    // A tab that is hidden half way draws no frames: whoever comes back sees the value, not the way to it.
-    const onHidden = () => document.hidden && show(value);
+    // Browsers call no animation frames in a hidden tab: skip to the final value.
+    const onHidden = () => document.hidden && display(value);
     document.addEventListener("visibilitychange", onHidden);
     return () => {
       cancelAnimationFrame(frame);
       document.removeEventListener("visibilitychange", onHidden);
     };
-  }, [value, draw]);
+  }, [value, format]);
   return <span ref={element} className="number" data-total={name} />;
 }

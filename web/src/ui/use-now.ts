@@ -1,12 +1,12 @@
 import { useEffect, useState } from "react";
 
-/** The time, again and again, while the component is there. */
-export function useNow(everyMs: number): number {
+/** The current time in milliseconds; re-renders the component once per interval. */
+export function useNow(intervalMs: number): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
     setNow(Date.now());
-    const timer = setInterval(() => setNow(Date.now()), everyMs);
+    const timer = setInterval(() => setNow(Date.now()), intervalMs);
     return () => clearInterval(timer);
-  }, [everyMs]);
+  }, [intervalMs]);
   return now;
 }

@@ -1,36 +1,38 @@
 import { useCallback, useLayoutEffect, useRef, useState, type RefObject } from "react";
 
-/** Drawn beyond what can be seen, so that a quick flick finds rows there. */
-const SPARE_ROWS = 8;
+/** Rows rendered above and below the visible ones, so that fast scrolling does not show empty space. */
+const OVERSCAN_ROWS = 8;
 
 export interface VirtualRows {
-  /** For the element that scrolls. */
-  scroller: RefObject<HTMLDivElement | null>;
+  /** For the scrolling element. */
+  scrollRef: RefObject<HTMLDivElement | null>;
   onScroll: () => void;
-  top: number;
+  scrollTop: number;
+  /** In pixels. */
   rowHeight: number;
-  first: number;
-  /** One past the last row to draw. */
-  end: number;
-  rowsInView: number;
-  show: (index: number) => void;
+  /** The rows to render: `startIndex` up to, not including, `endIndex`. */
+  startIndex: number;
+  endIndex: number;
+  /** The number of rows that fit into the visible area. */
+  pageSize: number;
+  scrollToRow: (index: number) => void;
 }
 
-/** Rows of one height, of which only those in view are drawn. The height is the style's: `--row` of the scroller, in rem. */
+/** Renders only the visible ones of many rows of the same height, given in rem by the CSS variable `--row-height` of the scrolling element. */
 export function useVirtualRows(count: number): VirtualRows {
-  const scroller = useRef<HTMLDivElement>(null);
-  const [top, setTop] = useState(0);
-  const [size, setSize] = useState({ rowHeight: 40, height: 600, header: 0 });
+  const scrollRef = useRef<HTMLDivElement>(null);
+  const [scrollTop, setScrollTop] = useState(0);
+  const [size, setSize] = useState({ rowHeight: 40, height: 600, headerHeight: 0 });
 
-  const onScroll = useCallback(() => setTop(scroller.current?.scrollTop ?? 0), []);
+  const onScroll = useCallback(() => setScrollTop(scrollRef.current?.scrollTop ?? 0), []);
 
   useLayoutEffect(() => {
-    const element = scroller.current as HTMLDivElement;
+    const element = scrollRef.current as HTMLDivElement;
     const measure = () => {
       const rem = Number.parseFloat(getComputedStyle(document.documentElement).fontSize);
-      const rowHeight = Number.parseFloat(getComputedStyle(element).getPropertyValue("--row")) * rem;
-      const header = (element.firstElementChild as HTMLElement).offsetHeight;
-      setSize({ rowHeight, height: element.clientHeight, header });
+      const rowHeight = Number.parseFloat(getComputedStyle(element).getPropertyValue("--row-height")) * rem;
+      const headerHeight = (element.firstElementChild as HTMLElement).offsetHeight;
+      setSize({ rowHeight, height: element.clientHeight, headerHeight });
     };
     measure();
     const observer = new ResizeObserver(measure);
@@ -38,27 +40,27 @@ export function useVirtualRows(count: number): VirtualRows {
     return () => observer.disconnect();
   }, []);
 
-  const rowsInView = Math.max(1, Math.floor((size.height - size.header) / size.rowHeight));
-  const show = useCallback(
+  const pageSize = Math.max(1, Math.floor((size.height - size.headerHeight) / size.rowHeight));
+  const scrollToRow = useCallback(
     (index: number) => {
-      const element = scroller.current as HTMLDivElement;
+      const element = scrollRef.current as HTMLDivElement;
       const rowTop = index * size.rowHeight;
       if (rowTop < element.scrollTop) element.scrollTop = rowTop;
       else {
-        const least = rowTop + size.rowHeight - (size.height - size.header);
-        if (element.scrollTop < least) element.scrollTop = least;
+        const minScrollTop = rowTop + size.rowHeight - (size.height - size.headerHeight);
+        if (element.scrollTop < minScrollTop) element.scrollTop = minScrollTop;
       }
     },
     [size],
   );
   return {
-    scroller,
+    scrollRef,
     onScroll,
-    top,
+    scrollTop,
     rowHeight: size.rowHeight,
-    first: Math.max(0, Math.floor(top / size.rowHeight) - SPARE_ROWS),
-    end: Math.min(count, Math.ceil((top + size.height) / size.rowHeight) + SPARE_ROWS),
-    rowsInView,
-    show,
+    startIndex: Math.max(0, Math.floor(scrollTop / size.rowHeight) - OVERSCAN_ROWS),
+    endIndex: Math.min(count, Math.ceil((scrollTop + size.height) / size.rowHeight) + OVERSCAN_ROWS),
+    pageSize,
+    scrollToRow,
   };
 }

@@ -6,7 +6,8 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -162,3 +163,15 @@ async def test_one_that_cannot_be_moved_stays_on_its_transport(
         assert lines.attach(transport, owner) is transport
         transport.abort()
         await within(TIMEOUT_SECONDS, owner.lost.wait(), "the end")
+
+
+async def test_no_member_of_a_group_is_always_the_last_to_be_written_to() -> None:
+    written: list[int] = []
+    transports = [cast(Any, SimpleNamespace(write=lambda _, n=n: written.append(n))) for n in range(10)]
+    last = set()
+    for rotation in range(4):
+        TransportBackend().group(transports).write(b"x", rotation)
+        assert sorted(written) == list(range(10))
+        last.add(written[-1])
+        written.clear()
+    assert len(last) > 1

@@ -10,7 +10,7 @@ from gateway.net.transports import TransportBackend
 from gateway.websocket.broadcast import Broadcaster
 from gateway.websocket.connection import MAX_MESSAGES_PER_TICK, WebSocketProtocol
 from gateway.websocket.frames import OP_PING, Message, pong_frame, text_frames
-from push.delivery.batch import CHUNK_BYTES, Batch, in_chunks
+from push.delivery.batch import Batch
 from push.delivery.hub import Hub
 from push.delivery.session import PING_MESSAGE as PING_FRAME
 from push.metrics import Metrics
@@ -86,14 +86,6 @@ async def test_a_heartbeat_is_a_ping_of_both_kinds() -> None:
     client.send(Batch([PING_FRAME]))
     await asyncio.sleep(0)
     assert client.written == [text_frames([PING_FRAME]) + bytes((FINAL | OP_PING, 0))]
-
-
-def test_chunks_hold_every_frame_once_and_are_not_too_large() -> None:
-    frames = [b"%d" % n * (n * 37 % 30_000) for n in range(200)] + [b"x" * (2 * CHUNK_BYTES)]
-    batches = list(in_chunks(frames))
-    assert [one for batch in batches for one in batch.messages] == frames
-    assert all(batch.size <= CHUNK_BYTES or batch.count == 1 for batch in batches)
-    assert list(in_chunks([])) == []
 
 
 class Pipe(asyncio.Transport):

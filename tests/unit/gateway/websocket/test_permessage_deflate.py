@@ -17,9 +17,9 @@ from gateway.websocket.permessage_deflate import (
     negotiate_extension,
     parse_extension_offers,
 )
-from push.delivery.session import RateLimits
+from push.delivery.rate_limit import RateLimits
 from push.protocol.messages import CloseCode
-from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, PING, TEXT, deflated, frame
+from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, PING, TEXT, deflate_message, frame
 from tests.unit.gateway.websocket.test_untrusted_input import cut, read, session
 
 AGREED = "permessage-deflate; client_no_context_takeover"
@@ -125,7 +125,7 @@ def test_what_is_no_deflate(name: str) -> None:
 @pytest.mark.parametrize("flush", [zlib.Z_SYNC_FLUSH, zlib.Z_FINISH])
 def test_a_message_is_never_larger_than_it_may_be(flush: int) -> None:
     for size in (999, 1000, 1001, 100_000_000):
-        bomb = deflated(b"x" * size, flush)
+        bomb = deflate_message(b"x" * size, flush)
         if size <= 1000:
             assert Inflater(1000).inflate(bomb, final=True) == b"x" * size
             continue
@@ -155,7 +155,7 @@ def test_compressed_and_plain_messages_in_parts_however_they_are_cut(
 ) -> None:
     whole = b""
     for text, compress, number in sent:
-        payload = deflated(text.encode()) if compress else text.encode()
+        payload = deflate_message(text.encode()) if compress else text.encode()
         parts = cut(payload, [n * len(payload) // number for n in range(1, number)])
         for n, part in enumerate(parts):
             head = TEXT | (COMPRESSED if compress else 0) if n == 0 else CONTINUATION
@@ -171,19 +171,19 @@ def test_any_bytes_are_read_alike_in_one_piece_and_in_any(data: bytes, at: int) 
 
 HEAD = FINAL | COMPRESSED | TEXT
 BREACHES = {
-    "another reserved bit with it": (frame(HEAD | 0x20, deflated(b"{}")), 1002),
+    "another reserved bit with it": (frame(HEAD | 0x20, deflate_message(b"{}")), 1002),
     "another reserved bit": (frame(FINAL | TEXT | 0x10, b"{}"), 1002),
     "a compressed ping": (frame(FINAL | COMPRESSED | PING, b""), 1002),
-    "a compressed part": (frame(COMPRESSED | TEXT, deflated(b"{}")) + frame(FINAL | COMPRESSED, b""), 1002),
+    "a compressed part": (frame(COMPRESSED | TEXT, deflate_message(b"{}")) + frame(FINAL | COMPRESSED, b""), 1002),
     "no deflate": (frame(HEAD, b"{}"), 1007),
     "no deflate in what has come of a frame": (frame(HEAD, b"\xff" * 9, length=20), 1007),
-    "a message cut short": (frame(HEAD, deflated(b"{}" * 100)[:-3]), 1007),
-    "it refers to the message before": (frame(HEAD, deflated(b"{}" * 99, zdict=b"{}" * 99)), 1007),
-    "no UTF-8 in it": (frame(HEAD, deflated(b"\xff")), 1007),
-    "no UTF-8 at the end of it": (frame(HEAD, deflated("Ж".encode()[:1])), 1007),
-    "a bomb": (frame(HEAD, deflated(b"x" * 30_000_000)), 1009),
-    "a byte too many": (frame(HEAD, deflated(b"x" * 65537)), 1009),
-    "a bomb in parts": (frame(COMPRESSED | TEXT, deflated(b"x" * 70_000)) + frame(CONTINUATION, b"\x00"), 1009),
+    "a message cut short": (frame(HEAD, deflate_message(b"{}" * 100)[:-3]), 1007),
+    "it refers to the message before": (frame(HEAD, deflate_message(b"{}" * 99, zdict=b"{}" * 99)), 1007),
+    "no UTF-8 in it": (frame(HEAD, deflate_message(b"\xff")), 1007),
+    "no UTF-8 at the end of it": (frame(HEAD, deflate_message("Ж".encode()[:1])), 1007),
+    "a bomb": (frame(HEAD, deflate_message(b"x" * 30_000_000)), 1009),
+    "a byte too many": (frame(HEAD, deflate_message(b"x" * 65537)), 1009),
+    "a bomb in parts": (frame(COMPRESSED | TEXT, deflate_message(b"x" * 70_000)) + frame(CONTINUATION, b"\x00"), 1009),
     "too much before it is inflated": (frame(HEAD, b"", length=65537), 1009),
 }
 
@@ -191,7 +191,7 @@ BREACHES = {
 @pytest.mark.parametrize("name", BREACHES)
 def test_a_breach_has_its_code_and_nothing_is_read_after_it(name: str) -> None:
     bad, code = BREACHES[name]
-    good = frame(HEAD, deflated(b"{}" * 100), mask=b"abcd")
+    good = frame(HEAD, deflate_message(b"{}" * 100), mask=b"abcd")
     assert texts_of([good + bad + good]) == (["{}" * 100], code)
 
 
@@ -202,9 +202,9 @@ def test_nobody_inflates_what_is_binary() -> None:
 
 def test_what_inflating_adds_counts_against_the_pace() -> None:
     box = session(RateLimits(frames_per_second=1, bytes_per_second=1000))
-    one = frame(HEAD, deflated(b"x" * 900), mask=b"abcd")
+    one = frame(HEAD, deflate_message(b"x" * 900), mask=b"abcd")
     assert texts_of([one] * 2, box=box) == (["x" * 900] * 2, None)
-    assert texts_of([frame(HEAD, deflated(b"x" * 900))], box=session(RateLimits(bytes_per_second=400))) == ([], None)
+    assert texts_of([frame(HEAD, deflate_message(b"x" * 900))], box=session(RateLimits(bytes_per_second=400))) == ([], None)
     box = session(RateLimits(bytes_per_second=1000))
     assert texts_of([one] * 9, box=box) == (["x" * 900] * 2, None)
     assert box.close_code is CloseCode.TOO_FAST

@@ -11,7 +11,7 @@ from tests.helpers.inflating_client import BOTH, House
 
 @pytest.fixture
 def quick_totals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", 0.0)
+    monkeypatch.setattr("push.delivery.totals_throttle.TOTALS_INTERVAL", 0.0)
 
 
 async def test_all_get_the_same_bytes_and_few_of_them(quick_totals: None) -> None:

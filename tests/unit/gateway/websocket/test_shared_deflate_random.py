@@ -21,7 +21,7 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
     monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_COST_BYTES", choose.choice([0, 50, 400]))
     monkeypatch.setattr("gateway.websocket.shared_deflate.JOIN_INTERVAL_BYTES", choose.choice([2000, 20_000, 10**9]))
     monkeypatch.setattr("gateway.websocket.shared_deflate.MAX_LAG_BYTES", choose.choice([5000, 10**7]))
-    monkeypatch.setattr("push.delivery.hub.TOTALS_INTERVAL", choose.choice([0.0, 0.001]))
+    monkeypatch.setattr("push.delivery.totals_throttle.TOTALS_INTERVAL", choose.choice([0.0, 0.001]))
     monkeypatch.setattr("push.delivery.cohort.MAX_MEMBERS", choose.choice([1, 3, 1000]))
     house = House(choose.choice([40, 400]))
     lines = [house.line(compression=choose.random() < 0.8) for _ in range(4)]
@@ -99,6 +99,6 @@ async def test_random_clients_can_read_all_and_miss_nothing(seed: int | None, mo
             assert next(due, None) is None
             assert [f["n"] for f in line.browser.frames if f["type"] == "pong"] == list(range(1, pongs[line] + 1))
     for line in lines:
-        if line.session.sees_everything and line.session.close_code is None:
+        if line.session.subscription.sees_everything and line.session.close_code is None:
             assert line.told[-1] == house.published
     assert sum(line.browser.compressed for line in lines + gone) > 100

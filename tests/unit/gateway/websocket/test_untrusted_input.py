@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,28 +13,17 @@ from hypothesis import strategies as st
 from gateway.auth.tokens import verifier_from_settings
 from gateway.net.client_address import FORWARDING_HEADERS, is_loopback_host, rate_limit_key, resolve_peer
 from gateway.websocket.frames import FrameReader, Message, ProtocolError, close_frame, text_frames
-from push.delivery.rate_limit import TokenBucket, TokenBucketRate
+from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
-from push.delivery.session import RateLimits, Session
-from push.errors import BadCursor
-from push.journal.events import Cursor
-from push.protocol.access import AccessDenied, Grant, Role, parse_topics
+from push.delivery.session import Session
+from push.protocol.access import AccessDenied, Grant, Role
 from push.protocol.messages import CloseCode
 from settings import Settings
-from tests.fuzz.inputs import command, cursor
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split
-from tests.fuzz.tokens import SECRET, odd
-from tests.helpers.builders import messages_of
+from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, TEXT, frame, split_frames
+from tests.fuzz.tokens import SECRET, odd_token
 from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.strategies import ANY_TEXT
 
-# With halves of surrogate pairs: JSON can hold them, and aiohttp makes them of bytes that are no UTF-8.
-ANY_TEXT = st.text(st.characters(codec=None, categories=None), max_size=200)
-SEEDS = st.integers(0, 2**32).map(random.Random)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
-    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(ANY_TEXT, inner, max_size=5),
-    max_leaves=20,
-)
 ADDRESSES = st.ip_addresses().map(str) | ANY_TEXT
 
 
@@ -44,47 +31,6 @@ def session(pace: RateLimits | None = None) -> Session:
     session = Session(SendQueue(1000, 2**20), FakeTransport(), pace)
     session.grant = Grant(Role.ADMIN)
     return session
-
-
-@given(
-    ANY_TEXT
-    | SEEDS.map(command)
-    | st.builds(lambda name, more: json.dumps({**more, "type": name}), ANY_TEXT, st.dictionaries(ANY_TEXT, JSON))
-    | st.builds(lambda name, topics: json.dumps({"type": name, "topics": topics}), st.just("subscribe"), JSON)
-)
-def test_a_message_is_answered_and_ends_nothing(text: str) -> None:
-    box = session()
-    box.receive_text(text)
-    assert box.close_code is None
-    for answer in messages_of(box.take(2**20)):
-        assert json.loads(answer.decode())["type"]
-
-
-def test_no_depth_of_nesting_is_more_than_a_message_that_is_not_understood() -> None:
-    for depth in (*range(1, 1100), 30_000):
-        for start, end in (("[", "]"), ('{"type":', "}"), ('{"type":"subscribe","topics":[', "]}")):
-            box = session()
-            box.receive_text(start + "[" * depth + "]" * depth + end)
-            (answer,) = messages_of(box.take(2**20))
-            assert json.loads(answer)["type"] == "error", depth
-
-
-@given(st.lists(JSON | st.from_regex("order:-?[0-9]{1,25}", fullmatch=True)))
-def test_topics(names: list[Any]) -> None:
-    try:
-        topics = parse_topics(names)
-    except ValueError:
-        return
-    assert topics == set(names)
-
-
-@given(ANY_TEXT | SEEDS.map(lambda rng: cursor(rng, "deadbeef")))
-def test_a_cursor(text: str) -> None:
-    try:
-        parsed = Cursor.parse(text)
-    except BadCursor:
-        return
-    assert Cursor.parse(str(parsed)) == parsed
 
 
 @given(ADDRESSES, st.booleans(), ANY_TEXT, st.dictionaries(st.sampled_from(FORWARDING_HEADERS), ANY_TEXT | ADDRESSES))
@@ -102,7 +48,7 @@ async def test_a_token_is_good_or_refused(seed: int) -> None:
     rng = random.Random(seed)
     gate, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": SECRET}))
     for _ in range(500):
-        token = odd(rng)
+        token = odd_token(rng)
         try:
             grant = await gate.verify(token)
         except AccessDenied:
@@ -232,27 +178,13 @@ def test_the_bytes_of_parts_count_before_the_message_is_whole() -> None:
 @given(st.lists(st.binary(max_size=70_000), max_size=5), st.integers(3000, 4999), ANY_TEXT)
 def test_what_is_written_is_read_back(payloads: list[bytes], code: int, reason: str) -> None:
     ping = payloads[-1] if payloads else None
-    told = list(split(text_frames(payloads, ping_after=ping)))
+    told = list(split_frames(text_frames(payloads, ping_after=ping)))
     assert [payload for head, payload in told if head == FINAL | TEXT] == payloads
     assert [
         after for (head, payload), (after, _) in pairwise([*told, (0, b"")]) if head == FINAL | TEXT and payload == ping
     ] == [FINAL | PING] * payloads.count(payloads[-1] if payloads else b"")
-    ((head, payload),) = split(close_frame(code, reason))
+    ((head, payload),) = split_frames(close_frame(code, reason))
     assert head == FINAL | CLOSE
     assert len(payload) <= 125
     assert int.from_bytes(payload[:2], "big") == code
     assert reason.encode(errors="replace").decode().startswith(payload[2:].decode())
-
-
-def test_a_slow_pace_lets_one_pass() -> None:
-    bucket = TokenBucket(TokenBucketRate(0.1))
-    assert bucket.take(1, 0.0)
-    assert not bucket.take(1, 9.0)
-    assert bucket.take(1, 10.0)
-
-
-def test_a_debt_is_a_burst_at_most() -> None:
-    bucket = TokenBucket(TokenBucketRate(10))
-    bucket.take_with_debt(1000, 0.0)
-    assert not bucket.take(1, 2.0)
-    assert bucket.take(1, 2.1)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from push.errors import BadCursor
 from push.journal.events import Cursor, EventId, Position, Snapshot
+from tests.fuzz.inputs import cursor
 from tests.helpers.builders import make_event
+from tests.helpers.strategies import ANY_TEXT, SEEDS
 
 MAX_TXID = 12
 
@@ -87,3 +89,12 @@ def test_capped_snapshot_sees_nothing_from_the_cap_on(drawn: tuple[Snapshot, set
 def test_snapshots_that_postgresql_would_reject_are_rejected(text: str) -> None:
     with pytest.raises(BadCursor):
         Cursor.parse(f"0123abcd-{text}")
+
+
+@given(ANY_TEXT | SEEDS.map(lambda rng: cursor(rng, "deadbeef")))
+def test_any_text_is_rejected_or_is_a_cursor_that_can_be_formatted_and_parsed(text: str) -> None:
+    try:
+        parsed = Cursor.parse(text)
+    except BadCursor:
+        return
+    assert Cursor.parse(str(parsed)) == parsed

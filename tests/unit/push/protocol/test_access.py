@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, order_ids, parse_topics
 from tests.helpers.builders import make_event
+from tests.helpers.strategies import JSON
 
 ANNAS_ORDER = make_event(order_id=1, customer_id="anna")
 BOS_ORDER = make_event(order_id=2, customer_id="bo")
@@ -72,3 +77,12 @@ def test_grant_expires_at_its_time() -> None:
     assert not grant.expired(999.9)
     assert grant.expired(1000.0)
     assert not ANONYMOUS_GRANT.expired(1e18)
+
+
+@given(st.lists(JSON | st.from_regex("order:-?[0-9]{1,25}", fullmatch=True)))
+def test_any_json_list_is_parsed_or_rejected(names: list[Any]) -> None:
+    try:
+        topics = parse_topics(names)
+    except ValueError:
+        return
+    assert topics == set(names)

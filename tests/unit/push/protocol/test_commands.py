@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from push.protocol.commands import InvalidMessage, parse_message
 from push.protocol.messages import Auth, Ping, Pong, Subscribe, Unsubscribe
+from tests.helpers.strategies import JSON
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,6 @@ def test_errors_repeat_a_part_of_long_names_only(template: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
         parse_message(template.format("x" * 1000))
     assert str(caught.value).count("x") == 40
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
 
 
 def error_code(message: Any) -> str | None:

@@ -1,0 +1,144 @@
+"""What is stressed: one PostgreSQL, two servers, a proxy before each of them and one between each of them and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from db.embedded.postgres import EmbeddedPostgres
+from tests.stress.clients import HEARTBEAT_SECONDS
+from tests.stress.proxy import Address, Proxy
+from tests.support import Server
+
+SERVER_COUNT = 2
+# A drain takes 10 s at most, by the server's own bound; the rest is for a machine that is busy.
+EXIT_TIMEOUT_SECONDS = 25.0
+HUNG_EXIT_CODE = 999
+
+
+def free_non_ephemeral_port() -> int:
+    """Nobody's outgoing connection takes it while its server is down."""
+    for port in range(20011, 32000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("no free port")
+
+
+class Harness:
+    """``async with Site(directory, notify_mode) as harness``."""
+
+    def __init__(self, directory: Path, notify_mode: str) -> None:
+        self._notify_mode = notify_mode
+        self.postgres = EmbeddedPostgres(directory / "postgres", report=lambda line: None)
+        self.postgres_lock = asyncio.Lock()
+        self.servers: list[Server] = []
+        self.ended: list[Server] = []
+        self.server_locks = [asyncio.Lock() for _ in range(SERVER_COUNT)]
+        self._ports: list[int] = []
+        self.postgres_proxies: list[Proxy] = []
+        self.server_proxies: list[Proxy] = []
+
+    async def __aenter__(self) -> Harness:
+        await asyncio.to_thread(self.postgres.start)
+        for number in range(SERVER_COUNT):
+            self.postgres_proxies.append(await Proxy(self._postgres_address).open())
+            self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
+        for number in range(SERVER_COUNT):
+            self._ports.append(free_non_ephemeral_port())
+            self.servers.append(await self._start(number))
+            await self.servers[number].wait_until_ready()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for server in self.servers:
+            await server.kill()
+        for proxy in self.postgres_proxies + self.server_proxies:
+            await proxy.close()
+        await asyncio.to_thread(self.postgres.release)
+
+    def _postgres_address(self) -> Address:
+        return "127.0.0.1", urlsplit(self.postgres.url).port or 0
+
+    async def _start(self, number: int) -> Server:
+        host = f"127.0.0.1:{self.postgres_proxies[number].port}"
+        url = urlsplit(self.postgres.url)
+        return await Server.serve(
+            url._replace(netloc=url.netloc.rsplit("@", 1)[0] + "@" + host).geturl(),
+            PORT=str(self._ports[number]),
+            HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS),
+            # The totals are compared with the table all the time.
+            AUDIT_SECONDS="2",
+            NOTIFY_MODE=self._notify_mode,
+        )
+
+    async def restart_server(self, number: int, signal_number: signal.Signals) -> int:
+        """End it that way and start it again; returns the exit code, or HUNG."""
+        ending = self.servers[number]
+        with suppress(ProcessLookupError):
+            if signal_number is signal.SIGKILL:
+                os.killpg(ending.process.pid, signal_number)
+            else:
+                ending.process.send_signal(signal_number)
+        try:
+            code = await ending.wait_for_exit(EXIT_TIMEOUT_SECONDS)
+        except AssertionError:
+            await ending.kill()
+            code = HUNG_EXIT_CODE
+        self.ended.append(ending)
+        self.servers[number] = await self._start(number)
+        return code
+
+    async def kill_postgres(self) -> None:
+        pid = self.postgres.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        while self.postgres.pid is not None:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self.postgres.start)
+
+    def log_failures(self) -> list[str]:
+        """What a server's log must not hold."""
+        found = []
+        for server in self.ended + self.servers:
+            for index, line in enumerate(server.lines):
+                if any(bad in line for bad in ("Traceback", "a session failed", "had drifted", "never retrieved", "CRITICAL")):
+                    found.append("in a server's log: " + " | ".join(server.lines[max(0, index - 2) : index + 25]))
+                    break
+        return found
+
+
+async def connect_when_recovered(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    """A connection to PostgreSQL, once it has recovered from what was done to it."""
+    while True:
+        try:
+            return await asyncpg.connect(url, timeout=10)
+        except asyncpg.CannotConnectNowError:
+            await asyncio.sleep(0.1)
+
+
+def open_files(server: Server) -> int:
+    """Of all the processes that serve."""
+    return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.serving_pids)
+
+
+def memory_mib(server: Server) -> float:
+    """The same."""
+    return sum(map(_resident_mib, server.serving_pids))
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise AssertionError("no VmRSS")

@@ -1,0 +1,19 @@
+import type { OrderStatus } from "@orderwire/client";
+import type { Order } from "./order-list.ts";
+
+export interface OrderFilter {
+  status: OrderStatus | null;
+  /** Part of an order's number or of its customer's name; case and surrounding spaces are ignored. */
+  text: string;
+}
+
+export const EMPTY_FILTER: OrderFilter = { status: null, text: "" };
+
+/** Returns undefined if every order matches. */
+export function filterPredicate({ status, text }: OrderFilter): ((order: Order) => boolean) | undefined {
+  const query = text.trim().toLowerCase();
+  if (status === null && query === "") return undefined;
+  return (order) =>
+    (status === null || order.status === status) &&
+    (query === "" || order.number.toLowerCase().includes(query) || order.customer.toLowerCase().includes(query));
+}

@@ -1,0 +1,46 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { api, ApiError } from "../src/api.ts";
+import { setToken } from "../src/token.ts";
+
+const fetchMock = vi.fn<(path: string, init: RequestInit) => Promise<Response>>();
+
+beforeEach(() => {
+  vi.stubGlobal("fetch", fetchMock);
+  fetchMock.mockReset();
+});
+afterEach(() => {
+  setToken(null);
+  vi.unstubAllGlobals();
+});
+
+test("requests a page of orders, with `before` only if it is given", async () => {
+  fetchMock.mockImplementation(async () => Response.json({ orders: [{ id: 7 }] }));
+  expect(await api.orders()).toEqual([{ id: 7 }]);
+  await api.orders(7);
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/api/orders?limit=1000", "/api/orders?limit=1000&before=7"]);
+});
+
+test("requests events after a cursor, escaped", async () => {
+  fetchMock.mockImplementation(async () => Response.json({ events: [], next: "a-1-1", more: false }));
+  await api.events(undefined, 50);
+  await api.events("a-1:2-3", 20);
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/api/events?limit=50", "/api/events?after=a-1%3A2-3&limit=20"]);
+});
+
+test("sends the token in a header, if there is one", async () => {
+  fetchMock.mockImplementation(async () => Response.json({}));
+  await api.totals();
+  setToken("secret");
+  await api.totals();
+  expect(fetchMock.mock.calls.map(([path, { headers }]) => [path, headers])).toEqual([
+    ["/api/analytics", {}],
+    ["/api/analytics", { Authorization: "Bearer secret" }],
+  ]);
+});
+
+test("throws the status of an error", async () => {
+  fetchMock.mockImplementation(async () => Response.json({}, { status: 410 }));
+  const error = await api.events("a", 1).catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ApiError);
+  expect((error as ApiError).status).toBe(410);
+});

@@ -1,0 +1,196 @@
+import type { CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
+import { beforeEach, expect, test, vi } from "vitest";
+import { ApiError, type Api, type OrderRow } from "../src/api.ts";
+import { DashboardStore } from "../src/state/dashboard-store.ts";
+
+/** The part of WebSocketService that DashboardStore uses. `emit` calls its listeners. */
+class FakeService {
+  lastEventId: string | undefined;
+  disconnects = 0;
+  readonly #listeners: Record<string, (value?: unknown) => void> = {};
+
+  onMessage = (listener: (message: ServerMessage) => void) => this.#add("message", listener);
+  onConnect = (listener: () => void) => this.#add("connect", listener);
+  onGap = (listener: () => void) => this.#add("gap", listener);
+  onStatus = (listener: (status: ConnectionStatus) => void) => this.#add("status", listener);
+  onDisconnect = (listener: (closeInfo: CloseInfo) => void) => this.#add("disconnect", listener);
+  isConnected = () => true;
+  configure = () => {};
+  disconnect = () => {
+    this.disconnects++;
+  };
+
+  #add(name: string, listener: (value: never) => void): () => void {
+    this.#listeners[name] = listener as (value?: unknown) => void;
+    return () => {};
+  }
+
+  emit(name: "message" | "connect" | "gap" | "status" | "disconnect", value?: unknown): void {
+    if (name === "message" && (value as NewOrder).id !== undefined) this.lastEventId = (value as NewOrder).id;
+    this.#listeners[name]?.(value);
+  }
+}
+
+interface OrdersRequest {
+  before: number | undefined;
+  answer: (rows: OrderRow[]) => Promise<void>;
+  fail: (status: number) => Promise<void>;
+}
+
+let service: FakeService;
+let store: DashboardStore;
+let requests: OrdersRequest[];
+let alerted: string[];
+let totals: () => Promise<unknown>;
+
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "setInterval", "requestAnimationFrame", "performance", "Date"] });
+  sessionStorage.clear();
+  service = new FakeService();
+  requests = [];
+  alerted = [];
+  totals = () => Promise.resolve({});
+  const api: Api = {
+    totals: () => totals(),
+    events: () => Promise.reject(new Error("unexpected request")),
+    orders: (before) =>
+      new Promise((resolve, reject) => {
+        const settled = () => vi.advanceTimersByTimeAsync(0);
+        requests.push({
+          before,
+          answer: (rows) => (resolve(rows), settled().then()) as Promise<void>,
+          fail: (status) => (reject(new ApiError(status)), settled().then()) as Promise<void>,
+        });
+      }),
+  };
+  store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.order_number));
+});
+
+async function rendered() {
+  await vi.advanceTimersByTimeAsync(200);
+  return store.getSnapshot();
+}
+
+function row(id: number): OrderRow {
+  const at = "2026-01-02T03:04:05Z";
+  return { id, order_number: `N${id}`, customer_name: "Bo", total: "5.00", status: "pending", created_at: at, updated_at: at };
+}
+
+function page(from: number, count = 1000): OrderRow[] {
+  return Array.from({ length: count }, (_, index) => row(from - index));
+}
+
+function created(id: number): NewOrder {
+  return { type: "new_order", id: `e-1-${id}`, order_id: id, order_number: `N${id}`, customer_name: "Anna", total: "1.00", status: "pending", at: "2026-01-02T03:04:05Z" };
+}
+
+test("fetches the orders on connect, and alerts once for an order", async () => {
+  service.emit("connect");
+  service.emit("message", created(2));
+  await requests[0]?.answer([row(2), row(1)]);
+  expect((await rendered()).ordersState).toBe("ready");
+  expect(store.orders.filter().map((order) => order.id)).toEqual([2, 1]);
+  expect(alerted).toEqual(["N2"]);
+  expect((await rendered()).toasts).toHaveLength(1);
+});
+
+test("fetches the orders again on a reconnect without a cursor, and not on one with", async () => {
+  service.emit("connect");
+  await requests[0]?.answer([row(1)]);
+  service.emit("connect");
+  expect(requests).toHaveLength(2);
+  await requests[1]?.answer([row(1)]);
+  service.emit("message", created(2));
+  service.emit("connect");
+  expect(requests).toHaveLength(2);
+});
+
+test("fetches the orders again after a gap, and no older ones meanwhile", async () => {
+  service.emit("connect");
+  await requests[0]?.answer(page(5000));
+  service.emit("gap");
+  await store.loadOlderOrders();
+  expect(requests).toHaveLength(2);
+  await requests[1]?.answer([row(9000)]);
+  const snapshot = await rendered();
+  expect(store.orders.filter().map((order) => order.id)).toEqual([9000]);
+  expect(snapshot.events.map((event) => event.type)).toEqual(["gap"]);
+  expect(snapshot.ordersState).toBe("ready");
+});
+
+test("adds a page of older orders once", async () => {
+  service.emit("connect");
+  await requests[0]?.answer(page(5000));
+  const first = store.loadOlderOrders();
+  void store.loadOlderOrders();
+  expect(requests.map(({ before }) => before)).toEqual([undefined, 4001]);
+  await requests[1]?.answer(page(4000, 10));
+  await first;
+  expect(store.orders.size).toBe(1010);
+  await store.loadOlderOrders(); // the list is complete
+  expect(requests).toHaveLength(2);
+});
+
+test("retries a failed fetch", async () => {
+  service.emit("connect");
+  await requests[0]?.fail(503);
+  expect((await rendered()).ordersState).toBe("failed");
+  await vi.advanceTimersByTimeAsync(2_000);
+  await requests[1]?.answer([row(1)]);
+  expect((await rendered()).ordersState).toBe("ready");
+});
+
+test("shows totals only to a role that may not see orders", async () => {
+  service.emit("connect");
+  service.emit("message", { type: "analytics_update", total_orders: 3, total_revenue: "12.50", pending_orders: 1 });
+  await requests[0]?.fail(403);
+  const snapshot = await rendered();
+  expect(snapshot.access).toBe("totals");
+  expect(snapshot.totals?.total_revenue).toBe("12.50");
+});
+
+test("asks for a token after a 401, and reports a rejected one", async () => {
+  totals = () => Promise.reject(new ApiError(401));
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: false });
+  sessionStorage.setItem("orderwire.token", "wrong");
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: true });
+  totals = () => Promise.resolve({});
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "everything", tokenRejected: false });
+});
+
+test("asks for a token after a terminal close, if the token is the reason", async () => {
+  await store.checkAccess();
+  totals = () => Promise.reject(new ApiError(401));
+  service.emit("status", { state: "closed", code: 3500, reason: "invalid token", terminal: true });
+  expect((await rendered()).access).toBe("sign-in");
+  expect(service.disconnects).toBe(1);
+});
+
+test("asks for a token when the token has expired, and after no other close", async () => {
+  await store.checkAccess();
+  totals = () => Promise.reject(new ApiError(401));
+  service.emit("disconnect", { code: 3001, reason: "drain" });
+  expect((await rendered()).access).toBe("everything");
+  service.emit("disconnect", { code: 3005, reason: "token expired" });
+  expect((await rendered()).access).toBe("sign-in");
+});
+
+test("asks for no token while the server is unreachable", async () => {
+  totals = () => Promise.reject(new TypeError("Failed to fetch"));
+  await store.checkAccess();
+  expect((await rendered()).access).toBe("everything");
+});
+
+test("renders a thousand events together", async () => {
+  let renders = 0;
+  store.subscribe(() => renders++);
+  for (let id = 1; id <= 1000; id++) service.emit("message", created(id));
+  const snapshot = await rendered();
+  expect(renders).toBeLessThanOrEqual(2);
+  expect(snapshot.events).toHaveLength(200);
+  expect(snapshot.events[0]).toMatchObject({ order_id: 1000 });
+  expect(store.orders.size).toBe(1000);
+});

@@ -1,0 +1,16 @@
+import { expect, test } from "vitest";
+import { translations } from "../src/i18n.ts";
+
+test.each([
+  [21, "21 новый заказ", "21 new orders"],
+  [3, "3 новых заказа", "3 new orders"],
+  [11, "11 новых заказов", "11 new orders"],
+  [1_000, "1 000 новых заказов", "1,000 new orders"],
+])("%i new orders", (count, ru, en) => {
+  expect(translations("ru").newOrders(count).replace(/\s/g, " ")).toBe(ru);
+  expect(translations("en").newOrders(count)).toBe(en);
+});
+
+test("an English count of orders has a singular", () => {
+  expect([1, 2].map((n) => translations("en").foundOrders(n))).toEqual(["1 order", "2 orders"]);
+});
