@@ -62,9 +62,10 @@ def copy_checkout(directory: Path, *excluded: str) -> Path:
 
 
 # Below the kernel's range for outgoing connections (32768 and up) and that of db/embedded.py: no other process takes a port
-# while its server is down. Each worker of pytest-xdist ("gw0", "gw1", …) has a part of its own.
+# while its server is down. Above 10080, the last one there that browsers refuse. Each worker of pytest-xdist ("gw0", "gw1", …)
+# has a part of its own.
 _PORTS_PER_WORKER = 300
-_FIRST_PORT = 10_000 + _PORTS_PER_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16)
+_FIRST_PORT = 10_100 + _PORTS_PER_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16)
 _ports = itertools.cycle(random.sample(range(_FIRST_PORT, _FIRST_PORT + _PORTS_PER_WORKER), _PORTS_PER_WORKER))
 
 

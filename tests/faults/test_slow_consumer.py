@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.helpers.raw_websocket import WireClient
 from tests.support import Message, Server, StartServer
 
@@ -34,6 +36,7 @@ async def latencies(clients: list[WireClient], db: Any) -> list[float]:
     return found
 
 
+@pytest.mark.alone  # compares latencies, and memory
 async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:

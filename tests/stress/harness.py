@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ import asyncpg
 from db.embedded.postgres import EmbeddedPostgres
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
-from tests.support import Server
+from tests.support import Server, free_port
 
 SERVER_COUNT = 2
 # A drain takes 10 s at most, by the server's own bound; the rest is for a machine that is busy.
@@ -23,20 +22,8 @@ EXIT_TIMEOUT_SECONDS = 25.0
 HUNG_EXIT_CODE = 999
 
 
-def free_non_ephemeral_port() -> int:
-    """Nobody's outgoing connection takes it while its server is down."""
-    for port in range(20011, 32000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no free port")
-
-
 class Harness:
-    """``async with Site(directory, notify_mode) as harness``."""
+    """``async with Harness(directory, notify_mode) as harness``."""
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
@@ -55,7 +42,7 @@ class Harness:
             self.postgres_proxies.append(await Proxy(self._postgres_address).open())
             self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
         for number in range(SERVER_COUNT):
-            self._ports.append(free_non_ephemeral_port())
+            self._ports.append(int(free_port()))
             self.servers.append(await self._start(number))
             await self.servers[number].wait_until_ready()
         return self
