@@ -98,7 +98,7 @@ class SessionManager:
         return topics
 
     def await_token(self, session: Session, timeout_seconds: float) -> None:
-        """Add a session whose client has to send its token as a message, within ``timeout_seconds``, before it gets anything."""
+        """Add a session that gets nothing until its client has sent a token, for which it has ``timeout_seconds``."""
         self._hub.add(session)
         session.start_auth_timeout(timeout_seconds)
 

@@ -27,14 +27,13 @@ SOURCES = sorted(
     [*ROOT.glob("*.py"), *(path for package in ("push", "gateway", "db") for path in (ROOT / package).rglob("*.py"))]
 )
 
-# Names of the operating system, of PostgreSQL's programs, and of RFC 7692.
-EXTERNAL_NAMES = {"client_no_context_takeover", "initdb", "pg_snapshot", "psql", "postgres", "sk_clone_lock"}
+# Functions of the operating system, programs and types of PostgreSQL, a parameter of RFC 7692.
+EXTERNAL_NAMES = {"bind", "client_no_context_takeover", "initdb", "pg_snapshot", "psql", "postgres", "sk_clone_lock"}
 
 # What else may stand in double backticks, by kind.
 LITERALS = (
     r"(GET|POST|PUT|DELETE) /\S*",  # a request
     r"[/?]\S*",  # a path or a query
-    r"[\w-]+(/[\w.-]*)+",  # a file or directory
     r"[\w-]+\.(json|sql|md|toml|cfg|js|html)",
     r"--?[\w-]+",  # an option of a command
     r"(python|kill|make|git) .*",  # a command
@@ -58,8 +57,13 @@ class Module:
 
 
 @cache
+def parse(source: str) -> ast.Module:
+    return ast.parse(source)
+
+
+@cache
 def modules() -> dict[str, Module]:
-    found = [Module(path, ast.parse(path.read_text(encoding="utf-8"))) for path in SOURCES]
+    found = [Module(path, parse(path.read_text(encoding="utf-8"))) for path in SOURCES]
     return {module.name: module for module in found}
 
 
@@ -68,7 +72,7 @@ def sql_names() -> frozenset[str]:
     return frozenset(
         name
         for path in (ROOT / "sql").glob("*.sql")
-        for name in re.findall(r"[a-z_]\w*", re.sub(r"--.*", "", path.read_text(encoding="utf-8")))
+        for name in re.findall(r"[a-z_]\w*", re.sub(r"--.*|'[^']*'", "", path.read_text(encoding="utf-8")))
     )
 
 
@@ -237,12 +241,15 @@ def exists(name: str, tree: ast.Module, names: set[str]) -> bool:
 
 def unknown_names(source: str) -> list[str]:
     """What docstrings and comments of a module name in double backticks and does not exist."""
-    tree = ast.parse(source)
+    tree = parse(source)
     names = code_names(tree)
     unknown = []
     for span in re.findall(r"``([^`]+)``", prose(source, tree)):
         if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*(\(\))?", span):
             if not exists(span.removesuffix("()"), tree, names) and not any(re.fullmatch(kind, span) for kind in LITERALS):
+                unknown.append(span)
+        elif re.fullmatch(r"[\w.-]+(/[\w.-]*)+", span):
+            if not (ROOT / span).exists():
                 unknown.append(span)
         elif not any(re.fullmatch(kind, span) for kind in LITERALS):
             # An expression: all names in it must exist.
@@ -273,7 +280,8 @@ def test_every_name_exists(path: Path) -> None:
         "asyncio.may_follow",
         "orderwire.may_follow",
         "limit <= may_follow",
-        "what is this",
+        "what might this be",
+        "docs/no_such_page.md",
     ],
 )
 def test_name_that_does_not_exist_is_found(text: str) -> None:
