@@ -99,9 +99,7 @@ def test_merged_metrics_of_one_worker_equal_its_own() -> None:
     answer(worker, metrics)
     # (The lag is of two moments.)
     actual, expected = (
-        [
-            line for line in generate_latest(one).splitlines() if not line.startswith(b"orderwire_listener_lag")
-        ]
+        [line for line in generate_latest(one).splitlines() if not line.startswith(b"orderwire_listener_lag")]
         for one in (MergedCollector(metrics.registry, worker.samples), metrics.registry)
     )
     assert actual == expected
