@@ -1,4 +1,4 @@
-"""Byte level: frames as a client sends them, and what becomes of bytes that somebody plays with."""
+"""Byte level: builds and parses WebSocket frames (RFC 6455) and mutates bytes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ INTERESTING_BYTES = (
 
 
 def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """What a server has written: the first byte and the payload of each frame."""
+    """Split the output of a server into frames: first byte and payload of each."""
     while data:
         size, start = data[1], 2
         if size > 125:
@@ -63,7 +63,7 @@ def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def frame(first_byte: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:
-    """One frame, masked. ``length``: what it claims to be. ``mask`` None: as no client may send it."""
+    """One client frame. ``length``: a false length for the header. ``mask`` None: not masked, which the RFC forbids."""
     size = len(payload) if length is None else length
     bit = 0 if mask is None else 0x80
     if size < 126:
@@ -81,14 +81,14 @@ def frame(first_byte: int, payload: bytes, *, mask: bytes | None = bytes(4), len
 
 
 def deflate_message(payload: bytes, flush: int = zlib.Z_SYNC_FLUSH, *, window_bits: int = 15, zdict: bytes = b"") -> bytes:
-    """A message as RFC 7692 has it, by itself; with ``zdict`` as one that follows it."""
+    """A message compressed as in RFC 7692 section 7.2.1; ``zdict``: the previous messages, for context takeover."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -window_bits, zdict=zdict)
     whole = deflate.compress(payload) + deflate.flush(flush)
     return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole + b"\x00"
 
 
 def inflate_messages(got: bytes) -> bytes:
-    """What a server has sent, with the messages of a WebSocket inflated if they are compressed."""
+    """The output of a server with compressed WebSocket messages inflated."""
     head, _, frames = got.partition(b"\r\n\r\n")
     if not head.startswith(b"HTTP/1.1 101 "):
         return got
@@ -107,7 +107,7 @@ def inflate_messages(got: bytes) -> bytes:
 
 
 def mutate(rng: random.Random, data: bytes) -> bytes:
-    """The same bytes after a few accidents."""
+    """The bytes after a few random mutations."""
     buffer = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         at = rng.randrange(len(buffer) + 1)
