@@ -225,12 +225,13 @@ class Server(Process):
 
 
 class Client:
-    """A dashboard: one WebSocket that keeps every frame."""
+    """A dashboard: one WebSocket. ``frames`` are all that came, ``events`` those of them that carry a change."""
 
     def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._session = session
         self.ws = ws
         self.frames: list[Frame] = []
+        self.events: list[Frame] = []
         self.arrived: list[float] = []
         self.close_code: int | None = None
         self._changed = asyncio.Event()
@@ -249,7 +250,10 @@ class Client:
     async def _read(self) -> None:
         async for message in self.ws:
             if message.type is aiohttp.WSMsgType.TEXT:
-                self.frames.append(json.loads(message.data))
+                frame = json.loads(message.data)
+                self.frames.append(frame)
+                if "id" in frame:
+                    self.events.append(frame)
                 self.arrived.append(time.perf_counter())
                 self._changed.set()
         self.close_code = self.ws.close_code
@@ -278,11 +282,6 @@ class Client:
 
     async def send(self, text: str) -> None:
         await self.ws.send_str(text)
-
-    @property
-    def events(self) -> list[Frame]:
-        """Frames that carry a change."""
-        return [frame for frame in self.frames if "id" in frame]
 
     def of(self, kind: str) -> list[Frame]:
         return [frame for frame in self.frames if frame["type"] == kind]
