@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from push.events import Snapshot
-from tests.support import connections
+from tests.support import PATIENCE_SECONDS, connections
 
 WRITERS = 8
 EVENTS = 4000
@@ -90,7 +90,11 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     seed = int(os.environ.get("SEEN_SEED", random.randrange(10**9)))
     print(f"SEEN_SEED={seed}")
     enough = asyncio.Event()
-    async with connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+    async with (
+        connections(database_url, WRITERS + 2) as pool,
+        asyncio.timeout(3 * PATIENCE_SECONDS),
+        asyncio.TaskGroup() as tasks,
+    ):
         taking = tasks.create_task(take_snapshots(db, enough))
         for number in range(WRITERS):
             tasks.create_task(write_until_enough(pool[number], random.Random(seed + number), enough))

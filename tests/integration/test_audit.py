@@ -22,7 +22,7 @@ from push.audit import Audit
 from push.events import Page, Snapshot
 from push.hub import Hub
 from push.relay import Baseline, Relay
-from tests.support import Client, Process, Server, connections, within
+from tests.support import PATIENCE_SECONDS, Client, Process, Server, connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 WRITERS = 6
@@ -117,7 +117,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     async with connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database)
         compared = 0
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * PATIENCE_SECONDS), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
                 tasks.create_task(write(connection, random.Random(seed + number), enough))
             while compared < 100:
