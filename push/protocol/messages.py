@@ -172,7 +172,7 @@ class Unsubscribe:
     topics: frozenset[str]
 
 
-# The messages of a client that SessionManager.handle_command carries out. The session itself answers Ping.
+# The messages of a client that SessionManager.handle_command carries out. Ping is answered by push.delivery.client_messages.
 Command = Auth | Subscribe | Unsubscribe
 
 

@@ -1,4 +1,4 @@
-"""Pings go out on time, and a client that answers none of them is taken for gone."""
+"""The server sends pings on time, and closes a client that does not answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ping_messages(client: RawWebSocket) -> int:
 
 @pytest.fixture
 async def connect_silent() -> AsyncIterator[ConnectSilent]:
-    """Connects clients that answer nothing by themselves."""
+    """Connects clients that do not answer pings by themselves."""
     clients: list[RawWebSocket] = []
 
     async def open_one(server: Server) -> RawWebSocket:
@@ -30,7 +30,7 @@ async def connect_silent() -> AsyncIterator[ConnectSilent]:
         await client.disconnect()
 
 
-async def test_who_answers_neither_ping_is_closed_after_two_of_them(
+async def test_client_that_answers_neither_kind_of_ping_is_closed_after_two(
     start_server: StartServer, database_url: str, silent: ConnectSilent
 ) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
@@ -53,12 +53,12 @@ async def test_answering_either_ping_keeps_the_connection(
             await client.wait_until(lambda c: c.protocol_pings >= n, f"protocol ping {n}")  # noqa: B023  (used at once)
             client.send_frame(PONG, b"")
     assert client.close_code is None
-    # Then it falls silent: it was the answers that kept it.
+    # Without further answers it is closed.
     await client.wait_until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
 
 
-async def test_a_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: ConnectSilent) -> None:
+async def test_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: ConnectSilent) -> None:
     client = await silent(await start_server(database_url))
     client.send_json({"type": "ping"})
     await client.wait_until(lambda c: {"type": "pong"} in c.other_messages, "pong")

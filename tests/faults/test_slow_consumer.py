@@ -1,4 +1,4 @@
-"""One client that stops reading costs nobody else anything: not the other clients, not the server's memory."""
+"""A client that stops reading affects neither the latency of other clients nor the memory of the server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def resident_kib(pid: int) -> int:
 
 
 async def latencies(clients: list[RawWebSocket], db: Any) -> list[float]:
-    """From INSERT to arrival, one figure for each client and round."""
+    """Seconds from INSERT to arrival, one value per client and round."""
     found = []
     loop = asyncio.get_running_loop()
     for _ in range(ROUNDS):
@@ -37,7 +37,7 @@ async def latencies(clients: list[RawWebSocket], db: Any) -> list[float]:
 
 
 @pytest.mark.alone  # compares latencies, and memory
-async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
+async def test_client_that_stops_reading_is_closed_and_delays_no_other(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
@@ -57,7 +57,7 @@ async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
             for client in clients:
                 await client.wait_until(lambda c: len(c.events) >= ROUNDS + written, "the batch")
 
-        # Fill what the kernel buffers for the stalled one, and measure while it is stuck.
+        # Fill the kernel's buffers of the stalled client, then measure.
         for _ in range(20):
             await batch()
         after = statistics.median(await latencies(clients, db))
@@ -69,7 +69,7 @@ async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
             assert len({event["id"] for event in client.events}) == len(client.events) == 2 * ROUNDS + written
             assert not client.lost
 
-        # It reads again well within the close time-out, and learns why it is closed.
+        # It reads again within the close time-out and receives the close code.
         stalled.transport.resume_reading()
         await stalled.wait_until(lambda c: c.lost, "the end of the stalled client")
         assert stalled.close_code == 3008

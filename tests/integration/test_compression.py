@@ -70,6 +70,7 @@ async def test_compression_saves_three_quarters_of_the_bytes(start_server: Start
             await client.disconnect()
 
 
+@pytest.mark.alone  # has to read again within the server's close time-out
 async def test_lagging_client_gets_everything_and_one_too_far_behind_is_closed(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
