@@ -23,7 +23,7 @@ from push.journal.audit import Audit
 from push.journal.events import Page, Snapshot
 from push.journal.queries import Baseline, JournalConnection
 from push.journal.relay import Relay
-from tests.support import Client, Connect, Process, Server, StartServer, open_connections, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Process, Server, StartServer, open_connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 WRITERS = 6
@@ -67,13 +67,9 @@ async def test_silent_changes_are_found_and_the_totals_mended(
     await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
     await db.execute("update orders set status = 'ready' where customer_name = 'first'")
     await db.execute(again)
-    await client.wait_until(lambda c: c.totals["total_orders"] == 8, "mended totals")
-    assert client.totals == {
-        "type": "analytics_update",
-        "total_orders": 8,
-        "total_revenue": "45.00",
-        "pending_orders": 7,
-    }
+    # The audit may run between the two changes, and then corrects the totals twice.
+    expected = {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
+    await client.wait_until(lambda c: c.totals == expected, "corrected totals")
     assert "WARNING the totals had drifted by +7 orders, +35.00" in await server.wait_for_line("drifted")
     await order(db, "loud")
     await client.wait_until(lambda c: c.totals["total_orders"] == 9, "and they go on from there")
@@ -127,7 +123,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database.journal)
         compared = 0
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
                 tasks.create_task(write(connection, random.Random(seed + number), enough))
             while compared < 100:

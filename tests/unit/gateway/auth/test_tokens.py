@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from gateway.auth.tokens import (
 from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Role
 from push.protocol.messages import CloseCode
 from settings import BadSetting, Settings
+from tests.fuzz.tokens import SECRET as FUZZ_SECRET
+from tests.fuzz.tokens import odd_token
 from tests.helpers.tokens import ED25519, P256, RSA, SECRET, hs256_token, private_pem, public_pem, token, unsigned_token
 
 SECRET_KEY = FixedKey(as_jwk(SECRET.encode(), "HS256"))
@@ -153,3 +156,16 @@ def test_signing_without_a_usable_key_is_a_bad_setting(tmp_path: Path, file: str
     (tmp_path / "bytes.pem").write_bytes(b"\xff\xfe")
     with pytest.raises(BadSetting, match=reason):
         sign_token(Settings.from_environment({}), {"role": "admin"}, None if file is None else str(tmp_path / file))
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_an_arbitrary_token_is_denied_or_does_not_grant_admin(seed: int) -> None:
+    rng = random.Random(seed)
+    verifier, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": FUZZ_SECRET}))
+    for _ in range(500):
+        sent = odd_token(rng)
+        try:
+            grant = await verifier.verify(sent)
+        except AccessDenied:
+            continue
+        assert grant.role is not Role.ADMIN, sent
