@@ -227,12 +227,14 @@ class Server(Process):
 
 
 class Client:
-    """A dashboard: one WebSocket that keeps every frame."""
+    """A dashboard: one WebSocket. ``frames`` are all that came, ``events`` those of them that carry a change."""
 
     def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._session = session
         self.ws = ws
         self.messages: list[Message] = []
+        # Those that carry a change.
+        self.events: list[Message] = []
         self.arrival_times: list[float] = []
         self.close_code: int | None = None
         self._changed = asyncio.Event()
@@ -251,7 +253,10 @@ class Client:
     async def _read(self) -> None:
         async for message in self.ws:
             if message.type is aiohttp.WSMsgType.TEXT:
-                self.messages.append(json.loads(message.data))
+                received = json.loads(message.data)
+                self.messages.append(received)
+                if "id" in received:
+                    self.events.append(received)
                 self.arrival_times.append(time.perf_counter())
                 self._changed.set()
         self.close_code = self.ws.close_code
@@ -281,13 +286,8 @@ class Client:
     async def send(self, text: str) -> None:
         await self.ws.send_str(text)
 
-    @property
-    def events(self) -> list[Message]:
-        """Frames that carry a change."""
-        return [frame for frame in self.messages if "id" in frame]
-
     def of_type(self, message_type: str) -> list[Message]:
-        return [frame for frame in self.messages if frame["type"] == message_type]
+        return [message for message in self.messages if message["type"] == message_type]
 
     @property
     def totals(self) -> Message:

@@ -23,7 +23,7 @@ from push.journal.audit import Audit
 from push.journal.events import Page, Snapshot
 from push.journal.queries import Baseline, JournalConnection
 from push.journal.relay import Relay
-from tests.support import Client, Connect, Process, Server, StartServer, open_connections, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Process, Server, StartServer, open_connections, within
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 WRITERS = 6
@@ -123,7 +123,7 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database.journal)
         compared = 0
-        async with asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
                 tasks.create_task(write(connection, random.Random(seed + number), enough))
             while compared < 100:

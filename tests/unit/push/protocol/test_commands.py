@@ -47,7 +47,9 @@ def test_commands(message: Any, expected: object) -> None:
         ('{"type":"subscribe","topics":"orders"}', "bad_frame", 'a list "topics"'),
         ('{"type":"subscribe","topics":["orders","other"]}', "bad_topic", "no such topic: other"),
         ('{"type":"unsubscribe","topics":[1]}', "bad_topic", "no such topic: 1"),
+        ('{"type":"unsubscribe","topics":["order:01"]}', "bad_topic", "no such topic: order:01"),
         ('{"type":"what"}', "unknown_type", "unknown type: what"),
+        ('{"type":"PING"}', "unknown_type", "unknown type: PING"),
     ],
 )
 def test_errors(text: str, code: str, message: str) -> None:
