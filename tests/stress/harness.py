@@ -36,7 +36,7 @@ def free_non_ephemeral_port() -> int:
 
 
 class Harness:
-    """``async with Site(directory, notify_mode) as harness``."""
+    """``async with Harness(directory, notify_mode) as harness``: starts everything, and stops it at the end."""
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
