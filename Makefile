@@ -16,11 +16,12 @@ INPUTS ?= 1000000
 ROUNDS ?= 3
 # Parallel test processes. Most tests wait most of the time, so six processes keep two cores busy.
 JOBS ?= 6
-# Gives each process one test at a time, in the order of tests/conftest.py: those marked `alone` come last.
+PAIRS ?= 20
+# One test at a time to each process, so that a slow one holds up no others; those that must be alone come last.
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack bulk conformance burst bench bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +104,10 @@ $(BENCH_VENV)/.peers: requirements/bench.txt $(VENV)/.dev
 
 bench: $(BENCH_VENV)/.peers  ## measure the server and its peers: QUICK=1, ROUNDS=3, ARGS="--only burst --peer node"
 	@exec $(PY) -m bench $(if $(QUICK),--quick,--rounds $(ROUNDS)) $(ARGS)
+
+bench-compare: $(VENV)/.dev  ## compare with another checkout in alternated runs: OTHER=../before PAIRS=20
+	@test -n "$(OTHER)" || { echo "name the other checkout: make bench-compare OTHER=../before"; exit 2; }
+	@exec $(PY) -m bench.compare $(OTHER) --pairs $(PAIRS) $(ARGS)
 
 lint: $(VENV)/.dev  ## check format, lint rules, types and import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }

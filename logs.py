@@ -1,6 +1,6 @@
-"""Log lines: text for people, or JSON for machines, each with the connection that it is about.
+"""Log lines: text or JSON, one each, with the id of the connection that they are about.
 
-No line holds a token, a password, or anything of an order.
+No line may hold a token, a password or data of an order.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from datetime import UTC, datetime
 
 __all__ = ["bind_connection", "configure", "connection_id"]
 
-# Of the connection that the running task serves; empty outside of any.
+# The id of the connection that the current task serves; empty in all other tasks.
 connection_id: ContextVar[str] = ContextVar("connection_id", default="")
 
-# What a LogRecord has by itself; whatever else it carries was given as ``extra``.
+# Attributes of every LogRecord. All others were given as ``extra``.
 _LOG_RECORD_ATTRIBUTES = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 @contextmanager
-def bind_connection(connection: str) -> Iterator[None]:
-    """Lines from in here, and from tasks begun in here, are about this connection."""
-    token = connection_id.set(connection)
+def bind_connection(new_id: str) -> Iterator[None]:
+    """Log lines of the block, and of tasks that it creates, get this connection id."""
+    token = connection_id.set(new_id)
     try:
         yield
     finally:
@@ -41,7 +41,7 @@ class _TextFormatter(logging.Formatter):
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
@@ -55,23 +55,23 @@ class _JsonFormatter(logging.Formatter):
 def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
     connection = connection_id.get()
     extra = {name: value for name, value in record.__dict__.items() if name not in _LOG_RECORD_ATTRIBUTES}
-    return {"connection": connection, **extra} if connection else extra
+    return {"connection_id": connection, **extra} if connection else extra
 
 
 class _WorkerFilter(logging.Filter):
-    """Adds the worker's number to each line."""
+    """Adds the field ``worker_id`` to each line."""
 
     def __init__(self, worker_id: int) -> None:
         super().__init__()
         self._worker_id = worker_id
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.worker = self._worker_id
+        record.worker_id = self._worker_id
         return True
 
 
 def configure(level: str, log_format: str, worker_id: int | None = None) -> None:
-    """Log to standard error from here on; ``worker_id``: which one this process is, where there are several."""
+    """Log to standard error. ``worker_id``: the number of this process, where several serve."""
     handler = logging.StreamHandler()
     if worker_id is not None:
         handler.addFilter(_WorkerFilter(worker_id))
@@ -81,5 +81,5 @@ def configure(level: str, log_format: str, worker_id: int | None = None) -> None
         else _TextFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     )
     logging.basicConfig(level=level, handlers=[handler])
-    # It logs the subprotocols that it does not know: a token may be among them.
+    # aiohttp warns of subprotocols that it does not know and names them: one may be a token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

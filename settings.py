@@ -1,4 +1,4 @@
-"""All settings, from the environment, and the only place that reads it."""
+"""All settings: their environment variables, defaults and checks. No other module interprets the environment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Network = IPv4Network | IPv6Network
 
 
 class BadSetting(Exception):
-    """A setting has a value that cannot be used; the text names it and says what it may be."""
+    """A setting has a value that cannot be used; the text names the setting and what it may be. It is printed as it is."""
 
 
 def _database_url(text: str) -> str:
@@ -25,7 +25,7 @@ def _database_url(text: str) -> str:
         raise ValueError(example)
     try:
         parts = urlsplit(text)
-    except ValueError:  # a bracket too few, for one
+    except ValueError:  # for example an unbalanced bracket
         raise ValueError(example) from None
     ports = ",".join(parse_qs(parts.query).get("port", [])).split(",")
     for host in parts.netloc.rpartition("@")[2].split(","):
@@ -64,7 +64,7 @@ _DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(text: str) -> timedelta:
-    """A length of time like 90m. Raises ValueError with what is expected."""
+    """Parse a duration like 90m. Raises ValueError with a text of what is expected."""
     match = re.fullmatch(r"(\d{1,7})\s*([smhd])", text.lower())
     if match is None or not 10 <= int(match[1]) * _DURATION_UNITS[match[2]] <= 3650 * 86400:
         raise ValueError("a period from 10s to 3650d, like 90m, 72h or 7d")
@@ -104,7 +104,7 @@ def _host(text: str) -> str:
 
 
 def _is_host_name(text: str) -> bool:
-    """Whether the name can be looked up at all: a label that is empty or too long raises in the resolver."""
+    """Whether the resolver accepts the name: an empty or too long label raises UnicodeError there."""
     try:
         text.encode("idna")
     except UnicodeError:
@@ -121,7 +121,7 @@ def _boolean(text: str) -> bool:
 
 
 def _secret(text: str) -> str:
-    # RFC 7518 section 3.2: a key of the hash's size or larger must be used. A shorter one can be guessed from one token.
+    # RFC 7518 section 3.2: the key must be at least as long as the hash. A shorter one can be found by trial from one token.
     if len(text.encode()) < 32:
         raise ValueError("at least 32 bytes; make one with: openssl rand -hex 32")
     return text
@@ -140,7 +140,7 @@ def _jwks_url(text: str) -> str:
 
 
 def _origins(text: str) -> frozenset[str]:
-    # Compared letter by letter with what a browser sends (RFC 6454 section 6.2).
+    # Compared as strings with the Origin header, which omits the default port (RFC 6454 section 6.2).
     pattern = r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
     origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
     for origin in origins:
@@ -172,7 +172,7 @@ def _setting(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says, checked. The name of a setting is the field's in capitals."""
+    """The validated settings. The environment variable of a setting is the field's name in capitals."""
 
     database_url: str | None = _setting(
         None, _database_url, "address of PostgreSQL 14 or newer", "a PostgreSQL of its own in .data/", secret=True
@@ -187,19 +187,21 @@ class Settings:
     port: int = _setting(8000, _integer(0, 65535), "TCP port to listen on; 0 takes a free one")
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
-    send_queue_frames: int = _setting(100, _integer(1, 1_000_000), "frames that may wait for a slow client before it is closed")
-    send_queue_bytes: int = _setting(1024**2, _size, "bytes that may wait for a slow client", "1 MiB")
+    send_queue_frames: int = _setting(
+        100, _integer(1, 1_000_000), "messages that may wait for a slow client before it is disconnected"
+    )
+    send_queue_bytes: int = _setting(1024**2, _size, "the same in bytes", "1 MiB")
     compression: bool = _setting(True, _boolean, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")
     journal_retention: timedelta = _setting(timedelta(hours=72), parse_duration, "how long events can be resumed from", "72h")
     notify_mode: str = _setting(
         "auto",
         _choice("auto", "always", "never"),
-        "auto: writers ring unless many commit; always; never: the journal is read by the clock",
+        "auto: writers notify unless many commit; always: they always do; never: the journal is polled",
     )
     websocket_io: str = _setting(
         "auto",
         _choice("auto", "io_uring", "aio", "descriptor", "transport"),
-        "what WebSockets are written by; auto: the first of the others that works here",
+        "how WebSockets are written to; auto: the first of the others that works here",
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
@@ -209,9 +211,9 @@ class Settings:
         None, _text, "PEM, or a file with it: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)", "no login"
     )
     jwt_jwks_url: str | None = _setting(None, _jwks_url, "address of a JSON Web Key Set", "no login")
-    jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must hold', "not asked")
-    jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not asked")
-    allow_anonymous: bool = _setting(False, _boolean, "1: without login, let others than this machine in too, as admin", "0")
+    jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must contain', "not checked")
+    jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not checked")
+    allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
     allowed_origins: frozenset[str] = _setting(
         frozenset(), _origins, "origins of web pages that may connect besides the server's own", "none"
     )
@@ -226,7 +228,7 @@ class Settings:
     bytes_per_second: int = _setting(256 * 1024, _size, "bytes a second from one client", "256 KiB")
     max_frame_bytes: int = _setting(64 * 1024, _size, "size of a frame from a client", "64 KiB")
     max_topics: int = _setting(100, _integer(1, 100_000), "topics of one session")
-    auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to show its token")
+    auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to send its token")
     idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")
     max_header_bytes: int = _setting(8190, _size, "size of a request line, and of a header", "8190")
     max_body_bytes: int = _setting(64 * 1024, _size, "size of a request's body", "64 KiB")
@@ -236,12 +238,12 @@ class Settings:
 
     @property
     def login_required(self) -> bool:
-        """Whether a token is needed at all."""
+        """Whether a key that verifies tokens is set: then every client needs a token."""
         return any(key is not None for key in (self.jwt_secret, self.jwt_public_key, self.jwt_jwks_url))
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Raises BadSetting for the first value that cannot be used. An empty value counts as not set."""
+        """Parse and check the variables; an empty value counts as not set. Raises BadSetting for the first unusable one."""
         values: dict[str, Any] = {}
         for item in fields(cls):
             name = item.name.upper()
@@ -251,7 +253,7 @@ class Settings:
             try:
                 values[item.name] = item.metadata["parse"](text)
             except ValueError as error:
-                # An address may hold a password: do not repeat it.
+                # The address of a database may contain a password, which must not be printed.
                 shown = "" if item.metadata["secret"] else f"={text}"
                 raise BadSetting(f"{name}{shown} is not usable: expected {error}") from None
         settings = cls(**values)
@@ -266,7 +268,7 @@ class Settings:
 
     @classmethod
     def describe(cls) -> str:
-        """A table of all settings for ``--help``."""
+        """The table of all settings for ``--help``, one line each."""
         lines = []
         for item in fields(cls):
             default = item.metadata["default_text"] or item.default

@@ -1,13 +1,13 @@
-"""WORKERS=N: N processes that serve on one port, and the supervisor that looks after them.
+"""WORKERS=N: N worker processes that serve on one port, and the supervisor that starts, restarts and stops them.
 
-Each worker is a whole server with a LISTEN connection of its own, and knows nothing of the others. The kernel spreads new
-connections over their sockets (SO_REUSEPORT, socket(7)). The supervisor serves nobody. Between it and each worker there is one
-pair of sockets, with a line of JSON for each message:
+Each worker is a complete server with its own LISTEN connection and does not know the others. The kernel distributes new
+connections over their listening sockets (SO_REUSEPORT, socket(7)). The supervisor serves no client. It has one socket pair with
+each worker; a message is one line of JSON, ``[kind, content]``:
 
-    worker → supervisor    ready · failed (why) · samples (its metrics) · all? (what are everybody's?)
-    supervisor → worker    samples? · all (everybody's) · the end of the stream: drain
+    worker → supervisor    ready · failed (reason) · samples (its metrics) · all? (asks for the metrics of all workers)
+    supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · end of stream: drain
 
-That end comes too when the supervisor is killed in whatever way, so that no worker outlives it for longer than a drain.
+The stream ends too when the supervisor is killed, so no worker outlives it by more than a drain.
 """
 
 from __future__ import annotations
@@ -35,32 +35,33 @@ __all__ = ["Supervisor", "SupervisorClient", "WorkerFailed"]
 
 log = logging.getLogger("orderwire.workers")
 
-# A drain has a bound of its own (gateway.app.DRAIN_SECONDS); the rest is for a machine that is busy.
+# A worker that has not ended by then is killed. A drain takes up to gateway.app.DRAIN_SECONDS; the rest is for a busy machine.
 EXIT_TIMEOUT_SECONDS = 20.0
-# How long a worker may take to say what its metrics are, and the supervisor to say what everybody's are.
+# How long a worker may take to send its metrics, and the supervisor to send those of all workers.
 SAMPLES_TIMEOUT_SECONDS = 1.0
 MERGED_SAMPLES_TIMEOUT_SECONDS = 3.0
-# Before another one is started: 0.1, 0.2, 0.4 … 5 s. The death of one that has lived for a while begins the series anew.
+# Delay before a worker that ended is started again: 0.1, 0.2, 0.4 … 5 s. The series restarts for a worker that ran for
+# STABLE_AFTER_SECONDS.
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
 STABLE_AFTER_SECONDS = 10.0
-# Metrics in one line; a hundred label values more would not fill it.
+# Length of a message. The metrics of a worker are the longest; they take a small part of this.
 MAX_LINE_BYTES = 1 << 22
 
 
 class WorkerFailed(Exception):
-    """A worker could not start at all; the text says why."""
+    """A worker could not start; the text says why."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
 
 
-# ---------------------------------------------------------------- both ends of the pair of sockets
+# ---------------------------------------------------------------- the socket pair, and its end in the worker
 
 
 class _Pipe:
-    """One end."""
+    """One end of the socket pair."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -71,12 +72,12 @@ class _Pipe:
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE_BYTES))
 
     def send(self, kind: str, content: Any = None) -> None:
-        """Does not wait: there is one question at a time in each direction, so little can pile up."""
+        """Write without back-pressure: each side has at most one open request, so little is buffered."""
         if not self._writer.is_closing():
             self._writer.write(json.dumps([kind, content]).encode() + b"\n")
 
     async def messages(self) -> AsyncIterator[tuple[str, Any]]:
-        """Until the other end is closed. One that was killed may have left half a line."""
+        """The messages until the other end is closed. An incomplete line, of a process that was killed, is dropped."""
         with suppress(ConnectionError):
             while (line := await self._reader.readline()).endswith(b"\n"):
                 kind, content = json.loads(line)
@@ -87,7 +88,7 @@ class _Pipe:
 
 
 class SupervisorClient:
-    """What a worker has to do with its supervisor."""
+    """The worker's end: reports to the supervisor and follows its requests."""
 
     def __init__(self, pipe: _Pipe, worker_id: int) -> None:
         self._pipe = pipe
@@ -97,15 +98,15 @@ class SupervisorClient:
     @classmethod
     @asynccontextmanager
     async def connect(cls, fd: int, worker_id: int) -> AsyncIterator[SupervisorClient]:
-        """``fd``: our end, which we were started with."""
-        line = await _Pipe.open(socket.socket(fileno=fd))
+        """``fd``: the worker's end of the socket pair, inherited from the supervisor."""
+        pipe = await _Pipe.open(socket.socket(fileno=fd))
         try:
-            yield cls(line, worker_id)
+            yield cls(pipe, worker_id)
         finally:
-            line.close()
+            pipe.close()
 
     async def run(self, stop: asyncio.Event, metrics: Metrics) -> None:
-        """Do what the supervisor wants, and set ``stop`` when it wants us to end, or is gone."""
+        """Answer the supervisor's requests. Sets ``stop`` when it closes the stream or has died."""
         metrics.fetch_merged_samples = self._fetch_merged_samples
         async for kind, content in self._pipe.messages():
             if kind == "samples?":
@@ -117,16 +118,16 @@ class SupervisorClient:
         stop.set()
 
     async def announce_started(self, started: asyncio.Event) -> None:
-        """Once events flow, say so."""
+        """Report that events flow."""
         await started.wait()
         self._pipe.send("ready")
 
     def report_failure(self, reason: str) -> None:
-        """It is the supervisor who tells people: of all workers that fail alike, once."""
+        """Report why this worker cannot start. The supervisor prints it, once for all workers that fail alike."""
         self._pipe.send("failed", reason)
 
     async def _fetch_merged_samples(self) -> Samples:
-        """Raises TimeoutError. Who asks while an answer is under way gets that one."""
+        """The metrics of all workers. Concurrent callers share one request. Raises TimeoutError."""
         if self._merged_samples is None:
             self._merged_samples = asyncio.get_running_loop().create_future()
             self._pipe.send("all?")
@@ -139,10 +140,10 @@ class SupervisorClient:
 
 @asynccontextmanager
 async def _sigint_blocked(lock: asyncio.Lock) -> AsyncIterator[None]:
-    """What is started in here never sees a SIGINT: Ctrl-C goes to everybody on the terminal, and workers are told to drain by
-    the supervisor, once. A mask is inherited (sigprocmask(2)), so not even one that is only being imported can stumble over it.
+    """Processes started in the block ignore SIGINT: Ctrl-C is sent to every process of the terminal, and the supervisor asks
+    the workers to drain. The signal mask is inherited (sigprocmask(2)), so it holds even while a worker's Python starts.
     """
-    async with lock:  # else the second one would take the first one's mask for what was before
+    async with lock:  # a concurrent block would save and restore the mask of this one
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             yield
@@ -151,7 +152,7 @@ async def _sigint_blocked(lock: asyncio.Lock) -> AsyncIterator[None]:
 
 
 class _Worker:
-    """One of the N, through all its lives."""
+    """One of the N workers, across restarts of its process."""
 
     def __init__(self, worker_id: int) -> None:
         self.worker_id = worker_id
@@ -164,7 +165,7 @@ class _Worker:
         self._pending_samples: asyncio.Future[None] | None = None
 
     async def start(self, environment: dict[str, str], spawn_lock: asyncio.Lock) -> None:
-        """Raises OSError when the system has no room for it."""
+        """Start the process. Raises OSError if the system cannot (no memory, no more processes or files)."""
         self.failure = ""
         ours, theirs = socket.socketpair()
         with theirs:
@@ -184,7 +185,7 @@ class _Worker:
                 raise
 
     async def refresh_metrics(self) -> None:
-        """Have its share of the metrics be as of now, or as of its last answer if there is none in time."""
+        """Request its metrics and wait for them. Without an answer in time its counts stay and its gauges are dropped."""
         if self.pipe is None:
             return
         if self._pending_samples is None:
@@ -200,7 +201,7 @@ class _Worker:
         self._resolve_pending_samples()
 
     async def reap(self) -> int:
-        """It has hung up: wait for it, and bury it. Returns the exit code, below zero when it was a signal."""
+        """Wait for the process after its stream has ended. Returns the exit code; below zero: killed by that signal."""
         assert self.process is not None
         assert self.pipe is not None
         code = await self.process.wait()
@@ -217,24 +218,24 @@ class _Worker:
 
 
 class Supervisor:
-    """All of them."""
+    """Starts the workers, restarts those that end, merges their metrics, drains them. Lives in the supervisor process."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._workers = [_Worker(number + 1) for number in range(settings.workers)]
+        self._workers = [_Worker(worker_id) for worker_id in range(1, settings.workers + 1)]
         self._environment: dict[str, str] = {}
         self._reserved_server: asyncio.Server | None = None
         self._spawn_lock = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._answer_tasks: set[asyncio.Task[None]] = set()
-        # Set for good when events flow in all of them.
+        # Set once, when events flow in all workers.
         self.started = asyncio.Event()
 
     async def reserve_port(self) -> None:
-        """Take the port without listening on it: connections go to those alone that do. Raises CannotListen.
+        """Bind the port without listening on it, so that it stays reserved while workers restart. Raises ListenError.
 
-        The first bind is without SO_REUSEPORT and so fails when anybody listens there, another team of workers too (but for
-        one that is being started in the same second); the workers can join once the option is set.
+        The bind is without SO_REUSEPORT, so it fails if another process listens on the port, even another supervisor with its
+        workers (unless both start at the same moment). The option is set afterwards: the workers can bind the port too.
         """
         host, port = self._settings.host, self._settings.port
         if not hasattr(socket, "SO_REUSEPORT"):
@@ -253,20 +254,21 @@ class Supervisor:
 
     @property
     def address(self) -> str:
-        """See Gateway.address."""
+        """host:port as a browser on this machine reaches it."""
         assert self._reserved_server is not None
         return server_address(self._reserved_server)
 
     def tasks(self, database_url: str) -> dict[str, Coroutine[Any, Any, None]]:
-        """What has to run, by name."""
+        """The tasks that supervise the workers, by name. ``reserve_port`` must have been called."""
         assert self._reserved_server is not None
         port = self._reserved_server.sockets[0].getsockname()[1]
-        found = {"DATABASE_URL": database_url, "PORT": str(port), "WORKERS": str(len(self._workers))}
-        self._environment = {**os.environ, **found}  # not as arguments: those are public
+        # As environment, not as arguments: every user of the machine can read the arguments of a process.
+        own = {"DATABASE_URL": database_url, "PORT": str(port), "WORKERS": str(len(self._workers))}
+        self._environment = {**os.environ, **own}
         return {f"worker {worker.worker_id}": self._supervise(worker) for worker in self._workers}
 
     async def _supervise(self, worker: _Worker) -> None:
-        """Have it run until the end. Raises WorkerFailed if it cannot even start."""
+        """Run the worker until the drain. Raises WorkerFailed if it exits with an error before all workers were ready."""
         try:
             await self._run_with_restarts(worker)
         finally:
@@ -275,32 +277,32 @@ class Supervisor:
     async def _run_with_restarts(self, worker: _Worker) -> None:
         failures = 0
         while not self._stopping.is_set():
-            begun = time.monotonic()
+            started_at = time.monotonic()
             try:
                 await worker.start(self._environment, self._spawn_lock)
-                code = await self._handle_messages(worker)
+                code = await self._run_process(worker)
             except OSError as error:
                 code, worker.failure = 1, str(error)
             if self._stopping.is_set():
                 return
             if code > 0 and not self.started.is_set():
                 raise WorkerFailed(worker.failure or f"worker {worker.worker_id} could not start: exit code {code}", code)
-            failures = 1 if time.monotonic() - begun > STABLE_AFTER_SECONDS else min(failures + 1, 10)
-            how = worker.failure or (f"exit code {code}" if code >= 0 else signal.strsignal(-code))
-            log.warning("worker %d has ended (%s): starting another", worker.worker_id, how)
+            failures = 1 if time.monotonic() - started_at > STABLE_AFTER_SECONDS else min(failures + 1, 10)
+            reason = worker.failure or (f"exit code {code}" if code >= 0 else signal.strsignal(-code))
+            log.warning("worker %d has ended (%s): starting another", worker.worker_id, reason)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2 ** (failures - 1))):
                     await self._stopping.wait()
 
-    async def _handle_messages(self, worker: _Worker) -> int:
-        """One life of it; returns its exit code."""
+    async def _run_process(self, worker: _Worker) -> int:
+        """Handle the messages of one process of the worker until it ends; returns its exit code."""
         assert worker.pipe is not None
         if self._stopping.is_set():
             worker.pipe.close()
         async for kind, content in worker.pipe.messages():
             if kind == "ready":
                 worker.ready = True
-                if all(one.ready for one in self._workers):
+                if all(other.ready for other in self._workers):
                     self.started.set()
             elif kind == "failed":
                 worker.failure = content
@@ -317,7 +319,7 @@ class Supervisor:
         pipe.send("all", to_json_rows(merge(worker.metrics.samples for worker in self._workers)))
 
     async def drain(self) -> None:
-        """Have all of them drain at once, and see that they end."""
+        """Have all workers drain at the same time and wait for their end; kill those that exceed EXIT_TIMEOUT_SECONDS."""
         self._stopping.set()
         for worker in self._workers:
             if worker.pipe is not None:

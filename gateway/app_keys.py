@@ -1,4 +1,4 @@
-"""What the handlers find in the application, typed."""
+"""Typed keys of what the handlers find in the application, and the Protocol for queries on orders."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["HUB", "METRICS", "ORDER_QUERIES", "RELAY", "REPLAY_PLANNER", "SESSIO
 
 
 class OrderQueries(OrderOwnership, Protocol):
-    """The table of orders, for the routes. Raises StoreError."""
+    """Queries on the table `orders`, for the routes and for the topics of customers. Raises StoreError."""
 
     async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
-        """Newest orders first, each as a JSON object."""
+        """Newest first, each as a JSON object. ``before``: only orders with a smaller id."""
 
     async def customer_orders(
         self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
     ) -> list[str]:
-        """The same of those alone that have ``subject`` as customer_id, or one of the ids."""
+        """As ``latest_orders``, of the orders that have ``subject`` as customer_id or one of the ids."""
 
 
 SETTINGS = web.AppKey("SETTINGS", Settings)

@@ -1,4 +1,4 @@
-"""Sessions over Server-Sent Events (HTML standard, section 9.2)."""
+"""Sessions over Server-Sent Events: `GET /api/sse` (HTML standard, section 9.2)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from aiohttp import web
 from gateway.app_keys import METRICS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
-from gateway.sessions.session_adapter import SessionAdapter, not_started_reason
-from gateway.websocket.connection import CLOSE_TIMEOUT_SECONDS
+from gateway.sessions.session_adapter import CLOSE_TIMEOUT_SECONDS, SessionAdapter, not_started_reason
 from push.delivery.batch import CHUNK_BYTES
 from push.delivery.session import PING_MESSAGE
 from push.protocol.access import Role
@@ -23,55 +22,55 @@ __all__ = ["sse_handler"]
 
 log = logging.getLogger("orderwire.session")
 
-# How long a browser waits before it reconnects.
+# How many milliseconds a browser waits before it reconnects.
 RETRY_FIELD = b"retry: 1000\n\n"
 HEARTBEAT_COMMENT = b": ping\n\n"
 
 
 async def sse_handler(request: web.Request) -> web.StreamResponse:
-    """``GET /api/sse``: one session, until either side ends it."""
+    """``GET /api/sse``: one session. Returns when the client has disconnected or the session is closed."""
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",  # nginx would hold events back
+            "X-Accel-Buffering": "no",  # else nginx buffers events
         }
     )
-    if (trouble := not_started_reason(request.app)) is not None:
-        # A browser comes back to a stream that ends, and to a server that is not there; never to one that says 503 (section
-        # 9.2.3, "fail the connection").
+    if (reason := not_started_reason(request.app)) is not None:
+        # Not 503: an EventSource reconnects when a stream ends and when no server answers, but never after an error status
+        # (section 9.2.3, "fail the connection").
         await response.prepare(request)
-        await response.write(f": {trouble}\n".encode() + RETRY_FIELD)
+        await response.write(f": {reason}\n".encode() + RETRY_FIELD)
         await response.write_eof()
         return response
-    door, opening = request.app[REQUEST_GUARD], request[REQUEST_HEAD]
-    grant = await door.require_role(opening, *Role)
-    seat = door.reserve_slot(opening)
+    guard, head = request.app[REQUEST_GUARD], request[REQUEST_HEAD]
+    grant = await guard.require_role(head, *Role)
+    slot = guard.reserve_slot(head)
     try:
-        client = _SseTransport(request.app, opening, seat, response)
-        await client.adapter.admit(grant)
+        transport = _SseTransport(request.app, head, slot, response)
+        await transport.adapter.admit(grant)
     except BaseException:
-        seat.release()
+        slot.release()
         raise
     try:
         await response.prepare(request)
         await response.write(RETRY_FIELD)
-        await client.run()
+        await transport.run()
     finally:
-        client.adapter.connection_lost()
+        transport.adapter.connection_lost()
         if request.transport is not None:
-            # A client that does not read would keep the transport, and what is buffered in it, alive for ever.
+            # A client that does not read would keep the transport and its write buffer alive without limit.
             request.transport.abort()
     return response
 
 
 def _encode_position(cursor: str) -> bytes:
-    """A cursor without an event: it is kept by the browser, and nothing is dispatched (section 9.2.6)."""
+    """A cursor without an event: the browser stores it and dispatches nothing (section 9.2.6)."""
     return f"id: {cursor}\n\n".encode()
 
 
 class _SseTransport:
-    """Carries the frames of one session."""
+    """The SessionTransport of one SSE session: writes its messages to the response. Owned by ``sse_handler``'s task."""
 
     def __init__(self, app: web.Application, head: RequestHead, slot: ConnectionSlot, response: web.StreamResponse) -> None:
         self._response = response
@@ -84,21 +83,19 @@ class _SseTransport:
         self._bytes_counter = metrics.sent_bytes.labels("sse")
 
     def notify_pending(self) -> None:
-        """See SessionTransport."""
         self._pending.set()
         if self._session.aborted and not self._aborted.done():
             self._aborted.set_result(None)
 
     def flush_broadcast(self) -> None:
-        """See SessionTransport."""
         self.notify_pending()
 
     async def run(self) -> None:
-        """Until the session ends. aiohttp cancels it when the client leaves."""
+        """Send until the session is closed. aiohttp cancels it when the client disconnects."""
         sender = asyncio.create_task(self._send(), name="session sender")
         try:
-            # The sender may be waiting for a client that does not read. It must not be cancelled before the end is told: it
-            # would take aiohttp's future for "writable again" with it, and the goodbye waits for the same one.
+            # The sender may be waiting for a client that does not read. It must not be cancelled before write_eof: that would
+            # also cancel aiohttp's future for "writable again", which write_eof waits for.
             await asyncio.wait({sender, self._aborted}, return_when=asyncio.FIRST_COMPLETED)
             with contextlib.suppress(TimeoutError, ConnectionError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
@@ -107,13 +104,13 @@ class _SseTransport:
             sender.cancel()
             await asyncio.gather(sender, return_exceptions=True)
             if not sender.cancelled() and (error := sender.exception()) and not isinstance(error, ConnectionError):
-                log.error("a session ended unexpectedly", exc_info=error)
+                log.error("a session failed", exc_info=error)
 
     async def _send(self) -> None:
         while True:
             while batches := self._session.take(CHUNK_BYTES):
                 await self._response.write(b"".join(batch.encoded(_encode_events) for batch in batches))
-                # There is no pong: that the client takes what is sent is its sign of life.
+                # SSE has no pong: that a write completes shows that the client is alive.
                 self._session.mark_alive()
                 self._messages_counter.inc(sum(batch.count for batch in batches))
                 self._bytes_counter.inc(sum(batch.size for batch in batches))

@@ -1,1 +1,1 @@
-"""The engine: journal events, totals, relay, hub and sessions. Imports neither aiohttp nor asyncpg."""
+"""The push engine: from the journal to the sessions of clients. Imports neither aiohttp nor asyncpg; no I/O of its own."""

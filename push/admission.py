@@ -1,4 +1,7 @@
-"""How a session comes in: who it is, what it follows, and from where its client stood to live with no gap between the two."""
+"""Admission: from a grant and the client's parameters to a live session, and the commands of that session.
+
+The same for all transports. Knows no HTTP: tokens are verified and orders are looked up through Protocols.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,24 @@ __all__ = ["ConnectParams", "PositionEncoder", "SessionManager"]
 
 log = logging.getLogger("orderwire.resume")
 
-# Events that are sent together while replaying, and the most that may be left for the moment of going live.
+# Events of a replay that are sent before the client's back-pressure is awaited.
 CHUNK_EVENTS = 500
+# A session goes live once at most so many events are left to replay: these are queued at once.
 MAX_FINAL_EVENTS = 50
-# A client that takes nothing for so long while it is being replayed to is a slow consumer.
+# A client that does not drain its send queue for so long during a replay is a slow consumer.
 STALL_SECONDS = 30.0
 
-
+# Makes a message of the transport from a cursor.
 PositionEncoder = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectParams:
-    """What a client asks for as it comes in.
+    """What a client asks for when it connects.
 
-    ``topics``: None for what its role gets unasked. ``encode_position`` makes a frame of the cursor from which the session goes
-    live without having been told an event's, for a transport that can carry it.
+    ``cursor``: resume from there. ``topics``: None for the default of the role. ``encode_position``: set by a transport that
+    can carry a cursor without an event (SSE); it gets the one from which the session goes live, so that the client can resume
+    even before its first event.
     """
 
     cursor: str | None = None
@@ -46,7 +51,11 @@ class ConnectParams:
 
 
 class SessionManager:
-    """Through here every session comes in, whatever its transport, and here it asks for more."""
+    """Opens sessions and carries out their commands. One per process; each session calls it from its own task.
+
+    The order of calls for a client: ``authorize``; then ``open``, before the client is answered; then ``resume``. For a client
+    that will send its token as a message it is ``await_token`` instead, and ``handle_command`` does the rest.
+    """
 
     def __init__(
         self,
@@ -60,40 +69,42 @@ class SessionManager:
         metrics: Metrics | None = None,
     ) -> None:
         self._hub = hub
-        self._totals_batch = hub.totals_batch  # one object for all sessions
+        self._totals_batch = hub.totals_batch  # bound once: every session keeps a reference to it
         self._relay = relay
         self._replay_planner = replay_planner
         self._authenticator = authenticator
         self._order_ownership = order_ownership
         self._max_topics = max_topics
-        # One at a time for all customers: whoever asks without end keeps others waiting who ask, and nobody else.
+        # One lookup at a time for all customers, so that one who subscribes without end delays other subscribers only.
         self._ownership_lookup = asyncio.Semaphore(1)
         self._metrics = metrics or Metrics()
 
-    # ---------------------------------------------------------------- coming in
+    # ---------------------------------------------------------------- opening a session
 
     async def authorize(self, grant: Grant, params: ConnectParams) -> frozenset[str]:
-        """The topics that the session will have. Before the client is answered: whoever wrote and then connects expects the
-        totals, and a replay, to know of it. Raises Refused or StoreError.
+        """Return the topics that the session will have. Raises AccessDenied or StoreError.
+
+        Also waits for a fresh read of the journal. So it must be called before the client is answered: a client that writes to
+        the database and then connects expects the totals and a replay to include its change.
         """
         topics = grant.default_topics() if params.topics is None else params.topics
         if len(topics) > self._max_topics and params.topics is not None:
             raise AccessDenied(CloseCode.BAD_REQUEST, f"more than {self._max_topics} topics")
-        if refused := topics - await self._permitted_topics(grant, topics):
-            raise AccessDenied(CloseCode.NOT_PERMITTED, f"not permitted: {min(refused)}")
-        await self._relay.wait_for_fresh_read()
+        if rejected := topics - await self._permitted_topics(grant, topics):
+            raise AccessDenied(CloseCode.NOT_PERMITTED, f"not permitted: {min(rejected)}")
+        await self._relay.read_barrier.wait_for_fresh_read()
         self._reject_revoked(grant)
         return topics
 
     def await_token(self, session: Session, timeout_seconds: float) -> None:
-        """The client will say in a frame who it is; until then it gets nothing, and it has so long to do it."""
+        """Add a session that gets nothing until its client has sent a token, for which it has ``timeout_seconds``."""
         self._hub.add(session)
         session.start_auth_timeout(timeout_seconds)
 
     def open(self, session: Session, grant: Grant, topics: frozenset[str], params: ConnectParams) -> None:
-        """The totals first; and live at once, unless there is something to resume.
+        """Queue the first messages, and go live unless there is a cursor to resume from.
 
-        Called before the client is told that it is connected, so that whatever is committed from then on reaches it.
+        Must be called before the client learns that it is connected: everything that is committed from then on reaches it.
         """
         self._hub.add(session)
         session.apply_grant(grant, topics)
@@ -104,8 +115,9 @@ class SessionManager:
             self._go_live(session, params)
 
     async def resume(self, session: Session, params: ConnectParams) -> None:
-        """Of a session that has entered: replay what the cursor misses, then live; or tell that it cannot be done, then live.
-        Without a cursor there is nothing to do.
+        """Replay to an open session what its cursor misses, or tell the client to fetch anew; then go live.
+
+        Does nothing without a cursor. Takes as long as the client takes to read the replay.
         """
         if params.cursor is None:
             return
@@ -113,15 +125,18 @@ class SessionManager:
             if await self._replay(session, params.cursor):
                 return
         except StoreError as error:
-            log.warning("a resume was put off: %s", error)
+            log.warning("a client has to reconnect to resume: %s", error)
             session.close(CloseCode.RESUME_AGAIN)
             return
         self._go_live(session, params)
 
-    # ---------------------------------------------------------------- asking for more
+    # ---------------------------------------------------------------- commands
 
     async def handle_command(self, session: Session, command: Command, params: ConnectParams) -> None:
-        """Do what the client asks for, one thing after the other, or tell it why not."""
+        """Carry out a command, and answer it. Closes the session if a token is rejected or the database cannot answer.
+
+        The commands of one session must come one after the other.
+        """
         try:
             match command:
                 case Auth(token):
@@ -130,11 +145,11 @@ class SessionManager:
                     await self._subscribe(session, topics)
                 case Unsubscribe(topics):
                     self._set_topics(session, session.topics - topics)
-        except AccessDenied as refusal:
-            self._metrics.rejections.labels(refusal.close_code.name.lower()).inc()
-            session.close(refusal.close_code, flush=False)
+        except AccessDenied as denied:
+            self._metrics.rejections.labels(denied.close_code.name.lower()).inc()
+            session.close(denied.close_code, flush=False)
         except StoreError as error:
-            log.warning("a client has to come back: %s", error)
+            log.warning("a client has to reconnect, its command cannot be carried out: %s", error)
             session.close(CloseCode.UNAVAILABLE)
 
     async def _authenticate(self, session: Session, token: str, params: ConnectParams) -> None:
@@ -144,14 +159,14 @@ class SessionManager:
             if session.close_code is None:
                 self.open(session, grant, topics, params)
             return
-        # The session lives on with what the new grant still allows.
+        # The session goes on with those of its topics that the new grant permits.
         permitted = await self._permitted_topics(grant, session.topics)
         self._reject_revoked(grant)
-        lost = permitted != session.topics
+        topics_lost = permitted != session.topics
         session.apply_grant(grant, permitted)
         self._hub.topics_changed(session)
         session.send_message(Authenticated(grant.role, grant.expires_at))
-        if lost:
+        if topics_lost:
             session.send_message(Subscribed(session.topics))
 
     async def _subscribe(self, session: Session, topics: frozenset[str]) -> None:
@@ -161,9 +176,9 @@ class SessionManager:
             session.send_error("too_many_topics", f"at most {self._max_topics}")
             return
         permitted = await self._permitted_topics(grant, topics)
-        if refused := topics - permitted:
+        if rejected := topics - permitted:
             self._metrics.rejections.labels("not_permitted").inc()
-            session.send_error("not_permitted", f"not permitted: {min(refused)}")
+            session.send_error("not_permitted", f"not permitted: {min(rejected)}")
             return
         totals_are_new = ANALYTICS_TOPIC in topics - session.topics
         self._set_topics(session, session.topics | topics)
@@ -176,49 +191,49 @@ class SessionManager:
         session.send_message(Subscribed(topics))
 
     async def _permitted_topics(self, grant: Grant, topics: frozenset[str]) -> frozenset[str]:
-        """Those that the grant's bearer may follow."""
+        """Return those of the topics that the grant permits. Raises StoreError."""
         allowed = {topic for topic in topics if grant.may_subscribe(topic)}
         if grant.role is Role.CUSTOMER:
-            asked = order_ids(allowed) - grant.order_ids
+            unknown = order_ids(allowed) - grant.order_ids
             owned: set[int] = set()
-            if asked and grant.subject is not None:
+            if unknown and grant.subject is not None:
                 async with self._ownership_lookup:
-                    owned = await self._order_ownership.owned_by(grant.subject, asked)
-            allowed -= {f"order:{order_id}" for order_id in asked - owned}
+                    owned = await self._order_ownership.owned_by(grant.subject, unknown)
+            allowed -= {f"order:{order_id}" for order_id in unknown - owned}
         return frozenset(allowed)
 
     def _reject_revoked(self, grant: Grant) -> None:
-        """While it was waited for something else the grant may have been taken back, and no session has it yet to be ended."""
+        """Check once more after an ``await``: ``Hub.revoke_invalid`` closes only the sessions that have their grant already."""
         if not self._authenticator.is_valid(grant):
             raise AccessDenied(CloseCode.INVALID_TOKEN, "the token has been revoked")
 
-    # ---------------------------------------------------------------- from the cursor to live
+    # ---------------------------------------------------------------- from the cursor to going live
 
     def _go_live(self, session: Session, params: ConnectParams) -> None:
-        # No await in here: nothing can be published between this position and going live.
+        # No await here: nothing can be published between taking this position and going live.
         if params.encode_position is not None and self._relay.epoch is not None:
             session.send(Batch([params.encode_position(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))]))
         self._hub.go_live(session)
 
     async def _replay(self, session: Session, cursor_text: str) -> bool:
-        """True when the session has been brought live, or ended; False when it has to fetch anew."""
+        """True: the session is live or closed. False: the client has been told to fetch anew, and the session can go live."""
         try:
             replay = await self._replay_planner.plan(cursor_text)
-            own = None if session.sees_all_events else await self._visible_events(session, replay)
+            visible = None if session.subscription.sees_all_events else await self._visible_events(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
             session.send_message(Resumed(recovered=False))
             return False
-        # How many events others had is nobody's business.
-        count = replay.count if own is None else len(own)
+        # Not the count of all events, which would tell a customer how many orders others have.
+        count = replay.count if visible is None else len(visible)
         self._metrics.resumes.labels("recovered").inc()
         session.send_message(Resumed(recovered=True, replayed=count))
         try:
-            if own is None:
+            if visible is None:
                 await self._send_replay(session, replay)
             else:
-                for start in range(0, len(own), CHUNK_EVENTS):
-                    await self._send_events(session, own[start : start + CHUNK_EVENTS])
+                for start in range(0, len(visible), CHUNK_EVENTS):
+                    await self._send_events(session, visible[start : start + CHUNK_EVENTS])
             await self._send_published_since(session, replay.next_seq)
         except GapError:
             session.close(CloseCode.RESUME_AGAIN)
@@ -227,11 +242,11 @@ class SessionManager:
         return True
 
     async def _visible_events(self, session: Session, replay: Replay) -> list[Event]:
-        """Of a replay what this session may see."""
-        own: list[Event] = []
+        """Read a replay, and return those of its events that the session follows and may see."""
+        visible: list[Event] = []
         async for events in self._replay_planner.read_events(replay):
-            own += session.visible(events)
-        return own
+            visible += session.visible(events)
+        return visible
 
     async def _send_replay(self, session: Session, replay: Replay) -> None:
         async for events in self._replay_planner.read_events(replay):
@@ -240,15 +255,15 @@ class SessionManager:
                 return
 
     async def _send_published_since(self, session: Session, seq: int) -> None:
-        """What has been published meanwhile, from the ring; it gets less each time round."""
+        """Send what has been published since the replay was planned, and go live once little is left."""
         while session.close_code is None:
             rest = self._relay.recent_events.since(seq)
             if rest is None:
-                raise GapError("the ring has moved on")
+                raise GapError("events have been dropped from memory meanwhile")
             if len(rest) <= MAX_FINAL_EVENTS:
                 session.send(*in_chunks([event.payload for event in session.visible(rest)]))
                 self._hub.go_live(session)
-                session.schedule_totals()  # as of the last event, now that it has been sent
+                session.schedule_totals()  # after the last event, so that they are as of that event
                 return
             await self._send_events(session, rest[:CHUNK_EVENTS])
             seq += min(len(rest), CHUNK_EVENTS)

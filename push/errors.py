@@ -1,25 +1,26 @@
-"""Errors of the heart.
+"""Errors of this package that others catch.
 
 PushError
-├── BadCursor    the text is no cursor
-└── StoreError   the database could not answer; its text is one line for people
-    └── LinkLost the LISTEN connection is gone; a new one will come
+├── BadCursor             a client sent a text that is not a cursor
+├── AccessDenied          a client is rejected (push/protocol/access.py)
+└── StoreError            the database could not answer
+    └── ConnectionLost    the connection that the relay follows is lost
 """
 
 __all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError"]
 
 
 class PushError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. The text is one line for people."""
 
 
 class BadCursor(PushError):
-    """The text that a client sent is no cursor."""
+    """A client sent a text that is not a cursor."""
 
 
 class StoreError(PushError):
-    """The database could not answer."""
+    """The database could not answer. Base of the errors of ``db``."""
 
 
 class ConnectionLost(StoreError):
-    """The connection to the database is gone; whoever owns it opens a new one."""
+    """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again."""

@@ -1,7 +1,4 @@
-"""What an operator sees of the inside: every metric, its meaning and unit, in one place. Served as `/metrics`.
-
-No label holds anything that a client or a customer can choose.
-"""
+"""All Prometheus metrics of the server, served as `/metrics`. No label takes a value that a client can choose."""
 
 from __future__ import annotations
 
@@ -10,22 +7,21 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from push.journal.events import Event
 from push.metrics_merge import MergedCollector, Samples
 
 __all__ = ["Metrics"]
 
-# From a fifth of a millisecond, which is what an idle read takes, to a minute.
+# From 0.2 ms, which an idle read of the journal takes, to a minute.
 _SECONDS_BUCKETS = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 _EVENT_COUNT_BUCKETS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
 class Metrics:
-    """The metrics of one process, in a registry of their own."""
+    """The metrics of one process, in a registry of their own. An attribute has the metric's name without prefix and unit."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        # Where there are several processes: asks all of them.
+        # With several workers: returns the samples of all of them. Raises TimeoutError.
         self.fetch_merged_samples: Callable[[], Awaitable[Samples]] | None = None
 
         # ------------------------------------------------------------ clients
@@ -34,13 +30,13 @@ class Metrics:
             "orderwire_tcp_connections", "TCP connections that are open now, sessions included", registry=registry
         )
         self.sessions_closed = Counter(
-            "orderwire_sessions_closed_total", "Sessions that ended, by close code", ["code"], registry=registry
+            "orderwire_sessions_closed_total", "Sessions that were closed, by close code", ["code"], registry=registry
         )
         self.rejections = Counter(
-            "orderwire_rejections_total", "Requests, tokens and frames that were refused", ["reason"], registry=registry
+            "orderwire_rejections_total", "Requests, tokens and commands that were rejected", ["reason"], registry=registry
         )
         self.send_queue_overflows = Counter(
-            "orderwire_send_queue_overflows_total", "Sessions closed since their send queue overflowed", registry=registry
+            "orderwire_send_queue_overflows_total", "Sessions closed because their send queue overflowed", registry=registry
         )
         self.resumes = Counter(
             "orderwire_resumes_total",
@@ -52,34 +48,34 @@ class Metrics:
             "orderwire_replayed_events_total", "Events that were sent again to resuming clients", registry=registry
         )
 
-        # ------------------------------------------------------------ the way of an event
+        # ------------------------------------------------------------ events
         self.events = Counter("orderwire_events_total", "Events read from the journal and published", registry=registry)
         self.sent_messages = Counter(
-            "orderwire_sent_messages_total", "Frames written to clients", ["transport"], registry=registry
+            "orderwire_sent_messages_total", "Messages written to clients", ["transport"], registry=registry
         )
         self.sent_bytes = Counter(
             "orderwire_sent_bytes_total",
-            "Bytes of frames written to clients, before compression",
+            "Bytes of messages written to clients, before compression",
             ["transport"],
             registry=registry,
         )
         self.fanout = Histogram(
             "orderwire_fanout_seconds",
-            "Handing one batch of events to all sessions",
+            "Seconds that one pass over all sessions took",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
-        # The writer's clock and ours are compared: on two machines it is as true as their clocks are.
+        # Compares the database's clock with this machine's: only as exact as the two agree.
         self.delivery = Histogram(
             "orderwire_delivery_seconds",
-            "From the writer's statement, commit included, until the event was handed to all sessions",
+            "Seconds from the writer's statement, commit included, until the event was handed to all sessions",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )
 
         # ------------------------------------------------------------ the database
         self.listener_reconnects = Counter(
-            "orderwire_listener_reconnects_total", "Times that the LISTEN connection was replaced", registry=registry
+            "orderwire_listener_reconnects_total", "How often the LISTEN connection was replaced", registry=registry
         )
         self.catch_up_events = Histogram(
             "orderwire_catch_up_events",
@@ -88,7 +84,7 @@ class Metrics:
             registry=registry,
         )
         self._last_read = time.monotonic()
-        lag = Gauge("orderwire_listener_lag_seconds", "Since the journal was last read to its end", registry=registry)
+        lag = Gauge("orderwire_listener_lag_seconds", "Seconds since the journal was last read to its end", registry=registry)
         lag.set_function(lambda: time.monotonic() - self._last_read)
         self.notification_queue_usage = Gauge(
             "orderwire_notification_queue_usage_ratio",
@@ -97,16 +93,16 @@ class Metrics:
         )
         self.notify_suppressed = Gauge(
             "orderwire_notify_suppressed",
-            "1 while the journal is read by the clock, since writers may commit without NOTIFY",
+            "1 while writers may commit without NOTIFY and the journal is polled",
             registry=registry,
         )
         self.totals_corrections = Counter(
-            "orderwire_totals_corrections_total", "Times that the audit had to correct the totals", registry=registry
+            "orderwire_totals_corrections_total", "How often the audit corrected the totals", registry=registry
         )
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
 
     async def merged_collector(self) -> CollectorRegistry | MergedCollector:
-        """Of all processes that serve together, for ``generate_latest``. Raises TimeoutError."""
+        """Return the metrics of all workers, for ``prometheus_client.generate_latest``. Raises TimeoutError."""
         return (
             self.registry
             if self.fetch_merged_samples is None
@@ -114,17 +110,20 @@ class Metrics:
         )
 
     def set_ready_source(self, is_ready: Callable[[], bool]) -> None:
-        """Where to ask whether events flow."""
+        """Set what computes ``orderwire_ready`` whenever the metrics are collected."""
         self._ready.set_function(lambda: float(is_ready()))
 
-    def observe_fanout(self, events: Sequence[Event], seconds: float) -> None:
-        """A batch has been handed to all sessions."""
-        now = time.time()
-        self.events.inc(len(events))
+    def observe_fanout(self, delays: Sequence[float], seconds: float) -> None:
+        """Record one pass of the fan-out.
+
+        ``delays`` has one entry per event: seconds from the writer's statement until the event was handed to all sessions.
+        ``seconds`` is the time that the pass took.
+        """
+        self.events.inc(len(delays))
         self.fanout.observe(seconds)
-        for event in events:
-            self.delivery.observe(max(0.0, now - event.at.timestamp()))
+        for delay in delays:
+            self.delivery.observe(delay)
 
     def mark_caught_up(self) -> None:
-        """There was nothing more in the journal."""
+        """Record that the journal has been read to its end."""
         self._last_read = time.monotonic()

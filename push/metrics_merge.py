@@ -1,4 +1,4 @@
-"""The metrics of several workers as one: what each has counted is added up, through all its lives."""
+"""Merges the metrics of several workers into one set of samples. Knows no sockets and no processes."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ __all__ = [
     "to_json_rows",
 ]
 
-# By name and labels.
+# Values by sample name and labels; the labels are sorted by name.
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
-# Where a sum over the workers would mean nothing. Sums are: sessions, sockets, frames, bytes, closes, refusals, histograms.
+# The metrics of which a sum over the workers would be wrong. All others are added up.
 AGGREGATION: Mapping[str, Callable[[Iterable[float]], float]] = {
     "orderwire_ready": min,
     "orderwire_listener_lag_seconds": max,
     "orderwire_notification_queue_usage_ratio": max,
     "orderwire_notify_suppressed": max,
-    # Each worker publishes every event: it is the same ones. One that was away has counted less.
+    # Every worker publishes every event. A worker that was restarted has counted fewer.
     "orderwire_events_total": max,
 }
-# A worker that does not answer is not ready; what it gauged is not so any more.
+# The gauges of a worker that does not answer: its last ones do not hold any more, and it is not ready.
 _UNAVAILABLE: Samples = {("orderwire_ready", ()): 0.0}
 _SUFFIXES = ("", "_total", "_bucket", "_count", "_sum", "_created")
 
 
 class WorkerMetrics:
-    """What one worker brings in. Its counters outlive it, since Prometheus takes a sum that falls for a restart of everything,
-    and all that is left of it for new (https://prometheus.io/docs/prometheus/latest/querying/functions/#rate).
+    """The samples of one worker and of those that it has replaced.
+
+    Counters go on when a worker is replaced. Prometheus takes a sum that falls for a restart of all counters at 0, and would
+    count everything that is left of the sum once more (https://prometheus.io/docs/prometheus/latest/querying/functions/#rate).
     """
 
     def __init__(self) -> None:
@@ -47,42 +49,42 @@ class WorkerMetrics:
         self._gauges = _UNAVAILABLE
 
     def update(self, counts: Samples, gauges: Samples) -> None:
-        """The worker has answered."""
+        """Take the worker's answer: what ``collect_samples`` returned there."""
         self._counts, self._gauges = counts, gauges
 
     def mark_unavailable(self) -> None:
-        """The worker does not answer."""
+        """Drop the gauges of a worker that does not answer."""
         self._gauges = _UNAVAILABLE
 
     def retire(self) -> None:
-        """The worker is gone, and the next one begins at zero. What it counted after its last answer nobody knows."""
+        """The worker has exited: keep its counts. What it counted after its last answer is lost."""
         self._previous_counts = _aggregate((self._previous_counts, self._counts), _default_aggregation)
         self._counts = {}
         self.mark_unavailable()
 
     @property
     def samples(self) -> Samples:
-        """Of all its lives."""
+        """The counts of this worker and its predecessors, and its own gauges."""
         return {**_aggregate((self._previous_counts, self._counts), _default_aggregation), **self._gauges}
 
 
 def collect_samples(registry: CollectorRegistry) -> tuple[Samples, Samples]:
-    """What this process has counted, and what it gauges now."""
+    """Return the samples of this process: those of counters and histograms, and those of gauges."""
     counts: Samples = {}
     gauges: Samples = {}
     for family in registry.collect():
-        kind = gauges if family.type == "gauge" else counts
-        kind.update({(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples})
+        samples = gauges if family.type == "gauge" else counts
+        samples.update({(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in family.samples})
     return counts, gauges
 
 
 def merge(parts: Iterable[Samples]) -> Samples:
-    """Of all workers."""
+    """Merge the samples of all workers."""
     return _aggregate(parts, lambda name: AGGREGATION.get(name, _default_aggregation(name)))
 
 
 class MergedCollector:
-    """The samples under the names and descriptions of a registry: for ``generate_latest``."""
+    """Samples with the names, types and descriptions of a registry, to be passed to ``prometheus_client.generate_latest``."""
 
     def __init__(self, registry: CollectorRegistry, samples: Samples) -> None:
         self._registry = registry
@@ -91,21 +93,21 @@ class MergedCollector:
             self._samples.setdefault(name, []).append(Sample(name, dict(labels), value))
 
     def collect(self) -> Iterable[Metric]:
-        """See prometheus_client.registry.Collector."""
+        """The method of ``prometheus_client.registry.Collector``."""
         for family in self._registry.collect():
-            joined = Metric(family.name, family.documentation, family.type)
+            merged = Metric(family.name, family.documentation, family.type)
             for suffix in _SUFFIXES:
-                joined.samples.extend(self._samples.get(family.name + suffix, []))
-            yield joined
+                merged.samples.extend(self._samples.get(family.name + suffix, []))
+            yield merged
 
 
 def to_json_rows(samples: Samples) -> list[Any]:
-    """For JSON."""
+    """Convert samples to what the json module can encode."""
     return [[name, dict(labels), value] for (name, labels), value in samples.items()]
 
 
 def from_json_rows(rows: Iterable[Any]) -> Samples:
-    """Back from JSON."""
+    """The inverse of ``to_json_rows``."""
     return {(name, tuple(labels.items())): value for name, labels, value in rows}
 
 

@@ -62,9 +62,10 @@ def copy_checkout(directory: Path, *excluded: str) -> Path:
 
 
 # Below the kernel's range for outgoing connections (32768 and up) and that of db/embedded.py: no other process takes a port
-# while its server is down. Each worker of pytest-xdist ("gw0", "gw1", …) has a part of its own.
+# while its server is down. Above 10080, the last one there that browsers refuse. Each worker of pytest-xdist ("gw0", "gw1", …)
+# has a part of its own.
 _PORTS_PER_WORKER = 300
-_FIRST_PORT = 10_000 + _PORTS_PER_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16)
+_FIRST_PORT = 10_100 + _PORTS_PER_WORKER * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16)
 _ports = itertools.cycle(random.sample(range(_FIRST_PORT, _FIRST_PORT + _PORTS_PER_WORKER), _PORTS_PER_WORKER))
 
 
@@ -226,12 +227,14 @@ class Server(Process):
 
 
 class Client:
-    """A dashboard: one WebSocket that keeps every frame."""
+    """A dashboard: one WebSocket. ``frames`` are all that came, ``events`` those of them that carry a change."""
 
     def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._session = session
         self.ws = ws
         self.messages: list[Message] = []
+        # Those that carry a change.
+        self.events: list[Message] = []
         self.arrival_times: list[float] = []
         self.close_code: int | None = None
         self._changed = asyncio.Event()
@@ -250,7 +253,10 @@ class Client:
     async def _read(self) -> None:
         async for message in self.ws:
             if message.type is aiohttp.WSMsgType.TEXT:
-                self.messages.append(json.loads(message.data))
+                received = json.loads(message.data)
+                self.messages.append(received)
+                if "id" in received:
+                    self.events.append(received)
                 self.arrival_times.append(time.perf_counter())
                 self._changed.set()
         self.close_code = self.ws.close_code
@@ -280,13 +286,8 @@ class Client:
     async def send(self, text: str) -> None:
         await self.ws.send_str(text)
 
-    @property
-    def events(self) -> list[Message]:
-        """Frames that carry a change."""
-        return [frame for frame in self.messages if "id" in frame]
-
     def of_type(self, message_type: str) -> list[Message]:
-        return [frame for frame in self.messages if frame["type"] == message_type]
+        return [message for message in self.messages if message["type"] == message_type]
 
     @property
     def totals(self) -> Message:

@@ -15,7 +15,7 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-import server
+import serving
 from bench.peers.feed import listen_for_trigger
 from bench.peers.orders import messages
 from push.delivery.hub import Hub
@@ -48,10 +48,10 @@ def _publish(frames: int, size: int) -> None:
 
 async def main() -> None:
     # The composition root has no parameter for the hub, and needs none otherwise.
-    server.Hub = TriggeredHub  # type: ignore[attr-defined]
+    serving.Hub = TriggeredHub  # type: ignore[attr-defined]
     trigger = await listen_for_trigger(_publish)
     try:
-        await server.serve(Settings.from_environment(os.environ))
+        await serving.serve(Settings.from_environment(os.environ))
     finally:
         trigger.close()
 

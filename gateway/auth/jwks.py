@@ -1,4 +1,4 @@
-"""Keys that tokens are checked with: one from the settings, or a set that is fetched from an address and kept fresh."""
+"""The keys that verify tokens: one from the settings, or a JSON Web Key Set (RFC 7517) that is fetched from JWT_JWKS_URL."""
 
 from __future__ import annotations
 
@@ -23,47 +23,49 @@ from settings import BadSetting
 
 __all__ = ["FixedKey", "KeySource", "RemoteKeySet", "as_jwk", "load_public_key"]
 
-log = logging.getLogger("orderwire.keys")
+log = logging.getLogger("orderwire.jwks")
 
-# How often the key set is fetched anew, how soon after the last time for an unknown `kid`, how long one fetch may take, and
-# how long the keys count when it fails.
+# Interval between two fetches of the key set.
 REFRESH_SECONDS = 300.0
+# A token with an unknown `kid` leads to a fetch, but not sooner than this after the last one.
 COOLDOWN_SECONDS = 10.0
 FETCH_TIMEOUT_SECONDS = 5.0
+# How long the keys stay valid while fetches fail.
 MAX_STALE_SECONDS = 3600.0
 MAX_KEY_SET_BYTES = 1024**2
 MAX_KEYS = 32
-# Never a symmetric one: a public key that is taken for a secret is known to everybody.
+# No symmetric ones: a token signed with HS256 and the public key as its secret would be accepted, and the public key is public.
 ASYMMETRIC_ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
 
 
 class KeySource(Protocol):
-    """Where the keys come from."""
+    """Where a TokenVerifier gets its keys from."""
 
     async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
-        """Those that may have signed a token with this header; each knows its one algorithm."""
+        """The keys that may have signed a token with this `kid`, each for one algorithm. Raises AccessDenied without keys."""
 
     def has_key(self, kid: str | None) -> bool:
-        """Whether tokens with this header still count."""
+        """Whether tokens that were signed with this key are still valid."""
 
 
 class FixedKey:
-    """One key, from the settings."""
+    """One key from the settings; the `kid` of a token is ignored."""
 
     def __init__(self, key: jwt.PyJWK) -> None:
         self._key = key
 
     async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
-        """Always that one: `kid` says nothing."""
         return [self._key]
 
     def has_key(self, kid: str | None) -> bool:
-        """As long as the server runs."""
         return True
 
 
 class RemoteKeySet:
-    """A JSON Web Key Set (RFC 7517 section 5): cached, fetched again at an interval and for a `kid` that is not in it."""
+    """A JSON Web Key Set (RFC 7517 section 5): cached, fetched again at an interval and for a `kid` that is not in it.
+
+    ``run`` must run in a task. ``on_keys_removed`` is called when a fetch finds that a key is not in the set any more.
+    """
 
     def __init__(self, url: str, on_keys_removed: Callable[[], None] = lambda: None) -> None:
         self._url = url
@@ -74,31 +76,30 @@ class RemoteKeySet:
         self._fetch_task: asyncio.Task[None] | None = None
 
     async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
-        """Raises Refused when there are no keys to be had."""
+        """The keys with this `kid`, all without one. Raises AccessDenied if the last fetch is older than MAX_STALE_SECONDS."""
         now = time.monotonic()
         known = self._keys_by_kid.get(kid) if kid is not None else None
         if (known is None and now - self._attempted_at > COOLDOWN_SECONDS) or now - self._fetched_at > MAX_STALE_SECONDS:
             await self._refresh()
         if time.monotonic() - self._fetched_at > MAX_STALE_SECONDS:
-            raise AccessDenied(CloseCode.UNAVAILABLE, "the keys to check tokens with cannot be fetched right now")
+            raise AccessDenied(CloseCode.UNAVAILABLE, "the keys that verify tokens cannot be fetched right now")
         if kid is not None:
             return self._keys_by_kid.get(kid, [])
         return [key for keys in self._keys_by_kid.values() for key in keys]
 
     def has_key(self, kid: str | None) -> bool:
-        """Whether the key is still in the set."""
         return kid is None or kid in self._keys_by_kid
 
     async def run(self) -> Never:
-        """Keep the set fresh for as long as this task lives."""
+        """Fetch the set at every interval, until cancelled."""
         while True:
             await self._refresh()
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> None:
-        """One fetch at a time, whoever asks; a client that leaves does not take it from the others."""
+        """Fetch once; concurrent callers share the fetch, and one that is cancelled does not end it for the others."""
         if self._fetch_task is None or self._fetch_task.done():
-            self._fetch_task = asyncio.create_task(self._fetch_once(), name="fetch of the key set")
+            self._fetch_task = asyncio.create_task(self._fetch_once(), name="key set fetch")
         await asyncio.shield(self._fetch_task)
 
     async def _fetch_once(self) -> None:
@@ -117,19 +118,19 @@ class RemoteKeySet:
                 keys = _parse_key_set(body)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             log.warning(
-                "the keys at JWT_JWKS_URL cannot be fetched (%s): those from before count on for a while",
+                "the keys at JWT_JWKS_URL cannot be fetched (%s): the cached ones stay valid for a while",
                 str(error) or type(error).__name__,
             )
             return
         self._fetched_at = time.monotonic()
-        gone = self._keys_by_kid.keys() - keys.keys()
+        removed = self._keys_by_kid.keys() - keys.keys()
         self._keys_by_kid = keys
-        if gone:
+        if removed:
             self.on_keys_removed()
 
 
 def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
-    """The usable keys by `kid`. Raises ValueError when it is no key set at all."""
+    """The usable keys by `kid`; entries that are not usable are skipped. Raises ValueError if it is not a key set."""
     if len(body) > MAX_KEY_SET_BYTES:
         raise ValueError(f"more than {MAX_KEY_SET_BYTES} bytes")
     try:
@@ -143,7 +144,7 @@ def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
     for entry in entries[:MAX_KEYS]:
         try:
             key = jwt.PyJWK(entry)
-        except Exception as error:  # whatever a stranger's entry makes the library stumble over
+        except Exception as error:  # PyJWT raises errors of many types for malformed entries
             log.debug("a key of the set cannot be used: %s", type(error).__name__)
             continue
         if key.algorithm_name in ASYMMETRIC_ALGORITHMS and key.public_key_use in (None, "sig"):
@@ -152,15 +153,15 @@ def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
 
 
 def load_public_key(setting: str) -> jwt.PyJWK:
-    """The key and its one algorithm. Raises BadSetting."""
-    text = setting.replace("\\n", "\n")  # as it comes out of many a secret store
+    """The key of JWT_PUBLIC_KEY, PEM or the path of a PEM file, with its one algorithm. Raises BadSetting."""
+    text = setting.replace("\\n", "\n")  # many secret stores escape line breaks
     try:
         if "-----BEGIN" not in text:
             text = Path(setting).read_text(encoding="utf-8")
         key = load_pem_public_key(text.encode())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "no public key in PEM form"
-        raise BadSetting(f"JWT_PUBLIC_KEY is not usable: {why}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no public key in PEM form"
+        raise BadSetting(f"JWT_PUBLIC_KEY is not usable: {reason}") from None
     match key:
         case rsa.RSAPublicKey() if key.key_size >= 2048:  # RFC 7518 section 3.3
             return as_jwk(key, "RS256")
@@ -172,5 +173,5 @@ def load_public_key(setting: str) -> jwt.PyJWK:
 
 
 def as_jwk(key: Any, algorithm: str) -> jwt.PyJWK:
-    """The key in the form that knows its one algorithm."""
+    """The key as a JWK that is valid for this algorithm only, whatever a token's header says."""
     return jwt.PyJWK(jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True), algorithm)

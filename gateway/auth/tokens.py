@@ -1,4 +1,4 @@
-"""JSON Web Tokens (RFC 7519): what they grant."""
+"""JSON Web Tokens (RFC 7519): verification, what a token grants, and signing for `server.py token`."""
 
 from __future__ import annotations
 
@@ -19,30 +19,29 @@ __all__ = ["TokenVerifier", "sign_token", "verifier_from_settings"]
 
 log = logging.getLogger("orderwire.tokens")
 
-# For `nbf` and `iat` alone, since clocks differ; at `exp` it is over.
+# Tolerance for `nbf` and `iat`, since clocks differ. There is none for `exp`.
 LEEWAY_SECONDS = 5.0
 MAX_TOKEN_BYTES = 8 * 1024
-# The last second of the year 9999: later ones have no RFC 3339.
+# The last second of the year 9999, the latest that RFC 3339 can express.
 MAX_TIMESTAMP = 253402300799.0
 
 
 class TokenVerifier:
-    """Checks tokens (``push.protocol.access.Authority``)."""
+    """Verifies tokens; the ``Authenticator`` of the gateway. Without keys no login is required."""
 
     def __init__(self, keys: KeySource | None, audience: str | None = None, issuer: str | None = None) -> None:
         self._keys = keys
         self._audience = audience
         self._issuer = issuer
-        # subject → the Unix second up to which its tokens do not count any more.
+        # Subject → Unix time in seconds; its tokens that were issued up to then are revoked.
         self._revoked_until: Mapping[str, float] = {}
 
     @property
     def login_required(self) -> bool:
-        """Whether a token is needed at all."""
         return self._keys is not None
 
     async def verify(self, token: str) -> Grant:
-        """What the token grants. Raises Refused: invalid, expired, for nothing that we know, or keys out of reach."""
+        """What the token grants. Raises AccessDenied: it is invalid, expired or revoked, has no role, or there are no keys."""
         if self._keys is None:
             return ANONYMOUS_GRANT
         try:
@@ -57,17 +56,17 @@ class TokenVerifier:
         return grant
 
     def is_valid(self, grant: Grant) -> bool:
-        """Whether what was granted has not been taken back."""
+        """Whether the grant's key is still in use and its token was not revoked. Does not check the expiry."""
         if self._keys is not None and not self._keys.has_key(grant.key_id):
             return False
         until = self._revoked_until.get(grant.subject) if grant.subject is not None else None
         return until is None or (grant.issued_at is not None and grant.issued_at > until)
 
     def update_revocations(self, revoked_until: Mapping[str, float]) -> bool:
-        """Tokens of these subjects that were issued up to the moment given do not count. True when that is news."""
-        news = revoked_until != self._revoked_until
+        """Set the revocations: subject → Unix time up to which its tokens are revoked. Returns whether anything changed."""
+        changed = revoked_until != self._revoked_until
         self._revoked_until = revoked_until
-        return news
+        return changed
 
     async def _decode(self, token: str) -> tuple[dict[str, Any], str | None]:
         assert self._keys is not None
@@ -85,8 +84,8 @@ class TokenVerifier:
                         continue
         except (AccessDenied, jwt.ExpiredSignatureError):
             raise
-        except Exception as error:  # a token that the library stumbles over in any way is not valid
-            log.debug("a token was refused: %s", type(error).__name__)
+        except Exception as error:  # PyJWT raises errors of many types for malformed tokens
+            log.debug("a token was rejected: %s", type(error).__name__)
         raise invalid
 
     def _decode_with_key(self, token: str, key: jwt.PyJWK) -> dict[str, Any]:
@@ -96,17 +95,17 @@ class TokenVerifier:
             algorithms=[key.algorithm_name],
             audience=self._audience,
             issuer=self._issuer,
-            # PyJWT's leeway would also prolong the token: `exp` is looked at without it, in `verify`.
+            # PyJWT applies the leeway to `exp` too: `verify` checks `exp` again without it.
             leeway=LEEWAY_SECONDS,
             options={"require": ["exp"], "verify_aud": self._audience is not None, "verify_iss": self._issuer is not None},
         )
 
 
-def _grant_from_claims(claims: Mapping[str, Any], key: str | None) -> Grant:
-    """Raises Refused when the claims make no sense here."""
+def _grant_from_claims(claims: Mapping[str, Any], key_id: str | None) -> Grant:
+    """Raises AccessDenied when the claims are not usable."""
     invalid = AccessDenied(CloseCode.INVALID_TOKEN, "the token's claims are not usable")
-    subject, orders, issued = claims.get("sub"), claims.get("orders", []), claims.get("iat")
-    # PostgreSQL's text holds neither NUL nor half a surrogate pair.
+    subject, orders, issued_at = claims.get("sub"), claims.get("orders", []), claims.get("iat")
+    # PostgreSQL's type text can hold neither NUL nor a lone surrogate.
     if subject is not None and (not isinstance(subject, str) or "\0" in subject or _has_lone_surrogate(subject)):
         raise invalid
     if not isinstance(orders, list) or not all(type(order) is int and -(2**63) <= order < 2**63 for order in orders):
@@ -118,8 +117,8 @@ def _grant_from_claims(claims: Mapping[str, Any], key: str | None) -> Grant:
             subject,
             frozenset(orders),
             min(float(int(claims["exp"])), MAX_TIMESTAMP),
-            None if issued is None else float(issued),
-            key,
+            None if issued_at is None else float(issued_at),
+            key_id,
         )
     except (ValueError, TypeError, OverflowError):
         raise AccessDenied(CloseCode.NOT_PERMITTED, "the token has no role that is known here") from None
@@ -137,7 +136,7 @@ def _has_lone_surrogate(text: str) -> bool:
 
 
 def verifier_from_settings(settings: Settings) -> tuple[TokenVerifier, RemoteKeySet | None]:
-    """As the settings say; the keys that have to be kept fresh, if there are any. Raises BadSetting."""
+    """The verifier for the settings, and its remote key set, if there is one: the caller must run it. Raises BadSetting."""
     remote = RemoteKeySet(settings.jwt_jwks_url) if settings.jwt_jwks_url is not None else None
     keys: KeySource | None = remote
     if settings.jwt_secret is not None:
@@ -148,7 +147,7 @@ def verifier_from_settings(settings: Settings) -> tuple[TokenVerifier, RemoteKey
 
 
 def sign_token(settings: Settings, claims: Mapping[str, Any], private_key: str | None = None) -> str:
-    """A signed token, for `server.py token`. Raises BadSetting when there is nothing to sign with."""
+    """A token with the claims, signed with the private key in the file, else with JWT_SECRET. Raises BadSetting."""
     claims = dict(claims)
     if settings.jwt_audience is not None:
         claims["aud"] = settings.jwt_audience
@@ -163,8 +162,8 @@ def sign_token(settings: Settings, claims: Mapping[str, Any], private_key: str |
                 except (TypeError, ValueError, jwt.PyJWTError):
                     continue
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else "no private key in PEM form"
-            raise BadSetting(f"{private_key}: {why}") from None
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "no private key in PEM form"
+            raise BadSetting(f"{private_key}: {reason}") from None
         raise BadSetting(f"{private_key}: no private key in PEM form that is RSA, P-256 or Ed25519")
     if settings.jwt_secret is None:
         raise BadSetting(

@@ -1,4 +1,8 @@
-"""The page and the client's script: what the build has made, else a plain page. Read once, sent from memory as it is."""
+"""The dashboard page, its assets and the client's script.
+
+The files come from the build in web/; without a build, the plain page in gateway/plain is served. They are read once, at
+start-up, and sent from memory.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from aiohttp import web
 
 __all__ = ["ASSETS", "Assets", "asset", "client_script", "dashboard"]
 
-# Only what the page needs, and from here alone; a script that is smuggled into the page does not run.
+# The page loads scripts, styles and data from its own origin only; an injected inline script does not run.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -21,12 +25,12 @@ PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-# The build puts a hash into the names of assets: such a name means the same for ever. Every other one is asked about again.
+# The build puts a hash of the content into the names of assets, so these never change. Browsers revalidate all others.
 CACHE_IMMUTABLE = "public, max-age=31536000, immutable"
 CACHE_REVALIDATE = "no-cache"
-# What the machine's own table says differs from machine to machine.
+# Not from `mimetypes`, which reads tables of the machine.
 CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-# The build lays the compressed forms beside a file. In the order in which they are preferred.
+# Suffixes of the compressed files that the build puts beside each file; the preferred encoding first.
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
 WEB_DIRECTORY = Path(__file__).resolve().parent.parent.parent / "web"
@@ -35,7 +39,7 @@ PLAIN_DIRECTORY = Path(__file__).resolve().parent.parent / "plain"
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file in every form in which it is sent."""
+    """One file, plain and compressed. ``encoded`` maps a content coding to the compressed body."""
 
     content_type: str
     cache_control: str
@@ -45,7 +49,7 @@ class Asset:
 
     @classmethod
     def from_content(cls, name: str, body: bytes, cache_control: str, encoded: Mapping[str, bytes] | None = None) -> Asset:
-        """From its content. Without compressed forms of its own it gets one here."""
+        """Compresses the body with gzip if the build has not compressed it."""
         return cls(
             CONTENT_TYPES.get(Path(name).suffix, "application/octet-stream"),
             cache_control,
@@ -55,26 +59,26 @@ class Asset:
         )
 
     def to_response(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
-        """In the best form that the client takes; 304 when it has it already."""
-        answer = web.Response(headers={"Cache-Control": self.cache_control, "Vary": "Accept-Encoding", **(headers or {})})
-        # The forms differ in their bytes and mean the same: a weak validator.
-        answer.headers["ETag"] = f'W/"{self.etag}"'
+        """The response with the preferred encoding that the client accepts, or 304 if its copy is current."""
+        response = web.Response(headers={"Cache-Control": self.cache_control, "Vary": "Accept-Encoding", **(headers or {})})
+        # Weak, since the encodings differ in their bytes (RFC 9110 section 8.8.1).
+        response.headers["ETag"] = f'W/"{self.etag}"'
         if any(known.value in (self.etag, "*") for known in request.if_none_match or ()):
-            answer.set_status(304)
-            return answer
-        taken = _accepted_encodings(request.headers.get("Accept-Encoding", ""))
-        encoding = next((name for name in ENCODINGS if name in self.encoded and name in taken), None)
+            response.set_status(304)
+            return response
+        accepted = _accepted_encodings(request.headers.get("Accept-Encoding", ""))
+        encoding = next((name for name in ENCODINGS if name in self.encoded and name in accepted), None)
         if encoding is not None:
-            answer.headers["Content-Encoding"] = encoding
-        answer.body = self.body if encoding is None else self.encoded[encoding]
-        answer.content_type = self.content_type
+            response.headers["Content-Encoding"] = encoding
+        response.body = self.body if encoding is None else self.encoded[encoding]
+        response.content_type = self.content_type
         if self.content_type.startswith("text/"):
-            answer.charset = "utf-8"
-        return answer
+            response.charset = "utf-8"
+        return response
 
 
 class Assets:
-    """All files that the server sends, by name."""
+    """All static files, by name. Made once; ``currency`` is written into the page."""
 
     def __init__(self, currency: str, web_directory: Path = WEB_DIRECTORY) -> None:
         built = web_directory / "dist"
@@ -90,18 +94,18 @@ class Assets:
 def _read_directory(directory: Path, cache_control: str) -> dict[str, Asset]:
     if not directory.is_dir():
         return {}
-    found = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
     return {
         name: Asset.from_content(
-            name, body, cache_control, {code: found[name + end] for code, end in ENCODINGS.items() if name + end in found}
+            name, body, cache_control, {code: files[name + end] for code, end in ENCODINGS.items() if name + end in files}
         )
-        for name, body in found.items()
+        for name, body in files.items()
         if not name.endswith((*ENCODINGS.values(), ".d.ts", ".map"))
     }
 
 
 def _accepted_encodings(header: str) -> set[str]:
-    """The encodings that an Accept-Encoding names, without those of quality 0."""
+    """The content codings in an Accept-Encoding header, without those of quality 0."""
     accepted = set()
     for part in header.lower().split(","):
         name, *parameters = (word.strip() for word in part.split(";"))
@@ -114,17 +118,17 @@ ASSETS = web.AppKey("ASSETS", Assets)
 
 
 async def dashboard(request: web.Request) -> web.Response:
-    """``GET /admin/dashboard``: the page. Its data is behind the login, it is not."""
+    """``GET /admin/dashboard``: the page. It needs no token; the data that it fetches does."""
     return request.app[ASSETS].page.to_response(request, PAGE_HEADERS)
 
 
 async def asset(request: web.Request) -> web.Response:
-    """``GET /admin/assets/NAME``: what the page consists of."""
+    """``GET /admin/assets/NAME``: scripts, styles and images of the page."""
     return _requested_asset(request.app[ASSETS].files, request).to_response(request)
 
 
 async def client_script(request: web.Request) -> web.Response:
-    """``GET /client/orderwire.js``: the client, for pages without a build step, on other servers as well."""
+    """``GET /client/orderwire.js``: the client, for pages without a build step. Pages of any origin may load it."""
     return _requested_asset(request.app[ASSETS].client_files, request).to_response(
         request, {"Access-Control-Allow-Origin": "*"}
     )

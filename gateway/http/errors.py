@@ -1,4 +1,4 @@
-"""Errors as JSON: ``{"error":{"code":"…","message":"…"}}``."""
+"""Error responses, as JSON: ``{"error":{"code":"…","message":"…"}}``."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from push.errors import StoreError
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
-__all__ = ["denied_response", "error_middleware", "error_response", "unavailable_response"]
+__all__ = ["Handler", "denied_response", "error_middleware", "error_response", "unavailable_response"]
 
 log = logging.getLogger("orderwire.http")
 
-# Headers without which an error would be half an answer.
+# Headers of an HTTPException that the error response keeps.
 _PRESERVED_HEADERS = ("Allow", "Retry-After", "Sec-WebSocket-Version", "Upgrade")
 
 _ERROR_CODES = {
@@ -35,7 +35,7 @@ _ERROR_CODES = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-# What HTTP says where a WebSocket would be closed.
+# The HTTP status that corresponds to a close code.
 _HTTP_STATUS = {
     CloseCode.BAD_REQUEST: 400,
     CloseCode.NOT_AUTHENTICATED: 401,
@@ -47,43 +47,51 @@ _HTTP_STATUS = {
 }
 
 
+def _http_status(close_code: CloseCode) -> int:
+    """Without an entry: 403 for "do not come back" (3500-3999: docs/reference/protocol.md, "Closing"), else 503."""
+    return _HTTP_STATUS.get(close_code, 403 if 3500 <= close_code < 4000 else 503)
+
+
 def denied_response(denied: AccessDenied) -> web.Response:
-    """Not let in (RFC 6750 section 3: a challenge, and what was wrong with the token if there was one)."""
-    status = _HTTP_STATUS[denied.close_code]
+    """The response for a request that is not admitted. 401 carries a challenge and, if a token was sent, what is wrong with it
+    (RFC 6750 section 3).
+    """
+    status = _http_status(denied.close_code)
     if status == 401:
-        wrong = "" if denied.close_code is CloseCode.NOT_AUTHENTICATED else ', error="invalid_token"'
-        code = "unauthorized" if denied.close_code is CloseCode.NOT_AUTHENTICATED else denied.close_code.name.lower()
-        return error_response(status, str(denied), code, **{"WWW-Authenticate": f'Bearer realm="orderwire"{wrong}'})
+        without_token = denied.close_code is CloseCode.NOT_AUTHENTICATED
+        error = "" if without_token else ', error="invalid_token"'
+        code = "unauthorized" if without_token else denied.close_code.name.lower()
+        return error_response(status, str(denied), code, **{"WWW-Authenticate": f'Bearer realm="orderwire"{error}'})
     return error_response(status, str(denied), **({"Retry-After": "1"} if status in (429, 503) else {}))
 
 
 def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
-    """The one form that an error has."""
+    """``code``: a name for programs; by default that of the status."""
     code = code or _ERROR_CODES.get(status, "error")
     text = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
-    # A message may repeat what the client sent, and aiohttp keeps bytes that are no UTF-8 as halves of surrogate pairs.
+    # The message may repeat what the client sent; aiohttp decodes bytes that are not UTF-8 to lone surrogates.
     body = text.encode(errors="replace")
     return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 
 def unavailable_response(reason: str) -> web.Response:
-    """503: not now."""
+    """503 with Retry-After."""
     return error_response(503, reason, **{"Retry-After": "1"})
 
 
 @web.middleware
 async def error_middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns whatever a handler raises into that form; only the unexpected is logged."""
+    """Turn every exception of a handler into an error response. Unexpected exceptions are logged with a traceback."""
     try:
         return await handler(request)
     except web.HTTPException as error:
         if error.status < 400:
             raise
         message = f"no such path: {request.path}" if error.status == 404 else error.text or error.reason
-        kept = {name: error.headers[name] for name in _PRESERVED_HEADERS if name in error.headers}
-        return error_response(error.status, message, **kept)
+        preserved = {name: error.headers[name] for name in _PRESERVED_HEADERS if name in error.headers}
+        return error_response(error.status, message, **preserved)
     except ConnectionError:
-        raise  # the client has left: nobody to answer
+        raise  # the client has disconnected
     except StoreError as error:
         log.warning("%s: %s", request.path, error)
         return unavailable_response("the database cannot be reached")

@@ -1,4 +1,4 @@
-"""Query parameters, checked: what cannot be used is a 400 that says what could."""
+"""Parsing of query parameters. A bad value raises HTTPBadRequest with a text that names the parameter and what it may be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["parse_choice", "parse_int"]
 
 
 def parse_int(query: Mapping[str, str], name: str, minimum: int, maximum: int) -> int | None:
-    """A whole number, or None when it is left out."""
+    """The parameter as a whole number from ``minimum`` to ``maximum``; None if it is absent."""
     text = query.get(name)
     if text is None:
         return None
@@ -21,7 +21,7 @@ def parse_int(query: Mapping[str, str], name: str, minimum: int, maximum: int) -
 
 
 def parse_choice(query: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
-    """One of some words, or None when it is left out."""
+    """The parameter, which must be one of ``choices``; None if it is absent."""
     text = query.get(name)
     if text is not None and text not in choices:
         raise web.HTTPBadRequest(text=f"{name}: expected one of {', '.join(choices)}")

@@ -1,5 +1,8 @@
-"""The door: every request, on whatever path, passes here first. Where it comes from, whose page sent it, how many there are,
-and who it says it is.
+"""The request guard: checks every request, on every path, before its handler runs.
+
+It checks the limits of connections and rates, the size of the body, the address (without login: this machine only) and the
+origin of the page; handlers ask it for the grant of the request's token. It is an aiohttp middleware; WebSocket handshakes that
+gateway/inbound.py reads itself are checked by the same ``reject_reason``.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from aiohttp import web
 from gateway.http.errors import denied_response, error_response
 from gateway.http.request_head import REQUEST_HEAD, WEBSOCKET_PATH, RequestHead
 from gateway.net.client_address import Address, is_loopback_host, rate_limit_key
-from gateway.net.connection_limits import ConnectionCounter, ConnectionLimiter
+from gateway.net.connection_limits import Connection, ConnectionCounter, ConnectionLimiter
 from logs import connection_id
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role
@@ -21,14 +24,14 @@ from settings import Settings
 
 __all__ = ["PUBLIC_PATHS", "REQUEST_GUARD", "ConnectionSlot", "Rejection", "RequestGuard", "restrict_to_roles"]
 
-# Answered to everybody: whoever watches over the process has no token, and learns nothing here.
+# Answered without a token: monitoring has none, and the answers tell nothing about orders.
 PUBLIC_PATHS = ("/healthz", "/readyz")
-# Every page may load the client: it is code. Whether it may connect is another question.
+# Pages of every origin may load the client's script. To connect, their origin must be allowed.
 CLIENT_PREFIX = "/client/"
 
-# For every answer. There is nothing here that another site's page could have a use for, in a frame or as a resource.
+# Of every response. Other sites cannot embed anything from here in a frame or as a resource.
 RESPONSE_HEADERS = {
-    "Server": "Orderwire",  # instead of the library's name and version
+    "Server": "Orderwire",  # without it aiohttp sends its name and version
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
@@ -38,11 +41,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _no_op() -> None:
-    """A direct connection is counted as long as it is open, whatever goes on there."""
+    """Release of a direct connection's slot: the connection is counted until it is closed, not the session."""
 
 
 class ConnectionSlot(NamedTuple):
-    """A session's place among those that are allowed; one too many if not ``within_limits``."""
+    """A session's place within the connection limits. ``release`` must be called when the session has ended."""
 
     within_limits: bool
     release: Callable[[], None] = _no_op
@@ -52,7 +55,7 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 
 
 class Rejection(NamedTuple):
-    """Why a request goes no further, and what HTTP says to it; ``close_connection``: and no more requests are wanted by that connection."""
+    """``reason``: label of the metric of rejections. ``close_connection``: accept no more requests on this connection."""
 
     reason: str
     status: int
@@ -61,45 +64,56 @@ class Rejection(NamedTuple):
 
 
 class RequestGuard:
-    """One for all requests."""
+    """One per application. Called from the event loop's thread only."""
 
     def __init__(self, settings: Settings, authenticator: Authenticator, limiter: ConnectionLimiter, metrics: Metrics) -> None:
         self._settings = settings
         self._authenticator = authenticator
         self._limiter = limiter
         self._metrics = metrics
-        # Sessions behind proxies of ours; direct ones are counted by their connections.
+        # Of the paths, where the application is a sub-application of another one ("/orderwire"). Set at start-up.
+        self.mount_prefix = ""
+        # Sessions that come through a trusted proxy; a direct session is counted by its connection.
         self._proxied_sessions = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
-        # For a protocol that has taken a connection over: the guard before it has been taken away.
+        # Connection bookkeeping for upgraded connections, which bypass the middleware.
         self.connection_lost, self.upgraded = limiter.connection_lost, limiter.upgraded
 
     # ---------------------------------------------------------------- every request
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The middleware."""
         connection = self._limiter.find(request.transport)
+        if connection is not None:
+            return await self._handle(request, handler, connection)
+        with self._limiter.count_request(request.transport, request.remote) as connection:
+            if connection is None:
+                self.count_rejection("connections")
+                return _rejection_response(Rejection("connections", 429, _TOO_MANY, close_connection=True))
+            return await self._handle(request, handler, connection)
+
+    async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
         connection_id.set(connection.id)
-        opening = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
-        why = self.reject_reason(opening)
-        connection.within_rate = False  # the next request is to be counted
-        if why is not None:
-            self.count_rejection(why.reason)
-            return _rejection_response(why)
+        head = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
+        rejection = self.reject_reason(head)
+        connection.within_rate = False  # so that the next request on this connection is counted
+        if rejection is not None:
+            self.count_rejection(rejection.reason)
+            return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
         try:
             return await handler(request)
-        except AccessDenied as refusal:
-            self.count_rejection(refusal.close_code.name.lower())
-            return denied_response(refusal)
+        except AccessDenied as denied:
+            self.count_rejection(denied.close_code.name.lower())
+            return denied_response(denied)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """For every answer, streams and errors too (signal ``on_response_prepare``)."""
+        """Handler of the signal ``web.Application.on_response_prepare``: called for every response, streams and errors included."""
         response.headers.update(RESPONSE_HEADERS)
-        if not request.path.startswith(("/api/", "/metrics")):
+        path = request.path.removeprefix(self.mount_prefix)
+        if not path.startswith(("/api/", "/metrics")):
             response.headers["Cross-Origin-Resource-Policy"] = (
-                "cross-origin" if request.path.startswith(CLIENT_PREFIX) else "same-origin"
+                "cross-origin" if path.startswith(CLIENT_PREFIX) else "same-origin"
             )
             return
         response.headers["Vary"] = "Origin"
@@ -112,16 +126,20 @@ class RequestGuard:
             response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
     def reject_reason(self, head: RequestHead) -> Rejection | None:
-        """Why the request goes no further; None when it does. It may be asked again of the same request, which is counted once.
+        """Why the request is rejected; None if it is not.
 
-        (One beyond the pace of its address, by a proxy, may go further then.)
+        May be called again for the same request, which is counted once: gateway/inbound.py asks first and, if there is a
+        reason, hands the request to aiohttp, whose middleware asks again. A request that was over the rate of its address,
+        through a proxy, may then be within it.
         """
-        connection, peer, path = head.connection, head.peer, head.path
-        if not connection.within_limits and path != WEBSOCKET_PATH:  # which tells it by a close code
+        connection, peer, path = head.connection, head.peer, head.path.removeprefix(self.mount_prefix)
+        if (
+            not connection.within_limits and path != WEBSOCKET_PATH
+        ):  # a WebSocket is rejected by a close code, after the upgrade
             return Rejection("connections", 429, _TOO_MANY)
         connection.within_rate = connection.within_rate or self._limiter.within_rate(rate_limit_key(peer.address))
         if not connection.within_rate:
-            # A connection that stays open would let whoever does not wait be refused at the price of a request, over and over.
+            # On an open connection a client could repeat the request at once, at less cost than a new connection has.
             return Rejection("handshakes", 429, _TOO_MANY, close_connection=True)
         if head.body_length is None or head.body_length > self._settings.max_body_bytes:
             return Rejection(
@@ -143,17 +161,17 @@ class RequestGuard:
             return Rejection("origin", 403, f"pages of {origin[:100]} may not connect: {_ORIGIN_FIX}")
         return None
 
-    # ---------------------------------------------------------------- who it is
+    # ---------------------------------------------------------------- tokens
 
     async def authenticate(self, head: RequestHead) -> Grant | None:
-        """Of whoever sent the request; None when a token is needed and none was shown. Raises Refused."""
+        """The grant of the request's token; None if login is required and there is no token. Raises AccessDenied."""
         if not self._authenticator.login_required:
             return ANONYMOUS_GRANT
         token = head.token
         return None if token is None else await self._authenticator.verify(token)
 
     async def require_role(self, head: RequestHead, *roles: Role) -> Grant:
-        """The grant, which must have one of the roles. Raises Refused."""
+        """The grant of the request's token, which must have one of the roles. Raises AccessDenied."""
         grant = await self.authenticate(head)
         if grant is None:
             raise AccessDenied(CloseCode.NOT_AUTHENTICATED, "show a token: Authorization: Bearer …")
@@ -164,20 +182,19 @@ class RequestGuard:
     # ---------------------------------------------------------------- sessions
 
     def reserve_slot(self, head: RequestHead) -> ConnectionSlot:
-        """For a session; to be given back when that is over, in any case."""
+        """Count a session. The caller must call ``release`` of the slot, whether or not it is within the limits."""
         connection, peer = head.connection, head.peer
         if not peer.via_trusted_proxy:
             return _SLOT_WITHIN_LIMITS if connection.within_limits else _SLOT_OVER_LIMITS
-        name = rate_limit_key(peer.address)
-        within_limits = self._proxied_sessions.add(name) and connection.within_limits
-        return ConnectionSlot(within_limits, lambda: self._proxied_sessions.remove(name))
+        key = rate_limit_key(peer.address)
+        within_limits = self._proxied_sessions.add(key) and connection.within_limits
+        return ConnectionSlot(within_limits, lambda: self._proxied_sessions.remove(key))
 
     def penalize(self, address: Address | None) -> None:
-        """A session from there had to be ended for how it behaved."""
+        """Charge the address, since a session from it was closed for flooding or a protocol error."""
         self._limiter.penalize(rate_limit_key(address))
 
     def count_rejection(self, reason: str) -> None:
-        """Something was refused."""
         self._metrics.rejections.labels(reason).inc()
 
 
@@ -194,15 +211,15 @@ REQUEST_GUARD = web.AppKey("REQUEST_GUARD", RequestGuard)
 
 
 def _rejection_response(rejection: Rejection) -> web.Response:
-    later = {"Retry-After": "1"} if rejection.status == 429 else {}
-    response = error_response(rejection.status, rejection.message, **later)
+    headers = {"Retry-After": "1"} if rejection.status == 429 else {}
+    response = error_response(rejection.status, rejection.message, **headers)
     if rejection.close_connection:
         response.force_close()
     return response
 
 
 def _preflight_response() -> web.Response:
-    """A page asks whether it may ask (Fetch standard, section 3.2.2); that its origin may has been looked at."""
+    """The answer to a CORS preflight request (Fetch standard, section 3.2.2). Its origin was checked by ``reject_reason``."""
     return web.Response(
         status=204,
         headers={
@@ -214,9 +231,9 @@ def _preflight_response() -> web.Response:
 
 
 def restrict_to_roles(handler: Callable[[web.Request, Grant], Awaitable[web.StreamResponse]], *roles: Role) -> Handler:
-    """A handler that is given the grant of whoever asks, who must have one of the roles."""
+    """Wrap a handler that takes the grant as its second argument. Other roles, and requests without a token, are denied."""
 
-    async def admitted(request: web.Request) -> web.StreamResponse:
+    async def handle(request: web.Request) -> web.StreamResponse:
         return await handler(request, await request.app[REQUEST_GUARD].require_role(request[REQUEST_HEAD], *roles))
 
-    return admitted
+    return handle

@@ -1,4 +1,7 @@
-"""What every transport of a session has in common: how it is let in, what it asks for, and the end."""
+"""What WebSocket and SSE sessions share: admission, commands, replay and the bookkeeping when they close.
+
+It translates between a transport (a connection with a request head) and push/, which knows neither.
+"""
 
 from __future__ import annotations
 
@@ -16,29 +19,33 @@ from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import RequestHead
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
 from push.admission import ConnectParams, PositionEncoder
+from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
-from push.delivery.session import RateLimits, Session, SessionTransport
+from push.delivery.session import Session
+from push.delivery.session_transport import SessionTransport
 from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode, Command
 
-__all__ = ["PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
+__all__ = ["CLOSE_TIMEOUT_SECONDS", "PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
 
 log = logging.getLogger("orderwire.session")
 
-# Most have none.
+# Shared by the many sessions without parameters: saves an object for each.
 _DEFAULT_PARAMS = ConnectParams()
-# Of the transport's own rules.
+# How long a client has to read the rest and to answer a close before its connection is aborted.
+CLOSE_TIMEOUT_SECONDS = 5.0
+# Close codes for violations of the WebSocket protocol; their clients are charged (``RequestGuard.penalize``).
 PROTOCOL_ERRORS = (CloseCode.PROTOCOL_ERROR, CloseCode.UNSUPPORTED, CloseCode.INVALID_TEXT, CloseCode.TOO_BIG)
-# One for all.
+# One object for all sessions with the same limits.
 _rate_limits = cache(RateLimits)
-# What a client may ask for with ``conflate_above``.
+# Upper limit of ``?conflate=``, in events.
 MAX_CONFLATE = 10_000
 
 
 class SessionAdapter:
-    """Around one session, over one connection: decides nothing.
+    """One session and its connection. Owned by the transport, which must call ``connection_lost`` once ``admit`` has returned.
 
-    There is a task only while the client is being replayed to, or something that it asked for is being done.
+    It has a task only during a replay or while a command runs.
     """
 
     __slots__ = (
@@ -64,7 +71,7 @@ class SessionAdapter:
         session_transport: SessionTransport,
         encode_position: PositionEncoder | None = None,
     ) -> None:
-        """Raises Refused."""
+        """Raises AccessDenied: over the connection limits, or bad query parameters."""
         if not slot.within_limits:
             raise AccessDenied(CloseCode.TOO_MANY_CONNECTIONS, CloseCode.TOO_MANY_CONNECTIONS.reason)
         settings = app[SETTINGS]
@@ -73,8 +80,8 @@ class SessionAdapter:
         self._transport_name = transport_name
         self._connection_id = head.connection.id
         self._address = head.peer.address
-        wish = ConnectParams(_requested_cursor(head), _requested_topics(head), encode_position)
-        self._connect_params = _DEFAULT_PARAMS if wish == _DEFAULT_PARAMS else wish
+        params = ConnectParams(_requested_cursor(head), _requested_topics(head), encode_position)
+        self._connect_params = _DEFAULT_PARAMS if params == _DEFAULT_PARAMS else params
         self._role: Role | None = None
         self._close_recorded = False
         self._replay_task: asyncio.Task[None] | None = None
@@ -88,18 +95,19 @@ class SessionAdapter:
         )
 
     async def admit(self, grant: Grant | None) -> None:
-        """Before the client is told that it is connected: from here on everything that happens is kept for it, if it has a
-        ``authenticate``, else once it has shown a token. After this has returned ``end`` has to follow. Raises Refused.
+        """Open the session, before the client gets the response: events are queued for it from here on.
+
+        Without a grant the session waits for a token first, which the client sends as a command. Raises AccessDenied.
         """
-        entrance = self._app[SESSION_MANAGER]
+        manager = self._app[SESSION_MANAGER]
         if grant is None:
-            entrance.await_token(self.session, self._app[SETTINGS].auth_seconds)
+            manager.await_token(self.session, self._app[SETTINGS].auth_seconds)
         else:
-            topics = await entrance.authorize(grant, self._connect_params)
-            entrance.open(self.session, grant, topics, self._connect_params)
+            topics = await manager.authorize(grant, self._connect_params)
+            manager.open(self.session, grant, topics, self._connect_params)
 
     def _on_admitted(self) -> None:
-        """The session has been admitted: that is counted, and what its client missed is replayed."""
+        """Called by the session when it has a grant: count it, and start the replay if the client sent a cursor."""
         grant = self.session.grant
         assert grant is not None
         self._role = grant.role
@@ -107,12 +115,12 @@ class SessionAdapter:
         if self._connect_params.cursor is None and not log.isEnabledFor(logging.DEBUG):
             return
         details = {"transport": self._transport_name, "role": str(grant.role), "address": str(self._address)}
-        if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's may be a name
+        if grant.subject is not None and grant.role is not Role.CUSTOMER:  # a customer's subject may be a person's name
             details["subject"] = grant.subject
         with logs.bind_connection(self._connection_id):
-            log.debug("session begins", extra=details)
+            log.debug("session opened", extra=details)
             if self._connect_params.cursor is not None:
-                self._replay_task = self._app[BACKGROUND_TASKS].spawn(self._replay(), "session resume")
+                self._replay_task = self._app[BACKGROUND_TASKS].spawn(self._replay(), "session replay")
 
     async def _replay(self) -> None:
         try:
@@ -122,9 +130,9 @@ class SessionAdapter:
             raise
 
     def handle_command(self, command: Command, on_done: Callable[[], None]) -> None:
-        """Have done what the client asked for. One thing at a time: ``on_done`` is called when there may be a next one."""
+        """Run a client's command in a task. ``on_done`` is called at its end; the caller must not pass the next one before."""
         with logs.bind_connection(self._connection_id):
-            self._command_task = self._app[BACKGROUND_TASKS].spawn(self._run_command(command, on_done), "session errand")
+            self._command_task = self._app[BACKGROUND_TASKS].spawn(self._run_command(command, on_done), "session command")
 
     async def _run_command(self, command: Command, on_done: Callable[[], None]) -> None:
         try:
@@ -137,46 +145,46 @@ class SessionAdapter:
             on_done()
 
     def connection_lost(self) -> None:
-        """The connection is gone."""
+        """Remove the session: cancel its tasks, close it, count the close and release its slot. Called once."""
         for task in (self._replay_task, self._command_task):
             if task is not None:
                 task.cancel()
         self._replay_task = self._command_task = None
         self._app[HUB].remove(self.session)
-        self.session.close(CloseCode.NORMAL, flush=False)  # a client that is gone has ended it so
+        self.session.close(CloseCode.NORMAL, flush=False)  # no effect if it was closed with another code before
         self.record_close()
         if self._role is not None:
             self._app[METRICS].sessions.labels(self._transport_name, self._role).dec()
             self._role = None
-        seat, self._slot = self._slot, ConnectionSlot(False)
-        seat.release()
+        slot, self._slot = self._slot, ConnectionSlot(False)
+        slot.release()
 
     def record_close(self) -> None:
-        """The session has ended: that is counted once, and before the client is told, which may come back at once."""
-        close = self.session.close_code
-        if close is None or self._close_recorded:
+        """Count and log the close, once. Called before the close code is sent: the client may reconnect at once."""
+        close_code = self.session.close_code
+        if close_code is None or self._close_recorded:
             return
         self._close_recorded = True
         metrics = self._app[METRICS]
-        metrics.sessions_closed.labels(int(close)).inc()
-        if close is CloseCode.SLOW_CONSUMER:
+        metrics.sessions_closed.labels(int(close_code)).inc()
+        if close_code is CloseCode.SLOW_CONSUMER:
             metrics.send_queue_overflows.inc()
-        elif close in (CloseCode.TOO_FAST, CloseCode.NOT_AUTHENTICATED, *PROTOCOL_ERRORS):
-            metrics.rejections.labels(close.name.lower()).inc()
-        if close in (CloseCode.TOO_FAST, *PROTOCOL_ERRORS):
+        elif close_code in (CloseCode.TOO_FAST, CloseCode.NOT_AUTHENTICATED, *PROTOCOL_ERRORS):
+            metrics.rejections.labels(close_code.name.lower()).inc()
+        if close_code in (CloseCode.TOO_FAST, *PROTOCOL_ERRORS):
             self._app[REQUEST_GUARD].penalize(self._address)
         with logs.bind_connection(self._connection_id):
-            log.debug("session ends", extra={"code": int(close), "reason": close.reason})
+            log.debug("session closed", extra={"close_code": int(close_code), "close_reason": close_code.reason})
 
 
 def _requested_cursor(head: RequestHead) -> str | None:
-    """Where the client stood: a browser's EventSource says it in a header, everybody may in the query."""
+    """The cursor that the client resumes from: an EventSource sends it in a header, other clients in the query."""
     cursor = head.headers.get("Last-Event-ID") or head.query.get("last_event_id")
     return cursor or None
 
 
 def _requested_topics(head: RequestHead) -> frozenset[str] | None:
-    """What it wants to follow; None when it does not say."""
+    """The topics in ``?topics=``; None if the parameter is absent. Raises AccessDenied."""
     text = head.query.get("topics")
     if text is None:
         return None
@@ -187,7 +195,7 @@ def _requested_topics(head: RequestHead) -> frozenset[str] | None:
 
 
 def _requested_conflation(head: RequestHead) -> int | None:
-    """Beyond how many events at once it would rather fetch anew; None when it wants every one."""
+    """``?conflate=N``: how many events may wait before they are conflated; None if absent. Raises AccessDenied."""
     text = head.query.get("conflate")
     if text is None:
         return None
@@ -197,12 +205,12 @@ def _requested_conflation(head: RequestHead) -> int | None:
 
 
 def not_started_reason(app: web.Application) -> str | None:
-    """Why there is nothing to say yet; None as soon as the first totals have been taken."""
+    """Why there are no totals yet; None once the first were read, also if the database is lost later."""
     relay = app[RELAY]
     return relay.not_ready_reason if relay.epoch is None else None
 
 
 def require_started(app: web.Application) -> None:
-    """Raises HTTPServiceUnavailable."""
-    if (trouble := not_started_reason(app)) is not None:
-        raise web.HTTPServiceUnavailable(text=trouble, headers={"Retry-After": "1"})
+    """Raises HTTPServiceUnavailable until the first totals were read."""
+    if (reason := not_started_reason(app)) is not None:
+        raise web.HTTPServiceUnavailable(text=reason, headers={"Retry-After": "1"})

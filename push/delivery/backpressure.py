@@ -1,4 +1,4 @@
-"""How long what comes next waits for the sessions to drain what came before."""
+"""Back-pressure: how long the relay waits for sessions to take what was published before it publishes more."""
 
 from __future__ import annotations
 
@@ -9,43 +9,45 @@ from push.delivery.session import Session
 
 __all__ = ["wait_while_congested"]
 
-# Twice as long as the faster half needed; and at least as long as the others would if whatever is in between moved so many
-# bytes a second, and this.
+# Deadline for the slower half of the sessions, from the start: twice the time that the faster half needed, but not less than
+# MIN_WAIT_SECONDS, nor than the time in which a slow machine moves what they have waiting.
 SLOW_BYTES_PER_SECOND = 25e6
 MIN_WAIT_SECONDS = 0.02
-# For the faster half as long as it gets on: when hardly any of them has taken anything for so long, it is given up; on a
-# machine that is as slow as that, for up to so long.
+# While more than half of the sessions are congested there is no deadline, but at most this long without half of those making
+# progress. On a machine that needs longer to move what they have waiting: that time, up to MAX_STALL_SECONDS.
 STALL_SECONDS = 1.0
 MAX_STALL_SECONDS = 5.0
-# What looking whether they have costs, at most, as a part of the time.
+# Upper limit of the share of time spent on checking the sessions.
 MAX_POLL_OVERHEAD = 0.1
 
 
 async def wait_while_congested(detached: Collection[Session], live_count: int, published_bytes: int) -> None:
-    """Return when none of ``detached`` has much left (``Session.pressed``), or it makes no sense to wait for those who have.
+    """Return when no session of ``detached`` is congested, or when waiting longer would hold up the others for a slow minority.
 
-    ``live_count``: how many sessions have been published to, ``detached`` among them; ``published_bytes``: to each, by what came last.
-    Who does not get on at all costs the others no more than LEAST_SECONDS, unless it is more than half of them.
+    ``live_count``: number of sessions published to, those in ``detached`` included; ``published_bytes``: size of the newest
+    publication, which each of them has to take. As long as at most half of them make no progress at all, they delay the others
+    by MIN_WAIT_SECONDS, or by the time in which a slow machine moves their bytes.
     """
     now = asyncio.get_running_loop().time
-    start = looked = now()
-    until: float | None = None
-    stood: dict[Session, int] = {}
-    while pressed := [session for session in detached if session.is_congested]:
-        begun = now()
-        slow = max(MIN_WAIT_SECONDS, published_bytes * len(pressed) / SLOW_BYTES_PER_SECOND)
-        moved = sum(session.offset != stood.get(session) for session in pressed)
-        if until is None and len(pressed) <= live_count // 2:
-            until = start + max(2 * (begun - start), slow)
-            note = True
-        elif until is None:
-            note = begun > looked + min(max(STALL_SECONDS, slow), MAX_STALL_SECONDS)
-            if note and moved <= len(pressed) // 2:
+    start = checked_at = now()
+    deadline: float | None = None
+    # Offsets of the congested sessions at ``checked_at``; a session whose offset has changed since has made progress.
+    offsets: dict[Session, int] = {}
+    while congested := [session for session in detached if session.is_congested]:
+        checked = now()
+        slow_half_seconds = max(MIN_WAIT_SECONDS, published_bytes * len(congested) / SLOW_BYTES_PER_SECOND)
+        progressed = sum(session.offset != offsets.get(session) for session in congested)
+        if deadline is None and len(congested) <= live_count // 2:
+            deadline = start + max(2 * (checked - start), slow_half_seconds)
+            take_snapshot = True
+        elif deadline is None:
+            take_snapshot = checked > checked_at + min(max(STALL_SECONDS, slow_half_seconds), MAX_STALL_SECONDS)
+            if take_snapshot and progressed <= len(congested) // 2:
                 return
         else:
-            note = moved > 0
-            if begun > until or (not moved and begun > looked + slow):
+            take_snapshot = progressed > 0
+            if checked > deadline or (not progressed and checked > checked_at + slow_half_seconds):
                 return
-        if note or not stood:
-            looked, stood = begun, {session: session.offset for session in pressed}
-        await asyncio.sleep(max(0.001, (now() - begun) / MAX_POLL_OVERHEAD))
+        if take_snapshot or not offsets:
+            checked_at, offsets = checked, {session: session.offset for session in congested}
+        await asyncio.sleep(max(0.001, (now() - checked) / MAX_POLL_OVERHEAD))

@@ -1,4 +1,4 @@
-"""Frames that go out together: made once, and the same object for every client that gets them."""
+"""Messages that are sent together. A batch is made once, and every client that receives it gets the same object."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["CHUNK_BYTES", "Batch", "Encoder", "concat", "in_chunks"]
 
-# About as much is written to a client at a time: what is written can no longer be dropped from its queue.
+# A transport takes about this many bytes at a time. Data handed to the transport can no longer be dropped with the queue.
 CHUNK_BYTES = 64 * 1024
 
 Encoder = Callable[[Sequence[bytes]], bytes]
 
 
 class Batch:
-    """One or more frames. What a transport makes of them is worked out by the first client that needs it."""
+    """One or more encoded messages. Their form on the wire is computed for the first client that needs it."""
 
     __slots__ = ("_encoded", "_encoder", "count", "is_totals", "messages", "offset", "parts", "size")
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         self.messages = messages
-        # Where it goes to everybody: its number in the feed, or of the totals the number of what comes after them.
+        # In the broadcast log: the batch's offset. For totals: the offset of the batch that follows them. None otherwise.
         self.offset: int | None = None
         self.is_totals = False
-        # Batches of the feed, of which it has been joined.
+        # The batches of the broadcast log that ``concat`` has joined.
         self.parts: Sequence[Batch] = ()
         self.count = len(messages)
         self.size = sum(map(len, messages))
@@ -30,7 +30,7 @@ class Batch:
         self._encoded = b""
 
     def encoded(self, encoder: Encoder) -> bytes:
-        """The frames as the encoder's transport writes them. Kept for the last encoder: nearly all clients have the same."""
+        """The messages as ``encoder`` writes them. Cached for the last encoder, which nearly all clients share."""
         if self._encoder is not encoder:
             self._encoded = encoder(self.messages)
             self._encoder = encoder
@@ -38,19 +38,19 @@ class Batch:
 
 
 def concat(batches: Sequence[Batch]) -> Batch:
-    """Batches that follow each other in the feed, as one."""
-    whole = Batch([frame for batch in batches for frame in batch.messages])
+    """One batch with the messages of several that follow each other in the broadcast log."""
+    whole = Batch([message for batch in batches for message in batch.messages])
     whole.offset, whole.parts = batches[0].offset, batches
     return whole
 
 
 def in_chunks(messages: Sequence[bytes]) -> Iterator[Batch]:
-    """Batches of about CHUNK_BYTES, at least one frame each."""
+    """The messages as batches of up to CHUNK_BYTES. A larger message is a batch of its own."""
     start = size = 0
-    for at, frame in enumerate(messages):
-        if size and size + len(frame) > CHUNK_BYTES:
-            yield Batch(messages[start:at])
-            start, size = at, 0
-        size += len(frame)
+    for index, message in enumerate(messages):
+        if size and size + len(message) > CHUNK_BYTES:
+            yield Batch(messages[start:index])
+            start, size = index, 0
+        size += len(message)
     if start < len(messages):
         yield Batch(messages[start:])

@@ -1,4 +1,4 @@
-"""What is published to everybody, kept once: each session that follows it has only its place in it."""
+"""The broadcast log: what is published to all sessions, kept once. A session has only its offset in the log."""
 
 from __future__ import annotations
 
@@ -12,49 +12,52 @@ __all__ = ["BroadcastLog"]
 
 
 class BroadcastLog:
-    """Batches, numbered in the order in which they came, and how often the totals have been told.
+    """An append-only sequence of batches, of which the newest are kept, and the version of the totals.
 
-    Publishing costs the same for one follower and for ten thousand; a batch is forgotten once whoever still waits for it has
-    more waiting than a session may. That bound is on what is *left over*: more is accepted as long as a session is within it
-    when it comes, so that a single large publication does not make everybody a slow consumer. Publications themselves are
-    bounded by the relay's pages.
+    Publishing costs the same for one reader and for ten thousand. A batch is dropped when a session that has not read it yet
+    has more waiting than ``max_messages`` or ``max_bytes``. The bounds apply to what is left over when more is published, not
+    to the sum of both, so one large publication does not make slow consumers of all sessions. The relay bounds a publication by
+    its pages.
     """
 
     def __init__(self, max_messages: int, max_bytes: int) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
         self._batches: list[Batch] = []
-        # Before each of the batches, counted from the first one ever: frames, and bytes.
+        # For each of the batches: the number of messages and of bytes published before it.
         self._counts_before: list[tuple[int, int]] = []
         self._message_count = self._byte_count = 0
-        # Number of the oldest batch that is kept: whoever stands below has more waiting than it may.
+        # Offset of the oldest batch that is kept. A session below it has overflowed.
         self.first_offset = 0
-        # Number that the next batch will have.
+        # Offset that the next batch will get.
         self.end_offset = 0
-        # Rises whenever the totals are to be told again: a slot, since only the newest matter.
+        # Incremented when sessions have to send the totals again. Not a batch in the log, since only the newest totals matter.
         self.totals_version = 1
-        # The frame of the newest event; empty before the first one.
+        # Payload of the newest event; empty before the first one.
         self.last_event_payload = b""
-        # What the last follower got: mostly the next one stands at the same place.
+        # The last result of ``read``: the next session mostly asks for the same.
         self._read_key: tuple[int, int, int] | None = None
         self._read_batch = Batch(())
         self._read_end = 0
-        # What the last one got to whom so many frames were too much, by now.
+        # The last result of ``bulk_batches``.
         self._bulk_key = (-1, -1)
         self._bulk_batches = (self._read_batch, self._read_batch)
 
     def append(self, batches: Iterable[Batch], last_event_payload: bytes | None = None) -> None:
-        """One publication, and the frame of its last event, if it has any. Those who have more than their bound waiting as it
-        comes have overflowed (``first``).
+        """Append one publication; ``last_event_payload`` if it contains events. First drops the batches before which a reader
+        has more than the bounds waiting, so such a reader has overflowed (its offset is below ``first_offset``).
         """
-        overflown = 0
-        for frames, size in self._counts_before:
-            if self._message_count - frames <= self._max_messages and self._byte_count - size <= self._max_bytes:
+        dropped = 0
+        for messages_before, bytes_before in self._counts_before:
+            if (
+                self._message_count - messages_before <= self._max_messages
+                and self._byte_count - bytes_before <= self._max_bytes
+            ):
                 break
-            overflown += 1
-        if overflown:
-            del self._batches[:overflown], self._counts_before[:overflown]
-            self.first_offset += overflown
+            dropped += 1
+        if dropped:
+            del self._batches[:dropped], self._counts_before[:dropped]
+            self.first_offset += dropped
         for batch in batches:
             batch.offset = self.end_offset
             self._batches.append(batch)
@@ -66,46 +69,50 @@ class BroadcastLog:
             self.last_event_payload = last_event_payload
 
     def read(self, offset: int, about_bytes: int) -> tuple[Batch, int]:
-        """What comes at ``place``, which is from ``first`` to below ``end``: at least one batch, up to about that many bytes,
-        as one; and the place after it.
+        """One batch with what follows ``offset``, up to about ``about_bytes`` but at least one batch of the log, and the offset
+        after it. ``offset`` is in the log: ``first_offset <= offset < end_offset``. All readers at one offset get the same
+        object.
         """
-        asked = (offset, self.end_offset, about_bytes)
-        if asked != self._read_key:
-            at = offset - self.first_offset
-            taken = [self._batches[at]]
+        key = (offset, self.end_offset, about_bytes)
+        if key != self._read_key:
+            index = offset - self.first_offset
+            taken = [self._batches[index]]
             size = taken[0].size
-            for batch in self._batches[at + 1 :]:
+            for batch in self._batches[index + 1 :]:
                 if size >= about_bytes:
                     break
                 taken.append(batch)
                 size += batch.size
             self._read_batch = taken[0] if len(taken) == 1 else concat(taken)
             self._read_end = offset + len(taken)
-            self._read_key = asked
+            self._read_key = key
         return self._read_batch, self._read_end
 
     def since(self, offset: int) -> list[Batch]:
-        """Everything from ``place`` on, which is not below ``first``."""
+        """All batches from ``offset`` on; ``offset`` is not below ``first_offset``."""
         return self._batches[offset - self.first_offset :]
 
     def messages_before(self, offset: int) -> int:
-        """How many there were, from the first one ever; ``place`` is not below ``first``."""
+        """Number of messages ever published before ``offset``, which is not below ``first_offset``."""
         return self._message_count if offset == self.end_offset else self._counts_before[offset - self.first_offset][0]
 
     def bulk_batches(self, count: int) -> tuple[Batch, Batch]:
-        """For whoever does not want the last ``count_rejection`` frames one by one: that they have been, and where they end."""
-        asked = (self.end_offset, count)
-        if asked != self._bulk_key:
+        """The ``bulk`` and ``position`` messages that stand for the last ``count`` messages of the log."""
+        key = (self.end_offset, count)
+        if key != self._bulk_key:
             cursor = json.loads(self.last_event_payload)["id"]
             self._bulk_batches = Batch([encode(Bulk(count))]), Batch([encode(PositionMessage(cursor))])
-            self._bulk_key = asked
+            self._bulk_key = key
         return self._bulk_batches
 
     def is_behind(self, offset: int) -> bool:
-        """Whether more than half of the bounds waits for whoever stands at ``place``."""
+        """Whether a session at ``offset`` has more than half of the bounds waiting."""
         if offset == self.end_offset:
             return False
         if offset < self.first_offset:
             return True
-        frames, size = self._counts_before[offset - self.first_offset]
-        return self._message_count - frames > self._max_messages // 2 or self._byte_count - size > self._max_bytes // 2
+        messages_before, bytes_before = self._counts_before[offset - self.first_offset]
+        return (
+            self._message_count - messages_before > self._max_messages // 2
+            or self._byte_count - bytes_before > self._max_bytes // 2
+        )

@@ -1,4 +1,4 @@
-"""Sessions that stand at one place in the feed, told as one."""
+"""Cohorts: sessions at one offset in the broadcast log, served together by one write."""
 
 from __future__ import annotations
 
@@ -8,58 +8,57 @@ from typing import Generic, TypeVar
 
 from push.delivery.batch import CHUNK_BYTES, Batch
 from push.delivery.broadcast_log import BroadcastLog
-from push.delivery.session import PING_BATCH, Session, SessionTransport
+from push.delivery.session import PING_BATCH, Session
+from push.delivery.session_transport import SessionTransport
 
 __all__ = ["MAX_MEMBERS", "Cohort"]
 
-# Members of one crowd: what is written to all of them is written in one turn of the loop.
+# A cohort is written to in one callback of the event loop, which this bounds.
 MAX_MEMBERS = 1000
 
-C = TypeVar("C", bound=SessionTransport)
+T = TypeVar("T", bound=SessionTransport)
 
 
-class Cohort(Generic[C]):
-    """Sessions that get whatever goes to everybody, have got all of it, have nothing of their own waiting, and whose carriers
-    can write at once. What comes next is taken once for all of them, and ``carry`` writes it to all: nobody is looked at.
+class Cohort(Generic[T]):
+    """Caught-up sessions that receive everything that is broadcast, have nothing of their own waiting, and whose transports
+    accept data. What is published next is read once for all of them, and ``write_all`` writes it to all.
 
-    Whoever has something of its own to do, or to get, goes apart first, and stands by itself where its crowd stood. So at any
-    moment a session is in one crowd, or is one of ``detached``, and its place is the crowd's, or its own.
+    Made by ``Hub.create_cohort`` for the gateway, which implements ``write_all``. A session that gets a message of its own, or
+    cannot be written to, detaches first and continues at the cohort's offset. So a live session is either a member of one
+    cohort or in the hub's set ``detached``.
     """
 
     def __init__(self, broadcast_log: BroadcastLog, detached: set[Session], get_totals: Callable[[], Batch]) -> None:
         self._broadcast_log = broadcast_log
         self._detached = detached
         self._get_totals = get_totals
-        # Where all of them stand: see Session.
+        # Of all members; see the attributes of Session.
         self.offset, self.totals_seen = broadcast_log.end_offset, broadcast_log.totals_version
-        # Nobody's grant runs out before.
+        # No grant of a member expires before this time.
         self._earliest_expiry = math.inf
-        self.members: dict[Session, C] = {}
+        self.members: dict[Session, T] = {}
 
     def write_all(self, batches: list[Batch]) -> None:
-        """Write them to all members. Whoever does not take all of it at once is apart by the end of this call."""
+        """Write the batches to all members. A member that does not take all of it at once must be detached by the return."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- members
 
     @property
     def is_caught_up(self) -> bool:
-        """Whether it has got all that is published."""
+        """Whether the members have been sent everything that is published."""
         return self.offset == self._broadcast_log.end_offset and self.totals_seen == self._broadcast_log.totals_version
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody else can join, unless somebody leaves."""
+        """Whether the cohort has MAX_MEMBERS."""
         return len(self.members) >= MAX_MEMBERS
 
-    def join(self, session: Session, transport: C) -> bool:
-        """The session is at rest (``Session.is_caught_up``). False when it cannot join this one, or not now."""
+    def join(self, session: Session, transport: T) -> bool:
+        """Add a caught-up session (``Session.is_caught_up``). False if the cohort is full, or not caught up itself."""
         if not self.members:
-            self.offset, self.totals_seen, self._earliest_expiry = (
-                self._broadcast_log.end_offset,
-                self._broadcast_log.totals_version,
-                math.inf,
-            )
+            self.offset, self.totals_seen = self._broadcast_log.end_offset, self._broadcast_log.totals_version
+            self._earliest_expiry = math.inf
         elif self.is_full or not self.is_caught_up:
             return False
         self.members[session] = transport
@@ -69,39 +68,41 @@ class Cohort(Generic[C]):
         return True
 
     def leave(self, session: Session) -> tuple[int, int]:
-        """The session goes apart: returns its place, and its turn of the totals."""
+        """Remove a member; called by ``Session.detach``. Returns the member's offset and version of the totals."""
         del self.members[session]
         self._detached.add(session)
         return self.offset, self.totals_seen
 
     def must_dissolve(self, now: float) -> bool:
-        """Whether some have run out of time, or all have too much waiting: then each has to be told by itself."""
+        """Whether a grant may have expired, or the cohort has overflowed: then each member has to be served by itself."""
         return now >= self._earliest_expiry or self.offset < self._broadcast_log.first_offset
 
     def dissolve(self) -> list[Session]:
-        """All go apart; returns who they were."""
+        """Detach all members; returns them."""
         members = list(self.members)
         for session in members:
             session.detach()
         return members
 
-    # ---------------------------------------------------------------- what all of them are told
+    # ---------------------------------------------------------------- delivery
 
     def deliver_broadcast(self) -> None:
-        """As ``Session.published``, for all members. They need not part (``must_dissolve``)."""
-        feed = self._broadcast_log
+        """Write to all members what is new in the log. Called by the hub in every pass unless the cohort must dissolve."""
+        broadcast_log = self._broadcast_log
         while self.members and not self.is_caught_up:
             batches = []
-            if self.offset != feed.end_offset:
-                batch, self.offset = feed.read(self.offset, CHUNK_BYTES)
+            if self.offset != broadcast_log.end_offset:
+                batch, self.offset = broadcast_log.read(self.offset, CHUNK_BYTES)
                 batches.append(batch)
-            if self.offset == feed.end_offset and self.totals_seen != feed.totals_version:
-                self.totals_seen = feed.totals_version
+            if self.offset == broadcast_log.end_offset and self.totals_seen != broadcast_log.totals_version:
+                self.totals_seen = broadcast_log.totals_version
                 batches.append(self._get_totals())
             self.write_all(batches)
 
     def ping(self, members: Iterable[Session]) -> None:
-        """As ``Session.ping``, for those who are members, or were a moment ago."""
+        """Send a heartbeat to ``members``. The hub lists them before it pings the first cohort; those who have left meanwhile
+        get it by their own queue.
+        """
         for session in members:
             if session.cohort is self:
                 session.record_ping()
@@ -111,6 +112,6 @@ class Cohort(Generic[C]):
             self.write_all([PING_BATCH])
 
     def fail(self) -> None:
-        """As ``Session.fail``, for all members."""
+        """Close all members after an error of our own (see ``Session.fail``)."""
         for session in self.dissolve():
             session.fail()

@@ -1,7 +1,8 @@
-"""The fan-out: what the relay publishes goes to every session, and nobody waits for anybody.
+"""The hub: all sessions of this process, and the fan-out of what the relay publishes.
 
-Publishing appends to the feed, and no more, however many sessions there are. Soon after, in a *round*, each session is told
-that there is something new, and takes everything that it has not taken yet at once.
+Publishing appends to the broadcast log and schedules a *pass*, however many sessions there are. The pass runs in the next tick
+of the event loop, in slices: each cohort and each detached session is told that the log has grown and takes all that it has not
+sent yet. So everything that is published in one tick goes out together, and no session waits for another.
 """
 
 from __future__ import annotations
@@ -18,238 +19,147 @@ from push.delivery.backpressure import wait_while_congested
 from push.delivery.batch import Batch, in_chunks
 from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.cohort import Cohort
+from push.delivery.order_index import OrderIndex
 from push.delivery.session import Session
+from push.delivery.slices import SLICE_SIZE, rotation_start
+from push.delivery.totals_throttle import TotalsThrottle
 from push.journal.events import Event
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import Grant
 from push.protocol.messages import AnalyticsUpdate, CloseCode, Resumed, encode
 
-__all__ = ["SLICE_SIZE", "Hub", "rotation_start"]
+__all__ = ["Hub"]
 
 log = logging.getLogger("orderwire.hub")
-
-# analytics_update goes out at most this often.
-TOTALS_INTERVAL = 0.1
-# Sessions that are told in one go; what else is going on gets a turn in between.
-SLICE_SIZE = 1000
-# By what part of them a round begins later than the one before: the golden one, so that it is hardly ever the same session
-# again, however many there are.
-GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Cohort[Any])
 
 
-def rotation_start(iteration: int, count: int) -> int:
-    """With which of so many to begin this time."""
-    return int(iteration * GOLDEN_RATIO % 1 * count)
-
-
 class Hub:
-    """All sessions of this process. Its methods do not await (but for ``wait_writable``), so what they do is atomic to everyone else."""
+    """Made once per process by the composition root. The relay publishes to it (it is a ``Sink``), the session manager adds
+    sessions. Only ``wait_writable``, ``heartbeat`` and ``drain`` await; every other method is atomic to other tasks.
+    """
 
     def __init__(self, metrics: Metrics | None = None, *, max_messages: int = 100, max_bytes: int = 1024**2) -> None:
-        """``max_messages``, ``max_bytes``: what may be left waiting for a session when more is published."""
+        """``max_messages``, ``max_bytes``: how much may be left waiting for a session when more is published."""
         self._metrics = metrics or Metrics()
+        # All sessions. Those that are live are members of a cohort, or in ``_detached``; the others have not been admitted yet,
+        # or are being replayed to.
         self._sessions: set[Session] = set()
-        # Those of them that get what is published: each stands in a crowd, or apart. The others are being replayed what they
-        # missed, or have not been admitted yet.
         self._cohorts: list[Cohort[Any]] = []
         self._detached: set[Session] = set()
-        # Those of them that do not get every event one by one, but those of single orders; and these orders.
-        self._sessions_by_order: dict[int, set[Session]] = {}
-        self._orders_by_session: dict[Session, frozenset[int]] = {}
+        self._order_index = OrderIndex()
         self._broadcast_log = BroadcastLog(max_messages, max_bytes)
-        # What is told within, whoever carries it may put off until the end, and send it together. It is set by that one.
+        # Entered around every slice of a pass. The gateway sets it to send all writes of a slice by one system call.
         self.batch_writes: AbstractContextManager[None, None] = nullcontext()
-        # Whom this round has still to tell, the next one last; and whether there must be another one.
+        # The targets that the current pass has not reached yet, the next one last, and whether another pass is due after it.
         self._pass_remaining: list[Cohort[Any] | Session] = []
         self._pass_due = False
         self._pass_count = 0
         self._pass_seconds = 0.0
         self._pass_done = asyncio.Event()
         self._pass_done.set()
-        self._unreported: list[Event] = []
-        # By the newest publication.
+        # Unix times of the writers' statements, for the events since the metrics were last updated.
+        self._unreported: list[float] = []
+        # Size of the newest publication.
         self._published_bytes = 0
         self._totals = Totals()
         self._totals_batch: Batch | None = None
-        self._totals_timer: asyncio.TimerHandle | None = None
-        self._totals_pending = False
+        self._totals_throttle = TotalsThrottle(self._announce_totals)
         self._empty = asyncio.Event()
         self._empty.set()
 
-    # ---------------------------------------------------------------- sessions come and go
+    # ---------------------------------------------------------------- sessions
 
     def add(self, session: Session) -> None:
-        """The session gets the heartbeat and takes part in the drain, and nothing that is published before it goes live."""
+        """Add a session. It takes part in the heartbeat and the drain, and receives nothing that is published before
+        ``go_live``.
+        """
         self._sessions.add(session)
         self._empty.clear()
 
     def go_live(self, session: Session) -> None:
-        """From here on the session gets everything that is published and that its topics and grant let it see."""
+        """From now on the session receives what is published, as far as its topics and grant allow."""
         if session in self._sessions:
             session.go_live(self._broadcast_log)
             self._detached.add(session)
-            self._index_orders(session)
+            self._order_index.update(session)
 
     def topics_changed(self, session: Session) -> None:
-        """What a session follows is different from now on: so it stands apart."""
+        """Update the index after ``Session.set_topics``, which has detached the session."""
         if session in self._detached:
-            self._index_orders(session)
+            self._order_index.update(session)
 
     def remove(self, session: Session) -> None:
-        """The session's transport is gone."""
+        """Remove a session whose connection is gone."""
         session.detach()
         self._sessions.discard(session)
         self._detached.discard(session)
-        self._unindex_orders(session)
+        self._order_index.remove(session)
         if not self._sessions:
             self._empty.set()
 
     def create_cohort(self, factory: Callable[[BroadcastLog, set[Session], Callable[[], Batch]], C]) -> C:
-        """A new crowd, which has a part in the rounds."""
-        crowd = factory(self._broadcast_log, self._detached, self.totals_batch)
-        self._cohorts.append(crowd)
-        return crowd
+        """Make a cohort that takes part in the passes. ``factory`` gets the arguments of ``Cohort``."""
+        cohort = factory(self._broadcast_log, self._detached, self.totals_batch)
+        self._cohorts.append(cohort)
+        return cohort
 
     def revoke_invalid(self, is_valid: Callable[[Grant], bool]) -> None:
-        """End the sessions whose grant does not hold any more."""
+        """Close the sessions whose grant is not valid any more."""
         for session in self._sessions:
             if session.grant is not None and not is_valid(session.grant):
                 session.close(CloseCode.INVALID_TOKEN, flush=False)
 
-    def _index_orders(self, session: Session) -> None:
-        self._unindex_orders(session)
-        if order_ids := session.indexed_orders:
-            self._orders_by_session[session] = order_ids
-        for order_id in order_ids:
-            self._sessions_by_order.setdefault(order_id, set()).add(session)
-
-    def _unindex_orders(self, session: Session) -> None:
-        for order_id in self._orders_by_session.pop(session, ()):
-            sessions = self._sessions_by_order[order_id]
-            sessions.discard(session)
-            if not sessions:
-                del self._sessions_by_order[order_id]
-
     def __len__(self) -> int:
         return len(self._sessions)
 
-    # ---------------------------------------------------------------- what the relay says
+    # ---------------------------------------------------------------- publishing (called by the relay)
 
     @property
     def totals(self) -> Totals:
-        """At the moment of the last event published."""
+        """The totals after the last event published."""
         return self._totals
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
-        """Hand the events to every session that follows them, and the totals after them."""
-        start, batches = self._broadcast_log.end_offset, list(in_chunks([event.payload for event in events]))
+        """Publish the events, of which there is at least one, and the totals after them."""
+        start_offset, batches = self._broadcast_log.end_offset, list(in_chunks([event.payload for event in events]))
         self._broadcast_log.append(batches, events[-1].payload)
         self._published_bytes = sum(batch.size for batch in batches)
         now = time.time()
-        for session in self._subscribers_of(events):
+        for session in self._order_index.sessions_for(events):
             if session.close_if_expired(now):
                 continue
-            if session.sees_all_events:
-                places = (place for place, batch in enumerate(batches, start) for _ in range(batch.count))
-                session.retain_for_conflation(zip(places, events, strict=True))
+            if session.subscription.sees_all_events:
+                offsets = (offset for offset, batch in enumerate(batches, start_offset) for _ in range(batch.count))
+                session.retain_for_conflation(zip(offsets, events, strict=True))
             else:
                 session.send(*in_chunks([event.payload for event in session.visible(events)]))
-        self._unreported += events
+        self._unreported += [event.at.timestamp() for event in events]
         self.set_totals(totals)
         self._schedule_pass()
 
-    def _subscribers_of(self, events: Sequence[Event]) -> set[Session]:
-        """Those who follow one of these orders, and do not get all events one by one anyway."""
-        if not self._sessions_by_order:
-            return set()
-        sessions: set[Session] = set()
-        for order_id in {event.order_id for event in events}:
-            sessions |= self._sessions_by_order.get(order_id, set())
-        return sessions
-
-    def _schedule_pass(self) -> None:
-        """There is something new in the feed: a round, in the loop's next turn, for all that is published in this one."""
-        if not self._pass_due:
-            self._pass_due = True
-            self._pass_done.clear()
-            if not self._pass_remaining:
-                asyncio.get_running_loop().call_soon(self._run_slice)
-
-    def _run_slice(self) -> None:
-        """A slice of a round. Each round begins with another session: nobody is always the last."""
-        if not self._pass_remaining:
-            self._pass_due = False
-            self._pass_count += 1
-            # Crowds first: who stands apart, and has got everything, may join one.
-            self._pass_remaining = [*self._rotated(self._detached), *self._rotated(self._cohorts)]
-            self._pass_seconds = 0.0
-        start, now = time.perf_counter(), time.time()
-        told = 0
-        with self.batch_writes:
-            while self._pass_remaining and told < SLICE_SIZE:
-                told += self._deliver(self._pass_remaining.pop(), now)
-        self._pass_seconds += time.perf_counter() - start
-        if not self._pass_remaining:
-            self._metrics.observe_fanout(self._unreported, self._pass_seconds)
-            self._unreported.clear()
-        if self._pass_remaining or self._pass_due:
-            asyncio.get_running_loop().call_soon(self._run_slice)
-        else:
-            self._pass_done.set()
-
-    def _rotated(self, items: Collection[T]) -> list[T]:
-        first = rotation_start(self._pass_count, len(items))
-        ordered = list(items)
-        return ordered[first:] + ordered[:first]
-
-    def _deliver(self, target: Cohort[Any] | Session, now: float) -> int:
-        """Returns how many sessions that is."""
-        if isinstance(target, Cohort):
-            if target.must_dissolve(now):
-                self._pass_remaining += target.dissolve()
-                return 0
-            count = len(target.members)
-            self._guarded(target, target.deliver_broadcast)
-            return count
-        # (It may have joined one, or have left, since the round began: then it has been told, or is not to be told.)
-        if target in self._detached:
-            self._guarded(target, partial(target.deliver_broadcast, now))
-        return 1
-
-    def _guarded(self, target: Cohort[Any] | Session, action: Callable[[], None]) -> None:
-        """What goes wrong there is nobody else's business."""
-        try:
-            action()
-        except Exception:
-            log.exception("a session, or a crowd of them, could not be told")
-            target.fail()
-
     def announce_gap(self) -> None:
-        """Everybody has to fetch anew."""
+        """Tell all live sessions that events have been lost, so that the clients fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
         self._broadcast_log.append([batch])
         for session in self._detached:
-            if not session.sees_all_events:
+            if not session.subscription.sees_all_events:
                 session.send(batch)
         self._schedule_pass()
 
     def set_totals(self, totals: Totals) -> None:
-        """The totals are now these: say so at once, then at most every TOTALS_SECONDS."""
+        """Replace the totals. A change is announced at once, but at most every TOTALS_INTERVAL."""
         if totals == self._totals:
             return
         self._totals = totals
         self._totals_batch = None
-        if self._totals_timer is None:
-            self._announce_totals()
-        else:
-            self._totals_pending = True
+        self._totals_throttle.changed()
 
     def totals_batch(self) -> Batch:
-        """The totals of this moment as a frame, encoded once for all."""
+        """The current totals as a message, which is encoded once for all sessions."""
         if self._totals_batch is None:
             self._totals_batch = Batch([encode(AnalyticsUpdate(self._totals))])
             self._totals_batch.is_totals = True
@@ -257,43 +167,97 @@ class Hub:
         return self._totals_batch
 
     def _announce_totals(self) -> None:
-        self._totals_pending = False
         self._broadcast_log.totals_version += 1
         self._schedule_pass()
-        self._totals_timer = asyncio.get_running_loop().call_later(TOTALS_INTERVAL, self._on_totals_timer)
-
-    def _on_totals_timer(self) -> None:
-        self._totals_timer = None
-        if self._totals_pending:
-            self._announce_totals()
 
     async def wait_writable(self) -> None:
-        """Let the sessions be told and drain before more comes, but wait for nobody who is much slower than half of them."""
+        """Wait for the current pass, and until the sessions have taken enough for more to be published; a minority that is much
+        slower than the others is not waited for.
+        """
         await self._pass_done.wait()
-        # (Who is in a crowd has nothing waiting: the round is over.)
-        live = len(self._detached) + sum(len(crowd.members) for crowd in self._cohorts)
-        await wait_while_congested(self._detached, live, self._published_bytes)
+        # (Members of cohorts have nothing waiting after a pass.)
+        live_count = len(self._detached) + sum(len(cohort.members) for cohort in self._cohorts)
+        await wait_while_congested(self._detached, live_count, self._published_bytes)
+
+    # ---------------------------------------------------------------- fan-out
+
+    def _schedule_pass(self) -> None:
+        """The log has grown: run a pass in the next tick, or after the current pass."""
+        if not self._pass_due:
+            self._pass_due = True
+            self._pass_done.clear()
+            if not self._pass_remaining:
+                asyncio.get_running_loop().call_soon(self._run_slice)
+
+    def _run_slice(self) -> None:
+        """Serve about SLICE_SIZE sessions, and schedule the next slice if there are more."""
+        if not self._pass_remaining:
+            self._pass_due = False
+            self._pass_count += 1
+            # Cohorts are popped first. A detached session that catches up may then join one in the same pass.
+            self._pass_remaining = [*self._rotated(self._detached), *self._rotated(self._cohorts)]
+            self._pass_seconds = 0.0
+        start, now = time.perf_counter(), time.time()
+        delivered = 0
+        with self.batch_writes:
+            while self._pass_remaining and delivered < SLICE_SIZE:
+                delivered += self._deliver(self._pass_remaining.pop(), now)
+        self._pass_seconds += time.perf_counter() - start
+        if not self._pass_remaining:
+            handed_at = time.time()
+            self._metrics.observe_fanout([max(0.0, handed_at - at) for at in self._unreported], self._pass_seconds)
+            self._unreported.clear()
+        if self._pass_remaining or self._pass_due:
+            asyncio.get_running_loop().call_soon(self._run_slice)
+        else:
+            self._pass_done.set()
+
+    def _rotated(self, items: Collection[T]) -> list[T]:
+        start = rotation_start(self._pass_count, len(items))
+        ordered = list(items)
+        return ordered[start:] + ordered[:start]
+
+    def _deliver(self, target: Cohort[Any] | Session, now: float) -> int:
+        """Serve one target of the pass. Returns the number of sessions served."""
+        if isinstance(target, Cohort):
+            if target.must_dissolve(now):
+                self._pass_remaining += target.dissolve()
+                return 0
+            count = len(target.members)
+            self._guarded(target, target.deliver_broadcast)
+            return count
+        # Since the pass began the session may have joined a cohort that has been served, or have been removed.
+        if target in self._detached:
+            self._guarded(target, partial(target.deliver_broadcast, now))
+        return 1
+
+    def _guarded(self, target: Cohort[Any] | Session, action: Callable[[], None]) -> None:
+        """Call ``action``; an error closes the target and does not reach the other sessions."""
+        try:
+            action()
+        except Exception:
+            log.exception("fan-out to a session or cohort failed")
+            target.fail()
 
     # ---------------------------------------------------------------- heartbeat and drain
 
     async def heartbeat(self, interval_seconds: float) -> None:
-        """Ping everybody every interval, for as long as this task lives."""
+        """Ping every session once per interval; runs until it is cancelled."""
         while True:
             await asyncio.sleep(interval_seconds)
-            # Each once, wherever it goes meanwhile.
-            alone = [session for session in self._sessions if session.cohort is None]
-            for crowd, members in [(crowd, list(crowd.members)) for crowd in self._cohorts]:
-                self._guarded(crowd, partial(crowd.ping, members))
+            # Listed before the first ping, so that a session that joins or leaves a cohort meanwhile is pinged exactly once.
+            without_cohort = [session for session in self._sessions if session.cohort is None]
+            for cohort, members in [(cohort, list(cohort.members)) for cohort in self._cohorts]:
+                self._guarded(cohort, partial(cohort.ping, members))
                 await asyncio.sleep(0)
-            for session in alone:
+            for session in without_cohort:
                 session.ping()
 
     async def drain(self, timeout_seconds: float) -> None:
-        """Flush every session, close it with "come back", and wait until all have left."""
-        if self._totals_timer is not None:
-            self._totals_timer.cancel()
-            self._totals_timer = None
-        if self._totals_pending:
+        """Close every session after a flush, with a code that tells the client to come back. Returns when all are removed, or
+        after the time-out, since the caller then cuts the remaining connections.
+        """
+        if self._totals_throttle.stop():
             self._broadcast_log.totals_version += 1
         for session in self._sessions:
             session.close(CloseCode.DRAIN)

@@ -1,1 +1,1 @@
-"""Reading side: events and positions, the relay that reads the journal, replay for clients that resume, totals and their audit."""
+"""The reading side: events and positions, the relay, replays for clients that resume, the totals and their audit."""

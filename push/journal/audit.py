@@ -1,6 +1,7 @@
-"""The self-audit: are the totals still what the table says, and is the journal still the one that we know?
+"""The audit: compares the totals with the table of orders, and the journal with the one that is known.
 
-Rows changed with the triggers disabled, a subscriber of logical replication, a restored backup: such changes are silent.
+It finds what happens without an event: rows changed while the triggers were disabled, rows applied by logical replication,
+a restored backup.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ __all__ = ["Audit"]
 
 log = logging.getLogger("orderwire.audit")
 
-# How long the relay may take to get to where the census was taken.
+# Seconds that the relay may take to publish everything up to the snapshot of the scan.
 PUBLISH_TIMEOUT = 10.0
-# A start from a checkpoint brings along what has changed silently since that was taken: so the first audit is soon, and soon
-# again, with pauses that double, while it finds a moment that cannot be compared.
+# Seconds. A start from a checkpoint takes over silent changes from before it. So the first audit comes soon, and is repeated,
+# with pauses that double, until one could compare.
 FIRST_AUDIT_DELAY = 1.0
 
 
 class Audit:
-    """Compares at an interval, and mends."""
+    """Scans the table at an interval and corrects the relay's totals. One per process, with a task of its own (``run``)."""
 
     def __init__(self, relay: Relay, queries: JournalQueries, metrics: Metrics | None = None) -> None:
         self._relay = relay
@@ -36,47 +37,51 @@ class Audit:
         self._metrics = metrics or Metrics()
 
     async def run(self, interval_seconds: float) -> Never:
-        """Audit for as long as this task lives. A database that is away is the listener's business."""
+        """Audit until cancelled. A database that cannot answer is skipped: the listener reports it."""
         await self._relay.started.wait()
-        soon = FIRST_AUDIT_DELAY
+        delay = FIRST_AUDIT_DELAY
         while True:
             if self._relay.totals_verified:
                 await asyncio.sleep(interval_seconds)
             else:
-                await asyncio.sleep(min(interval_seconds, soon))
-                soon *= 2
+                await asyncio.sleep(min(interval_seconds, delay))
+                delay *= 2
             try:
                 await self.run_once()
             except (StoreError, TimeoutError) as error:
-                log.debug("no audit this time: %s", error)
+                log.debug("this audit failed: %s", error)
 
     async def run_once(self) -> Totals | None:
-        """The drift that was found and mended; None when there was none, or this moment could not be compared."""
-        epoch, links = self._relay.epoch, self._relay.connection_count
+        """Return the drift that was found and corrected; None if there was none, or if the two states cannot be compared.
+
+        Raises StoreError, or TimeoutError if the relay takes longer than PUBLISH_TIMEOUT.
+        """
+        epoch, connection_count = self._relay.epoch, self._relay.connection_count
         identity = await self._queries.identity(epoch, self._relay.recent_events.latest_ids())
         if identity.epoch != epoch:
-            log.warning("the journal is another one than at the start")
+            log.warning("the journal has another epoch than the one that is followed")
             self._relay.recheck_identity()
             return None
-        counted = await self._queries.scan_totals()
+        scan = await self._queries.scan_totals()
         async with asyncio.timeout(PUBLISH_TIMEOUT):
-            await self._relay.wait_until_published(counted.snapshot)
-        # From here on there is no await. The relay has seen all that the census has; what it has seen since is in the ring. It
-        # has read after the census by the connection that it had before: so the database has not crashed in between, and a
-        # number of a transaction meant the same to both.
-        since = self._relay.recent_events.missed(Position(counted.snapshot))
-        if since is None or (self._relay.epoch, self._relay.connection_count) != (epoch, links):
+            await self._relay.wait_until_published(scan.snapshot)
+        # No await from here on. The relay has published everything that the scan saw; what it has published since is among
+        # its recent events. It has read after the scan, over the same connection as before the scan: so the database has not
+        # crashed in between, and transaction ids mean the same to both.
+        since = self._relay.recent_events.missed(Position(scan.snapshot))
+        if since is None or (self._relay.epoch, self._relay.connection_count) != (epoch, connection_count):
             return None
         self._relay.totals_verified = True
-        now = counted.totals.plus(since)
-        ours = self._relay.totals
-        drift = Totals(now.orders - ours.orders, now.revenue - ours.revenue, now.pending - ours.pending)
+        right, ours = scan.totals.plus(since), self._relay.totals
+        drift = Totals(right.orders - ours.orders, right.revenue - ours.revenue, right.pending - ours.pending)
         if drift == Totals():
             return None
         self._metrics.totals_corrections.inc()
         log.warning(
             "the totals had drifted by %+d orders, %+f revenue, %+d pending: corrected. Rows were changed without the triggers",
-            *(drift.orders, drift.revenue, drift.pending),
+            drift.orders,
+            drift.revenue,
+            drift.pending,
         )
         self._relay.correct_totals(drift)
         return drift

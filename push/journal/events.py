@@ -1,4 +1,4 @@
-"""Events of the journal, and positions in it: snapshots and cursors."""
+"""Events of the journal, and positions in it: snapshots and cursors. Values only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ __all__ = ["Cursor", "Event", "EventId", "JournalIdentity", "Page", "Position", 
 
 
 class Snapshot(NamedTuple):
-    """A PostgreSQL snapshot: which transactions count as committed (manual, "Transaction ID and Snapshot Information").
+    """A value of PostgreSQL's ``pg_snapshot``: which transactions count as ended (manual, "pg_snapshot Components").
 
-    Every transaction below ``xmin`` has ended, none from ``xmax`` on has; those in between have unless in ``xip``.
+    Every transaction below ``xmin`` has ended, and none from ``xmax`` on. Of those in between, all have ended but ``xip``,
+    which is in ascending order.
     """
 
     xmin: int
@@ -26,28 +27,28 @@ class Snapshot(NamedTuple):
     xip: tuple[int, ...] = ()
 
     def sees(self, txid: int) -> bool:
-        """Whether what ``xmax`` committed is visible here."""
+        """Whether rows of transaction ``txid`` are visible, provided that it has committed."""
         return txid < self.xmin or (txid < self.xmax and txid not in self.xip)
 
     def covers(self, other: Snapshot) -> bool:
-        """Whether everything visible in ``other`` is visible here too."""
-        # Unseen here are exactly xip and everything from xmax on; none of these may be visible there.
+        """Whether everything visible in ``other`` is visible in this snapshot too."""
+        # Invisible here are exactly xip and everything from xmax on: none of these may be visible in the other one.
         if any(other.sees(txid) for txid in self.xip):
             return False
         return self.xmax >= other.xmax or not any(other.sees(txid) for txid in range(self.xmax, other.xmax))
 
     def capped_at(self, xmax: int) -> Snapshot:
-        """The same, but nothing from ``xmax`` on is visible."""
+        """The same snapshot, except that no transaction from ``xmax`` on is visible."""
         if xmax >= self.xmax:
             return self
         return Snapshot(min(self.xmin, xmax), xmax, tuple(running for running in self.xip if running < xmax))
 
 
 class Position(NamedTuple):
-    """What somebody has seen: all that is visible in ``seen``, and of transaction ``xmax`` the rows up to ``id``.
+    """What a reader has already: everything visible in ``snapshot``, and of transaction ``txid`` the rows up to ``id``.
 
-    The second part matters for the position after one event: ``seen`` is then its writer's snapshot, which says nothing
-    of the writer's own later rows. ``xmax`` is None for a position that is a snapshot alone.
+    ``txid`` and ``id`` are set for the position after one event. ``snapshot`` is then what the event's writer saw, which says
+    nothing about the rows of the writer's own transaction. Both are None for a position that is just a snapshot.
     """
 
     snapshot: Snapshot
@@ -55,7 +56,7 @@ class Position(NamedTuple):
     id: int | None = None
 
     def misses(self, event: Event) -> bool:
-        """Whether ``event`` is still to come for whoever stands here."""
+        """Whether a reader at this position does not have ``event`` yet."""
         if event.txid == self.txid:
             assert self.id is not None
             return event.id > self.id
@@ -63,10 +64,11 @@ class Position(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A position as clients hold it, opaque to them: the epoch of the journal, and a place in it.
+    """A position as clients hold it, a text that is opaque to them: the epoch of the journal, and a position in it.
 
-    The place is an event's (``<txid>-<id>``), or a snapshot (``s<xmin>.<xmax>.<xip>…``). While somebody pages through
-    history it is where they started, the snapshot that they page up to, and the last id that they got: ``p<place>_s…_<id>``.
+    ``after`` is the last event that the client has, written ``<txid>-<id>``, or a snapshot, written ``s<xmin>.<xmax>.<xip>…``.
+    Between two pages of history ``upto`` is the snapshot in which the pages end, and ``past_id`` the id of the last event that
+    the client got; ``after`` is then where the first page began. That is written ``p<after>_<upto>_<past_id>``.
     """
 
     epoch: str
@@ -76,12 +78,12 @@ class Cursor(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
-        """Raises BadCursor when the text is no cursor at all."""
+        """Raises BadCursor if ``text`` does not have the form of a cursor. Whether the position exists is not checked."""
         match = _CURSOR.fullmatch(text)
         if match is None:
             raise BadCursor("not a cursor")
         if match["page"] is None:
-            return cls(match["epoch"], _parse_after(match["place"]))
+            return cls(match["epoch"], _parse_after(match["after"]))
         return cls(match["epoch"], _parse_after(match["start"]), _parse_snapshot(match["upto"]), int(match["past"]))
 
     def __str__(self) -> str:
@@ -91,7 +93,7 @@ class Cursor(NamedTuple):
 
 
 class EventId(NamedTuple):
-    """Where an event stands: its transaction and its id."""
+    """Identifies an event within one epoch: the writer's transaction, and the id that was drawn when the row was written."""
 
     txid: int
     id: int
@@ -101,13 +103,13 @@ _INTEGER = r"[0-9]{1,18}"
 _SNAPSHOT = rf"s{_INTEGER}\.{_INTEGER}(?:\.{_INTEGER}){{0,1000}}"
 _AFTER = rf"{_INTEGER}-{_INTEGER}|{_SNAPSHOT}"
 _CURSOR = re.compile(
-    rf"(?P<epoch>[0-9a-f]{{8}})-(?:(?P<place>{_AFTER})|(?P<page>p(?P<start>{_AFTER})_(?P<upto>{_SNAPSHOT})_(?P<past>{_INTEGER})))"
+    rf"(?P<epoch>[0-9a-f]{{8}})-(?:(?P<after>{_AFTER})|(?P<page>p(?P<start>{_AFTER})_(?P<upto>{_SNAPSHOT})_(?P<past>{_INTEGER})))"
 )
 
 
 def _parse_snapshot(text: str) -> Snapshot:
     xmin, xmax, *xip = map(int, text[1:].split("."))
-    # What PostgreSQL itself would refuse must not look like a database that cannot answer just now.
+    # PostgreSQL rejects any other order, which would look like a failure of the database instead of a bad request.
     if xmin < 1 or any(before >= after for before, after in pairwise((xmin - 1, *xip, xmax))):
         raise BadCursor("not a snapshot")
     return Snapshot(xmin, xmax, tuple(xip))
@@ -128,7 +130,11 @@ def _format_after(after: EventId | Snapshot) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One recorded change, and what it does to the totals."""
+    """One recorded change of an order: a row of the journal.
+
+    ``writer_snapshot`` is what its writer saw, ``at`` the time of the writer's statement by the database's clock. The deltas
+    are what the change adds to the totals. ``payload`` is the JSON message for clients, as the database built it.
+    """
 
     txid: int
     id: int
@@ -143,13 +149,12 @@ class Event:
 
     @property
     def event_id(self) -> EventId:
-        """Where it stands in the journal."""
         return EventId(self.txid, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class JournalIdentity:
-    """Which journal it is, and up to which transaction it may have been trimmed."""
+    """The epoch of the journal, and the newest transaction of which rows may have been trimmed (0: none)."""
 
     epoch: str
     trimmed_txid: int
@@ -157,11 +162,13 @@ class JournalIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Events between two snapshots, oldest first. ``more``: the last one here is not the last one before ``upto``."""
+    """Events that a position misses and ``upto`` sees, by ascending id.
+
+    ``more``: others follow before ``upto``. ``epoch`` and ``trimmed_txid`` (see JournalIdentity) are of the same moment.
+    """
 
     events: Sequence[Event]
     upto: Snapshot
     more: bool
-    # As of the same moment: which journal it is, and up to which transaction it may have been trimmed.
     epoch: str
     trimmed_txid: int

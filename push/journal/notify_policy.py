@@ -1,4 +1,4 @@
-"""How fast transactions come, and hence whether writers should ring for each: the decision alone, without I/O."""
+"""Whether writers should notify for every transaction, or the journal be polled instead. The decision only, without I/O."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from enum import StrEnum
 
 __all__ = ["NotifyMode", "NotifyPolicy"]
 
-# Transactions with events, a second. A transaction that notifies flushes its log alone: 20 ms on a slow disk, which lets 50
-# a second through and would never show more. Above a human's rate, and a demonstration's.
+# Transactions with events per second. Commits that notify are serialized, and each flushes the log alone: at 20 ms per flush,
+# on a slow disk, there cannot be more than 50 a second, so a higher threshold might never be reached. People who take orders
+# by hand, and `server.py demo`, stay below it.
 SUPPRESS_RATE = 50
 RESUME_RATE = 20
 WINDOW_SECONDS = 1.0
-# Part of the notification queue that is in use. Triggers stop ringing at 0.5 by themselves.
+# Usage of the cluster's notification queue, 0 to 1. From 0.5 on the triggers stop notifying by themselves (sql/011_gate.sql).
 QUEUE_SUPPRESS_USAGE = 0.25
 QUEUE_RESUME_USAGE = 0.2
 
 
 class NotifyMode(StrEnum):
-    """The setting NOTIFY_MODE."""
+    """The setting NOTIFY_MODE: whether writers notify, decided by load, or fixed. ``NEVER``: the journal is always polled."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -25,9 +26,10 @@ class NotifyMode(StrEnum):
 
 
 class NotifyPolicy:
-    """Fast or slow, with hysteresis: at once when FAST are seen, slow after a whole window with less than SLOW.
+    """Decides between notifications and polling, from what its relay has counted. With hysteresis, so that it does not flap.
 
-    A filling notification queue is as good a reason not to ring, whatever the mode.
+    In the mode ``AUTO`` polling begins as soon as SUPPRESS_RATE transactions are counted within a window, and ends after a
+    whole window below RESUME_RATE. A notification queue that fills up leads to polling in every mode.
     """
 
     def __init__(self, mode: NotifyMode) -> None:
@@ -38,21 +40,21 @@ class NotifyPolicy:
         self._window_start: float | None = None
 
     def record_transactions(self, count: int) -> None:
-        """So many more were read from the journal."""
+        """Count transactions whose events have just been read from the journal."""
         self._transactions += count
 
     def reset_count(self) -> None:
-        """What was seen lately does not count."""
+        """Forget the transactions counted in this window: they gathered while the journal was not read."""
         self._transactions = 0
 
     def update_queue_usage(self, usage: float) -> bool:
-        """Part of the notification queue that is in use, 0 to 1. True when from now on it is too much."""
-        before = self._queue_filling
-        self._queue_filling = usage >= (QUEUE_RESUME_USAGE if before else QUEUE_SUPPRESS_USAGE)
-        return self._queue_filling and not before
+        """Take the usage of the notification queue, 0 to 1. True if it has just become too high, which is worth a warning."""
+        was_filling = self._queue_filling
+        self._queue_filling = usage >= (QUEUE_RESUME_USAGE if was_filling else QUEUE_SUPPRESS_USAGE)
+        return self._queue_filling and not was_filling
 
     def should_poll(self, now: float) -> bool:
-        """Whether it is better to read by the clock. ``now`` in seconds, of any clock that goes steadily."""
+        """Whether to poll from now on. Called before each read; ``now`` is in seconds of a monotonic clock."""
         if self._window_start is None:
             self._window_start = now
         elapsed = now - self._window_start

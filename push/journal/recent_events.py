@@ -1,4 +1,4 @@
-"""The ring: the events that this process published most recently, in the order in which it did."""
+"""The events that this process published most recently, in memory: they answer most resumes without the database."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ __all__ = ["RecentEvents"]
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 16 * 1024**2
-# Enough to tell whether a journal is still the one that was read.
+# How many of the newest events are checked against the journal, to tell whether it is still the same one.
 LATEST_EVENTS = 100
 
 
 class RecentEvents:
-    """Bounded memory of what was published. Events are numbered from 0 in order of publication."""
+    """A bounded log of published events. Each has a sequence number (seq), which ascends by 1 in order of publication.
+
+    Owned by the relay; on the event loop only.
+    """
 
     def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_events = max_events
@@ -26,11 +29,11 @@ class RecentEvents:
         self._by_id: dict[EventId, Event] = {}
         self._bytes = 0
         self._first_seq = 0
-        # Number of the first event after a watermark, and that watermark, oldest first.
+        # Watermarks, oldest first, each with the seq of the first event after it.
         self._watermarks: deque[tuple[int, Snapshot]] = deque()
 
     def reset(self, watermark: Snapshot) -> None:
-        """Positions so far mean nothing any more, nor do numbers, not even the next one's."""
+        """Forget everything: positions have lost their meaning. Skips one seq, so that no seq from before is valid either."""
         self._first_seq = self.next_seq + 1
         self._events.clear()
         self._by_id.clear()
@@ -39,7 +42,7 @@ class RecentEvents:
         self._watermarks.append((self._first_seq, watermark))
 
     def append(self, events: Sequence[Event]) -> None:
-        """Remember the events, forget the oldest."""
+        """Add events, and drop the oldest ones beyond the limits."""
         for event in events:
             self._events.append(event)
             self._by_id[event.event_id] = event
@@ -53,46 +56,45 @@ class RecentEvents:
             self._watermarks.popleft()
 
     def record_watermark(self, watermark: Snapshot) -> None:
-        """All that is visible in ``watermark`` has been published."""
-        number = self.next_seq
-        # Where nothing was published in between the older watermark holds too, and more positions cover it.
-        if self._watermarks[-1][0] != number:
-            self._watermarks.append((number, watermark))
+        """Note that everything visible in ``watermark`` has been published."""
+        seq = self.next_seq
+        # If nothing was published in between, the older watermark still holds, and is covered by more positions.
+        if self._watermarks[-1][0] != seq:
+            self._watermarks.append((seq, watermark))
 
     @property
     def next_seq(self) -> int:
-        """Number that the next event will have."""
+        """The seq of the next event to be published."""
         return self._first_seq + len(self._events)
 
     def find(self, event_id: EventId) -> Event | None:
-        """The event at this place, if it is remembered."""
         return self._by_id.get(event_id)
 
     def has_since(self, seq: int) -> bool:
-        """Whether everything from this number on is remembered."""
+        """Whether no event from ``seq`` on has been dropped."""
         return seq >= self._first_seq
 
     def since(self, seq: int) -> list[Event] | None:
-        """Everything from this number on; None when some of it is forgotten."""
+        """The events from ``seq`` on; None if some of them have been dropped."""
         if not self.has_since(seq):
             return None
         return list(islice(self._events, seq - self._first_seq, None))
 
     def missed(self, position: Position) -> list[Event] | None:
-        """What whoever stands there has not seen of all that was published; None when some of it may be forgotten."""
-        for number, watermark in self._watermarks:
-            if number < self._first_seq:
+        """The published events that ``position`` misses; None if some of them may have been dropped."""
+        for seq, watermark in self._watermarks:
+            if seq < self._first_seq:
                 continue
-            # A writer's snapshot counts its own transaction as seen, yet later rows of it may be before this mark.
+            # The position's own transaction is visible in this watermark: later rows of it may have come before the watermark.
             if position.txid is not None and watermark.sees(position.txid):
                 return None
             if not position.snapshot.covers(watermark):
                 return None
-            return [event for event in islice(self._events, number - self._first_seq, None) if position.misses(event)]
+            return [event for event in islice(self._events, seq - self._first_seq, None) if position.misses(event)]
         return None
 
     def latest_ids(self) -> list[EventId]:
-        """Where the newest events stand: by them a journal is known again."""
+        """The ids of the newest events, oldest first, for ``JournalReads.identity``."""
         return [event.event_id for event in islice(self._events, max(0, len(self._events) - LATEST_EVENTS), None)]
 
     def __len__(self) -> int:

@@ -1,7 +1,8 @@
-"""Closing a client's gap: what a cursor misses, from the ring or from the journal, on any server, after any restart.
+"""Replays for clients that resume, and pages of history: the events that a cursor misses.
 
-The server remembers nothing of a client. A cursor's event says what its writer saw as committed, so what its holder may lack
-is a question to the journal alone (docs/explanation/delivery.md). Some of it they may have already, and drop by its id.
+They come from memory or from the journal, on any server, after any restart: servers remember nothing about a client. The
+journal knows what the writer of the cursor's event saw as committed, and hence what the client may lack
+(docs/explanation/delivery.md). The client may have some of these events already, and drops them by their ids.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from push.journal.relay import Relay
 
 __all__ = ["GapError", "HistoryPage", "Replay", "ReplayPlanner"]
 
-# More than this is not replayed: fetching anew is quicker for everybody.
+# A client that misses more events than this has to fetch anew, which is quicker for both sides.
 MAX_REPLAYED = 10_000
+# The size of a page of a replay, in events and in bytes of JSON. A page of history may have four times the bytes.
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
-# How long a resume waits for a large change to be delivered far enough.
+# Seconds that a resume waits for the relay to complete a read that is larger than its memory.
 WATERMARK_WAIT_TIMEOUT = 10.0
-# So many reads of the journal at a time for all clients together.
+# Reads of the journal at one time, for all clients together.
 MAX_CONCURRENT_READS = 2
-# Answers that are kept for others who stand at the same position.
+# Answers kept for other clients that resume from the same position.
 CACHE_SIZE = 32
 CACHE_TTL_SECONDS = 1.0
 
@@ -37,12 +39,12 @@ V = TypeVar("V")
 
 
 class GapError(Exception):
-    """The gap cannot be closed: another epoch, a trimmed or unknown position, or too much to replay."""
+    """The missed events cannot be replayed: another epoch, a trimmed or unknown position, or too many events."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
-    """A page for ``GET /api/events``."""
+    """A page of ``GET /api/events``. ``next_cursor`` leads to the next page; ``more``: there is something to fetch now."""
 
     events: Sequence[Event]
     next_cursor: Cursor
@@ -51,7 +53,7 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Events that ``start_index`` misses and ``upto`` sees, from id ``past_id`` on."""
+    """The events with an id above ``past_id`` that ``after`` misses and ``upto`` sees."""
 
     after: Position
     upto: Snapshot
@@ -60,9 +62,9 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a cursor misses: ``count_rejection`` events in all, first the remembered ones, or else those of the spans.
+    """The plan of a replay: ``count`` events, either all from memory or all from the spans of the journal.
 
-    After them comes whatever the ring has from ``next_seq`` on.
+    After them comes what ``RecentEvents`` holds from ``next_seq`` on.
     """
 
     count: int
@@ -72,7 +74,11 @@ class Replay:
 
 
 class ReplayPlanner:
-    """Answers resumes and history requests of all clients of this process."""
+    """Answers the resumes and the history requests of all clients of this process.
+
+    At most MAX_CONCURRENT_READS reads of the journal run at a time, and clients with the same cursor share them. That bounds
+    what a reconnect storm costs the database.
+    """
 
     def __init__(self, relay: Relay, queries: JournalQueries, max_replayed: int = MAX_REPLAYED) -> None:
         self._relay = relay
@@ -83,7 +89,7 @@ class ReplayPlanner:
         self._page_cache: _SingleFlightCache[_Span, Page] = _SingleFlightCache()
 
     async def plan(self, cursor_text: str) -> Replay:
-        """What to replay to whoever holds this cursor. Raises GapError, or StoreError when the database is away."""
+        """Find out what the client with this cursor misses. Raises GapError, or StoreError if the database cannot answer."""
         try:
             cursor = Cursor.parse(cursor_text)
         except BadCursor as error:
@@ -96,22 +102,22 @@ class ReplayPlanner:
         )
 
     def _plan_from_memory(self, cursor: Cursor) -> Replay | None:
-        ring = self._relay.recent_events
+        recent_events = self._relay.recent_events
         if cursor.upto is not None or self._is_ahead(cursor):
             return None
         if isinstance(cursor.after, Snapshot):
             position = Position(cursor.after)
         else:
-            event = ring.find(cursor.after)
+            event = recent_events.find(cursor.after)
             if event is None:
                 return None
             position = Position(event.writer_snapshot, event.txid, event.id)
-        missed = ring.missed(position)
+        missed = recent_events.missed(position)
         if missed is None:
             return None
         if len(missed) > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(len(missed), missed, (), ring.next_seq)
+        return Replay(len(missed), missed, (), recent_events.next_seq)
 
     async def _plan_from_journal(self, cursor: Cursor) -> Replay:
         await self._reject_future_cursor(cursor)
@@ -119,9 +125,9 @@ class ReplayPlanner:
             async with asyncio.timeout(WATERMARK_WAIT_TIMEOUT):
                 await self._relay.wait_until_watermark_retained()
         except TimeoutError:
-            raise StoreError("a change larger than the ring is being delivered") from None
-        # Both at once: what the snapshot does not cover is in the ring from there on.
-        watermark, ring_number = self._relay.watermark
+            raise StoreError("a large change is being published") from None
+        # One value: what this snapshot does not see is in memory from next_seq on.
+        watermark, next_seq = self._relay.watermark
         spans = []
         start = await self._resolve_cursor(cursor)
         if cursor.upto is not None:
@@ -136,10 +142,10 @@ class ReplayPlanner:
             count += found
         if count > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(count, (), spans, ring_number)
+        return Replay(count, (), spans, next_seq)
 
     async def read_events(self, replay: Replay) -> AsyncIterator[Sequence[Event]]:
-        """The events of a replay, in pages. Raises GapError when they are trimmed while somebody reads them."""
+        """Yield the events of a replay in pages. Raises GapError if they are trimmed meanwhile, or StoreError."""
         for start in range(0, len(replay.from_memory), PAGE_EVENTS):
             yield replay.from_memory[start : start + PAGE_EVENTS]
         for first in replay.from_journal:
@@ -151,7 +157,7 @@ class ReplayPlanner:
                 span = _Span(span.after, span.upto, page.events[-1].id) if page.more else None
 
     async def history_page(self, cursor_text: str | None, limit: int) -> HistoryPage:
-        """A page of history, oldest first: after a cursor, or from the oldest event on.
+        """Return a page of history, oldest first: after the cursor, or without one from the oldest event on.
 
         Raises BadCursor, GapError or StoreError.
         """
@@ -165,7 +171,7 @@ class ReplayPlanner:
             cursor = Cursor.parse(cursor_text)
         if cursor.epoch != epoch:
             raise GapError("another epoch")
-        await self._relay.wait_for_fresh_read()
+        await self._relay.read_barrier.wait_for_fresh_read()
         await self._reject_future_cursor(cursor)
         start = await self._resolve_cursor(cursor)
         async with self._read_slots:
@@ -174,7 +180,7 @@ class ReplayPlanner:
         upto = self._relay.crash_safe(page.upto, max((event.txid for event in page.events), default=0))
         if page.more:
             return HistoryPage(page.events, Cursor(epoch, cursor.after, upto, page.events[-1].id), True)
-        # A client that paged up to a snapshot of a while ago has not seen what has come since.
+        # The pages ended in the snapshot of the first one: what has come since is still to be fetched.
         return HistoryPage(page.events, Cursor(epoch, upto), cursor.upto is not None)
 
     async def _read_page(self, span: _Span) -> Page:
@@ -187,17 +193,17 @@ class ReplayPlanner:
         if isinstance(cursor.after, Snapshot):
             return Position(cursor.after)
         async with self._read_slots:
-            seen = await self._queries.writer_snapshot(cursor.after)
-        if seen is None:
+            snapshot = await self._queries.writer_snapshot(cursor.after)
+        if snapshot is None:
             raise GapError("the event is not in the journal")
-        return Position(seen, cursor.after.txid, cursor.after.id)
+        return Position(snapshot, cursor.after.txid, cursor.after.id)
 
     def _is_ahead(self, cursor: Cursor) -> bool:
-        """Whether it holds a snapshot newer than all that we know of: from a server that is ahead, or from nowhere."""
+        """Whether the cursor holds a newer snapshot than any this process knows: from a server that is ahead, or made up."""
         return max(snapshot.xmax for snapshot in _cursor_snapshots(cursor)) > self._relay.read_snapshot.xmax
 
     async def _reject_future_cursor(self, cursor: Cursor) -> None:
-        """A snapshot that cannot have been given out yet would hide what is still to come."""
+        """Raise GapError if the cursor holds a snapshot of the future, which would hide events that are still to come."""
         if not self._is_ahead(cursor):
             return
         newest = max(_cursor_snapshots(cursor), key=lambda snapshot: snapshot.xmax)
@@ -207,24 +213,24 @@ class ReplayPlanner:
             raise GapError("from the future")
 
     async def _trimmed_txid(self) -> int:
-        nothing = Snapshot(1, 1)
+        empty = Snapshot(1, 1)
         async with self._read_slots:
-            return (await self._queries.page(Position(nothing), nothing, 0, 1, 1)).trimmed_txid
+            return (await self._queries.page(Position(empty), empty, 0, 1, 1)).trimmed_txid
 
 
 def _cursor_snapshots(cursor: Cursor) -> list[Snapshot]:
-    """Those that it holds, and one that is older than all."""
+    """The snapshots that the cursor holds, after one that is older than any other: so there is at least one."""
     return [Snapshot(1, 1), *(part for part in (cursor.after, cursor.upto) if isinstance(part, Snapshot))]
 
 
 def _reject_trimmed(trimmed_txid: int, position: Position) -> None:
-    """Whatever ``position`` may lack must still be in the journal."""
+    """Raise GapError if an event that ``position`` misses may have been trimmed."""
     if trimmed_txid >= position.snapshot.xmin:
         raise GapError("older than the journal")
 
 
 class _SingleFlightCache(Generic[K, V]):
-    """Answers that several ask for at once are worked out once, and kept for a moment."""
+    """Computes the answer to a key once for all that ask at the same time, and keeps it for CACHE_TTL_SECONDS."""
 
     def __init__(self) -> None:
         self._tasks: OrderedDict[K, tuple[float, asyncio.Task[V]]] = OrderedDict()
@@ -235,9 +241,10 @@ class _SingleFlightCache(Generic[K, V]):
             self._tasks.popitem(last=False)
         if key not in self._tasks:
             task = asyncio.create_task(_as_coroutine(compute), name="read for replay")
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, even if all have left
+            # Retrieve the exception, so that asyncio does not log it if all callers have been cancelled.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._tasks[key] = (now, task)
-        # One client that goes away must not take the answer from the others.
+        # The cancellation of one caller must not take the answer from the others.
         return await asyncio.shield(self._tasks[key][1])
 
 

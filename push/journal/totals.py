@@ -1,4 +1,4 @@
-"""The totals: a fold over the events, never a scan."""
+"""The totals of all orders, kept up to date by adding up events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ __all__ = ["Totals"]
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What `order_analytics` would answer at the moment of the last event folded in."""
+    """What the view ``order_analytics`` would return at the moment of the last event added.
+
+    ``orders`` and ``pending`` are numbers of orders. ``revenue`` is in the shop's currency.
+    """
 
     orders: int = 0
     revenue: Decimal = Decimal(0)
     pending: int = 0
 
     def plus(self, events: Iterable[Event]) -> Totals:
-        """The totals after these events. What each one counts for was decided in SQL."""
+        """Return the totals after these events. How much each event counts has been decided in SQL."""
         orders, revenue, pending = self.orders, self.revenue, self.pending
         for event in events:
             orders += event.orders_delta

@@ -1,1 +1,1 @@
-"""What clients and server say to each other: messages, commands, and who may see what."""
+"""The protocol between server and clients, without a transport: messages, commands, topics and grants."""

@@ -1,4 +1,4 @@
-"""Who may see what: topics, roles, and the one rule that live, replayed and historical events go by."""
+"""Access control: topics, roles, and the rule by which live, replayed and historical events are filtered."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
 
 ORDERS_TOPIC = "orders"
 ANALYTICS_TOPIC = "analytics"
-# One object for all who have these.
+# Shared by all sessions that have these, to save memory.
 _ALL_TOPICS, _ANALYTICS_ONLY = frozenset((ORDERS_TOPIC, ANALYTICS_TOPIC)), frozenset((ANALYTICS_TOPIC,))
 _NO_ORDERS: frozenset[int] = frozenset()
 _ORDER_TOPIC_PATTERN = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
 class AccessDenied(PushError):
-    """Not let in, or not any more; ``close_code`` is what a WebSocket is closed with."""
+    """A client is rejected, or may not stay. ``close_code`` becomes that of the WebSocket, or the error code of HTTP."""
 
     def __init__(self, close_code: CloseCode, message: str) -> None:
         super().__init__(message)
@@ -43,7 +43,7 @@ class AccessDenied(PushError):
 
 
 class Role(StrEnum):
-    """What a token is for."""
+    """ADMIN sees everything, VIEWER the totals only, CUSTOMER the events of its own orders only."""
 
     ADMIN = "admin"
     VIEWER = "viewer"
@@ -52,9 +52,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token says of its bearer. ``orders``: ids a customer may follow beside those with ``subject`` as customer_id.
+    """What a token permits its bearer, after verification.
 
-    Times are Unix seconds. ``key_id``: which key signed it, None where there is only one.
+    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_ids``. Times are Unix
+    seconds. ``key_id`` is that of the key that signed the token, None if there is only one key.
     """
 
     role: Role
@@ -65,11 +66,11 @@ class Grant:
     key_id: str | None = None
 
     def expired(self, now: float) -> bool:
-        """Whether its time is over; ``now`` in Unix seconds."""
+        """Whether the token has expired at ``now``, in Unix seconds."""
         return now >= self.expires_at
 
     def may_see(self, event: Event) -> bool:
-        """The rule. Nothing about an order is told to anybody without asking this, or ``may_follow`` before it."""
+        """Whether the bearer may get this event. Checked for every event, live, replayed or historical, before it is sent."""
         match self.role:
             case Role.ADMIN:
                 return True
@@ -79,7 +80,7 @@ class Grant:
                 return False
 
     def may_subscribe(self, topic: str) -> bool:
-        """Whether the role has such topics at all; whose order it is, is another question (``SessionManager.select``)."""
+        """Whether the role has this kind of topic. Whether an order is a customer's own is checked by ``SessionManager``."""
         match self.role:
             case Role.ADMIN:
                 return True
@@ -89,7 +90,7 @@ class Grant:
                 return topic == ANALYTICS_TOPIC
 
     def default_topics(self) -> frozenset[str]:
-        """What it gets when it names no topics."""
+        """The topics of a client that names none."""
         match self.role:
             case Role.ADMIN:
                 return _ALL_TOPICS
@@ -99,33 +100,33 @@ class Grant:
                 return _ANALYTICS_ONLY
 
 
-# Where no login is configured.
+# The grant of every session while no login is configured.
 ANONYMOUS_GRANT = Grant(Role.ADMIN)
 
 
 class Authenticator(Protocol):
-    """Checks tokens."""
+    """Verifies tokens. Implemented by the gateway."""
 
     @property
     def login_required(self) -> bool:
-        """Whether a token is needed at all."""
+        """Whether clients need a token."""
 
     async def verify(self, token: str) -> Grant:
-        """What the token grants. Raises Refused."""
+        """Return what the token permits. Raises AccessDenied, with UNAVAILABLE if its key cannot be fetched right now."""
 
     def is_valid(self, grant: Grant) -> bool:
-        """Whether what was granted has not been taken back."""
+        """Whether the token of ``grant`` is not revoked and the key that signed it is still trusted."""
 
 
 class OrderOwnership(Protocol):
-    """Whose order is whose. Raises StoreError."""
+    """Knows the customers of orders."""
 
     async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        """Those of the orders that have ``subject`` as customer_id."""
+        """Return those of the orders that have ``subject`` as customer_id. Raises StoreError."""
 
 
 def parse_topics(names: Iterable[object]) -> frozenset[str]:
-    """Checked names of topics. Raises ValueError with the first that is none."""
+    """Return the names as a set. Raises ValueError with the first that is not a topic, cut to 40 characters."""
     topics = []
     for name in names:
         match = _ORDER_TOPIC_PATTERN.fullmatch(name) if isinstance(name, str) else None
@@ -136,6 +137,6 @@ def parse_topics(names: Iterable[object]) -> frozenset[str]:
 
 
 def order_ids(topics: Iterable[str]) -> frozenset[int]:
-    """The orders that are followed one by one."""
+    """Return the ids of the topics ``order:<id>``."""
     ids = [int(match[1]) for topic in topics if (match := _ORDER_TOPIC_PATTERN.fullmatch(topic))]
     return frozenset(ids) if ids else _NO_ORDERS

@@ -1,4 +1,4 @@
-"""What a client says in a text frame, understood. Pure."""
+"""Parses the messages of clients. No I/O, and no decision on whether a command is permitted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["InvalidMessage", "parse_message"]
 
 
 class InvalidMessage(Exception):
-    """It is nothing that this protocol knows; ``exit_code`` is what the client is told, beside the text."""
+    """The text is not a message of this protocol. The client gets ``code`` and the text of the exception as an ``error``."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class InvalidMessage(Exception):
 
 
 def parse_message(text: str) -> Command | Ping | Pong:
-    """Raises Misunderstood. Fields that nobody knows are left alone."""
+    """Parse one message of a client. Unknown members are ignored. Raises InvalidMessage."""
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):

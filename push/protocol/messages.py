@@ -1,7 +1,7 @@
-"""Frames between server and client: small typed records with a literal ``type``, and the close codes.
+"""The messages between server and clients as typed values, and the close codes. docs/reference/protocol.md is normative.
 
-The frames of events come ready-made from the database (``orderwire.event_json``), so they have no record here.
-``docs/reference/protocol.md`` is normative.
+Events have no class here: the database builds their JSON (``orderwire.event_json``), and the server passes it on as it is.
+``type`` is the member of that name in the JSON object, ``fields`` returns the other members.
 """
 
 from __future__ import annotations
@@ -17,22 +17,34 @@ from typing import Any, Literal
 from push.journal.totals import Totals
 
 __all__ = [
-    *["AnalyticsUpdate", "Authenticated", "ErrorFrame", "Ping", "Pong", "Resumed", "ServerFrame", "Subscribed"],
-    *["Auth", "Bulk", "Command", "Reached", "Subscribe", "Unsubscribe"],
-    *["Close", "encode"],
+    "AnalyticsUpdate",
+    "Auth",
+    "Authenticated",
+    "Bulk",
+    "CloseCode",
+    "Command",
+    "ErrorMessage",
+    "Ping",
+    "Pong",
+    "PositionMessage",
+    "Resumed",
+    "ServerMessage",
+    "Subscribe",
+    "Subscribed",
+    "Unsubscribe",
+    "encode",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsUpdate:
-    """The totals. First after connecting, then after changes, always the newest."""
+    """The totals: the first message of a session, and sent again after changes, always the newest."""
 
     totals: Totals
     type: Literal["analytics_update"] = "analytics_update"
 
     def fields(self) -> dict[str, Any]:
-        """Money is a decimal string: JSON numbers are binary floating point in most clients."""
-        revenue = self.totals.revenue
+        revenue = self.totals.revenue  # as a string: most clients read a JSON number as binary floating point
         return {
             "total_orders": self.totals.orders,
             "total_revenue": format(revenue, "f") if revenue else "0",
@@ -42,61 +54,60 @@ class AnalyticsUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Are you there? The other side answers with Pong."""
+    """Heartbeat, from either side. The receiver answers with ``Pong``."""
 
     type: Literal["ping"] = "ping"
 
     def fields(self) -> dict[str, Any]:
-        """No fields."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """I am here."""
+    """The answer to ``Ping``."""
 
     type: Literal["pong"] = "pong"
 
     def fields(self) -> dict[str, Any]:
-        """No fields."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorMessage:
-    """A frame was not understood; nothing else happened."""
+    """A message of the client was not understood or not carried out. ``code`` is for programs, ``message`` for people."""
 
     code: str
     message: str
     type: Literal["error"] = "error"
 
     def fields(self) -> dict[str, Any]:
-        """What was wrong, for programs and for people."""
         return {"code": self.code, "message": self.message}
 
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Answers a resume, before the replayed events. Not recovered: nothing is replayed, fetch anew."""
+    """The answer to a resume, sent before the replayed events.
+
+    ``replayed`` is their number. Not ``recovered``: nothing is replayed, and the client has to fetch anew; this is also sent
+    to every live session when the cursors of before lose their meaning.
+    """
 
     recovered: bool
     replayed: int = 0
     type: Literal["resumed"] = "resumed"
 
     def fields(self) -> dict[str, Any]:
-        """How it went."""
         return {"recovered": self.recovered, "replayed": self.replayed}
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """All topics that the session has now: answers ``subscribe`` and ``unsubscribe``."""
+    """All topics of the session: the answer to ``Subscribe`` and ``Unsubscribe``, also sent when a new grant permits less."""
 
     topics: Collection[str]
     type: Literal["subscribed"] = "subscribed"
 
     def fields(self) -> dict[str, Any]:
-        """In an order that does not change by itself."""
         return {"topics": sorted(self.topics)}
 
 
@@ -109,7 +120,6 @@ class Authenticated:
     type: Literal["authenticated"] = "authenticated"
 
     def fields(self) -> dict[str, Any]:
-        """When to come with the next token; null for never."""
         if self.expires_at == math.inf:
             return {"role": self.role, "expires": None}
         expires = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -118,25 +128,23 @@ class Authenticated:
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """So many events are not told one by one: fetch anew."""
+    """Takes the place of ``events`` events for a client that asked for conflation: it has to fetch anew."""
 
     events: int
     type: Literal["bulk"] = "bulk"
 
     def fields(self) -> dict[str, Any]:
-        """How many."""
         return {"events": self.events}
 
 
 @dataclass(frozen=True, slots=True)
 class PositionMessage:
-    """Everything up to this cursor has been told."""
+    """The client has everything up to this cursor, which comes without an event."""
 
     cursor: str
     type: Literal["position"] = "position"
 
     def fields(self) -> dict[str, Any]:
-        """Where a client finds every cursor."""
         return {"id": self.cursor}
 
 
@@ -145,39 +153,41 @@ ServerMessage = AnalyticsUpdate | Ping | Pong | ErrorMessage | Resumed | Subscri
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """The client shows a token: the first one, or a fresh one."""
+    """The client presents a token: its first one, or one to go on with before the first expires."""
 
     token: str
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """The client wants these topics too."""
+    """Add ``topics`` to those of the session."""
 
     topics: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Unsubscribe:
-    """The client has had enough of these topics."""
+    """Remove ``topics`` from those of the session."""
 
     topics: frozenset[str]
 
 
-# What a client asks for that takes more than the session itself to answer.
+# The messages of a client that SessionManager.handle_command carries out. Ping is answered by push.delivery.client_messages.
 Command = Auth | Subscribe | Unsubscribe
 
 
 def encode(message: ServerMessage) -> bytes:
-    """One compact JSON object, UTF-8."""
+    """Return the message as one compact JSON object in UTF-8."""
     text = json.dumps({"type": message.type, **message.fields()}, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors="replace")  # half a surrogate pair, which a client can send as \ud800, is no character
+    return text.encode(errors="replace")  # a topic may contain a lone surrogate, sent as \ud800
 
 
 class CloseCode(IntEnum):
-    """Why a session ends. 3000-3499 and 4000-4499: come back; 3500-3999: do not (docs/reference/protocol.md, "Closing").
+    """The code and the reason with which a session is closed (docs/reference/protocol.md, "Closing").
 
-    Codes below 3000 are the protocol's own (RFC 6455 section 7.4.1).
+    Codes below 3000 are those of RFC 6455 section 7.4.1, those from 3000 on are for applications (section 7.4.2). After 3000
+    to 3499 the client should reconnect, after 3500 to 3999 it should not. SSE has no close codes: the stream just ends.
+    ``reason`` is the text of the close frame. The lower-case name is the label of metrics and the error code of HTTP.
     """
 
     NORMAL = 1000, "bye"
@@ -201,8 +211,7 @@ class CloseCode(IntEnum):
 
     reason: str
 
-    def __new__(cls, code: int, reason: str) -> CloseCode:
-        """An int with a reason in words."""
+    def __new__(cls, code: int, reason: str = "") -> CloseCode:
         member = int.__new__(cls, code)
         member._value_ = code
         member.reason = reason

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
+from tests.helpers.websocket_frames import CONTINUATION, FINAL, TEXT, frame
 
 __all__ = ["ATTACKER_ADDRESS", "ATTACKS"]
 

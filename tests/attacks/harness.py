@@ -13,7 +13,7 @@ import asyncpg
 
 from tests.attacks.floods import ATTACKS
 from tests.fuzz.tokens import SECRET, valid_token
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Message, Process, Server
 
 __all__ = ["CLIENT_COUNT", "Harness"]
@@ -23,16 +23,16 @@ CLIENT_COUNT = 100
 SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4", "COMPRESSION": "1"}
 
 
-class Bystander(WireClient):
+class Bystander(RawWebSocket):
     """A well-behaved client that records the arrival times."""
 
     def __init__(self, parsed: dict[bytes, Message], answers: bool) -> None:
         super().__init__(parsed, answers)
         self.arrivals: list[tuple[str, float]] = []
 
-    def _frame(self, first: int, payload: bytes) -> None:
+    def _receive_frame(self, first: int, payload: bytes) -> None:
         known = len(self.events)
-        super()._frame(first, payload)
+        super()._receive_frame(first, payload)
         if len(self.events) > known:
             self.arrivals.append((self.events[-1]["order_number"], asyncio.get_running_loop().time()))
 
@@ -95,11 +95,11 @@ class Harness:
     async def check_all_events_arrived(self) -> None:
         """Wait for all events; assert that every client received each once and none was closed."""
         for client in self.clients:
-            await client.until(lambda c: len(c.events) >= len(self.written), "every event")
+            await client.wait_until(lambda c: len(c.events) >= len(self.written), "every event")
         for client in self.clients:
             assert [event["order_number"] for event in client.events] == list(self.written)
             assert client.close_code is None
-            assert not client.cut
+            assert not client.lost
 
     def latencies(self, numbers: list[str]) -> list[float]:
         """Seconds from INSERT to arrival, for all clients."""

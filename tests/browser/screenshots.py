@@ -14,8 +14,8 @@ from typing import Any, Literal
 import asyncpg
 from playwright.async_api import expect
 
+from db.demo import CUSTOMER_NAMES
 from db.embedded.postgres import EmbeddedPostgres
-from examples.shop import CUSTOMER_NAMES
 from tests.browser.chromium import find_chromium
 from tests.browser.page_helpers import finds, open_dashboard
 from tests.support import ROOT, Server

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame
+from tests.helpers.websocket_frames import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame
 
 __all__ = ["CASES", "MAX_MESSAGE_BYTES", "Case", "Pause"]
 

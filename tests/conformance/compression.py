@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator
 
 from tests.conformance.cases import MASK, MAX_MESSAGE_BYTES, Case, Step, split_bytes, text
-from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflate_message, frame
+from tests.helpers.websocket_frames import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflate_message, frame
 
 __all__ = ["CASES"]
 

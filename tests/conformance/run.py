@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from tests.conformance import cases, compression
 from tests.conformance.cases import Case, Pause, close_frame
-from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, TEXT
+from tests.helpers.websocket_frames import CLOSE, FINAL, PING, PONG, TEXT
 from tests.support import TIMEOUT_SECONDS
 
 __all__ = ["SETTINGS", "Result", "report", "run_all"]

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from push.journal.events import Snapshot
-from tests.support import open_connections
+from tests.support import TIMEOUT_SECONDS, open_connections
 
 WRITERS = 8
 EVENTS = 4000
@@ -90,7 +90,11 @@ async def test_every_event_is_a_cursor_after_which_nothing_is_missing(database_u
     seed = int(os.environ.get("SEEN_SEED", random.randrange(10**9)))
     print(f"SEEN_SEED={seed}")
     enough = asyncio.Event()
-    async with open_connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+    async with (
+        open_connections(database_url, WRITERS + 2) as pool,
+        asyncio.timeout(3 * TIMEOUT_SECONDS),
+        asyncio.TaskGroup() as tasks,
+    ):
         taking = tasks.create_task(take_snapshots(db, enough))
         for number in range(WRITERS):
             tasks.create_task(write_until(pool[number], random.Random(seed + number), enough))

@@ -54,6 +54,14 @@ def test_help_names_every_command_and_every_setting_with_its_default() -> None:
         assert "DATABASE_URL" in own.stdout
 
 
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_version_is_that_of_the_changelog(command: list[str]) -> None:
+    released = re.search(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released is not None
+    done = server(*command, "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"orderwire {released[1]}\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -12,7 +12,7 @@ from push.journal.events import Event, EventId
 from push.journal.relay import Relay
 from push.journal.totals import Totals
 from push.metrics import Metrics
-from tests.model.world import Whim
+from tests.model.world import FixedNotifyPolicy
 from tests.support import TIMEOUT_SECONDS, within
 
 
@@ -22,7 +22,7 @@ class HeadlessServer:
     def __init__(self, url: str) -> None:
         metrics = Metrics()
         self.relay = Relay(self, metrics)
-        self._whim = self.relay._notify_policy = Whim()
+        self._notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
         self._notify_suppressed = metrics.notify_suppressed
         self._changed = asyncio.Event()
         self.published: set[EventId] = set()
@@ -49,8 +49,8 @@ class HeadlessServer:
 
     async def set_polling(self, enabled: bool) -> None:
         """Make the notify policy poll, or require NOTIFY, and trigger a read."""
-        self._whim.by_clock = enabled
-        self.relay.trigger_read()
+        self._notify_policy.polls = enabled
+        self.relay.read_barrier.trigger_read()
 
     @property
     def is_notify_suppressed(self) -> bool:
@@ -60,7 +60,7 @@ class HeadlessServer:
         async def poll() -> None:
             while self.is_notify_suppressed is not expected or self.relay.not_ready_reason is not None:
                 assert not self._task.done(), self._task
-                self.relay.trigger_read()  # the relay asks the policy before each read
+                self.relay.read_barrier.trigger_read()  # the relay asks the policy before each read
                 await asyncio.sleep(0.005)
 
         await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if expected else 'closed'}")

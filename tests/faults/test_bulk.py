@@ -12,7 +12,7 @@ import pytest
 
 from bench.load import CompilerMissing, LoadGenerator, compile_c
 from bench.scenario import summary
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Server, StartServer
 
 # `make bulk` runs the full size: BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback.
@@ -70,7 +70,7 @@ async def test_bulk_statement_reaches_every_client_without_overflow(
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="100000", MAX_CONNECTIONS_PER_ADDRESS="5000")
     many: LoadGenerator = await load(server)
     await many.connect(CLIENTS)
-    stalled = [await WireClient.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
+    stalled = [await RawWebSocket.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
     try:
         for client in stalled:
             client.transport.pause_reading()

@@ -17,7 +17,7 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from tests.faults.load import WriteLoad, random_seed
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
 CHANGES = 50_000
@@ -40,7 +40,7 @@ async def run_and_compare(
     """Run the writers together with ``inject_fault``; then compare the events of each client with the journal."""
     load = WriteLoad(url, random_seed(), CHANGES)
     parsed: dict[bytes, Message] = {}
-    clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
+    clients = [await RawWebSocket.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:
         await within(3 * TIMEOUT_SECONDS, load.run_while(inject_fault(load)), "the writers' work")
 
@@ -55,12 +55,12 @@ async def run_and_compare(
         await connection.close()
         print(f"{len(journal)} changes committed, {load.rolled_back_changes} rolled back, {load.unknown_outcomes} unknown")
         for client in clients:
-            await client.until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
-            await client.until(lambda c: totals_tuple(c.totals) == tuple(totals), f"totals {tuple(totals)}")
+            await client.wait_until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
+            await client.wait_until(lambda c: totals_tuple(c.totals) == tuple(totals), f"totals {tuple(totals)}")
         # The close frame is the next frame: no further event is pending.
         assert await server.stop() == 0
         for client in clients:
-            await client.until(lambda c: c.close_code is not None, "close")
+            await client.wait_until(lambda c: c.close_code is not None, "close")
     finally:
         for client in clients:
             await client.disconnect()
@@ -87,13 +87,13 @@ async def run_and_compare(
     return load
 
 
-async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], client: WireClient) -> None:
+async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], client: RawWebSocket) -> None:
     """Commit one event with a smaller id than one that was delivered, in case the load has none."""
     late = await asyncpg.connect(url)
     async with late.transaction():
         await late.execute("insert into orders (customer_name, total) values ('late', 1)")
         await connection.execute("insert into orders (customer_name, total) values ('early', 1)")
-        await client.until(lambda c: any(e.get("customer_name") == "early" for e in c.events[-100:]), "the early event")
+        await client.wait_until(lambda c: any(e.get("customer_name") == "early" for e in c.events[-100:]), "the early event")
     await late.close()
 
 

@@ -6,23 +6,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from tests.helpers.raw_websocket import PONG, WireClient
+from tests.helpers.raw_websocket import PONG, RawWebSocket
 from tests.support import Server, StartServer
 
-ConnectSilent = Callable[[Server], Awaitable[WireClient]]
+ConnectSilent = Callable[[Server], Awaitable[RawWebSocket]]
 
 
-def ping_messages(client: WireClient) -> int:
-    return client.others.count({"type": "ping"})
+def ping_messages(client: RawWebSocket) -> int:
+    return client.other_messages.count({"type": "ping"})
 
 
 @pytest.fixture
 async def connect_silent() -> AsyncIterator[ConnectSilent]:
     """Connects clients that do not answer pings by themselves."""
-    clients: list[WireClient] = []
+    clients: list[RawWebSocket] = []
 
-    async def open_one(server: Server) -> WireClient:
-        clients.append(await WireClient.connect(server.ws_url, answers=False))
+    async def open_one(server: Server) -> RawWebSocket:
+        clients.append(await RawWebSocket.connect(server.ws_url, auto_reply=False))
         return clients[-1]
 
     yield open_one
@@ -34,7 +34,7 @@ async def test_client_that_answers_neither_kind_of_ping_is_closed_after_two(
     start_server: StartServer, database_url: str, silent: ConnectSilent
 ) -> None:
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
-    await client.until(lambda c: c.close_code is not None, "close")
+    await client.wait_until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
     assert ping_messages(client) == 2
     assert client.protocol_pings == 2
@@ -47,18 +47,18 @@ async def test_answering_either_ping_keeps_the_connection(
     client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     for n in range(1, 7):
         if how == "pong frame":
-            await client.until(lambda c: ping_messages(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
-            client.say({"type": "pong"})
+            await client.wait_until(lambda c: ping_messages(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
+            client.send_json({"type": "pong"})
         else:
-            await client.until(lambda c: c.protocol_pings >= n, f"protocol ping {n}")  # noqa: B023  (used at once)
-            client.send(PONG, b"")
+            await client.wait_until(lambda c: c.protocol_pings >= n, f"protocol ping {n}")  # noqa: B023  (used at once)
+            client.send_frame(PONG, b"")
     assert client.close_code is None
     # Without further answers it is closed.
-    await client.until(lambda c: c.close_code is not None, "close")
+    await client.wait_until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
 
 
 async def test_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: ConnectSilent) -> None:
     client = await silent(await start_server(database_url))
-    client.say({"type": "ping"})
-    await client.until(lambda c: {"type": "pong"} in c.others, "pong")
+    client.send_json({"type": "ping"})
+    await client.wait_until(lambda c: {"type": "pong"} in c.other_messages, "pong")

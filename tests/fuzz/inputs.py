@@ -8,8 +8,20 @@ import zlib
 from typing import Any
 from urllib.parse import quote
 
-from tests.fuzz.octets import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, PING, PONG, TEXT, deflate_message, frame, mutate
+from tests.fuzz.octets import mutate
 from tests.fuzz.tokens import CANARY, ODD_VALUES, odd_token, valid_token
+from tests.helpers.websocket_frames import (
+    BINARY,
+    CLOSE,
+    COMPRESSED,
+    CONTINUATION,
+    FINAL,
+    PING,
+    PONG,
+    TEXT,
+    deflate_message,
+    frame,
+)
 
 __all__ = ["fatal_message", "handshake", "nonfatal_message", "request"]
 

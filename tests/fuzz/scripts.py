@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.inputs import fatal_message, handshake, nonfatal_message, request
-from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, frame, inflate_messages, mutate
+from tests.fuzz.octets import mutate
 from tests.fuzz.tokens import CANARY, odd_token, valid_token
+from tests.helpers.websocket_frames import CLOSE, FINAL, PING, PONG, frame, inflate_messages
 
 __all__ = ["CUSTOMER_NAME", "SCRIPTS", "Script", "Tally", "Target"]
 

@@ -9,6 +9,8 @@ from decimal import Decimal
 from push.delivery.batch import Batch
 from push.journal.events import Event, Snapshot
 
+__all__ = ["make_event", "messages_of"]
+
 
 def make_event(
     txid: int = 1,
@@ -20,9 +22,11 @@ def make_event(
     order_id: int = 1,
     customer_id: str | None = None,
 ) -> Event:
+    """An event of 2026-01-01; ``orders``, ``revenue`` and ``pending`` are what it adds to the totals."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     return Event(txid, id_, order_id, customer_id, Snapshot(1, 1), at, orders, Decimal(revenue), pending, payload)
 
 
 def messages_of(batches: Sequence[Batch]) -> list[bytes]:
+    """The messages of all batches, in order."""
     return [message for batch in batches for message in batch.messages]

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 
+from push.protocol.messages import CloseCode
 from tests.helpers.tokens import SECRET, token
 from tests.support import Client, Connect, Server, StartServer
 
@@ -37,16 +38,18 @@ async def test_json_lines_with_a_connection_and_no_secret(
     await db.execute("update orders set status = 'ready'")
     await server.stop()
     lines = [json.loads(line) for line in server.lines if line.startswith("{")]
-    begun = [line for line in lines if line["message"] == "session begins"]
-    ended = [line for line in lines if line["message"] == "session ends"]
-    assert {line["role"] for line in begun} == {"admin", "customer"}
-    assert {line["subject"] for line in begun if line["role"] == "admin"} == {"alice"}
-    assert all("subject" not in line for line in begun if line["role"] == "customer")
-    for line in begun + ended:
-        assert line["connection"]
+    opened = [line for line in lines if line["message"] == "session opened"]
+    closed = [line for line in lines if line["message"] == "session closed"]
+    assert {line["role"] for line in opened} == {"admin", "customer"}
+    assert {line["subject"] for line in opened if line["role"] == "admin"} == {"alice"}
+    assert all("subject" not in line for line in opened if line["role"] == "customer")
+    for line in opened + closed:
+        assert line["connection_id"]
         assert line["level"] == "DEBUG"
-        assert line["at"].endswith("Z")
-    assert {line["connection"] for line in begun} <= {line["connection"] for line in ended}
-    assert len({line["connection"] for line in begun}) == len(begun)
+        assert line["timestamp"].endswith("Z")
+    for line in closed:
+        assert line["close_reason"] == {int(code): code.reason for code in CloseCode}[line["close_code"]]
+    assert {line["connection_id"] for line in opened} <= {line["connection_id"] for line in closed}
+    assert len({line["connection_id"] for line in opened}) == len(opened)
     for secret in (SECRET, *(part for one in shown for part in one.split(".")[1:]), "Иван", "Пётр", "77.77"):
         assert secret not in server.output, secret

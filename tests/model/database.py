@@ -1,7 +1,7 @@
-"""What PostgreSQL and sql/006_reading.sql promise, in memory: transactions, snapshots, and a journal read between two of them.
+"""A model of PostgreSQL and the SQL of this project, in memory: transactions, snapshots, locks, a crash, and the journal.
 
-This is the specification that push/ is tested against. Its visibility rule is written out here on purpose, and not borrowed
-from push.journal.events.
+It is the specification that push/ is tested against. The visibility rule is written out here instead of being imported from
+push.journal.events, so that an error there is found.
 """
 
 from __future__ import annotations
@@ -23,38 +23,40 @@ ROW_BYTES = 300
 
 
 def visible(txid: int, snapshot: Snapshot) -> bool:
-    """pg_visible_in_snapshot."""
+    """The function pg_visible_in_snapshot."""
     return txid < snapshot.xmax and txid not in snapshot.xip
 
 
 @dataclass(eq=False)
 class Transaction:
-    """One that is still open."""
+    """A transaction that is still open."""
 
-    # Set under REPEATABLE READ: what every statement sees.
+    # Under REPEATABLE READ: the snapshot of all its statements.
     fixed: Snapshot | None
-    # Given out at the first write, as PostgreSQL does.
+    # Assigned at the first write.
     txid: int | None = None
     rows: list[Event] = field(default_factory=list)
-    # Where it stands in orderwire.may_skip_notify(), between two lock functions; None: it does not ask just now.
-    asking: str | None = None
-    rings: bool = False
-    silent: bool = False
+    # The next step of orderwire.may_skip_notify(), each of which is one lock function; None: it does not run just now.
+    lock_check: str | None = None
+    notifies: bool = False
+    skipping: bool = False
 
 
 class ModelDatabase:
     def __init__(self) -> None:
         self.open: list[Transaction] = []
         self.journal: list[Event] = []
-        self.links: list[ModelLink] = []
+        self.connections: list[ModelConnection] = []
+        self.epoch = EPOCH
+        self.trimmed_txid = 0
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
-        # The locks of sql/011_gate.sql, beside `silent` of each transaction.
-        self.wanted: set[ModelLink] = set()
-        self.turn: Transaction | ModelLink | None = None
-        # The write-ahead log: whose records it holds, in order, and how many of them are on disk.
-        self.log: list[int] = []
+        # The locks of sql/011_gate.sql; the third one is ``skipping`` of each transaction.
+        self.notify_required: set[ModelConnection] = set()
+        self.notifier: Transaction | ModelConnection | None = None
+        # The write-ahead log: the transactions of its records in order, and how many of these are on disk.
+        self.wal: list[int] = []
         self.flushed = 0
 
     # ---------------------------------------------------------------- writers
@@ -65,7 +67,7 @@ class ModelDatabase:
         return transaction
 
     def write(self, transaction: Transaction, order_id: int) -> bool:
-        """One statement that changes one order. False when a real one would wait for a lock, or fail."""
+        """Run a statement that changes one order. False if it would wait for a lock or fail in PostgreSQL."""
         if any(row.order_id == order_id for other in self.open if other is not transaction for row in other.rows):
             return False  # the row is locked
         if transaction.fixed is not None and any(
@@ -75,98 +77,98 @@ class ModelDatabase:
             return False
         if transaction.txid is None:
             transaction.txid = self.draw_txid()
-        seen = transaction.fixed or self.snapshot(transaction.txid)
-        self.log.append(transaction.txid)
+        writer_snapshot = transaction.fixed or self.snapshot(transaction.txid)
+        self.wal.append(transaction.txid)
         row_id = self._next_id
         self._next_id += 1
-        frame = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "order_id": order_id, "n": row_id}
+        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "order_id": order_id, "n": row_id}
         transaction.rows.append(
             Event(
                 txid=transaction.txid,
                 id=row_id,
                 order_id=order_id,
                 customer_id=None,
-                writer_snapshot=seen,
+                writer_snapshot=writer_snapshot,
                 at=datetime(2024, 1, 1, tzinfo=UTC),
                 orders_delta=1,
                 revenue_delta=Decimal(row_id),
                 pending_delta=row_id % 2,
-                payload=json.dumps(frame).encode(),
+                payload=json.dumps(payload).encode(),
             )
         )
-        if transaction.asking is None:
-            transaction.asking = "look"
+        if transaction.lock_check is None:
+            transaction.lock_check = "check"
         return True
 
-    def ask_on(self, transaction: Transaction) -> None:
-        """One lock function of orderwire.may_skip_notify()."""
-        match transaction.asking:
-            case "look" if self.wanted:
-                transaction.asking, transaction.rings = None, True
-            case "look" if self.turn in (None, transaction):
-                self.turn = transaction
-                transaction.asking, transaction.rings = None, True
-            case "look":
-                transaction.asking = "register"
+    def step_lock_check(self, transaction: Transaction) -> None:
+        """Run the next lock function of orderwire.may_skip_notify()."""
+        match transaction.lock_check:
+            case "check" if self.notify_required:
+                transaction.lock_check, transaction.notifies = None, True
+            case "check" if self.notifier in (None, transaction):
+                self.notifier = transaction
+                transaction.lock_check, transaction.notifies = None, True
+            case "check":
+                transaction.lock_check = "register"
             case "register":
-                transaction.asking, transaction.silent = "look again", True
-            case "look again":
-                transaction.asking = None
-                transaction.rings |= bool(self.wanted)
+                transaction.lock_check, transaction.skipping = "recheck", True
+            case "recheck":
+                transaction.lock_check = None
+                transaction.notifies |= bool(self.notify_required)
 
-    def commit(self, transaction: Transaction, *, ring: bool) -> None:
-        """``ring``: unless the session has switched that off."""
-        while transaction.asking is not None:
-            self.ask_on(transaction)
+    def commit(self, transaction: Transaction, *, notify: bool) -> None:
+        """Without ``notify`` the session has set orders.notify = off."""
+        while transaction.lock_check is not None:
+            self.step_lock_check(transaction)
         self.journal += transaction.rows
         self.rollback(transaction)
         if transaction.rows:
             self.flush()
-        if ring and transaction.rings:
+        if notify and transaction.notifies:
             self.notify()
 
-    def notify(self, sender: ModelLink | None = None) -> None:
-        for link in self.links:
-            if link is not sender:
-                link.rung.set()
+    def notify(self, sender: ModelConnection | None = None) -> None:
+        for connection in self.connections:
+            if connection is not sender:
+                connection.notified.set()
 
     def rollback(self, transaction: Transaction) -> None:
         self.open.remove(transaction)
-        if self.turn is transaction:
-            self.turn = None
+        if self.notifier is transaction:
+            self.notifier = None
         if transaction.txid is not None:
             self._end(transaction.txid)
 
     def _end(self, txid: int) -> None:
-        self.log.append(txid)
+        self.wal.append(txid)
         self._latest_ended = max(self._latest_ended, txid)
 
     def flush(self) -> None:
-        """The log writer's round, or a commit's."""
-        self.flushed = len(self.log)
+        """Write the log to disk, as the log writer and every commit do."""
+        self.flushed = len(self.wal)
 
     def crash(self) -> None:
-        """What is not on disk is gone: open transactions, and the numbers that only the rest of the log knew of."""
+        """Lose the open transactions and the end of the log: its transaction ids will be assigned again."""
         self.open.clear()
-        self.turn = None
-        del self.log[self.flushed :]
-        self._next_txid = max(self.log, default=99) + 1
+        self.notifier = None
+        del self.wal[self.flushed :]
+        self._next_txid = max(self.wal, default=99) + 1
         self._latest_ended = self._next_txid - 1
-        for link in list(self.links):
-            link.cut()
+        for connection in list(self.connections):
+            connection.cut()
 
     def draw_txid(self) -> int:
         self._next_txid += 1
         return self._next_txid - 1
 
-    def end_empty(self) -> None:
-        """A savepoint that is rolled back, or a transaction that fails at once."""
+    def end_without_rows(self) -> None:
+        """Assign and end a transaction id without a row: a savepoint that is rolled back, or a transaction that fails."""
         self._end(self.draw_txid())
 
     # ---------------------------------------------------------------- readers
 
     def snapshot(self, own: int | None = None) -> Snapshot:
-        """As GetSnapshotData builds it: one's own transaction is not in xip, yet xmin takes it into account."""
+        """Take a snapshot as GetSnapshotData does: ``own`` is not in xip, but counts for xmin."""
         xmax = self._latest_ended + 1
         running = sorted(t.txid for t in self.open if t.txid is not None and t.txid < xmax)
         return Snapshot(min([xmax, *running]), xmax, tuple(txid for txid in running if txid != own))
@@ -177,8 +179,8 @@ class ModelDatabase:
     def newest(self) -> int:
         return max((row.txid for row in self.journal), default=0)
 
-    def unseen(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
-        """The three branches of orderwire.journal_page, before its limits."""
+    def missed(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
+        """The three branches of orderwire.unseen."""
         rows = [
             row
             for row in self.journal
@@ -194,69 +196,72 @@ class ModelDatabase:
 
 
 class ModelReader(JournalQueries):
+    """Reads of the journal; each takes a snapshot between two points at which other tasks run."""
+
     def __init__(self, database: ModelDatabase) -> None:
         self.database = database
 
-    async def turn(self) -> None:
-        """A round trip: others may go on meanwhile."""
+    async def round_trip(self) -> None:
+        """Let other tasks run, as during a round trip to the server."""
         await asyncio.sleep(0)
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        await self.turn()
+        await self.round_trip()
         found = [row.writer_snapshot for row in self.database.journal if (row.txid, row.id) == event_id]
-        await self.turn()
+        await self.round_trip()
         return found[0] if found else None
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
-        await self.turn()
-        found = len(self.database.unseen(after, upto, past_id))
-        await self.turn()
-        return min(found, limit), 0
+        await self.round_trip()
+        found = len(self.database.missed(after, upto, past_id))
+        await self.round_trip()
+        return min(found, limit), self.database.trimmed_txid
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
-        await self.turn()
-        assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
-        await self.turn()
-        return JournalIdentity(EPOCH, 0)
+        await self.round_trip()
+        if epoch == self.database.epoch:
+            assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
+        await self.round_trip()
+        return JournalIdentity(self.database.epoch, self.database.trimmed_txid)
 
     async def scan_totals(self) -> Baseline:
-        await self.turn()
+        await self.round_trip()
         baseline = Baseline(self.database.totals(), self.database.snapshot(), self.database.newest())
-        await self.turn()
+        await self.round_trip()
         return baseline
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        await self.turn()
+        await self.round_trip()
         upto = upto or self.database.snapshot()
-        rows = self.database.unseen(after, upto, past_id)
-        taken = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
-        await self.turn()
-        return Page(taken, upto, len(taken) < len(rows), EPOCH, 0)
+        rows = self.database.missed(after, upto, past_id)
+        page_rows = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
+        await self.round_trip()
+        return Page(page_rows, upto, len(page_rows) < len(rows), self.database.epoch, self.database.trimmed_txid)
 
 
-class ModelLink(ModelReader, JournalConnection):
-    """One connection, which can be cut at any moment."""
+class ModelConnection(ModelReader, JournalConnection):
+    """A connection that listens, and that can be cut at any moment."""
 
     def __init__(self, database: ModelDatabase) -> None:
         super().__init__(database)
-        self.rung = asyncio.Event()
+        self.notified = asyncio.Event()
         self._cut = False
-        self._certain = False
-        database.links.append(self)
+        self._guaranteed = False
+        database.connections.append(self)
 
     def cut(self) -> None:
         self._cut = True
-        self.rung.set()
-        self.database.links.remove(self)
-        self._let_go()
+        self.notified.set()
+        self.database.connections.remove(self)
+        self._release_locks()
 
-    def _let_go(self) -> None:
-        self.database.wanted.discard(self)
-        if self.database.turn is self:
-            self.database.turn = None
+    def _release_locks(self) -> None:
+        self.database.notify_required.discard(self)
+        if self.database.notifier is self:
+            self.database.notifier = None
 
-    async def turn(self) -> None:
-        await super().turn()
+    async def round_trip(self) -> None:
+        await super().round_trip()
         if self._cut:
             raise ConnectionLost("cut")
 
@@ -264,52 +269,52 @@ class ModelLink(ModelReader, JournalConnection):
         return await self.scan_totals()
 
     async def newest_txid(self, upto: Snapshot) -> int:
-        await self.turn()
+        await self.round_trip()
         newest = max((row.txid for row in self.database.journal if visible(row.txid, upto)), default=0)
-        await self.turn()
+        await self.round_trip()
         return newest
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         if upto is None:
-            self.rung.clear()
+            self.notified.clear()
         if self._cut:
             raise ConnectionLost("cut")
         return await super().page(after, upto, past_id, max_events, max_bytes)
 
     async def require_notify(self) -> bool:
-        if self._certain:
+        if self._guaranteed:
             return True
-        if self not in self.database.wanted:
-            await self.turn()
-            self._let_go()
-            self.database.wanted.add(self)
-        await self.turn()
-        self._certain = not any(transaction.silent for transaction in self.database.open)
-        await self.turn()
-        return self._certain
+        if self not in self.database.notify_required:
+            await self.round_trip()
+            self._release_locks()
+            self.database.notify_required.add(self)
+        await self.round_trip()
+        self._guaranteed = not any(transaction.skipping for transaction in self.database.open)
+        await self.round_trip()
+        return self._guaranteed
 
     async def release_notify(self) -> None:
-        self._certain = False
-        if self.database.turn is not self:
-            await self.turn()
-            self._let_go()
-            if self.database.turn is None:
-                self.database.turn = self
-            await self.turn()
+        self._guaranteed = False
+        if self.database.notifier is not self:
+            await self.round_trip()
+            self._release_locks()
+            if self.database.notifier is None:
+                self.database.notifier = self
+            await self.round_trip()
 
     async def notify_on_behalf(self, event_count: int) -> None:
-        if self.database.turn is self:
-            await self.turn()
+        if self.database.notifier is self:
+            await self.round_trip()
             self.database.notify(self)
-            await self.turn()
+            await self.round_trip()
 
     def wake(self) -> None:
-        self.rung.set()
+        self.notified.set()
 
     async def wait_for_notify(self, timeout_seconds: float) -> None:
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self.rung.wait()
+                await self.notified.wait()
         except TimeoutError:
             return
-        await self.turn()
+        await self.round_trip()

@@ -1,4 +1,7 @@
-"""Two servers, their clients and a model of the database, on one event loop whose clock runs only when nothing else can."""
+"""Two servers, their clients and the model of the database, on one event loop with a virtual clock.
+
+The clock jumps to the next timer whenever no task can run, so waiting costs nothing and each run is deterministic.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,14 @@ from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.journal.totals import Totals
-from push.protocol.access import ANONYMOUS_GRANT, Grant, Role
+from push.protocol.access import ANONYMOUS_GRANT, Grant, OrderOwnership, Role
 from push.protocol.messages import CloseCode
 from tests.helpers.fake_transport import FakeTransport
-from tests.model.database import ModelDatabase, ModelLink, ModelReader
+from tests.model.database import ModelConnection, ModelDatabase, ModelReader
 
-# The one resumes from its ring most of the time, the other from the journal.
-RING_EVENTS = (16, 6)
-QUEUE_FRAMES = 8
+# Per server: the first resumes mostly from memory, the second mostly from the journal.
+RECENT_EVENTS = (16, 6)
+QUEUE_MESSAGES = 8
 CONFLATE_EVENTS = 2
 
 
@@ -35,7 +38,7 @@ class _Clock(selectors.SelectSelector):
     now = 0.0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everybody waits for ever"
+        assert timeout is not None, "deadlock: no task can run and no timer is set"
         self.now += max(0.0, timeout)
         return super().select(0)
 
@@ -50,7 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class WatchedHub(Hub):
-    """Remembers what was published, and sees to it that nothing is published twice and that the totals are their sum."""
+    """Records what is published. Fails if an event is published twice, or if the totals are not the sum of the events."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,78 +70,77 @@ class WatchedHub(Hub):
         raise AssertionError("there was no gap")
 
 
-class Whim(NotifyPolicy):
-    """A pace that is told, not measured."""
+class FixedNotifyPolicy(NotifyPolicy):
+    """Polls when the test says so, instead of by the measured load."""
 
     def __init__(self) -> None:
         super().__init__(NotifyMode.AUTO)
-        self.by_clock = False
+        self.polls = False
 
     def should_poll(self, now: float) -> bool:
-        return self.by_clock
+        return self.polls
 
 
-class NoOwners:
-    """Nobody here is a customer."""
+class NoOwnership(OrderOwnership):
+    """The model has no customers with a subject, so nothing should ask."""
 
     async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        raise AssertionError("an admin's rights depend on nobody")
+        raise AssertionError("the ownership of orders must not be looked up")
 
 
 class ModelServer:
-    def __init__(self, database: ModelDatabase, ring_events: int) -> None:
+    def __init__(self, database: ModelDatabase, max_events: int) -> None:
         self.database = database
         self.hub = WatchedHub()
         self.relay = Relay(self.hub)
-        self.whim = self.relay._notify_policy = Whim()
-        self.relay.recent_events = RecentEvents(ring_events)
-        self.entrance = SessionManager(
-            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), NoOwners()
+        self.notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
+        self.relay.recent_events = RecentEvents(max_events)
+        self.session_manager = SessionManager(
+            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), NoOwnership()
         )
-        self.link: ModelLink | None = None
+        self.connection: ModelConnection | None = None
         self._away_seconds = 0.05
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> Never:
         while True:
-            self.link = ModelLink(self.database)
+            self.connection = ModelConnection(self.database)
             try:
-                await self.relay.follow(self.link)
+                await self.relay.follow(self.connection)
             except ConnectionLost:
                 await asyncio.sleep(self._away_seconds)
 
-    def lose_link(self, away_seconds: float) -> None:
-        """Meanwhile this server lags behind the other."""
+    def lose_connection(self, away_seconds: float) -> None:
+        """Cut the connection. The server lags behind the other one until it has a new one, ``away_seconds`` later."""
         self._away_seconds = away_seconds
-        if self.link is not None and self.link in self.database.links:
-            self.link.cut()
+        if self.connection is not None and self.connection in self.database.connections:
+            self.connection.cut()
 
-    async def baseline_taken(self) -> None:
-        """What the totals include at the start counts as published: it was before anybody could connect."""
+    async def wait_until_started(self) -> None:
+        """Return once the first read is complete: before that no client can connect."""
         await self.relay.started.wait()
 
 
 class ModelClient:
-    """Keeps what it receives, across connections; checks order and comfort as it goes.
+    """A client that keeps what it has received across connections, and checks the order of events as they arrive.
 
-    ``follows``: None for an admin, who gets everything; else the one order that this customer follows.
+    ``own_order``: None for an admin, who gets every event; otherwise the one order of a customer.
     """
 
-    def __init__(self, *, keeps_positions: bool, follows: int | None = None, conflates: bool = False) -> None:
-        self.follows = follows
+    def __init__(self, *, takes_positions: bool, own_order: int | None = None, conflates: bool = False) -> None:
+        self.own_order = own_order
         self.conflates = conflates
         self.server: ModelServer | None = None
         self.session: Session | None = None
         self.cursor: str | None = None
         self.received: dict[int, int] = {}
-        # Published by its server before the client first came: not promised.
+        # Events published by the server before the client first connected: it need not receive them.
         self.before: frozenset[int] = frozenset()
         self.totals: dict[str, Any] | None = None
-        self._keeps_positions = keeps_positions
+        self._takes_positions = takes_positions
         self._admission: asyncio.Task[None] | None = None
-        self._on_this_connection: set[int] = set()
-        # Written by the server, not read yet.
-        self._on_the_way: list[bytes] = []
+        # Written by the server, but not read by the client yet.
+        self._in_flight: list[bytes] = []
 
     @property
     def connected(self) -> bool:
@@ -147,51 +149,50 @@ class ModelClient:
     def connect(self, server: ModelServer) -> None:
         self.server = server
         self.session = Session(
-            SendQueue(QUEUE_FRAMES, 1 << 20), FakeTransport(), conflate_above=CONFLATE_EVENTS if self.conflates else None
+            SendQueue(QUEUE_MESSAGES, 1 << 20), FakeTransport(), conflate_above=CONFLATE_EVENTS if self.conflates else None
         )
-        self._on_this_connection = set()
-        self._on_the_way = []
+        self._in_flight = []
         if self.cursor is None:
             self.received = {}
         self._admission = asyncio.get_running_loop().create_task(self._admit(server, self.session))
 
     async def _admit(self, server: ModelServer, session: Session) -> None:
-        position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._keeps_positions else None
-        wish = ConnectParams(self.cursor, None, position)
-        grant = ANONYMOUS_GRANT if self.follows is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.follows}))
-        topics = await server.entrance.authorize(grant, wish)
-        server.entrance.open(session, grant, topics, wish)
-        if self.cursor is None:  # it has just gone live, in this very turn
+        position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._takes_positions else None
+        params = ConnectParams(self.cursor, None, position)
+        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.own_order}))
+        topics = await server.session_manager.authorize(grant, params)
+        server.session_manager.open(session, grant, topics, params)
+        if self.cursor is None:  # it has just gone live, in this tick
             watermark = server.relay.watermark.snapshot
             known = {row.id for row in server.database.journal if watermark.sees(row.txid)}
             self.before = frozenset(server.hub.published | known)
         else:
-            await server.entrance.resume(session, wish)
+            await server.session_manager.resume(session, params)
 
     def take(self, about_bytes: int) -> None:
-        """The client reads so much; and comes to know of the end when it has read everything before it."""
+        """Read so many bytes. The client sees the end of the connection only after everything that was sent before it."""
         if self.session is None:
             return
-        if not self._on_the_way:
-            self._on_the_way = [frame for batch in self.session.take(about_bytes) for frame in batch.messages]
-        ended = self.session.close_code is not None and not self._on_the_way
-        while self._on_the_way and about_bytes > 0:
-            frame = self._on_the_way.pop(0)
-            about_bytes -= len(frame)
-            self._receive(json.loads(frame))
+        if not self._in_flight:
+            self._in_flight = [message for batch in self.session.take(about_bytes) for message in batch.messages]
+        ended = self.session.close_code is not None and not self._in_flight
+        while self._in_flight and about_bytes > 0:
+            message = self._in_flight.pop(0)
+            about_bytes -= len(message)
+            self._receive(json.loads(message))
         if ended:
             assert self.session.close_code in (CloseCode.RESUME_AGAIN, CloseCode.SLOW_CONSUMER)
             self.drop()
 
     def take_one_event(self) -> None:
-        """The client reads up to the next event, and nothing after it."""
+        """Read up to the next event, and nothing after it."""
         cursor = self.cursor
         for _ in range(10):
             if self.cursor == cursor:
                 self.take(1)
 
     def drop(self) -> None:
-        """The connection is gone, and with it all that the client had not read."""
+        """Lose the connection, and everything on it that the client has not read."""
         if self.session is None or self.server is None or self._admission is None:
             return
         self.server.hub.remove(self.session)
@@ -200,36 +201,36 @@ class ModelClient:
         self._admission.cancel()
         self.session = None
 
-    def _receive(self, frame: dict[str, Any]) -> None:
-        if frame.get("type") == "analytics_update":
-            self.totals = frame
-        elif frame.get("type") == "subscribed":
-            assert frame["topics"] == [f"order:{self.follows}"]
-        elif frame.get("type") == "resumed":
-            assert frame["recovered"], "there is nothing that could not be recovered"
-        elif frame.get("type") == "bulk":
+    def _receive(self, message: dict[str, Any]) -> None:
+        if message.get("type") == "analytics_update":
+            self.totals = message
+        elif message.get("type") == "subscribed":
+            assert message["topics"] == [f"order:{self.own_order}"]
+        elif message.get("type") == "resumed":
+            assert message["recovered"], "every gap of the model can be closed"
+        elif message.get("type") == "bulk":
             assert self.conflates
             self._fetch_anew()
-        elif frame.get("type") == "position":
-            self.cursor = frame["id"]
-        elif "cursor" in frame:
-            self.cursor = frame["cursor"]
+        elif message.get("type") == "position":
+            self.cursor = message["id"]
+        elif "cursor" in message:
+            self.cursor = message["cursor"]
         else:
-            self.cursor = frame["id"]
-            self._keep(frame["n"], frame["order_id"])
+            self.cursor = message["id"]
+            self._add(message["n"], message["order_id"])
 
     def _fetch_anew(self) -> None:
-        """It knows of everything that this server has published, and of nothing else: that has to come."""
+        """After a fetch the client knows what this server has published. Everything else still has to arrive as an event."""
         assert self.server is not None
         published = self.server.hub.published
         self.received.update((row.id, row.order_id) for row in self.server.database.journal if row.id in published)
 
     def promised(self, journal: Iterable[Event]) -> dict[int, int]:
-        """Of all events those that it has to get, with their orders."""
-        return {row.id: row.order_id for row in journal if self.follows in (None, row.order_id)}
+        """The events that the client has to receive: id → order."""
+        return {row.id: row.order_id for row in journal if self.own_order in (None, row.order_id)}
 
-    def _keep(self, number: int, order_id: int) -> None:
-        assert self.follows in (None, order_id), "somebody else's"
+    def _add(self, number: int, order_id: int) -> None:
+        assert self.own_order in (None, order_id), "an event of another customer"
         if number in self.received:
             return
         if number not in self.before:
@@ -239,7 +240,7 @@ class ModelClient:
 
 
 class World:
-    """Everything together; each method is one step of a test."""
+    """The whole system; each method is one step of a test."""
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
@@ -250,50 +251,50 @@ class World:
             self.servers.append(self.run(self._serve(number)))
 
     async def _serve(self, number: int) -> ModelServer:
-        server = ModelServer(self.database, RING_EVENTS[number])
-        await server.baseline_taken()
+        server = ModelServer(self.database, RECENT_EVENTS[number])
+        await server.wait_until_started()
         return server
 
     def run(self, what: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(what)
 
-    def turns(self, count: int) -> None:
-        """So many turns of the event loop: most things stay half done."""
+    def run_ticks(self, count: int) -> None:
+        """Run so many ticks of the event loop, which leaves most operations half done."""
 
-        async def pass_by() -> None:
+        async def ticks() -> None:
             for _ in range(count):
                 await asyncio.sleep(0)
 
-        self.run(pass_by())
+        self.run(ticks())
 
     def do(self, step: Callable[[], Any]) -> None:
-        """A step that starts tasks."""
+        """Run a step that starts tasks."""
 
-        async def inside() -> None:
+        async def run_step() -> None:
             step()
 
-        self.run(inside())
+        self.run(run_step())
 
     def settle(self) -> None:
-        """Long enough for a fallback read and the log writer's round, not for a slow client to be given up."""
+        """Run long enough for a fallback read and for the log to be flushed, but not until a slow client is closed."""
         self.database.flush()
         self.run(asyncio.sleep(2.5))
 
     def restart(self, number: int) -> None:
-        """Another server in its place: it remembers nothing."""
+        """Replace a server by a new one, which remembers nothing."""
         old = self.servers[number]
         for client in self.clients:
             if client.server is old:
                 client.drop()
-        old.lose_link(0)
+        old.lose_connection(0)
         old.task.cancel()
         self.servers[number] = self.run(self._serve(number))
 
     def finish(self) -> None:
-        """Everybody ends what they began; then all clients must have all events, and all totals must be right."""
+        """End all transactions, connect all clients; then all of them must have all events, and all totals must be right."""
         for transaction in list(self.database.open):
-            self.database.commit(transaction, ring=False)
-        self.run(asyncio.sleep(25.0))  # links come back
+            self.database.commit(transaction, notify=False)
+        self.run(asyncio.sleep(25.0))  # connections come back
         for _ in range(60):
             self.settle()
             for client in self.clients:
@@ -302,7 +303,7 @@ class World:
                     self.do(lambda client=client: client.connect(self.servers[0]))  # type: ignore[misc]
             if all(self._has_all(client) for client in self.clients):
                 break
-        self.settle()  # for the totals, which may wait for their turn
+        self.settle()  # for the totals, which are sent at an interval
         for client in self.clients:
             client.take(1 << 20)
         totals = self.database.totals()
@@ -313,8 +314,8 @@ class World:
             missing = committed.keys() - client.received.keys() - client.before
             assert not missing, f"missing: {sorted(missing)}, the client holds {sorted(client.received)}"
             assert client.received.items() <= committed.items(), "never committed"
-            if client.follows is not None:
-                assert client.totals is None, "not for customers"
+            if client.own_order is not None:
+                assert client.totals is None, "customers must not get the totals"
                 continue
             assert client.totals is not None
             assert client.totals["total_orders"] == totals.orders
@@ -322,7 +323,7 @@ class World:
 
     def _has_all(self, client: ModelClient) -> bool:
         missing = client.promised(self.database.journal).keys() - client.received.keys() - client.before
-        return client.connected and not missing and (client.totals is not None or client.follows is not None)
+        return client.connected and not missing and (client.totals is not None or client.own_order is not None)
 
     def close(self) -> None:
         for client in self.clients:

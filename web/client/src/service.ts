@@ -78,7 +78,7 @@ export class WebSocketService {
   #wasOnline = false;
   /** The connection that is being opened starts after events that were not received: report a gap once it is online. */
   #gapPending = false;
-  /** The cursor for which `resumeFrom` was called last; asked once for each. */
+  /** The cursor of the last call of `resumeFrom`, which is called once per cursor. */
   #resumeCursor: string | undefined;
   #stopNetworkListeners: (() => void) | undefined;
   readonly #onMessage = new Listeners<ServerMessage>();

@@ -117,7 +117,7 @@ export class SharedConnection implements ConnectionControl {
     const onGranted = (): Promise<void> | undefined => (signal.aborted ? undefined : this.#lead(signal));
     navigator.locks.request(this.options.name, steal ? { steal } : { signal }, onGranted).catch(({ name }: DOMException) => {
       if (signal.aborted) return;
-      // SecurityError: the page has no access to storage, and so none to locks. It uses a connection of its own.
+      // Such as SecurityError: the page may not use storage, and so no locks. It uses a connection of its own.
       if (name !== "AbortError") return void this.#lead(signal);
       // Another tab has stolen the lock, because it missed this leader's heartbeats.
       this.#stopLeading();

@@ -1,6 +1,6 @@
 import type { ConnectionHandlers } from "./connection.js";
 
-/** Parses `text/event-stream` (HTML standard, section 9.2.6). Only the fields that the server sends: `id` and `data`. */
+/** Parses `text/event-stream` (HTML standard, section 9.2.6). Only the fields that the client needs: `id` and `data`. */
 export class SseParser {
   #buffer = "";
   #id: string | undefined;

@@ -1,4 +1,4 @@
-"""How long what comes next waits, by a clock of the test's own."""
+"""How long publishing waits for congested sessions, by a clock of the test's own."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from push.protocol.access import ANONYMOUS_GRANT
 from tests.helpers.builders import make_event
 from tests.helpers.fake_transport import FakeTransport
 
-BOUND = 200
-Wait = Callable[..., float]
+MAX_MESSAGES = 200
 
 
 class Reader:
-    """A client that has more than half of its bound waiting: it takes a batch at a time, when it is told to."""
+    """A client that takes one batch at a time, when the test says so."""
 
     def __init__(self, hub: Hub) -> None:
         self.session = Session(SendQueue(10, 1000), FakeTransport())
@@ -40,22 +39,22 @@ class Reader:
 
 @pytest.fixture
 def readers() -> list[Reader]:
-    hub = Hub(max_messages=BOUND)
+    """Four clients, each with more than half of its bound waiting."""
+    hub = Hub(max_messages=MAX_MESSAGES)
     readers = [Reader(hub) for _ in range(4)]
     hub._schedule_pass = lambda: None  # type: ignore[method-assign]
-    hub._announce_totals = lambda: None  # type: ignore[method-assign]
-    for _ in range(BOUND):
+    for _ in range(MAX_MESSAGES):
         hub.publish([make_event()], Totals())
     assert all(reader.is_congested for reader in readers)
     return readers
 
 
 class Clock:
-    """Goes on when somebody sleeps, by milliseconds, and calls ``happens`` with each."""
+    """Advances by a millisecond with each sleep of the code under test, and calls ``on_tick`` with the time in milliseconds."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, happens: Callable[[int], None]) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, on_tick: Callable[[int], None]) -> None:
         self._ms = 0
-        self._happens = happens
+        self._on_tick = on_tick
         loop = SimpleNamespace(time=lambda: self.now)
         monkeypatch.setattr(
             "push.delivery.backpressure.asyncio", SimpleNamespace(get_running_loop=lambda: loop, sleep=self._sleep)
@@ -68,81 +67,82 @@ class Clock:
     async def _sleep(self, seconds: float) -> None:
         assert seconds == 0.001
         self._ms += 1
-        self._happens(self._ms)
+        self._on_tick(self._ms)
 
 
 async def waited(readers: list[Reader], clock: Clock, published_bytes: int = 0) -> float:
+    """Seconds on the clock until publishing may go on."""
     await wait_while_congested([reader.session for reader in readers], len(readers), published_bytes)
     return clock.now
 
 
-async def test_most_of_them_are_waited_for_as_long_as_they_get_on_however_slowly(
+async def test_the_majority_is_waited_for_while_it_makes_progress_however_slow(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def happens(ms: int) -> None:
+    def on_tick(ms: int) -> None:
         if ms % 900 == 0:
             for reader in readers[:3]:
                 reader.read(20)
 
-    assert 4.4 < await waited(readers, Clock(monkeypatch, happens)) < 4.6
+    assert 4.4 < await waited(readers, Clock(monkeypatch, on_tick)) < 4.6
     assert [reader.is_congested for reader in readers] == [False, False, False, True]
 
 
 @pytest.mark.parametrize(("published_bytes", "seconds"), [(0, STALL_SECONDS), (10**9, MAX_STALL_SECONDS)])
-async def test_most_of_them_are_not_waited_for_when_they_are_stuck(
+async def test_a_stalled_majority_is_given_up(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch, published_bytes: int, seconds: float
 ) -> None:
-    readers[0].read(BOUND)
+    readers[0].read(MAX_MESSAGES)
     clock = Clock(monkeypatch, lambda ms: None)
     assert seconds <= await waited(readers, clock, published_bytes) <= seconds + 0.01
 
 
-async def test_the_slower_half_has_twice_as_long_as_the_faster_one_needed(
+async def test_the_slower_half_has_twice_the_time_that_the_faster_half_needed(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def happens(ms: int) -> None:
+    def on_tick(ms: int) -> None:
         if ms == 500:
             for reader in readers[:2]:
-                reader.read(BOUND)
+                reader.read(MAX_MESSAGES)
         if ms % 15 == 0:
             for reader in readers[2:]:
                 reader.read(1)
 
-    assert 1.0 <= await waited(readers, Clock(monkeypatch, happens)) <= 1.01
+    assert 1.0 <= await waited(readers, Clock(monkeypatch, on_tick)) <= 1.01
     assert [reader.is_congested for reader in readers] == [False, False, True, True]
 
 
-async def test_the_slower_half_has_as_long_as_it_needs_on_a_slow_machine(
+async def test_the_slower_half_has_the_time_that_a_slow_machine_needs_for_its_bytes(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for reader in readers[:2]:  # the kernel took it at once
-        reader.read(BOUND)
+        reader.read(MAX_MESSAGES)
 
-    def happens(ms: int) -> None:
+    def on_tick(ms: int) -> None:
         if ms % 10 == 0:
             for reader in readers[2:]:
                 reader.read(1)
 
-    assert 0.9 < await waited(readers, Clock(monkeypatch, happens), 25_000_000) < 1.1
+    assert 0.9 < await waited(readers, Clock(monkeypatch, on_tick), 25_000_000) < 1.1
     assert not any(reader.is_congested for reader in readers)
 
 
-async def test_the_few_that_are_stuck_are_not_waited_for(readers: list[Reader], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_minority_is_not_waited_for(readers: list[Reader], monkeypatch: pytest.MonkeyPatch) -> None:
     for reader in readers[:2]:
-        reader.read(BOUND)
+        reader.read(MAX_MESSAGES)
 
-    def happens(ms: int) -> None:
-        readers[2].read(1)  # it gets on until 0.1
+    def on_tick(ms: int) -> None:
+        readers[2].read(1)  # it is no longer congested after 0.1 s
 
-    slow = 3_000_000 / 25e6
-    took = await waited(readers, Clock(monkeypatch, happens), 3_000_000)
+    slow_seconds = 3_000_000 / 25e6
+    took = await waited(readers, Clock(monkeypatch, on_tick), 3_000_000)
     assert [reader.is_congested for reader in readers] == [False, False, False, True]
-    assert 0.1 <= took <= 0.1 + slow + 0.01
+    assert 0.1 <= took <= 0.1 + slow_seconds + 0.01
 
 
-async def test_one_that_is_stuck_costs_the_others_nothing_to_speak_of(
+async def test_one_stalled_session_delays_the_others_by_the_minimum_wait(
     readers: list[Reader], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for reader in readers[:3]:
-        reader.read(BOUND)
+        reader.read(MAX_MESSAGES)
     assert await waited(readers, Clock(monkeypatch, lambda ms: None), 350_000) <= MIN_WAIT_SECONDS + 0.01

@@ -1,74 +1,151 @@
-"""Totals as a fold, and how often the hub tells them."""
+"""The fan-out: what the hub publishes, to which sessions, in which order, and how it drains."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from decimal import Decimal
+from functools import partial
 
-from push.delivery.hub import TOTALS_INTERVAL, Hub
+import pytest
+
+from push.delivery.batch import Batch
+from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
+from push.delivery.totals_throttle import TOTALS_INTERVAL
 from push.journal.totals import Totals
-from push.protocol.access import ANONYMOUS_GRANT
+from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
 from tests.helpers.builders import make_event, messages_of
 from tests.helpers.fake_transport import FakeTransport
 
 
-def test_totals_fold_events() -> None:
-    events = [make_event(orders=1, revenue="10.10", pending=1), make_event(revenue="-0.10", pending=-1), make_event(orders=-1)]
-    assert Totals(5, Decimal(1), 2).plus(events) == Totals(5, Decimal("11.00"), 2)
-    assert Totals(1, Decimal(1), 1).plus([]) == Totals(1, Decimal(1), 1)
+class Client:
+    """A client of the hub that takes what waits whenever its transport is called; a slow one takes nothing."""
+
+    def __init__(self, hub: Hub, *, slow: bool = False) -> None:
+        self.flush_calls = 0
+        self.received: list[bytes] = []
+        self.slow = slow
+        self.session = Session(SendQueue(4, 1000), FakeTransport(self.take))
+        hub.add(self.session)
+        self.session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
+        hub.go_live(self.session)
+
+    def take(self) -> None:
+        self.flush_calls += 1
+        while not self.slow and (batches := self.session.take(1000)):
+            self.received += messages_of(batches)
 
 
-def joined(hub: Hub) -> tuple[Session, asyncio.Event]:
-    woken = asyncio.Event()
-    session = Session(SendQueue(10, 1000), FakeTransport(woken.set))
+async def test_everything_published_in_one_tick_is_delivered_in_one_pass() -> None:
+    hub = Hub()
+    clients = [Client(hub) for _ in range(3)]
+    for n in range(5):
+        hub.publish([make_event(payload=b"%d" % n)], Totals())
+    assert [client.flush_calls for client in clients] == [0, 0, 0]
+    await asyncio.sleep(0)
+    assert [client.received for client in clients] == [[b"0", b"1", b"2", b"3", b"4"]] * 3
+    assert [client.flush_calls for client in clients] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("clients", [2, 500, 1000])
+async def test_no_session_is_always_the_last_of_a_pass(clients: int) -> None:
+    hub = Hub()
+    served: list[int] = []
+    for number in range(clients):
+        session = Session(SendQueue(4, 1000), FakeTransport(flush_broadcast=partial(served.append, number)))
+        hub.add(session)
+        session.apply_grant(ANONYMOUS_GRANT, frozenset({ORDERS_TOPIC}))
+        hub.go_live(session)
+    last = set()
+    for _ in range(4):
+        hub.publish([make_event()], Totals())
+        await asyncio.sleep(0)
+        assert sorted(served) == list(range(clients))
+        last.add(served[-1])
+        served.clear()
+    assert len(last) > 1
+
+
+async def test_only_the_client_that_takes_nothing_is_closed_as_a_slow_consumer() -> None:
+    hub = Hub(max_messages=4)
+    slow, quick = Client(hub, slow=True), Client(hub)
+    for n in range(6):
+        hub.publish([make_event(payload=b"%d" % n)], Totals())
+        await asyncio.sleep(0)
+    assert slow.session.close_code is CloseCode.SLOW_CONSUMER
+    assert quick.session.close_code is None
+    assert quick.received == [b"%d" % n for n in range(6)]
+
+
+async def test_events_published_before_a_topic_change_are_delivered_before_the_answer() -> None:
+    hub = Hub()
+    client = Client(hub, slow=True)
+    hub.publish([make_event(payload=b"before")], Totals())
+    client.session.set_topics(frozenset())
+    hub.topics_changed(client.session)
+    client.session.send(Batch([b"answer"]))
+    hub.publish([make_event(payload=b"after")], Totals())
+    assert messages_of(client.session.take(1000)) == [b"before", b"answer"]
+    assert not client.session.has_pending
+    client.session.set_topics(frozenset({ORDERS_TOPIC}))
+    hub.topics_changed(client.session)
+    hub.publish([make_event(payload=b"again")], Totals())
+    assert messages_of(client.session.take(1000)) == [b"again"]
+
+
+# ---------------------------------------------------------------- totals
+
+
+def live_session(hub: Hub) -> tuple[Session, asyncio.Event]:
+    """A session with all topics, and an event that is set when its transport is notified."""
+    notified = asyncio.Event()
+    session = Session(SendQueue(10, 1000), FakeTransport(notified.set))
     hub.add(session)
     session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
     session.send_initial_message(hub.totals_batch)
     hub.go_live(session)
     assert json.loads(messages_of(session.take(1000))[0])["type"] == "analytics_update"
-    woken.clear()
-    return session, woken
+    notified.clear()
+    return session, notified
 
 
-async def test_totals_are_told_at_once_and_then_paced_the_newest_last() -> None:
+async def test_totals_are_sent_at_once_and_then_throttled_the_newest_last() -> None:
     hub = Hub()
-    session, woken = joined(hub)
+    session, notified = live_session(hub)
     start = asyncio.get_running_loop().time()
     hub.publish([make_event(payload=b"event")], Totals(1))
     first = messages_of(session.take(1000))
     assert first[0] == b"event"
     assert json.loads(first[1])["total_orders"] == 1
-    woken.clear()
+    notified.clear()
     for n in (2, 3, 4):
         hub.set_totals(Totals(n))
     assert session.take(1000) == []
     async with asyncio.timeout(30):
-        await woken.wait()
+        await notified.wait()
     assert asyncio.get_running_loop().time() - start >= TOTALS_INTERVAL * 0.9
-    assert [json.loads(frame)["total_orders"] for frame in messages_of(session.take(1000))] == [4]
+    assert [json.loads(message)["total_orders"] for message in messages_of(session.take(1000))] == [4]
     await hub.drain(0)
 
 
-async def test_unchanged_totals_are_not_told_again() -> None:
+async def test_unchanged_totals_are_not_sent_again() -> None:
     hub = Hub()
-    session, _ = joined(hub)
+    session, _ = live_session(hub)
     hub.set_totals(Totals())
     assert session.take(1000) == []
 
 
-async def test_drain_tells_the_last_totals_and_waits_for_all_to_leave() -> None:
+async def test_drain_sends_the_last_totals_and_waits_until_all_sessions_are_removed() -> None:
     hub = Hub()
-    session, _ = joined(hub)
+    session, _ = live_session(hub)
     hub.set_totals(Totals(1))
     session.take(1000)
     hub.set_totals(Totals(2))
     draining = asyncio.create_task(hub.drain(30))
     await asyncio.sleep(0)
-    assert [json.loads(frame)["total_orders"] for frame in messages_of(session.take(1000))] == [2]
+    assert [json.loads(message)["total_orders"] for message in messages_of(session.take(1000))] == [2]
     assert session.close_code is CloseCode.DRAIN
     assert not draining.done()
     hub.remove(session)

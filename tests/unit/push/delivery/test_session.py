@@ -1,171 +1,90 @@
-"""One client's session and its queue, without any transport."""
+"""One client's session and its queue, without a connection."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from push.delivery.batch import Batch
-from push.delivery.send_queue import SendQueue
-from push.delivery.session import PING_MESSAGE, Session
-from push.protocol.access import ANONYMOUS_GRANT
+from push.delivery.rate_limit import BURST_SECONDS, RateLimits
+from push.delivery.session import PING_MESSAGE
 from push.protocol.messages import CloseCode
 from tests.helpers.builders import messages_of
-from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.fake_transport import RecordedSession
 
 
-class Outbox:
-    """A session, and what a transport would have sent."""
-
-    def __init__(self, max_frames: int = 10, max_bytes: int = 1000) -> None:
-        self.totals = b"totals 0"
-        self.wakes = 0
-        self.session = Session(SendQueue(max_frames, max_bytes), FakeTransport(self._wake))
-        self.session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
-        self.session.send_initial_message(lambda: Batch([self.totals]))
-        assert self.sent() == [b"totals 0"]
-
-    def _wake(self) -> None:
-        self.wakes += 1
-
-    def sent(self, about_bytes: int = 10**6) -> list[bytes]:
-        frames = []
-        while taken := self.session.take(about_bytes):
-            frames += messages_of(taken)
-        return frames
-
-    def closed_with(self) -> CloseCode | None:
-        """A call, since a type checker takes an attribute for unchanged between two asserts."""
-        return self.session.close_code
-
-    def answers(self) -> list[Any]:
-        return [json.loads(frame) for frame in self.sent()]
+def test_totals_are_sent_after_all_events_in_their_newest_version() -> None:
+    recorded = RecordedSession()
+    recorded.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
+    recorded.session.schedule_totals()
+    assert messages_of(recorded.session.take(1)) == [b"event 1"]
+    recorded.session.send(Batch([b"event 3"]))
+    recorded.session.schedule_totals()
+    recorded.totals = b"totals 3"
+    assert recorded.sent(1) == [b"event 2", b"event 3", b"totals 3"]
 
 
-def test_ping_is_answered_and_pong_is_not() -> None:
-    box = Outbox()
-    box.session.receive_text('{"type":"ping"}')
-    box.session.receive_text('{"type":"pong","more":1}')
-    assert box.answers() == [{"type": "pong"}]
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        *((text, "bad_json") for text in ("", "{", "ping", "[" * 60_000, '{"a":' * 10_000, "\x00")),
-        *(
-            (text, "bad_frame")
-            for text in ("[]", "null", "1", '"ping"', "{}", '{"type":1}', '{"type":null}', '{"Type":"ping"}')
-        ),
-        *((text, "unknown_type") for text in ('{"type":"nonsense"}', '{"type":""}', '{"type":"PING"}')),
-    ],
-)
-def test_what_is_not_understood_gets_an_error_and_nothing_else(text: str, code: str) -> None:
-    box = Outbox()
-    box.session.receive_text(text)
-    (answer,) = box.answers()
-    assert (answer["type"], answer["code"]) == ("error", code)
-    assert box.closed_with() is None
-
-
-def test_error_does_not_repeat_a_long_type() -> None:
-    box = Outbox()
-    box.session.receive_text(json.dumps({"type": "x" * 60_000}))
-    assert len(box.sent()[0]) < 200
-
-
-def test_binary_frame_closes() -> None:
-    box = Outbox()
-    box.session.receive_binary()
-    assert box.closed_with() is CloseCode.UNSUPPORTED
-
-
-def test_totals_come_after_all_events_and_are_the_newest() -> None:
-    box = Outbox()
-    box.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
-    box.session.schedule_totals()
-    assert messages_of(box.session.take(1)) == [b"event 1"]
-    box.session.send(Batch([b"event 3"]))
-    box.session.schedule_totals()
-    box.totals = b"totals 3"
-    assert box.sent(1) == [b"event 2", b"event 3", b"totals 3"]
-
-
-def test_totals_are_no_entry_of_the_queue() -> None:
-    box = Outbox(max_frames=1)
+def test_totals_take_no_room_in_the_queue() -> None:
+    recorded = RecordedSession(max_messages=1)
     for _ in range(100):
-        box.session.schedule_totals()
-    assert box.sent() == [b"totals 0"]
-    assert box.closed_with() is None
+        recorded.session.schedule_totals()
+    assert recorded.sent() == [b"totals 0"]
+    assert recorded.closed_with() is None
 
 
-def test_two_unanswered_heartbeats_are_borne_the_third_ends_it() -> None:
-    box = Outbox()
-    box.session.ping()
-    box.session.ping()
-    assert box.sent() == [PING_MESSAGE, PING_MESSAGE]
-    box.session.mark_alive()
-    box.session.ping()
-    box.session.ping()
-    assert box.closed_with() is None
-    box.session.ping()
-    assert box.closed_with() is CloseCode.NO_PONG
-    assert box.session.aborted
+def test_third_heartbeat_in_a_row_without_an_answer_closes_the_session() -> None:
+    recorded = RecordedSession()
+    recorded.session.ping()
+    recorded.session.ping()
+    assert recorded.sent() == [PING_MESSAGE, PING_MESSAGE]
+    recorded.session.mark_alive()
+    recorded.session.ping()
+    recorded.session.ping()
+    assert recorded.closed_with() is None
+    recorded.session.ping()
+    assert recorded.closed_with() is CloseCode.NO_PONG
+    assert recorded.session.aborted
 
 
-def test_slow_consumer_is_ended_without_its_queue_and_stays_so() -> None:
-    box = Outbox(max_frames=2)
-    box.session.send(Batch([b"1", b"2", b"3"]))
-    assert box.closed_with() is None
-    box.session.send(Batch([b"4"]))
-    assert box.closed_with() is CloseCode.SLOW_CONSUMER
-    box.session.close(CloseCode.DRAIN)
-    box.session.send(Batch([b"5"]))
-    assert box.closed_with() is CloseCode.SLOW_CONSUMER
-    assert box.sent() == []
+@pytest.mark.parametrize(("limits", "size"), [(RateLimits(frames_per_second=1), 0), (RateLimits(bytes_per_second=50), 50)])
+def test_exceeding_a_rate_limit_closes_the_session(limits: RateLimits, size: int) -> None:
+    recorded = RecordedSession(rate_limits=limits)
+    assert all(recorded.session.charge_rate_limit(size) for _ in range(int(BURST_SECONDS)))
+    assert recorded.closed_with() is None
+    assert not recorded.session.charge_rate_limit(size)
+    assert recorded.closed_with() == 3013
 
 
-def test_drain_lets_out_what_is_queued() -> None:
-    box = Outbox()
-    box.session.send(Batch([b"last"]))
-    box.session.close(CloseCode.DRAIN)
-    box.session.send(Batch([b"too late"]))
-    assert box.sent() == [b"last"]
-    assert not box.session.aborted
+def test_slow_consumer_is_closed_without_a_flush_and_keeps_its_close_code() -> None:
+    recorded = RecordedSession(max_messages=2)
+    recorded.session.send(Batch([b"1", b"2", b"3"]))
+    assert recorded.closed_with() is None
+    recorded.session.send(Batch([b"4"]))
+    assert recorded.closed_with() is CloseCode.SLOW_CONSUMER
+    recorded.session.close(CloseCode.DRAIN)
+    recorded.session.send(Batch([b"5"]))
+    assert recorded.closed_with() is CloseCode.SLOW_CONSUMER
+    assert recorded.sent() == []
 
 
-def test_every_change_of_state_wakes_the_transport() -> None:
-    box = Outbox()
-    acts: list[Callable[[], None]] = [
-        lambda: box.session.send(Batch([b"1"])),
-        box.session.schedule_totals,
-        lambda: box.session.close(CloseCode.DRAIN),
+def test_close_with_flush_sends_what_is_queued_and_nothing_later() -> None:
+    recorded = RecordedSession()
+    recorded.session.send(Batch([b"last"]))
+    recorded.session.close(CloseCode.DRAIN)
+    recorded.session.send(Batch([b"too late"]))
+    assert recorded.sent() == [b"last"]
+    assert not recorded.session.aborted
+
+
+def test_every_change_of_state_notifies_the_transport() -> None:
+    recorded = RecordedSession()
+    actions: list[Callable[[], None]] = [
+        lambda: recorded.session.send(Batch([b"1"])),
+        recorded.session.schedule_totals,
+        lambda: recorded.session.close(CloseCode.DRAIN),
     ]
-    for act in acts:
-        before = box.wakes
-        act()
-        assert box.wakes > before
-
-
-def test_queue_takes_about_what_was_asked_and_at_least_one() -> None:
-    queue = SendQueue(10, 1000)
-    assert queue.offer(Batch([b"aaaa"]), Batch([b"bbbb"]), Batch([b"cccc"]))
-    assert messages_of(queue.take(1)) == [b"aaaa"]
-    assert messages_of(queue.take(5)) == [b"bbbb", b"cccc"]
-    assert queue.take(5) == []
-
-
-@pytest.mark.parametrize("frames", [[b"x"] * 11, [b"x" * 1001]])
-def test_queue_bounds_what_is_left_over_not_a_batch(frames: list[bytes]) -> None:
-    queue = SendQueue(10, 1000)
-    assert queue.offer(Batch(frames))
-    assert not queue.offer(Batch([b"y"]))
-    assert len(queue) == len(frames)
-    while queue.is_full:
-        queue.take(1)
-    assert queue.offer(Batch([b"y"]))
-    queue.clear()
-    assert (len(queue), queue.is_full, queue.is_congested) == (0, False, False)
+    for action in actions:
+        before = recorded.notifications
+        action()
+        assert recorded.notifications > before

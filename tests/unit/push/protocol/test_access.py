@@ -1,59 +1,39 @@
-"""The rule of who may see what, topics, and the token bucket."""
+"""Grants and the rule by which events are filtered; names of topics."""
 
 from __future__ import annotations
 
-import time
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from push.delivery.rate_limit import BURST_SECONDS, TokenBucket, TokenBucketRate
-from push.delivery.send_queue import SendQueue
-from push.delivery.session import RateLimits, Session
 from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, order_ids, parse_topics
 from tests.helpers.builders import make_event
-from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.strategies import JSON
 
-ANNAS = make_event(order_id=1, customer_id="anna")
-BOS = make_event(order_id=2, customer_id="bo")
-NOBODYS = make_event(order_id=3)
-ALL = [ANNAS, BOS, NOBODYS]
+ANNAS_ORDER = make_event(order_id=1, customer_id="anna")
+BOS_ORDER = make_event(order_id=2, customer_id="bo")
+ORDER_WITHOUT_CUSTOMER = make_event(order_id=3)
+ALL = [ANNAS_ORDER, BOS_ORDER, ORDER_WITHOUT_CUSTOMER]
 
 
-def seen(grant: Grant) -> list[int]:
+def visible_orders(grant: Grant) -> list[int]:
     return [event.order_id for event in ALL if grant.may_see(event)]
 
 
-def test_what_each_role_may_see() -> None:
-    assert seen(Grant(Role.ADMIN)) == [1, 2, 3]
-    assert seen(Grant(Role.VIEWER, "anna", frozenset({1}))) == []
-    assert seen(Grant(Role.CUSTOMER, "anna")) == [1]
-    assert seen(Grant(Role.CUSTOMER, "anna", frozenset({3}))) == [1, 3]
-    assert seen(Grant(Role.CUSTOMER, None, frozenset({2}))) == [2]
-    # An order without a customer belongs to nobody, not to a token without a subject.
-    assert seen(Grant(Role.CUSTOMER, None, frozenset({7}))) == []
-
-
-def a_session(grant: Grant | None, topics: frozenset[str]) -> Session:
-    session = Session(SendQueue(10, 1000), FakeTransport())
-    session.grant = grant
-    session.set_topics(topics)
-    return session
-
-
-def test_a_session_sees_what_it_follows_and_may_see() -> None:
-    everything = ANONYMOUS_GRANT.default_topics()
-    assert a_session(ANONYMOUS_GRANT, everything).visible(ALL) == ALL
-    assert a_session(ANONYMOUS_GRANT, frozenset({"order:2"})).visible(ALL) == [BOS]
-    assert a_session(ANONYMOUS_GRANT, frozenset({"analytics"})).visible(ALL) == []
-    # Even if a topic slipped through, the rule holds.
-    assert a_session(Grant(Role.CUSTOMER, "anna"), frozenset({"orders", "order:2"})).visible(ALL) == [ANNAS]
-    assert a_session(Grant(Role.VIEWER), everything).visible(ALL) == []
-    assert a_session(Grant(Role.ADMIN, expires_at=time.time() - 1), everything).visible(ALL) == []
-    assert a_session(None, everything).visible(ALL) == []
+def test_events_that_each_role_may_see() -> None:
+    assert visible_orders(Grant(Role.ADMIN)) == [1, 2, 3]
+    assert visible_orders(Grant(Role.VIEWER, "anna", frozenset({1}))) == []
+    assert visible_orders(Grant(Role.CUSTOMER, "anna")) == [1]
+    assert visible_orders(Grant(Role.CUSTOMER, "anna", frozenset({3}))) == [1, 3]
+    assert visible_orders(Grant(Role.CUSTOMER, None, frozenset({2}))) == [2]
+    # An order without a customer is not one of a token without a subject.
+    assert visible_orders(Grant(Role.CUSTOMER, None, frozenset({7}))) == []
 
 
 @pytest.mark.parametrize("name", ["orders", "analytics", "order:1", "order:0", "order:-5", f"order:{2**63 - 1}"])
-def test_topics(name: str) -> None:
+def test_names_of_topics(name: str) -> None:
     assert parse_topics([name]) == {name}
     assert order_ids([name]) == ({int(name[6:])} if name.startswith("order:") else set())
 
@@ -62,28 +42,47 @@ def test_topics(name: str) -> None:
     "name",
     ["", "order", "order:", "order:01", "order:+1", "order:1 ", "order:١", f"order:{2**63}", "ORDERS", 1, None, ["orders"]],
 )
-def test_what_is_no_topic(name: object) -> None:
+def test_other_names_are_rejected(name: object) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         parse_topics(["orders", name])
 
 
-def test_a_bucket_gives_a_burst_and_then_its_pace() -> None:
-    bucket = TokenBucket(TokenBucketRate(10))
-    assert all(bucket.take(1, 0.0) for _ in range(int(10 * BURST_SECONDS)))
-    assert not bucket.take(1, 0.0)
-    assert not bucket.take(1, 0.09)
-    assert bucket.take(1, 0.11)
-    assert not bucket.take(1, 0.11)
-    assert not bucket.is_full(0.5)
-    assert bucket.is_full(10.0)
-    assert not bucket.take(10 * BURST_SECONDS + 1, 10.0)  # more than it ever holds
-    assert bucket.take(10 * BURST_SECONDS, 10.0)
+def test_error_names_the_first_wrong_topic_cut_short() -> None:
+    with pytest.raises(ValueError, match=r"^x{40}$"):
+        parse_topics(["orders", "x" * 100, "other"])
 
 
-def test_a_client_that_sends_too_much_is_ended() -> None:
-    for pace, size in ((RateLimits(frames_per_second=1), 0), (RateLimits(bytes_per_second=50), 50)):
-        session = Session(SendQueue(10, 1000), FakeTransport(), pace)
-        assert all(session.charge_rate_limit(size) for _ in range(int(BURST_SECONDS)))
-        assert session.close_code is None
-        assert not session.charge_rate_limit(size)
-        assert session.close_code == 3013
+def test_order_ids_of_topics() -> None:
+    assert order_ids(["orders", "order:5", "analytics", "order:-1"]) == {5, -1}
+    assert order_ids(["orders"]) is order_ids([]), "one object for all sessions without single orders"
+
+
+@pytest.mark.parametrize(
+    ("grant", "permitted", "default"),
+    [
+        (Grant(Role.ADMIN), {"orders", "analytics", "order:1"}, {"orders", "analytics"}),
+        (Grant(Role.VIEWER), {"analytics"}, {"analytics"}),
+        (Grant(Role.CUSTOMER, "anna", frozenset({1, 2})), {"order:1"}, {"order:1", "order:2"}),
+        (Grant(Role.CUSTOMER, "anna"), {"order:1"}, set()),
+    ],
+)
+def test_topics_of_each_role(grant: Grant, permitted: set[str], default: set[str]) -> None:
+    """Whether an order is the customer's own is checked elsewhere."""
+    assert {topic for topic in ("orders", "analytics", "order:1") if grant.may_subscribe(topic)} == permitted
+    assert grant.default_topics() == default
+
+
+def test_grant_expires_at_its_time() -> None:
+    grant = Grant(Role.ADMIN, expires_at=1000.0)
+    assert not grant.expired(999.9)
+    assert grant.expired(1000.0)
+    assert not ANONYMOUS_GRANT.expired(1e18)
+
+
+@given(st.lists(JSON | st.from_regex("order:-?[0-9]{1,25}", fullmatch=True)))
+def test_any_json_list_is_parsed_or_rejected(names: list[Any]) -> None:
+    try:
+        topics = parse_topics(names)
+    except ValueError:
+        return
+    assert topics == set(names)

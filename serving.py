@@ -1,0 +1,327 @@
+"""Puts the parts together: the application with its database and background tasks, and the processes that serve it.
+
+``create_app`` makes an aiohttp application that another program can run or mount. ``serve`` (one process), ``supervise`` and
+``run_worker`` (several) run the same application behind the server of this project. The command line is server.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Never
+
+from aiohttp import web
+
+from db.database import Database
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import BadDatabaseUrl, DatabaseError
+from db.listener import Listener
+from db.migrate import migrate
+from gateway.app import Gateway, HttpServer
+from gateway.net.listening import ListenError
+from push.delivery.hub import Hub
+from push.errors import PushError
+from push.journal.audit import Audit
+from push.journal.notify_policy import NotifyMode
+from push.journal.relay import Relay
+from push.journal.replay import ReplayPlanner
+from push.metrics import Metrics
+from settings import BadSetting, Settings
+from workers import Supervisor, SupervisorClient, WorkerFailed
+
+__all__ = [
+    "EXPECTED_ERRORS",
+    "Service",
+    "__version__",
+    "create_app",
+    "database_server",
+    "exit_code",
+    "print_line",
+    "print_status",
+    "run_until",
+    "run_worker",
+    "serve",
+    "stop_on_signal",
+    "supervise",
+]
+
+__version__ = "0.1.0"
+
+# How often revoked tokens and the use of the notification queue are read.
+STATE_POLL_SECONDS = 1.0
+# A connection is some dozens of objects that live as long as it does: with Python's default of 700, a thousand handshakes start
+# the garbage collector a hundred times.
+GC_THRESHOLDS = (10_000, 10, 10)
+DATA_DIRECTORY = Path(__file__).resolve().parent / ".data"
+
+# Errors that are printed as one line, without a traceback.
+EXPECTED_ERRORS = (PushError, ListenError, BadSetting, WorkerFailed)
+
+log = logging.getLogger("orderwire.serving")
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code for one of EXPECTED_ERRORS: 2 for a wrong setting, else 1."""
+    if isinstance(error, WorkerFailed):
+        return error.exit_code
+    return 2 if isinstance(error, (BadDatabaseUrl, BadSetting)) else 1
+
+
+def print_line(line: str) -> None:
+    """Print a line of the program's output."""
+    print(line, flush=True)
+
+
+def print_status(line: str) -> None:
+    """Print a progress message to standard error, so that the output can be piped."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+    """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends."""
+    if settings.database_url is not None:
+        yield settings.database_url, None
+        return
+    embedded = EmbeddedPostgres(DATA_DIRECTORY, print_status)
+    try:
+        yield embedded.start(), embedded
+    finally:
+        embedded.release()
+
+
+# ---------------------------------------------------------------- the application
+
+
+def _log_failure(name: str, error: BaseException) -> None:
+    log.critical("background task %r has failed: events may not arrive any more", name, exc_info=error)
+
+
+def create_app(settings: Settings, on_failure: Callable[[str, BaseException], None] = _log_failure) -> web.Application:
+    """The application, for any aiohttp server: as its root, or mounted in an application of yours with
+    ``app.add_subapp("/prefix", create_app(settings))``.
+
+    Its start-up opens the database and starts the background tasks; its shutdown closes the sessions with DRAIN; its clean-up
+    ends the tasks and the pool. It is ready when ``/readyz`` says so. DATABASE_URL is required. HOST, PORT, WORKERS, TLS_* and
+    IDLE_SECONDS belong to the server that runs it: see ``gateway.app.runner_options``.
+
+    ``on_failure(name, error)`` is called when a background task fails, which is a bug or a database that cannot be used. The
+    default logs it; a program may end itself, as ``serve`` does. Raises BadSetting.
+    """
+    return Service(settings, on_failure).gateway.app
+
+
+class Service:
+    """One application with all that it needs. Raises BadSetting when it is made."""
+
+    def __init__(
+        self, settings: Settings, on_failure: Callable[[str, BaseException], None], *, maintains_journal: bool = True
+    ) -> None:
+        """``maintains_journal``: whether this process creates and trims partitions. Of several workers one does."""
+        if settings.database_url is None:
+            raise BadSetting("DATABASE_URL is not set: the application needs the address of a PostgreSQL")
+        self._settings = settings
+        self._url = settings.database_url
+        self._on_failure = on_failure
+        self._maintains_journal = maintains_journal
+        self.metrics = Metrics()
+        self._hub = Hub(self.metrics, max_messages=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
+        self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
+        self.database = Database(self._url, settings.database_timeout_seconds)
+        planner = ReplayPlanner(self.relay, self.database.journal)
+        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics)
+        self.gateway.app.cleanup_ctx.append(self._run)
+
+    async def _run(self, _app: web.Application) -> AsyncIterator[None]:
+        """From the application's start-up to its clean-up. The drain comes before the clean-up: events still flow during it."""
+        async with self.database.open():
+            tasks = [asyncio.create_task(task, name=name) for name, task in self._tasks().items()]
+            for task in tasks:
+                task.add_done_callback(self._report_failure)
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _report_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(task.get_name(), error)
+
+    def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        settings, url = self._settings, self._url
+        listener = Listener(
+            url,
+            lambda: migrate(settings.migrate_database_url or url),
+            self.relay.follow,
+            settings.database_timeout_seconds,
+            self.database.expire_connections,
+        )
+        tasks: dict[str, Coroutine[Any, Any, None]] = {
+            "listener": listener.run(),
+            "heartbeat": self._hub.heartbeat(settings.heartbeat_seconds),
+            "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
+            "database state": self._poll_database_state(),
+            **self.gateway.tasks(),
+        }
+        if self._maintains_journal:
+            tasks["retention"] = self._maintain_journal()
+        return tasks
+
+    async def _poll_database_state(self) -> Never:
+        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is."""
+        await self.relay.started.wait()
+        while True:
+            with contextlib.suppress(DatabaseError):  # the listener reports a lost database
+                usage, revoked = await self.database.poll_state()
+                self.metrics.notification_queue_usage.set(usage)
+                self.relay.update_queue_usage(usage)
+                if self.gateway.token_verifier.update_revocations(revoked):
+                    self.gateway.revoke_invalid()
+            await asyncio.sleep(STATE_POLL_SECONDS)
+
+    async def _maintain_journal(self) -> Never:
+        """Create partitions ahead and drop those past the retention. Several servers of one database may do this at a time."""
+        await self.relay.started.wait()
+        interval = min(60.0, self._settings.journal_retention.total_seconds() / 10)
+        while True:
+            try:
+                await self.database.maintain_partitions(self._settings.journal_retention)
+            except DatabaseError as error:
+                log.warning("the partitions of the journal could not be maintained: %s", error)
+            await asyncio.sleep(interval)
+
+
+# ---------------------------------------------------------------- the processes
+
+
+def stop_on_signal() -> asyncio.Event:
+    """An event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    return stop
+
+
+async def serve(settings: Settings, supervisor: SupervisorClient | None = None) -> None:
+    """Serve until SIGINT or SIGTERM, or until the supervisor of this worker asks for the end. Raises EXPECTED_ERRORS."""
+    stop = stop_on_signal()
+    failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def fail(_name: str, error: BaseException) -> None:
+        if not failure.done():
+            failure.set_exception(error)
+
+    with database_server(settings) as (url, embedded):
+        service = Service(
+            replace(settings, database_url=url), fail, maintains_journal=supervisor is None or supervisor.worker_id == 1
+        )
+        server = HttpServer(service.gateway, settings)
+        try:
+            await server.listen()
+            tasks = {"background tasks": _result(failure), **server.tasks()}
+            if supervisor is None:
+                tasks["announce"] = announce(service.relay.started, settings, server.address, service.database, url, embedded)
+            else:
+                tasks["announce"] = supervisor.announce_started(service.relay.started)
+                tasks["supervisor"] = supervisor.run(stop, service.metrics)
+            if embedded is not None:
+                tasks["embedded postgres"] = embedded.supervise()
+            # The objects made so far stay until the end: the garbage collector need not visit them again.
+            gc.freeze()
+            gc.set_threshold(*GC_THRESHOLDS)
+            # Shutdown, in this order: stop accepting, drain the sessions while events still flow, end the background tasks,
+            # close the pool, stop the embedded PostgreSQL unless another program uses it.
+            await run_until(stop, tasks, server.close)
+        finally:
+            await server.close()
+
+
+async def _result(failure: asyncio.Future[None]) -> None:
+    await failure
+
+
+async def run_worker(settings: Settings, worker_id: int, fd: int) -> int:
+    """Serve as one of several workers; returns the exit code. ``fd``: our end of the socket pair with the supervisor.
+
+    The supervisor prints why a worker could not start: once, not once for each worker.
+    """
+    async with SupervisorClient.connect(fd, worker_id) as supervised:
+        try:
+            await serve(settings, supervised)
+        except EXPECTED_ERRORS as error:
+            supervised.report_failure(str(error))
+            return exit_code(error)
+    return 0
+
+
+async def supervise(settings: Settings) -> None:
+    """Run WORKERS worker processes until SIGINT or SIGTERM. Raises EXPECTED_ERRORS."""
+    stop = stop_on_signal()
+    workers = Supervisor(settings)
+    await workers.reserve_port()
+    with database_server(settings) as (url, embedded):
+        async with Database(url, settings.database_timeout_seconds).open() as database:
+            tasks = {
+                "announce": announce(workers.started, settings, workers.address, database, url, embedded),
+                **workers.tasks(url),
+            }
+            if embedded is not None:
+                tasks["embedded postgres"] = embedded.supervise()
+            await run_until(stop, tasks, workers.drain)
+
+
+async def run_until(
+    stop: asyncio.Event, tasks: dict[str, Coroutine[Any, Any, None]], drain: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Run the named tasks until ``stop`` is set or one fails, then ``drain``, then cancel them. Raises a task's error."""
+    running = [asyncio.create_task(task, name=name) for name, task in tasks.items()]
+    stopping = asyncio.create_task(stop.wait(), name="stop signal")
+    try:
+        pending = {stopping, *running}
+        while not stopping.done() and not any(task.done() and task.exception() for task in running):
+            _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        if drain is not None:
+            log.debug("draining")
+            await drain()
+    finally:
+        for task in (stopping, *running):
+            task.cancel()
+        results = await asyncio.gather(*running, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def announce(
+    started: asyncio.Event, settings: Settings, address: str, database: Database, url: str, embedded: EmbeddedPostgres | None
+) -> None:
+    """Once events flow, print the addresses, and what an administrator should know about access."""
+    await started.wait()
+    # The password of the embedded server is new and local; one from DATABASE_URL must not get into a log.
+    psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
+    tls = "s" if settings.tls_cert_file else ""
+    print_line(f"dashboard  http{tls}://{address}/admin/dashboard")
+    print_line(f"websocket  ws{tls}://{address}/api/ws")
+    print_line(f"psql       {psql}")
+    if settings.login_required:
+        print_line("login      by token; make one with: python server.py token --role admin --ttl 1h")
+    elif settings.allow_anonymous:
+        print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
+    else:
+        print_line(
+            "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
+        )
+    if embedded is None:
+        with contextlib.suppress(DatabaseError):
+            if await database.is_superuser():
+                log.warning(
+                    "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
+                )
+    print_line("ready; Ctrl-C stops")

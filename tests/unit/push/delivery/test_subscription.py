@@ -1,0 +1,66 @@
+"""Which events a subscription and a grant let through, and the topics it stands for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import Session
+from push.delivery.subscription import Subscription
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, parse_topics
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
+
+ANNAS = make_event(order_id=1, customer_id="anna")
+BOS = make_event(order_id=2, customer_id="bo")
+WITHOUT_CUSTOMER = make_event(order_id=3)
+ALL = [ANNAS, BOS, WITHOUT_CUSTOMER]
+EVERYTHING = ANONYMOUS_GRANT.default_topics()
+
+TOPICS = st.sets(
+    st.sampled_from(["orders", "analytics"]) | st.integers(-(2**63), 2**63 - 1).map(lambda order_id: f"order:{order_id}"),
+    max_size=10,
+).map(parse_topics)
+
+
+def session_with(grant: Grant | None, topics: frozenset[str]) -> Session:
+    session = Session(SendQueue(10, 1000), FakeTransport())
+    session.grant = grant
+    session.set_topics(topics)
+    return session
+
+
+def test_session_receives_the_events_that_it_subscribes_to_and_may_see() -> None:
+    assert session_with(ANONYMOUS_GRANT, EVERYTHING).visible(ALL) == ALL
+    assert session_with(ANONYMOUS_GRANT, frozenset({"order:2"})).visible(ALL) == [BOS]
+    assert session_with(ANONYMOUS_GRANT, frozenset({"analytics"})).visible(ALL) == []
+    # The grant decides even if a topic that is not permitted was accepted.
+    assert session_with(Grant(Role.CUSTOMER, "anna"), frozenset({"orders", "order:2"})).visible(ALL) == [ANNAS]
+    assert session_with(Grant(Role.VIEWER), EVERYTHING).visible(ALL) == []
+    assert session_with(Grant(Role.ADMIN, expires_at=time.time() - 1), EVERYTHING).visible(ALL) == []
+    assert session_with(None, EVERYTHING).visible(ALL) == []
+
+
+def test_expired_grant_sees_nothing() -> None:
+    subscription, grant = Subscription.of(EVERYTHING), Grant(Role.ADMIN, expires_at=1000.0)
+    assert subscription.visible(ALL, grant, 999.9) == ALL
+    assert subscription.visible(ALL, grant, 1000.0) == []
+
+
+@given(TOPICS)
+def test_topics_survive_the_conversion(topics: frozenset[str]) -> None:
+    subscription = Subscription.of(topics)
+    assert subscription.topics == topics
+    assert subscription.sees_all_events == ("orders" in topics)
+    assert subscription.sees_totals == ("analytics" in topics)
+    assert subscription.sees_everything == ({"orders", "analytics"} <= topics)
+    assert len(subscription.order_ids) == len(topics - {"orders", "analytics"})
+
+
+@pytest.mark.parametrize("topics", [set(), {"orders"}, {"analytics"}, {"orders", "analytics"}])
+def test_subscriptions_without_single_orders_are_shared(topics: set[str]) -> None:
+    assert Subscription.of(frozenset(topics)) is Subscription.of(frozenset(topics))

@@ -1,0 +1,402 @@
+"""What a cursor misses: planned from memory or from the journal, and read in pages."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
+
+import pytest
+
+from push.errors import BadCursor, StoreError
+from push.journal.events import Cursor, Event, EventId, Page, Position, Snapshot
+from push.journal.recent_events import RecentEvents
+from push.journal.relay import Relay
+from push.journal.replay import GapError, Replay, ReplayPlanner
+from tests.helpers.following import RecordingSink, commit, following, read_again
+from tests.model.database import EPOCH, ModelConnection, ModelDatabase, ModelReader
+from tests.support import TIMEOUT_SECONDS
+
+
+class RecordingReader(ModelReader):
+    """Counts the queries."""
+
+    def __init__(self, database: ModelDatabase) -> None:
+        super().__init__(database)
+        self.calls: list[str] = []
+        self.running = self.most_running = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    @contextlib.asynccontextmanager
+    async def _query(self, name: str) -> AsyncIterator[None]:
+        self.calls.append(name)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await self.may_answer.wait()
+            yield
+        finally:
+            self.running -= 1
+
+    async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
+        async with self._query("writer_snapshot"):
+            return await super().writer_snapshot(event_id)
+
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+        async with self._query("count"):
+            return await super().count(after, upto, past_id, limit)
+
+    async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        async with self._query("page"):
+            return await super().page(after, upto, past_id, max_events, max_bytes)
+
+
+class Server:
+    """A relay that follows the database, and a planner."""
+
+    def __init__(self, database: ModelDatabase, max_replayed: int = 100) -> None:
+        self.database = database
+        self.relay = Relay(RecordingSink())
+        self.reader = RecordingReader(database)
+        self.planner = ReplayPlanner(self.relay, self.reader, max_replayed)
+
+    async def commit(self, *order_ids: int) -> list[Event]:
+        """Commit, and publish."""
+        events = commit(self.database, *order_ids)
+        await read_again(self.relay)
+        return events
+
+    async def replay(self, cursor: Cursor | str) -> tuple[Replay, list[Event]]:
+        replay = await self.planner.plan(str(cursor))
+        pages = [events async for events in self.planner.read_events(replay)]
+        assert all(pages), "no page is empty"
+        return replay, [event for events in pages for event in events]
+
+
+@pytest.fixture
+def database() -> ModelDatabase:
+    return ModelDatabase()
+
+
+@contextlib.asynccontextmanager
+async def started(database: ModelDatabase, max_replayed: int = 100) -> AsyncIterator[Server]:
+    """A server that remembers no event from before its start."""
+    server = Server(database, max_replayed)
+    async with following(server.relay, ModelConnection(database)):
+        yield server
+
+
+@pytest.fixture
+async def server(database: ModelDatabase) -> AsyncIterator[Server]:
+    async with started(database) as server:
+        yield server
+
+
+def cursor_of(event: Event) -> Cursor:
+    return Cursor(EPOCH, event.event_id)
+
+
+def ids(events: Sequence[Event]) -> list[int]:
+    return [event.id for event in events]
+
+
+async def gap(server: Server, cursor: Cursor | str) -> str:
+    """The reason why this cursor cannot be resumed from."""
+    with pytest.raises(GapError) as caught:
+        await server.planner.plan(str(cursor))
+    return str(caught.value)
+
+
+# -------------------------------------------------------------------- from memory
+
+
+async def test_recent_gap_is_replayed_from_memory(server: Server) -> None:
+    first = (await server.commit(1))[0]
+    missed = await server.commit(2, 3)
+    replay, events = await server.replay(cursor_of(first))
+    assert events == missed
+    assert replay.count == 2
+    assert replay.next_seq == server.relay.recent_events.next_seq
+    assert server.reader.calls == []
+
+
+async def test_newest_event_and_newest_snapshot_miss_nothing(server: Server) -> None:
+    (event,) = await server.commit(1)
+    for cursor in (cursor_of(event), Cursor(EPOCH, server.relay.watermark.snapshot)):
+        replay, events = await server.replay(cursor)
+        assert (replay.count, events) == (0, [])
+    assert server.reader.calls == []
+
+
+async def test_position_within_a_transaction_misses_its_later_rows(server: Server) -> None:
+    events = await server.commit(1, 2, 3)
+    assert (await server.replay(cursor_of(events[0])))[1] == events[1:]
+
+
+async def test_event_that_committed_late_is_replayed(server: Server, database: ModelDatabase) -> None:
+    """Its id is below that of the cursor, whose writer did not see it."""
+    slow = database.begin(repeatable_read=False)
+    database.write(slow, 1)
+    (newer,) = await server.commit(2)
+    database.commit(slow, notify=True)
+    await read_again(server.relay)
+    assert ids((await server.replay(cursor_of(newer)))[1]) == ids(slow.rows)
+    assert slow.rows[0].id < newer.id
+
+
+async def test_too_many_missed_events_in_memory_are_a_gap(database: ModelDatabase) -> None:
+    async with started(database, max_replayed=2) as server:
+        (first,) = await server.commit(1)
+        await server.commit(2, 3)
+        assert len((await server.replay(cursor_of(first)))[1]) == 2
+        await server.commit(4)
+        assert await gap(server, cursor_of(first)) == "too much to replay"
+        assert server.reader.calls == []
+
+
+# -------------------------------------------------------------------- from the journal
+
+
+async def test_replay_from_the_journal_after_a_restart(database: ModelDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("push.journal.replay.PAGE_EVENTS", 2)
+    first, *missed = commit(database, 1, 2, 3, 4) + commit(database, 5)
+    async with started(database) as server:
+        later = await server.commit(6)
+        replay, events = await server.replay(cursor_of(first))
+        assert ids(events) == ids(missed) + ids(later)
+        assert replay.count == 5
+        assert server.relay.recent_events.since(replay.next_seq) == []
+        assert server.reader.calls == ["writer_snapshot", "count", "page", "page", "page"]
+
+
+async def test_replay_continues_in_memory_where_the_plan_ends(database: ModelDatabase) -> None:
+    (first,) = commit(database, 1)
+    commit(database, 2)
+    async with started(database) as server:
+        replay = await server.planner.plan(str(cursor_of(first)))
+        later = await server.commit(3)
+        from_journal = [event async for events in server.planner.read_events(replay) for event in events]
+        assert [event.order_id for event in from_journal] == [2]
+        assert server.relay.recent_events.since(replay.next_seq) == later
+
+
+async def test_cursor_between_two_pages_of_history_is_resumed(database: ModelDatabase) -> None:
+    """It misses the rest of its pages, and what has been committed since."""
+    events = commit(database, 1, 2, 3)
+    async with started(database) as server:
+        upto = server.relay.watermark.snapshot
+        later = await server.commit(4)
+        cursor = Cursor(EPOCH, Snapshot(1, 1), upto, events[0].id)
+        replay, replayed = await server.replay(cursor)
+        assert ids(replayed) == ids(events[1:]) + ids(later)
+        assert replay.count == 3
+
+
+async def test_too_many_missed_events_in_the_journal_are_a_gap(database: ModelDatabase) -> None:
+    events = commit(database, 1, 2, 3, 4)
+    async with started(database, max_replayed=2) as server:
+        assert await gap(server, cursor_of(events[0])) == "too much to replay"
+        assert (await server.replay(cursor_of(events[1])))[1] == events[2:]
+
+
+async def test_event_that_is_not_in_the_journal_is_a_gap(server: Server) -> None:
+    await server.commit(1)
+    assert await gap(server, Cursor(EPOCH, EventId(5, 5))) == "the event is not in the journal"
+
+
+async def test_trimmed_position_is_a_gap(database: ModelDatabase) -> None:
+    first, second = commit(database, 1) + commit(database, 2)
+    async with started(database) as server:
+        database.trimmed_txid = first.txid - 1
+        await server.replay(cursor_of(first))
+    database.trimmed_txid = first.txid
+    async with started(database) as server:
+        assert await gap(server, cursor_of(first)) == "older than the journal"
+        await server.replay(cursor_of(second))
+
+
+async def test_events_trimmed_during_the_replay_are_a_gap(database: ModelDatabase) -> None:
+    first, second = commit(database, 1) + commit(database, 2)
+    async with started(database) as server:
+        replay = await server.planner.plan(str(cursor_of(first)))
+        database.trimmed_txid = second.txid
+        with pytest.raises(GapError, match="older than the journal"):
+            [_ async for _ in server.planner.read_events(replay)]
+
+
+@pytest.mark.parametrize("upto", [None, 5])
+async def test_snapshot_of_the_future_is_a_gap(server: Server, upto: int | None) -> None:
+    (event,) = await server.commit(1)
+    future = Snapshot(event.txid + 50, event.txid + 50)
+    cursor = Cursor(EPOCH, future) if upto is None else Cursor(EPOCH, Snapshot(1, 1), future, upto)
+    assert await gap(server, cursor) == "from the future"
+
+
+async def test_snapshot_of_a_server_that_is_ahead_is_no_gap(server: Server, database: ModelDatabase) -> None:
+    """It is newer than what this server has read, but not newer than the database."""
+    async with started(database) as other:
+        server.relay.read_barrier.detach()
+        server.relay.read_barrier.attach(lambda: None)
+        commit(database, 1)
+        await read_again(other.relay)
+        replay, events = await server.replay(Cursor(EPOCH, other.relay.watermark.snapshot))
+        assert (replay.count, events) == (0, [])
+
+
+@pytest.mark.parametrize("text", ["", "what", f"{EPOCH}-", "ffffffff-1-1"])
+async def test_other_texts_and_other_epochs_are_a_gap(server: Server, text: str) -> None:
+    assert await gap(server, text) in ("not a cursor", "another epoch")
+
+
+async def test_no_cursor_is_accepted_before_the_start(database: ModelDatabase) -> None:
+    assert await gap(Server(database), f"{EPOCH}-1-1") == "another epoch"
+
+
+async def test_read_larger_than_memory_makes_the_client_come_back(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.WATERMARK_WAIT_TIMEOUT", 0.02)
+    (first,) = commit(database, 1)
+    async with started(database) as server:
+        pass  # from here on it reads no more
+    server.relay.recent_events = RecentEvents(max_events=1)
+    server.relay.recent_events.reset(server.relay.watermark.snapshot)
+    server.relay.recent_events.append(commit(database, 2, 3))  # published, but the watermark has not advanced yet
+    with pytest.raises(StoreError, match="a large change is being published"):
+        await server.planner.plan(str(cursor_of(first)))
+
+
+# -------------------------------------------------------------------- many clients at once
+
+
+async def test_clients_at_the_same_position_share_the_queries(database: ModelDatabase) -> None:
+    first = commit(database, 1, 2)[0]
+    async with started(database) as server:
+        results = await asyncio.gather(*(server.replay(cursor_of(first)) for _ in range(20)))
+        assert {tuple(ids(events)) for _, events in results} == {(first.id + 1,)}
+        assert sorted(server.reader.calls) == ["count", "page", "writer_snapshot"]
+
+
+async def test_answers_are_kept_for_a_second(database: ModelDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("push.journal.replay.time", SimpleNamespace(monotonic=lambda: now))
+    first = commit(database, 1, 2)[0]
+    async with started(database) as server:
+        await server.replay(cursor_of(first))
+        now += 0.9
+        await server.replay(cursor_of(first))
+        assert server.reader.calls.count("count") == 1
+        now += 0.2
+        await server.replay(cursor_of(first))
+        assert server.reader.calls.count("count") == 2
+
+
+async def test_cache_is_bounded(database: ModelDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("push.journal.replay.CACHE_SIZE", 2)
+    events = commit(database, 1, 2, 3, 4)
+    async with started(database) as server:
+        for event in (*events, events[-1], events[0]):
+            await server.planner.plan(str(cursor_of(event)))
+        assert server.reader.calls.count("count") == 5, "the last one was kept, the first one was not"
+        assert len(server.planner._replay_cache._tasks) == 2
+
+
+async def test_cancelled_client_does_not_take_the_answer_from_others(database: ModelDatabase) -> None:
+    first = commit(database, 1, 2)[0]
+    async with started(database) as server:
+        server.reader.may_answer.clear()
+        leaving = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        staying = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        server.reader.may_answer.set()
+        assert (await asyncio.wait_for(staying, TIMEOUT_SECONDS)).count == 1
+        assert server.reader.calls.count("count") == 1
+
+
+async def test_reads_at_one_time_are_limited(database: ModelDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("push.journal.replay.CACHE_SIZE", 1)
+    events = commit(database, *range(1, 12))
+    async with started(database) as server:
+        await asyncio.gather(*(server.replay(cursor_of(event)) for event in events))
+        assert server.reader.most_running == 2
+
+
+async def test_failed_query_is_retried_by_the_next_client_once_the_answer_has_expired(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.CACHE_TTL_SECONDS", -1.0)
+    first = commit(database, 1, 2)[0]
+    async with started(database) as server:
+        count = server.reader.count
+
+        async def fails(*args: object) -> tuple[int, int]:
+            raise StoreError("once")
+
+        server.reader.count = fails  # type: ignore[method-assign, assignment]
+        with pytest.raises(StoreError, match="once"):
+            await server.planner.plan(str(cursor_of(first)))
+        server.reader.count = count  # type: ignore[method-assign]
+        assert (await server.planner.plan(str(cursor_of(first)))).count == 1
+
+
+# -------------------------------------------------------------------- GET /api/events
+
+
+async def test_history_is_paged_from_the_oldest_event_on(database: ModelDatabase) -> None:
+    expected = commit(database, 1, 2, 3) + commit(database, 4, 5)
+    async with started(database) as server:
+        seen: list[Event] = []
+        cursor: str | None = None
+        sizes = []
+        while True:
+            page = await server.planner.history_page(cursor, limit=2)
+            seen += page.events
+            sizes.append(len(page.events))
+            cursor = str(page.next_cursor)
+            if not page.more:
+                break
+        assert ids(seen) == ids(expected)
+        assert sizes == [2, 2, 1, 0], "the last one looks for what was committed since the first one"
+
+
+async def test_events_committed_while_paging_come_last(database: ModelDatabase) -> None:
+    before = commit(database, 1, 2, 3)
+    async with started(database) as server:
+        page = await server.planner.history_page(None, limit=2)
+        later = await server.commit(4)
+        page = await server.planner.history_page(str(page.next_cursor), limit=2)
+        assert (ids(page.events), page.more) == (ids(before[2:]), True)
+        page = await server.planner.history_page(str(page.next_cursor), limit=2)
+        assert (ids(page.events), page.more) == (ids(later), False)
+        (_, replayed) = await server.replay(page.next_cursor)
+        assert replayed == [], "the cursor of the last page resumes live"
+
+
+async def test_history_includes_what_was_committed_before_the_request(server: Server, database: ModelDatabase) -> None:
+    commit(database, 1)
+    page = await server.planner.history_page(None, limit=10)
+    assert [event.order_id for event in page.events] == [1]
+
+
+async def test_history_begins_after_what_was_trimmed(database: ModelDatabase) -> None:
+    trimmed, kept = commit(database, 1) + commit(database, 2)
+    database.journal.remove(trimmed)
+    database.trimmed_txid = trimmed.txid
+    async with started(database) as server:
+        page = await server.planner.history_page(None, limit=10)
+        assert ids(page.events) == [kept.id]
+        with pytest.raises(GapError, match="older than the journal"):
+            await server.planner.history_page(f"{EPOCH}-s50.50", limit=10)
+
+
+async def test_errors_of_history(server: Server, database: ModelDatabase) -> None:
+    with pytest.raises(BadCursor):
+        await server.planner.history_page("what", limit=1)
+    with pytest.raises(GapError, match="another epoch"):
+        await server.planner.history_page("ffffffff-1-1", limit=1)
+    with pytest.raises(StoreError, match="waiting for the database"):
+        await Server(database).planner.history_page(None, limit=1)
