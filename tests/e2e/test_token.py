@@ -1,4 +1,4 @@
-"""`server.py token`: what it prints opens the door, and what it cannot do it says."""
+"""`server.py token`: the server accepts the tokens that it prints, and it reports what it cannot sign."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def token(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
-async def status(server: Server, shown: str, path: str = "/api/orders") -> int:
-    headers = {"Authorization": f"Bearer {shown}"}
+async def status(server: Server, sent: str, path: str = "/api/orders") -> int:
+    headers = {"Authorization": f"Bearer {sent}"}
     async with aiohttp.ClientSession() as http, http.get(server.http_url + path, headers=headers) as response:
         return response.status
 
 
-async def test_a_printed_token_opens_the_door(start_server: StartServer, database_url: str) -> None:
+async def test_a_printed_token_is_accepted(start_server: StartServer, database_url: str) -> None:
     settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "orderwire", "JWT_ISSUER": "https://login.example"}
     server: Server = await start_server(database_url, **settings)
     for arguments, allowed in (
@@ -42,13 +42,13 @@ async def test_a_printed_token_opens_the_door(start_server: StartServer, databas
     claims = jwt.decode(done.stdout.strip(), options={"verify_signature": False})
     assert claims["orders"] == [1, 2]
     assert claims["exp"] - claims["iat"] == 3600
-    # Another issuer's, and another audience's, are nobody's.
+    # Tokens of another issuer or for another audience are not valid.
     assert await status(server, token("--role", "admin", **{**settings, "JWT_ISSUER": "other"}).stdout.strip()) == 401
     assert await status(server, token("--role", "admin", **{**settings, "JWT_AUDIENCE": "other"}).stdout.strip()) == 401
 
 
 @pytest.mark.parametrize("key", [RSA, P256, ED25519], ids=["RSA", "P-256", "Ed25519"])
-async def test_a_private_key_signs_for_its_public_key(
+async def test_a_token_signed_with_a_private_key_is_accepted_by_its_public_key(
     start_server: StartServer, database_url: str, tmp_path: Path, key: Any
 ) -> None:
     (tmp_path / "private.pem").write_text(private_pem(key))
@@ -60,7 +60,7 @@ async def test_a_private_key_signs_for_its_public_key(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "said"),
+    ("arguments", "settings", "message"),
     [
         (["--role", "admin"], {}, "nothing to sign with: set JWT_SECRET"),
         (["--role", "admin"], {"JWT_SECRET": "short"}, "JWT_SECRET is not usable: expected at least 32 bytes"),
@@ -73,9 +73,11 @@ async def test_a_private_key_signs_for_its_public_key(
         ([], {"JWT_SECRET": SECRET}, "--role"),
     ],
 )
-def test_what_cannot_be_done_is_said(arguments: list[str], settings: dict[str, str], said: str) -> None:
+def test_a_token_that_cannot_be_signed_is_reported_in_one_line(
+    arguments: list[str], settings: dict[str, str], message: str
+) -> None:
     done = token(*arguments, **settings)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert "short" not in done.stderr

@@ -30,7 +30,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from gateway.app import runner_options
+from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
 from serving import create_app
 from settings import Settings
@@ -82,6 +82,7 @@ class _Tracebacks(logging.Handler):
 @contextmanager
 def _no_tracebacks() -> Iterator[None]:
     handler = _Tracebacks()
+    handler.addFilter(_is_server_error)  # a malformed request is not an error of the server
     logging.getLogger().addHandler(handler)
     try:
         yield

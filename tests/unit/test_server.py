@@ -119,6 +119,7 @@ async def test_the_diagnosis_is_printed_with_its_fixes(
     monkeypatch.setattr(server, "diagnose", diagnose)
     settings = Settings.from_environment({"DATABASE_URL": "postgresql://host/database"})
     assert await server.print_diagnosis(settings) == 1
-    assert "a trigger is missing" in capsys.readouterr().out
+    assert capsys.readouterr().out == "problem: a trigger is missing\n   fix: run migrate\n"
     problems.clear()
     assert await server.print_diagnosis(settings) == 0
+    assert capsys.readouterr().out == "no problem found: events can arrive\n"
