@@ -222,8 +222,16 @@ UTF8: dict[str, Iterable[bytes]] = {
         for r in ((0xC0, 0xDF), (0xE0, 0xEF), (0xF0, 0xF7), (0xF8, 0xFB), (0xFC, 0xFD))
     ],
     "last continuation missing": (
-        *(b"\xc0", b"\xe0\x80", b"\xf0\x80\x80", b"\xf8\x80\x80\x80", b"\xfc\x80\x80\x80\x80"),
-        *(b"\xdf", b"\xef\xbf", b"\xf7\xbf\xbf", b"\xfb\xbf\xbf\xbf", b"\xfd\xbf\xbf\xbf\xbf"),
+        b"\xc0",
+        b"\xe0\x80",
+        b"\xf0\x80\x80",
+        b"\xf8\x80\x80\x80",
+        b"\xfc\x80\x80\x80\x80",
+        b"\xdf",
+        b"\xef\xbf",
+        b"\xf7\xbf\xbf",
+        b"\xfb\xbf\xbf\xbf",
+        b"\xfd\xbf\xbf\xbf\xbf",
     ),
     "all of these together": (bytes.fromhex("c0e080f08080f8808080fc80808080dfefbff7bfbffbbfbfbffdbfbfbfbf"),),
     "impossible bytes": (b"\xfe", b"\xff", b"\xfe\xfe\xff\xff"),
@@ -234,7 +242,7 @@ UTF8: dict[str, Iterable[bytes]] = {
         b"\xf8\x80\x80\x80\xaf",
         b"\xfc\x80\x80\x80\x80\xaf",
     ),
-    "overlong at most": (
+    "overlong, largest code points": (
         b"\xc1\xbf",
         b"\xe0\x9f\xbf",
         b"\xf0\x8f\xbf\xbf",
@@ -251,7 +259,8 @@ UTF8: dict[str, Iterable[bytes]] = {
         for two in (b"\xb0\x80", b"\xbf\xbf")
     ],
     "non-characters, which are valid": [
-        *(b"\xef\xbf\xbe", b"\xef\xbf\xbf"),
+        b"\xef\xbf\xbe",
+        b"\xef\xbf\xbf",
         *(chr(plane << 16 | low).encode() for plane in range(1, 17) for low in (0xFFFE, 0xFFFF)),
     ],
     "specials": [chr(code).encode() for code in range(0xFFF9, 0x10000)],
@@ -359,12 +368,12 @@ def closing() -> Iterator[Case]:
 
 
 def limits() -> Iterator[Case]:
-    most = b"*" * MAX_MESSAGE_BYTES
+    largest = b"*" * MAX_MESSAGE_BYTES
     for kind, name, opcode in ((1, "text", TEXT), (2, "binary", BINARY)):
         for n, kib in enumerate((64, 256, 1024, 4096, 8192, 16384), 1):
             fits = kib * 1024 <= MAX_MESSAGE_BYTES
             sent: tuple[Step, ...] = (
-                (text(most, FINAL | opcode),) if fits else (frame(FINAL | opcode, b"", mask=MASK, length=kib * 1024),)
+                (text(largest, FINAL | opcode),) if fits else (frame(FINAL | opcode, b"", mask=MASK, length=kib * 1024),)
             )
             good = fits and opcode == TEXT
             code = () if good else (1003,) if fits else (1009,)
@@ -372,7 +381,7 @@ def limits() -> Iterator[Case]:
     for kind, name, opcode in ((3, "text", TEXT), (4, "binary", BINARY)):
         for n, size in enumerate((64, 256, 1024, 4096, 16384, 65536), 1):
             good = opcode == TEXT
-            sent = tuple(parts(*split_bytes(most, size), opcode=opcode))
+            sent = tuple(parts(*split_bytes(largest, size), opcode=opcode))
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in parts of {size}",
@@ -381,12 +390,12 @@ def limits() -> Iterator[Case]:
                 answers=int(good),
                 close=() if good else (1003,),
             )
-        more = tuple(parts(*split_bytes(most + b"*", 4096), opcode=opcode))
+        more = tuple(parts(*split_bytes(largest + b"*", 4096), opcode=opcode))
         yield Case(f"9.{kind}.7", f"{name} of a byte more, in parts of 4096", "10.4", more, close=(1009,))
     for kind, name, opcode in ((5, "text", TEXT), (6, "binary", BINARY)):
         for n, size in enumerate((64, 128, 256, 512, 1024, 2048), 1):
             good = opcode == TEXT
-            sent = in_writes(text(most, FINAL | opcode), size=size)
+            sent = in_writes(text(largest, FINAL | opcode), size=size)
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in writes of {size}",
@@ -404,7 +413,7 @@ def limits() -> Iterator[Case]:
             (text(b"*" * size, FINAL | BINARY),) * 1000,
             close=(1003,),
         )
-    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*split_bytes(most, 1300))), answers=1)
+    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*split_bytes(largest, 1300))), answers=1)
 
 
 def additional() -> Iterator[Case]:

@@ -130,7 +130,9 @@ async def test_query_on_a_half_open_connection_is_unavailable_after_the_time_out
 async def test_expired_connections_are_replaced(database: Database) -> None:
     async def backend_pid() -> int:
         async with database._acquire() as connection:
-            return int(await connection.fetchval("select pg_backend_pid()"))
+            pid = int(await connection.fetchval("select pg_backend_pid()"))
+        await asyncio.gather(*database._release_tasks)
+        return pid
 
     first = await backend_pid()
     assert await backend_pid() == first

@@ -128,18 +128,18 @@ async def owner_url(empty_database_url: str, empty_db: Any) -> AsyncIterator[str
     await empty_db.execute("drop owned by keeper cascade; drop role keeper")
 
 
-async def test_objects_belong_to_the_owner_of_the_schema(empty_database_url: str, empty_db: Any, keeper: str) -> None:
+async def test_objects_belong_to_the_owner_of_the_schema(empty_database_url: str, empty_db: Any, owner_url: str) -> None:
     assert len(await migrate(empty_database_url)) == 1
     await empty_db.execute(INSERT_SQL)
     owners = await empty_db.fetch(
         "select distinct p.proowner::regrole::text from pg_proc as p where p.pronamespace = 'orderwire'::regnamespace"
     )
     assert [row[0] for row in owners] == ["keeper"]
-    async with open_connections(keeper, 1) as (writer,):
+    async with open_connections(owner_url, 1) as (writer,):
         await writer.execute(INSERT_SQL)
 
 
-async def test_role_without_the_privilege_is_told_the_owner(empty_database_url: str, empty_db: Any, keeper: str) -> None:
+async def test_role_without_the_privilege_is_told_the_owner(empty_database_url: str, empty_db: Any, owner_url: str) -> None:
     await empty_db.execute("create role passer login password 'p'; grant usage, create on schema orderwire to passer")
     name = await empty_db.fetchval("select current_database()")
     await empty_db.execute(f'grant select on orderwire.migrations to passer; grant create on database "{name}" to passer')

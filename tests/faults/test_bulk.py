@@ -60,7 +60,7 @@ async def send_queue_overflows(server: Server) -> int:
 
 @pytest.mark.parametrize("statement", [update, copy])
 async def test_bulk_statement_reaches_every_client_without_overflow(
-    start_server: StartServer, load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
+    start_server: StartServer, start_load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
 ) -> None:
     await db.execute(
         "insert into orders (order_number, customer_name, total) select $2 || n, 'c', 1 from generate_series(0, $1::int - 1) n",
@@ -68,7 +68,7 @@ async def test_bulk_statement_reaches_every_client_without_overflow(
         MARK,
     )
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="100000", MAX_CONNECTIONS_PER_ADDRESS="5000")
-    many: LoadGenerator = await load(server)
+    many: LoadGenerator = await start_load(server)
     await many.connect(CLIENTS)
     stalled = [await RawWebSocket.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
     try:

@@ -31,9 +31,9 @@ async def connect_silent() -> AsyncIterator[ConnectSilent]:
 
 
 async def test_client_that_answers_neither_kind_of_ping_is_closed_after_two(
-    start_server: StartServer, database_url: str, silent: ConnectSilent
+    start_server: StartServer, database_url: str, connect_silent: ConnectSilent
 ) -> None:
-    client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
+    client = await connect_silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     await client.wait_until(lambda c: c.close_code is not None, "close")
     assert client.close_code == 3012
     assert ping_messages(client) == 2
@@ -42,9 +42,9 @@ async def test_client_that_answers_neither_kind_of_ping_is_closed_after_two(
 
 @pytest.mark.parametrize("how", ["pong frame", "protocol pong"])
 async def test_answering_either_ping_keeps_the_connection(
-    start_server: StartServer, database_url: str, silent: ConnectSilent, how: str
+    start_server: StartServer, database_url: str, connect_silent: ConnectSilent, how: str
 ) -> None:
-    client = await silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
+    client = await connect_silent(await start_server(database_url, HEARTBEAT_SECONDS="0.5"))
     for n in range(1, 7):
         if how == "pong frame":
             await client.wait_until(lambda c: ping_messages(c) >= n, f"ping frame {n}")  # noqa: B023  (used at once)
@@ -58,7 +58,9 @@ async def test_answering_either_ping_keeps_the_connection(
     assert client.close_code == 3012
 
 
-async def test_ping_of_the_client_is_answered(start_server: StartServer, database_url: str, silent: ConnectSilent) -> None:
-    client = await silent(await start_server(database_url))
+async def test_ping_of_the_client_is_answered(
+    start_server: StartServer, database_url: str, connect_silent: ConnectSilent
+) -> None:
+    client = await connect_silent(await start_server(database_url))
     client.send_json({"type": "ping"})
     await client.wait_until(lambda c: {"type": "pong"} in c.other_messages, "pong")

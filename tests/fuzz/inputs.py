@@ -372,9 +372,24 @@ def random_token(rng: random.Random, role: str | None) -> str | None:
 
 
 ODD_PATHS = (
-    *("/nowhere", "//", "/api/../metrics", "/%2e%2e/", "/api/orders/", "/api%2forders", "/\xff\xfe", "/%ff", "/%ed%a0%80"),
-    *("/%", "/%00", "/a" * 500, "*", "/api/ws/", "/;x"),
-    *("http://127.0.0.1/api/orders", "http://[::1", "http://evil.example/metrics"),
+    "/nowhere",
+    "//",
+    "/api/../metrics",
+    "/%2e%2e/",
+    "/api/orders/",
+    "/api%2forders",
+    "/\xff\xfe",
+    "/%ff",
+    "/%ed%a0%80",
+    "/%",
+    "/%00",
+    "/a" * 500,
+    "*",
+    "/api/ws/",
+    "/;x",
+    "http://127.0.0.1/api/orders",
+    "http://[::1",
+    "http://evil.example/metrics",
 )
 
 

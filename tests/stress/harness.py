@@ -23,7 +23,7 @@ HUNG_EXIT_CODE = 999
 
 
 class Harness:
-    """``async with Harness(directory, notify_mode) as harness``."""
+    """``async with Harness(directory, notify_mode) as harness``: starts everything, and stops it at the end."""
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
