@@ -227,9 +227,11 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
             await server.listen()
             tasks = {"background tasks": _result(failure), **server.tasks()}
             if supervisor is None:
-                tasks["announce"] = announce(service.relay.started, settings, server.address, service.database, url, embedded)
+                tasks["startup lines"] = print_addresses(
+                    service.relay.started, settings, server.address, service.database, url, embedded
+                )
             else:
-                tasks["announce"] = supervisor.announce_started(service.relay.started)
+                tasks["startup lines"] = supervisor.report_started(service.relay.started)
                 tasks["supervisor"] = supervisor.run(stop, service.metrics)
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
@@ -269,7 +271,7 @@ async def supervise(settings: Settings) -> None:
     with database_server(settings) as (url, embedded):
         async with Database(url, settings.database_timeout_seconds).open() as database:
             tasks = {
-                "announce": announce(workers.started, settings, workers.address, database, url, embedded),
+                "startup lines": print_addresses(workers.started, settings, workers.address, database, url, embedded),
                 **workers.tasks(url),
             }
             if embedded is not None:
@@ -299,7 +301,7 @@ async def run_until(
             raise result
 
 
-async def announce(
+async def print_addresses(
     started: asyncio.Event, settings: Settings, address: str, database: Database, url: str, embedded: EmbeddedPostgres | None
 ) -> None:
     """Once events flow, print the addresses, and what an administrator should know about access."""

@@ -60,7 +60,7 @@ class WorkerFailed(Exception):
 # ---------------------------------------------------------------- the socket pair, and its end in the worker
 
 
-class _Pipe:
+class _WorkerConnection:
     """One end of the socket pair."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,8 +90,8 @@ class _Pipe:
 class SupervisorClient:
     """The worker's end: reports to the supervisor and follows its requests."""
 
-    def __init__(self, pipe: _Pipe, worker_id: int) -> None:
-        self._pipe = pipe
+    def __init__(self, connection: _WorkerConnection, worker_id: int) -> None:
+        self._connection = connection
         self.worker_id = worker_id
         self._merged_samples: asyncio.Future[Samples] | None = None
 
@@ -99,38 +99,38 @@ class SupervisorClient:
     @asynccontextmanager
     async def connect(cls, fd: int, worker_id: int) -> AsyncIterator[SupervisorClient]:
         """``fd``: the worker's end of the socket pair, inherited from the supervisor."""
-        pipe = await _Pipe.open(socket.socket(fileno=fd))
+        connection = await _WorkerConnection.open(socket.socket(fileno=fd))
         try:
-            yield cls(pipe, worker_id)
+            yield cls(connection, worker_id)
         finally:
-            pipe.close()
+            connection.close()
 
     async def run(self, stop: asyncio.Event, metrics: Metrics) -> None:
         """Answer the supervisor's requests. Sets ``stop`` when it closes the stream or has died."""
         metrics.fetch_merged_samples = self._fetch_merged_samples
-        async for kind, content in self._pipe.messages():
+        async for kind, content in self._connection.messages():
             if kind == "samples?":
-                self._pipe.send("samples", [to_json_rows(samples) for samples in collect_samples(metrics.registry)])
+                self._connection.send("samples", [to_json_rows(samples) for samples in collect_samples(metrics.registry)])
             elif kind == "all" and self._merged_samples is not None:
                 if not self._merged_samples.done():
                     self._merged_samples.set_result(from_json_rows(content))
                 self._merged_samples = None
         stop.set()
 
-    async def announce_started(self, started: asyncio.Event) -> None:
+    async def report_started(self, started: asyncio.Event) -> None:
         """Report that events flow."""
         await started.wait()
-        self._pipe.send("ready")
+        self._connection.send("ready")
 
     def report_failure(self, reason: str) -> None:
         """Report why this worker cannot start. The supervisor prints it, once for all workers that fail alike."""
-        self._pipe.send("failed", reason)
+        self._connection.send("failed", reason)
 
     async def _fetch_merged_samples(self) -> Samples:
         """The metrics of all workers. Concurrent callers share one request. Raises TimeoutError."""
         if self._merged_samples is None:
             self._merged_samples = asyncio.get_running_loop().create_future()
-            self._pipe.send("all?")
+            self._connection.send("all?")
         async with asyncio.timeout(MERGED_SAMPLES_TIMEOUT_SECONDS):
             return await asyncio.shield(self._merged_samples)
 
@@ -158,7 +158,7 @@ class _Worker:
         self.worker_id = worker_id
         self.metrics = WorkerMetrics()
         self.process: Process | None = None
-        self.pipe: _Pipe | None = None
+        self.connection: _WorkerConnection | None = None
         self.ready = False
         self.failure = ""
         self.exited = asyncio.Event()
@@ -169,7 +169,7 @@ class _Worker:
         self.failure = ""
         ours, theirs = socket.socketpair()
         with theirs:
-            self.pipe = await _Pipe.open(ours)
+            self.connection = await _WorkerConnection.open(ours)
             program = str(Path(__file__).with_name("server.py"))
             try:
                 async with _sigint_blocked(spawn_lock):
@@ -180,17 +180,17 @@ class _Worker:
                         pass_fds=[theirs.fileno()],
                     )
             except OSError:
-                self.pipe.close()
-                self.pipe = None
+                self.connection.close()
+                self.connection = None
                 raise
 
     async def refresh_metrics(self) -> None:
         """Request its metrics and wait for them. Without an answer in time its counts stay and its gauges are dropped."""
-        if self.pipe is None:
+        if self.connection is None:
             return
         if self._pending_samples is None:
             self._pending_samples = asyncio.get_running_loop().create_future()
-            self.pipe.send("samples?")
+            self.connection.send("samples?")
         done, _ = await asyncio.wait([self._pending_samples], timeout=SAMPLES_TIMEOUT_SECONDS)
         if not done:
             self.metrics.mark_unavailable()
@@ -203,10 +203,10 @@ class _Worker:
     async def reap(self) -> int:
         """Wait for the process after its stream has ended. Returns the exit code; below zero: killed by that signal."""
         assert self.process is not None
-        assert self.pipe is not None
+        assert self.connection is not None
         code = await self.process.wait()
-        self.pipe.close()
-        self.process = self.pipe = None
+        self.connection.close()
+        self.process = self.connection = None
         self.metrics.retire()
         self._resolve_pending_samples()
         return code
@@ -296,10 +296,10 @@ class Supervisor:
 
     async def _run_process(self, worker: _Worker) -> int:
         """Handle the messages of one process of the worker until it ends; returns its exit code."""
-        assert worker.pipe is not None
+        assert worker.connection is not None
         if self._stopping.is_set():
-            worker.pipe.close()
-        async for kind, content in worker.pipe.messages():
+            worker.connection.close()
+        async for kind, content in worker.connection.messages():
             if kind == "ready":
                 worker.ready = True
                 if all(other.ready for other in self._workers):
@@ -309,21 +309,21 @@ class Supervisor:
             elif kind == "samples":
                 worker.receive_samples(content)
             elif kind == "all?":
-                task = asyncio.create_task(self._send_merged_samples(worker.pipe), name="metrics of all workers")
+                task = asyncio.create_task(self._send_merged_samples(worker.connection), name="metrics of all workers")
                 self._answer_tasks.add(task)
                 task.add_done_callback(self._answer_tasks.discard)
         return await worker.reap()
 
-    async def _send_merged_samples(self, pipe: _Pipe) -> None:
+    async def _send_merged_samples(self, connection: _WorkerConnection) -> None:
         await asyncio.gather(*(worker.refresh_metrics() for worker in self._workers))
-        pipe.send("all", to_json_rows(merge(worker.metrics.samples for worker in self._workers)))
+        connection.send("all", to_json_rows(merge(worker.metrics.samples for worker in self._workers)))
 
     async def drain(self) -> None:
         """Have all workers drain at the same time and wait for their end; kill those that exceed EXIT_TIMEOUT_SECONDS."""
         self._stopping.set()
         for worker in self._workers:
-            if worker.pipe is not None:
-                worker.pipe.close()
+            if worker.connection is not None:
+                worker.connection.close()
         waiting = asyncio.gather(*(worker.exited.wait() for worker in self._workers))
         with suppress(TimeoutError):
             async with asyncio.timeout(EXIT_TIMEOUT_SECONDS):

@@ -46,12 +46,12 @@ class InboundConnections:
     """The connections whose kind is not known yet; asyncio's protocol factory for the listening socket."""
 
     def __init__(
-        self, app: web.Application, limiter: ConnectionLimiter, protocol_factory: Callable[[], asyncio.Protocol]
+        self, app: web.Application, limiter: ConnectionLimiter, make_http_protocol: Callable[[], asyncio.Protocol]
     ) -> None:
-        """``protocol_factory``: aiohttp's server, which makes the protocol of an HTTP connection."""
+        """``make_http_protocol``: makes the protocol of a connection that sends HTTP requests: aiohttp's server."""
         self.app = app
         self.limiter = limiter
-        self.protocol_factory = protocol_factory
+        self.make_http_protocol = make_http_protocol
         self.settings = app[SETTINGS]
         self.pending: set[InboundConnection] = set()
         self.closed = False
@@ -126,8 +126,8 @@ class InboundConnection(asyncio.Protocol):
             transport.abort()
             return
         limiter = self._inbound.limiter
-        self._connection = limiter.connection_made(transport, remote)
-        seconds = self._inbound.settings.idle_seconds if self._connection is not None else limiter.reject(transport)
+        self._connection = limiter.admit(transport, remote)
+        seconds = self._inbound.settings.idle_seconds if self._connection is not None else limiter.track_rejected(transport)
         if seconds:
             self._inbound.pending.add(self)
             self._idle_timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
@@ -251,7 +251,7 @@ class InboundConnection(asyncio.Protocol):
             self.connection_lost(error)
 
     def _start_http_protocol(self, transport: asyncio.Transport) -> None:
-        self._http_protocol = self._inbound.protocol_factory()
+        self._http_protocol = self._inbound.make_http_protocol()
         self._http_protocol.connection_made(transport)
         transport.resume_reading()  # before aiohttp gets data: it may pause reading
         data, self._buffer = self._buffer, b""

@@ -64,7 +64,7 @@ async def sse_handler(request: web.Request) -> web.StreamResponse:
     return response
 
 
-def _encode_position(cursor: str) -> bytes:
+def _encode_cursor(cursor: str) -> bytes:
     """A cursor without an event: the browser stores it and dispatches nothing (section 9.2.6)."""
     return f"id: {cursor}\n\n".encode()
 
@@ -76,19 +76,19 @@ class _SseTransport:
         self._response = response
         self._pending = asyncio.Event()
         self._aborted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_position)
+        self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_cursor)
         self._session = self.adapter.session
         metrics = app[METRICS]
         self._messages_counter = metrics.sent_messages.labels("sse")
         self._bytes_counter = metrics.sent_bytes.labels("sse")
 
-    def notify_pending(self) -> None:
+    def schedule_flush(self) -> None:
         self._pending.set()
         if self._session.aborted and not self._aborted.done():
             self._aborted.set_result(None)
 
     def flush_broadcast(self) -> None:
-        self.notify_pending()
+        self.schedule_flush()
 
     async def run(self) -> None:
         """Send until the session is closed. aiohttp cancels it when the client disconnects."""

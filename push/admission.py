@@ -21,7 +21,7 @@ from push.metrics import Metrics
 from push.protocol.access import ANALYTICS_TOPIC, AccessDenied, Authenticator, Grant, OrderOwnership, Role, order_ids
 from push.protocol.messages import Auth, Authenticated, CloseCode, Command, Resumed, Subscribe, Subscribed, Unsubscribe
 
-__all__ = ["ConnectParams", "PositionEncoder", "SessionManager"]
+__all__ = ["ConnectParams", "CursorEncoder", "SessionManager"]
 
 log = logging.getLogger("orderwire.resume")
 
@@ -30,31 +30,31 @@ CHUNK_EVENTS = 500
 # A session goes live once at most so many events are left to replay: these are queued at once.
 MAX_FINAL_EVENTS = 50
 # A client that does not drain its send queue for so long during a replay is a slow consumer.
-STALL_SECONDS = 30.0
+REPLAY_STALL_SECONDS = 30.0
 
 # Makes a message of the transport from a cursor.
-PositionEncoder = Callable[[str], bytes]
+CursorEncoder = Callable[[str], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectParams:
     """What a client asks for when it connects.
 
-    ``cursor``: resume from there. ``topics``: None for the default of the role. ``encode_position``: set by a transport that
+    ``cursor``: resume from there. ``topics``: None for the default of the role. ``encode_cursor``: set by a transport that
     can carry a cursor without an event (SSE); it gets the one from which the session goes live, so that the client can resume
     even before its first event.
     """
 
     cursor: str | None = None
     topics: frozenset[str] | None = None
-    encode_position: PositionEncoder | None = None
+    encode_cursor: CursorEncoder | None = None
 
 
 class SessionManager:
     """Opens sessions and carries out their commands. One per process; each session calls it from its own task.
 
     The order of calls for a client: ``authorize``; then ``open``, before the client is answered; then ``resume``. For a client
-    that will send its token as a message it is ``await_token`` instead, and ``handle_command`` does the rest.
+    that will send its token as a message it is ``add_unauthenticated`` instead, and ``handle_command`` does the rest.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class SessionManager:
         self._reject_revoked(grant)
         return topics
 
-    def await_token(self, session: Session, timeout_seconds: float) -> None:
+    def add_unauthenticated(self, session: Session, timeout_seconds: float) -> None:
         """Add a session that gets nothing until its client has sent a token, for which it has ``timeout_seconds``."""
         self._hub.add(session)
         session.start_auth_timeout(timeout_seconds)
@@ -211,15 +211,15 @@ class SessionManager:
 
     def _go_live(self, session: Session, params: ConnectParams) -> None:
         # No await here: nothing can be published between taking this position and going live.
-        if params.encode_position is not None and self._relay.epoch is not None:
-            session.send(Batch([params.encode_position(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))]))
+        if params.encode_cursor is not None and self._relay.epoch is not None:
+            session.send(Batch([params.encode_cursor(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))]))
         self._hub.go_live(session)
 
     async def _replay(self, session: Session, cursor_text: str) -> bool:
         """True: the session is live or closed. False: the client has been told to fetch anew, and the session can go live."""
         try:
             replay = await self._replay_planner.plan(cursor_text)
-            visible = None if session.subscription.sees_all_events else await self._visible_events(session, replay)
+            visible = None if session.subscription.receives_all_events else await self._visible_events(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
             session.send_message(Resumed(recovered=False))
@@ -272,5 +272,5 @@ class SessionManager:
         visible = session.visible(events)
         session.send(*in_chunks([event.payload for event in visible]))
         self._metrics.replayed_events.inc(len(visible))
-        async with asyncio.timeout(STALL_SECONDS):
+        async with asyncio.timeout(REPLAY_STALL_SECONDS):
             await session.wait_writable()

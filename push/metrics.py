@@ -124,6 +124,6 @@ class Metrics:
         for delay in delays:
             self.delivery.observe(delay)
 
-    def mark_caught_up(self) -> None:
+    def mark_read_to_end(self) -> None:
         """Record that the journal has been read to its end."""
         self._last_read = time.monotonic()

@@ -34,7 +34,7 @@ class TokenVerifier:
         self._audience = audience
         self._issuer = issuer
         # Subject → Unix time in seconds; its tokens that were issued up to then are revoked.
-        self._revoked_until: Mapping[str, float] = {}
+        self._revoked_issued_up_to: Mapping[str, float] = {}
 
     @property
     def login_required(self) -> bool:
@@ -59,13 +59,13 @@ class TokenVerifier:
         """Whether the grant's key is still in use and its token was not revoked. Does not check the expiry."""
         if self._keys is not None and not self._keys.has_key(grant.key_id):
             return False
-        until = self._revoked_until.get(grant.subject) if grant.subject is not None else None
+        until = self._revoked_issued_up_to.get(grant.subject) if grant.subject is not None else None
         return until is None or (grant.issued_at is not None and grant.issued_at > until)
 
-    def update_revocations(self, revoked_until: Mapping[str, float]) -> bool:
+    def update_revocations(self, revoked_issued_up_to: Mapping[str, float]) -> bool:
         """Set the revocations: subject → Unix time up to which its tokens are revoked. Returns whether anything changed."""
-        changed = revoked_until != self._revoked_until
-        self._revoked_until = revoked_until
+        changed = revoked_issued_up_to != self._revoked_issued_up_to
+        self._revoked_issued_up_to = revoked_issued_up_to
         return changed
 
     async def _decode(self, token: str) -> tuple[dict[str, Any], str | None]:

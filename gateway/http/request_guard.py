@@ -2,7 +2,7 @@
 
 It checks the limits of connections and rates, the size of the body, the address (without login: this machine only) and the
 origin of the page; handlers ask it for the grant of the request's token. It is an aiohttp middleware; WebSocket handshakes that
-gateway/inbound.py reads itself are checked by the same ``reject_reason``.
+gateway/inbound.py reads itself are checked by the same ``find_rejection``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 class Rejection(NamedTuple):
     """``reason``: label of the metric of rejections. ``close_connection``: accept no more requests on this connection."""
 
-    reason: str
+    label: str
     status: int
     message: str
     close_connection: bool = False
@@ -94,10 +94,10 @@ class RequestGuard:
     async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
         connection_id.set(connection.id)
         head = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
-        rejection = self.reject_reason(head)
+        rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted
         if rejection is not None:
-            self.count_rejection(rejection.reason)
+            self.count_rejection(rejection.label)
             return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
@@ -125,7 +125,7 @@ class RequestGuard:
         else:
             response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
-    def reject_reason(self, head: RequestHead) -> Rejection | None:
+    def find_rejection(self, head: RequestHead) -> Rejection | None:
         """Why the request is rejected; None if it is not.
 
         May be called again for the same request, which is counted once: gateway/inbound.py asks first and, if there is a
@@ -219,7 +219,7 @@ def _rejection_response(rejection: Rejection) -> web.Response:
 
 
 def _preflight_response() -> web.Response:
-    """The answer to a CORS preflight request (Fetch standard, section 3.2.2). Its origin was checked by ``reject_reason``."""
+    """The answer to a CORS preflight request (Fetch standard, section 3.2.2). Its origin was checked by ``find_rejection``."""
     return web.Response(
         status=204,
         headers={

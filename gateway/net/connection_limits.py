@@ -149,7 +149,7 @@ class ConnectionLimiter:
         if bucket is not None:
             bucket.take_with_debt(ABUSE_PENALTY, time.monotonic())
 
-    def connection_made(self, transport: Transport, remote: str | None) -> Connection | None:
+    def admit(self, transport: Transport, remote: str | None) -> Connection | None:
         """Register a new connection; None if it must be rejected."""
         key, is_proxy = self._key(remote)
         if not is_proxy and not self.within_rate(key):
@@ -163,7 +163,7 @@ class ConnectionLimiter:
         self._http_connections[transport] = connection
         return connection
 
-    def reject(self, transport: Transport) -> float:
+    def track_rejected(self, transport: Transport) -> float:
         """Register a rejected connection. Returns for how many seconds its first bytes may be waited for; 0: abort it."""
         if len(self._rejected) >= MAX_REJECTED_PENDING:
             return 0.0

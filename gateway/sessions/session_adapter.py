@@ -18,7 +18,7 @@ from gateway.app_keys import HUB, METRICS, RELAY, SESSION_MANAGER, SETTINGS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import RequestHead
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
-from push.admission import ConnectParams, PositionEncoder
+from push.admission import ConnectParams, CursorEncoder
 from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
@@ -69,7 +69,7 @@ class SessionAdapter:
         slot: ConnectionSlot,
         transport_name: str,
         session_transport: SessionTransport,
-        encode_position: PositionEncoder | None = None,
+        encode_cursor: CursorEncoder | None = None,
     ) -> None:
         """Raises AccessDenied: over the connection limits, or bad query parameters."""
         if not slot.within_limits:
@@ -80,7 +80,7 @@ class SessionAdapter:
         self._transport_name = transport_name
         self._connection_id = head.connection.id
         self._address = head.peer.address
-        params = ConnectParams(_requested_cursor(head), _requested_topics(head), encode_position)
+        params = ConnectParams(_requested_cursor(head), _requested_topics(head), encode_cursor)
         self._connect_params = _DEFAULT_PARAMS if params == _DEFAULT_PARAMS else params
         self._role: Role | None = None
         self._close_recorded = False
@@ -101,7 +101,7 @@ class SessionAdapter:
         """
         manager = self._app[SESSION_MANAGER]
         if grant is None:
-            manager.await_token(self.session, self._app[SETTINGS].auth_seconds)
+            manager.add_unauthenticated(self.session, self._app[SETTINGS].auth_seconds)
         else:
             topics = await manager.authorize(grant, self._connect_params)
             manager.open(self.session, grant, topics, self._connect_params)

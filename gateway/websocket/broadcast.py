@@ -133,7 +133,7 @@ class Broadcaster:
             asyncio.get_running_loop().call_soon(self._flush_slice)
         else:
             self._last_batches, self._last_combined = [], Batch(())
-            self._shared_deflate.end_pass()
+            self._shared_deflate.clear_cache()
 
 
 class _WebSocketCohort(Cohort[CohortClient]):
@@ -164,12 +164,12 @@ class _WebSocketCohort(Cohort[CohortClient]):
     def client_count(self) -> int:
         return len(self.members)
 
-    def join(self, session: Session, transport: CohortClient) -> bool:
+    def join(self, session: Session, client: CohortClient) -> bool:
         if not self.members:
-            self.segment = transport.segment
-        if transport.segment is not self.segment or not super().join(session, transport):
+            self.segment = client.segment
+        if client.segment is not self.segment or not super().join(session, client):
             return False
-        transport.segment = None
+        client.segment = None
         self._group = None
         return True
 

@@ -46,7 +46,7 @@ def check_upgrade(app: web.Application, head: RequestHead) -> Handshake | None:
     """Check an upgrade request that ``gateway.inbound`` parsed. Returns None if the answer is an HTTP error, which aiohttp
     sends after it has parsed the request again.
     """
-    if app[REQUEST_GUARD].reject_reason(head) is not None:
+    if app[REQUEST_GUARD].find_rejection(head) is not None:
         return None
     try:
         return negotiate(app, head)
@@ -113,7 +113,7 @@ class _SessionClient(WebSocketProtocol):
         if not self._flush_scheduled:
             self.flush()
 
-    def notify_pending(self) -> None:
+    def schedule_flush(self) -> None:
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._broadcaster.schedule_flush(self)
@@ -138,7 +138,7 @@ class _SessionClient(WebSocketProtocol):
             if not self.write_paused and session.is_caught_up:
                 self._broadcaster.join_cohort(session, self, compressed=self._compression)
             return
-        if session.has_pending:
+        if session.has_output:
             self._abort_later()
         else:
             self.adapter.record_close()
@@ -146,7 +146,7 @@ class _SessionClient(WebSocketProtocol):
 
     def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
         """The frames of the batches, and their payload size before compression."""
-        follower = self if self._compression and self._session.subscription.sees_everything else None
+        follower = self if self._compression and self._session.subscription.receives_everything else None
         if follower is None and self.segment is not None:
             self._broadcaster.remove_follower(self)
         return self._broadcaster.encode(batches, follower)

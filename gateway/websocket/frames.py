@@ -201,7 +201,7 @@ class FrameReader:
         if opcode < OP_CLOSE:
             self._message_size += size
             if self._message_size > self._max_message_bytes:
-                raise self._protocol_error(MESSAGE_TOO_BIG, "frame too big")
+                raise self._protocol_error(MESSAGE_TOO_BIG, "message too big")
             self._message_opcode = self._message_opcode or opcode
             if data[at] & RSV1_BIT and opcode == OP_TEXT:
                 self._inflater = Inflater(self._max_message_bytes)
@@ -246,7 +246,7 @@ class FrameReader:
         except BadDeflate:  # RFC 7692 names no code; 1007 is for data inconsistent with the message type (section 7.4.1)
             raise self._protocol_error(INVALID_DATA, "invalid DEFLATE data") from None
         except MessageTooBig:
-            raise self._protocol_error(MESSAGE_TOO_BIG, "frame too big") from None
+            raise self._protocol_error(MESSAGE_TOO_BIG, "message too big") from None
 
     def _decode_text(self, payload: bytes, final: bool) -> None:
         """Decode a part of a text message. Invalid UTF-8 is an error as soon as it is received (section 8.1)."""

@@ -117,7 +117,7 @@ class SharedDeflate:
         if follower.segment is not None and self._tail.end_byte - follower.segment.end_byte > MAX_LAG_BYTES:
             self._set_segment(follower, None)
 
-    def end_pass(self) -> None:
+    def clear_cache(self) -> None:
         """A flush pass is over: the cached results are out of date."""
         self._encoded_cache.clear()
 

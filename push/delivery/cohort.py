@@ -54,14 +54,14 @@ class Cohort(Generic[T]):
         """Whether the cohort has MAX_MEMBERS."""
         return len(self.members) >= MAX_MEMBERS
 
-    def join(self, session: Session, transport: T) -> bool:
+    def join(self, session: Session, client: T) -> bool:
         """Add a caught-up session (``Session.is_caught_up``). False if the cohort is full, or not caught up itself."""
         if not self.members:
             self.offset, self.totals_seen = self._broadcast_log.end_offset, self._broadcast_log.totals_version
             self._earliest_expiry = math.inf
         elif self.is_full or not self.is_caught_up:
             return False
-        self.members[session] = transport
+        self.members[session] = client
         self._earliest_expiry = min(self._earliest_expiry, session.expires_at)
         self._detached.discard(session)
         session.cohort = self

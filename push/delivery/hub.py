@@ -132,7 +132,7 @@ class Hub:
         for session in self._order_index.sessions_for(events):
             if session.close_if_expired(now):
                 continue
-            if session.subscription.sees_all_events:
+            if session.subscription.receives_all_events:
                 offsets = (offset for offset, batch in enumerate(batches, start_offset) for _ in range(batch.count))
                 session.retain_for_conflation(zip(offsets, events, strict=True))
             else:
@@ -146,7 +146,7 @@ class Hub:
         batch = Batch([encode(Resumed(recovered=False))])
         self._broadcast_log.append([batch])
         for session in self._detached:
-            if not session.subscription.sees_all_events:
+            if not session.subscription.receives_all_events:
                 session.send(batch)
         self._schedule_pass()
 

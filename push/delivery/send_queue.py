@@ -69,7 +69,7 @@ class SendQueue:
         """Whether what is waiting exceeds the bounds, so that ``offer`` fails."""
         return self._message_count > self._max_messages or self._byte_count > self._max_bytes
 
-    def exceeds_limit(self, count: int) -> bool:
+    def exceeds_max_messages(self, count: int) -> bool:
         """Whether ``count`` messages, which wait outside of this queue, are more than a session may have waiting."""
         return count > self._max_messages
 

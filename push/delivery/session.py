@@ -215,7 +215,7 @@ class Session:
         """Send the totals, or the list of topics if they do not include the totals. ``get_totals`` is kept for later totals."""
         self._get_totals = get_totals
         subscription = self.subscription
-        self.send(get_totals() if subscription.sees_totals else Batch([encode(Subscribed(subscription.topics))]))
+        self.send(get_totals() if subscription.receives_totals else Batch([encode(Subscribed(subscription.topics))]))
 
     def send(self, *batches: Batch) -> None:
         """Queue all batches or none. Never waits: if too much is waiting already, the session is closed as a slow consumer."""
@@ -223,7 +223,7 @@ class Session:
             return
         self.detach()
         if self._queue.offer(*batches):
-            self._transport.notify_pending()
+            self._transport.schedule_flush()
         else:
             self.close(CloseCode.SLOW_CONSUMER, flush=False)
 
@@ -239,7 +239,7 @@ class Session:
         """Send the totals after everything that waits now. They are not queued: they are read when the transport takes them."""
         self.detach()
         self._totals_seen = 0
-        self._transport.notify_pending()
+        self._transport.schedule_flush()
 
     # ---------------------------------------------------------------- what is published to all
 
@@ -260,7 +260,7 @@ class Session:
             return True
         if self._totals_seen != broadcast_log.totals_version:
             self._totals_seen = 0
-        if self.subscription.sees_all_events and self.offset != broadcast_log.end_offset:
+        if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
             replacement = self._conflation and self._conflation.replacement(broadcast_log, self.offset)
             if not replacement and self.offset < broadcast_log.first_offset:
                 self.close(CloseCode.SLOW_CONSUMER, flush=False)
@@ -276,7 +276,7 @@ class Session:
         broadcast_log = self._broadcast_log
         if broadcast_log is None or (now >= self.expires_at and self.close_if_expired(now)):
             return
-        if self.subscription.sees_all_events and self.offset != broadcast_log.end_offset:
+        if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
             if self.offset < broadcast_log.first_offset and self._conflation is None:
                 self.close(CloseCode.SLOW_CONSUMER, flush=False)
                 return
@@ -288,7 +288,7 @@ class Session:
     def indexed_orders(self) -> frozenset[int]:
         """Order ids whose events the hub must hand to this session itself; empty if it reads every event from the log."""
         subscription = self.subscription
-        return _NO_ORDERS if subscription.sees_all_events and self._conflation is None else subscription.order_ids
+        return _NO_ORDERS if subscription.receives_all_events and self._conflation is None else subscription.order_ids
 
     def retain_for_conflation(self, entries: Iterable[tuple[int, Event]]) -> None:
         """Retain those of the new (offset, event) in the log that are of the session's single orders: conflation never leaves
@@ -297,7 +297,7 @@ class Session:
         grant, conflation = self.grant, self._conflation
         assert grant is not None
         assert conflation is not None
-        if self._queue.exceeds_limit(conflation.pending_own):
+        if self._queue.exceeds_max_messages(conflation.pending_own):
             self.close(CloseCode.SLOW_CONSUMER, flush=False)
             return
         order_ids = self.subscription.order_ids
@@ -313,7 +313,7 @@ class Session:
         broadcast_log = self._broadcast_log
         return (
             broadcast_log is not None
-            and self.subscription.sees_everything
+            and self.subscription.receives_everything
             and self._conflation is None
             and self.offset == broadcast_log.end_offset
             and self._totals_seen == broadcast_log.totals_version
@@ -349,7 +349,7 @@ class Session:
             self._broadcast_log = None
             self._totals_seen = 1
         self._wake_writer()
-        self._transport.notify_pending()
+        self._transport.schedule_flush()
 
     # ---------------------------------------------------------------- transport
 
@@ -374,7 +374,7 @@ class Session:
                 return batches
             self._totals_seen = 1
         else:
-            if subscription.sees_all_events and self.offset != broadcast_log.end_offset:
+            if subscription.receives_all_events and self.offset != broadcast_log.end_offset:
                 conflation = self._conflation
                 if conflation is not None and (replacement := conflation.replacement(broadcast_log, self.offset)):
                     batches += replacement
@@ -392,12 +392,12 @@ class Session:
             if self._totals_seen == broadcast_log.totals_version:
                 return batches
             self._totals_seen = broadcast_log.totals_version
-        if subscription.sees_totals and self._get_totals is not None:
+        if subscription.receives_totals and self._get_totals is not None:
             batches.append(self._get_totals())
         return batches
 
     @property
-    def has_pending(self) -> bool:
+    def has_output(self) -> bool:
         """Whether ``take`` would return something."""
         if self.cohort is not None:
             return not self.cohort.is_caught_up
@@ -405,7 +405,7 @@ class Session:
             return True
         broadcast_log = self._broadcast_log
         return broadcast_log is not None and (
-            (self.subscription.sees_all_events and self.offset != broadcast_log.end_offset)
+            (self.subscription.receives_all_events and self.offset != broadcast_log.end_offset)
             or self._totals_seen != broadcast_log.totals_version
         )
 
@@ -419,7 +419,7 @@ class Session:
         broadcast_log = self._broadcast_log
         return (
             broadcast_log is not None
-            and self.subscription.sees_all_events
+            and self.subscription.receives_all_events
             and self._conflation is None
             and broadcast_log.is_behind(self.offset)
         )

@@ -14,7 +14,7 @@ class SessionTransport(Protocol):
     closes the connection with that code.
     """
 
-    def notify_pending(self) -> None:
+    def schedule_flush(self) -> None:
         """Schedule a flush: batches are waiting, or the session has closed. Called from anywhere, so it must not call back."""
 
     def flush_broadcast(self) -> None:

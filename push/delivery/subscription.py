@@ -17,32 +17,32 @@ _NO_ORDERS: frozenset[int] = frozenset()
 class Subscription:
     """A set of topics. Immutable; sessions without single orders share one of four instances."""
 
-    __slots__ = ("order_ids", "sees_all_events", "sees_everything", "sees_totals")
+    __slots__ = ("order_ids", "receives_all_events", "receives_everything", "receives_totals")
 
-    def __init__(self, order_ids: frozenset[int], *, sees_all_events: bool, sees_totals: bool) -> None:
+    def __init__(self, order_ids: frozenset[int], *, receives_all_events: bool, receives_totals: bool) -> None:
         self.order_ids = order_ids
         # Topic "orders": the events of every order.
-        self.sees_all_events = sees_all_events
+        self.receives_all_events = receives_all_events
         # Topic "analytics".
-        self.sees_totals = sees_totals
+        self.receives_totals = receives_totals
         # Then the session receives exactly what is broadcast, and may join a cohort.
-        self.sees_everything = sees_all_events and sees_totals
+        self.receives_everything = receives_all_events and receives_totals
 
     @classmethod
     def of(cls, topics: frozenset[str]) -> Subscription:
         """The subscription to topics that ``push.protocol.access.parse_topics`` has checked."""
-        sees_all_events, sees_totals = ORDERS_TOPIC in topics, ANALYTICS_TOPIC in topics
+        receives_all_events, receives_totals = ORDERS_TOPIC in topics, ANALYTICS_TOPIC in topics
         if not (ids := order_ids(topics)):
-            return _without_single_orders(sees_all_events, sees_totals)
-        return cls(ids, sees_all_events=sees_all_events, sees_totals=sees_totals)
+            return _without_single_orders(receives_all_events, receives_totals)
+        return cls(ids, receives_all_events=receives_all_events, receives_totals=receives_totals)
 
     @property
     def topics(self) -> frozenset[str]:
         """The topics' names. Made on demand, since the names of 100 orders take 14 KB and are rarely asked for."""
         return frozenset(
             (
-                *((ORDERS_TOPIC,) if self.sees_all_events else ()),
-                *((ANALYTICS_TOPIC,) if self.sees_totals else ()),
+                *((ORDERS_TOPIC,) if self.receives_all_events else ()),
+                *((ANALYTICS_TOPIC,) if self.receives_totals else ()),
                 *(f"order:{order_id}" for order_id in self.order_ids),
             )
         )
@@ -54,10 +54,10 @@ class Subscription:
         """
         if grant.expired(now):
             return []
-        everything = self.sees_all_events
+        everything = self.receives_all_events
         return [event for event in events if (everything or event.order_id in self.order_ids) and grant.may_see(event)]
 
 
 @cache
-def _without_single_orders(sees_all_events: bool, sees_totals: bool) -> Subscription:
-    return Subscription(_NO_ORDERS, sees_all_events=sees_all_events, sees_totals=sees_totals)
+def _without_single_orders(receives_all_events: bool, receives_totals: bool) -> Subscription:
+    return Subscription(_NO_ORDERS, receives_all_events=receives_all_events, receives_totals=receives_totals)

@@ -1,7 +1,7 @@
 """The relay: reads the journal over one connection, and publishes every event to a sink, once and in order.
 
 A notification carries no data for the relay, it only means "read now". Live delivery, the start of the process, the gap after
-a lost connection and the fallback poll all take the same path, ``Relay._catch_up``. docs/explanation/delivery.md explains why
+a lost connection and the fallback read all take the same path, ``Relay._read_new``. docs/explanation/delivery.md explains why
 no event is lost or published twice.
 """
 
@@ -92,7 +92,7 @@ class Relay:
         self._advanced = asyncio.Event()
         self._identity_check_due = False
         # Events whose writers did not notify and of which other listeners have not been told yet; when they last were told.
-        self._unannounced = 0
+        self._unnotified = 0
         self._notified_at = -math.inf
         # Within a read of several pages: its upper snapshot, and the id of the last event published.
         self._partial_read: tuple[Snapshot, int] | None = None
@@ -198,7 +198,7 @@ class Relay:
             if self._connection_count > 1:
                 self._metrics.listener_reconnects.inc()
             await self._resolve_position(connection)
-            self._metrics.catch_up_events.observe(await self._catch_up(connection))
+            self._metrics.catch_up_events.observe(await self._read_new(connection))
             self._notify_policy.reset_count()  # what was written while no connection was followed is no rate
             while True:
                 await self._read_and_wait(connection)
@@ -222,9 +222,9 @@ class Relay:
             # Before the read: what the read does not see is committed after the guarantee, and will notify.
             notify_guaranteed = await connection.require_notify()
         self._metrics.notify_suppressed.set(not notify_guaranteed)
-        event_count = await self._catch_up(connection)
+        event_count = await self._read_new(connection)
         if polls:
-            self._unannounced += event_count
+            self._unnotified += event_count
             if started_at - self._notified_at >= NOTIFY_INTERVAL:
                 await self._notify_other_listeners(connection)
         busy = loop.time() - started_at
@@ -235,10 +235,10 @@ class Relay:
         )
 
     async def _notify_other_listeners(self, connection: JournalConnection) -> None:
-        if self._unannounced:
+        if self._unnotified:
             self._notified_at = asyncio.get_running_loop().time()
-            await connection.notify_on_behalf(self._unannounced)
-            self._unannounced = 0
+            await connection.notify_on_behalf(self._unnotified)
+            self._unnotified = 0
 
     async def _resolve_position(self, connection: JournalConnection) -> None:
         """Keep the watermark if it is valid in this journal, otherwise start from the totals of now."""
@@ -269,7 +269,7 @@ class Relay:
         known = self._identity
         return known is not None and known.epoch == epoch and trimmed_txid < self._watermark.snapshot.xmin
 
-    async def _catch_up(self, connection: JournalConnection) -> int:
+    async def _read_new(self, connection: JournalConnection) -> int:
         """Publish everything that became visible since the watermark, page by page. Returns the number of events."""
         count = 0
         transactions: set[int] = set()
@@ -319,4 +319,4 @@ class Relay:
         self._read_snapshot = snapshot
         self.read_barrier.read_published()
         self._advanced.set()
-        self._metrics.mark_caught_up()
+        self._metrics.mark_read_to_end()

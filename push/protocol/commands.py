@@ -24,7 +24,7 @@ def parse_message(text: str) -> Command | Ping | Pong:
     try:
         message = json.loads(text)
     except (ValueError, RecursionError):
-        raise InvalidMessage("bad_json", "the frame is not JSON") from None
+        raise InvalidMessage("bad_json", "the message is not JSON") from None
     match message:
         case {"type": "ping"}:
             return Ping()

@@ -194,7 +194,7 @@ class CloseCode(IntEnum):
     PROTOCOL_ERROR = 1002, "protocol error"
     UNSUPPORTED = 1003, "text frames only"
     INVALID_TEXT = 1007, "text is not UTF-8"
-    TOO_BIG = 1009, "frame too big"
+    TOO_BIG = 1009, "message too big"
     INTERNAL_ERROR = 1011, "internal error"
     DRAIN = 3001, "server is going away, come back"
     RESUME_AGAIN = 3002, "cannot finish the replay, come back and resume"

@@ -1,4 +1,4 @@
-"""Notify suppression begins and ends under concurrent writes and faults, without the fallback poll: a commit that neither sent
+"""Notify suppression begins and ends under concurrent writes and faults, without the fallback read: a commit that neither sent
 a notification nor was read by polling would never be published.
 
 The servers are the real listener and relay on a real PostgreSQL, without clients, with a notify policy that the tests set.

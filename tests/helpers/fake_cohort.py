@@ -43,9 +43,9 @@ class CohortMember:
         hub.add(self.session)
         self.session.apply_grant(grant, frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC}))
         hub.go_live(self.session)
-        self.notify_pending()
+        self.schedule_flush()
 
-    def notify_pending(self) -> None:
+    def schedule_flush(self) -> None:
         while not self.blocked and (batches := self.session.take(1000)):
             self.received += messages_of(batches)
         if not self.blocked and self.session.is_caught_up:
@@ -53,7 +53,7 @@ class CohortMember:
 
     def flush_broadcast(self) -> None:
         self.flush_calls += 1
-        self.notify_pending()
+        self.schedule_flush()
 
     def fault(self) -> None:
         raise ValueError("injected fault")

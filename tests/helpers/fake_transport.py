@@ -23,10 +23,10 @@ class FakeTransport:
     """A ``SessionTransport`` that calls the given functions: for both calls the first one unless there is a second."""
 
     def __init__(
-        self, notify_pending: Callable[[], None] = _nothing, flush_broadcast: Callable[[], None] | None = None
+        self, schedule_flush: Callable[[], None] = _nothing, flush_broadcast: Callable[[], None] | None = None
     ) -> None:
-        self.notify_pending = notify_pending
-        self.flush_broadcast = flush_broadcast or notify_pending
+        self.schedule_flush = schedule_flush
+        self.flush_broadcast = flush_broadcast or schedule_flush
 
 
 class RecordedSession:

@@ -1,4 +1,4 @@
-"""serving: how the tasks of a process run, fail and end, and what is announced. The whole application: tests/gateway."""
+"""serving: how the tasks of a process run, fail and end, and what is printed at the start. The whole application: tests/gateway."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.database import Database
 from db.errors import DatabaseError
 from db.listener import Listener
 from gateway.app_keys import HUB
-from serving import EXPECTED_ERRORS, announce, create_app, database_server, run_until
+from serving import EXPECTED_ERRORS, create_app, database_server, print_addresses, run_until
 from settings import BadSetting, Settings
 from tests.helpers.tokens import SECRET
 
@@ -90,7 +90,7 @@ def test_a_database_url_is_used_as_it_is() -> None:
     ],
 )
 @pytest.mark.parametrize("superuser", [True, False, None])
-async def test_the_announcement_waits_for_events_and_tells_no_password(
+async def test_the_addresses_are_printed_once_events_flow_and_without_a_password(
     environment: dict[str, str],
     expected: list[str],
     superuser: bool | None,
@@ -106,7 +106,7 @@ async def test_the_announcement_waits_for_events_and_tells_no_password(
     started = asyncio.Event()
     settings = Settings.from_environment(environment)
     database = cast(Database, FakeDatabase())
-    running = asyncio.create_task(announce(started, settings, "h:1", database, URL, None))
+    running = asyncio.create_task(print_addresses(started, settings, "h:1", database, URL, None))
     await asyncio.sleep(0)
     assert capsys.readouterr().out == ""
     started.set()

@@ -13,13 +13,13 @@ import workers
 from gateway.net.listening import ListenError
 from push.metrics import Metrics
 from settings import Settings
-from workers import Supervisor, SupervisorClient, _Pipe, _Worker
+from workers import Supervisor, SupervisorClient, _Worker, _WorkerConnection
 
 
 class Pair:
     """A worker's client, its task, and the supervisor's end of the socket pair."""
 
-    def __init__(self, client: SupervisorClient, other: _Pipe) -> None:
+    def __init__(self, client: SupervisorClient, other: _WorkerConnection) -> None:
         self.client = client
         self.other = other
         self.messages = other.messages()
@@ -35,7 +35,7 @@ class Pair:
 async def pair() -> AsyncIterator[Pair]:
     ours, theirs = socket.socketpair()
     async with SupervisorClient.connect(theirs.detach(), 2) as client:
-        other = await _Pipe.open(ours)
+        other = await _WorkerConnection.open(ours)
         opened = Pair(client, other)
         yield opened
         other.close()
@@ -47,19 +47,19 @@ async def test_an_incomplete_line_is_dropped() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
-    pipe = await _Pipe.open(ours)
-    assert [message async for message in pipe.messages()] == [("ready", None)]
-    pipe.close()
+    connection = await _WorkerConnection.open(ours)
+    assert [message async for message in connection.messages()] == [("ready", None)]
+    connection.close()
 
 
 async def test_a_worker_reports_that_events_flow_or_why_it_fails(pair: Pair) -> None:
     started = asyncio.Event()
-    announcing = asyncio.create_task(pair.client.announce_started(started))
+    reporting = asyncio.create_task(pair.client.report_started(started))
     await asyncio.sleep(0)
     pair.client.report_failure("cannot listen")
     assert await pair.receive() == ("failed", "cannot listen")
     started.set()
-    await announcing
+    await reporting
     assert await pair.receive() == ("ready", None)
 
 

@@ -211,7 +211,7 @@ async def test_session_without_a_cursor_is_live_at_once(site: Site) -> None:
 
 async def test_transport_that_can_carry_it_gets_the_position(site: Site) -> None:
     await site.commit(1)
-    params = ConnectParams(encode_position=lambda cursor: json.dumps({"type": "position", "id": cursor}).encode())
+    params = ConnectParams(encode_cursor=lambda cursor: json.dumps({"type": "position", "id": cursor}).encode())
     session = await site.open(params=params)
     messages = take(session)
     assert types(messages) == ["analytics_update", "authenticated", "position"]
@@ -237,7 +237,7 @@ async def test_session_with_a_cursor_waits_for_its_replay(site: Site) -> None:
 
 async def test_session_without_a_token_gets_nothing_until_it_has_sent_one(site: Site) -> None:
     session = site.session()
-    site.manager.await_token(session, timeout_seconds=3600)
+    site.manager.add_unauthenticated(session, timeout_seconds=3600)
     await site.commit(1)
     assert take(session) == []
     await site.manager.handle_command(session, Auth("admin"), ConnectParams())
@@ -248,7 +248,7 @@ async def test_session_without_a_token_gets_nothing_until_it_has_sent_one(site: 
 
 async def test_session_that_sends_no_token_in_time_is_closed(site: Site) -> None:
     session = site.session()
-    site.manager.await_token(session, timeout_seconds=0.01)
+    site.manager.add_unauthenticated(session, timeout_seconds=0.01)
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while session.close_code is None:
             await asyncio.sleep(0.005)
@@ -326,7 +326,7 @@ async def test_events_dropped_during_the_replay_make_the_client_come_back(site: 
 
 
 async def test_client_that_does_not_read_its_replay_is_a_slow_consumer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("push.admission.STALL_SECONDS", 0.02)
+    monkeypatch.setattr("push.admission.REPLAY_STALL_SECONDS", 0.02)
     monkeypatch.setattr("push.admission.CHUNK_EVENTS", 4)
     monkeypatch.setattr("push.admission.MAX_FINAL_EVENTS", 2)
     (first,) = await site.commit(0)

@@ -49,10 +49,10 @@ def test_ready_is_asked_for_at_each_collection(metrics: Metrics) -> None:
 def test_lag_is_the_time_since_the_journal_was_read_to_its_end(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
     monkeypatch.setattr("push.metrics.time.monotonic", lambda: now)
-    metrics.mark_caught_up()
+    metrics.mark_read_to_end()
     now += 7
     assert value(metrics, "orderwire_listener_lag_seconds") == 7
-    metrics.mark_caught_up()
+    metrics.mark_read_to_end()
     assert value(metrics, "orderwire_listener_lag_seconds") == 0
 
 

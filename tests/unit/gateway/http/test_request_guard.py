@@ -59,8 +59,8 @@ class Site:
         return RequestHead("GET", HttpVersion11, URL(path), CIMultiDictProxy(sent), body, peer, connection)
 
     def reason(self, *arguments: Any, **named: Any) -> tuple[str, int] | None:
-        rejection = self.guard.reject_reason(self.head(*arguments, **named))
-        return None if rejection is None else (rejection.reason, rejection.status)
+        rejection = self.guard.find_rejection(self.head(*arguments, **named))
+        return None if rejection is None else (rejection.label, rejection.status)
 
     def rejections(self, reason: str) -> float:
         return self.metrics.registry.get_sample_value("orderwire_rejections_total", {"reason": reason}) or 0.0
@@ -109,9 +109,9 @@ def test_without_login_only_this_machine_is_answered(
 
 def test_without_login_a_proxy_that_is_not_trusted_is_named() -> None:
     site = Site(login=False)
-    rejection = site.guard.reject_reason(site.head(X_Forwarded_For="192.0.2.1"))
+    rejection = site.guard.find_rejection(site.head(X_Forwarded_For="192.0.2.1"))
     assert rejection is not None
-    assert (rejection.reason, "TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
+    assert (rejection.label, "TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
 
 
 @pytest.mark.parametrize(("body", "expected"), [(0, None), (65536, None), (65537, ("body", 413)), (None, ("body", 413))])
@@ -125,8 +125,8 @@ def test_beyond_the_limit_of_connections_only_a_websocket_goes_on() -> None:
     for path, expected in (("/api/orders", "connections"), ("/healthz", "connections"), ("/api/ws", None)):
         head = site.head(path)
         head.connection.within_limits = False
-        rejection = site.guard.reject_reason(head)
-        assert (rejection and rejection.reason) == expected
+        rejection = site.guard.find_rejection(head)
+        assert (rejection and rejection.label) == expected
 
 
 def test_requests_are_limited_by_address_and_counted_once() -> None:
@@ -134,12 +134,12 @@ def test_requests_are_limited_by_address_and_counted_once() -> None:
     first, second, other = site.head(), site.head(), site.head(remote="192.0.2.1")
     for head in (first, second, other):
         head.connection.within_rate = False
-    assert site.guard.reject_reason(first) is None
-    assert site.guard.reject_reason(first) is None  # the same request again, as after a handshake that aiohttp has to answer
-    rejection = site.guard.reject_reason(second)
+    assert site.guard.find_rejection(first) is None
+    assert site.guard.find_rejection(first) is None  # the same request again, as after a handshake that aiohttp has to answer
+    rejection = site.guard.find_rejection(second)
     assert rejection is not None
-    assert (rejection.reason, rejection.status, rejection.close_connection) == ("handshakes", 429, True)
-    assert site.guard.reject_reason(other) is None
+    assert (rejection.label, rejection.status, rejection.close_connection) == ("handshakes", 429, True)
+    assert site.guard.find_rejection(other) is None
 
 
 async def test_the_token_decides_the_grant() -> None:

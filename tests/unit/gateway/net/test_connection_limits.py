@@ -36,7 +36,7 @@ def make_limiter(**settings: str) -> tuple[ConnectionLimiter, Metrics]:
 
 def connect(limiter: ConnectionLimiter, remote: str | None = "192.0.2.1") -> tuple[RecordingTransport, Connection | None]:
     transport = RecordingTransport()
-    return transport, limiter.connection_made(transport, remote)
+    return transport, limiter.admit(transport, remote)
 
 
 def rejections(metrics: Metrics, reason: str) -> float:
@@ -127,10 +127,10 @@ def test_connections_of_a_trusted_proxy_are_counted_one_by_one_and_not_rate_limi
 def test_rejected_connections_may_wait_for_a_second_and_only_so_many() -> None:
     limiter, metrics = make_limiter(IDLE_SECONDS="0.5")
     transports = [RecordingTransport() for _ in range(MAX_REJECTED_PENDING + 1)]
-    assert [limiter.reject(transport) for transport in transports] == [0.5] * MAX_REJECTED_PENDING + [0.0]
+    assert [limiter.track_rejected(transport) for transport in transports] == [0.5] * MAX_REJECTED_PENDING + [0.0]
     assert open_connections(metrics) == MAX_REJECTED_PENDING
     limiter.connection_lost(transports[0])
-    assert limiter.reject(transports[-1]) == 0.5
+    assert limiter.track_rejected(transports[-1]) == 0.5
 
 
 def test_connection_is_counted_until_it_is_lost_on_whatever_transport() -> None:

@@ -30,7 +30,7 @@ ADDRESS = "192.0.2.1"
 class Transport:
     """A session transport that sends nothing."""
 
-    def notify_pending(self) -> None:
+    def schedule_flush(self) -> None:
         pass
 
     def flush_broadcast(self) -> None:
@@ -46,8 +46,8 @@ class Manager:
         self.go_on = asyncio.Event()
         self.error: Exception | None = None
 
-    def await_token(self, _session: Any, _seconds: float) -> None:
-        self.calls.append("await_token")
+    def add_unauthenticated(self, _session: Any, _seconds: float) -> None:
+        self.calls.append("add_unauthenticated")
 
     async def authorize(self, _grant: Grant, params: Any) -> frozenset[str]:
         self.calls.append("authorize")
@@ -150,7 +150,7 @@ async def test_parameters_reach_the_session_manager(site: Site) -> None:
 
 async def test_without_a_grant_the_session_waits_for_its_token(site: Site) -> None:
     await site.adapter().admit(None)
-    assert site.manager.calls == ["await_token"]
+    assert site.manager.calls == ["add_unauthenticated"]
     assert site.sample("orderwire_sessions", transport="websocket", role="admin") == 0
 
 

@@ -91,7 +91,7 @@ def test_check_upgrade_leaves_http_errors_to_aiohttp(
     app: Any = {
         SETTINGS: Settings.from_environment({}),
         RELAY: SimpleNamespace(epoch="e1"),
-        REQUEST_GUARD: SimpleNamespace(reject_reason=lambda _: rejection),
+        REQUEST_GUARD: SimpleNamespace(find_rejection=lambda _: rejection),
     }
     handshake = check_upgrade(app, make_request_head("GET", {**UPGRADE_HEADERS, **headers}))
     assert (handshake is not None) is accepted

@@ -365,6 +365,6 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
                 range(1, pongs[client] + 1)
             )
     for client in clients:
-        if client.session.subscription.sees_everything and client.session.close_code is None:
+        if client.session.subscription.receives_everything and client.session.close_code is None:
             assert client.totals[-1] == setup.published
     assert sum(client.receiver.compressed for client in clients + closed) > 100

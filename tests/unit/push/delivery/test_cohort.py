@@ -47,7 +47,7 @@ async def test_member_with_a_message_of_its_own_continues_at_the_offset_of_the_c
     await asyncio.sleep(0)
     assert (one.received, other.received) == ([], [b"before", b"after"])
     one.blocked = False
-    one.notify_pending()
+    one.schedule_flush()
     assert one.received == [b"own", b"before", b"after"]
     assert not one.is_detached()
     publish(hub, b"together")
@@ -201,7 +201,7 @@ async def test_random_members_receive_everything_once_and_in_order(seed: int | N
             case 2:
                 member.blocked = not member.blocked
                 if not member.blocked:
-                    member.notify_pending()
+                    member.schedule_flush()
             case 3:
                 member.session.send(Batch([b"own"]))
             case 4 if len(members) < 20:
@@ -211,7 +211,7 @@ async def test_random_members_receive_everything_once_and_in_order(seed: int | N
                 await asyncio.sleep(0)
     for member in members:
         member.blocked = False
-        member.notify_pending()
+        member.schedule_flush()
     publish(hub, b"%d" % published)
     for _ in range(3):
         await asyncio.sleep(0)

@@ -115,12 +115,12 @@ async def test_every_event_is_received_or_counted() -> None:
         reader.take(choose.choice([1, 100, 10_000]))
         if choose.random() < 0.02:
             # What was published before a change is delivered by the old subscription.
-            while reader.session.has_pending:
+            while reader.session.has_output:
                 reader.take(10_000)
             reader.subscribe(hub, frozenset(choose.sample(range(ORDER_COUNT), choose.randrange(3))))
     await hub.drain(0)
     for reader in readers:
-        while reader.session.has_pending:
+        while reader.session.has_output:
             reader.take(10_000)
         assert reader.session.close_code is CloseCode.DRAIN
         assert reader.is_complete
@@ -136,7 +136,7 @@ async def test_close_with_flush_conflates_what_waits() -> None:
     reader._next = 0
     hub.publish(published, Totals(100))
     reader.session.close(CloseCode.DRAIN)
-    while reader.session.has_pending:
+    while reader.session.has_output:
         reader.take(10_000)
     assert reader.is_complete
     assert reader.bulk_count == 1

@@ -102,7 +102,7 @@ async def test_events_published_before_a_topic_change_are_delivered_before_the_a
     client.session.send(Batch([b"answer"]))
     hub.publish([make_event(payload=b"after")], Totals())
     assert messages_of(client.session.take(1000)) == [b"before", b"answer"]
-    assert not client.session.has_pending
+    assert not client.session.has_output
     client.session.set_topics(frozenset({ORDERS_TOPIC}))
     hub.topics_changed(client.session)
     hub.publish([make_event(payload=b"again")], Totals())

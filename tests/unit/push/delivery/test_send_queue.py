@@ -40,5 +40,5 @@ def test_queue_is_congested_above_half_of_its_bounds(below: list[bytes], above: 
 
 def test_messages_that_wait_elsewhere_are_held_to_the_same_limit() -> None:
     queue = SendQueue(10, 1000)
-    assert not queue.exceeds_limit(10)
-    assert queue.exceeds_limit(11)
+    assert not queue.exceeds_max_messages(10)
+    assert queue.exceeds_max_messages(11)

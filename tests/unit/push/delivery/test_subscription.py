@@ -55,9 +55,9 @@ def test_expired_grant_sees_nothing() -> None:
 def test_topics_survive_the_conversion(topics: frozenset[str]) -> None:
     subscription = Subscription.of(topics)
     assert subscription.topics == topics
-    assert subscription.sees_all_events == ("orders" in topics)
-    assert subscription.sees_totals == ("analytics" in topics)
-    assert subscription.sees_everything == ({"orders", "analytics"} <= topics)
+    assert subscription.receives_all_events == ("orders" in topics)
+    assert subscription.receives_totals == ("analytics" in topics)
+    assert subscription.receives_everything == ({"orders", "analytics"} <= topics)
     assert len(subscription.order_ids) == len(topics - {"orders", "analytics"})
 
 
