@@ -23,16 +23,16 @@ from push.protocol.messages import Auth, Authenticated, CloseCode, Command, Resu
 
 __all__ = ["ConnectParams", "CursorEncoder", "SessionManager"]
 
-log = logging.getLogger("orderwire.resume")
+log = logging.getLogger("orderwire.admission")
 
 # Events of a replay that are sent before the client's back-pressure is awaited.
 CHUNK_EVENTS = 500
 # A session goes live once at most so many events are left to replay: these are queued at once.
 MAX_FINAL_EVENTS = 50
-# A client that does not drain its send queue for so long during a replay is a slow consumer.
+# Seconds. A client whose send queue stays congested for that long during a replay is a slow consumer.
 REPLAY_STALL_SECONDS = 30.0
 
-# Makes a message of the transport from a cursor.
+# Makes what the transport sends for a cursor that comes without an event.
 CursorEncoder = Callable[[str], bytes]
 
 
@@ -84,8 +84,9 @@ class SessionManager:
     async def authorize(self, grant: Grant, params: ConnectParams) -> frozenset[str]:
         """Return the topics that the session will have. Raises AccessDenied or StoreError.
 
-        Also waits for a fresh read of the journal. So it must be called before the client is answered: a client that writes to
-        the database and then connects expects the totals and a replay to include its change.
+        Then waits for a fresh read of the journal (``ReadBarrier.wait_for_fresh_read``, up to READ_WAIT_TIMEOUT). So it must be
+        called before the client is answered: a client that writes to the database and then connects expects the totals and a
+        replay to include its change. The token may be revoked during that wait, so this is checked at the end.
         """
         topics = grant.default_topics() if params.topics is None else params.topics
         if len(topics) > self._max_topics and params.topics is not None:
@@ -238,11 +239,11 @@ class SessionManager:
         except GapError:
             session.close(CloseCode.RESUME_AGAIN)
         except TimeoutError:
-            session.close(CloseCode.SLOW_CONSUMER, flush=False)
+            session.close_as_slow_consumer()
         return True
 
     async def _visible_events(self, session: Session, replay: Replay) -> list[Event]:
-        """Read a replay, and return those of its events that the session follows and may see."""
+        """Read a replay, and return those of its events that the session subscribes to and may see."""
         visible: list[Event] = []
         async for events in self._replay_planner.read_events(replay):
             visible += session.visible(events)

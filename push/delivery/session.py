@@ -182,6 +182,7 @@ class Session:
         """Count a frame of ``size`` bytes that the client has begun to send. False if that exceeds a rate limit, which closes
         the session.
 
+        Also marks the client alive: every frame, data or control, shows it, and the transport makes no second call for that.
         ``frames`` is 0 when a frame that has been counted turns out to be ``size`` bytes larger.
         """
         self.mark_alive()
@@ -225,7 +226,7 @@ class Session:
         if self._queue.offer(*batches):
             self._transport.schedule_flush()
         else:
-            self.close(CloseCode.SLOW_CONSUMER, flush=False)
+            self.close_as_slow_consumer()
 
     def send_message(self, message: ServerMessage) -> None:
         """Queue one message."""
@@ -263,7 +264,7 @@ class Session:
         if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
             replacement = self._conflation and self._conflation.replacement(broadcast_log, self.offset)
             if not replacement and self.offset < broadcast_log.first_offset:
-                self.close(CloseCode.SLOW_CONSUMER, flush=False)
+                self.close_as_slow_consumer()
                 return False
             self._queue.extend(replacement or broadcast_log.since(self.offset))
         return True
@@ -278,7 +279,7 @@ class Session:
             return
         if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
             if self.offset < broadcast_log.first_offset and self._conflation is None:
-                self.close(CloseCode.SLOW_CONSUMER, flush=False)
+                self.close_as_slow_consumer()
                 return
         elif self._totals_seen == broadcast_log.totals_version:
             return
@@ -298,7 +299,7 @@ class Session:
         assert grant is not None
         assert conflation is not None
         if self._queue.exceeds_max_messages(conflation.pending_own):
-            self.close(CloseCode.SLOW_CONSUMER, flush=False)
+            self.close_as_slow_consumer()
             return
         order_ids = self.subscription.order_ids
         conflation.add_own(
@@ -332,6 +333,12 @@ class Session:
         """Close after an error of our own that leaves unknown what the client has received."""
         self.close(CloseCode.INTERNAL_ERROR, flush=False)
 
+    def close_as_slow_consumer(self) -> None:
+        """Close because the client does not take its messages: the send queue or the broadcast log has overflowed, or a replay
+        has stalled. What waits is dropped.
+        """
+        self.close(CloseCode.SLOW_CONSUMER, flush=False)
+
     def close(self, close_code: CloseCode, *, flush: bool = True) -> None:
         """Close the session; has no effect if it is closed. ``flush``: what waits is still sent."""
         if self.close_code is not None:
@@ -356,6 +363,7 @@ class Session:
     def take(self, about_bytes: int) -> list[Batch]:
         """What to send next, up to about ``about_bytes``; empty if nothing waits. Called by the transport when it can write.
 
+        Detaches the session from its cohort. Closes it as a slow consumer if the log has overflowed; the result is then empty.
         First the queue, then the log, then the totals: only when all events that they include have been taken.
         """
         if self.cohort is not None:
@@ -380,7 +388,7 @@ class Session:
                     batches += replacement
                     self.offset = broadcast_log.end_offset
                 elif self.offset < broadcast_log.first_offset:
-                    self.close(CloseCode.SLOW_CONSUMER, flush=False)
+                    self.close_as_slow_consumer()
                     return []
                 else:
                     batch, self.offset = broadcast_log.read(self.offset, about_bytes)

@@ -1,4 +1,4 @@
-"""serving: how the tasks of a process run, fail and end, and what is printed at the start. The whole application: tests/gateway."""
+"""serving: how the tasks of a process run, fail and end, and what it prints at the start. The application: tests/gateway."""
 
 from __future__ import annotations
 
