@@ -11,7 +11,7 @@ StoreError                          push/errors.py: what `push/` knows of them
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ __all__ = [
     "DatabaseUnavailable",
     "EmbeddedPostgresError",
     "first_line",
-    "loop_exception_handler",
+    "ignore_driver_leftovers",
     "wrap_driver_errors",
 ]
 
@@ -78,19 +78,36 @@ def first_line(error: BaseException) -> str:
     return text[0] if text else type(error).__name__
 
 
-def loop_exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """For ``loop.set_exception_handler``. Ignores two errors in tasks and futures of the driver that no code of ours awaits.
+def ignore_driver_leftovers(loop: asyncio.AbstractEventLoop) -> None:
+    """Have the loop ignore two errors in tasks and futures of the driver that no code of ours awaits.
 
     * The future of a connect that was cancelled or timed out (asyncpg/connect_utils.py).
     * ``asyncpg.Connection.close`` of a pooled connection that was replaced: it fails if the connection is dead
       (PoolConnectionHolder.acquire).
 
-    Passes everything else to the loop's default handler.
+    The exception handler that the loop has now gets everything else: the loop may belong to a program that has mounted the
+    application. Not undone at the end, since asyncio reports such an error when the future is garbage-collected.
     """
-    task = context.get("future")
-    closing = isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__qualname__", "") == "Connection.close"
-    if not closing and str(context.get("exception")) != "unexpected connection_lost() call":
-        loop.default_exception_handler(context)
+    current = loop.get_exception_handler()
+    if not isinstance(current, _LeftoverFilter):
+        loop.set_exception_handler(_LeftoverFilter(current))
+
+
+class _LeftoverFilter:
+    """An exception handler of a loop that passes on what is not from the driver; None for the loop's default handler."""
+
+    def __init__(self, next_handler: Callable[[asyncio.AbstractEventLoop, dict[str, Any]], object] | None) -> None:
+        self._next_handler = next_handler
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        task = context.get("future")
+        closing = isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__qualname__", "") == "Connection.close"
+        if closing or str(context.get("exception")) == "unexpected connection_lost() call":
+            return
+        if self._next_handler is None:
+            loop.default_exception_handler(context)
+        else:
+            self._next_handler(loop, context)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any, Never
 
 import asyncpg
 
-from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, loop_exception_handler, wrap_driver_errors
+from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, ignore_driver_leftovers, wrap_driver_errors
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
 from push.errors import ConnectionLost
@@ -60,7 +60,7 @@ class Listener:
 
         Raises DatabaseMisconfigured only before the first connection. Later it retries, since an operator may be fixing it.
         """
-        asyncio.get_running_loop().set_exception_handler(loop_exception_handler)
+        ignore_driver_leftovers(asyncio.get_running_loop())
         failures = 0
         reported: str | None = None
         while True:
@@ -113,7 +113,8 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
-        # The backend's pid, known from the self-test: notifications arrive on this connection.
+        # The pid of this connection's backend. None until the notification of the self-test has arrived: behind a pooler in
+        # transaction mode it never does.
         self._backend_pid: int | None = None
         # State of notify suppression (sql/011_gate.sql): which advisory locks this connection holds.
         self._notify_required = False
