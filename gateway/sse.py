@@ -13,7 +13,8 @@ from aiohttp import web
 from gateway.app_keys import METRICS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
-from gateway.sessions.session_adapter import CLOSE_TIMEOUT_SECONDS, SessionAdapter, not_started_reason
+from gateway.net.transports import CLOSE_TIMEOUT_SECONDS
+from gateway.sessions.session_adapter import SessionAdapter, not_started_reason
 from push.delivery.batch import CHUNK_BYTES
 from push.delivery.session import PING_MESSAGE
 from push.protocol.access import Role

@@ -21,7 +21,15 @@ from gateway.net.io_uring import IoUringSender
 from gateway.net.linux_aio import LinuxAioSender
 from push.delivery.slices import rotation_start
 
-__all__ = ["ASYNCIO_TRANSPORT", "TRANSPORTS", "BackendUnavailable", "Transport", "TransportBackend", "TransportGroup"]
+__all__ = [
+    "ASYNCIO_TRANSPORT",
+    "CLOSE_TIMEOUT_SECONDS",
+    "TRANSPORTS",
+    "BackendUnavailable",
+    "Transport",
+    "TransportBackend",
+    "TransportGroup",
+]
 
 log = logging.getLogger("orderwire.transports")
 
@@ -30,6 +38,10 @@ AUTO, DESCRIPTOR, ASYNCIO_TRANSPORT = "auto", "descriptor", "transport"
 BATCH_SENDERS: dict[str, Callable[[], BatchSender]] = {IoUringSender.name: IoUringSender, LinuxAioSender.name: LinuxAioSender}
 SELF_TEST_TIMEOUT_SECONDS = 5.0
 SELF_TEST_BYTES = 4096
+
+# How long the client of a session that is closing has to read the rest and, over WebSocket, to answer the close frame. Then the
+# connection is aborted.
+CLOSE_TIMEOUT_SECONDS = 5.0
 
 # The transport of a WebSocket. Both classes behave the same.
 Transport = asyncio.Transport | FdTransport

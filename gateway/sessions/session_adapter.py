@@ -26,14 +26,12 @@ from push.delivery.session_transport import SessionTransport
 from push.protocol.access import AccessDenied, Grant, Role, parse_topics
 from push.protocol.messages import CloseCode, Command
 
-__all__ = ["CLOSE_TIMEOUT_SECONDS", "PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
+__all__ = ["PROTOCOL_ERRORS", "SessionAdapter", "not_started_reason", "require_started"]
 
 log = logging.getLogger("orderwire.session")
 
 # Shared by the many sessions without parameters: saves an object for each.
 _DEFAULT_PARAMS = ConnectParams()
-# How long a client has to read the rest and to answer a close before its connection is aborted.
-CLOSE_TIMEOUT_SECONDS = 5.0
 # Close codes for violations of the WebSocket protocol; their clients are charged (``RequestGuard.penalize``).
 PROTOCOL_ERRORS = (CloseCode.PROTOCOL_ERROR, CloseCode.UNSUPPORTED, CloseCode.INVALID_TEXT, CloseCode.TOO_BIG)
 # One object for all sessions with the same limits.

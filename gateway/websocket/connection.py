@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from gateway.net.transports import Transport
-from gateway.sessions.session_adapter import CLOSE_TIMEOUT_SECONDS
+from gateway.net.transports import CLOSE_TIMEOUT_SECONDS, Transport
 from gateway.websocket.frames import (
     NO_STATUS_RCVD,
     NORMAL_CLOSURE,
