@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from gateway.http.errors import denied_response, error_response
+from gateway.http.errors import Handler, denied_response, error_response
 from gateway.http.request_head import REQUEST_HEAD, WEBSOCKET_PATH, RequestHead
 from gateway.net.client_address import Address, is_loopback_host, rate_limit_key
-from gateway.net.connection_limits import Connection, ConnectionCounter, ConnectionLimiter
+from gateway.net.connection_limits import TOO_MANY_REQUESTS, Connection, ConnectionCounter, ConnectionLimiter
+from gateway.net.rejections import report_rejection
 from logs import connection_id
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role
@@ -37,8 +38,6 @@ RESPONSE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 def _no_op() -> None:
     """Release of a direct connection's slot: the connection is counted until it is closed, not the session."""
@@ -55,7 +54,7 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 
 
 class Rejection(NamedTuple):
-    """``reason``: label of the metric of rejections. ``close_connection``: accept no more requests on this connection."""
+    """``label``: that of the metric of rejections. ``close_connection``: accept no more requests on this connection."""
 
     label: str
     status: int
@@ -87,8 +86,9 @@ class RequestGuard:
             return await self._handle(request, handler, connection)
         with self._limiter.count_request(request.transport, request.remote) as connection:
             if connection is None:
-                self.count_rejection("connections")
-                return _rejection_response(Rejection("connections", 429, _TOO_MANY, close_connection=True))
+                rejection = Rejection("connections", 429, TOO_MANY_REQUESTS, close_connection=True)
+                self.report_rejection(rejection.label, rejection.message, request.remote)
+                return _rejection_response(rejection)
             return await self._handle(request, handler, connection)
 
     async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
@@ -97,14 +97,14 @@ class RequestGuard:
         rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted
         if rejection is not None:
-            self.count_rejection(rejection.label)
+            self.report_rejection(rejection.label, rejection.message, head.peer.address)
             return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
         try:
             return await handler(request)
         except AccessDenied as denied:
-            self.count_rejection(denied.close_code.name.lower())
+            self.report_denied(denied, head)
             return denied_response(denied)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
@@ -126,7 +126,7 @@ class RequestGuard:
             response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
 
     def find_rejection(self, head: RequestHead) -> Rejection | None:
-        """Why the request is rejected; None if it is not.
+        """The rejection of the request; None if it may go on. It is not reported here.
 
         May be called again for the same request, which is counted once: gateway/inbound.py asks first and, if there is a
         reason, hands the request to aiohttp, whose middleware asks again. A request that was over the rate of its address,
@@ -136,11 +136,11 @@ class RequestGuard:
         if (
             not connection.within_limits and path != WEBSOCKET_PATH
         ):  # a WebSocket is rejected by a close code, after the upgrade
-            return Rejection("connections", 429, _TOO_MANY)
+            return Rejection("connections", 429, TOO_MANY_REQUESTS)
         connection.within_rate = connection.within_rate or self._limiter.within_rate(rate_limit_key(peer.address))
         if not connection.within_rate:
             # On an open connection a client could repeat the request at once, at less cost than a new connection has.
-            return Rejection("handshakes", 429, _TOO_MANY, close_connection=True)
+            return Rejection("handshakes", 429, TOO_MANY_REQUESTS, close_connection=True)
         if head.body_length is None or head.body_length > self._settings.max_body_bytes:
             return Rejection(
                 "body", 413, "a request's body may not be that large, and must tell its length", close_connection=True
@@ -194,11 +194,17 @@ class RequestGuard:
         """Charge the address, since a session from it was closed for flooding or a protocol error."""
         self._limiter.penalize(rate_limit_key(address))
 
-    def count_rejection(self, reason: str) -> None:
-        self._metrics.rejections.labels(reason).inc()
+    # ---------------------------------------------------------------- reports
+
+    def report_rejection(self, label: str | None, message: str, address: object) -> None:
+        """Count and log a request or handshake that is rejected: see ``gateway.net.rejections.report_rejection``."""
+        report_rejection(self._metrics, label, message, address)
+
+    def report_denied(self, denied: AccessDenied, head: RequestHead) -> None:
+        """The same for a request whose token, topics or limits were rejected. The label is the lower-case name of the code."""
+        self.report_rejection(denied.close_code.name.lower(), str(denied), head.peer.address)
 
 
-_TOO_MANY = "too many connections or requests: come back in a second"
 _LOOPBACK_ONLY = (
     "no login is configured, so only this machine may connect: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL, "
     "or ALLOW_ANONYMOUS=1"

@@ -12,12 +12,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.net.client_address import in_networks, parse_address, rate_limit_key
+from gateway.net.rejections import report_rejection
 from gateway.net.transports import Transport
 from push.delivery.rate_limit import TokenBucket, TokenBucketRate
 from push.metrics import Metrics
 from settings import Network, Settings
 
-__all__ = ["MAX_REJECTED_PENDING", "TOO_MANY_REQUESTS_RESPONSE", "Connection", "ConnectionCounter", "ConnectionLimiter"]
+__all__ = [
+    "MAX_REJECTED_PENDING",
+    "TOO_MANY_REQUESTS",
+    "TOO_MANY_REQUESTS_RESPONSE",
+    "Connection",
+    "ConnectionCounter",
+    "ConnectionLimiter",
+]
 
 # Connections beyond the limit that are still read, so that each gets its own answer. As many again may wait for their first
 # bytes to get a prepared 429; further ones are aborted.
@@ -28,9 +36,8 @@ ABUSE_PENALTY = 10.0
 # Addresses with a token bucket.
 MAX_BUCKETS = 10_000
 
-_TOO_MANY_REQUESTS_BODY = (
-    b'{"error":{"code":"too_many_requests","message":"too many connections or requests: come back in a second"}}'
-)
+TOO_MANY_REQUESTS = "too many connections or requests: come back in a second"
+_TOO_MANY_REQUESTS_BODY = f'{{"error":{{"code":"too_many_requests","message":"{TOO_MANY_REQUESTS}"}}}}'.encode()
 TOO_MANY_REQUESTS_RESPONSE = (
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
     + b"Content-Length: %d\r\n\r\n" % len(_TOO_MANY_REQUESTS_BODY)
@@ -150,13 +157,13 @@ class ConnectionLimiter:
             bucket.take_with_debt(ABUSE_PENALTY, time.monotonic())
 
     def admit(self, transport: Transport, remote: str | None) -> Connection | None:
-        """Register a new connection; None if it must be rejected."""
+        """Count a new connection against the limits, and register it. None, after reporting it, if it must be rejected."""
         key, is_proxy = self._key(remote)
         if not is_proxy and not self.within_rate(key):
-            self._metrics.rejections.labels("handshakes").inc()
+            report_rejection(self._metrics, "handshakes", TOO_MANY_REQUESTS, remote)
             return None
         if self._counter.total >= self._hard_limit:
-            self._metrics.rejections.labels("connections").inc()
+            report_rejection(self._metrics, "connections", TOO_MANY_REQUESTS, remote)
             return None
         # The first request of a direct connection is charged together with the connection.
         connection = Connection(key, within_limits=self._counter.add(key), within_rate=not is_proxy)
@@ -164,7 +171,11 @@ class ConnectionLimiter:
         return connection
 
     def track_rejected(self, transport: Transport) -> float:
-        """Register a rejected connection. Returns for how many seconds its first bytes may be waited for; 0: abort it."""
+        """Track a connection that ``admit`` has rejected, until ``connection_lost``.
+
+        Returns for how many seconds the caller may wait for its first bytes, to answer them with a 429. Returns 0, and does not
+        track it, if MAX_REJECTED_PENDING are tracked already: the caller must abort it.
+        """
         if len(self._rejected) >= MAX_REJECTED_PENDING:
             return 0.0
         self._rejected.add(transport)

@@ -31,7 +31,11 @@ async def websocket_handler(request: web.Request) -> web.StreamResponse:
     request in the first bytes of the connection.
     """
     app, head = request.app, request[REQUEST_HEAD]
-    handshake = negotiate(app, head)
+    try:
+        handshake = negotiate(app, head)
+    except web.HTTPException as error:
+        app[REQUEST_GUARD].report_rejection(None, error.text or error.reason, head.peer.address)
+        raise
     client = await admit_client(app, head, handshake)
     try:
         transport, early = detach_transport(request, client)
@@ -55,8 +59,8 @@ def check_upgrade(app: web.Application, head: RequestHead) -> Handshake | None:
 
 
 async def admit_client(app: web.Application, head: RequestHead, handshake: Handshake) -> WebSocketProtocol:
-    """Admit the client. On refusal returns a connection that only sends a close code, because a page cannot read the status of
-    a failed upgrade.
+    """Admit the client. For a client that is rejected, returns a connection that only sends a close code, because a page cannot
+    read the status of a failed upgrade.
 
     A session receives events from here on. The caller must call ``start`` or the client's ``on_connection_lost``.
     """
@@ -66,7 +70,7 @@ async def admit_client(app: web.Application, head: RequestHead, handshake: Hands
         client = _SessionClient(app, head, slot, compression=compression)
         await client.adapter.admit(await guard.authenticate(head))
     except AccessDenied as denied:
-        guard.count_rejection(denied.close_code.name.lower())
+        guard.report_denied(denied, head)
         return _RejectedClient(app, slot, denied, compression=compression)
     except BaseException:
         slot.release()

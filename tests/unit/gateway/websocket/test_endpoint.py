@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from gateway.app_keys import RELAY, SETTINGS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot, Rejection
-from gateway.websocket.endpoint import MAX_FRAMES_AFTER_REJECTION, _RejectedClient, check_upgrade
+from gateway.http.request_head import REQUEST_HEAD
+from gateway.websocket.endpoint import MAX_FRAMES_AFTER_REJECTION, _RejectedClient, check_upgrade, websocket_handler
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 from settings import Settings
@@ -95,3 +97,32 @@ def test_check_upgrade_leaves_http_errors_to_aiohttp(
     }
     handshake = check_upgrade(app, make_request_head("GET", {**UPGRADE_HEADERS, **headers}))
     assert (handshake is not None) is accepted
+
+
+class Request(dict[Any, Any]):
+    """What ``websocket_handler`` reads of a request before it is admitted."""
+
+    def __init__(self, app: Any, head: Any) -> None:
+        super().__init__({REQUEST_HEAD: head})
+        self.app = app
+
+
+@pytest.mark.parametrize(
+    ("headers", "epoch", "status"),
+    [({"Sec-WebSocket-Key": "short"}, "e1", 400), ({"Sec-WebSocket-Version": "8"}, "e1", 426), ({}, None, 503)],
+)
+async def test_a_handshake_that_fails_is_reported_once_and_not_counted(
+    headers: dict[str, str], epoch: str | None, status: int
+) -> None:
+    reports: list[tuple[Any, ...]] = []
+    app: Any = {
+        SETTINGS: Settings.from_environment({}),
+        RELAY: SimpleNamespace(epoch=epoch, not_ready_reason="waiting for the database"),
+        REQUEST_GUARD: SimpleNamespace(report_rejection=lambda *report: reports.append(report)),
+    }
+    head = make_request_head("GET", {**UPGRADE_HEADERS, **headers})
+    request: Any = Request(app, head)
+    with pytest.raises(web.HTTPException) as raised:
+        await websocket_handler(request)
+    assert raised.value.status == status
+    assert reports == [(None, raised.value.text, head.peer.address)]
