@@ -61,7 +61,7 @@ class WorkerFailed(Exception):
 
 
 class _WorkerConnection:
-    """One end of the socket pair."""
+    """The connection between the supervisor and one worker: one end of a socket pair, with a JSON message per line."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

@@ -25,6 +25,7 @@ class Metrics:
         self.fetch_merged_samples: Callable[[], Awaitable[Samples]] | None = None
 
         # ------------------------------------------------------------ clients
+        # The role is that of the session's first grant.
         self.sessions = Gauge("orderwire_sessions", "Sessions that are open now", ["transport", "role"], registry=registry)
         self.tcp_connections = Gauge(
             "orderwire_tcp_connections", "TCP connections that are open now, sessions included", registry=registry
@@ -33,10 +34,13 @@ class Metrics:
             "orderwire_sessions_closed_total", "Sessions that were closed, by close code", ["code"], registry=registry
         )
         self.rejections = Counter(
-            "orderwire_rejections_total", "Requests, tokens and commands that were rejected", ["reason"], registry=registry
+            "orderwire_rejections_total",
+            "Connections, requests, tokens, commands and sessions that were rejected",
+            ["reason"],
+            registry=registry,
         )
         self.send_queue_overflows = Counter(
-            "orderwire_send_queue_overflows_total", "Sessions closed because their send queue overflowed", registry=registry
+            "orderwire_send_queue_overflows_total", "Sessions closed as slow consumers", registry=registry
         )
         self.resumes = Counter(
             "orderwire_resumes_total",
@@ -61,7 +65,7 @@ class Metrics:
         )
         self.fanout = Histogram(
             "orderwire_fanout_seconds",
-            "Seconds that one pass over all sessions took",
+            "Seconds that one pass of the hub took",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )

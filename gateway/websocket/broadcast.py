@@ -1,4 +1,6 @@
-"""Writes of all WebSockets: what becomes pending in one tick of the event loop is written in the next, one write per client."""
+"""Writes of all WebSockets. Messages for one client are written in the tick after they were queued, with one write per client;
+broadcasts are written in the hub's pass, with one call per cohort and one write per detached client.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,7 @@ class CohortClient(SessionTransport, Protocol):
 
 
 class Broadcaster:
-    """Flushes the WebSockets of one process: publishing only queues, all system calls are made here. One per application."""
+    """Encodes and flushes for all WebSockets of one process; gateway/net makes the system calls. One per application."""
 
     def __init__(self, metrics: Metrics, hub: Hub, backend: TransportBackend) -> None:
         self._flush_queue: deque[Flushable] = deque()
@@ -93,7 +95,7 @@ class Broadcaster:
         gets broadcast messages compressed, once it has joined the shared deflate stream.
         """
         if not self._scheduled:
-            self._schedule()
+            self._schedule()  # even without a client to flush: its end publishes the counters and clears the caches
         if len(batches) == 1:
             combined = batches[0]
         else:

@@ -79,7 +79,7 @@ class SharedDeflate:
         # Payload bytes since the join point, and those that clients waiting for the next one have got uncompressed.
         self._bytes_since_join_point = self._uncompressed_bytes = 0
         # Per segment (None: waiting), of the last follower there: its batches, the frames, its new segment, and how many
-        # uncompressed bytes each of its clients got while waiting. Valid for one flush pass.
+        # uncompressed bytes each of its clients got while waiting. Valid until ``clear_cache``.
         self._encoded_cache: dict[Segment | None, tuple[list[Batch], bytes, Segment | None, int]] = {}
 
     def encode(self, batches: list[Batch], follower: Follower, encode_plain: Callable[[Batch], bytes]) -> bytes:
@@ -118,7 +118,7 @@ class SharedDeflate:
             self._set_segment(follower, None)
 
     def clear_cache(self) -> None:
-        """A flush pass is over: the cached results are out of date."""
+        """Drop the cached results. Called when all scheduled flushes are done."""
         self._encoded_cache.clear()
 
     def _set_segment(self, follower: Follower, segment: Segment | None) -> None:
@@ -200,7 +200,7 @@ class SharedDeflate:
         self._zlib_compressor = _new_compressor()
         self._join_point = self._tail
         self._bytes_since_join_point = self._uncompressed_bytes = 0
-        self._encoded_cache.pop(None, None)  # waiting clients that come later in this pass can join
+        self._encoded_cache.pop(None, None)  # waiting clients that are flushed after this one can join
         return self._tail
 
     def _append(self, parts: Sequence[Batch]) -> None:

@@ -19,7 +19,8 @@ class Batch:
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         self.messages = messages
-        # In the broadcast log: the batch's offset. For totals: the offset of the batch that follows them. None otherwise.
+        # Of a batch in the broadcast log: its offset there. Of one that ``concat`` has made: the offset of its first part. Of
+        # totals: the end of the log, which is the offset of the next batch, when they were sent. None for all other batches.
         self.offset: int | None = None
         self.is_totals = False
         # The batches of the broadcast log that ``concat`` has joined.

@@ -1,8 +1,9 @@
 """The hub: all sessions of this process, and the fan-out of what the relay publishes.
 
-Publishing appends to the broadcast log and schedules a *pass*, however many sessions there are. The pass runs in the next tick
-of the event loop, in slices: each cohort and each detached session is told that the log has grown and takes all that it has not
-sent yet. So everything that is published in one tick goes out together, and no session waits for another.
+Publishing appends to the broadcast log, hands events of single orders to the sessions that subscribe to these orders, and
+schedules a *pass*. The pass runs in the next tick of the event loop, in slices. It visits each cohort and each detached
+session, which take what they have not sent yet. So everything that is published in one tick goes out together, and no session
+waits for another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Which sessions receive the events of an order by their own queue, not by the broadcast log."""
+"""Which sessions subscribe to single orders.
+
+The hub puts the events of these orders into a session's own queue. A conflating session that reads the broadcast log retains
+them instead, because conflation must not leave them out.
+"""
 
 from __future__ import annotations
 

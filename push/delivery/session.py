@@ -287,7 +287,10 @@ class Session:
 
     @property
     def indexed_orders(self) -> frozenset[int]:
-        """Order ids whose events the hub must hand to this session itself; empty if it reads every event from the log."""
+        """Order ids whose events the hub must hand to this session itself: to queue them, or to retain them if it conflates.
+
+        Empty if the session reads every event from the log and does not conflate.
+        """
         subscription = self.subscription
         return _NO_ORDERS if subscription.receives_all_events and self._conflation is None else subscription.order_ids
 

@@ -25,7 +25,7 @@ class Subscription:
         self.receives_all_events = receives_all_events
         # Topic "analytics".
         self.receives_totals = receives_totals
-        # Then the session receives exactly what is broadcast, and may join a cohort.
+        # Both: the session receives exactly what is broadcast, and may join a cohort.
         self.receives_everything = receives_all_events and receives_totals
 
     @classmethod
@@ -50,7 +50,8 @@ class Subscription:
     def visible(self, events: Iterable[Event], grant: Grant, now: float) -> list[Event]:
         """The events that a holder of ``grant`` receives by this subscription; ``now`` in Unix seconds.
 
-        The rule for live, replayed and historical events alike.
+        The rule for sessions: live events of single orders, and replays. `GET /api/events` has no topics and applies
+        ``Grant.may_see`` alone.
         """
         if grant.expired(now):
             return []

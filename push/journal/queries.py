@@ -1,8 +1,13 @@
 """What this package asks of the database: Protocols, which ``db`` implements. No logic.
 
-There are two ways to the journal. The relay reads over one long-lived connection that also listens (``JournalConnection``).
-Everything else takes any connection of a pool (``JournalQueries``). Implementations inherit from these classes, so that mypy
-finds a method that was renamed or whose signature changed on one side only.
+| Protocol          | reads over                                  | used by               | implemented by                     |
+|-------------------|---------------------------------------------|-----------------------|------------------------------------|
+| JournalConnection | one long-lived connection that also listens | the relay             | _ListenConnection (db/listener.py) |
+| JournalQueries    | any connection of a pool                    | replays and the audit | JournalReader (db/journal.py)      |
+| JournalReads      | either: what the two have in common         |                       | JournalReader (db/journal.py)      |
+
+Implementations inherit from these classes, so that mypy finds a method that was renamed or whose signature changed on one side
+only.
 """
 
 from __future__ import annotations
@@ -38,7 +43,8 @@ class JournalReads(Protocol):
         """Return the epoch of the journal and how far it may have been trimmed.
 
         ``epoch`` is the epoch that the caller knows (None: none yet), ``delivered`` are events that it has published. The
-        database draws a new epoch if it is a copy, or if one of these events is missing from a journal of that epoch.
+        database draws a new epoch if it is a copy, if it is on another timeline (a promoted standby), or if one of these events
+        is missing from a journal of that epoch.
         """
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:

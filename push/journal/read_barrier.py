@@ -31,7 +31,7 @@ class _Waiter(NamedTuple):
 class ReadBarrier:
     """Numbers the reads of the journal, and wakes those who wait for one. One per relay, which reports its reads here.
 
-    A read is one pass over everything that is new, however many pages it has.
+    A read covers everything that is new, however many pages it has.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class ReadBarrier:
     async def wait_for_fresh_read(self) -> None:
         """Return once everything that was committed before this call is published.
 
-        Returns early after about READ_WAIT_TIMEOUT, and at once without a connection: an old state is better than none.
+        Returns all the same after about READ_WAIT_TIMEOUT, and at once without a connection: an old state is better than none.
         """
         if self._trigger_read is None:
             return

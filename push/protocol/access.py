@@ -1,4 +1,10 @@
-"""Access control: topics, roles, and the rule by which live, replayed and historical events are filtered."""
+"""Access control: topics, roles, and what a token grants.
+
+Topics are checked when a session gets them or a new token (``Grant.may_subscribe``; for a customer's orders also
+``OrderOwnership``). Single events are checked by ``Grant.may_see`` when they are sent to one session alone, replayed, or listed
+by `GET /api/events`. The broadcast log is not checked again, since topic `orders` is for the role that may see every event.
+`GET /api/orders` has its rule in SQL (sql/009_access.sql).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +41,8 @@ _ORDER_TOPIC_PATTERN = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
 class AccessDenied(PushError):
-    """A client is rejected, or may not stay. ``close_code`` becomes that of the WebSocket, or the error code of HTTP."""
+    """A client is rejected, or may not stay. ``close_code`` is sent over WebSocket; for HTTP see
+    gateway/http/errors.py. Its lower-case name is the label of the metric."""
 
     def __init__(self, close_code: CloseCode, message: str) -> None:
         super().__init__(message)
@@ -70,7 +77,11 @@ class Grant:
         return now >= self.expires_at
 
     def may_see(self, event: Event) -> bool:
-        """Whether the bearer may get this event. Checked for every event, live, replayed or historical, before it is sent."""
+        """Whether the bearer may get this event.
+
+        Checked for each event that is sent to one session alone, and for replays and `GET /api/events`. Events of the broadcast
+        log go to sessions with topic `orders`, which is checked once, when it is granted.
+        """
         match self.role:
             case Role.ADMIN:
                 return True

@@ -139,7 +139,7 @@ class Bulk:
 
 @dataclass(frozen=True, slots=True)
 class PositionMessage:
-    """The client has everything up to this cursor, which comes without an event."""
+    """A cursor without an event (``type`` "position"): the client has everything up to there."""
 
     cursor: str
     type: Literal["position"] = "position"
@@ -186,8 +186,9 @@ class CloseCode(IntEnum):
     """The code and the reason with which a session is closed (docs/reference/protocol.md, "Closing").
 
     Codes below 3000 are those of RFC 6455 section 7.4.1, those from 3000 on are for applications (section 7.4.2). After 3000
-    to 3499 the client should reconnect, after 3500 to 3999 it should not. SSE has no close codes: the stream just ends.
-    ``reason`` is the text of the close frame. The lower-case name is the label of metrics and the error code of HTTP.
+    to 3499 the client should reconnect, after 3500 to 3999 it should not; the server sends none from 4000 on. SSE has no close
+    codes: the stream just ends. ``reason`` is the text of the close frame. The lower-case name is the label of the metric of
+    rejections; the error codes of HTTP are in gateway/http/errors.py.
     """
 
     NORMAL = 1000, "bye"
