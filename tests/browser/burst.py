@@ -18,14 +18,14 @@ from tests.browser.page_helpers import open_dashboard
 from tests.support import Server
 from web.build import build
 
-RATE = 1000
-SECONDS = 20.0
+EVENTS_PER_SECOND = 1000
+DURATION_SECONDS = 20.0
 # One statement makes so many new orders, and one moves as many on.
-BATCH = 10
-TICK_SECONDS = 2 * BATCH / RATE
+ROWS_PER_STATEMENT = 10
+TICK_SECONDS = 2 * ROWS_PER_STATEMENT / EVENTS_PER_SECOND
 
 # Long tasks are those beyond 50 ms; what is beyond is the time that a click or a key has to wait ("blocking time").
-MEASURE = """() => {
+START_MEASURING = """() => {
     const frames = window.frames_ = [];
     const tasks = window.tasks_ = [];
     window.observer_ = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
@@ -37,7 +37,7 @@ MEASURE = """() => {
         requestAnimationFrame(frame);
     });
 }"""
-RESULT = """() => ({ frames: window.frames_.slice(1), tasks: window.tasks_ })"""
+READ_MEASUREMENTS = """() => ({ frames: window.frames_.slice(1), tasks: window.tasks_ })"""
 
 
 @dataclass(frozen=True)
@@ -62,29 +62,29 @@ class Smoothness:
         )
 
 
-async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
+async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> Smoothness:
     """Write at that rate for so long, with the page open."""
-    await page.evaluate(MEASURE)
+    await page.evaluate(START_MEASURING)
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-    busy_before = await task_seconds(devtools)
+    busy_before = await main_thread_seconds(devtools)
     start = time.monotonic()
     ticks = int(seconds / TICK_SECONDS)
     for tick in range(ticks):
         ids = await db.fetch(
             "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
             " returning id",
-            BATCH,
+            ROWS_PER_STATEMENT,
         )
         status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
         await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
         await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
     took = time.monotonic() - start
-    found = await page.evaluate(RESULT)
-    busy = await task_seconds(devtools) - busy_before
+    found = await page.evaluate(READ_MEASUREMENTS)
+    busy = await main_thread_seconds(devtools) - busy_before
     frames = sorted(found["frames"])
     return Smoothness(
-        events=2 * BATCH * ticks,
+        events=2 * ROWS_PER_STATEMENT * ticks,
         seconds=took,
         frames_per_second=1000 * len(frames) / sum(frames),
         slowest_frames_ms=(frames[int(len(frames) * 0.95)], frames[int(len(frames) * 0.99)]),
@@ -94,7 +94,7 @@ async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
     )
 
 
-async def task_seconds(devtools: CDPSession) -> float:
+async def main_thread_seconds(devtools: CDPSession) -> float:
     """What the main thread's tasks have taken so far, of its own clock."""
     metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
@@ -111,10 +111,10 @@ async def main() -> None:
         try:
             await server.wait_until_ready()
             db = await asyncpg.connect(url)
-            async with find_chromium(home).launched() as browser:
+            async with find_chromium(home).launch() as browser:
                 page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
                 await open_dashboard(page, server)
-                print(await burst(page, db))
+                print(await run_burst(page, db))
             await db.close()
         finally:
             await server.stop()

@@ -16,9 +16,9 @@ from tests.helpers.npm import installed, node_and_npm
 from tests.support import locked
 
 HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+EXECUTABLE_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # As root there is no sandbox; without the others it would look for hosts outside.
-ARGUMENTS = [
+LAUNCH_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -38,9 +38,9 @@ class Chromium:
     environment: dict[str, str]
 
     @asynccontextmanager
-    async def launched(self) -> AsyncIterator[Browser]:
+    async def launch(self) -> AsyncIterator[Browser]:
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=self.path, args=ARGUMENTS, env={**self.environment})
+            browser = await playwright.chromium.launch(executable_path=self.path, args=LAUNCH_OPTIONS, env={**self.environment})
             try:
                 yield browser
             finally:
@@ -50,9 +50,9 @@ class Chromium:
 def find_chromium(temporary: Path) -> Chromium:
     """A Chromium; ``temporary``, which several processes may share, is where the one of the npm registry is unpacked."""
     environment = dict(os.environ)
-    for name in NAMES:
+    for name in EXECUTABLE_NAMES:
         path = shutil.which(name)
-        if path and _runs(path, environment):
+        if path and _can_run(path, environment):
             return Chromium(path, environment)
     home = installed(HERE)
     environment["TMPDIR"] = str(temporary)
@@ -63,13 +63,13 @@ def find_chromium(temporary: Path) -> Chromium:
         unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert unpack.returncode == 0, unpack.stderr
     path, libraries = unpack.stdout.split()
-    if not _runs(path, environment):
+    if not _can_run(path, environment):
         environment["LD_LIBRARY_PATH"] = libraries
-    assert _runs(path, environment), "the npm package's Chromium does not run here: install Chromium"
+    assert _can_run(path, environment), "the npm package's Chromium does not run here: install Chromium"
     return Chromium(path, environment)
 
 
-def _runs(path: str, environment: dict[str, str]) -> bool:
+def _can_run(path: str, environment: dict[str, str]) -> bool:
     try:
         return subprocess.run([path, "--version"], capture_output=True, env=environment, check=False).returncode == 0
     except OSError:

@@ -32,7 +32,7 @@ def chromium(built: None, run_directory: Path) -> Chromium:
 
 @pytest.fixture
 async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
-    async with chromium.launched() as browser:
+    async with chromium.launch() as browser:
         yield browser
 
 

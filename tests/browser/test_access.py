@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import finds, open_dashboard
+from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.support import Server, StartServer
 from web.build import WEB
 
@@ -59,7 +59,7 @@ async def test_axe_finds_nothing(
     await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
     await db.execute("update orders set status = 'cancelled' where id <= 7")
     await expect(page.locator(".toast")).to_have_count(1)
-    await finds(page, 71)
+    await expect_order_count(page, 71)
     await page.get_by_role("grid").focus()
     await page.keyboard.press("ArrowDown")
     assert await violations(page) == []
@@ -87,7 +87,7 @@ async def test_axe_finds_nothing(
 async def test_nothing_sticks_out_at_the_side(server: Server, new_page: NewPage, screen: dict[str, int]) -> None:
     page = await new_page(viewport=screen)
     await open_dashboard(page, server)
-    await finds(page, 70)
+    await expect_order_count(page, 70)
     assert await page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
     cut = await page.evaluate(
         """() => [...document.querySelectorAll(".total dd, .badge, h2, button:not(.toast *)")]

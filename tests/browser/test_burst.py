@@ -6,18 +6,18 @@ from typing import Any
 
 from playwright.async_api import Page, expect
 
-from tests.browser.burst import RATE, SECONDS, burst
-from tests.browser.page_helpers import finds, open_dashboard
+from tests.browser.burst import EVENTS_PER_SECOND, DURATION_SECONDS, run_burst
+from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.support import Server, StartServer
 
 
 async def test_a_burst_arrives_whole_and_once(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
     await open_dashboard(page, server)
-    smoothness = await burst(page, db)
+    smoothness = await run_burst(page, db)
     print(smoothness)
-    assert smoothness.events == RATE * SECONDS
-    await finds(page, await db.fetchval("select count(*) from orders"))
+    assert smoothness.events == EVENTS_PER_SECOND * DURATION_SECONDS
+    await expect_order_count(page, await db.fetchval("select count(*) from orders"))
     for status, count in await db.fetch("select status, count(*) from orders group by status"):
         await expect(page.locator(f"[data-count={status}]")).to_have_text(f"{count:,}".replace(",", "\xa0"))
     # The sum of the orders in the page's own book is the sum in the database; the server's totals agree.

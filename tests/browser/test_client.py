@@ -18,7 +18,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import insert, until
+from tests.browser.page_helpers import insert_order, wait_until
 from tests.support import ROOT, Server, StartServer, free_port
 
 START = """
@@ -41,31 +41,31 @@ window.WebSocket = class {
 """
 
 
-async def start(page: Page, server: Server, **options: Any) -> Page:
+async def start_client(page: Page, server: Server, **options: Any) -> Page:
     """The client on a page of the server's that does nothing else, once it is online."""
     await page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
     await page.goto(f"{server.http_url}/healthz")
     await page.evaluate(START, options)
-    await until(page, "service.isConnected()")
+    await wait_until(page, "service.isConnected()")
     return page
 
 
-async def has(page: Page, numbers: list[str]) -> None:
+async def expect_exactly(page: Page, numbers: list[str]) -> None:
     """Exactly these events, each once. They come in the order of commit, which is that of the writer."""
-    await until(page, f"events.length >= {len(numbers)}")
+    await wait_until(page, f"events.length >= {len(numbers)}")
     assert await page.evaluate("events") == numbers
     assert await page.evaluate("gaps") == 0
 
 
 @asynccontextmanager
-async def writing(db: Any) -> AsyncIterator[list[str]]:
+async def concurrent_writer(db: Any) -> AsyncIterator[list[str]]:
     """A writer at work; the numbers of all its orders, complete at the end."""
     numbers: list[str] = []
     stop = asyncio.Event()
 
     async def write() -> None:
         while not stop.is_set():
-            numbers.append(await insert(db, "while all this happens"))
+            numbers.append(await insert_order(db, "while all this happens"))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.002)
 
@@ -75,7 +75,7 @@ async def writing(db: Any) -> AsyncIterator[list[str]]:
     await writer
 
 
-async def written(numbers: list[str], more: int) -> None:
+async def wait_for_writes(numbers: list[str], more: int) -> None:
     """The writer has gone on by so many."""
     wanted = len(numbers) + more
     while len(numbers) < wanted:
@@ -90,19 +90,19 @@ async def test_nothing_is_missed_when_the_server_is_killed_again_and_again(
     server: Server = await start_server(database_url, PORT=port)
     if blocked:
         await page.add_init_script(BLOCK_WEBSOCKET)
-    await start(page, server)
+    await start_client(page, server)
     assert await page.evaluate("service.status.transport") == ("sse" if blocked else "websocket")
-    first = await insert(db, "first")
-    await until(page, "events.length === 1")
-    async with writing(db) as numbers:
+    first = await insert_order(db, "first")
+    await wait_until(page, "events.length === 1")
+    async with concurrent_writer(db) as numbers:
         for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-            await written(numbers, 50)
+            await wait_for_writes(numbers, 50)
             await server.stop(how)
-            await written(numbers, 50)
+            await wait_for_writes(numbers, 50)
             server = await start_server(database_url, PORT=port)
-            await until(page, "service.isConnected()")
-        await written(numbers, 50)
-    await has(page, [first, *numbers])
+            await wait_until(page, "service.isConnected()")
+        await wait_for_writes(numbers, 50)
+    await expect_exactly(page, [first, *numbers])
 
 
 @pytest.mark.parametrize("end", ["closed", "crashed"])
@@ -115,13 +115,13 @@ async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
     for _ in range(3):
         tab = await new_page(tabs[0].context if tabs else None)
         tab.on("websocket", lambda socket: connections.append(socket.url))
-        tabs.append(await start(tab, server, share=True))
+        tabs.append(await start_client(tab, server, share=True))
     assert len(connections) == 1
-    first = await insert(db, "first")
+    first = await insert_order(db, "first")
     for tab in tabs:
-        await until(tab, "events.length === 1")
-    async with writing(db) as numbers:
-        await written(numbers, 50)
+        await wait_until(tab, "events.length === 1")
+    async with concurrent_writer(db) as numbers:
+        await wait_for_writes(numbers, 50)
         leads, *others = tabs
         if end == "closed":
             await leads.close()
@@ -131,10 +131,10 @@ async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
             await leads.wait_for_event("crash")
             crash.cancel()
         for tab in others:
-            await until(tab, f"events.length > {len(numbers)}")
-        await written(numbers, 50)
+            await wait_until(tab, f"events.length > {len(numbers)}")
+        await wait_for_writes(numbers, 50)
     for tab in others:
-        await has(tab, [first, *numbers])
+        await expect_exactly(tab, [first, *numbers])
     assert len(connections) == 2
     assert "last_event_id=" in connections[1]
 
@@ -148,44 +148,44 @@ async def test_a_tab_that_stands_still_loses_the_lead_and_says_what_it_missed(
     taken_over: list[str] = []
     other.on("websocket", lambda socket: taken_over.append(socket.url))
     for tab in (leads, other):
-        await start(tab, server, share=True, heartbeatMs=300)
+        await start_client(tab, server, share=True, heartbeatMs=300)
     assert taken_over == []
-    first = await insert(db, "first")
+    first = await insert_order(db, "first")
     for tab in (leads, other):
-        await until(tab, "events.length === 1")
+        await wait_until(tab, "events.length === 1")
     cdp = await leads.context.new_cdp_session(leads)
     await cdp.send("Debugger.enable")
     await cdp.send("Debugger.pause")  # nothing runs there any more
-    meanwhile = await insert(db, "meanwhile")
-    await until(other, "events.length === 2")
+    meanwhile = await insert_order(db, "meanwhile")
+    await wait_until(other, "events.length === 2")
     assert len(taken_over) == 1
     await cdp.send("Debugger.disable")
-    await until(leads, "service.isConnected() && (events.length === 2 || gaps === 1)")
-    last = await insert(db, "last")
-    await until(leads, f"events.at(-1) === '{last}'")
-    await has(other, [first, meanwhile, last])
+    await wait_until(leads, "service.isConnected() && (events.length === 2 || gaps === 1)")
+    last = await insert_order(db, "last")
+    await wait_until(leads, f"events.at(-1) === '{last}'")
+    await expect_exactly(other, [first, meanwhile, last])
 
 
 async def test_a_line_that_went_dead_is_noticed(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     server: Server = await start_server(database_url)
-    await start(page, server, heartbeatMs=200)
-    first = await insert(db, "before")
-    await until(page, "events.length === 1")
+    await start_client(page, server, heartbeatMs=200)
+    first = await insert_order(db, "before")
+    await wait_until(page, "events.length === 1")
     os.killpg(server.process.pid, signal.SIGSTOP)
     try:
-        await until(page, "!service.isConnected()")
+        await wait_until(page, "!service.isConnected()")
     finally:
         os.killpg(server.process.pid, signal.SIGCONT)
-    await until(page, "service.isConnected()")
-    await has(page, [first, await insert(db, "after")])
+    await wait_until(page, "service.isConnected()")
+    await expect_exactly(page, [first, await insert_order(db, "after")])
 
 
 async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: StartServer, database_url: str, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
-    await start(page, server, queueLimit=2)
+    await start_client(page, server, queueLimit=2)
     await server.kill()
-    await until(page, "!service.isConnected()")
+    await wait_until(page, "!service.isConnected()")
     await page.evaluate(
         """() => {
             window.pongs = 0;
@@ -195,17 +195,17 @@ async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: Star
     )
     await start_server(database_url, PORT=port)
     assert await page.evaluate("sent") == [True, True, False]
-    await until(page, "pongs === 2")
+    await wait_until(page, "pongs === 2")
 
 
 async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: StartServer, database_url: str, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
-    await start(page, server)
+    await start_client(page, server)
     await server.kill()
-    await until(page, "!service.isConnected()")
+    await wait_until(page, "!service.isConnected()")
     await start_server(database_url, PORT=port)
-    await until(page, "gaps === 1")
+    await wait_until(page, "gaps === 1")
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ async def test_a_page_without_a_build_step(
     server: Server = await start_server(database_url, ALLOWED_ORIGINS=examples_url)
     await page.goto(f"{examples_url}/?server={server.http_url}")
     await expect(page.locator("#status")).to_have_text("online")
-    number = await insert(db, "Анна")
+    number = await insert_order(db, "Анна")
     await expect(page.locator("#events li")).to_have_text([re.compile(f"{number}: new_order pending")])
     await expect(page.locator("#orders")).to_have_text("1")
     await expect(page.locator("#revenue")).to_have_text("150.50")

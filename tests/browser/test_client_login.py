@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import insert, until
+from tests.browser.page_helpers import insert_order, wait_until
 from tests.browser.test_client import BLOCK_WEBSOCKET, START
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer, free_port
@@ -41,10 +41,10 @@ async def test_a_token_is_renewed_in_the_session_before_it_runs_out(server: Serv
     connections: list[str] = []
     page.on("websocket", lambda socket: connections.append(socket.url))
     await log_in(page, server, token(ttl=12), token(ttl=600))
-    await until(page, "frames.filter(({ type }) => type === 'authenticated').length === 2")
-    await until(page, f"Date.now() > {await page.evaluate('Date.now()')} + 3000")  # beyond the end of the first one
-    await insert(db, "still there")
-    await until(page, "events.length === 1")
+    await wait_until(page, "frames.filter(({ type }) => type === 'authenticated').length === 2")
+    await wait_until(page, f"Date.now() > {await page.evaluate('Date.now()')} + 3000")  # beyond the end of the first one
+    await insert_order(db, "still there")
+    await wait_until(page, "events.length === 1")
     assert await page.evaluate("asked") == 2
     assert len(connections) == 1
     assert "token" not in connections[0]
@@ -57,14 +57,14 @@ async def test_a_token_that_ran_out_is_replaced_and_nothing_is_missed(
     if blocked:
         await page.add_init_script(BLOCK_WEBSOCKET)
     await log_in(page, server, *[token(ttl=4)] * (5 if blocked else 1), token(ttl=600))
-    await until(page, "service.isConnected()")
-    numbers = [await insert(db, "before")]
-    await until(page, "events.length === 1")
-    await until(page, "!service.isConnected()")
-    numbers.append(await insert(db, "while away"))
-    await until(page, "service.isConnected()")
-    numbers.append(await insert(db, "after"))
-    await until(page, "events.length === 3")
+    await wait_until(page, "service.isConnected()")
+    numbers = [await insert_order(db, "before")]
+    await wait_until(page, "events.length === 1")
+    await wait_until(page, "!service.isConnected()")
+    numbers.append(await insert_order(db, "while away"))
+    await wait_until(page, "service.isConnected()")
+    numbers.append(await insert_order(db, "after"))
+    await wait_until(page, "events.length === 3")
     assert await page.evaluate("events") == numbers
     assert await page.evaluate("gaps") == 0
 
@@ -75,7 +75,7 @@ async def test_a_refused_token_is_not_tried_again(server: Server, new_page: NewP
     if blocked:
         await page.add_init_script(BLOCK_WEBSOCKET)
     await log_in(page, server, token(key="another secret of sufficient length, that is"))
-    await until(page, "service.status.state === 'closed'")
+    await wait_until(page, "service.status.state === 'closed'")
     status = await page.evaluate("service.status")
     assert status["terminal"]
     assert status["code"] == (401 if blocked else 3500)
@@ -83,9 +83,9 @@ async def test_a_refused_token_is_not_tried_again(server: Server, new_page: NewP
 
 async def test_a_viewer_sees_the_totals_alone(server: Server, db: Any, page: Page) -> None:
     await log_in(page, server, token("viewer"))
-    await until(page, "service.isConnected()")
-    await insert(db, "anybody")
-    await until(page, "service.totals.total_orders === 1")
+    await wait_until(page, "service.isConnected()")
+    await insert_order(db, "anybody")
+    await wait_until(page, "service.totals.total_orders === 1")
     assert await page.evaluate("events") == []
 
 
@@ -94,20 +94,20 @@ async def test_a_customer_follows_their_own_order_over_a_reconnect(
 ) -> None:
     port = free_port()
     server: Server = await start_server(database_url, JWT_SECRET=SECRET, PORT=port)
-    numbers = [await insert(db, name) for name in ("mine", "another's")]
+    numbers = [await insert_order(db, name) for name in ("mine", "another's")]
     await db.execute("update orders set customer_id = 'anna' where customer_name = 'mine'")
     order = await db.fetchval("select id from orders where customer_name = 'mine'")
     await log_in(page, server, token("customer", sub="anna"))
-    await until(page, "service.isConnected()")
+    await wait_until(page, "service.isConnected()")
     assert await page.evaluate("service.send({ type: 'subscribe', topics: [$] })".replace("$", f"'order:{order}'"))
-    await until(page, "service.topics?.length === 1")
+    await wait_until(page, "service.topics?.length === 1")
     await db.execute("update orders set status = 'ready'")
-    await until(page, "events.length === 1")
+    await wait_until(page, "events.length === 1")
     await server.kill()
-    await until(page, "!service.isConnected()")
+    await wait_until(page, "!service.isConnected()")
     await db.execute("update orders set status = 'delivered'")
     await start_server(database_url, JWT_SECRET=SECRET, PORT=port)
-    await until(page, "events.length === 2")
+    await wait_until(page, "events.length === 2")
     assert await page.evaluate("events") == [numbers[0]] * 2
     assert await page.evaluate("service.topics") == [f"order:{order}"]
 
@@ -118,8 +118,8 @@ async def test_tabs_of_different_logins_keep_apart(server: Server, db: Any, new_
     await log_in(admin, server, token("admin"), share="admin")
     await log_in(viewer, server, token("viewer"), share="viewer")
     for tab in (admin, viewer):
-        await until(tab, "service.isConnected()")
-    await insert(db, "anybody")
-    await until(admin, "events.length === 1")
-    await until(viewer, "service.totals.total_orders === 1")
+        await wait_until(tab, "service.isConnected()")
+    await insert_order(db, "anybody")
+    await wait_until(admin, "events.length === 1")
+    await wait_until(viewer, "service.totals.total_orders === 1")
     assert await viewer.evaluate("events") == []

@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.page_helpers import until
+from tests.browser.page_helpers import wait_until
 from tests.helpers.raw_websocket import DEFLATE_OFFER, RawWebSocket
 from tests.support import Server, StartServer
 
@@ -28,12 +28,12 @@ async def test_a_browser_offers_it_and_reads_all(start_server: StartServer, data
         assert await page.evaluate(LISTEN) == "permessage-deflate; client_no_context_takeover"
         for n in range(100):
             await db.execute("insert into orders (customer_name, total) values ($1, $2)", f"Иван {n}", n)
-        await until(page, "frames_.filter((frame) => frame.type === 'new_order').length === 100")
+        await wait_until(page, "frames_.filter((frame) => frame.type === 'new_order').length === 100")
         names = await page.evaluate("frames_.filter((frame) => 'id' in frame).map((frame) => frame.customer_name)")
         assert names == [f"Иван {n}" for n in range(100)]
         await beside.wait_until(lambda c: len(c.events) == 100, "100 events")
         assert beside.compressed >= 90  # so there was a stream to follow, or nearly from the first event on
         await page.evaluate("socket.send(JSON.stringify({ type: 'ping', filler: 'x'.repeat(20000) }))")
-        await until(page, "frames_.some((frame) => frame.type === 'pong')")
+        await wait_until(page, "frames_.some((frame) => frame.type === 'pong')")
     finally:
         await beside.disconnect()

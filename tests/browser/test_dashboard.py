@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
+from tests.browser.page_helpers import ONLINE, expect_order_count, insert_order, expect_online, open_dashboard, read_table_rows, expect_totals, wait_until
 from tests.support import Server, StartServer
 
 
@@ -27,12 +27,12 @@ async def test_an_insert_makes_toast_totals_row_event_and_chart(server: Server, 
     await expect(page.locator(".connection-state")).to_have_text(f"🟢 {ONLINE}")
     await expect(page.get_by_text("Заказов пока нет")).to_be_visible()
 
-    number = await insert(db, "<b>Иван</b> Иванов", "150.50")
+    number = await insert_order(db, "<b>Иван</b> Иванов", "150.50")
     await expect(page.locator(".toast-title")).to_have_text(f"🛒 Новый заказ #{number}")
     await expect(page.locator(".toast-text")).to_have_text("<b>Иван</b> Иванов · 150,50 zł")
-    await shows_totals(page, "1", "150,50 zł", "1")
-    await finds(page, 1)
-    assert [cells[:4] for cells in await rows(page)] == [[number, "<b>Иван</b> Иванов", "150,50 zł", "Ожидает"]]
+    await expect_totals(page, "1", "150,50 zł", "1")
+    await expect_order_count(page, 1)
+    assert [cells[:4] for cells in await read_table_rows(page)] == [[number, "<b>Иван</b> Иванов", "150,50 zł", "Ожидает"]]
     await expect(page.locator(".event")).to_have_count(1)
     await expect(page.locator(".event")).to_contain_text(f"{number} создан")
     await expect(page.locator("[data-period=revenue]")).to_have_text("150,50 zł")
@@ -42,15 +42,15 @@ async def test_an_insert_makes_toast_totals_row_event_and_chart(server: Server, 
 
     await db.execute("update orders set status = 'preparing'")
     await expect(page.locator(".grid-body .badge")).to_have_text("Готовится")
-    await shows_totals(page, "1", "150,50 zł", "0")
+    await expect_totals(page, "1", "150,50 zł", "0")
     await expect(page.locator("[data-count=preparing]")).to_have_text("1")
 
     await db.execute("update orders set total = 99, customer_name = 'Пётр'")
     await expect(page.locator(".cell-customer").last).to_have_text("Пётр")
-    await shows_totals(page, "1", "99,00 zł", "0")
+    await expect_totals(page, "1", "99,00 zł", "0")
     await db.execute("delete from orders")
-    await finds(page, 0)
-    await shows_totals(page, "0", "0,00 zł", "0")
+    await expect_order_count(page, 0)
+    await expect_totals(page, "0", "0,00 zł", "0")
 
 
 async def test_the_chart_draws_what_it_says(server: Server, db: Any, page: Page) -> None:
@@ -68,14 +68,14 @@ async def test_the_chart_draws_what_it_says(server: Server, db: Any, page: Page)
     before = await page.evaluate(inked)
     await db.execute("insert into orders (customer_name, total) select 'Anna', 10 from generate_series(1, 30)")
     await expect(page.locator("[data-period=orders]")).to_have_text("30")
-    await until(page, f"({inked})() > {before}")
+    await wait_until(page, f"({inked})() > {before}")
 
 
 async def test_many_at_once_are_one_toast(server: Server, db: Any, page: Page) -> None:
     await open_dashboard(page, server)
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 700) n")
     await expect(page.locator(".toast-title")).to_have_text("🛒 700 новых заказов")
-    await finds(page, 700)
+    await expect_order_count(page, 700)
     await page.get_by_role("button", name="Закрыть").click()
     await expect(page.locator(".toast")).to_have_count(0)
 
@@ -84,20 +84,20 @@ async def test_filter_and_search_go_together_and_stay_live(server: Server, db: A
     await db.execute("insert into orders (customer_name, total) values ('Анна Новак', 1), ('Иван', 2), ('анна', 3)")
     await db.execute("update orders set status = 'ready' where id <> 2")
     await open_dashboard(page, server)
-    await finds(page, 3)
+    await expect_order_count(page, 3)
     await page.keyboard.press("/")
     await page.keyboard.type("АНН")
-    await finds(page, 2)
+    await expect_order_count(page, 2)
     await page.get_by_role("button", name=re.compile("^Готов ?2$")).click()
     await expect(page.get_by_role("combobox")).to_have_value("ready")
-    await finds(page, 2)
+    await expect_order_count(page, 2)
     await db.execute("update orders set status = 'delivered' where id = 1")
-    await finds(page, 1)
-    assert [cells[1] for cells in await rows(page)] == ["анна"]
+    await expect_order_count(page, 1)
+    assert [cells[1] for cells in await read_table_rows(page)] == ["анна"]
     await page.get_by_role("button", name="Сбросить фильтр").click()
-    await finds(page, 3)
+    await expect_order_count(page, 3)
     await page.get_by_role("combobox").select_option("delivered")
-    await finds(page, 1)
+    await expect_order_count(page, 1)
     await page.get_by_label("Поиск заказов").fill("no such thing")
     await expect(page.get_by_text("Ничего не найдено.")).to_be_visible()
 
@@ -105,7 +105,7 @@ async def test_filter_and_search_go_together_and_stay_live(server: Server, db: A
 async def test_the_table_is_used_by_keyboard_alone(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
     await open_dashboard(page, server)
-    await finds(page, 300)
+    await expect_order_count(page, 300)
     await page.get_by_role("grid").focus()
     active = page.locator(".grid-row[aria-selected=true]")
     for key, index in (("ArrowDown", 2), ("ArrowDown", 3), ("ArrowUp", 2), ("End", 301), ("Home", 2)):
@@ -137,8 +137,8 @@ async def test_thousands_of_orders_are_there_and_few_are_drawn(server: Server, d
         if count == "5000":
             break
         await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
-        await until(page, f"document.querySelector('[data-found]').dataset.found !== '{count}'")
-    await finds(page, 5000)
+        await wait_until(page, f"document.querySelector('[data-found]').dataset.found !== '{count}'")
+    await expect_order_count(page, 5000)
     await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
     await expect(page.locator(".cell-customer", has_text=re.compile("^Anna 1$"))).to_be_visible()
     assert await page.locator(".grid-body .grid-row").count() < 60
@@ -155,15 +155,15 @@ async def test_what_is_read_stays_where_it_is_when_new_orders_come(server: Serve
     await expect(read).to_be_visible()
     before = await read.bounding_box()
     await db.execute("insert into orders (customer_name, total) select 'New', n from generate_series(1, 50) n")
-    await finds(page, 250)
+    await expect_order_count(page, 250)
     assert await read.bounding_box() == before
     await grid.evaluate("grid => { grid.scrollTop = 0; }")
-    await insert(db, "Newest")
+    await insert_order(db, "Newest")
     await expect(page.locator(".cell-customer").nth(1)).to_have_text("Newest")  # after the column's name
 
 
 @contextlib.asynccontextmanager
-async def held_back(page: Page, address: str) -> AsyncIterator[None]:
+async def requests_held(page: Page, address: str) -> AsyncIterator[None]:
     """What the page asks for there, until the end."""
     go_on = asyncio.Event()
 
@@ -190,7 +190,7 @@ async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server
         await expect(panel.locator(".event")).to_have_count(length)
         seen += await panel.locator(".event b").all_text_contents()
         if number < 3:
-            async with held_back(page, "**/api/events?*"):
+            async with requests_held(page, "**/api/events?*"):
                 # Who clicks once more before it has come is one page on all the same.
                 for _ in range(2):
                     await panel.get_by_role("button", name="Дальше").evaluate("button => button.click()")
@@ -204,29 +204,29 @@ async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server
 
 
 async def test_language_is_the_browsers_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
-    await insert(db, "Anna", "1234567.89")
+    await insert_order(db, "Anna", "1234567.89")
     for locale, language, total in (("en-US", "en", "zł 1,234,567.89"), ("ru", "ru", "1 234 567,89 zł"), ("pl-PL", "en", None)):
         page = await new_page(locale=locale)
         await open_dashboard(page, server)
         await expect(page.locator("html")).to_have_attribute("lang", language)
         if total is not None:
-            await shows_totals(page, "1", total, "1")
+            await expect_totals(page, "1", total, "1")
     page = await new_page(locale="en-GB")
     await open_dashboard(page, server)
     await expect(page.locator(".connection-state")).to_contain_text("Online (Live)")
     await page.get_by_role("button", name="RU: переключить на русский").click()
     await expect(page.locator(".connection-state")).to_contain_text(ONLINE)
-    await shows_totals(page, "1", "1 234 567,89 zł", "1")
+    await expect_totals(page, "1", "1 234 567,89 zł", "1")
     await page.reload()
     await expect(page.locator("html")).to_have_attribute("lang", "ru")
     await expect(page.get_by_role("heading", name="Заказы", exact=True)).to_be_visible()
 
 
 async def test_the_currency_is_the_servers_setting(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
-    await insert(db, "Anna", "12.00")
+    await insert_order(db, "Anna", "12.00")
     server = await start_server(database_url, CURRENCY="eur")
     await open_dashboard(page, server)
-    await shows_totals(page, "1", "12,00 €", "1")
+    await expect_totals(page, "1", "12,00 €", "1")
 
 
 async def test_theme_is_the_systems_and_can_be_switched(server: Server, new_page: NewPage) -> None:
@@ -240,7 +240,7 @@ async def test_theme_is_the_systems_and_can_be_switched(server: Server, new_page
     await page.get_by_role("button", name="Тема: светлая").click()
     assert await page.evaluate(lightness) < 60
     await page.reload()
-    await online(page)
+    await expect_online(page)
     assert await page.evaluate(lightness) < 60
 
 
@@ -253,16 +253,16 @@ async def test_sound_is_off_until_it_is_switched_on(server: Server, db: Any, pag
         """
     )
     await open_dashboard(page, server)
-    await insert(db, "Anna")
-    await finds(page, 1)
+    await insert_order(db, "Anna")
+    await expect_order_count(page, 1)
     assert await page.evaluate("tones") == 0
     button = page.get_by_role("button", name="Звук")
     await button.click()
     await expect(button).to_have_attribute("aria-pressed", "true")
-    await until(page, "tones > 0")  # what it will sound like
+    await wait_until(page, "tones > 0")  # what it will sound like
     before = await page.evaluate("tones")
-    await insert(db, "Anna")
-    await until(page, f"tones > {before}")
+    await insert_order(db, "Anna")
+    await wait_until(page, f"tones > {before}")
 
 
 async def test_a_hidden_tab_notifies_once_for_many(server: Server, db: Any, new_page: NewPage) -> None:
@@ -280,14 +280,14 @@ async def test_a_hidden_tab_notifies_once_for_many(server: Server, db: Any, new_
     )
     await open_dashboard(page, server)
     await page.get_by_role("button", name="Уведомления").click()
-    await insert(db, "Anna")
-    await finds(page, 1)
+    await insert_order(db, "Anna")
+    await expect_order_count(page, 1)
     assert await page.evaluate("told") == []  # somebody is looking
     await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
-    number = await insert(db, "Иван")
-    await until(page, "told.length === 1")
+    number = await insert_order(db, "Иван")
+    await wait_until(page, "told.length === 1")
     await db.execute("insert into orders (customer_name, total) select 'Anna', 5 from generate_series(1, 20)")
-    await until(page, "told.length === 2")
+    await wait_until(page, "told.length === 2")
     [first, second] = await page.evaluate("told")
     assert [text.replace("\xa0", " ") for text in first[:2]] == [f"🛒 Новый заказ #{number}", "Иван · 150,50 zł"]
     assert second[0] == "🛒 20 новых заказов"

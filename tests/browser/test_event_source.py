@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Page
 
-from tests.browser.page_helpers import until
+from tests.browser.page_helpers import wait_until
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import Server, StartServer, free_port
 
@@ -27,18 +27,18 @@ async def test_event_source_resumes_by_itself(start_server: StartServer, databas
     await page.goto(f"{server.http_url}/admin/dashboard")
     await page.evaluate(LISTEN)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await until(page, "names.length === 1")
+    await wait_until(page, "names.length === 1")
 
     await server.kill()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
-    await until(page, "names.length === 2")
+    await wait_until(page, "names.length === 2")
     await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-    await until(page, "names.length === 3")
+    await wait_until(page, "names.length === 3")
     assert await page.evaluate("names") == ["before", "while down", "after"]
 
 
-async def left_alone(start_server: StartServer, database_url: str, db: Any, page: Page) -> str:
+async def insert_while_server_is_down(start_server: StartServer, database_url: str, db: Any, page: Page) -> str:
     """The page listens, its server has stopped, and an order has come since. Returns the port that it comes back to."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
@@ -52,24 +52,24 @@ async def left_alone(start_server: StartServer, database_url: str, db: Any, page
 async def test_event_source_resumes_from_before_the_first_event(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    port = await left_alone(start_server, database_url, db, page)
+    port = await insert_while_server_is_down(start_server, database_url, db, page)
     await start_server(database_url, PORT=port)
-    await until(page, "names.length === 1")
+    await wait_until(page, "names.length === 1")
 
 
 async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    port = await left_alone(start_server, database_url, db, page)
+    port = await insert_while_server_is_down(start_server, database_url, db, page)
     await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
     between = TcpProxy(urlsplit(database_url).port or 0)
     between.stalled = True
     try:
         later: Server = await start_server(url_via_proxy(database_url, await between.start()), wait=False, PORT=port)
         await later.wait_for_line_from_each_worker("waiting for it")
-        await until(page, "opened > 0")
+        await wait_until(page, "opened > 0")
         between.stalled = False
         await later.wait_until_ready()
-        await until(page, "names.length === 1")
+        await wait_until(page, "names.length === 1")
     finally:
         await between.stop()

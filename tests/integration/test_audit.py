@@ -25,30 +25,30 @@ from push.journal.queries import Baseline, JournalConnection
 from push.journal.relay import Relay
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Process, Server, StartServer, open_connections, within
 
-OFTEN = {"AUDIT_SECONDS": "0.1"}
-WRITERS = 6
+FREQUENT_AUDITS = {"AUDIT_SECONDS": "0.1"}
+WRITER_COUNT = 6
 
 
-async def order(db: Any, name: str) -> None:
+async def insert_order(db: Any, name: str) -> None:
     await db.execute("insert into orders (customer_name, total) values ($1, 10)", name)
 
 
 async def connected_after_one_event(server: Server, connect: Connect, db: Any) -> Client:
     client: Client = await connect(server.ws_url)
-    await order(db, "first")
+    await insert_order(db, "first")
     await client.wait_until(lambda c: len(c.events) == 1, "the first event")
     return client
 
 
-def told_to_fetch_anew(client: Client) -> bool:
+def was_told_of_a_gap(client: Client) -> bool:
     told = [(frame["recovered"], frame["replayed"]) for frame in client.of_type("resumed")]
     return (False, 0) in told and len(set(told)) == 1
 
 
-async def refuses(server: Server, connect: Connect, cursor: str) -> None:
+async def expect_no_resume(server: Server, connect: Connect, cursor: str) -> None:
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
     await back.wait_until(lambda c: bool(c.of_type("resumed")), "an answer")
-    assert told_to_fetch_anew(back)
+    assert was_told_of_a_gap(back)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ async def refuses(server: Server, connect: Connect, cursor: str) -> None:
 async def test_silent_changes_are_found_and_the_totals_mended(
     start_server: StartServer, connect: Connect, database_url: str, db: Any, silently: str, again: str
 ) -> None:
-    server: Server = await start_server(database_url, **OFTEN)
+    server: Server = await start_server(database_url, **FREQUENT_AUDITS)
     client = await connected_after_one_event(server, connect, db)
     await db.execute(silently)
     await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
@@ -71,7 +71,7 @@ async def test_silent_changes_are_found_and_the_totals_mended(
     expected = {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
     await client.wait_until(lambda c: c.totals == expected, "corrected totals")
     assert "WARNING the totals had drifted by +7 orders, +35.00" in await server.wait_for_line("drifted")
-    await order(db, "loud")
+    await insert_order(db, "loud")
     await client.wait_until(lambda c: c.totals["total_orders"] == 9, "and they go on from there")
     assert [event["customer_name"] for event in client.events] == ["first", "loud"]
 
@@ -99,7 +99,7 @@ async def relay_in_process(
             await following
 
 
-async def write(connection: Any, choose: random.Random, enough: asyncio.Event) -> None:
+async def write_until(connection: Any, choose: random.Random, enough: asyncio.Event) -> None:
     while not enough.is_set():
         with contextlib.suppress(asyncpg.SerializationError, asyncpg.DeadlockDetectedError, ZeroDivisionError):
             async with connection.transaction(isolation=choose.choice(["read_committed", "repeatable_read"])):
@@ -120,12 +120,12 @@ async def test_no_false_alarm_while_others_write(database_url: str) -> None:
     seed = int(os.environ.get("AUDIT_SEED", random.randrange(10**9)))
     print(f"AUDIT_SEED={seed}")
     enough = asyncio.Event()
-    async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
+    async with open_connections(database_url, WRITER_COUNT) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database.journal)
         compared = 0
         async with asyncio.timeout(3 * TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
-                tasks.create_task(write(connection, random.Random(seed + number), enough))
+                tasks.create_task(write_until(connection, random.Random(seed + number), enough))
             while compared < 100:
                 before = relay.totals
                 assert await audit.run_once() is None
@@ -154,7 +154,7 @@ async def test_no_false_alarm_when_the_relay_does_not_know_yet_of_a_crash(databa
         connection.page = page_that_hangs  # type: ignore[method-assign, assignment]
         database.journal.scan_totals = observed_scan  # type: ignore[method-assign]
         relay._read_snapshot = Snapshot(2**40, 2**40)
-        await order(db, "not read yet")
+        await insert_order(db, "not read yet")
         auditing = asyncio.create_task(Audit(relay, database.journal).run_once())
         await within(30, scanned.wait(), "the scan")
         for _ in range(10):
@@ -172,13 +172,13 @@ async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     rarely = {"AUDIT_SECONDS": "3600", "LOG_LEVEL": "DEBUG"}
-    await order(db, "before")
+    await insert_order(db, "before")
     first: Server = await start_server(database_url, **rarely)
     await first.wait_for_line("totals and position by a scan")
     async with db.transaction():
         await db.execute("set local session_replication_role = replica")
         await db.execute("insert into orders (customer_name, total) values ('silent', 5)")
-    await order(db, "after")
+    await insert_order(db, "after")
     await first.kill()
 
     second: Server = await start_server(database_url, **rarely)
@@ -188,7 +188,7 @@ async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
     await client.wait_until(lambda c: c.totals["total_orders"] == 3, "the silent one is found, long before the next hour")
     assert "drifted by +1 orders, +5.00" in await second.wait_for_line("drifted")
     assert client.totals["total_revenue"] == "25.00"
-    await order(db, "live")
+    await insert_order(db, "live")
     await client.wait_until(lambda c: c.totals["total_orders"] == 4, "and they go on from there")
     await second.kill()
 
@@ -205,7 +205,7 @@ async def test_start_from_a_checkpoint_has_the_totals_and_is_audited_soon(
     }
 
 
-async def proved(relay: Relay) -> None:
+async def wait_until_verified(relay: Relay) -> None:
     while not relay.totals_verified:
         await asyncio.sleep(0.05)
 
@@ -227,11 +227,11 @@ async def test_first_audit_is_soon_until_a_moment_could_be_compared(database_url
         database.journal.scan_totals = fails_at_first  # type: ignore[method-assign]
         auditing = asyncio.create_task(Audit(relay, database.journal).run(3600))
         await within(30, asked.wait(), "the first audit")
-        await within(30, proved(relay), "the second one")
+        await within(30, wait_until_verified(relay), "the second one")
         auditing.cancel()
 
 
-async def run(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
+async def run_program(postgres: EmbeddedPostgres, program: str, *arguments: str) -> None:
     process = await Process.start(str(postgres.bin_dir / program), *arguments)
     assert await process.wait_for_exit() == 0, process.output
 
@@ -249,14 +249,14 @@ async def test_restored_dump_is_another_journal(
     cursor = client.events[0]["id"]
     # A checkpoint that only the journal where it was taken can tell from a right one.
     await db.execute("update orderwire.checkpoint set total_orders = 1000")
-    await run(postgres, "pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", database_url)
-    await run(postgres, "pg_restore", "--exit-on-error", f"--dbname={empty_database_url}", str(tmp_path / "dump"))
+    await run_program(postgres, "pg_dump", "--format=custom", f"--file={tmp_path / 'dump'}", database_url)
+    await run_program(postgres, "pg_restore", "--exit-on-error", f"--dbname={empty_database_url}", str(tmp_path / "dump"))
 
     server: Server = await start_server(empty_database_url)
-    await refuses(server, connect, cursor)
+    await expect_no_resume(server, connect, cursor)
     fresh: Client = await connect(server.ws_url)
     copy = await asyncpg.connect(empty_database_url)
-    await order(copy, "in the copy")
+    await insert_order(copy, "in the copy")
     await copy.close()
     await fresh.wait_until(lambda c: len(c.events) == 1 and c.totals["total_orders"] == 2, "the copy rings, and has its totals")
     assert fresh.events[0]["id"].split("-")[0] != cursor.split("-")[0]
@@ -264,7 +264,7 @@ async def test_restored_dump_is_another_journal(
 
 async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any) -> None:
     identify = "select epoch from orderwire.identify(null, '{}', '{}')"
-    await order(db, "from before the copy")
+    await insert_order(db, "from before the copy")
     await db.execute("update orderwire.journal_identity set database_oid = 1")
     async with open_connections(database_url, 2) as (first, second):
         transaction = first.transaction()
@@ -274,7 +274,7 @@ async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any
         waits = "select exists (select from pg_locks where not granted and pid = $1)"
         while not await db.fetchval(waits, second.get_server_pid()):
             assert not asking.done(), "it must wait for the first"
-        await order(first, "after it")
+        await insert_order(first, "after it")
         await transaction.commit()
         await within(30, asyncio.wait([asking]), "the second answer")
         assert asking.result() == epoch
@@ -284,24 +284,24 @@ async def test_servers_that_find_a_copy_at_once_agree(database_url: str, db: Any
 async def test_reinstalled_schema_is_another_journal(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
-    server: Server = await start_server(database_url, **OFTEN)
+    server: Server = await start_server(database_url, **FREQUENT_AUDITS)
     client = await connected_after_one_event(server, connect, db)
     await db.execute("drop schema orderwire cascade; drop view if exists order_analytics")
     await server.wait_for_line("no connection to PostgreSQL")
-    await order_without_number(db)
+    await insert_order_without_schema(db)
     await migrate(database_url)
-    await client.wait_until(told_to_fetch_anew, "everybody is told")
+    await client.wait_until(was_told_of_a_gap, "everybody is told")
     await client.wait_until(lambda c: c.totals["total_orders"] == 2, "the totals are taken anew")
     orders = 2
     # They may be told once more, by the audit, and fetch these together with the rest.
     while len(client.events) == 1:
         orders += 1
-        await order(db, "after it")
+        await insert_order(db, "after it")
         await client.wait_until(lambda c: c.totals["total_orders"] == orders, "and events flow again")  # noqa: B023
-    await refuses(server, connect, client.events[0]["id"])
+    await expect_no_resume(server, connect, client.events[0]["id"])
 
 
-async def order_without_number(db: Any) -> None:
+async def insert_order_without_schema(db: Any) -> None:
     """While the schema is away nothing gives out numbers."""
     await db.execute("insert into orders (order_number, customer_name, total) values ('by hand', 'in between', 10)")
 
@@ -309,19 +309,19 @@ async def order_without_number(db: Any) -> None:
 async def test_delivered_events_that_have_vanished_are_a_gap(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
-    server: Server = await start_server(database_url, **OFTEN)
+    server: Server = await start_server(database_url, **FREQUENT_AUDITS)
     client = await connected_after_one_event(server, connect, db)
     # As a crash with synchronous_commit = off leaves it: the event was delivered, and neither it nor its order exist.
     async with db.transaction():
         await db.execute("set local session_replication_role = replica")
         await db.execute("delete from orders")
         await db.execute("delete from orderwire.journal")
-    await client.wait_until(told_to_fetch_anew, "everybody is told")
+    await client.wait_until(was_told_of_a_gap, "everybody is told")
     await client.wait_until(lambda c: c.totals["total_orders"] == 0, "the totals are taken anew")
     orders = 0
     while len(client.events) == 1:
         orders += 1
-        await order(db, "after it")
+        await insert_order(db, "after it")
         await client.wait_until(lambda c: c.totals["total_orders"] == orders, "and events flow on")  # noqa: B023
     assert client.events[1]["id"].split("-")[0] != client.events[0]["id"].split("-")[0]
-    await refuses(server, connect, client.events[0]["id"])
+    await expect_no_resume(server, connect, client.events[0]["id"])
