@@ -1,4 +1,4 @@
-"""1,000 events a second on an open dashboard: how smooth does the page stay? ``make burst`` prints it."""
+"""Writes 1,000 events a second while a dashboard is open, and measures how smoothly the page runs. ``make burst`` prints it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from web.build import build
 
 EVENTS_PER_SECOND = 1000
 DURATION_SECONDS = 20.0
-# One statement makes so many new orders, and one moves as many on.
+# Each tick inserts this many orders with one statement and updates them with another.
 ROWS_PER_STATEMENT = 10
 TICK_SECONDS = 2 * ROWS_PER_STATEMENT / EVENTS_PER_SECOND
 
-# Long tasks are those beyond 50 ms; what is beyond is the time that a click or a key has to wait ("blocking time").
+# A long task takes more than 50 ms. The time above 50 ms is the blocking time: input waits for it.
 START_MEASURING = """() => {
     const frames = window.frames_ = [];
     const tasks = window.tasks_ = [];
@@ -42,16 +42,16 @@ READ_MEASUREMENTS = """() => ({ frames: window.frames_.slice(1), tasks: window.t
 
 @dataclass(frozen=True)
 class Smoothness:
-    """What the page did meanwhile."""
+    """The page's frame times and main-thread load during a burst."""
 
     events: int
     seconds: float
     frames_per_second: float
-    slowest_frames_ms: tuple[float, float]  # 95 %, 99 %
+    slowest_frames_ms: tuple[float, float]  # 95th and 99th percentile
     longest_frame_ms: float
     blocking_ms: float
+    # CPU time of the main thread per second, as a share of one core.
     busy: float
-    """Share of the time that the main thread's work takes of a core; what other programs take of it does not count."""
 
     def __str__(self) -> str:
         return (
@@ -63,7 +63,7 @@ class Smoothness:
 
 
 async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> Smoothness:
-    """Write at that rate for so long, with the page open."""
+    """Write events at EVENTS_PER_SECOND and measure the open page meanwhile."""
     await page.evaluate(START_MEASURING)
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
@@ -79,23 +79,23 @@ async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> S
         status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
         await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
         await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
-    took = time.monotonic() - start
-    found = await page.evaluate(READ_MEASUREMENTS)
+    elapsed = time.monotonic() - start
+    measured = await page.evaluate(READ_MEASUREMENTS)
     busy = await main_thread_seconds(devtools) - busy_before
-    frames = sorted(found["frames"])
+    frames = sorted(measured["frames"])
     return Smoothness(
         events=2 * ROWS_PER_STATEMENT * ticks,
-        seconds=took,
+        seconds=elapsed,
         frames_per_second=1000 * len(frames) / sum(frames),
         slowest_frames_ms=(frames[int(len(frames) * 0.95)], frames[int(len(frames) * 0.99)]),
         longest_frame_ms=frames[-1],
-        blocking_ms=sum(duration - 50 for duration in found["tasks"]),
-        busy=busy / took,
+        blocking_ms=sum(duration - 50 for duration in measured["tasks"]),
+        busy=busy / elapsed,
     )
 
 
 async def main_thread_seconds(devtools: CDPSession) -> float:
-    """What the main thread's tasks have taken so far, of its own clock."""
+    """CPU time of the main thread's tasks since the page was opened."""
     metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 

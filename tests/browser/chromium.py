@@ -1,4 +1,4 @@
-"""A real Chromium: the machine's, else the one of the npm registry, with node and npm from pip."""
+"""Finds a Chromium for the tests: the one on the PATH if it runs, otherwise the one of the npm package @sparticuz/chromium."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from tests.support import locked
 
 HERE = Path(__file__).parent
 EXECUTABLE_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# As root there is no sandbox; without the others it would look for hosts outside.
+# Chromium has no sandbox as root. The other options keep it from starting processes that are not needed and from connecting to
+# external hosts.
 LAUNCH_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,7 +33,7 @@ LAUNCH_OPTIONS = [
 
 @dataclass(frozen=True)
 class Chromium:
-    """One that runs here, and the environment that it needs."""
+    """The path of a Chromium that runs on this machine, and the environment variables that it needs."""
 
     path: str
     environment: dict[str, str]
@@ -48,7 +49,7 @@ class Chromium:
 
 
 def find_chromium(temporary: Path) -> Chromium:
-    """A Chromium; ``temporary``, which several processes may share, is where the one of the npm registry is unpacked."""
+    """Return a Chromium. The npm package is unpacked in ``temporary``, which several processes may share."""
     environment = dict(os.environ)
     for name in EXECUTABLE_NAMES:
         path = shutil.which(name)
@@ -59,7 +60,7 @@ def find_chromium(temporary: Path) -> Chromium:
     command = [*node_and_npm()[0], "chromium.mjs"]
     with locked(temporary / "lock"):
         shutil.copy(HERE / "chromium.mjs", home)
-        # It unpacks nothing that is there already.
+        # The script skips files that have been unpacked before.
         unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert unpack.returncode == 0, unpack.stderr
     path, libraries = unpack.stdout.split()

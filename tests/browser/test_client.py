@@ -1,4 +1,4 @@
-"""The client by itself, in a real browser against the real server: whatever happens to the line, each event once."""
+"""The client package in Chromium: each event arrives once, whatever happens to the connection, the server or a tab."""
 
 from __future__ import annotations
 
@@ -17,41 +17,22 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.browser.client_helpers import BLOCK_WEBSOCKET, START_CLIENT, open_empty_page
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import insert_order, wait_until
 from tests.support import ROOT, Server, StartServer, free_port
 
-START = """
-async (options) => {
-    const { WebSocketService, isOrderEvent } = await import("/client/orderwire.js");
-    window.events = [];
-    window.gaps = 0;
-    window.service = new WebSocketService({ maxAttempts: Infinity, baseDelayMs: 200, ...options });
-    service.onMessage((frame) => { if (isOrderEvent(frame)) events.push(frame.order_number); });
-    service.onGap(() => { gaps++; });
-    service.connect();
-}
-"""
-BLOCK_WEBSOCKET = """
-window.WebSocket = class {
-    constructor() { setTimeout(() => this.onclose({ code: 1006, reason: "" })); }
-    send() {}
-    close() {}
-};
-"""
-
 
 async def start_client(page: Page, server: Server, **options: Any) -> Page:
-    """The client on a page of the server's that does nothing else, once it is online."""
-    await page.route("**/favicon.ico", lambda route: route.fulfill(status=204))
-    await page.goto(f"{server.http_url}/healthz")
-    await page.evaluate(START, options)
+    """Start a client on an empty page; return when it is connected."""
+    await open_empty_page(page, server)
+    await page.evaluate(START_CLIENT, options)
     await wait_until(page, "service.isConnected()")
     return page
 
 
-async def expect_exactly(page: Page, numbers: list[str]) -> None:
-    """Exactly these events, each once. They come in the order of commit, which is that of the writer."""
+async def expect_events(page: Page, numbers: list[str]) -> None:
+    """Wait for exactly the events of these orders, each once and in the order of their commits, without a gap."""
     await wait_until(page, f"events.length >= {len(numbers)}")
     assert await page.evaluate("events") == numbers
     assert await page.evaluate("gaps") == 0
@@ -59,13 +40,13 @@ async def expect_exactly(page: Page, numbers: list[str]) -> None:
 
 @asynccontextmanager
 async def concurrent_writer(db: Any) -> AsyncIterator[list[str]]:
-    """A writer at work; the numbers of all its orders, complete at the end."""
+    """Insert orders in the background. Yields the list of their numbers, which is complete when the block has been left."""
     numbers: list[str] = []
     stop = asyncio.Event()
 
     async def write() -> None:
         while not stop.is_set():
-            numbers.append(await insert_order(db, "while all this happens"))
+            numbers.append(await insert_order(db, "concurrent"))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), 0.002)
 
@@ -75,15 +56,15 @@ async def concurrent_writer(db: Any) -> AsyncIterator[list[str]]:
     await writer
 
 
-async def wait_for_writes(numbers: list[str], more: int) -> None:
-    """The writer has gone on by so many."""
-    wanted = len(numbers) + more
-    while len(numbers) < wanted:
+async def wait_for_writes(numbers: list[str], count: int) -> None:
+    """Wait until the concurrent writer has inserted ``count`` more orders."""
+    target = len(numbers) + count
+    while len(numbers) < target:
         await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["websocket", "sse"])
-async def test_nothing_is_missed_when_the_server_is_killed_again_and_again(
+async def test_every_event_arrives_once_when_the_server_is_killed_repeatedly(
     start_server: StartServer, database_url: str, db: Any, page: Page, blocked: bool
 ) -> None:
     port = free_port()
@@ -95,18 +76,18 @@ async def test_nothing_is_missed_when_the_server_is_killed_again_and_again(
     first = await insert_order(db, "first")
     await wait_until(page, "events.length === 1")
     async with concurrent_writer(db) as numbers:
-        for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+        for sig in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             await wait_for_writes(numbers, 50)
-            await server.stop(how)
+            await server.stop(sig)
             await wait_for_writes(numbers, 50)
             server = await start_server(database_url, PORT=port)
             await wait_until(page, "service.isConnected()")
         await wait_for_writes(numbers, 50)
-    await expect_exactly(page, [first, *numbers])
+    await expect_events(page, [first, *numbers])
 
 
 @pytest.mark.parametrize("end", ["closed", "crashed"])
-async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
+async def test_tabs_share_one_connection_and_another_tab_takes_over_when_its_owner_ends(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage, end: str
 ) -> None:
     server: Server = await start_server(database_url)
@@ -122,51 +103,53 @@ async def test_tabs_share_one_connection_and_outlive_the_one_that_has_it(
         await wait_until(tab, "events.length === 1")
     async with concurrent_writer(db) as numbers:
         await wait_for_writes(numbers, 50)
-        leads, *others = tabs
+        leader, *followers = tabs
         if end == "closed":
-            await leads.close()
+            await leader.close()
         else:
-            cdp = await leads.context.new_cdp_session(leads)
-            crash = asyncio.ensure_future(cdp.send("Page.crash"))  # which is never answered
-            await leads.wait_for_event("crash")
+            cdp = await leader.context.new_cdp_session(leader)
+            crash = asyncio.ensure_future(cdp.send("Page.crash"))  # gets no answer
+            await leader.wait_for_event("crash")
             crash.cancel()
-        for tab in others:
+        for tab in followers:
             await wait_until(tab, f"events.length > {len(numbers)}")
         await wait_for_writes(numbers, 50)
-    for tab in others:
-        await expect_exactly(tab, [first, *numbers])
+    for tab in followers:
+        await expect_events(tab, [first, *numbers])
     assert len(connections) == 2
     assert "last_event_id=" in connections[1]
 
 
-async def test_a_tab_that_stands_still_loses_the_lead_and_says_what_it_missed(
+async def test_frozen_tab_loses_the_lead_and_catches_up_or_reports_a_gap(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:
     server: Server = await start_server(database_url)
-    leads = await new_page()
-    other = await new_page(leads.context)
-    taken_over: list[str] = []
-    other.on("websocket", lambda socket: taken_over.append(socket.url))
-    for tab in (leads, other):
+    leader = await new_page()
+    follower = await new_page(leader.context)
+    new_connections: list[str] = []
+    follower.on("websocket", lambda socket: new_connections.append(socket.url))
+    for tab in (leader, follower):
         await start_client(tab, server, share=True, heartbeatMs=300)
-    assert taken_over == []
+    assert new_connections == []
     first = await insert_order(db, "first")
-    for tab in (leads, other):
+    for tab in (leader, follower):
         await wait_until(tab, "events.length === 1")
-    cdp = await leads.context.new_cdp_session(leads)
+    cdp = await leader.context.new_cdp_session(leader)
     await cdp.send("Debugger.enable")
-    await cdp.send("Debugger.pause")  # nothing runs there any more
+    await cdp.send("Debugger.pause")  # stops all scripts of the tab
     meanwhile = await insert_order(db, "meanwhile")
-    await wait_until(other, "events.length === 2")
-    assert len(taken_over) == 1
+    await wait_until(follower, "events.length === 2")
+    assert len(new_connections) == 1
     await cdp.send("Debugger.disable")
-    await wait_until(leads, "service.isConnected() && (events.length === 2 || gaps === 1)")
+    await wait_until(leader, "service.isConnected() && (events.length === 2 || gaps === 1)")
     last = await insert_order(db, "last")
-    await wait_until(leads, f"events.at(-1) === '{last}'")
-    await expect_exactly(other, [first, meanwhile, last])
+    await wait_until(leader, f"events.at(-1) === '{last}'")
+    await expect_events(follower, [first, meanwhile, last])
 
 
-async def test_a_line_that_went_dead_is_noticed(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
+async def test_unresponsive_server_is_detected_by_the_heartbeat(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     server: Server = await start_server(database_url)
     await start_client(page, server, heartbeatMs=200)
     first = await insert_order(db, "before")
@@ -177,10 +160,12 @@ async def test_a_line_that_went_dead_is_noticed(start_server: StartServer, datab
     finally:
         os.killpg(server.process.pid, signal.SIGCONT)
     await wait_until(page, "service.isConnected()")
-    await expect_exactly(page, [first, await insert_order(db, "after")])
+    await expect_events(page, [first, await insert_order(db, "after")])
 
 
-async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: StartServer, database_url: str, page: Page) -> None:
+async def test_messages_sent_while_offline_are_queued_up_to_the_limit(
+    start_server: StartServer, database_url: str, page: Page
+) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await start_client(page, server, queueLimit=2)
@@ -198,7 +183,9 @@ async def test_what_is_sent_while_offline_goes_out_afterwards(start_server: Star
     await wait_until(page, "pongs === 2")
 
 
-async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: StartServer, database_url: str, page: Page) -> None:
+async def test_reconnect_without_a_cursor_is_reported_as_a_gap(
+    start_server: StartServer, database_url: str, page: Page
+) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await start_client(page, server)
@@ -210,13 +197,13 @@ async def test_a_cut_before_the_first_event_is_told_as_a_gap(start_server: Start
 
 @pytest.fixture
 def examples_url() -> Iterator[str]:
-    """A web server of somebody else's, with our example of a page."""
+    """URL of a web server of another origin that serves examples/page."""
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class QuietHandler(SimpleHTTPRequestHandler):
         def log_request(self, code: object = "-", size: object = "-") -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(ROOT / "examples" / "page"))) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(ROOT / "examples" / "page"))) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -224,7 +211,7 @@ def examples_url() -> Iterator[str]:
         thread.join()
 
 
-async def test_a_page_without_a_build_step(
+async def test_example_page_without_a_build_step_shows_events_and_totals(
     start_server: StartServer, database_url: str, db: Any, page: Page, examples_url: str
 ) -> None:
     server: Server = await start_server(database_url, ALLOWED_ORIGINS=examples_url)

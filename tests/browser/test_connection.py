@@ -1,4 +1,4 @@
-"""The dashboard when the line, the server or the tab goes away and comes back."""
+"""The dashboard when the network, the server or a tab disappears and returns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from typing import Any
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import reconnect_now, expect_order_count, insert_order, expect_offline, expect_online, open_dashboard, read_table_rows, expect_totals
+from tests.browser.page_helpers import (
+    expect_offline,
+    expect_online,
+    expect_order_count,
+    expect_totals,
+    insert_order,
+    open_dashboard,
+    read_table_rows,
+    reconnect_now,
+)
 from tests.support import Server, StartServer, free_port
 
 
@@ -16,7 +25,7 @@ async def listed_order_numbers(page: Page) -> list[str]:
     return list(reversed(await page.locator(".events .event b").all_text_contents()))
 
 
-async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
+async def test_page_shows_offline_and_misses_no_event_when_the_server_returns(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = free_port()
@@ -43,16 +52,14 @@ async def test_a_killed_server_is_seen_and_nothing_is_missed_when_it_is_back(
     await expect(page.locator(".gap")).to_have_count(0)
 
 
-async def test_it_comes_back_by_itself_and_counts_down(
-    start_server: StartServer, database_url: str, db: Any, page: Page
-) -> None:
+async def test_page_reconnects_by_itself(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await open_dashboard(page, server)
     await server.stop()
     await expect_offline(page)
     await start_server(database_url, PORT=port)
-    await expect_online(page)  # nobody clicked
+    await expect_online(page)  # without a click
     await insert_order(db, "after")
     await expect_order_count(page, 1)
 
@@ -60,7 +67,7 @@ async def test_it_comes_back_by_itself_and_counts_down(
 async def test_orders_from_before_the_first_event_are_not_missed(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    """Without an event there is no cursor to resume from: the orders are fetched anew."""
+    """Without an event there is no cursor to resume from, so the page loads the orders again."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await open_dashboard(page, server)
@@ -72,7 +79,9 @@ async def test_orders_from_before_the_first_event_are_not_missed(
     await expect_order_count(page, 1)
 
 
-async def test_offline_and_online_again(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
+async def test_page_misses_no_event_while_the_browser_is_offline(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     server: Server = await start_server(database_url)
     await open_dashboard(page, server)
     await insert_order(db, "before")
@@ -86,7 +95,7 @@ async def test_offline_and_online_again(start_server: StartServer, database_url:
     await expect(page.locator(".events .event")).to_have_count(2)
 
 
-async def test_what_happens_while_the_orders_are_being_fetched_is_there_once(
+async def test_changes_during_the_load_of_the_orders_are_applied_once(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     server: Server = await start_server(database_url)
@@ -99,21 +108,21 @@ async def test_what_happens_while_the_orders_are_being_fetched_is_there_once(
         ]
     )
 
-    async def slow(route: Route) -> None:
-        """The rows are read; then, before they arrive, everything changes."""
-        answer = await route.fetch()
+    async def delay_response(route: Route) -> None:
+        """Change the orders after the server has read them and before the page receives them."""
+        response = await route.fetch()
         for sql in writes:
             await db.execute(sql)
         await expect(page.locator(".events .event")).to_have_count(3)
-        await route.fulfill(response=answer)
+        await route.fulfill(response=response)
 
-    await page.route("**/api/orders**", slow)
+    await page.route("**/api/orders**", delay_response)
     await open_dashboard(page, server)
     await expect_order_count(page, 2)
     assert [[cells[1], cells[3]] for cells in await read_table_rows(page)] == [["in between", "Ожидает"], ["old", "Готов"]]
 
 
-async def test_a_gap_is_said_and_the_orders_are_fetched_anew(
+async def test_gap_is_shown_and_the_orders_are_loaded_again(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     port = free_port()
@@ -123,7 +132,7 @@ async def test_a_gap_is_said_and_the_orders_are_fetched_anew(
     await expect_order_count(page, 1)
     await server.kill()
     await expect_offline(page)
-    # More than a resume replays.
+    # More events than the server replays to one client.
     await db.execute("insert into orders (customer_name, total) select 'many', 1 from generate_series(1, 10001)")
     await start_server(database_url, PORT=port)
     await reconnect_now(page)
@@ -132,7 +141,7 @@ async def test_a_gap_is_said_and_the_orders_are_fetched_anew(
     await expect(page.locator(".grid-body .cell-customer").first).to_have_text("many")
 
 
-async def test_two_tabs_show_the_same_and_outlive_each_other(
+async def test_tabs_show_the_same_after_one_is_closed_and_another_opened(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:
     server: Server = await start_server(database_url)
@@ -156,11 +165,11 @@ async def test_two_tabs_show_the_same_and_outlive_each_other(
         await expect_totals(tab, "3", "451,50 zł", "3")
 
 
-async def test_a_server_that_is_not_ready_is_waited_for(
+async def test_failed_load_of_the_orders_is_shown_and_retried(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
     server: Server = await start_server(database_url)
-    await insert_order(db, "there")
+    await insert_order(db, "Anna")
     failures = iter([True, True])
 
     async def fail_twice(route: Route) -> None:
