@@ -40,7 +40,7 @@ async def connected_after_one_event(server: Server, connect: Connect, db: Any) -
     return client
 
 
-def was_told_of_a_gap(client: Client) -> bool:
+def has_received_a_gap(client: Client) -> bool:
     results = [(message["recovered"], message["replayed"]) for message in client.of_type("resumed")]
     return (False, 0) in results and len(set(results)) == 1
 
@@ -48,7 +48,7 @@ def was_told_of_a_gap(client: Client) -> bool:
 async def expect_no_resume(server: Server, connect: Connect, cursor: str) -> None:
     client: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
     await client.wait_until(lambda c: bool(c.of_type("resumed")), "the result of the resume")
-    assert was_told_of_a_gap(client)
+    assert has_received_a_gap(client)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ async def test_reinstalled_schema_has_a_new_epoch(
     await server.wait_for_line("no connection to PostgreSQL")
     await insert_order_without_schema(db)
     await migrate(database_url)
-    await client.wait_until(was_told_of_a_gap, "the gap")
+    await client.wait_until(has_received_a_gap, "the gap")
     await client.wait_until(lambda c: c.totals["total_orders"] == 2, "the new totals")
     orders = 2
     # The audit may announce another gap, which covers an order inserted before it: insert until an event arrives.
@@ -318,7 +318,7 @@ async def test_vanished_events_are_a_gap_and_start_a_new_epoch(
         await db.execute("set local session_replication_role = replica")
         await db.execute("delete from orders")
         await db.execute("delete from orderwire.journal")
-    await client.wait_until(was_told_of_a_gap, "the gap")
+    await client.wait_until(has_received_a_gap, "the gap")
     await client.wait_until(lambda c: c.totals["total_orders"] == 0, "the new totals")
     orders = 0
     while len(client.events) == 1:
