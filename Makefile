@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaff
 
 attack: $(VENV)/.dev  ## flood the server and measure the latency of 100 other clients
 	@exec $(PY) -m tests.attacks
+
+planted-bugs: $(VENV)/.dev  ## plant bugs in a copy of the checkout and check that the tests find each
+	@exec $(PY) -m tests.planted_bugs $(ARGS)
 
 bulk: $(VENV)/.dev  ## check that statements of 100,000 rows reach 1,000 clients without an overflow: 40 GB over the loopback
 	@BULK_CLIENTS=1000 BULK_ROWS=100000 exec $(PY) -m pytest -q tests/faults/test_bulk.py

@@ -173,9 +173,9 @@ async def print_diagnosis(settings: Settings) -> int:
             await migrate(url)
         problems = await diagnose(url)
     for problem, fix in problems:
-        print_line(f"problem: {problem}\n   mend: {fix}")
+        print_line(f"problem: {problem}\n   fix: {fix}")
     if not problems:
-        print_line("nothing stands in the way of events")
+        print_line("no problem found: events can arrive")
     return 1 if problems else 0
 
 

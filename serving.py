@@ -105,7 +105,8 @@ def _log_failure(name: str, error: BaseException) -> None:
 
 
 def create_app(settings: Settings, on_failure: Callable[[str, BaseException], None] = _log_failure) -> web.Application:
-    """The application, for any aiohttp server: as its root, or mounted with ``add_subapp("/prefix", create_app(settings))``.
+    """The application, for any aiohttp server: as its root, or mounted in an application of yours with
+    ``app.add_subapp("/prefix", create_app(settings))``.
 
     Its start-up opens the database and starts the background tasks; its shutdown closes the sessions with DRAIN; its clean-up
     ends the tasks and the pool. It is ready when ``/readyz`` says so. DATABASE_URL is required. HOST, PORT, WORKERS, TLS_* and

@@ -1,4 +1,4 @@
-"""All settings. No other module reads the environment, but for the supervisor, which passes it on to its workers."""
+"""All settings: their environment variables, defaults and checks. No other module interprets the environment."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Parse and check the variables. An empty value counts as not set. Raises BadSetting for the first that is not usable."""
+        """Parse and check the variables; an empty value counts as not set. Raises BadSetting for the first unusable one."""
         values: dict[str, Any] = {}
         for item in fields(cls):
             name = item.name.upper()

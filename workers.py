@@ -185,7 +185,7 @@ class _Worker:
                 raise
 
     async def refresh_metrics(self) -> None:
-        """Request its metrics and wait for them. Without an answer in time its last ones stay, marked as unavailable."""
+        """Request its metrics and wait for them. Without an answer in time its counts stay and its gauges are dropped."""
         if self.pipe is None:
             return
         if self._pending_samples is None:

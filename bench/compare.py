@@ -1,9 +1,9 @@
 """Two checkouts measured in alternated runs: `make bench-compare OTHER=../before`, or `python -m bench.compare --help`.
 
-Each pair runs `python -m bench --quick` once in this checkout and once in the other, each with its own environment, load generator
-and PostgreSQL; the order changes from pair to pair. So a machine that is slower for some minutes slows both sides of a ratio.
-A ratio above 1 says that this checkout is better. The interval is that of the median at 95 %, by order statistics: it assumes
-nothing of the distribution.
+Each pair runs `python -m bench --quick` once in this checkout and once in the other, each with its own environment, load
+generator and PostgreSQL; the order changes from pair to pair. A machine that is slower for some minutes slows both sides of a
+ratio. A ratio above 1 means that this checkout is better. The interval is that of the median at 95 %, by order statistics: it
+assumes nothing about the distribution. Only measures that have the same name in both checkouts are compared.
 """
 
 from __future__ import annotations

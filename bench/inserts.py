@@ -116,7 +116,7 @@ async def storm(bench: Bench, subject: Subject, clients: int) -> Measures:
 
 
 async def resume(bench: Bench, subject: Subject, clients: int) -> Measures:
-    """All clients come back at once with the same cursor, each with as many events to be replayed."""
+    """Measure a resume: all clients reconnect at once with the same cursor, and each missed the same events."""
     async with (
         bench.start_server(subject, written=True) as (running, url),
         start_load_generator(running) as load,

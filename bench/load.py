@@ -51,10 +51,13 @@ class LoadGenerator:
 
     @classmethod
     async def start(cls, port: int, trigger_port: int | None = None) -> Self:
-        words = ["127.0.0.1", str(port), *([str(trigger_port)] if trigger_port is not None else [])]
+        arguments = ["127.0.0.1", str(port)]
+        if trigger_port is not None:
+            arguments.append(str(trigger_port))
         return cls(
             await asyncio.create_subprocess_exec(
-                *(str(compile_c(HERE / "loadgen.c")), *words),
+                str(compile_c(HERE / "loadgen.c")),
+                *arguments,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=MAX_REPORT_BYTES,

@@ -1,4 +1,4 @@
-"""Facts about the machine, the CPU time and memory of processes, and the load by other programs."""
+"""Properties of the machine, the CPU time and memory of processes, and the load by other programs."""
 
 from __future__ import annotations
 

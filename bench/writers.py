@@ -96,8 +96,15 @@ async def _pgbench(bench: Bench, url: str, writers: int, seconds: float, *option
     script = bench.databases.directory / "insert.sql"
     script.write_text(INSERT_SQL)
     process = await asyncio.create_subprocess_exec(
-        *(str(bench.databases.bin_dir / "pgbench"), "--no-vacuum", "--protocol=prepared", f"--file={script}"),
-        *(f"--client={writers}", "--jobs=1", f"--time={seconds:.0f}", *options, url),
+        str(bench.databases.bin_dir / "pgbench"),
+        "--no-vacuum",
+        "--protocol=prepared",
+        f"--file={script}",
+        f"--client={writers}",
+        "--jobs=1",
+        f"--time={seconds:.0f}",
+        *options,
+        url,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

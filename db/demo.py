@@ -56,7 +56,7 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
 
 
 async def make_one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> str:
-    """Insert an order, or move a random one to its next status, or in 5 of 100 cases to "cancelled". Returns a line that says so.
+    """Insert an order, or move a random one to its next status, in 5 of 100 cases to "cancelled". Returns a line about it.
 
     ``open_orders`` maps the id of each unfinished order to its status; it is updated.
     """

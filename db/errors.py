@@ -82,7 +82,7 @@ def loop_exception_handler(loop: asyncio.AbstractEventLoop, context: dict[str, A
     """For ``loop.set_exception_handler``. Ignores two errors in tasks and futures of the driver that no code of ours awaits.
 
     * The future of a connect that was cancelled or timed out (asyncpg/connect_utils.py).
-    * ``Connection.close`` of a pooled connection that was replaced: it fails if the connection is dead
+    * ``asyncpg.Connection.close`` of a pooled connection that was replaced: it fails if the connection is dead
       (PoolConnectionHolder.acquire).
 
     Passes everything else to the loop's default handler.

@@ -1,5 +1,7 @@
-"""How a connection comes in: it is counted, and its first bytes say whose it is. A WebSocket's opening is answered at once, by
-the rules that ``websocket_handler`` has for all of them; whatever else it is, aiohttp gets it, from its first byte on.
+"""Accepted connections until their kind is known: count them, read the first bytes, and dispatch.
+
+A plain WebSocket upgrade request is answered here, under the rules of ``websocket.handshake``; every other connection is handed
+to aiohttp with all bytes that were read.
 """
 
 from __future__ import annotations
@@ -17,35 +19,36 @@ from aiohttp import web
 
 import logs
 from gateway.app_keys import SETTINGS
-from gateway.http.request_head import RequestHead, parse_upgrade_head
+from gateway.http.request_head import RequestHead
 from gateway.net.connection_limits import TOO_MANY_REQUESTS_RESPONSE, Connection, ConnectionLimiter
 from gateway.net.fd_transport import FdTransport
 from gateway.net.transports import TRANSPORTS, Transport
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
-from gateway.websocket.endpoint import Handshake, admit_client, check_upgrade, start
+from gateway.websocket.endpoint import admit_client, check_upgrade, start
+from gateway.websocket.handshake import Handshake, parse_upgrade_head
 from push.errors import StoreError
 
 __all__ = ["Acceptor", "InboundConnection", "InboundConnections"]
 
-log = logging.getLogger("orderwire.http")
+log = logging.getLogger("orderwire.inbound")
 
-# An event takes several turns of the loop from PostgreSQL to the clients. What is done in one of them for those who come in is
-# bounded: so many are accepted, and for so long openings are looked at. The rest waits, in the kernel and here.
+# An event takes several ticks of the event loop from PostgreSQL to the clients. So the work for new connections is bounded per
+# tick: the number of accepts, and the time for parsing upgrade requests. The rest waits in the backlog and in a queue.
 MAX_ACCEPTS_PER_TICK = 8
 INSPECT_BUDGET_SECONDS = 0.001
-# A client that has sent more is not read until it is let in.
+# Reading is paused when a client that is not admitted yet has sent more.
 MAX_EARLY_BYTES = 64 * 1024
-# How long nobody is accepted when there are no more descriptors to be had.
+# Pause of accepting when file descriptors or memory are exhausted.
 ACCEPT_RETRY_SECONDS = 1.0
 
 
 class InboundConnections:
-    """All that have come in, and of which it is not known yet what they want."""
+    """The connections whose kind is not known yet; asyncio's protocol factory for the listening socket."""
 
     def __init__(
         self, app: web.Application, limiter: ConnectionLimiter, protocol_factory: Callable[[], asyncio.Protocol]
     ) -> None:
-        """``make``: aiohttp's factory of protocols."""
+        """``protocol_factory``: aiohttp's server, which makes the protocol of an HTTP connection."""
         self.app = app
         self.limiter = limiter
         self.protocol_factory = protocol_factory
@@ -55,34 +58,36 @@ class InboundConnections:
         self._inspect_queue: deque[InboundConnection] = deque()
 
     def __call__(self) -> InboundConnection:
-        """A factory of protocols, for asyncio."""
         return InboundConnection(self)
 
     def schedule_inspection(self, connection: InboundConnection) -> None:
-        """It has sent something: it is looked at when it is its turn."""
+        """The connection has sent its first bytes: inspect it in one of the next ticks, in order of arrival."""
         if not self._inspect_queue:
             asyncio.get_running_loop().call_soon(self._inspect_queued)
         self._inspect_queue.append(connection)
 
     def _inspect_queued(self) -> None:
-        until = time.perf_counter() + INSPECT_BUDGET_SECONDS
+        deadline = time.perf_counter() + INSPECT_BUDGET_SECONDS
         while self._inspect_queue:
             self._inspect_queue.popleft().inspect()
-            if time.perf_counter() > until:
+            if time.perf_counter() > deadline:
                 break
         if self._inspect_queue:
             asyncio.get_running_loop().call_soon(self._inspect_queued)
 
     def close(self) -> None:
-        """Nobody is let in any more."""
+        """Admit no more connections, and abort those that are not admitted yet."""
         self.closed = True
-        for arrival in list(self.pending):
-            arrival.abort()
+        for connection in list(self.pending):
+            connection.abort()
 
 
 class InboundConnection(asyncio.Protocol):
-    """One connection, on whatever line. One that is turned away is never looked at: what it sends is read, so that the answer
-    is not lost in a reset, and answered by ready-made bytes.
+    """The protocol of one connection until a WebSocketProtocol replaces it. For HTTP it stays, and passes every call on to
+    aiohttp's protocol.
+
+    A rejected connection is not parsed: its first bytes are read, since unread input would turn the close into a reset, and get
+    a prepared 429 response.
     """
 
     __slots__ = ("_buffer", "_connection", "_http_protocol", "_idle_timer", "_inbound", "_remote", "_task", "_transport")
@@ -91,56 +96,54 @@ class InboundConnection(asyncio.Protocol):
         self._inbound = inbound
         self._remote: str | None = None
         self._transport: Transport | None = None
-        # None: it is turned away.
+        # None: rejected.
         self._connection: Connection | None = None
-        # What it has sent, until it is known what it wants.
+        # Bytes received before the connection is dispatched.
         self._buffer = b""
-        # Cuts it when it keeps silent.
+        # Aborts a connection that sends nothing.
         self._idle_timer: asyncio.TimerHandle | None = None
-        # It is being let in, or handed over.
+        # The admission of a WebSocket, or the move to an asyncio transport.
         self._task: asyncio.Task[None] | None = None
-        # aiohttp's, once it has it.
+        # aiohttp's protocol, once the connection is handed over.
         self._http_protocol: asyncio.Protocol | None = None
 
-    # ---------------------------------------------------------------- what the line says
+    # ---------------------------------------------------------------- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See asyncio.Protocol."""
-        line = cast(asyncio.Transport, transport)
+        new_transport = cast(asyncio.Transport, transport)
         if self._transport is not None:
-            self._inbound.limiter.rebind(self._transport, line)
-            self._transport = line
-            self._start_http_protocol(line)
+            self._inbound.limiter.rebind(self._transport, new_transport)
+            self._transport = new_transport
+            self._start_http_protocol(new_transport)
             return
-        peername = line.get_extra_info("peername")
-        self.register(line, peername[0] if peername else None)
+        peername = new_transport.get_extra_info("peername")
+        self.register(new_transport, peername[0] if peername else None)
 
     def register(self, transport: Transport, remote: str | None) -> None:
-        """It stands on this line, and comes from there."""
+        """Count the connection; reject it if it exceeds a limit. ``remote``: address of the TCP peer."""
         self._transport, self._remote = transport, remote
-        if self._inbound.closed:  # asyncio may have been in the middle of accepting it
+        if self._inbound.closed:  # asyncio was accepting it when the server stopped
             transport.abort()
             return
-        connections = self._inbound.limiter
-        self._connection = connections.connection_made(transport, remote)
-        patience = self._inbound.settings.idle_seconds if self._connection is not None else connections.reject(transport)
-        if patience:
+        limiter = self._inbound.limiter
+        self._connection = limiter.connection_made(transport, remote)
+        seconds = self._inbound.settings.idle_seconds if self._connection is not None else limiter.reject(transport)
+        if seconds:
             self._inbound.pending.add(self)
-            self._idle_timer = asyncio.get_running_loop().call_later(patience, transport.abort)
+            self._idle_timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
         else:
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
         if self._http_protocol is not None:
             self._http_protocol.data_received(data)
             return
-        line = self._transport
-        assert line is not None
+        transport = self._transport
+        assert transport is not None
         if self._connection is None:
-            if not line.is_closing():
-                line.write(TOO_MANY_REQUESTS_RESPONSE)
-                line.close()
+            if not transport.is_closing():
+                transport.write(TOO_MANY_REQUESTS_RESPONSE)
+                transport.close()
             return
         first = not self._buffer
         self._buffer += data
@@ -148,30 +151,26 @@ class InboundConnection(asyncio.Protocol):
             self._cancel_idle_timer()
             self._inbound.schedule_inspection(self)
         elif len(self._buffer) > MAX_EARLY_BYTES:
-            line.pause_reading()
+            transport.pause_reading()
 
     def eof_received(self) -> bool | None:
-        """See asyncio.Protocol."""
         return self._http_protocol.eof_received() if self._http_protocol is not None else None
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See asyncio.Protocol."""
-        line, self._transport = self._transport, None
+        transport, self._transport = self._transport, None
         self._cancel_idle_timer()
         self._inbound.pending.discard(self)
         if self._task is not None:
             self._task.cancel()
-        self._inbound.limiter.connection_lost(line)
+        self._inbound.limiter.connection_lost(transport)
         if self._http_protocol is not None:
             self._http_protocol.connection_lost(error)
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol."""
         if self._http_protocol is not None:
             self._http_protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
         if self._http_protocol is not None:
             self._http_protocol.resume_writing()
 
@@ -180,18 +179,18 @@ class InboundConnection(asyncio.Protocol):
             self._idle_timer.cancel()
             self._idle_timer = None
 
-    # ---------------------------------------------------------------- what it wants
+    # ---------------------------------------------------------------- dispatch
 
     def inspect(self) -> None:
-        """At what it has sent."""
-        line = self._transport
-        if line is None or line.is_closing():
+        """Decide from the first bytes what the connection is for."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
         try:
-            self._dispatch(line)
+            self._dispatch(transport)
         except Exception:
-            log.exception("a connection could not be looked at")
-            line.abort()
+            log.exception("inspecting a new connection failed, aborting it")
+            transport.abort()
 
     def _dispatch(self, transport: Transport) -> None:
         connection, settings, app = self._connection, self._inbound.settings, self._inbound.app
@@ -200,36 +199,36 @@ class InboundConnection(asyncio.Protocol):
         if request is not None:
             message, size = request
             secure = isinstance(transport, asyncio.BaseTransport) and transport.get_extra_info("sslcontext") is not None
-            opening = RequestHead.from_message(message, self._remote, settings, connection, secure=secure)
-            handshake = check_upgrade(app, opening)
+            head = RequestHead.from_message(message, self._remote, settings, connection, secure=secure)
+            handshake = check_upgrade(app, head)
             if handshake is not None:
-                self._task = app[BACKGROUND_TASKS].spawn(self._admit(opening, handshake, size), "session opening")
+                self._task = app[BACKGROUND_TASKS].spawn(self._admit(head, handshake, size), "session handshake")
                 return
         self._hand_to_aiohttp(transport)
 
     async def _admit(self, head: RequestHead, handshake: Handshake, head_size: int) -> None:
-        app, line = self._inbound.app, self._transport
-        if line is None:
+        app, transport = self._inbound.app, self._transport
+        if transport is None:
             return
-        logs.connection_id.set(head.connection.id)  # this task's
+        logs.connection_id.set(head.connection.id)  # in this task's context
         try:
             client = await admit_client(app, head, handshake)
         except StoreError:
             self._task = None
-            self._hand_to_aiohttp(line)  # which tells it
+            self._hand_to_aiohttp(transport)  # its error middleware sends the response
             return
         except Exception:
-            line.abort()
+            transport.abort()
             raise
         self._inbound.pending.discard(self)
-        line.resume_reading()
+        transport.resume_reading()
         try:
-            start(app, line, client, handshake, self._buffer[head_size:])
+            start(app, transport, client, handshake, self._buffer[head_size:])
         except BaseException:
-            line.abort()
+            transport.abort()
             raise
 
-    # ---------------------------------------------------------------- what is not ours
+    # ---------------------------------------------------------------- hand over to aiohttp
 
     def _hand_to_aiohttp(self, transport: Transport) -> None:
         if transport.is_closing():
@@ -243,7 +242,7 @@ class InboundConnection(asyncio.Protocol):
             self._start_http_protocol(transport)
 
     async def _move_to_asyncio_transport(self, sock: socket.socket) -> None:
-        """asyncio takes it, and calls ``connection_made``."""
+        """asyncio makes a transport and calls ``connection_made`` a second time."""
         self._task = None
         try:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: self, sock)
@@ -254,18 +253,20 @@ class InboundConnection(asyncio.Protocol):
     def _start_http_protocol(self, transport: asyncio.Transport) -> None:
         self._http_protocol = self._inbound.protocol_factory()
         self._http_protocol.connection_made(transport)
-        transport.resume_reading()  # before aiohttp may want it paused, when requests come faster than it answers them
-        got, self._buffer = self._buffer, b""
-        self._http_protocol.data_received(got)
+        transport.resume_reading()  # before aiohttp gets data: it may pause reading
+        data, self._buffer = self._buffer, b""
+        self._http_protocol.data_received(data)
 
     def abort(self) -> None:
-        """It will not be let in."""
         if self._transport is not None:
             self._transport.abort()
 
 
 class Acceptor:
-    """Accepts connections onto descriptors of our own: no task, no transport, and no copy of the descriptor for each."""
+    """Accepts connections as FdTransports, without the task and the asyncio transport that asyncio's server makes for each.
+
+    Owns the listening sockets.
+    """
 
     def __init__(self, sockets: list[socket.socket], inbound: InboundConnections) -> None:
         self._sockets = sockets
@@ -287,7 +288,7 @@ class Acceptor:
             except OSError as error:
                 if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
-                log.error("no connection can be accepted for now: %s", error.strerror)
+                log.error("cannot accept connections: %s; retrying in %g s", error.strerror, ACCEPT_RETRY_SECONDS)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening.fileno())
                 loop.call_later(ACCEPT_RETRY_SECONDS, self._start_accepting, listening)
@@ -296,13 +297,13 @@ class Acceptor:
             self._adopt(sock, address[0])
 
     def _adopt(self, sock: socket.socket, remote: str) -> None:
-        arrival = InboundConnection(self._inbound)
-        line = self._inbound.app[TRANSPORTS].adopt(sock, arrival)
-        if line is not None:
-            arrival.register(line, remote)
+        connection = InboundConnection(self._inbound)
+        transport = self._inbound.app[TRANSPORTS].adopt(sock, connection)
+        if transport is not None:
+            connection.register(transport, remote)
 
     def close(self) -> None:
-        """Accept no more."""
+        """Stop accepting and close the listening sockets."""
         for sock in self._sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
             sock.close()

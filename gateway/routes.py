@@ -114,5 +114,5 @@ routes = [
 
 
 def mount_prefix(app: web.Application) -> str:
-    """The path below which another application has mounted ``app`` (``add_subapp``); empty when it is the root."""
+    """The path at which another application has mounted ``app`` (``web.Application.add_subapp``); empty if it is the root."""
     return app.router[_ROOT].url_for().path.rstrip("/")

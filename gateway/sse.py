@@ -91,7 +91,7 @@ class _SseTransport:
         self.notify_pending()
 
     async def run(self) -> None:
-        """Send until the session is closed. aiohttp cancels it when the client disconnects (``handler_cancellation``)."""
+        """Send until the session is closed. aiohttp cancels it when the client disconnects."""
         sender = asyncio.create_task(self._send(), name="session sender")
         try:
             # The sender may be waiting for a client that does not read. It must not be cancelled before write_eof: that would

@@ -53,9 +53,8 @@ class ConnectParams:
 class SessionManager:
     """Opens sessions and carries out their commands. One per process; each session calls it from its own task.
 
-    The order of calls for a client: ``authorize``, then ``open`` in the tick in which the transport is connected, then
-    ``resume``. A client that will send its token as a message starts with ``await_token`` instead, and ``handle_command`` does
-    the rest.
+    The order of calls for a client: ``authorize``; then ``open``, before the client is answered; then ``resume``. For a client
+    that will send its token as a message it is ``await_token`` instead, and ``handle_command`` does the rest.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class SessionManager:
         return topics
 
     def await_token(self, session: Session, timeout_seconds: float) -> None:
-        """Add a session whose client has to send its token as a message, within ``timeout_seconds``, before it gets anything."""
+        """Add a session that gets nothing until its client has sent a token, for which it has ``timeout_seconds``."""
         self._hub.add(session)
         session.start_auth_timeout(timeout_seconds)
 

@@ -102,7 +102,7 @@ class Metrics:
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
 
     async def merged_collector(self) -> CollectorRegistry | MergedCollector:
-        """Return the metrics of all workers, for ``generate_latest``. Raises TimeoutError."""
+        """Return the metrics of all workers, for ``prometheus_client.generate_latest``. Raises TimeoutError."""
         return (
             self.registry
             if self.fetch_merged_samples is None

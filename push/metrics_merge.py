@@ -84,7 +84,7 @@ def merge(parts: Iterable[Samples]) -> Samples:
 
 
 class MergedCollector:
-    """Samples with the names, types and descriptions of a registry, to be passed to ``generate_latest``."""
+    """Samples with the names, types and descriptions of a registry, to be passed to ``prometheus_client.generate_latest``."""
 
     def __init__(self, registry: CollectorRegistry, samples: Samples) -> None:
         self._registry = registry

@@ -30,7 +30,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 Connection = asyncpg.Connection
 
-# For tests of what each worker does for itself: limits of an address (docs/how-to/workers.md), when it looks for revoked tokens.
+# For tests of what each worker does by itself (docs/how-to/workers.md): limits of an address, polling for revoked tokens.
 needs_one_worker = pytest.mark.skipif(
     WORKERS > 1, reason="needs all clients with one worker, and a client cannot choose its worker"
 )

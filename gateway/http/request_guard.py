@@ -108,7 +108,7 @@ class RequestGuard:
             return denied_response(denied)
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Handler of the signal ``on_response_prepare``: called for every response, streams and errors included."""
+        """Handler of ``web.Application.on_response_prepare``: called for every response, also for streams and errors."""
         response.headers.update(RESPONSE_HEADERS)
         path = request.path.removeprefix(self.mount_prefix)
         if not path.startswith(("/api/", "/metrics")):

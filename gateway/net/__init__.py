@@ -1,1 +1,1 @@
-"""Sockets: accepting limits, client addresses, TLS, and the ways to write to many sockets."""
+"""TCP: listening sockets, connection limits, client addresses, TLS, and transports with batched writes."""

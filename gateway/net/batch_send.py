@@ -1,7 +1,7 @@
-"""Many sends by one system call: what io_uring and Linux's older asynchronous I/O have in common. Knows no connections.
+"""Many sends by one system call: the common base of io_uring and Linux AIO. Knows file descriptors and bytes only.
 
-``BatchSender.flush_batch`` is synchronous: when it returns, each send has been done or refused. So no bytes are lent to the kernel for
-longer than the call, and no descriptor is closed while it is in use.
+``BatchSender.send`` is synchronous: when it returns, every send is done or refused. So the kernel never reads the buffers after
+the call, and no file descriptor is closed while the kernel uses it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import ClassVar
 
 __all__ = ["BATCH_SIZE", "BatchSendUnavailable", "BatchSender"]
 
-# By one call.
+# Sends per system call.
 BATCH_SIZE = 1024
-# Where numbers of system calls and layouts are known: little-endian, 64 bit.
+# Machines whose system call numbers and struct layouts are known: 64 bit, little-endian.
 SUPPORTED_MACHINES = ("x86_64", "aarch64")
 
 
 class BatchSendUnavailable(Exception):
-    """It cannot be had here; the text says why."""
+    """This system does not support it; the text is the reason."""
 
 
 class BatchSender(ABC):
-    """One way of it.
+    """Sends many buffers to many sockets by one system call.
 
-    What the kernel wants to know of a send is a column over all of them: filling one is a single operation, whatever the
-    number of clients. The columns are the subclass's.
+    The parameters of the sends are columns (strided memoryviews over the kernel's structs, made by the subclass): a column is
+    filled by one assignment, whatever the number of sends.
     """
 
     name: ClassVar[str]
@@ -40,18 +40,19 @@ class BatchSender(ABC):
     _addresses: memoryview[int]
 
     def __init__(self, entries: int) -> None:
-        """Raises NoSends."""
+        """Raises BatchSendUnavailable."""
         if sys.platform != "linux" or os.uname().machine not in SUPPORTED_MACHINES or sys.maxsize < 2**32:
             raise BatchSendUnavailable(f"not known on {sys.platform}, {os.uname().machine}")
         self._syscall: Callable[..., int] = ctypes.CDLL(None, use_errno=True).syscall
         self._syscall.restype, self._syscall.argtypes = ctypes.c_long, [ctypes.c_long] * 7
         self._entries = entries
-        # Set when the kernel has refused: whoever sees that does better not to come again.
+        # The kernel has refused a call; from then on every send returns EAGAIN. The caller should close this sender.
         self.broken = False
 
     def send(self, fds: Sequence[int], buffers: Sequence[bytes]) -> list[int]:
-        """To each descriptor what stands at its place: how many bytes its socket took, or an error's number, negative. EAGAIN
-        stands for those too that could not be tried. Raises OSError when what became of them cannot be told.
+        """Send ``buffers[i]`` to ``fds[i]``. Returns for each the number of bytes that its socket took, or a negative errno.
+
+        EAGAIN also stands for a send that was not tried. Raises OSError if the results are unknown.
         """
         results: list[int] = []
         for start in range(0, len(fds), self._entries):
@@ -64,7 +65,7 @@ class BatchSender(ABC):
         if self.broken:
             return [-errno.EAGAIN] * count
         self._fds[:count] = fds if isinstance(fds, array) else array("I", fds)
-        if buffers.count(first) == count:  # the same for all, as nearly always
+        if buffers.count(first) == count:  # the same for all: the usual case
             self._sizes[:count] = array("I", [len(first)]) * count
             self._addresses[:count] = array("Q", [_address(first)]) * count
         else:
@@ -75,18 +76,18 @@ class BatchSender(ABC):
 
     @abstractmethod
     def _send_prepared(self, count: int) -> list[int]:
-        """Send the first so many of what the columns tell. The results, in their order, of as many as could be tried."""
+        """Perform the first ``count`` sends of the columns; the results in order, fewer if the kernel refuses the rest."""
 
     def _call(self, nr: int, *arguments: int) -> int:
-        """A system call's result, or an error's number, negative."""
+        """Make a system call; returns its result or a negative errno."""
         result = self._syscall(nr, *arguments, *[0] * (6 - len(arguments)))
         return result if result >= 0 else -ctypes.get_errno()
 
     @abstractmethod
     def close(self) -> None:
-        """Give it back."""
+        """Free the kernel's resources."""
 
 
 def _address(data: bytes) -> int:
-    """Where the bytes are, for as long as the object lives."""
+    """The memory address of the bytes, valid as long as the object lives."""
     return ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0

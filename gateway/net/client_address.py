@@ -1,4 +1,4 @@
-"""Whom we are talking to: the client's address, the server's own origin, and what of it a proxy may tell. Pure."""
+"""The client's address and the server's own origin, from the TCP peer and the headers of trusted proxies. No I/O."""
 
 from __future__ import annotations
 
@@ -21,46 +21,46 @@ __all__ = [
 
 Address = IPv4Address | IPv6Address
 
-# What proxies say of a request.
+# Request headers that proxies add.
 FORWARDING_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
 
-# More than any address has, in brackets and with zone and port.
+# Longer than any address with brackets, zone and port.
 MAX_ADDRESS_LENGTH = 100
 
 
 class Peer:
-    """Where a request comes from, as far as it can be believed."""
+    """Where a request comes from, as far as that is trusted."""
 
     __slots__ = ("address", "origin", "via_trusted_proxy", "via_untrusted_proxy")
 
     def __init__(self, address: Address | None, origin: str, *, via_trusted_proxy: bool, via_untrusted_proxy: bool) -> None:
-        # None: neither TCP nor a proxy that we trust says a usable one.
+        # None if neither the TCP peer nor a trusted proxy names a valid one.
         self.address = address
-        # The origin that pages from this server have, as the client sees it.
+        # The origin of this server as the client sees it (RFC 6454).
         self.origin = origin
-        # It came by a proxy that we trust.
+        # The TCP peer is a proxy in TRUSTED_PROXIES.
         self.via_trusted_proxy = via_trusted_proxy
-        # It came by a proxy that we know nothing of, which may stand for anybody.
+        # The TCP peer is another proxy, according to its headers: the real client is unknown.
         self.via_untrusted_proxy = via_untrusted_proxy
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is a program on this machine, for all that we know."""
+        """Whether the client runs on this machine; False behind an untrusted proxy."""
         return self.address is not None and self.address.is_loopback and not self.via_untrusted_proxy
 
 
 def resolve_peer(
     remote: str | None, *, secure: bool, host: str, headers: Mapping[str, str], trusted: Sequence[Network]
 ) -> Peer:
-    """``remote``, ``secure``: the TCP peer, and whether TLS ends here. ``host``: the Host header."""
+    """``remote``: address of the TCP peer. ``secure``: TLS is terminated here. ``host``: the Host header."""
     address = parse_address(remote)
     scheme = "https" if secure else "http"
     chain = [part for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     if address is None or not in_networks(address, trusted):
         forwarded = bool(chain) or "Forwarded" in headers or "X-Real-IP" in headers
         return Peer(address, f"{scheme}://{host.lower()}", via_trusted_proxy=False, via_untrusted_proxy=forwarded)
-    # Each proxy appends the address that it saw. From the right, the first that is no proxy of ours is the client; what is
-    # left of it, the client may have made up.
+    # Each proxy appends the address of its peer. Read from the right, the first address that is not a trusted proxy is the
+    # client; the client itself may have sent what is left of it.
     while chain and address is not None and in_networks(address, trusted):
         address = parse_address(chain.pop().strip())
     scheme = _last_element(headers.get("X-Forwarded-Proto")) or scheme
@@ -69,22 +69,22 @@ def resolve_peer(
 
 
 def in_networks(address: Address, networks: Sequence[Network]) -> bool:
-    """Whether it lies in one of the networks."""
+    """Whether the address is in one of the networks."""
     return any(address in network for network in networks)
 
 
 @lru_cache(maxsize=4096)
 def rate_limit_key(address: Address | None) -> str:
-    """Under what an address is limited: somebody with IPv6 has a whole /64 (RFC 6177), so that counts as one."""
+    """The key under which limits count an address. One customer has a whole IPv6 /64 (RFC 6177), so that is one key."""
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, 64), strict=False))
     return str(address)
 
 
 def is_loopback_host(host: str) -> bool:
-    """Whether a Host header names this machine. Another name that leads here is a page that rebinds its own (DNS rebinding).
+    """Whether a Host header names this machine. Any other name that resolves to it may be a page that uses DNS rebinding.
 
-    No header is no name: browsers always send one, others need none in HTTP/1.0.
+    An empty host counts as this machine: browsers always send the header, HTTP/1.0 clients need not.
     """
     if not host:
         return True
@@ -96,13 +96,13 @@ def is_loopback_host(host: str) -> bool:
 
 
 def parse_address(text: str | None) -> Address | None:
-    """What the text names; None when that is none."""
+    """Parse an IP address; None if the text is not one."""
     return _parse_address_cached(text.strip()) if text and len(text) <= MAX_ADDRESS_LENGTH else None
 
 
 @lru_cache(maxsize=4096)
 def _parse_address_cached(text: str) -> Address | None:
-    """IPv4 in its IPv6 clothes, with a zone or, from some proxies, with a port, is still that address."""
+    """Ignores a zone and a port, which some proxies add. An IPv4-mapped IPv6 address becomes IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -1,4 +1,4 @@
-"""TCP connections: counted, identified, and turned away before they cost anything when there are too many."""
+"""Limits on TCP connections: how many in all and per address, how many new ones per second, and what rejected ones may cost."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from settings import Network, Settings
 
 __all__ = ["MAX_REJECTED_PENDING", "TOO_MANY_REQUESTS_RESPONSE", "Connection", "ConnectionCounter", "ConnectionLimiter"]
 
-# Connections beyond the limit that may wait for an answer of their own; the others get a ready-made one. Of these too so many
-# may wait to be read first; any more are cut without a word.
+# Connections beyond the limit that are still read, so that each gets its own answer. As many again may wait for their first
+# bytes to get a prepared 429; further ones are aborted.
 MAX_REJECTED_PENDING = 256
-# Handshakes that a session counts for which floods us, or breaks the protocol: else whoever comes back at once could do so a
-# hundred times a second.
+# What a session that was closed for flooding or for a protocol violation costs, in handshakes. Without it, a client that
+# reconnects at once could do that HANDSHAKES_PER_SECOND times a second.
 ABUSE_PENALTY = 10.0
-# Addresses whose pace is remembered.
+# Addresses with a token bucket.
 MAX_BUCKETS = 10_000
 
 _TOO_MANY_REQUESTS_BODY = (
@@ -39,7 +39,7 @@ TOO_MANY_REQUESTS_RESPONSE = (
 
 
 class ConnectionCounter:
-    """How many there are, in all and from each address."""
+    """Counts connections, in total and per rate-limit key, against two limits."""
 
     def __init__(self, max_total: int, max_per_address: int) -> None:
         self._max_total = max_total
@@ -48,13 +48,12 @@ class ConnectionCounter:
         self.total = 0
 
     def add(self, key: str) -> bool:
-        """One more; False when that is one too many. It counts all the same, until it leaves."""
+        """Count one more; False if that exceeds a limit. It counts in any case, until ``remove``."""
         self.total += 1
         self._by_key[key] += 1
         return self.total <= self._max_total and self._by_key[key] <= self._max_per_address
 
     def remove(self, key: str) -> None:
-        """One less."""
         self.total -= 1
         self._by_key[key] -= 1
         if not self._by_key[key]:
@@ -62,15 +61,15 @@ class ConnectionCounter:
 
 
 class Connection:
-    """What is known of one TCP connection."""
+    """The limits' record of one TCP connection, for the requests that come on it."""
 
     __slots__ = ("id", "rate_limit_key", "within_limits", "within_rate")
 
     def __init__(self, rate_limit_key: str, *, within_limits: bool, within_rate: bool) -> None:
         self.id = f"{_ID_PREFIX}-{next(_SEQUENCE)}"
-        # Under which its address is counted.
+        # The key under which its address is counted.
         self.rate_limit_key = rate_limit_key
-        # Its next request has been counted already, and was within the pace of whoever sends it.
+        # Its next request has already been charged to the rate limit, successfully.
         self.within_rate = within_rate
         self.within_limits = within_limits
 
@@ -80,7 +79,7 @@ _SEQUENCE = itertools.count(1)
 
 
 class ConnectionLimiter:
-    """All of this process."""
+    """Admits, counts and rejects the TCP connections of one process. Owned by the application."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._trusted_proxies: Sequence[Network] = settings.trusted_proxies
@@ -89,22 +88,22 @@ class ConnectionLimiter:
         self._metrics = metrics
         self._counter = ConnectionCounter(settings.max_connections, settings.max_connections_per_address)
         self._hard_limit = settings.max_connections + MAX_REJECTED_PENDING
-        # Those that send requests; and those that are past that, each with the name under which it is counted.
+        # Connections that send HTTP requests; upgraded ones, with the key under which each is counted.
         self._http_connections: dict[Transport, Connection] = {}
         self._upgraded_keys: dict[Transport, str] = {}
-        # These take no room from others: whoever floods us could fill it with what is refused.
+        # Rejected connections are not in the counter: a flood of them must not use up the limit.
         self._rejected: set[Transport | None] = set()
         self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         metrics.tcp_connections.set_function(lambda: self._counter.total + len(self._rejected))
 
     def find(self, transport: asyncio.Transport | None) -> Connection | None:
-        """The connection of a request. None when another program accepted it (see ``count_request``), or when it is closed."""
+        """The connection of a request; None if another server accepted it (see ``count_request``), or if it is lost."""
         return None if transport is None else self._http_connections.get(transport)
 
     @contextmanager
     def count_request(self, transport: asyncio.Transport | None, remote: str | None) -> Iterator[Connection | None]:
-        """Count a request on a connection that another program accepted: it counts as a connection until it is answered, and a
-        WebSocket (``upgraded``) until ``connection_lost``. Yields None when there are too many even to send a close code to each.
+        """Count a request on a connection that another server accepted, as a connection until the request is answered, and as a
+        WebSocket (``upgraded``) until ``connection_lost``. Yields None beyond the limit up to which each client gets an answer.
         """
         if transport is None:  # the client has disconnected: the handler is about to be cancelled
             yield Connection("unknown", within_limits=True, within_rate=True)
@@ -123,9 +122,10 @@ class ConnectionLimiter:
                 self._counter.remove(key)
 
     def _key(self, remote: str | None) -> tuple[str, bool]:
-        """What a connection is counted under, and whether it comes from a trusted proxy.
+        """The rate-limit key of a connection, and whether a trusted proxy made it.
 
-        Each connection of a proxy has a key of its own: the clients behind it are told apart by what it says of each request.
+        Each connection of a proxy has a key of its own: the request guard limits the clients behind it by the headers of each
+        request.
         """
         address = parse_address(remote)
         if address is not None and in_networks(address, self._trusted_proxies):
@@ -133,10 +133,10 @@ class ConnectionLimiter:
         return sys.intern(rate_limit_key(address)), False  # the same object for all connections of an address
 
     def within_rate(self, key: str) -> bool:
-        """One more request from this address: whether that is within its pace."""
+        """Charge one handshake or request to the address; whether it is within HANDSHAKES_PER_SECOND."""
         now = time.monotonic()
-        # Those that have been silent longest are forgotten first: a full bucket is like a new one. Beyond the bound, a burst
-        # that is not paid off yet is forgiven.
+        # Evict the least recently used buckets: a full one equals a new one. Over MAX_BUCKETS others are evicted too, which
+        # forgives their debt.
         while self._buckets and (len(self._buckets) >= MAX_BUCKETS or next(iter(self._buckets.values())).is_full(now)):
             self._buckets.popitem(last=False)
         bucket = self._buckets.setdefault(key, TokenBucket(self._handshake_rate))
@@ -144,55 +144,53 @@ class ConnectionLimiter:
         return bucket.take(1, now)
 
     def penalize(self, key: str) -> None:
-        """From this address a session came that had to be ended for how it behaved: that counts for a few handshakes."""
+        """Charge ABUSE_PENALTY to the address of a session that was closed for flooding or a protocol violation."""
         bucket = self._buckets.get(key)
         if bucket is not None:
             bucket.take_with_debt(ABUSE_PENALTY, time.monotonic())
 
     def connection_made(self, transport: Transport, remote: str | None) -> Connection | None:
-        """A connection has come in, from this address; None when it has to go at once."""
-        name, proxy = self._key(remote)
-        if not proxy and not self.within_rate(name):
+        """Register a new connection; None if it must be rejected."""
+        key, is_proxy = self._key(remote)
+        if not is_proxy and not self.within_rate(key):
             self._metrics.rejections.labels("handshakes").inc()
             return None
         if self._counter.total >= self._hard_limit:
             self._metrics.rejections.labels("connections").inc()
             return None
-        # The first request of a direct connection has been counted with it.
-        connection = Connection(name, within_limits=self._counter.add(name), within_rate=not proxy)
+        # The first request of a direct connection is charged together with the connection.
+        connection = Connection(key, within_limits=self._counter.add(key), within_rate=not is_proxy)
         self._http_connections[transport] = connection
         return connection
 
     def reject(self, transport: Transport) -> float:
-        """One that has to go: for how many seconds it may wait to be read and told so. 0: not at all."""
+        """Register a rejected connection. Returns for how many seconds its first bytes may be waited for; 0: abort it."""
         if len(self._rejected) >= MAX_REJECTED_PENDING:
             return 0.0
         self._rejected.add(transport)
         return min(1.0, self._idle_seconds)
 
     def abort_all(self) -> None:
-        """Whatever is still open, is not any more."""
-        for line in (*self._http_connections, *self._upgraded_keys):
-            line.abort()
+        for transport in (*self._http_connections, *self._upgraded_keys):
+            transport.abort()
 
     def rebind(self, old_transport: Transport, new_transport: Transport) -> None:
-        """A connection stands on another line from here on."""
+        """An HTTP connection has moved to another transport."""
         connection = self._http_connections.pop(old_transport, None)
         if connection is not None:
             self._http_connections[new_transport] = connection
 
     def upgraded(self, old_transport: Transport, new_transport: Transport) -> None:
-        """A connection sends no more requests, and stands on this line from here on."""
+        """A connection has become a WebSocket, on this transport."""
         connection = self._http_connections.pop(old_transport, None)
         if connection is not None:
             self._upgraded_keys[new_transport] = connection.rate_limit_key
 
     def connection_lost(self, transport: Transport | None) -> None:
-        """A connection has ended."""
         self._rejected.discard(transport)
         if transport is None:
             return
         connection = self._http_connections.pop(transport, None)
-        name = connection.rate_limit_key if connection is not None else self._upgraded_keys.pop(transport, None)
-        if name is not None:
-            self._counter.remove(name)
+        key = connection.rate_limit_key if connection is not None else self._upgraded_keys.pop(transport, None)
+        if key is not None:
+            self._counter.remove(key)

@@ -1,9 +1,9 @@
-"""A connection on a descriptor of our own: what asyncio's transport does for a connection, in a tenth of the memory. Linux.
+"""Transports on bare file descriptors: what asyncio's socket transport does, in a tenth of the memory. Linux only (epoll).
 
-No number of a descriptor is used once it has been closed, when it could be another connection's: it is closed in one place
-only, ``FdTransport._end``, which nobody calls but the loop. By then it has left the epoll, and what was gathered has been sent:
-that is done in the same turn (``FdTransports.__exit__``). An event that was fetched from the epoll before finds nobody in the
-table, or somebody new, who then reads nothing (EAGAIN).
+A closed file descriptor's number can be reused for another connection. So each one is closed in one place only,
+``FdTransport._call_connection_lost``, which only the event loop calls. By then the fd is out of the epoll and the batched
+writes to it are done: a batch never outlives its tick (``FdTransports.__exit__``). An event that epoll had reported before
+finds no entry in the table, or a new transport whose read then returns EAGAIN.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ from push.delivery.batch import CHUNK_BYTES
 
 __all__ = ["FdTransport", "FdTransports"]
 
-log = logging.getLogger("orderwire.session")
+log = logging.getLogger("orderwire.fd_transport")
 
 READ_BYTES = 64 * 1024
-# Connections that are seen to in one go; what else is going on gets a turn in between. The epoll lets them take turns.
+# Events that are handled in one tick of the event loop. epoll reports ready descriptors in turn (round robin).
 MAX_EPOLL_EVENTS = 100
-# What is larger is written at once: more may come behind it, and then it has to be known whether this has found room.
+# Larger writes are not batched: more data is likely to follow, and the writer must know before whether the socket took this.
 MAX_BATCHED_BYTES = CHUNK_BYTES
 
-# What has become of a connection: each is final but for a later one. Half: nothing more is written; closing: nothing is read
-# either, and it ends when all is written; over: all that is left is to close the descriptor.
+# States of a transport; each can only change to a later one. HALF_CLOSED: no more writes. CLOSING: no more reads either, closed
+# once the buffer is written. CLOSED: only ``connection_lost`` and closing the descriptor are left.
 OPEN, HALF_CLOSED, CLOSING, CLOSED = range(4)
 
 
 class FdTransports:
-    """All of this process. The event loop knows them as one: an epoll in its own.
+    """All FdTransports of one process, in an epoll of their own, which is one descriptor in the event loop's epoll.
 
-    What is written within ``with`` is gathered, and sent at the end: with ``sender`` by one call, else one by one, which is
-    better than in between all the same, since neither the kernel's code nor ours gets out of the processor's caches.
+    A context manager: writes inside ``with`` are batched and sent at its end, by one system call if there is a ``sender``.
+    Without one they are still sent back to back, which keeps the kernel's code and ours in the CPU caches. Runs on the event
+    loop only.
     """
 
     def __init__(self, sender: BatchSender | None = None) -> None:
         self._epoll = select.epoll()
-        # By number, which are small: a list, which takes a tenth of a dict.
+        # Indexed by fd: these are small numbers, and a list takes a tenth of the memory of a dict.
         self._by_fd: list[FdTransport | None] = []
-        self._sender = sender  # ours from here on
-        # What is gathered: by whom, at most once for each, the number and the bytes. The turn changes with each call: who has
-        # taken part in this one has its number.
+        self._sender = sender  # owned: closed here
+        # The batch: each transport at most once, its fd, its data. ``generation`` is incremented when a batch is sent; a
+        # transport that is in the current batch has this generation.
         self.batching = False
         self.generation = 0
         self.batched_transports: list[FdTransport] = []
@@ -58,34 +59,34 @@ class FdTransports:
         asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._dispatch_events)
 
     def adopt(self, fd: int, protocol: asyncio.Protocol) -> FdTransport:
-        """The connection with this descriptor, which is ours from here on. Raises OSError, and then it is not."""
-        descriptor = FdTransport(self, fd, protocol)
+        """Make a transport of a connected, non-blocking socket and own its fd. Raises OSError, and then does not own it."""
+        transport = FdTransport(self, fd, protocol)
         self._epoll.register(fd, select.EPOLLIN)
         if fd >= len(self._by_fd):
             self._by_fd += [None] * (fd + 1 - len(self._by_fd))
-        self._by_fd[fd] = descriptor
-        return descriptor
+        self._by_fd[fd] = transport
+        return transport
 
     def update_interest(self, fd: int, old_events: int, new_events: int) -> None:
-        """Be told of these events. Raises OSError."""
+        """Change the epoll events of the fd. Raises OSError."""
         if not old_events:
             self._epoll.register(fd, new_events)
         elif new_events:
             self._epoll.modify(fd, new_events)
-        else:  # else it would still be told of errors, all the time
+        else:  # an fd that stays registered would still report errors, in every tick
             self._epoll.unregister(fd)
 
     def discard(self, fd: int) -> None:
-        """It is about to be closed."""
+        """Forget the fd, which is about to be closed or handed over."""
         self._by_fd[fd] = None
 
     def _dispatch_events(self) -> None:
-        for number, events in self._epoll.poll(0, MAX_EPOLL_EVENTS):
-            descriptor = self._by_fd[number]
-            if descriptor is not None:
-                descriptor.on_events(events)
+        for fd, events in self._epoll.poll(0, MAX_EPOLL_EVENTS):
+            transport = self._by_fd[fd]
+            if transport is not None:
+                transport.on_events(events)
 
-    # ---------------------------------------------------------------- gathering
+    # ---------------------------------------------------------------- batching
 
     def __enter__(self) -> None:
         self.batching = True
@@ -95,17 +96,19 @@ class FdTransports:
         self.flush_batch()
 
     def flush_batch(self) -> None:
-        """Send what has been gathered, and tell those who could not be sent all."""
-        senders, numbers, datas = self.batched_transports, self.batched_fds, self.batched_buffers
-        if not senders:
+        """Send the batch; each transport buffers what its socket did not take."""
+        transports, fds, buffers = self.batched_transports, self.batched_fds, self.batched_buffers
+        if not transports:
             return
         self.generation += 1
         self.batched_transports, self.batched_fds, self.batched_buffers = [], [], []
-        self._send_batch(senders, numbers, datas, list(map(len, datas)))
+        self._send_batch(transports, fds, buffers, list(map(len, buffers)))
 
     def write_all(self, transports: Sequence[FdTransport], fds: array[int], data: bytes) -> None:
-        """As ``FdTransport.write`` to each of them, and at once, with no look at any. None holds anything back; ``numbers`` are
-        theirs.
+        """Write the same data to all of these transports at once. None of them may have unsent data; ``fds`` are theirs, in
+        order.
+
+        Faster than calling ``FdTransport.write`` for each: no transport is touched unless its socket does not take everything.
         """
         self.flush_batch()
         count = len(fds)
@@ -117,21 +120,21 @@ class FdTransports:
         try:
             results = self._sender.send(fds, buffers) if self._sender is not None else _send_individually(fds, buffers)
         except OSError:
-            log.exception("what was sent by one call is not known to have arrived: these clients have to resume")
-            for sender in transports:
-                sender.abort()
+            log.exception("the results of a batch of writes are unknown: aborting these connections, their clients resume")
+            for transport in transports:
+                transport.abort()
             results = []
         if self._sender is not None and self._sender.broken:
-            log.warning("%s is refused by now: writing goes on without it", self._sender.name)
+            log.warning("the kernel refuses %s: writing without it from now on", self._sender.name)
             self._sender.close()
             self._sender = None
         if results != sizes:
-            for sender, data, size, result in zip(transports, buffers, sizes, results, strict=False):
+            for transport, data, size, result in zip(transports, buffers, sizes, results, strict=False):
                 if result != size:
-                    sender.on_sent(data, result)
+                    transport.on_sent(data, result)
 
     def close(self) -> None:
-        """Give back what is not a connection's."""
+        """Close the epoll and the sender; transports must be closed before."""
         asyncio.get_running_loop().remove_reader(self._epoll.fileno())
         self._epoll.close()
         if self._sender is not None:
@@ -139,20 +142,20 @@ class FdTransports:
 
 
 def _send_individually(fds: Sequence[int], buffers: Sequence[bytes]) -> list[int]:
-    """As ``BatchSender.flush_batch``."""
+    """As ``BatchSender.send``, by one system call each."""
     write, results = os.write, []
-    for number, data in zip(fds, buffers, strict=True):
+    for fd, data in zip(fds, buffers, strict=True):
         try:
-            results.append(write(number, data))
+            results.append(write(fd, data))
         except OSError as error:
             results.append(-(error.errno or errno.EIO))
     return results
 
 
 class FdTransport:
-    """One connection. Has the methods of asyncio.Transport that a WebSocket uses, and the same manners.
+    """The transport of one connection: the methods of asyncio.Transport that a WebSocket uses, with the same semantics.
 
-    Its owner is told to write no more as soon as anything is held back here, and to go on when nothing is.
+    The write buffer's high-water mark is 1 byte, the low-water mark 0: the protocol is paused as soon as anything is buffered.
     """
 
     __slots__ = ("_fd_transports", "_generation", "_interest", "_protocol", "_reading", "_state", "_unsent", "fd")
@@ -163,25 +166,24 @@ class FdTransport:
         self._protocol = protocol
         self._state = OPEN
         self._reading = True
-        # What the epoll has been told to watch for.
+        # The events that are registered with the epoll.
         self._interest = select.EPOLLIN
-        # What the kernel did not take.
+        # The write buffer: what the kernel did not take.
         self._unsent = b""
-        # The last one in which it took part in the gathering.
+        # Generation of the last batch that this transport was in.
         self._generation = -1
 
-    # ---------------------------------------------------------------- as asyncio.Transport
+    # ---------------------------------------------------------------- methods of asyncio.Transport
 
     def write(self, data: bytes) -> None:
-        """Behind what has been written before."""
         if self._state != OPEN:
             return
-        everyone = self._fd_transports
-        if everyone.batching and self._generation != everyone.generation and not self._unsent and len(data) < MAX_BATCHED_BYTES:
-            self._generation = everyone.generation
-            everyone.batched_transports.append(self)
-            everyone.batched_fds.append(self.fd)
-            everyone.batched_buffers.append(data)
+        owner = self._fd_transports
+        if owner.batching and self._generation != owner.generation and not self._unsent and len(data) < MAX_BATCHED_BYTES:
+            self._generation = owner.generation
+            owner.batched_transports.append(self)
+            owner.batched_fds.append(self.fd)
+            owner.batched_buffers.append(data)
             return
         self._flush_batch_first()
         if self._unsent:
@@ -190,15 +192,13 @@ class FdTransport:
             self._buffer_unsent(self._try_write(data))
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
-        """The owner is this one from here on."""
         self._protocol = protocol
 
     def can_write_eof(self) -> bool:
-        """Always."""
         return True
 
     def write_eof(self) -> None:
-        """End our half, behind what has been written. Raises OSError when the other side has left already."""
+        """Shut down the write side behind what has been written. Raises OSError if the peer has reset the connection."""
         if self._state == OPEN:
             self._flush_batch_first()
             if self._state == OPEN:
@@ -207,22 +207,19 @@ class FdTransport:
                     self._shutdown_write()
 
     def pause_reading(self) -> None:
-        """Until ``resume_reading``."""
         self._reading = False
         self._update_interest()
 
     def resume_reading(self) -> None:
-        """After ``pause_reading``."""
         if self._state < CLOSING:
             self._reading = True
             self._update_interest()
 
     def is_closing(self) -> bool:
-        """Whether it ends, or has ended."""
         return self._state >= CLOSING
 
     def close(self) -> None:
-        """End it, behind what has been written."""
+        """Close once the write buffer is written."""
         if self._state < CLOSING:
             self._flush_batch_first()
             self._reading = False
@@ -233,21 +230,21 @@ class FdTransport:
                 self._finish(None)
 
     def abort(self) -> None:
-        """End it at once."""
+        """Close without writing the buffer."""
         self._finish(None)
 
     def detach_socket(self) -> socket.socket:
-        """Nothing has been written, and it is somebody else's from here on: the owner hears no more of it."""
+        """Give the fd away, before anything has been written. The protocol gets no more calls."""
         self._state = CLOSED
         self._update_interest()
-        number, self.fd = self.fd, -1
-        self._fd_transports.discard(number)
-        return socket.socket(fileno=number)
+        fd, self.fd = self.fd, -1
+        self._fd_transports.discard(fd)
+        return socket.socket(fileno=fd)
 
     # ---------------------------------------------------------------- writing
 
     def on_sent(self, data: bytes, result: int) -> None:
-        """Of what was gathered so much has been sent, or there was an error (negative)."""
+        """The result of a batched write of ``data``: bytes that the socket took, or a negative errno."""
         if result in (-errno.EAGAIN, -errno.EINTR):
             result = 0
         if result < 0:
@@ -256,12 +253,12 @@ class FdTransport:
             self._buffer_unsent(data[result:])
 
     def _flush_batch_first(self) -> None:
-        """What has been gathered is sent first."""
+        """Keep the order of writes: send the current batch if this transport is in it."""
         if self._generation == self._fd_transports.generation:
             self._fd_transports.flush_batch()
 
     def _try_write(self, data: bytes) -> bytes:
-        """Returns what the kernel did not take."""
+        """Write to the socket; returns the part that it did not take."""
         if self._state == CLOSED:
             return b""
         try:
@@ -288,14 +285,14 @@ class FdTransport:
     # ---------------------------------------------------------------- the event loop
 
     def on_events(self, events: int) -> None:
-        """The kernel has something for us, or room. An error is both: reading and writing tell which."""
+        """Handle epoll events. EPOLLERR and EPOLLHUP count as both readable and writable: read and write raise the error."""
         try:
             if self._reading and events & ~select.EPOLLOUT:
                 self._read()
             if self._unsent and events & ~select.EPOLLIN:
                 self._flush_unsent()
         except Exception as error:
-            log.exception("a client could not be served")
+            log.exception("handling input of a client failed, closing its connection")
             self._finish(error)
 
     def _read(self) -> None:
@@ -318,7 +315,7 @@ class FdTransport:
         if self._unsent:
             return
         if self._state == HALF_CLOSED:
-            with suppress(OSError):  # it has left already
+            with suppress(OSError):  # the peer has reset the connection
                 self._shutdown_write()
         elif self._state == CLOSING:
             self._finish(None)
@@ -329,15 +326,15 @@ class FdTransport:
         if self._state != CLOSED:
             events = (select.EPOLLIN if self._reading else 0) | (select.EPOLLOUT if self._unsent else 0)
         if events != self._interest:
-            before, self._interest = self._interest, events
+            old_events, self._interest = self._interest, events
             try:
-                self._fd_transports.update_interest(self.fd, before, events)
+                self._fd_transports.update_interest(self.fd, old_events, events)
             except OSError as error:
                 self._interest = 0
                 self._finish(error)
 
     def _finish(self, error: Exception | None) -> None:
-        """It has ended. The owner is told a turn later, as it may be in the middle of something."""
+        """Close. The protocol's ``connection_lost`` is called in the next tick, not in the middle of its own method."""
         if self._state != CLOSED:
             self._state = CLOSED
             self._reading = False
@@ -346,9 +343,9 @@ class FdTransport:
             asyncio.get_running_loop().call_soon(self._call_connection_lost, error)
 
     def _call_connection_lost(self, error: Exception | None) -> None:
-        number, self.fd = self.fd, -1
+        fd, self.fd = self.fd, -1
         try:
             self._protocol.connection_lost(error)
         finally:
-            self._fd_transports.discard(number)
-            os.close(number)
+            self._fd_transports.discard(fd)
+            os.close(fd)

@@ -1,6 +1,6 @@
 """Many sends by one system call: io_uring (io_uring(7), since Linux 5.6) in pure Python.
 
-With MSG_DONTWAIT a send is done, or refused, within io_uring_enter(2), and that returns only when all have completed.
+With MSG_DONTWAIT each send completes, or fails with EAGAIN, within io_uring_enter(2), which returns when all have completed.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from gateway.net.batch_send import BATCH_SIZE, BatchSender, BatchSendUnavailable
 
 __all__ = ["IoUringSender"]
 
-# System calls, by the numbers that these architectures have in common (asm-generic/unistd.h).
+# System call numbers, the same on all supported machines (asm-generic/unistd.h).
 IO_URING_SETUP_NR, IO_URING_ENTER_NR = 425, 426
 # From linux/io_uring.h.
 IORING_OFF_SQES = 0x10000000
 IORING_FEAT_SINGLE_MMAP = 1
 IORING_ENTER_GETEVENTS = 1
 IORING_OP_SEND = 26
-# Where io_uring_params has the number of completions, the features, the offsets of the submission ring and the completion ring.
+# struct io_uring_params as 32-bit words: indices of the number of completions, the features, sq_off and cq_off; its size.
 PARAMS_CQ_ENTRIES, PARAMS_FEATURES, PARAMS_SQ_OFF, PARAMS_CQ_OFF, PARAMS_WORDS = 1, 5, 10, 20, 30
-# A submission is so many bytes, 8-byte words and 4-byte words, and has these of the one and of the other.
+# struct io_uring_sqe: its size in bytes, in 64-bit and in 32-bit words; indices of fields in 64-bit and in 32-bit words.
 SQE_BYTES, SQE_LONGS, SQE_WORDS = 64, 8, 16
 SQE_ADDR, SQE_USER_DATA = 2, 4
 SQE_FD, SQE_LEN, SQE_FLAGS = 1, 6, 7
-# A completion is so many 4-byte words, and has these.
+# struct io_uring_cqe: its size in 32-bit words, and indices of fields.
 CQE_WORDS = 4
 CQE_USER_DATA, CQE_RES = 0, 2
 
 
 class IoUringSender(BatchSender):
-    """The rings. Raises NoSends."""
+    """A submission ring and a completion ring. Raises BatchSendUnavailable."""
 
     name: ClassVar[str] = "io_uring"
 
@@ -48,7 +48,7 @@ class IoUringSender(BatchSender):
             raise BatchSendUnavailable(f"io_uring_setup: {os.strerror(-self._fd)}")
         try:
             if not parameters[PARAMS_FEATURES] & IORING_FEAT_SINGLE_MMAP:
-                raise BatchSendUnavailable("this kernel is too old for it")
+                raise BatchSendUnavailable("this kernel is too old")
             self._map_rings(list(parameters))
         except OSError as error:
             self.close()
@@ -68,7 +68,7 @@ class IoUringSender(BatchSender):
         self._sq_head, self._sq_tail, self._sq_array = sq_head // 4, sq_tail // 4, sq_array // 4
         self._cq_head, self._cq_tail, self._cqes = cq_head // 4, cq_tail // 4, cqes // 4
         self._sq_mask, self._cq_mask = self._ring_u32[sq_mask // 4], self._ring_u32[cq_mask // 4]
-        # What is the same for all sends is written here, once.
+        # The fields that are the same in all sends are written once, here.
         sqes = memoryview(mmap.mmap(self._fd, SQE_BYTES * self._entries, offset=IORING_OFF_SQES))
         sqes[::SQE_BYTES] = bytes([IORING_OP_SEND]) * self._entries
         longs, words = sqes.cast("Q"), sqes.cast("I")
@@ -79,63 +79,62 @@ class IoUringSender(BatchSender):
         self._indices = array("I", range(self._entries))
 
     def _send_prepared(self, count: int) -> list[int]:
-        # The n-th of the ring's next places means submission n, wherever the ring has got to.
-        words, tail = self._ring_u32, self._ring_u32[self._sq_tail]
-        at = tail & self._sq_mask
-        straight = min(count, self._entries - at)
-        words[self._sq_array + at : self._sq_array + at + straight] = self._indices[:straight]
-        words[self._sq_array : self._sq_array + count - straight] = self._indices[straight:count]
-        words[self._sq_tail] = (tail + count) % 2**32
-        # No barriers: the kernel reads and writes the rings on this very thread, in the system call.
+        # The next ``count`` ring slots get the indices 0, 1, 2 …, so that send n is always in submission queue entry n.
+        ring, tail = self._ring_u32, self._ring_u32[self._sq_tail]
+        slot = tail & self._sq_mask
+        before_wrap = min(count, self._entries - slot)
+        ring[self._sq_array + slot : self._sq_array + slot + before_wrap] = self._indices[:before_wrap]
+        ring[self._sq_array : self._sq_array + count - before_wrap] = self._indices[before_wrap:count]
+        ring[self._sq_tail] = (tail + count) % 2**32
+        # No memory barriers: the kernel accesses the rings on this thread only, during the system call.
         return self._collect_results(self._submit(count))
 
     def _submit(self, count: int) -> int:
-        """Returns how many have been submitted: all but for a refusal."""
-        left = count
-        while left:
-            taken = self._enter(left, left)
-            if taken > 0:
-                left -= taken
-            elif taken != -errno.EINTR:
+        """Returns how many were submitted: fewer than ``count`` if the kernel refused."""
+        remaining = count
+        while remaining:
+            submitted = self._enter(remaining, remaining)
+            if submitted > 0:
+                remaining -= submitted
+            elif submitted != -errno.EINTR:
                 self.broken = True
-                # The rest is taken back: the kernel looks at the tail in io_uring_enter only (there is no SQPOLL).
+                # Take the rest back: without SQPOLL the kernel reads the tail in io_uring_enter only.
                 self._ring_u32[self._sq_tail] = self._ring_u32[self._sq_head]
                 break
-        return count - left
+        return count - remaining
 
     def _collect_results(self, count: int) -> list[int]:
-        """The results of what has been submitted, in its order."""
+        """The results of the last ``count`` submissions, in their order."""
         head = self._ring_u32[self._cq_head]
         while (missing := count - (self._ring_u32[self._cq_tail] - head) % 2**32) > 0:
             error = self._enter(0, missing)
             if error < 0 and error != -errno.EINTR:
                 self.broken = True
                 raise OSError(-error, os.strerror(-error))
-        at = head & self._cq_mask
-        results = self._read_completions(self._ring_i32, CQE_RES, at, count)
-        if not results or results.count(results[0]) == count:  # as nearly always: it does not matter which is whose
+        slot = head & self._cq_mask
+        results = self._read_completions(self._ring_i32, CQE_RES, slot, count)
+        if not results or results.count(results[0]) == count:  # the usual case: all equal, so their order does not matter
             self._ring_u32[self._cq_head] = (head + count) % 2**32
             return results
-        numbers = self._read_completions(self._ring_u32, CQE_USER_DATA, at, count)
+        indices = self._read_completions(self._ring_u32, CQE_USER_DATA, slot, count)
         self._ring_u32[self._cq_head] = (head + count) % 2**32
-        if numbers != self._indices[:count].tolist():
-            results = [result for _, result in sorted(zip(numbers, results, strict=True))]
+        if indices != self._indices[:count].tolist():
+            results = [result for _, result in sorted(zip(indices, results, strict=True))]
         return results
 
     def _read_completions(self, ring: memoryview[int], word: int, start: int, count: int) -> list[int]:
-        """One word of each of the next completions."""
+        """One 32-bit word of each of ``count`` completions from ring slot ``start`` on."""
         entries = self._cq_mask + 1
-        straight = min(count, entries - start)
-        first, second = self._cqes + start * CQE_WORDS + word, self._cqes + word
-        found = ring[first : first + straight * CQE_WORDS : CQE_WORDS].tolist()
-        if straight < count:
-            found += ring[second : second + (count - straight) * CQE_WORDS : CQE_WORDS].tolist()
-        return found
+        before_wrap = min(count, entries - start)
+        first, wrapped = self._cqes + start * CQE_WORDS + word, self._cqes + word
+        values = ring[first : first + before_wrap * CQE_WORDS : CQE_WORDS].tolist()
+        if before_wrap < count:
+            values += ring[wrapped : wrapped + (count - before_wrap) * CQE_WORDS : CQE_WORDS].tolist()
+        return values
 
     def _enter(self, to_submit: int, min_complete: int) -> int:
-        """How many have been taken from the ring, or an error's number, negative."""
+        """io_uring_enter(2): the number of submissions that the kernel took, or a negative errno."""
         return self._call(IO_URING_ENTER_NR, self._fd, to_submit, min_complete, IORING_ENTER_GETEVENTS)
 
     def close(self) -> None:
-        """Give it back."""
         os.close(self._fd)

@@ -1,6 +1,6 @@
-"""What WebSockets stand on: descriptors of our own, written to by one call or each by its own, or asyncio's transports.
+"""What WebSockets are written through: FdTransports with batched writes, FdTransports without, or asyncio's transports.
 
-Which it is, is chosen at the start, by trying.
+The backend is selected at startup; each candidate must pass a self-test.
 """
 
 from __future__ import annotations
@@ -23,32 +23,34 @@ from push.delivery.slices import rotation_start
 
 __all__ = ["ASYNCIO_TRANSPORT", "TRANSPORTS", "BackendUnavailable", "Transport", "TransportBackend", "TransportGroup"]
 
-log = logging.getLogger("orderwire.http")
+log = logging.getLogger("orderwire.transports")
 
 AUTO, DESCRIPTOR, ASYNCIO_TRANSPORT = "auto", "descriptor", "transport"
-# The best first.
+# In order of preference.
 BATCH_SENDERS: dict[str, Callable[[], BatchSender]] = {IoUringSender.name: IoUringSender, LinuxAioSender.name: LinuxAioSender}
 SELF_TEST_TIMEOUT_SECONDS = 5.0
 SELF_TEST_BYTES = 4096
 
-# What is below a WebSocket. Over the one or the other it does the same.
+# The transport of a WebSocket. Both classes behave the same.
 Transport = asyncio.Transport | FdTransport
 
 
 class BackendUnavailable(Exception):
-    """What is wanted cannot be had here; the text says why."""
+    """This system does not support the backend; the text is the reason."""
 
 
 class TransportBackend:
-    """All of this process. What is written within ``with`` goes out by its end, by one system call if that can be had."""
+    """The transports of one process. Owned by the application.
+
+    A context manager: writes to FdTransports inside ``with`` are batched and sent at its end.
+    """
 
     def __init__(self, fd_transports: FdTransports | None = None) -> None:
-        """``descriptors``: what ``select`` may find."""
         self.name = ASYNCIO_TRANSPORT
         self._fd_transports = fd_transports
 
     async def select(self, mode: str) -> None:
-        """The best there is, or just what is wanted. Raises CannotHave."""
+        """Use the best backend that works (mode ``auto``), or the given one. Raises BackendUnavailable."""
         for name in (*BATCH_SENDERS, DESCRIPTOR):
             if mode not in (AUTO, name):
                 continue
@@ -65,44 +67,44 @@ class TransportBackend:
 
     @property
     def has_fd_transports(self) -> bool:
-        """Whether there are descriptors of our own to be had."""
+        """Whether the selected backend can adopt sockets."""
         return self._fd_transports is not None
 
     def adopt(self, sock: socket.socket, protocol: asyncio.Protocol) -> FdTransport | None:
-        """A connection that stands on a descriptor of our own from its beginning. None when it has been closed instead."""
+        """Make an FdTransport of an accepted socket. On an error the socket is closed, and None returned."""
         assert self._fd_transports is not None
         try:
-            line = self._fd_transports.adopt(sock.fileno(), protocol)
+            transport = self._fd_transports.adopt(sock.fileno(), protocol)
         except OSError as error:
-            log.warning("a connection could not be taken: %s", error.strerror)
+            log.warning("cannot adopt a connection: %s", error.strerror)
             sock.close()
             return None
         sock.detach()
-        return line
+        return transport
 
     def attach(self, transport: Transport, protocol: asyncio.Protocol) -> Transport:
-        """What a WebSocket stands on from here on, and ``protocol`` is its owner."""
+        """Make ``protocol`` the protocol of an upgraded connection. Returns the transport to use, which may be a new one."""
         transport.set_protocol(protocol)
         return transport if isinstance(transport, FdTransport) else self._replace_asyncio_transport(transport, protocol)
 
     def _replace_asyncio_transport(self, transport: asyncio.Transport, protocol: asyncio.Protocol) -> Transport:
         if self._fd_transports is not None:
-            line = _move_to_fd(transport, protocol, self._fd_transports)
-            if line is not None:
-                return line
-        # Full as soon as it holds anything: what waits, waits in the session's queue, where it is counted and shared.
-        # (Not 0: asyncio's TLS takes a buffer that holds as much as the limit for full.)
+            fd_transport = _move_to_fd(transport, protocol, self._fd_transports)
+            if fd_transport is not None:
+                return fd_transport
+        # Signal back-pressure at the first buffered byte, so that pending data stays in the bounded, shared send queue.
+        # (Not 0: asyncio's TLS transport counts a buffer of exactly the limit as full.)
         transport.set_write_buffer_limits(high=1, low=0)
-        # The addresses, with which aiohttp has done: 0.4 KiB. (Not public; another transport has it elsewhere, and keeps it.)
+        # Free the addresses, 0.4 KiB, which only aiohttp uses. (Private attribute; transports without it keep transport_sock.)
         getattr(transport, "_extra", {}).clear()
         return transport
 
     def group(self, transports: Sequence[Transport]) -> TransportGroup:
-        """What is written to all of them is prepared once."""
+        """A group whose members are written the same data by one call."""
         return TransportGroup(self._fd_transports, transports)
 
     def close(self) -> None:
-        """Called once, after the last connection is closed: the epoll and the batch sender are released."""
+        """Close the epoll and the batch sender. Called once, after the last connection is closed."""
         if self._fd_transports is not None:
             self._fd_transports.close()
             self._fd_transports = None
@@ -120,26 +122,29 @@ TRANSPORTS = web.AppKey("TRANSPORTS", TransportBackend)
 
 
 class TransportGroup:
-    """Lines that are written the same, which hold nothing back. Each time begins with another: nobody is always the last."""
+    """Transports that are written the same data, none of which has unsent data.
+
+    Each write starts at another member, so that none is always served last.
+    """
 
     def __init__(self, fd_transports: FdTransports | None, transports: Sequence[Transport]) -> None:
         self._fd_transports = fd_transports
-        self._fd_members = [line for line in transports if isinstance(line, FdTransport)]
-        self._fds = array("I", (line.fd for line in self._fd_members))
-        self._asyncio_members = [line for line in transports if not isinstance(line, FdTransport)]
+        self._fd_members = [transport for transport in transports if isinstance(transport, FdTransport)]
+        self._fds = array("I", (transport.fd for transport in self._fd_members))
+        self._asyncio_members = [transport for transport in transports if not isinstance(transport, FdTransport)]
 
     def write(self, data: bytes, rotation: int) -> None:
-        """To all, as ``Transport.write``. It is the ``time``-th time."""
+        """Write to all members. ``rotation``: the number of this write, which decides the first member."""
         if self._fd_transports is not None and self._fds:
             first = rotation_start(rotation, len(self._fds))
-            descriptors, numbers = self._fd_members, self._fds
-            self._fd_transports.write_all(descriptors[first:] + descriptors[:first], numbers[first:] + numbers[:first], data)
+            members, fds = self._fd_members, self._fds
+            self._fd_transports.write_all(members[first:] + members[:first], fds[first:] + fds[:first], data)
         first = rotation_start(rotation, len(self._asyncio_members))
         for transport in self._asyncio_members[first:] + self._asyncio_members[:first]:
             try:
                 transport.write(data)
             except Exception:
-                log.exception("a client could not be written to")
+                log.exception("writing to a client failed, aborting its connection")
                 transport.abort()
 
 
@@ -147,51 +152,51 @@ _NULL_PROTOCOL = asyncio.Protocol()
 
 
 def _move_to_fd(transport: asyncio.Transport, protocol: asyncio.Protocol, fd_transports: FdTransports) -> FdTransport | None:
-    """The connection on a descriptor of our own, if nothing is in the way. What it has still to read is in the kernel."""
+    """Move the connection to an FdTransport; None if that is not possible. Unread input stays in the kernel's buffer."""
     if transport.is_closing() or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
         return None
     try:
-        number = os.dup(transport.get_extra_info("socket").fileno())
+        fd = os.dup(transport.get_extra_info("socket").fileno())
     except OSError:
         return None
     try:
-        line = fd_transports.adopt(number, protocol)
+        fd_transport = fd_transports.adopt(fd, protocol)
     except OSError:
-        os.close(number)
+        os.close(fd)
         return None
-    # asyncio closes its own descriptor, which ends nothing: the connection ends with the last one.
+    # asyncio closes its own fd; the connection stays open until the last fd of the socket is closed.
     transport.set_protocol(_NULL_PROTOCOL)
     transport.abort()
-    return line
+    return fd_transport
 
 
 async def _probe(name: str) -> FdTransports:
-    """Raises CannotHave."""
+    """Set up the backend and run the self-test. Raises BackendUnavailable."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop, asyncio.SelectorEventLoop):
         raise BackendUnavailable(f"only asyncio's own event loop is known, and this is {type(loop).__module__}")
     if not hasattr(select, "epoll"):
         raise BackendUnavailable("there is no epoll here")
     try:
-        sends = BATCH_SENDERS[name]() if name in BATCH_SENDERS else None
+        sender = BATCH_SENDERS[name]() if name in BATCH_SENDERS else None
     except BatchSendUnavailable as error:
         raise BackendUnavailable(str(error)) from error
-    descriptors = FdTransports(sends)
+    fd_transports = FdTransports(sender)
     try:
-        await _self_test(descriptors)
-        if sends is not None and sends.broken:
-            raise ConnectionError("it is refused")
+        await _self_test(fd_transports)
+        if sender is not None and sender.broken:
+            raise ConnectionError("the kernel refuses it")
     except (OSError, TimeoutError) as error:
-        descriptors.close()
-        raise BackendUnavailable(f"it does not do what it should: {error!r}") from error
+        fd_transports.close()
+        raise BackendUnavailable(f"the self-test failed: {error!r}") from error
     except BaseException:
-        descriptors.close()
+        fd_transports.close()
         raise
-    return descriptors
+    return fd_transports
 
 
 class _ProbeProtocol(asyncio.Protocol):
-    """For the proof: keeps what comes in, and knows whether the other side takes anything."""
+    """For the self-test: records input and back-pressure."""
 
     def __init__(self) -> None:
         self.received = asyncio.get_running_loop().create_future()
@@ -212,31 +217,31 @@ class _ProbeProtocol(asyncio.Protocol):
 
 
 async def _self_test(fd_transports: FdTransports) -> None:
-    """Move a connection, over a pair of sockets: both directions, the order, and that who takes nothing is not waited for."""
+    """Move a connection over a socket pair; test reading, the order of writes, and that a full socket does not block."""
     loop = asyncio.get_running_loop()
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SELF_TEST_BYTES)
+    test_sock, transport_sock = socket.socketpair()
+    test_sock.setblocking(False)
+    transport_sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SELF_TEST_BYTES)
     try:
-        transport, witness = await loop.connect_accepted_socket(_ProbeProtocol, theirs)
-        line = _move_to_fd(transport, witness, fd_transports)
-        if line is None:
+        transport, probe = await loop.connect_accepted_socket(_ProbeProtocol, transport_sock)
+        fd_transport = _move_to_fd(transport, probe, fd_transports)
+        if fd_transport is None:
             raise ConnectionError("the connection cannot be moved")
         async with asyncio.timeout(SELF_TEST_TIMEOUT_SECONDS):
-            await loop.sock_sendall(ours, b"ping")
-            if await witness.received != b"ping":
-                raise ConnectionError("not what was sent")
+            await loop.sock_sendall(test_sock, b"ping")
+            if await probe.received != b"ping":
+                raise ConnectionError("the received data differ from what was sent")
             written = 0
-            while not witness.write_paused and written < 1000:
+            while not probe.write_paused and written < 1000:
                 with fd_transports:
-                    line.write(b"%04d" % written + b"x" * SELF_TEST_BYTES)
+                    fd_transport.write(b"%04d" % written + b"x" * SELF_TEST_BYTES)
                 written += 1
-            line.close()
-            got = b""
-            while data := await loop.sock_recv(ours, 65536):
-                got += data
-            await witness.lost.wait()
-        if got != b"".join(b"%04d" % number + b"x" * SELF_TEST_BYTES for number in range(written)) or written == 1000:
-            raise ConnectionError("not what was sent")
+            fd_transport.close()
+            received = b""
+            while data := await loop.sock_recv(test_sock, 65536):
+                received += data
+            await probe.lost.wait()
+        if received != b"".join(b"%04d" % index + b"x" * SELF_TEST_BYTES for index in range(written)) or written == 1000:
+            raise ConnectionError("the received data differ from what was sent")
     finally:
-        ours.close()
+        test_sock.close()

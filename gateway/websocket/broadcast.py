@@ -1,4 +1,4 @@
-"""The writing to all WebSockets: what comes up in one turn of the event loop goes out in the next, in one write per client."""
+"""Writes of all WebSockets: what becomes pending in one tick of the event loop is written in the next, one write per client."""
 
 from __future__ import annotations
 
@@ -24,50 +24,50 @@ from push.metrics import Metrics
 
 __all__ = ["BROADCASTER", "Broadcaster", "CohortClient"]
 
-log = logging.getLogger("orderwire.session")
+log = logging.getLogger("orderwire.broadcast")
 
 
 class Flushable(Protocol):
-    """Whoever has something to write."""
+    """A client with pending data, as ``Broadcaster.schedule_flush`` takes it."""
 
     def flush(self) -> None:
-        """Write it, as far as it can be written."""
+        """Write the pending data until the transport is full."""
 
     def abort(self) -> None:
-        """End at once."""
+        """Abort the connection, after ``flush`` has raised."""
 
 
 class CohortClient(SessionTransport, Protocol):
-    """Who may be one of a crowd."""
+    """A client whose session can join a cohort."""
 
-    # See Follower.
+    # As in Follower; None while the client is in a cohort, whose ``segment`` counts then.
     segment: Segment | None
 
     @property
     def transport(self) -> Transport | None:
-        """What it is written to."""
+        """What its frames are written to; None after the connection is lost."""
 
 
 class Broadcaster:
-    """One for all. No system call is made where events are published: they are only queued there, and written here."""
+    """Flushes the WebSockets of one process: publishing only queues, all system calls are made here. One per application."""
 
     def __init__(self, metrics: Metrics, hub: Hub, backend: TransportBackend) -> None:
         self._flush_queue: deque[Flushable] = deque()
         self._hub = hub
         self._backend = backend
-        # Of clients that get compressed what goes to everybody, and of others.
+        # By whether broadcast messages are compressed for its members.
         self._cohorts: dict[bool, list[_WebSocketCohort]] = {True: [], False: []}
         self._scheduled = False
         self._frames_counter = metrics.sent_messages.labels("websocket")
         self._bytes_counter = metrics.sent_bytes.labels("websocket")
         self._sent_frames = self._sent_bytes = 0
-        # The last clients' batches, and all of them as one: mostly the next client has the same.
+        # Cache: the batches of the last client and their concatenation. The next client usually has the same batches.
         self._last_batches: list[Batch] = []
         self._last_combined = Batch(())
         self._shared_deflate = SharedDeflate()
 
     def schedule_flush(self, client: Flushable) -> None:
-        """The client has something to write; not to be said again before it has been flushed."""
+        """Flush the client in the next tick. Must not be called again before that flush."""
         self._flush_queue.append(client)
         if not self._scheduled:
             self._schedule()
@@ -77,43 +77,42 @@ class Broadcaster:
         asyncio.get_running_loop().call_soon(self._flush_slice)
 
     def join_cohort(self, session: Session, client: CohortClient, *, compressed: bool) -> None:
-        """The session is at rest, and its client can be written to: from here on, with others, by one call for all."""
-        crowds = self._cohorts[compressed]
-        having_room = [crowd for crowd in crowds if not crowd.is_full]
-        if not having_room:
-            having_room = [self._hub.create_cohort(lambda *parts: _WebSocketCohort(self, self._backend, compressed, *parts))]
-            crowds += having_room
-        # (All of them may be behind, as what has just been published has not been told to them yet; or it is the client that
-        # has not come yet to where the stream is. Then it joins next time.)
-        any(crowd.join(session, client) for crowd in having_room)
+        """Add a caught-up session, whose client is writable, to a cohort; its members are written to by one call."""
+        cohorts = self._cohorts[compressed]
+        with_room = [cohort for cohort in cohorts if not cohort.is_full]
+        if not with_room:
+            with_room = [self._hub.create_cohort(lambda *parts: _WebSocketCohort(self, self._backend, compressed, *parts))]
+            cohorts += with_room
+        # No cohort may be joinable right now (behind the log, or at another deflate segment): retried after the next flush.
+        any(cohort.join(session, client) for cohort in with_room)
 
     def encode(self, batches: list[Batch], follower: Follower | None = None, client_count: int = 1) -> tuple[bytes, int]:
-        """The batches as bytes for a WebSocket, worked out once for all clients that have the same; and their size, plain.
-        They count as sent, to so many.
+        """Encode the batches as frames; return these and the payload size before compression.
 
-        A ``follower`` gets compressed what goes to everybody, once it has joined the stream.
+        Clients with the same batches share the result. The batches count as sent to ``client_count`` clients. A ``follower``
+        gets broadcast messages compressed, once it has joined the shared deflate stream.
         """
         if not self._scheduled:
             self._schedule()
         if len(batches) == 1:
-            whole = batches[0]
+            combined = batches[0]
         else:
             if batches != self._last_batches:
                 self._last_batches = batches
-                self._last_combined = Batch([frame for batch in batches for frame in batch.messages])
-            whole = self._last_combined
-        self._sent_frames += whole.count * client_count
-        self._sent_bytes += whole.size * client_count
+                self._last_combined = Batch([message for batch in batches for message in batch.messages])
+            combined = self._last_combined
+        self._sent_frames += combined.count * client_count
+        self._sent_bytes += combined.size * client_count
         if follower is not None:
-            return self._shared_deflate.encode(batches, follower, _encode_plain), whole.size
-        return _encode_plain(whole), whole.size
+            return self._shared_deflate.encode(batches, follower, _encode_plain), combined.size
+        return _encode_plain(combined), combined.size
 
     def on_blocked(self, follower: Follower) -> None:
-        """It cannot be written to."""
+        """The follower's transport is full: see ``SharedDeflate.on_blocked``."""
         self._shared_deflate.on_blocked(follower)
 
     def remove_follower(self, follower: Follower) -> None:
-        """It is not written to any more."""
+        """The follower is gone, or stops following."""
         self._shared_deflate.remove(follower)
 
     def _flush_slice(self) -> None:
@@ -123,9 +122,9 @@ class Broadcaster:
                 try:
                     client.flush()
                 except Exception:
-                    log.exception("a client could not be written to")
+                    log.exception("writing to a client failed, aborting its connection")
                     client.abort()
-        # Once for all of them: a counter of these costs as much as a write.
+        # Once per slice: incrementing a counter costs as much as a write.
         self._frames_counter.inc(self._sent_frames)
         self._bytes_counter.inc(self._sent_bytes)
         self._sent_frames = self._sent_bytes = 0
@@ -138,7 +137,10 @@ class Broadcaster:
 
 
 class _WebSocketCohort(Cohort[CohortClient]):
-    """Clients at one place in the feed, and in the compressed stream."""
+    """A cohort whose members are also at the same segment of the shared deflate stream.
+
+    While a client is a member, the cohort is the follower of the stream, and holds the segment for all members.
+    """
 
     def __init__(
         self,
@@ -153,19 +155,16 @@ class _WebSocketCohort(Cohort[CohortClient]):
         self._broadcaster = broadcaster
         self._backend = backend
         self._compressed = compressed
-        # See Follower: of all members.
         self.segment: Segment | None = None
-        # Their lines, until somebody comes or goes.
+        # The members' transports; None after a change of the members.
         self._group: TransportGroup | None = None
         self._write_count = 0
 
     @property
     def client_count(self) -> int:
-        """See Follower."""
         return len(self.members)
 
     def join(self, session: Session, transport: CohortClient) -> bool:
-        """See Cohort."""
         if not self.members:
             self.segment = transport.segment
         if transport.segment is not self.segment or not super().join(session, transport):
@@ -175,16 +174,14 @@ class _WebSocketCohort(Cohort[CohortClient]):
         return True
 
     def leave(self, session: Session) -> tuple[int, int]:
-        """See Cohort."""
         self.members[session].segment = self.segment
         self._group = None
-        place = super().leave(session)
+        offset_and_totals = super().leave(session)
         if not self.members:
-            self.segment = None  # it would keep all of the stream that comes
-        return place
+            self.segment = None  # a segment references all later ones: it would keep them in memory
+        return offset_and_totals
 
     def write_all(self, batches: list[Batch]) -> None:
-        """See Cohort."""
         frames, _ = self._broadcaster.encode(batches, self if self._compressed else None, len(self.members))
         if self._group is None:
             self._group = self._backend.group(

@@ -1,4 +1,4 @@
-"""One WebSocket connection after its handshake: reads, closes, and is told when the transport is full. Knows no sessions."""
+"""One WebSocket connection after its handshake: reading, pongs, back-pressure, the closing handshake. Knows no sessions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.net.transports import Transport
+from gateway.sessions.session_adapter import CLOSE_TIMEOUT_SECONDS
 from gateway.websocket.frames import (
     NO_STATUS_RCVD,
     NORMAL_CLOSURE,
@@ -20,18 +21,21 @@ from gateway.websocket.frames import (
     pong_frame,
 )
 
-__all__ = ["CLOSE_TIMEOUT_SECONDS", "LINGER_SECONDS", "WebSocketProtocol"]
+__all__ = ["LINGER_SECONDS", "WebSocketProtocol"]
 
-# How long a client may take to accept the end before the connection is cut; and one that is not listened to any more, to read
-# ours: a connection that is cut while data waits in it ends with a reset, which may overtake the close frame.
-CLOSE_TIMEOUT_SECONDS = 5.0
+# After the server has stopped reading, how long the client has to read the close frame. Aborting with unread input in the
+# receive buffer sends RST, which can overtake the close frame.
 LINGER_SECONDS = 1.0
-# Messages of one client that are worked on in one turn of the loop: who sends many holds up nobody else.
+# Messages that are handled per client in one tick of the event loop; the next ones wait for the next tick.
 MAX_MESSAGES_PER_TICK = 10
 
 
 class WebSocketProtocol(asyncio.Protocol):
-    """Stands on a line, as on a transport. What comes in goes to ``check_rate`` and ``on_message``, the end to ``gone``."""
+    """The protocol of one upgraded connection, on an asyncio transport or an FdTransport. Runs on the event loop only.
+
+    Subclasses override the methods of the first section. ``on_transport_lost`` is called with the transport when the connection
+    is lost, before ``on_connection_lost``.
+    """
 
     __slots__ = (
         "_abort_timer",
@@ -51,85 +55,83 @@ class WebSocketProtocol(asyncio.Protocol):
         self._on_transport_lost = on_transport_lost
         self._transport: Transport | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
-        # The answer to the client's newest ping, while it takes nothing (RFC 6455 section 5.5.3 asks for no other).
+        # Payload of the newest ping that arrived while writing was paused. Older ones need no pong (RFC 6455 section 5.5.3).
         self._pending_pong: bytes | None = None
-        # Something is being done for the client: it is not read meanwhile.
+        # Reading is paused: a command of the client is running, or its messages of this tick are used up.
         self._paused = False
-        # The transport still holds something: nothing more is written to it.
+        # The transport holds unsent data, so nothing more is written to it.
         self.write_paused = False
-        # A close frame has been sent: nothing follows it.
+        # A close frame has been sent; no frame may follow it.
         self.closing = False
 
-    # ---------------------------------------------------------------- for whoever is on top
+    # ---------------------------------------------------------------- overridden by subclasses
 
     def check_rate(self, size: int, frames: int) -> bool:
-        """Whether the client may send so many bytes in so many frames. If not, it is not read any more."""
+        """Charge ``size`` bytes and ``frames`` frames to the client's rate limit. If False, nothing more is read."""
         raise NotImplementedError
 
     def on_message(self, message: Message) -> None:
-        """A message, which is not empty words: no ping, no pong, no close."""
+        """Handle a text or binary message."""
         raise NotImplementedError
 
     def on_protocol_error(self, error: ProtocolError) -> None:
-        """The client did what it must not. It is not read any more."""
+        """The client violated the protocol. Nothing more is read."""
         self.close(error.code, str(error))
 
     def on_close_received(self) -> None:
-        """The client has sent a close frame, and has its answer."""
+        """The client has started the closing handshake; our close frame has been sent."""
 
     def flush(self) -> None:
-        """Write what waits, as far as the transport is not full."""
+        """Write queued data until ``write_paused``. Called when the transport has become writable, and before a close frame."""
 
     def on_connection_lost(self) -> None:
-        """The connection has ended."""
+        """The connection is lost."""
 
-    # ---------------------------------------------------------------- what it can be told
+    # ---------------------------------------------------------------- called by subclasses and by the endpoint
 
     def start(self, transport: Transport, response: bytes, early: bytes) -> None:
-        """The line is ours. ``head``: what goes out first. ``early``: what the client had already sent behind its request."""
+        """Begin on this transport. ``response``: the 101 response. ``early``: bytes that were received after the request."""
         self._transport = transport
         transport.write(response)
         if early:
             self.data_received(early)
 
     def pause(self) -> None:
-        """Read no further until ``resume``."""
+        """Stop reading until ``resume``."""
         self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read on."""
         self._paused = False
         if self._transport is not None:
             self._transport.resume_reading()
         self._process_messages()
 
     def close(self, code: int, reason: str) -> None:
-        """Send a close frame, behind whatever the transport still holds. The client has a while to answer it."""
+        """Send a close frame behind the data that the transport still holds. The client has a limited time to answer it."""
         if self.closing or self._transport is None:
             return
         self.closing = True
         self._transport.write(close_frame(code, reason))
         if self._reader.closed and self._transport.can_write_eof():
-            with suppress(OSError):  # it has left already
-                self._transport.write_eof()  # its answer will not be heard: it may hang up at once
+            with suppress(OSError):  # the client has closed the socket
+                self._transport.write_eof()  # its close frame will not be read, so it need not wait for ours to be answered
         self._abort_later()
         if self._paused:
-            self.resume()  # its answer is awaited
+            self.resume()  # to read the client's close frame
 
     def _abort_later(self) -> None:
-        """Unless it ends by itself before long, the connection is cut."""
+        """Abort the connection unless it is closed within CLOSE_TIMEOUT_SECONDS, or LINGER_SECONDS if nothing is read."""
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         if self._transport is not None:
             seconds = LINGER_SECONDS if self._reader.closed else CLOSE_TIMEOUT_SECONDS
             self._abort_timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
-    # ---------------------------------------------------------------- what the transport says
+    # ---------------------------------------------------------------- called by the transport
 
     def data_received(self, data: bytes) -> None:
-        """See asyncio.Protocol."""
         self._reader.feed(data)
         if not self._paused:
             self._process_messages()
@@ -149,10 +151,10 @@ class WebSocketProtocol(asyncio.Protocol):
                     self.pause()
                     asyncio.get_running_loop().call_soon(self.resume)
             if self._reader.closed and self._transport is not None and not self._transport.is_closing():
-                self._transport.pause_reading()  # it is not to send any more: what is not read costs nothing
-        except ProtocolError as breach:
+                self._transport.pause_reading()  # so that further input costs no CPU time
+        except ProtocolError as error:
             if not self.closing:
-                self.on_protocol_error(breach)
+                self.on_protocol_error(error)
 
     def _send_pong(self, payload: bytes) -> None:
         if self.closing or self._transport is None:
@@ -163,7 +165,7 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.write(pong_frame(payload))
 
     def _on_close_frame(self, code: int) -> None:
-        """Section 5.5.1: answered with the same code, unless it is the answer. Section 7.1.1: the server hangs up."""
+        """Answer with the same code if the client started the closing handshake (section 5.5.1), then close (section 7.1.1)."""
         if self._transport is None:
             return
         if not self.closing:
@@ -173,11 +175,9 @@ class WebSocketProtocol(asyncio.Protocol):
         self._transport.close()
 
     def pause_writing(self) -> None:
-        """See asyncio.Protocol."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """See asyncio.Protocol."""
         self.write_paused = False
         if self._pending_pong is not None and not self.closing:
             payload, self._pending_pong = self._pending_pong, None
@@ -186,7 +186,6 @@ class WebSocketProtocol(asyncio.Protocol):
             self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See asyncio.Protocol."""
         transport, self._transport = self._transport, None
         if self._abort_timer is not None:
             self._abort_timer.cancel()

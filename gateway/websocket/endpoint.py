@@ -1,20 +1,18 @@
-"""Sessions over WebSocket (RFC 6455)."""
+"""Sessions over WebSocket: admit a client after its handshake, and carry the messages of its session as frames."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from aiohttp import web
 
 from gateway.app_keys import SETTINGS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
-from gateway.http.request_head import REQUEST_HEAD, RequestHead, sec_websocket_accept, switching_protocols
+from gateway.http.request_head import REQUEST_HEAD, RequestHead
 from gateway.net.transports import TRANSPORTS, Transport
-from gateway.sessions.session_adapter import PROTOCOL_ERRORS, SessionAdapter, require_started
+from gateway.sessions.session_adapter import SessionAdapter
 from gateway.websocket.broadcast import BROADCASTER
 from gateway.websocket.connection import WebSocketProtocol
 from gateway.websocket.frames import OP_BINARY, Message, ProtocolError
-from gateway.websocket.permessage_deflate import BadExtensions, negotiate_extension, parse_extension_offers
+from gateway.websocket.handshake import Handshake, negotiate
 from gateway.websocket.shared_deflate import Segment
 from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
@@ -22,32 +20,19 @@ from push.delivery.client_messages import receive_binary, receive_text
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
-__all__ = ["Handshake", "admit_client", "check_upgrade", "start", "websocket_handler"]
+__all__ = ["admit_client", "check_upgrade", "start", "websocket_handler"]
 
-WEBSOCKET_VERSION = "13"
-# What a client that was not let in may still send until it has heard of it, its own goodbye included.
+# Frames that a rejected client may still send before it has read the close frame; its own close frame is one of them.
 MAX_FRAMES_AFTER_REJECTION = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """What answers the client, when it has been let in."""
-
-    accept_value: str
-    subprotocol: str | None
-    extension: str | None
-
-    @property
-    def response(self) -> bytes:
-        """Goes first."""
-        return switching_protocols(self.accept_value, self.subprotocol, self.extension)
-
-
 async def websocket_handler(request: web.Request) -> web.StreamResponse:
-    """``GET /api/ws``, as aiohttp has read it: what is no plain opening, or is not the first that came by its connection."""
-    app, opening = request.app, request[REQUEST_HEAD]
-    handshake = negotiate(app, opening)
-    client = await admit_client(app, opening, handshake)
+    """``GET /api/ws``, for requests that aiohttp parses: all that ``gateway.inbound`` does not recognize as a plain upgrade
+    request in the first bytes of the connection.
+    """
+    app, head = request.app, request[REQUEST_HEAD]
+    handshake = negotiate(app, head)
+    client = await admit_client(app, head, handshake)
     try:
         transport, early = detach_transport(request, client)
     except BaseException:
@@ -58,7 +43,9 @@ async def websocket_handler(request: web.Request) -> web.StreamResponse:
 
 
 def check_upgrade(app: web.Application, head: RequestHead) -> Handshake | None:
-    """At an opening that was read before aiohttp. None when HTTP has something to say to it, which aiohttp does."""
+    """Check an upgrade request that ``gateway.inbound`` parsed. Returns None if the answer is an HTTP error, which aiohttp
+    sends after it has parsed the request again.
+    """
     if app[REQUEST_GUARD].reject_reason(head) is not None:
         return None
     try:
@@ -67,57 +54,42 @@ def check_upgrade(app: web.Application, head: RequestHead) -> Handshake | None:
         return None
 
 
-def negotiate(app: web.Application, head: RequestHead) -> Handshake:
-    """Raises web.HTTPException."""
-    headers = head.headers
-    if headers.get("Sec-WebSocket-Version", WEBSOCKET_VERSION).strip() != WEBSOCKET_VERSION and "Upgrade" in headers:
-        # RFC 6455 section 4.2.2: the answer names the version that is understood.
-        mend = {"Sec-WebSocket-Version": WEBSOCKET_VERSION, "Upgrade": "websocket"}
-        raise web.HTTPUpgradeRequired(text="only version 13 of the WebSocket protocol is spoken here", headers=mend)
-    accepted = sec_websocket_accept(head)
-    if accepted is None:
-        raise web.HTTPBadRequest(text="this is a WebSocket endpoint: connect with Upgrade: websocket")
-    lines = headers.getall("Sec-WebSocket-Extensions", ())
-    try:
-        offered = list(parse_extension_offers(lines)) if lines else []
-    except BadExtensions:  # RFC 6455 section 9.1: the handshake fails, whether or not it would have been taken
-        raise web.HTTPBadRequest(text="Sec-WebSocket-Extensions cannot be understood") from None
-    extension = negotiate_extension(offered) if offered and app[SETTINGS].compression else None
-    require_started(app)
-    return Handshake(accepted, head.subprotocol, extension)
-
-
 async def admit_client(app: web.Application, head: RequestHead, handshake: Handshake) -> WebSocketProtocol:
-    """A session, or somebody who will be told by a close code why there is none: a browser's page learns nothing of an HTTP
-    status. From here on it is kept what happens; ``start`` or ``gone`` has to follow.
+    """Admit the client. On refusal returns a connection that only sends a close code, because a page cannot read the status of
+    a failed upgrade.
+
+    A session receives events from here on. The caller must call ``start`` or the client's ``on_connection_lost``.
     """
-    door, compression = app[REQUEST_GUARD], handshake.extension is not None
-    seat = door.reserve_slot(head)
+    guard, compression = app[REQUEST_GUARD], handshake.extension is not None
+    slot = guard.reserve_slot(head)
     try:
-        client = _SessionClient(app, head, seat, compression=compression)
-        await client.adapter.admit(await door.authenticate(head))
-    except AccessDenied as refusal:
-        door.count_rejection(refusal.close_code.name.lower())
-        return _RejectedClient(app, seat, refusal, compression=compression)
+        client = _SessionClient(app, head, slot, compression=compression)
+        await client.adapter.admit(await guard.authenticate(head))
+    except AccessDenied as denied:
+        guard.count_rejection(denied.close_code.name.lower())
+        return _RejectedClient(app, slot, denied, compression=compression)
     except BaseException:
-        seat.release()
+        slot.release()
         raise
     return client
 
 
 def start(app: web.Application, transport: Transport, client: WebSocketProtocol, handshake: Handshake, early: bytes) -> None:
-    """The connection is the client's from here on. ``early``: what has come by it behind the opening."""
+    """Attach the client to its connection and send the 101 response.
+
+    ``early``: the bytes that the client has already sent after its request.
+    """
     try:
-        standing = app[TRANSPORTS].attach(transport, client)
-        app[REQUEST_GUARD].upgraded(transport, standing)
+        attached = app[TRANSPORTS].attach(transport, client)
+        app[REQUEST_GUARD].upgraded(transport, attached)
     except BaseException:
         client.on_connection_lost()
         raise
-    client.start(standing, handshake.response, early)
+    client.start(attached, handshake.response, early)
 
 
 class _SessionClient(WebSocketProtocol):
-    """Carries the frames of one session."""
+    """The WebSocket of one session: its SessionTransport, a Follower of the shared deflate stream, a CohortClient."""
 
     __slots__ = ("_broadcaster", "_compression", "_flush_scheduled", "_session", "adapter", "segment")
 
@@ -126,7 +98,7 @@ class _SessionClient(WebSocketProtocol):
         self._broadcaster = app[BROADCASTER]
         self._flush_scheduled = False
         self._compression = compression
-        # See Follower.
+        # The last segment of the shared deflate stream that the client has; None while it has not joined the stream.
         self.segment: Segment | None = None
         self.adapter = SessionAdapter(app, head, slot, "websocket", self)
         self._session = self.adapter.session
@@ -134,7 +106,7 @@ class _SessionClient(WebSocketProtocol):
     # ---------------------------------------------------------------- to the client
 
     def start(self, transport: Transport, response: bytes, early: bytes) -> None:
-        """See WebSocketProtocol. What happened since the client was let in has been waiting for this."""
+        """Write the response together with the messages that were queued since the session was admitted."""
         if batches := self._session.take(CHUNK_BYTES):
             response += self._encode(batches)[0]
         super().start(transport, response, early)
@@ -142,17 +114,15 @@ class _SessionClient(WebSocketProtocol):
             self.flush()
 
     def notify_pending(self) -> None:
-        """See SessionTransport."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._broadcaster.schedule_flush(self)
 
     def flush_broadcast(self) -> None:
-        """See SessionTransport."""
         self.flush()
 
     def flush(self) -> None:
-        """See Broadcaster."""
+        """Write what the session has queued until the transport is full; then close if the session is closed."""
         self._flush_scheduled = False
         if self.closing or self._transport is None:
             return
@@ -161,7 +131,7 @@ class _SessionClient(WebSocketProtocol):
             frames, size = self._encode(batches)
             self._transport.write(frames)
             if size < CHUNK_BYTES:
-                break  # that was all
+                break  # the queue is empty
         if self.write_paused:
             self._broadcaster.on_blocked(self)
         if session.close_code is None:
@@ -175,40 +145,34 @@ class _SessionClient(WebSocketProtocol):
             self.close(session.close_code, session.close_code.reason)
 
     def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
-        """See Broadcaster.encode."""
+        """The frames of the batches, and their payload size before compression."""
         follower = self if self._compression and self._session.subscription.sees_everything else None
         if follower is None and self.segment is not None:
             self._broadcaster.remove_follower(self)
         return self._broadcaster.encode(batches, follower)
 
     def pause_writing(self) -> None:
-        """See WebSocketProtocol."""
         super().pause_writing()
         self._session.detach()
 
     @property
     def transport(self) -> Transport | None:
-        """See CohortClient."""
         return self._transport
 
     @property
     def client_count(self) -> int:
-        """See Follower."""
         return 1
 
     def abort(self) -> None:
-        """End at once."""
         if self._transport is not None:
             self._transport.abort()
 
     # ---------------------------------------------------------------- from the client
 
     def check_rate(self, size: int, frames: int) -> bool:
-        """See WebSocketProtocol."""
         return self._session.charge_rate_limit(size, frames)
 
     def on_message(self, message: Message) -> None:
-        """See WebSocketProtocol."""
         if message.opcode == OP_BINARY:
             receive_binary(self._session)
             return
@@ -218,21 +182,20 @@ class _SessionClient(WebSocketProtocol):
             self.adapter.handle_command(command, self.resume)
 
     def on_protocol_error(self, error: ProtocolError) -> None:
-        """See WebSocketProtocol. What it asked for before is answered."""
-        self._session.close(next(close for close in PROTOCOL_ERRORS if close == error.code))
+        """Close the session with the error's code. The answers to earlier commands are sent first."""
+        self._session.close(CloseCode(error.code))
 
     def on_close_received(self) -> None:
-        """See WebSocketProtocol."""
         self._session.close(CloseCode.NORMAL, flush=False)
 
     def on_connection_lost(self) -> None:
-        """See WebSocketProtocol."""
-        self.adapter.connection_lost()  # (only after it stands apart it is known where it stands in the stream)
+        # First the adapter: it detaches the session from its cohort, and detaching sets ``segment``.
+        self.adapter.connection_lost()
         self._broadcaster.remove_follower(self)
 
 
 class _RejectedClient(WebSocketProtocol):
-    """Is told why it is not let in, and heard until it has understood."""
+    """A client that gets a close code instead of a session. It is read until it has answered the close frame."""
 
     __slots__ = ("_denied", "_frames_left", "_slot")
 
@@ -243,20 +206,17 @@ class _RejectedClient(WebSocketProtocol):
         self._frames_left = MAX_FRAMES_AFTER_REJECTION
 
     def start(self, transport: Transport, response: bytes, early: bytes) -> None:
-        """See WebSocketProtocol."""
         super().start(transport, response, b"")
         self.close(self._denied.close_code, str(self._denied))
         if early:
             self.data_received(early)
 
     def check_rate(self, size: int, frames: int) -> bool:
-        """See WebSocketProtocol."""
         self._frames_left -= frames
         return self._frames_left >= 0
 
     def on_message(self, message: Message) -> None:
-        """See WebSocketProtocol. Nobody listens."""
+        """Messages of a rejected client are ignored."""
 
     def on_connection_lost(self) -> None:
-        """See WebSocketProtocol."""
         self._slot.release()

@@ -1,7 +1,7 @@
-"""RFC 6455, section 5: a client's bytes as messages, and frames for it. Pure: bytes in, values out.
+"""RFC 6455 section 5: parse the client's frames into messages, build the server's frames. No I/O: bytes in, values out.
 
-Strict: whatever the RFC forbids a client is a breach, and so is a reserved bit that nothing was agreed on for. With
-permessage-deflate that is the first one, in the first frame of a message (RFC 7692 section 6).
+Strict: every violation by the client raises ProtocolError. The only reserved bit that is allowed is RSV1 on the first frame of
+a message, once permessage-deflate is negotiated (RFC 7692 section 6).
 """
 
 from __future__ import annotations
@@ -31,23 +31,22 @@ __all__ = [
 ]
 
 FIN_BIT, RSV_BITS, OPCODE_MASK, MASK_BIT, LENGTH_MASK = 0x80, 0x70, 0x0F, 0x80, 0x7F
-RSV1_BIT = 0x40  # RFC 7692 section 6: one of the reserved
+RSV1_BIT = 0x40  # RFC 7692 section 6: the message is compressed
 OP_CONTINUATION, OP_TEXT, OP_BINARY, OP_CLOSE, OP_PING, OP_PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-# Section 5.5: the payload of a control frame, and what two bytes of code leave for the reason of a close frame.
+# Section 5.5: payload of a control frame. The reason of a close frame has two bytes less, for the code.
 MAX_CONTROL_PAYLOAD_BYTES = 125
 MAX_CLOSE_REASON_BYTES = MAX_CONTROL_PAYLOAD_BYTES - 2
-# Section 7.4.1: of a goodbye, of breaches; and what stands for a close frame without a code.
+# Section 7.4.1. NO_STATUS_RCVD stands for a close frame without a code.
 NORMAL_CLOSURE, PROTOCOL_ERROR, INVALID_DATA, MESSAGE_TOO_BIG, NO_STATUS_RCVD = 1000, 1002, 1007, 1009, 1005
-# Section 7.4 and IANA's registry: what a close frame may hold below 3000. From there up to 4999 everything.
+# Section 7.4 and IANA's registry: the codes below 3000 that a close frame may carry. All from 3000 to 4999 are valid.
 VALID_CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
 
-
-# Whether the client may send so many bytes in so many frames.
+# (payload bytes, frames) -> whether the client is within its rate limit.
 RateCheck = Callable[[int, int], bool]
 
 
 class ProtocolError(Exception):
-    """The client does what it must not; ``exit_code`` is what the connection is closed with."""
+    """The client violated the protocol; the connection must be closed with ``code``."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -55,7 +54,10 @@ class ProtocolError(Exception):
 
 
 class Message(NamedTuple):
-    """A whole message (``text``; nobody reads what is binary), or a control frame (``payload``; of a close frame ``exit_code``)."""
+    """A complete data message or a control frame.
+
+    ``text`` of a text message; binary payloads are not kept. ``payload`` of a ping or pong. ``code`` of a close frame.
+    """
 
     opcode: int
     payload: bytes = b""
@@ -76,7 +78,7 @@ def _build_frame(opcode: int, payload: bytes) -> bytes:
 
 
 def text_frames(payloads: Sequence[bytes], ping_after: bytes | None = None) -> bytes:
-    """Text frames, one for each. Behind the payload ``ping_after`` goes a ping of the protocol's own."""
+    """One text frame per payload. After a payload equal to ``ping_after`` comes a ping frame."""
     frames = []
     for payload in payloads:
         frames.append(_build_frame(OP_TEXT, payload))
@@ -86,7 +88,7 @@ def text_frames(payloads: Sequence[bytes], ping_after: bytes | None = None) -> b
 
 
 def compressed_text_frame(payload: bytes) -> bytes:
-    """A text frame of what DEFLATE made of it (RFC 7692 section 7.2.1)."""
+    """The text frame of a compressed message (RFC 7692 section 7.2.1)."""
     return _build_frame(RSV1_BIT | OP_TEXT, payload)
 
 
@@ -96,74 +98,74 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """As much of the reason as fits, in whole letters: it may repeat what the client sent, and must be UTF-8."""
-    words = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore").encode()
-    return _build_frame(OP_CLOSE, code.to_bytes(2, "big") + words)
+    """A close frame; the reason is truncated to what fits, at a character boundary. It may contain text from the client."""
+    encoded = reason.encode(errors="replace")[:MAX_CLOSE_REASON_BYTES].decode(errors="ignore").encode()
+    return _build_frame(OP_CLOSE, code.to_bytes(2, "big") + encoded)
 
 
 # ---------------------------------------------------------------- from the client
 
 
 class FrameReader:
-    """Turns what comes in into messages. What is not a whole one yet is kept: at most ``most_bytes`` of payload."""
+    """Parses the frames of one connection incrementally. Keeps at most ``max_message_bytes`` of an incomplete message."""
 
     __slots__ = (
-        *(
-            "_position",
-            "_compression",
-            "_buffer",
-            "_first_byte",
-            "_inflater",
-            "_frame_remaining",
-            "_mask",
-            "_message_opcode",
-            "_max_message_bytes",
-            "_text_parts",
-        ),
-        *("_message_size", "_partial_char", "closed"),
+        "_buffer",
+        "_compression",
+        "_first_byte",
+        "_frame_remaining",
+        "_inflater",
+        "_mask",
+        "_max_message_bytes",
+        "_message_opcode",
+        "_message_size",
+        "_partial_char",
+        "_position",
+        "_text_parts",
+        "closed",
     )
 
     def __init__(self, max_message_bytes: int, *, compression: bool = False) -> None:
         self._max_message_bytes = max_message_bytes
-        # Whether permessage-deflate was agreed on.
+        # permessage-deflate has been negotiated.
         self._compression = compression
-        # What has come in, and how much of it has been worked on.
+        # Received bytes, and the index of the first one that is not parsed yet.
         self._buffer = b""
         self._position = 0
-        # The frame that is being read: its first byte (None: none has begun), its mask from here on, bytes still to come.
+        # The current frame: its first byte (None: between frames), the mask rotated to the next byte, payload bytes to come.
         self._first_byte: int | None = None
         self._mask = b""
         self._frame_remaining = 0
-        # The message that is being read: its opcode (0: none has begun), its size so far, its text without the last letter if
-        # only a part of that has come.
+        # The current message: its opcode (0: between messages), its size so far, its decoded text, and the bytes of a UTF-8
+        # character that is not complete yet.
         self._message_opcode = 0
         self._message_size = 0
         self._text_parts: list[str] | None = None
         self._partial_char = b""
-        # Only while a message is read that is compressed.
+        # Set while the current message is a compressed one.
         self._inflater: Inflater | None = None
-        # Nothing more is read.
+        # A close frame, a violation or the rate limit has ended reading; further input is dropped.
         self.closed = False
 
     def feed(self, data: bytes) -> None:
-        """More has come in."""
         if not self.closed:
             self._buffer = self._buffer[self._position :] + data if self._position < len(self._buffer) else data
             self._position = 0
 
     def next_message(self, check_rate: RateCheck) -> Message | None:
-        """The next message or control frame; None until more has come in. Raises Breach.
+        """Parse the next message or control frame; None if more input is needed. Raises ProtocolError.
 
-        ``check_rate`` is asked for each frame as soon as it is announced, with the size of its payload, or 0 if that is a breach;
-        and for what inflating adds to it, with 0 frames. Once it says no, nothing more is read.
+        ``check_rate`` is called with (payload size, 1) for each frame as soon as its header is complete, with size 0 if the
+        frame is too big, and with (added size, 0) for the bytes that decompression adds. Once it returns False, nothing more is
+        read.
         """
         while self._first_byte is not None or self._read_header(check_rate):
             assert self._first_byte is not None
             opcode = self._first_byte & OPCODE_MASK
-            here = min(self._frame_remaining, len(self._buffer) - self._position)
-            if opcode >= OP_CLOSE and here < self._frame_remaining:
-                break  # it is small: waited for as a whole
-            payload = self._read_unmasked(here)
+            available = min(self._frame_remaining, len(self._buffer) - self._position)
+            if opcode >= OP_CLOSE and available < self._frame_remaining:
+                break  # a control frame is small: wait until it is complete
+            payload = self._read_unmasked(available)
             final = bool(self._first_byte & FIN_BIT) and not self._frame_remaining
             if self._message_opcode == OP_TEXT and opcode < OP_CLOSE:
                 text = self._inflate(payload, final)
@@ -181,7 +183,7 @@ class FrameReader:
         return None
 
     def _read_header(self, check_rate: RateCheck) -> bool:
-        """Read a frame's header (section 5.2); False when it is not all there, or nothing more is to be read."""
+        """Parse a frame header (section 5.2). False if it is incomplete, or if the rate limit has ended reading."""
         data, at = self._buffer, self._position
         if len(data) - at < 2:
             return False
@@ -192,7 +194,7 @@ class FrameReader:
             return False
         size = length if length < 126 else int.from_bytes(data[at + 2 : mask_at], "big")
         if (length == 126 and size < 126) or (length == 127 and not 2**16 <= size < 2**63):
-            raise self._protocol_error(PROTOCOL_ERROR, "a length that is not written as it has to be")
+            raise self._protocol_error(PROTOCOL_ERROR, "payload length not encoded minimally")
         if not check_rate(size if size <= self._max_message_bytes else 0, 1):
             self._close()
             return False
@@ -212,18 +214,18 @@ class FrameReader:
         if first_byte & RSV_BITS and not (
             self._compression and first_byte & RSV_BITS == RSV1_BIT and opcode in (OP_TEXT, OP_BINARY)
         ):
-            raise self._protocol_error(PROTOCOL_ERROR, "reserved bits")
+            raise self._protocol_error(PROTOCOL_ERROR, "reserved bit set")
         if not masked:  # section 5.1
-            raise self._protocol_error(PROTOCOL_ERROR, "a frame without a mask")
+            raise self._protocol_error(PROTOCOL_ERROR, "unmasked frame")
         if OP_BINARY < opcode < OP_CLOSE or opcode > OP_PONG:
             raise self._protocol_error(PROTOCOL_ERROR, "unknown opcode")
         if opcode >= OP_CLOSE and (not first_byte & FIN_BIT or length > MAX_CONTROL_PAYLOAD_BYTES):  # section 5.5
-            raise self._protocol_error(PROTOCOL_ERROR, "a control frame in parts, or too long")
+            raise self._protocol_error(PROTOCOL_ERROR, "control frame fragmented or too long")
         if opcode < OP_CLOSE and (opcode == OP_CONTINUATION) != (self._message_opcode != 0):  # section 5.4
-            raise self._protocol_error(PROTOCOL_ERROR, "a part of no message, or a message within another")
+            raise self._protocol_error(PROTOCOL_ERROR, "continuation without a message, or a message within another")
 
     def _read_unmasked(self, size: int) -> bytes:
-        """So many bytes of the payload (section 5.3)."""
+        """Take ``size`` payload bytes from the buffer, unmasked (section 5.3)."""
         payload = self._buffer[self._position : self._position + size]
         self._position += size
         self._frame_remaining -= size
@@ -232,8 +234,8 @@ class FrameReader:
         if not payload:
             return b""
         mask = (self._mask * (size // 4 + 1))[:size]
-        if turn := size % 4:
-            self._mask = self._mask[turn:] + self._mask[:turn]
+        if shift := size % 4:
+            self._mask = self._mask[shift:] + self._mask[:shift]
         return (int.from_bytes(payload, "big") ^ int.from_bytes(mask, "big")).to_bytes(size, "big")
 
     def _inflate(self, payload: bytes, final: bool) -> bytes:
@@ -241,18 +243,18 @@ class FrameReader:
             return payload
         try:
             return self._inflater.inflate(payload, final=final)
-        except BadDeflate:  # RFC 7692 names no code: section 7.4.1 has this one for data that is not what it claims to be
-            raise self._protocol_error(INVALID_DATA, "cannot be inflated") from None
+        except BadDeflate:  # RFC 7692 names no code; 1007 is for data inconsistent with the message type (section 7.4.1)
+            raise self._protocol_error(INVALID_DATA, "invalid DEFLATE data") from None
         except MessageTooBig:
             raise self._protocol_error(MESSAGE_TOO_BIG, "frame too big") from None
 
     def _decode_text(self, payload: bytes, final: bool) -> None:
-        """Section 8.1: what is no UTF-8 is a breach, as soon as it can be seen."""
+        """Decode a part of a text message. Invalid UTF-8 is an error as soon as it is received (section 8.1)."""
         data = self._partial_char + payload
         try:
             text, used = codecs.utf_8_decode(data, "strict", final)
         except UnicodeDecodeError:
-            raise self._protocol_error(INVALID_DATA, "not UTF-8") from None
+            raise self._protocol_error(INVALID_DATA, "invalid UTF-8") from None
         self._partial_char = data[used:]
         if self._text_parts is None:
             self._text_parts = []
@@ -271,12 +273,12 @@ class FrameReader:
         if payload:  # section 5.5.1
             code = int.from_bytes(payload[:2], "big")
             if len(payload) == 1 or not (code in VALID_CLOSE_CODES or 3000 <= code < 5000):
-                raise self._protocol_error(PROTOCOL_ERROR, "no such close code")
+                raise self._protocol_error(PROTOCOL_ERROR, "invalid close code")
             try:
                 payload[2:].decode()
             except UnicodeDecodeError:
-                raise self._protocol_error(INVALID_DATA, "not UTF-8") from None
-        self._close()  # nothing comes after it
+                raise self._protocol_error(INVALID_DATA, "invalid UTF-8") from None
+        self._close()  # no frame may follow a close frame
         return Message(OP_CLOSE, code=code)
 
     def _protocol_error(self, code: int, message: str) -> ProtocolError:

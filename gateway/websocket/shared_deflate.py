@@ -1,14 +1,15 @@
-"""One deflate stream for all: what goes to everybody is compressed once, and everybody gets the same bytes (RFC 7692).
+"""One DEFLATE stream shared by all clients: each broadcast message is compressed once, and all clients get the same bytes.
 
-A compressed message may refer to the ones before it, in the receiver's window. So a client can follow the stream from a
-*joining point* on, where nothing refers to before, as long as it gets every message of the stream from there, in order. What is
-not compressed does not touch the window (section 7.2.2): what is for one client alone can go in between.
+A compressed message may refer to earlier ones, which the receiver keeps in its LZ77 window (RFC 7692 section 7.2). So a client
+can follow the shared stream from a *join point* on, where the compressor was reset, if it gets every later message of the
+stream in order. Uncompressed messages do not touch the window (section 7.2.2), so messages for one client can be sent in
+between.
 
-The stream is the feed, from some batch on and without a gap, and between its batches the totals. It is a chain: each client
-holds the segment that it got last, and that one holds all later ones; those before, which nobody stands at, are gone by
-themselves. A client is given what follows its segment, or nothing of the stream: ``at`` moves with the bytes, so it tells what
-is in the client's window. Where the chain is not what the session is to get next, the client gets that uncompressed, and waits
-for another joining point.
+The stream consists of the batches of the broadcast log, from some offset on and without a gap, and of totals between them. It
+is a singly linked list of segments: each client holds the last segment that it got, and through it all later ones. Segments
+that every client has passed are freed by reference counting. ``Follower.segment`` moves with the bytes that are written, so it
+always tells what is in the client's window. Where the next segments are not what the session is to get next, the client stops
+following: it gets its messages uncompressed until the next join point.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from push.delivery.batch import Batch
 
 __all__ = ["Follower", "Segment", "SharedDeflate"]
 
-# Half the work of the usual level (6) for a tenth more bytes; one compressor, so its memory (9: the most) does not matter.
+# Level 3: half the CPU time of the default (6) for a tenth more bytes. There is one compressor, so memory level 9 costs little.
 COMPRESSION_LEVEL, MEMORY_LEVEL = 3, 9
-# A joining point empties everybody's window: that makes the next messages some 400 bytes larger, all together, for each client
-# that has joined. It pays when those who wait for it have lost as much, or else after as many bytes as to forget the cost.
+# A join point empties the window of all followers, which makes the next messages some 400 bytes larger in total for each of
+# them. It pays off once the waiting clients have got that many bytes uncompressed, or JOIN_INTERVAL_BYTES after the last one.
 JOIN_COST_BYTES = 400
 JOIN_INTERVAL_BYTES = 64 * 1024
-# Who is further behind than so many bytes is let go of: a session that conflates is never ended for being slow.
+# A follower further behind stops following: a conflating session is never closed as slow, so its segments would pile up.
 MAX_LAG_BYTES = 8 * 1024**2
 
 
@@ -38,7 +39,7 @@ def _new_compressor() -> zlib._Compress:
 
 
 class Segment:
-    """A batch as the stream has it. ``end_byte``: how many bytes that are there were, from the first one ever, up to its end."""
+    """A batch in the stream. ``end_byte``: payload bytes from the start of the stream up to the end of this batch."""
 
     __slots__ = ("batch", "data", "end_byte", "next")
 
@@ -50,69 +51,74 @@ class Segment:
 
 
 class Follower(Protocol):
-    """A client that can inflate, or several who stand at the same place. ``at``: the segment that they got last; None: they
-    have not joined.
+    """A client that negotiated compression, or a cohort of such clients at the same segment.
+
+    ``segment``: the last segment that it got; None while it does not follow the stream.
     """
 
     segment: Segment | None
 
     @property
     def client_count(self) -> int:
-        """How many they are."""
+        """1, or the number of clients in the cohort."""
 
 
 class SharedDeflate:
-    """What has been compressed, and who gets it."""
+    """The stream and its compressor. Owned by the Broadcaster."""
 
     def __init__(self) -> None:
         self._zlib_compressor = _new_compressor()
         self._tail = Segment(Batch(()), b"")
-        # Number of the batch of the feed that comes next.
+        # Offset in the broadcast log of the batch that the stream gets next.
         self._end_offset = 0
-        # The segment before the newest joining point, while clients may stand there.
+        # The segment before the newest join point, while clients can still join there.
         self._join_point: Segment | None = None
         self._follower_count = 0
-        # The totals that were added last.
+        # The totals that were appended last.
         self._last_totals: Batch | None = None
-        # Bytes since the joining point, and those that clients who wait for the next one got uncompressed.
+        # Payload bytes since the join point, and those that clients waiting for the next one have got uncompressed.
         self._bytes_since_join_point = self._uncompressed_bytes = 0
-        # For each place in the chain what its last client was given, and to where; and how much that is to one who waits.
+        # Per segment (None: waiting), of the last follower there: its batches, the frames, its new segment, and how many
+        # uncompressed bytes each of its clients got while waiting. Valid for one flush pass.
         self._encoded_cache: dict[Segment | None, tuple[list[Batch], bytes, Segment | None, int]] = {}
 
     def encode(self, batches: list[Batch], follower: Follower, encode_plain: Callable[[Batch], bytes]) -> bytes:
-        """The batches for this client, which is to be written them. It follows everything that goes to everybody."""
-        at = follower.segment
-        given = self._encoded_cache.get(at)
-        if given is None or given[0] != batches:
-            missed = self._uncompressed_bytes
+        """Encode the batches for this follower, which must then be written the result.
+
+        Batches without an offset are its own messages; the others are the next ones of the broadcast log, and totals.
+        """
+        segment = follower.segment
+        cached = self._encoded_cache.get(segment)
+        if cached is None or cached[0] != batches:
+            uncompressed_before = self._uncompressed_bytes
             frames = b"".join(self._encode_batch(follower, batch) or encode_plain(batch) for batch in batches)
-            waits = at is None and follower.segment is None
-            self._encoded_cache[at] = (
+            waiting = segment is None and follower.segment is None
+            self._encoded_cache[segment] = (
                 batches,
                 frames,
                 follower.segment,
-                (self._uncompressed_bytes - missed) // follower.client_count if waits else 0,
+                (self._uncompressed_bytes - uncompressed_before) // follower.client_count if waiting else 0,
             )
             return frames
-        _, frames, to, missed = given
-        if at is None or to is None:
-            self._uncompressed_bytes += missed * follower.client_count
-            self._set_segment(follower, to)
+        _, frames, new_segment, uncompressed_bytes = cached
+        if segment is None or new_segment is None:
+            self._uncompressed_bytes += uncompressed_bytes * follower.client_count
+            self._set_segment(follower, new_segment)
         else:
-            follower.segment = to
+            follower.segment = new_segment
         return frames
 
     def remove(self, follower: Follower) -> None:
-        """It has gone, or is not to follow any more."""
+        """The follower is gone, or is not to follow the stream any more."""
         self._set_segment(follower, None)
 
     def on_blocked(self, follower: Follower) -> None:
-        """It takes nothing: what is kept for it is kept within a bound."""
+        """The follower's transport is full: it stops following if more than MAX_LAG_BYTES are kept for it."""
         if follower.segment is not None and self._tail.end_byte - follower.segment.end_byte > MAX_LAG_BYTES:
             self._set_segment(follower, None)
 
     def end_pass(self) -> None:
-        """A round is over: nobody stands where the last ones stood."""
+        """A flush pass is over: the cached results are out of date."""
         self._encoded_cache.clear()
 
     def _set_segment(self, follower: Follower, segment: Segment | None) -> None:
@@ -120,7 +126,7 @@ class SharedDeflate:
         follower.segment = segment
 
     def _encode_batch(self, follower: Follower, batch: Batch) -> bytes | None:
-        """What brings the client this batch, and whatever comes before it; None when it is to have it uncompressed."""
+        """The compressed frames up to and including this batch; None if the follower must get the batch uncompressed."""
         if batch.offset is None:
             return None
         if batch.is_totals:
@@ -141,7 +147,7 @@ class SharedDeflate:
                 data.append(segment.data)
                 segment = segment.next
             if segment is None or segment.batch is not part:
-                # Its session has gone other ways meanwhile (other topics), or the stream has begun anew without it.
+                # The session changed its topics and back, or the stream was restarted at a later offset without it.
                 self._set_segment(follower, None)
                 return None
             data.append(segment.data)
@@ -149,7 +155,7 @@ class SharedDeflate:
         return b"".join(data)
 
     def _encode_totals(self, follower: Follower, batch: Batch) -> bytes | None:
-        """In the stream they come where they are right: after exactly the events that they include (``number``)."""
+        """Totals belong in the stream exactly after the events that they include (``Batch.offset``)."""
         segment, data = follower.segment, list[bytes]()
         if segment is None:
             return None
@@ -166,12 +172,12 @@ class SharedDeflate:
         self._set_segment(follower, self._tail)
         return b"".join([*data, self._tail.data])
 
-    # ---------------------------------------------------------------- the chain
+    # ---------------------------------------------------------------- the list of segments
 
     def _try_join(self, follower: Follower, batch: Batch, offset: int, first_part: Batch) -> bool:
-        """Whether a client that waits can follow from this batch on."""
-        joint = self._join_point
-        if joint is None or joint.next is None or joint.next.batch is not first_part:
+        """Make the waiting follower join at this batch, if there is a join point or a new one pays off."""
+        join_point = self._join_point
+        if join_point is None or join_point.next is None or join_point.next.batch is not first_part:
             if self._follower_count and (
                 offset != self._end_offset or not self._reset_pays_off(batch.size * follower.client_count)
             ):
@@ -179,26 +185,26 @@ class SharedDeflate:
             if offset < self._end_offset:
                 return False
             self._end_offset = offset
-            joint = self._reset_compressor()
-        self._set_segment(follower, joint)
+            join_point = self._reset_compressor()
+        self._set_segment(follower, join_point)
         return True
 
     def _reset_pays_off(self, extra_bytes: int = 0) -> bool:
-        missed = self._uncompressed_bytes + extra_bytes
-        return missed > 0 and (
-            missed >= self._follower_count * JOIN_COST_BYTES or self._bytes_since_join_point >= JOIN_INTERVAL_BYTES
+        uncompressed_bytes = self._uncompressed_bytes + extra_bytes
+        return uncompressed_bytes > 0 and (
+            uncompressed_bytes >= self._follower_count * JOIN_COST_BYTES or self._bytes_since_join_point >= JOIN_INTERVAL_BYTES
         )
 
     def _reset_compressor(self) -> Segment:
-        """Whatever is added next refers to nothing before."""
+        """Make the tail a join point: the next segment refers to none before it."""
         self._zlib_compressor = _new_compressor()
         self._join_point = self._tail
         self._bytes_since_join_point = self._uncompressed_bytes = 0
-        self._encoded_cache.pop(None, None)  # those who wait, and are still to be written to, can join
+        self._encoded_cache.pop(None, None)  # waiting clients that come later in this pass can join
         return self._tail
 
     def _append(self, parts: Sequence[Batch]) -> None:
-        """The feed goes on."""
+        """Append the next batches of the broadcast log."""
         if self._reset_pays_off():
             self._reset_compressor()
         elif self._join_point is not self._tail:

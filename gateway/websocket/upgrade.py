@@ -1,9 +1,9 @@
-"""How a connection becomes ours when aiohttp has read the handshake: the only place that reaches into aiohttp.
+"""Detach a connection from aiohttp after aiohttp has read the upgrade request. The only module that uses aiohttp's internals.
 
-aiohttp reads the handshake like any request. Then its protocol and its handler are let go, and a protocol of our own stands on
-the transport: of aiohttp nothing is left for this connection. The answer is ours, so that it goes out together with the first
-frames: a packet less, and a system call. That takes two attributes that are not public
-(``_message_tail``, ``_task_handler``), so aiohttp is pinned, and ``self_test`` tries all of it at every start.
+aiohttp parses the upgrade request like any other. ``detach_transport`` then replaces aiohttp's protocol on the transport, and
+aiohttp frees its protocol, parser and timers, which saves their memory for every open WebSocket. The 101 response is written
+here and not by aiohttp, so that it shares a packet with the first frames. This needs two private attributes of aiohttp's
+RequestHandler (``_message_tail``, ``_task_handler``): the version of aiohttp is pinned, and ``self_test`` runs at every start.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import socket
 
 from aiohttp import web
 
-from gateway.http.request_head import switching_protocols
+from gateway.websocket.handshake import switching_protocols
 
 __all__ = ["DetachedResponse", "UpgradeUnsupported", "detach_transport", "self_test"]
 
@@ -21,40 +21,41 @@ SELF_TEST_TIMEOUT_SECONDS = 5.0
 
 
 class UpgradeUnsupported(Exception):
-    """This version of aiohttp does not let go of a connection as ours expects."""
+    """``detach_transport`` does not work with the installed version of aiohttp."""
 
 
 class DetachedResponse(web.StreamResponse):
-    """For aiohttp, which wants a response: there is nothing left to send."""
+    """The handler's return value for aiohttp: a response that writes nothing."""
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Not prepared."""
+        """Send no headers."""
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Not sent."""
+        """Send no body."""
 
 
 def detach_transport(request: web.Request, protocol: asyncio.Protocol) -> tuple[asyncio.Transport, bytes]:
-    """From here on the transport talks to ``subprotocol``; returned with what the client had already sent behind its request.
+    """Make ``protocol`` the protocol of the request's transport; return the transport and the bytes that aiohttp has read
+    beyond the request.
 
-    Raises ConnectionResetError when the client has left. The handler has nothing left to do but to return ``DetachedResponse``.
+    Raises ConnectionResetError if the connection is already lost. The handler must return a ``DetachedResponse``.
     """
-    theirs, transport = request.protocol, request.transport
+    request_handler, transport = request.protocol, request.transport
     if transport is None:
         raise ConnectionResetError
-    early, theirs._message_tail = bytes(theirs._message_tail), b""
+    early, request_handler._message_tail = bytes(request_handler._message_tail), b""
     transport.set_protocol(protocol)
-    # As far as aiohttp knows the connection has ended: it forgets it, its timers and its parser. It must neither close the
-    # transport nor cancel the handler, which is running.
-    theirs.transport = None
-    theirs._task_handler = None
-    theirs.connection_lost(None)
-    transport.resume_reading()  # a client that has sent much meanwhile was told to wait
+    # For aiohttp the connection is lost now: it drops its references, timers and parser. Both attributes are None so that it
+    # neither closes the transport nor cancels the running handler.
+    request_handler.transport = None
+    request_handler._task_handler = None
+    request_handler.connection_lost(None)
+    transport.resume_reading()  # aiohttp pauses reading when much data follows the request
     return transport, early
 
 
 class _EchoProtocol(asyncio.Protocol):
-    """For the proof: sends back what comes in."""
+    """For the self-test: sends back what it receives."""
 
     transport: asyncio.Transport | None = None
 
@@ -64,7 +65,7 @@ class _EchoProtocol(asyncio.Protocol):
 
 
 async def self_test() -> None:
-    """Take over a connection, over a pair of sockets, and see that both directions are ours. Raises CannotTakeOver."""
+    """Detach a connection over a socket pair and test reading and writing. Raises UpgradeUnsupported."""
     echo = _EchoProtocol()
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
@@ -74,24 +75,26 @@ async def self_test() -> None:
 
     loop = asyncio.get_running_loop()
     server = web.Server(handler, handler_cancellation=True, access_log=None)
-    ours, theirs = socket.socketpair()
-    ours.setblocking(False)
+    client_sock, server_sock = socket.socketpair()
+    client_sock.setblocking(False)
     try:
-        await loop.connect_accepted_socket(server, theirs)
-        await loop.sock_sendall(ours, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly")
-        got = b""
+        await loop.connect_accepted_socket(server, server_sock)
+        await loop.sock_sendall(
+            client_sock, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly"
+        )
+        received = b""
         async with asyncio.timeout(SELF_TEST_TIMEOUT_SECONDS):
-            while not got.endswith(b"\r\n\r\nearly"):
-                got += await _receive(loop, ours)
-            await loop.sock_sendall(ours, b"later")
-            while not got.endswith(b"\r\n\r\nearlylater"):
-                got += await _receive(loop, ours)
+            while not received.endswith(b"\r\n\r\nearly"):
+                received += await _receive(loop, client_sock)
+            await loop.sock_sendall(client_sock, b"later")
+            while not received.endswith(b"\r\n\r\nearlylater"):
+                received += await _receive(loop, client_sock)
         if server.connections:
             raise UpgradeUnsupported("aiohttp keeps the connection")
     except (AttributeError, TimeoutError, ConnectionError) as error:
         raise UpgradeUnsupported(f"aiohttp does not let go of a connection: {error!r}") from error
     finally:
-        ours.close()
+        client_sock.close()
         if echo.transport is not None:
             echo.transport.abort()
         await server.shutdown(1.0)

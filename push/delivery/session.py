@@ -49,12 +49,12 @@ class CohortMembership(Protocol):
 class Session:
     """The state of one client. Its transport makes it, the hub holds it from ``Hub.add`` to ``Hub.remove``.
 
-    What is published to all is read from the broadcast log, what is for this client alone from its send queue, which goes
-    first. The session is either a member of a cohort, which then has the offset in the log, or *detached*, with an offset of
-    its own.
+    Messages for this client alone wait in its send queue and go first; what is published to all is read from the broadcast
+    log. A live session is either a member of a cohort, which tracks the offset in the log for all its members, or *detached*,
+    and tracks its own.
 
-    There are tens of thousands of sessions, and ``deliver_broadcast`` and ``take`` run for each detached one in every pass of
-    the hub: hence the slots, and the comparisons that are written out there instead of being called.
+    A process has up to tens of thousands of sessions, hence the slots; ``deliver_broadcast`` and ``take`` run for each detached
+    one in every pass of the hub, so they compare offsets themselves instead of calling methods for it.
     """
 
     __slots__ = (
@@ -109,8 +109,8 @@ class Session:
         # None unless the session is live. While it is in a cohort, ``offset`` and ``_totals_seen`` are out of date.
         self._broadcast_log: BroadcastLog | None = None
         self.offset = 0
-        # Version of the totals that was sent last; 0: the totals are due in any case. Not live: 0 if they are due, else any
-        # other.
+        # Version of the totals that the client was sent last; 0 if the totals are due whatever their version. While the session
+        # is not live, any other value means that they are not due.
         self._totals_seen = 1
         self.cohort: CohortMembership | None = None
         self._conflation = None if conflate_above is None else Conflation(conflate_above)
@@ -155,8 +155,9 @@ class Session:
         return [] if self.grant is None else self.subscription.visible(events, self.grant, time.time())
 
     def close_if_expired(self, now: float) -> bool:
-        """Close the session if its grant has expired, for clocks that jump: a timer does not notice. Returns whether the
-        session is closed.
+        """Close the session if its grant has expired; ``now`` in Unix seconds. Returns whether the session is closed.
+
+        The timer of ``apply_grant`` runs on the monotonic clock and does not notice when the wall clock is set.
         """
         if now >= self.expires_at:
             self.close(CloseCode.TOKEN_EXPIRED, flush=False)
@@ -178,8 +179,8 @@ class Session:
         self._missed_heartbeats = 0
 
     def charge_rate_limit(self, size: int, frames: int = 1) -> bool:
-        """Count a frame of ``size`` bytes that the client has begun. False if that exceeds the rate limits: the session is
-        closed.
+        """Count a frame of ``size`` bytes that the client has begun to send. False if that exceeds a rate limit, which closes
+        the session.
 
         ``frames`` is 0 when a frame that has been counted turns out to be ``size`` bytes larger.
         """

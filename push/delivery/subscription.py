@@ -30,7 +30,7 @@ class Subscription:
 
     @classmethod
     def of(cls, topics: frozenset[str]) -> Subscription:
-        """The subscription to topics that ``parse_topics`` has checked."""
+        """The subscription to topics that ``push.protocol.access.parse_topics`` has checked."""
         sees_all_events, sees_totals = ORDERS_TOPIC in topics, ANALYTICS_TOPIC in topics
         if not (ids := order_ids(topics)):
             return _without_single_orders(sees_all_events, sees_totals)

@@ -172,7 +172,7 @@ class Unsubscribe:
     topics: frozenset[str]
 
 
-# The messages of a client that SessionManager.handle_command carries out. The session itself answers Ping.
+# The messages of a client that SessionManager.handle_command carries out. Ping is answered by push.delivery.client_messages.
 Command = Auth | Subscribe | Unsubscribe
 
 
@@ -211,7 +211,7 @@ class CloseCode(IntEnum):
 
     reason: str
 
-    def __new__(cls, code: int, reason: str) -> CloseCode:
+    def __new__(cls, code: int, reason: str = "") -> CloseCode:
         member = int.__new__(cls, code)
         member._value_ = code
         member.reason = reason

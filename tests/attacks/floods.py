@@ -1,7 +1,7 @@
-"""The attackers: ``python -m tests.attacks.floods NAME URL TOKEN`` attacks until it is ended, then says what it was told.
+"""The attacker: ``python -m tests.attacks.floods NAME URL TOKEN`` attacks until SIGTERM, then prints the answers it received.
 
-A process of its own, with the lowest priority, so that it takes no time from the server or from anybody else that is
-measured: it gets what they leave. From an address of its own, as an attacker has one.
+A separate process with the lowest priority, so that it takes no processor time from the server and the measured clients. It
+connects from its own address.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
+from tests.helpers.websocket_frames import CONTINUATION, FINAL, TEXT, frame
 
 __all__ = ["ATTACKER_ADDRESS", "ATTACKS"]
 
@@ -29,7 +29,7 @@ HANDSHAKE = (
 
 
 class Attack:
-    """What all of them need."""
+    """Connections and counters that all attacks use."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
@@ -38,9 +38,9 @@ class Attack:
         self.answers: Counter[str] = Counter()
 
     def record(self, answer: str, count: int = 1) -> None:
-        """It was told that; said aloud the first time."""
+        """Count an answer of the server; print it the first time."""
         if count and not self.answers[answer]:
-            print("heard", answer, flush=True)
+            print("received", answer, flush=True)
         self.answers[answer] += count
 
     async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -54,23 +54,23 @@ class Attack:
         return HANDSHAKE.format(host=f"{self.host}:{self.port}", more=more).encode()
 
     async def read_last_answer(self, reader: asyncio.StreamReader) -> str:
-        """To the end; what it was told last: a close code, or a status."""
-        told = "cut"
+        """Read to the end; return the last answer: a close code or a status."""
+        answer = "cut"
         with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             head = await reader.readuntil(b"\r\n\r\n")
-            told = head.split(b" ")[1].decode()
-            while told.startswith(("101", "open")):
-                told = "open, then cut"
+            answer = head.split(b" ")[1].decode()
+            while answer.startswith(("101", "open")):
+                answer = "open, then cut"
                 first, size = await reader.readexactly(2)
                 if size == 126:
                     size = int.from_bytes(await reader.readexactly(2), "big")
                 payload = await reader.readexactly(size)
                 if first == 0x88:
                     return f"close {int.from_bytes(payload[:2], 'big')}"
-        return told
+        return answer
 
     async def flood_session(self, flood: bytes, *, more: str = "", with_token: bool = True, max_writes: int = 10**9) -> None:
-        """Open one, send that over and over, until it is closed."""
+        """Open a session and send ``flood`` repeatedly until it is closed."""
         reader, writer = await self.connect(self.handshake(more=more, with_token=with_token))
         listening = asyncio.create_task(self.read_last_answer(reader))
         try:
@@ -87,7 +87,7 @@ class Attack:
             writer.transport.abort()
 
     async def repeat_concurrently(self, concurrency: int, attempt: Callable[[], Awaitable[None]]) -> None:
-        """So many at once, again and again."""
+        """Repeat ``attempt`` in ``concurrency`` tasks."""
 
         async def one() -> None:
             while True:
@@ -97,13 +97,13 @@ class Attack:
                     self.record(type(error).__name__)
                     await asyncio.sleep(0.01)
 
-        async with asyncio.TaskGroup() as all_of_them:
+        async with asyncio.TaskGroup() as tasks:
             for _ in range(concurrency):
-                all_of_them.create_task(one())
+                tasks.create_task(one())
 
 
 async def connections(attack: Attack) -> None:
-    """As many as can be, without a pause, each with a handshake."""
+    """Connections with a handshake each, as fast as possible."""
 
     async def once() -> None:
         reader, writer = await attack.connect(attack.handshake(with_token=False))
@@ -118,7 +118,7 @@ async def connections(attack: Attack) -> None:
 
 
 async def slow_loris(attack: Attack) -> None:
-    """Headers that never end, on as many connections as there may be."""
+    """Headers that never end, on as many connections as possible."""
 
     async def once() -> None:
         reader, writer = await attack.connect(b"GET /api/ws HTTP/1.1\r\n")
@@ -133,18 +133,18 @@ async def slow_loris(attack: Attack) -> None:
         finally:
             listening.cancel()
             writer.transport.abort()
-        await asyncio.sleep(1)  # for the flood of connections there is another attack
+        await asyncio.sleep(1)  # another attack floods with connections
 
     await attack.repeat_concurrently(1500, once)
 
 
 async def frames(attack: Attack) -> None:
-    """Good frames, as fast as they can be written."""
+    """Valid frames, as fast as possible."""
     await attack.repeat_concurrently(4, lambda: attack.flood_session(frame(FINAL | TEXT, b'{"type":"ping"}') * 3000))
 
 
 async def fragments(attack: Attack) -> None:
-    """A message in parts that are empty, without an end."""
+    """A message in empty fragments, without an end."""
 
     async def once() -> None:
         await attack.flood_session(frame(TEXT, b"") + frame(CONTINUATION, b"") * 10000)
@@ -163,7 +163,7 @@ async def giant_frame(attack: Attack) -> None:
 
 
 async def compression_bomb(attack: Attack) -> None:
-    """Compressed frames of 60 KB that would be 60 MB."""
+    """Compressed frames of 60 KB that inflate to 60 MB."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15)
     payload = squeezer.compress(bytes(60 * 2**20)) + squeezer.flush(zlib.Z_SYNC_FLUSH)
     sent = frame(FINAL | 0x40 | TEXT, payload[:-4])
@@ -172,7 +172,7 @@ async def compression_bomb(attack: Attack) -> None:
 
 
 async def unauthenticated(attack: Attack) -> None:
-    """Sessions that never say who they are."""
+    """Sessions that never send a token."""
 
     async def once() -> None:
         await attack.flood_session(b"", with_token=False, max_writes=0)
@@ -182,7 +182,7 @@ async def unauthenticated(attack: Attack) -> None:
 
 
 async def requests(attack: Attack) -> None:
-    """Requests that cost a query, with a token, many on each connection, without waiting for answers."""
+    """Pipelined requests with a token, each of which costs a query."""
     address = f"{attack.host}:{attack.port}"
     one = f"GET /api/orders HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {attack.token}\r\n\r\n"
     flood = one.encode() * 50
@@ -199,15 +199,15 @@ async def requests(attack: Attack) -> None:
     await attack.repeat_concurrently(16, once)
 
 
-# With what it is told, and the reason under which the server counts it.
+# name → (attack, expected answer, reason under which the server counts the rejection)
 ATTACKS: dict[str, tuple[Callable[[Attack], Awaitable[None]], str, str]] = {
     "connections": (connections, "429", "handshakes"),
     "slow-loris": (slow_loris, "429", "handshakes"),
     "frames": (frames, "close 3013", "too_fast"),
-    "parts": (fragments, "close 3013", "too_fast"),
-    "giant": (giant_frame, "close 1009", "too_big"),
-    "bomb": (compression_bomb, "close 1009", "too_big"),
-    "strangers": (unauthenticated, "close 3502", "not_authenticated"),
+    "fragments": (fragments, "close 3013", "too_fast"),
+    "giant-frame": (giant_frame, "close 1009", "too_big"),
+    "compression-bomb": (compression_bomb, "close 1009", "too_big"),
+    "unauthenticated": (unauthenticated, "close 3502", "not_authenticated"),
     "requests": (requests, "429", "handshakes"),
 }
 
@@ -221,7 +221,7 @@ async def main() -> None:
     task = asyncio.ensure_future(ATTACKS[name][0](attack))
     print("attacking", flush=True)
     await asyncio.wait({task, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    print("told", json.dumps(attack.answers.most_common()), flush=True)
+    print("answers", json.dumps(attack.answers.most_common()), flush=True)
     os._exit(1 if task.done() else 0)
 
 

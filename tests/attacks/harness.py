@@ -1,4 +1,4 @@
-"""A server with the limits that it has by default, 100 clients who behave, and somebody who writes orders."""
+"""A server with default limits, 100 well-behaved clients, and a connection that inserts orders."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import asyncpg
 
 from tests.attacks.floods import ATTACKS
 from tests.fuzz.tokens import SECRET, valid_token
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Message, Process, Server
 
 __all__ = ["CLIENT_COUNT", "Harness"]
 
 CLIENT_COUNT = 100
-# So that what takes its time is told while somebody watches.
+# Short time-outs, so that slow attacks are rejected within the test.
 SETTINGS = {"JWT_SECRET": SECRET, "AUTH_SECONDS": "2", "IDLE_SECONDS": "4", "COMPRESSION": "1"}
 
 
-class Bystander(WireClient):
-    """A client who behaves, and knows when what arrived."""
+class Bystander(RawWebSocket):
+    """A well-behaved client that records the arrival times."""
 
     def __init__(self, parsed: dict[bytes, Message], answers: bool) -> None:
         super().__init__(parsed, answers)
         self.arrivals: list[tuple[str, float]] = []
 
-    def _frame(self, first: int, payload: bytes) -> None:
+    def _receive_frame(self, first: int, payload: bytes) -> None:
         known = len(self.events)
-        super()._frame(first, payload)
+        super()._receive_frame(first, payload)
         if len(self.events) > known:
             self.arrivals.append((self.events[-1]["order_number"], asyncio.get_running_loop().time()))
 
@@ -45,7 +45,7 @@ class Harness:
         self._stack = AsyncExitStack()
         self._headers = {"Authorization": f"Bearer {valid_token(random.Random(1), 'admin')}"}
         self.clients: list[Bystander] = []
-        # order number → when it was written.
+        # order number → time of the INSERT
         self.written: dict[str, float] = {}
 
     async def __aenter__(self) -> Harness:
@@ -67,7 +67,7 @@ class Harness:
         await self._stack.aclose()
 
     async def start_attack(self, name: str) -> Process:
-        """Under way when this returns."""
+        """Start an attack; return when it is running."""
         token = self._headers["Authorization"].removeprefix("Bearer ")
         attacker = await Process.start(sys.executable, "-m", "tests.attacks.floods", name, self.server.ws_url, token)
         self._stack.push_async_callback(attacker.kill)
@@ -75,12 +75,12 @@ class Harness:
         return attacker
 
     async def stop_attack(self, attacker: Process) -> dict[str, int]:
-        """What the attacker was told, how often."""
+        """Stop the attack; return how often the attacker received each answer."""
         await attacker.stop()
-        return dict(json.loads((await attacker.wait_for_line("told")).removeprefix("told ")))
+        return dict(json.loads((await attacker.wait_for_line("answers")).removeprefix("answers ")))
 
     async def insert_orders(self, count: int, pause: float = 0.0) -> list[str]:
-        """So many orders, each in its own transaction; their numbers."""
+        """Insert orders, each in its own transaction; return their order numbers."""
         numbers = []
         for _ in range(count):
             number = f"N-{len(self.written) + 1}"
@@ -93,21 +93,21 @@ class Harness:
         return numbers
 
     async def check_all_events_arrived(self) -> None:
-        """Every client has every event, once, and nobody was closed."""
+        """Wait for all events; assert that every client received each once and none was closed."""
         for client in self.clients:
-            await client.until(lambda c: len(c.events) >= len(self.written), "every event")
+            await client.wait_until(lambda c: len(c.events) >= len(self.written), "every event")
         for client in self.clients:
             assert [event["order_number"] for event in client.events] == list(self.written)
             assert client.close_code is None
-            assert not client.cut
+            assert not client.lost
 
     def latencies(self, numbers: list[str]) -> list[float]:
-        """Seconds from INSERT to arrival, of all clients."""
+        """Seconds from INSERT to arrival, for all clients."""
         wanted = set(numbers)
         return [at - self.written[number] for client in self.clients for number, at in client.arrivals if number in wanted]
 
     async def rejections(self, attack: str) -> float:
-        """How often the server has refused for the reason that this attack gives."""
+        """How often the server has rejected with the reason of this attack."""
         async with self._http.get("/metrics") as response:
             text = await response.text()
         name = f'orderwire_rejections_total{{reason="{ATTACKS[attack][2]}"}}'

@@ -9,7 +9,7 @@ from bench.compare import Measures, median_interval, ratio, table
 
 
 def test_a_ratio_above_one_is_better_in_either_direction() -> None:
-    assert ratio("deliveries per CPU-second, one a turn", 110, 100) == 1.1
+    assert ratio("deliveries per CPU-second, batches of one", 110, 100) == 1.1
     assert ratio("ms to the last client, p50", 100, 110) == 1.1
     assert math.isnan(ratio("ms to the last client, p99", math.inf, 3))
 
@@ -29,7 +29,7 @@ def test_the_interval_of_one_pair_is_that_pair() -> None:
 
 def test_a_row_says_whether_this_checkout_is_worse() -> None:
     def measured(value: float) -> Measures:
-        return {("fan-out", "deliveries per CPU-second, one a turn"): value}
+        return {("fan-out", "deliveries per CPU-second, batches of one"): value}
 
     draw = random.Random(2)
     worse = [(measured(0.9 * draw.uniform(0.99, 1.01)), measured(1.0)) for _ in range(20)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -24,6 +25,8 @@ NewPage = Callable[..., Awaitable[Page]]
 @pytest.fixture(scope="session")
 def chromium(built: None, run_directory: Path) -> Chromium:
     """A Chromium that runs here; one is unpacked for all processes of the run."""
+    # Each test starts Playwright's driver, a Node program: compiled once, it takes 0.5 s instead of 0.7.
+    os.environ.setdefault("NODE_COMPILE_CACHE", str(run_directory / "node"))
     return find_chromium(run_directory / "chromium")
 
 

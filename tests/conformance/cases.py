@@ -1,7 +1,8 @@
 """The cases of the Autobahn|Testsuite's fuzzing client, by their numbers, for an endpoint that answers instead of echoing.
 
-A text that arrived whole is seen by its one answer, which repeats the beginning of an unknown ``type``. Binary is not spoken
-here, so where the suite expects it back, 1003 is right. Messages may have 64 KiB, so that is what "large" means.
+A text message that arrived completely is recognized by its answer, an error that repeats the beginning of an unknown ``type``.
+The endpoint accepts no binary messages: where the suite expects an echo, 1003 is correct. A message is limited to 64 KiB, which
+is the size of the suite's large messages here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.fuzz.octets import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame
+from tests.helpers.websocket_frames import BINARY, CLOSE, CONTINUATION, FINAL, PING, PONG, TEXT, frame
 
 __all__ = ["CASES", "MAX_MESSAGE_BYTES", "Case", "Pause"]
 
@@ -19,7 +20,7 @@ MASK = b"\x37\xfa\x21\x3d"  # of the example in section 5.7
 
 
 class Pause:
-    """Wait until the server has had time to react; ``early``: where it may fail the connection already."""
+    """A step that gives the server time to react."""
 
 
 Step = bytes | Pause
@@ -28,9 +29,11 @@ PAUSE = Pause()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``answers``, ``pongs``: what must have come by the end. ``close_code``: codes that are right; none: it goes on, and the
-    server answers our own close. ``section``: of RFC 6455, in groups 12 and 13 of RFC 7692. ``should_poll``: it must have been closed
-    before the last step.
+    """One case: the steps to send and the expected result.
+
+    ``answers``, ``pongs``: what the server must send in total. ``close``: the correct close codes; if empty, the connection
+    stays open, and the server answers our close frame. ``section``: of RFC 6455, in groups 12 and 13 of RFC 7692.
+    ``must_fail_early``: the server should close before the last step.
     """
 
     number: str
@@ -43,7 +46,7 @@ class Case:
     must_fail_early: bool = False
     # The suite asserts nothing here.
     informational: bool = False
-    # Of the handshake: what the client offers for extensions, and what the server takes.
+    # Sec-WebSocket-Extensions of the client and of the server.
     offers: str = ""
     agreed: str | None = None
 
@@ -53,7 +56,7 @@ def text(payload: bytes = b"Hello, world!", head: int = FINAL | TEXT) -> bytes:
 
 
 def parts(*payloads: bytes, opcode: int = TEXT) -> list[bytes]:
-    """A message in so many frames."""
+    """A message with each payload in a frame of its own."""
     last = len(payloads) - 1
     return [
         frame((CONTINUATION if n else opcode) | (FINAL if n == last else 0), payload, mask=MASK)
@@ -74,7 +77,7 @@ def close_frame(code: int, reason: bytes = b"") -> bytes:
 
 
 def in_writes(*frames: bytes, size: int = 1) -> tuple[Step, ...]:
-    """As many writes; the wire sees as many segments, if it likes."""
+    """The frames in writes of ``size`` bytes each."""
     return tuple(split_bytes(b"".join(frames), size))
 
 
@@ -199,7 +202,7 @@ def fragmentation() -> Iterator[Case]:
 
 
 KAPPA = "κόσμε".encode()
-# 6.5 and on, from Markus Kuhn's "UTF-8 decoder capability and stress test": what, and the sequences.
+# Groups 6.5 and following, from Markus Kuhn's "UTF-8 decoder capability and stress test".
 UTF8: dict[str, Iterable[bytes]] = {
     "valid sequences": (b"hello$world", "hello¢world".encode(), "hello€world".encode(), "hello𤭢world".encode(), KAPPA),
     "prefixes of valid ones": [KAPPA[:n] for n in range(1, len(KAPPA) + 1)],
@@ -219,8 +222,16 @@ UTF8: dict[str, Iterable[bytes]] = {
         for r in ((0xC0, 0xDF), (0xE0, 0xEF), (0xF0, 0xF7), (0xF8, 0xFB), (0xFC, 0xFD))
     ],
     "last continuation missing": (
-        *(b"\xc0", b"\xe0\x80", b"\xf0\x80\x80", b"\xf8\x80\x80\x80", b"\xfc\x80\x80\x80\x80"),
-        *(b"\xdf", b"\xef\xbf", b"\xf7\xbf\xbf", b"\xfb\xbf\xbf\xbf", b"\xfd\xbf\xbf\xbf\xbf"),
+        b"\xc0",
+        b"\xe0\x80",
+        b"\xf0\x80\x80",
+        b"\xf8\x80\x80\x80",
+        b"\xfc\x80\x80\x80\x80",
+        b"\xdf",
+        b"\xef\xbf",
+        b"\xf7\xbf\xbf",
+        b"\xfb\xbf\xbf\xbf",
+        b"\xfd\xbf\xbf\xbf\xbf",
     ),
     "all of these together": (bytes.fromhex("c0e080f08080f8808080fc80808080dfefbff7bfbffbbfbfbffdbfbfbfbf"),),
     "impossible bytes": (b"\xfe", b"\xff", b"\xfe\xfe\xff\xff"),
@@ -231,7 +242,7 @@ UTF8: dict[str, Iterable[bytes]] = {
         b"\xf8\x80\x80\x80\xaf",
         b"\xfc\x80\x80\x80\x80\xaf",
     ),
-    "overlong at most": (
+    "overlong, largest code points": (
         b"\xc1\xbf",
         b"\xe0\x9f\xbf",
         b"\xf0\x8f\xbf\xbf",
@@ -248,7 +259,8 @@ UTF8: dict[str, Iterable[bytes]] = {
         for two in (b"\xb0\x80", b"\xbf\xbf")
     ],
     "non-characters, which are valid": [
-        *(b"\xef\xbf\xbe", b"\xef\xbf\xbf"),
+        b"\xef\xbf\xbe",
+        b"\xef\xbf\xbf",
         *(chr(plane << 16 | low).encode() for plane in range(1, 17) for low in (0xFFFE, 0xFFFF)),
     ],
     "specials": [chr(code).encode() for code in range(0xFFF9, 0x10000)],
@@ -348,7 +360,7 @@ def closing() -> Iterator[Case]:
     for n, code in enumerate((1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999), 1):
         yield Case(f"7.7.{n}", f"close with {code}", "7.4", (close_frame(code),), close=(1000, code))
     for n, code in enumerate((0, 999, 1004, 1005, 1006, 1016, 1100, 2000, 2999), 1):
-        yield Case(f"7.9.{n}", f"close with {code}, which nobody may send", "7.4", (close_frame(code),), close=(1002,))
+        yield Case(f"7.9.{n}", f"close with {code}, which must not be sent", "7.4", (close_frame(code),), close=(1002,))
     for n, code in enumerate((5000, 65535), 1):
         yield Case(
             f"7.13.{n}", f"close with {code}", "7.4.2", (close_frame(code),), close=(1000, 1002, code), informational=True
@@ -356,12 +368,12 @@ def closing() -> Iterator[Case]:
 
 
 def limits() -> Iterator[Case]:
-    most = b"*" * MAX_MESSAGE_BYTES
+    largest = b"*" * MAX_MESSAGE_BYTES
     for kind, name, opcode in ((1, "text", TEXT), (2, "binary", BINARY)):
         for n, kib in enumerate((64, 256, 1024, 4096, 8192, 16384), 1):
             fits = kib * 1024 <= MAX_MESSAGE_BYTES
             sent: tuple[Step, ...] = (
-                (text(most, FINAL | opcode),) if fits else (frame(FINAL | opcode, b"", mask=MASK, length=kib * 1024),)
+                (text(largest, FINAL | opcode),) if fits else (frame(FINAL | opcode, b"", mask=MASK, length=kib * 1024),)
             )
             good = fits and opcode == TEXT
             code = () if good else (1003,) if fits else (1009,)
@@ -369,7 +381,7 @@ def limits() -> Iterator[Case]:
     for kind, name, opcode in ((3, "text", TEXT), (4, "binary", BINARY)):
         for n, size in enumerate((64, 256, 1024, 4096, 16384, 65536), 1):
             good = opcode == TEXT
-            sent = tuple(parts(*split_bytes(most, size), opcode=opcode))
+            sent = tuple(parts(*split_bytes(largest, size), opcode=opcode))
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in parts of {size}",
@@ -378,12 +390,12 @@ def limits() -> Iterator[Case]:
                 answers=int(good),
                 close=() if good else (1003,),
             )
-        more = tuple(parts(*split_bytes(most + b"*", 4096), opcode=opcode))
+        more = tuple(parts(*split_bytes(largest + b"*", 4096), opcode=opcode))
         yield Case(f"9.{kind}.7", f"{name} of a byte more, in parts of 4096", "10.4", more, close=(1009,))
     for kind, name, opcode in ((5, "text", TEXT), (6, "binary", BINARY)):
         for n, size in enumerate((64, 128, 256, 512, 1024, 2048), 1):
             good = opcode == TEXT
-            sent = in_writes(text(most, FINAL | opcode), size=size)
+            sent = in_writes(text(largest, FINAL | opcode), size=size)
             yield Case(
                 f"9.{kind}.{n}",
                 f"{name} of 64 KiB in writes of {size}",
@@ -401,11 +413,11 @@ def limits() -> Iterator[Case]:
             (text(b"*" * size, FINAL | BINARY),) * 1000,
             close=(1003,),
         )
-    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*split_bytes(most, 1300))), answers=1)
+    yield Case("10.1.1", "64 KiB in parts of 1,300", "5.4", tuple(parts(*split_bytes(largest, 1300))), answers=1)
 
 
 def additional() -> Iterator[Case]:
-    """What the suite has no case for."""
+    """Cases that the suite does not have."""
     yield Case("+1", "a text that is not masked", "5.1", (frame(FINAL | TEXT, b"{}", mask=None),), close=(1002,))
     yield Case("+2", "a ping that is not masked", "5.1", (frame(FINAL | PING, b"", mask=None),), close=(1002,))
     yield Case(

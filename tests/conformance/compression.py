@@ -1,7 +1,7 @@
 """Groups 12 and 13 of the suite: RFC 7692. Kinds of payload and kinds of offers, each in the suite's eighteen sizes.
 
-Each case sends several messages, every other one plain, each compressed by itself: what the server agrees to (section 7.1.1.2).
-The window that the client uses is the one that it offered.
+Each case sends several messages, every other one compressed, without context takeover, as negotiated (section 7.1.1.2). The
+client compresses with the window that it offered.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import random
 from collections.abc import Iterator
 
 from tests.conformance.cases import MASK, MAX_MESSAGE_BYTES, Case, Step, split_bytes, text
-from tests.fuzz.octets import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflate_message, frame
+from tests.helpers.websocket_frames import BINARY, COMPRESSED, CONTINUATION, FINAL, TEXT, deflate_message, frame
 
 __all__ = ["CASES"]
 
 MESSAGES = 10
-# Of a message, and of its parts (0: in one).
+# Size of a message and of its fragments (0: not fragmented).
 SIZES = (
     *((size, 0) for size in (16, 64, 256, 1024, 4096, 8192, 16384, 32768, 65536, 131072)),
     *((size, 256) for size in (8192, 16384, 32768, 65536, 131072)),
@@ -23,7 +23,7 @@ SIZES = (
 )
 AGREED = "permessage-deflate; client_no_context_takeover"
 WITH_BITS = f"{AGREED}; server_max_window_bits=15"
-# What the suite offers in its group 13, the answer to it, and the window of the client.
+# Group 13: case number, the suite's offer, the expected response, and the window bits of the client.
 GROUP_13_OFFERS = (
     ("13.1", "permessage-deflate; client_no_context_takeover; client_max_window_bits; server_no_context_takeover", None, 15),
     ("13.2", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=15", WITH_BITS, 9),
@@ -38,7 +38,7 @@ HEBREW = "המערכת שולחת כל שינוי בהזמנות לכל לוח �
 
 
 def _payload(kind: str, size: int) -> bytes:
-    """So many bytes of valid UTF-8, unless it is binary."""
+    """A payload of ``size`` bytes: valid UTF-8, except for the kind "binary"."""
     rng = random.Random(f"{kind} {size}")
     match kind:
         case "JSON":
@@ -72,12 +72,12 @@ def _cases_by_size(number: str, kind: str, offers: str, agreed: str | None, wind
         binary = kind == "binary"
         steps: tuple[Step, ...]
         if agreed is None:
-            # Not agreed on: plain messages go on, and a compressed one is a breach.
+            # Not negotiated: uncompressed messages are accepted, a compressed one is a protocol error.
             steps = (*(text(_payload(kind, min(size, MAX_MESSAGE_BYTES))),) * MESSAGES, text(b"", FINAL | COMPRESSED | TEXT))
             yield Case(f"{number}.{n}", what, "7.1", steps, answers=MESSAGES, close=(1002,), offers=offers)
             continue
         steps = tuple(_frames(_payload(kind, size), BINARY if binary else TEXT, window_bits, part))
-        # Random bytes become a few more.
+        # Compression makes random bytes slightly longer.
         close = (
             (1003, 1009)
             if binary and size >= MAX_MESSAGE_BYTES

@@ -1,4 +1,4 @@
-"""Runs the cases against a server, and writes down how it did."""
+"""Runs the cases against a server and formats the report."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 
 from tests.conformance import cases, compression
 from tests.conformance.cases import Case, Pause, close_frame
-from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, TEXT
+from tests.helpers.websocket_frames import CLOSE, FINAL, PING, PONG, TEXT
 from tests.support import TIMEOUT_SECONDS
 
 __all__ = ["SETTINGS", "Result", "report", "run_all"]
 
-# The suite sends much at once, which is what the limits are against; that they hold is tested elsewhere.
+# Raises the limits that the suite would exceed. Other tests cover the limits.
 SETTINGS = {
     "FRAMES_PER_SECOND": "100000",
     "BYTES_PER_SECOND": "100MiB",
@@ -40,17 +40,17 @@ class Result:
 
 @dataclass(slots=True)
 class Received:
-    """What the server sent, frame by frame, and what is wrong with its frames themselves."""
+    """The frames that the server sent, and errors in them."""
 
     answers: list[str] = field(default_factory=list)
     pongs: list[bytes] = field(default_factory=list)
-    # None: no close frame; 1005, as section 7.1.5 has it: one without a code.
+    # None: no close frame. 1005: a close frame without a code (RFC 6455 section 7.1.5).
     close: int | None = None
     failures: list[str] = field(default_factory=list)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def wait_for_answers(self, case: Case, listening: asyncio.Task[None]) -> None:
-        """Everything that the case is to have has come: whoever closes does not wait for what is still to be said."""
+        """Wait until all expected answers and pongs have arrived: after our close frame the server would not send them."""
         with suppress(TimeoutError):
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 while len(self.answers) < case.answers or len(self.pongs) < len(case.pongs):
@@ -151,21 +151,21 @@ def _evaluate(case: Case, heard: Received, ended_early: bool) -> Result:
     if len(heard.answers) > case.answers or (len(heard.answers) < case.answers and not failed):
         return Result(case, DEVIATION, f"{len(heard.answers)} answers instead of {case.answers}")
     if case.must_fail_early and not ended_early:
-        return Result(case, NON_STRICT, "fails at the end of the message, not in its midst")
+        return Result(case, NON_STRICT, "fails at the end of the message, not inside it")
     if len(heard.answers) < case.answers:
-        return Result(case, NON_STRICT, "the answer to what came right before the breach is left unsent")
+        return Result(case, NON_STRICT, "the answer to the message before the protocol error is not sent")
     return Result(case, PASS)
 
 
 async def run_all(url: str) -> list[Result]:
-    """In their order, several at a time."""
-    turns = asyncio.Semaphore(CONCURRENT_CASES)
+    """Run all cases, several at a time; return the results in order."""
+    semaphore = asyncio.Semaphore(CONCURRENT_CASES)
 
-    async def in_turn(case: Case) -> Result:
-        async with turns:
+    async def run_limited(case: Case) -> Result:
+        async with semaphore:
             return await run_case(url, case)
 
-    return list(await asyncio.gather(*map(in_turn, (*cases.CASES, *compression.CASES))))
+    return list(await asyncio.gather(*map(run_limited, (*cases.CASES, *compression.CASES))))
 
 
 FAMILIES = {
@@ -177,15 +177,18 @@ FAMILIES = {
     "6": ("UTF-8", "8.1"),
     "7": ("closing", "5.5.1, 7.4"),
     "9": ("limits, at 64 KiB", "10.4; what is larger is closed with 1009, binary with 1003"),
-    "10": ("parts that do not divide the message", "5.4"),
+    "10": ("fragments of which the last is shorter", "5.4"),
     "12": ("compressed messages, five kinds in all sizes", "RFC 7692, 7.2; what is too large is closed with 1009"),
     "13": ("the same with parameters; what is not negotiated is a protocol error", "RFC 7692, 7.1"),
-    "+": ("what the suite has no case for: masks, empty first parts, bad compression", "5.1, 5.3, 5.4; RFC 7692, 6.1, 7.2.2"),
+    "+": (
+        "cases that the suite does not have: masks, empty first fragments, invalid compression",
+        "5.1, 5.3, 5.4; RFC 7692, 6.1, 7.2.2",
+    ),
 }
 
 
 def report(results: Iterable[Result]) -> str:
-    """The page."""
+    """The text of docs/reference/conformance.md."""
     results = list(results)
     rows = []
     for key, (what, sections) in FAMILIES.items():

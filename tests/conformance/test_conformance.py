@@ -1,4 +1,4 @@
-"""The server against RFC 6455, and docs/reference/conformance.md against the server."""
+"""Tests the server against RFC 6455, and that docs/reference/conformance.md is up to date."""
 
 from __future__ import annotations
 
@@ -18,31 +18,35 @@ USUAL_HEADERS = {
     "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
 
-# RFC 6455 section 4.2: what is different from the usual, the status, a line of the answer.
+# RFC 6455 section 4.2: name → (headers that differ from USUAL_HEADERS, status, a line of the response).
 HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
     "usual": ({}, 101, "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
-    "other letters": ({"Upgrade": "WebSocket", "Connection": "keep-alive, upgrade"}, 101, None),
-    "an extension that nobody knows": ({"Sec-WebSocket-Extensions": "x-unknown; y=1"}, 101, None),
-    "an extension that is ours": (
+    "other case": ({"Upgrade": "WebSocket", "Connection": "keep-alive, upgrade"}, 101, None),
+    "an unknown extension": ({"Sec-WebSocket-Extensions": "x-unknown; y=1"}, 101, None),
+    "a supported extension": (
         {"Sec-WebSocket-Extensions": "x-unknown, permessage-deflate; client_max_window_bits"},
         101,
         "sec-websocket-extensions: permessage-deflate; client_no_context_takeover",
     ),
-    "an extension that is not written as it has to be": ({"Sec-WebSocket-Extensions": "permessage-deflate;"}, 400, None),
-    "our subprotocol among others": ({"Sec-WebSocket-Protocol": "chat, orderwire"}, 101, "sec-websocket-protocol: orderwire"),
+    "a malformed extension": ({"Sec-WebSocket-Extensions": "permessage-deflate;"}, 400, None),
+    "a supported subprotocol among others": (
+        {"Sec-WebSocket-Protocol": "chat, orderwire"},
+        101,
+        "sec-websocket-protocol: orderwire",
+    ),
     "no upgrade": ({"Upgrade": None}, 400, None),
     "another upgrade": ({"Upgrade": "h2c"}, 400, None),
-    "not by the connection": ({"Connection": "keep-alive"}, 400, None),
+    "no upgrade in Connection": ({"Connection": "keep-alive"}, 400, None),
     "no key": ({"Sec-WebSocket-Key": None}, 400, None),
     "a key of 15 bytes": ({"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAA"}, 400, None),
-    "a key that is no Base64": ({"Sec-WebSocket-Key": "!"}, 400, None),
+    "a key that is not Base64": ({"Sec-WebSocket-Key": "!"}, 400, None),
     "an old version": ({"Sec-WebSocket-Version": "8"}, 426, "sec-websocket-version: 13"),
     "a later version": ({"Sec-WebSocket-Version": "14"}, 426, "sec-websocket-version: 13"),
-    "rubbish for a version": ({"Sec-WebSocket-Version": "x"}, 426, "sec-websocket-version: 13"),
+    "an invalid version": ({"Sec-WebSocket-Version": "x"}, 426, "sec-websocket-version: 13"),
 }
 
 
-async def test_the_page_says_what_the_server_does(start_server: StartServer, database_url: str) -> None:
+async def test_page_is_up_to_date_and_has_no_deviations(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1", **SETTINGS)
     results = await run_all(server.http_url)
     assert [result for result in results if result.outcome == DEVIATION] == []
@@ -57,7 +61,7 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
-async def test_the_handshake(server: Server) -> None:
+async def test_handshake(server: Server) -> None:
     address = urlsplit(server.http_url)
     for name, (different, status, line) in HANDSHAKES.items():
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
@@ -68,9 +72,7 @@ async def test_the_handshake(server: Server) -> None:
         assert head.startswith(f"HTTP/1.1 {status} "), name
         answered = [f"{key.lower()}: {value.strip()}" for key, _, value in (row.partition(":") for row in head.split("\r\n"))]
         assert line is None or line in answered, name
-        assert any(row.startswith("sec-websocket-extensions") for row in answered) == (name == "an extension that is ours"), (
-            name
-        )
+        assert any(row.startswith("sec-websocket-extensions") for row in answered) == (name == "a supported extension"), name
         assert any(row.startswith("sec-websocket-protocol") for row in answered) == ("Sec-WebSocket-Protocol" in different), (
             name
         )

@@ -1,4 +1,4 @@
-"""Reading the journal as the server does, from its very beginning."""
+"""Reads the whole journal with the query that the server uses."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from orderwire.journal_page('1:1:', null, null, pg_current_snapshot(), 0, 100000
 
 
 async def recorded_events(db: Any) -> list[Message]:
-    """Every event, oldest first, once it is sure that together they add up to the totals."""
+    """Every event, oldest first. Asserts that the changes of the totals in them sum up to the totals of the table."""
     rows = await db.fetch(_ALL_EVENTS_SQL)
-    folded = (sum(row["orders"] for row in rows), sum(row["revenue"] for row in rows), sum(row["pending"] for row in rows))
-    assert folded == tuple(await db.fetchrow("select total_orders, total_revenue, pending_orders from order_analytics"))
+    summed = (sum(row["orders"] for row in rows), sum(row["revenue"] for row in rows), sum(row["pending"] for row in rows))
+    assert summed == tuple(await db.fetchrow("select total_orders, total_revenue, pending_orders from order_analytics"))
     return [json.loads(row["event"]) for row in rows]
 
 
 async def event_summaries(db: Any) -> list[str]:
-    """The same in short: ``new_order 1 pending``, ``order_status_update 1 pending>ready``, ``order_delete 1``."""
+    """The same as short strings: ``new_order 1 pending``, ``order_status_update 1 pending>ready``, ``order_delete 1``."""
     return [summarize(event) for event in await recorded_events(db)]
 
 
@@ -37,6 +37,6 @@ def summarize(event: Message) -> str:
 
 
 async def add_orders(db: Any, *statuses: str, total: str = "10.00") -> None:
-    """Orders 1, 2, … by one statement each."""
+    """Insert orders 1, 2, … with one statement each."""
     for status in statuses:
         await db.execute("insert into orders (customer_name, total, status) values ('c', $1, $2)", Decimal(total), status)

@@ -1,4 +1,4 @@
-"""Triggers of the shop's own that write to `orders`: each order's events stay in the order in which they happened."""
+"""Triggers of an application that write to `orders`: the events of an order are recorded in the order of the changes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from tests.database.journal_rows import add_orders, event_summaries, recorded_ev
 
 
 async def status_histories(db: Any) -> dict[int, list[str]]:
-    """Each order's statuses as its events tell them; fails where an event does not begin where the last one ended."""
-    told: dict[int, list[str]] = defaultdict(list)
+    """The statuses of each order, from its events. Asserts that they are consistent and end with the status of the row."""
+    statuses: dict[int, list[str]] = defaultdict(list)
     alive: set[int] = set()
     for event in await recorded_events(db):
         order, kind = event["order_id"], event["type"]
-        assert (order in alive) == (kind != "new_order"), f"{kind} of order {order} after {told[order]}"
+        assert (order in alive) == (kind != "new_order"), f"{kind} of order {order} after {statuses[order]}"
         if kind == "order_status_update":
-            assert event["previous_status"] == told[order][-1], event
+            assert event["previous_status"] == statuses[order][-1], event
         if kind == "order_delete":
             alive.remove(order)
         else:
             alive.add(order)
         if "status" in event:
-            told[order].append(event["status"])
+            statuses[order].append(event["status"])
     rows = await db.fetch("select id, status from orders")
-    assert {row["id"]: row["status"] for row in rows} == {order: told[order][-1] for order in alive}
-    return dict(told)
+    assert {row["id"]: row["status"] for row in rows} == {order: statuses[order][-1] for order in alive}
+    return dict(statuses)
 
 
 async def create_trigger(db: Any, when: str, body: str, name: str = "app", table: str = "orders") -> None:
-    """``when`` as in CREATE TRIGGER: ``after insert``, ``before update`` …; FOR EACH ROW unless it says otherwise."""
+    """Create a trigger. ``when`` as in CREATE TRIGGER: ``after insert``, ``before update`` …; FOR EACH ROW by default."""
     each = "" if "for each" in when else "for each row"
     timing, _, rest = when.partition(" for each")
     scope = f"for each{rest}" if rest else each
@@ -64,7 +64,7 @@ async def test_after_update_trigger_that_updates_the_same_row(db: Any) -> None:
     }
 
 
-async def test_triggers_that_set_each_other_off(db: Any) -> None:
+async def test_triggers_that_fire_each_other(db: Any) -> None:
     await create_trigger(db, "after insert", CONFIRM_SQL, name="app_insert")
     await create_trigger(db, "after update", PREPARE_SQL, name="app_update")
     async with db.transaction():
@@ -77,14 +77,14 @@ async def test_triggers_that_set_each_other_off(db: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["a_before_ours", "z_after_ours"])
-async def test_statement_trigger_of_either_side_of_ours(db: Any, name: str) -> None:
+async def test_statement_trigger_that_fires_before_or_after_ours(db: Any, name: str) -> None:
     body = "update orders set status = 'confirmed' where status = 'pending'; return null"
     await create_trigger(db, "after insert for each statement", body, name=name)
     await add_orders(db, "pending", "pending")
     assert await status_histories(db) == {1: ["pending", "confirmed"], 2: ["pending", "confirmed"]}
 
 
-async def test_a_row_that_a_trigger_moves_there_and_back(db: Any) -> None:
+async def test_trigger_that_changes_a_row_twice(db: Any) -> None:
     await create_trigger(
         db,
         "after update",
@@ -102,7 +102,7 @@ async def test_after_insert_trigger_that_deletes_the_row(db: Any) -> None:
     assert await status_histories(db) == {1: ["pending"], 2: ["pending"]}
 
 
-async def test_after_delete_trigger_that_brings_the_row_back(db: Any) -> None:
+async def test_after_delete_trigger_that_inserts_the_row_again(db: Any) -> None:
     await create_trigger(
         db,
         "after delete",
@@ -121,7 +121,7 @@ async def test_before_trigger_that_changes_the_new_row(db: Any) -> None:
     assert await event_summaries(db) == ["new_order 1 confirmed", "order_update 1"]
 
 
-async def test_before_trigger_that_cancels_instead_of_deleting(db: Any) -> None:
+async def test_before_delete_trigger_that_updates_instead(db: Any) -> None:
     await create_trigger(db, "before delete", "update orders set status = 'cancelled' where id = old.id; return null")
     await add_orders(db, "pending", "ready")
     async with db.transaction():
@@ -132,7 +132,7 @@ async def test_before_trigger_that_cancels_instead_of_deleting(db: Any) -> None:
 
 @pytest.fixture
 async def couriers(db: Any) -> None:
-    """A table whose trigger moves order 1 on."""
+    """A table whose trigger sets the status of order 1."""
     await db.execute("create table couriers (status text)")
     await create_trigger(
         db, "after insert", "update orders set status = new.status where id = 1; return null", "courier", "couriers"
@@ -141,7 +141,7 @@ async def couriers(db: Any) -> None:
 
 
 @pytest.mark.usefixtures("couriers")
-async def test_a_trigger_on_another_table_before_a_later_update(db: Any) -> None:
+async def test_trigger_on_another_table_then_an_update(db: Any) -> None:
     async with db.transaction():
         await db.execute("insert into couriers values ('confirmed')")
         await db.execute("update orders set status = 'ready'")
@@ -151,7 +151,7 @@ async def test_a_trigger_on_another_table_before_a_later_update(db: Any) -> None
 
 
 @pytest.mark.usefixtures("couriers")
-async def test_a_trigger_on_another_table_before_the_table_is_truncated_and_filled_again(db: Any) -> None:
+async def test_trigger_on_another_table_then_a_truncate_and_an_insert(db: Any) -> None:
     async with db.transaction():
         await db.execute("insert into couriers values ('confirmed')")
         await db.execute("truncate orders")
@@ -160,7 +160,7 @@ async def test_a_trigger_on_another_table_before_the_table_is_truncated_and_fill
 
 
 @pytest.mark.usefixtures("couriers")
-async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_trigger(db: Any) -> None:
+async def test_trigger_on_another_table_then_an_update_that_fires_a_trigger(db: Any) -> None:
     await create_trigger(
         db,
         "after update",
@@ -173,7 +173,7 @@ async def test_a_trigger_on_another_table_before_a_later_update_with_its_own_tri
     assert await status_histories(db) == {1: ["pending", "confirmed", "ready", "delivering", "delivered"]}
 
 
-async def test_two_nested_updates_of_which_the_second_has_a_nested_one(db: Any) -> None:
+async def test_two_nested_updates_of_which_the_second_fires_another(db: Any) -> None:
     await create_trigger(db, "after update", PREPARE_SQL)
     await db.execute("create table couriers ()")
     await create_trigger(

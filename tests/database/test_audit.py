@@ -20,7 +20,7 @@ from push.journal.audit import Audit
 from push.journal.events import Page, Snapshot
 from push.journal.queries import Baseline, JournalConnection
 from push.journal.relay import Relay
-from tests.support import open_connections, within
+from tests.support import TIMEOUT_SECONDS, open_connections, within
 
 WRITERS = 6
 
@@ -76,7 +76,7 @@ async def test_the_audit_finds_no_difference_while_others_write(database_url: st
     async with open_connections(database_url, WRITERS) as writers, relay_in_process(database_url) as (relay, database):
         audit = Audit(relay, database.journal)
         compared = 0
-        async with asyncio.timeout(300), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(3 * TIMEOUT_SECONDS), asyncio.TaskGroup() as tasks:
             for number, connection in enumerate(writers):
                 tasks.create_task(write(connection, random.Random(seed + number), stop))
             while compared < 100:

@@ -1,4 +1,4 @@
-"""Totals from the checkpoint and the journal since are what a scan counts, or there are none."""
+"""Totals from a checkpoint and the events since equal those of a scan, or the checkpoint is not used."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ async def insert_orders(db: Any, count: int) -> None:
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.5 from generate_series(1, $1::int) n", count)
 
 
-# ---------------------------------------------------------------- any writers, any moment
+# ---------------------------------------------------------------- concurrent writers
 
 
 class RollBack(Exception):
-    """Leaves a savepoint or a transaction."""
+    """Rolls back a savepoint or a transaction."""
 
 
 async def copy_orders(db: Any, choose: random.Random) -> None:
@@ -80,14 +80,14 @@ async def write_until(db: Any, choose: random.Random, stop: asyncio.Event) -> No
                             await random_change(db, choose)
                             if choose.random() < 0.2:
                                 raise RollBack
-                if choose.random() < 0.1:  # a long one
+                if choose.random() < 0.1:  # a long transaction
                     await db.execute("select pg_sleep(0.3)")
                 if choose.random() < 0.15:
                     raise RollBack
 
 
 async def truncate_until(db: Any, choose: random.Random, stop: asyncio.Event, done: list[int]) -> None:
-    """Now and then. Its lock comes first: whoever has written and then waits for it makes the others wait for nothing."""
+    """Truncate at random intervals. It locks the table before it writes, so that writers do not wait for it needlessly."""
     while not stop.is_set():
         await asyncio.sleep(choose.random() / 2)
         with contextlib.suppress(asyncpg.DeadlockDetectedError, RollBack):
@@ -102,24 +102,24 @@ async def truncate_until(db: Any, choose: random.Random, stop: asyncio.Event, do
 
 
 async def compare_totals(db: Any) -> bool:
-    """In one snapshot, taken with the table's lock in hand; whether there was anything to fold."""
+    """Compare both totals in one snapshot, taken under the table's lock. True if there were events since the checkpoint."""
     async with db.transaction(isolation="repeatable_read"):
         await db.execute("lock table orders in access share mode")
         counted = tuple(
             await db.fetchrow("select total_orders, total_revenue, pending_orders, snapshot from orderwire.checkpoint")
         )
         folded = await totals_from_checkpoint(db)
-        assert folded is not None, "the checkpoint does not serve"
+        assert folded is not None, "the checkpoint was not used"
         assert folded == await totals_from_view(db)
         return folded != counted[:3] and bool(counted[3][2])
 
 
-async def test_fold_equals_scan_whoever_writes(database_url: str, db: Any) -> None:
+async def test_totals_from_checkpoint_equal_a_scan_under_concurrent_writes(database_url: str, db: Any) -> None:
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")
     choose = random.Random(seed)
     enough = asyncio.Event()
-    compared = telling = 0
+    compared = significant = 0
     truncated: list[int] = []
     async with open_connections(database_url, WRITERS + 2) as pool:
         await pool[0].fetch(SCAN_SQL)
@@ -127,20 +127,20 @@ async def test_fold_equals_scan_whoever_writes(database_url: str, db: Any) -> No
             for number in range(WRITERS):
                 tasks.create_task(write_until(pool[number], random.Random(seed + number), enough))
             tasks.create_task(truncate_until(pool[WRITERS], random.Random(seed + WRITERS), enough, truncated))
-            # Enough of those that had a checkpoint taken beside open transactions, and of everything to fold.
-            while compared < COMPARISONS or telling < COMPARISONS / 5 or len(truncated) < 3:
+            # Until enough comparisons had events since the checkpoint, taken beside open transactions.
+            while compared < COMPARISONS or significant < COMPARISONS / 5 or len(truncated) < 3:
                 compared += 1
-                telling += await compare_totals(db)
+                significant += await compare_totals(db)
                 if choose.random() < 0.3:
                     await pool[-1].fetch(SCAN_SQL)
             enough.set()
-    print(f"{compared} comparisons, {telling} telling, {len(truncated)} times truncated")
+    print(f"{compared} comparisons, {significant} with events since the checkpoint, {len(truncated)} times truncated")
 
 
-async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, db: Any) -> None:
-    """With a snapshot from before it the rows would be gone, and gone once more when their events are folded."""
+async def test_scan_that_waits_for_a_truncate_sees_its_result(database_url: str, db: Any) -> None:
+    """With an older snapshot the rows would be subtracted twice: they are gone from the table, and their events follow."""
     await insert_orders(db, 5)
-    await db.fetch(SCAN_SQL)  # the plan is in the cache: the next one takes its locks elsewhere
+    await db.fetch(SCAN_SQL)  # caches the plan: with a cached plan the locks are taken at another point
     async with open_connections(database_url, 1) as (other,):
         transaction = other.transaction()
         await transaction.start()
@@ -148,40 +148,40 @@ async def test_count_that_waits_for_a_truncate_sees_it_done(database_url: str, d
         counting = asyncio.create_task(db.fetchrow(SCAN_SQL))
         waits = "select exists (select from pg_locks where not granted and pid = $1)"
         while not await other.fetchval(waits, db.get_server_pid()):
-            assert not counting.done(), "it must wait"
+            assert not counting.done(), "the scan must wait"
         await transaction.commit()
         await within(30, asyncio.wait([counting]), "the count")
     assert counting.result()["total_orders"] == 0
     assert (await totals_from_checkpoint(db)) == (0, 0, 0) == await totals_from_view(db)
 
 
-# ---------------------------------------------------------------- when it does not serve
+# ---------------------------------------------------------------- checkpoints that cannot be used
 
 
 @pytest.mark.parametrize(
-    ("what", "happens"),
+    ("what", "damage"),
     [
-        ("nothing", "delete from orderwire.checkpoint"),
+        ("no checkpoint", "delete from orderwire.checkpoint"),
         ("another epoch", "update orderwire.checkpoint set epoch = 'ffffffff'"),
         ("a new epoch", "select orderwire.renew_epoch((select epoch from orderwire.journal_identity))"),
         ("trimmed", "update orderwire.journal_identity set trimmed_txid = (select pg_snapshot_xmin(snapshot)::text::xid8 "
          "from orderwire.checkpoint)"),
         ("from the future", "update orderwire.checkpoint set snapshot = '9000000:9000000:'"),
-        ("half from the future", "update orderwire.checkpoint set snapshot = '1:9000000:'"),
+        ("partly from the future", "update orderwire.checkpoint set snapshot = '1:9000000:'"),
     ],
 )  # fmt: skip
-async def test_what_does_not_serve_is_not_taken(db: Any, what: str, happens: str) -> None:
+async def test_unusable_checkpoint_is_not_used(db: Any, what: str, damage: str) -> None:
     await insert_orders(db, 3)
     await db.fetch(SCAN_SQL)
     await insert_orders(db, 4)
     assert await totals_from_checkpoint(db) == await totals_from_view(db)
-    await db.execute(happens)
+    await db.execute(damage)
     assert await totals_from_checkpoint(db) is None, what
     await db.fetch(SCAN_SQL)
-    assert await totals_from_checkpoint(db) == await totals_from_view(db), "counted anew"
+    assert await totals_from_checkpoint(db) == await totals_from_view(db), "after a new scan"
 
 
-async def test_trimmed_up_to_the_checkpoint_still_serves(db: Any) -> None:
+async def test_journal_trimmed_up_to_the_checkpoint_can_be_used(db: Any) -> None:
     await insert_orders(db, 3)
     await db.fetch(SCAN_SQL)
     await insert_orders(db, 4)
@@ -192,7 +192,7 @@ async def test_trimmed_up_to_the_checkpoint_still_serves(db: Any) -> None:
     assert await totals_from_checkpoint(db) == await totals_from_view(db)
 
 
-async def test_beyond_so_many_events_a_scan_is_cheaper(db: Any) -> None:
+async def test_checkpoint_with_too_many_events_since_is_not_used(db: Any) -> None:
     await db.fetch(SCAN_SQL)
     await insert_orders(db, 10_000)
     assert await totals_from_checkpoint(db) == await totals_from_view(db)
@@ -200,7 +200,7 @@ async def test_beyond_so_many_events_a_scan_is_cheaper(db: Any) -> None:
     assert await totals_from_checkpoint(db) is None
 
 
-async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str, db: Any) -> None:
+async def test_only_scans_with_a_complete_snapshot_are_stored(database_url: str, db: Any) -> None:
     await insert_orders(db, 3)
     async with db.transaction(isolation="repeatable_read"):
         assert (await db.fetchrow(SCAN_SQL))["total_orders"] == 3
@@ -208,7 +208,7 @@ async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str,
         await insert_orders(db, 1)
         assert (await db.fetchrow(SCAN_SQL))["total_orders"] == 4
     assert not await db.fetchval("select count(*) from orderwire.checkpoint")
-    # Whoever finds somebody else at it does not wait.
+    # A scan does not wait for a concurrent one.
     async with open_connections(database_url, 1) as (other,), other.transaction():
         await other.fetch(SCAN_SQL)
         await insert_orders(db, 1)
@@ -221,7 +221,7 @@ async def test_only_what_a_snapshot_says_all_of_is_remembered(database_url: str,
 
 
 async def write_and_scan(url: str, choose: random.Random, seconds: float) -> None:
-    """Writers whose last commits a crash takes back, and checkpoints that may go the same way."""
+    """Write and scan until the crash, which loses the last asynchronous commits, possibly a checkpoint too."""
     enough = asyncio.Event()
     async with open_connections(url, 4) as pool, asyncio.TaskGroup() as tasks:
         for number, connection in enumerate(pool[1:]):
@@ -231,7 +231,7 @@ async def write_and_scan(url: str, choose: random.Random, seconds: float) -> Non
             await pool[0].execute("set synchronous_commit = off")
         until = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < until:
-            # A number that is drawn and given up: after a crash somebody else may get it.
+            # A rolled-back transaction id: after a crash another transaction may get it again.
             with contextlib.suppress(RollBack):
                 async with pool[0].transaction():
                     await pool[0].execute("select pg_current_xact_id()")
@@ -241,7 +241,7 @@ async def write_and_scan(url: str, choose: random.Random, seconds: float) -> Non
 
 
 @pytest.mark.postgres
-async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> None:
+async def test_checkpoint_after_a_crash_equals_a_scan(tmp_path: Path) -> None:
     seed = int(os.environ.get("CHECKPOINT_SEED", random.randrange(10**9)))
     print(f"CHECKPOINT_SEED={seed}")
     choose = random.Random(seed)
@@ -263,7 +263,7 @@ async def test_checkpoint_that_is_there_after_a_crash_serves(tmp_path: Path) -> 
             async with open_connections(url, 1) as (db,):
                 assert await db.fetchval("select count(*) from orderwire.checkpoint")
                 await compare_totals(db)
-                for _ in range(20):  # under the numbers that came to nothing
+                for _ in range(20):  # with transaction ids that were rolled back before
                     await insert_orders(db, 1)
                 await compare_totals(db)
     finally:

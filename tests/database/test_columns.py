@@ -1,4 +1,4 @@
-"""What the database fills in by itself, and for whom: order_number, updated_at, rights."""
+"""The columns that the database sets (order_number, updated_at), and the privileges that a writer needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.database.journal_rows import add_orders, event_summaries
 
 
-async def test_order_number_passes_over_what_was_written_by_hand(db: Any) -> None:
+async def test_order_number_skips_numbers_in_use(db: Any) -> None:
     year = await db.fetchval("select to_char(now(), 'YYYY')")
     await db.execute(
         "insert into orders (order_number, customer_name, total) select 'ORD-' || $1 || n, 'import', 1 "
@@ -23,13 +23,13 @@ async def test_order_number_passes_over_what_was_written_by_hand(db: Any) -> Non
     assert [row[0] for row in numbers] == [f"ORD-{year}-{n}" for n in ("003", "005", "006")]
 
 
-async def test_order_number_grows_beyond_three_digits(db: Any) -> None:
+async def test_order_number_may_have_more_than_three_digits(db: Any) -> None:
     await db.execute("select setval('orderwire.order_number_seq', 99999)")
     await add_orders(db, "pending")
     assert (await db.fetchval("select order_number from orders")).endswith("-100000")
 
 
-async def test_updated_at_is_kept_unless_the_writer_keeps_it(db: Any) -> None:
+async def test_updated_at_is_set_unless_the_writer_sets_it(db: Any) -> None:
     await db.execute("insert into orders (customer_name, total, updated_at) values ('c', 1, '2001-01-01Z')")
     await db.execute("update orders set total = total")
     assert (await db.fetchval("select updated_at from orders")).year == 2001
@@ -39,7 +39,7 @@ async def test_updated_at_is_kept_unless_the_writer_keeps_it(db: Any) -> None:
     assert (await db.fetchval("select updated_at from orders")).year == 2002
 
 
-async def test_updated_at_is_kept_beside_a_column_without_equality(db: Any) -> None:
+async def test_updated_at_is_set_with_a_column_without_equality_operator(db: Any) -> None:
     await db.execute("alter table orders add column note json")
     await db.execute("insert into orders (customer_name, total, note, updated_at) values ('c', 1, '{}', '2001-01-01Z')")
     await db.execute("update orders set note = note")
@@ -50,7 +50,7 @@ async def test_updated_at_is_kept_beside_a_column_without_equality(db: Any) -> N
 
 @pytest.fixture
 async def grant(db: Any) -> AsyncIterator[Any]:
-    """Turns the connection into an application role that has these rights on `orders`, and no others anywhere."""
+    """Makes the connection an application role that has only these privileges on `orders`."""
     role = "app_" + await db.fetchval("select current_database()")
     await db.execute(f"create role {role}")
 
@@ -61,7 +61,7 @@ async def grant(db: Any) -> AsyncIterator[Any]:
     await db.execute(f"reset session authorization; drop owned by {role}; drop role {role}")
 
 
-async def test_a_role_with_rights_on_orders_alone_can_write_everything(db: Any, grant: Any) -> None:
+async def test_role_with_privileges_on_orders_alone_can_write(db: Any, grant: Any) -> None:
     await grant("select, insert, update, delete, truncate")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await db.execute("select from orderwire.journal")
@@ -86,14 +86,14 @@ async def test_a_role_with_rights_on_orders_alone_can_write_everything(db: Any, 
     ]
 
 
-async def test_a_role_that_may_only_insert_gets_its_order_number(db: Any, grant: Any) -> None:
+async def test_role_that_may_only_insert_gets_an_order_number(db: Any, grant: Any) -> None:
     await grant("insert")
     await add_orders(db, "pending")
     await db.execute("reset session authorization")
     assert await event_summaries(db) == ["new_order 1 pending"]
 
 
-async def test_nobody_may_write_in_the_journal_or_call_its_functions(db: Any, grant: Any) -> None:
+async def test_application_role_may_not_write_the_journal_or_call_its_functions(db: Any, grant: Any) -> None:
     await db.execute("grant usage on schema orderwire to public")
     await grant("select, insert, update, delete")
     for statement in (

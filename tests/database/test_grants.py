@@ -1,4 +1,4 @@
-"""The serving role reads orders and the journal, and nothing else, and serving with it works."""
+"""The serving role (orderwire.grant_serving) can only read orders and the journal, and the server works with it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PASSWORD = "serving-password"
 
 @pytest.fixture
 async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
-    """The database as a role sees it that was given what serving takes."""
+    """The URL of a role with the privileges of orderwire.grant_serving."""
     await db.execute(f"create role {ROLE} login password '{PASSWORD}'")
     await db.execute(f"select orderwire.grant_serving('{ROLE}')")
     yield url_with_role(database_url, ROLE, PASSWORD)
@@ -26,7 +26,7 @@ async def serving_url(database_url: str, db: Any) -> AsyncIterator[str]:
     await db.execute(f"drop role {ROLE}")
 
 
-async def test_serving_works_and_says_nothing_of_superusers(
+async def test_server_works_with_the_serving_role_and_does_not_warn(
     start_server: StartServer, connect: Connect, serving_url: str, db: Any
 ) -> None:
     server: Server = await start_server(serving_url, JOURNAL_RETENTION="10s", AUDIT_SECONDS="0.2")
@@ -39,7 +39,7 @@ async def test_serving_works_and_says_nothing_of_superusers(
     back: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
     await back.wait_until(lambda c: len(c.events) == 1, "the replay")
     assert await db.fetchval("select count(*) from orderwire.checkpoint")
-    # Partitions are made with its owner's rights.
+    # Partitions are created with the privileges of the schema's owner.
     async with asyncio.timeout(30):
         while not await db.fetchval("select count(*) from orderwire.journal_partitions"):
             await asyncio.sleep(0.05)
@@ -80,15 +80,15 @@ async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
         await connection.close()
 
 
-async def test_migrations_go_by_their_own_role(start_server: StartServer, empty_database_url: str, connect: Connect) -> None:
+async def test_migrations_use_their_own_role(start_server: StartServer, empty_database_url: str, connect: Connect) -> None:
     admin = await asyncpg.connect(empty_database_url)
     try:
         await admin.execute(f"create role {ROLE} login password '{PASSWORD}'")
         serving = url_with_role(empty_database_url, ROLE, PASSWORD)
-        # Nothing is there yet, and the serving role may not make it: one line says so.
-        refused: Server = await start_server(serving, wait=False)
-        assert await refused.wait_for_exit() == 1
-        (line,) = refused.lines
+        # The schema does not exist and the serving role may not create it: one line says so.
+        rejected: Server = await start_server(serving, wait=False)
+        assert await rejected.wait_for_exit() == 1
+        (line,) = rejected.lines
         assert "MIGRATE_DATABASE_URL" in line
         await migrate(empty_database_url)
         await admin.execute(f"select orderwire.grant_serving('{ROLE}')")

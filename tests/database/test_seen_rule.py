@@ -1,4 +1,4 @@
-"""The rule that every resume rests on: whoever holds an event has everything that its writer's snapshot saw as committed."""
+"""The rule that resume relies on: a client that has an event has every event that the event's writer saw as committed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from push.journal.events import Snapshot
-from tests.support import open_connections
+from tests.support import TIMEOUT_SECONDS, open_connections
 
 WRITERS = 8
 EVENTS = 4000
@@ -19,7 +19,7 @@ PAGE_SQL = "select id from orderwire.journal_page($1, $2, $3, $4, 0, 1000000, 10
 
 
 class RollBack(Exception):
-    """Leaves a savepoint or a transaction."""
+    """Rolls back a savepoint or a transaction."""
 
 
 async def random_statement(connection: Any, choose: random.Random) -> None:
@@ -55,11 +55,11 @@ async def write_until(connection: Any, choose: random.Random, enough: asyncio.Ev
 
 
 async def keep_one_transaction_open(pair: list[Any], enough: asyncio.Event) -> None:
-    """The next long transaction has written before the one before it commits."""
+    """Each long transaction commits after the next one has written."""
     current: Any = None
-    turn = 0
+    round_number = 0
     while not enough.is_set():
-        connection = pair[turn % 2]
+        connection = pair[round_number % 2]
         following = connection.transaction()
         await following.start()
         await connection.execute("insert into orders (customer_name, total) values ('long', 1)")
@@ -67,12 +67,12 @@ async def keep_one_transaction_open(pair: list[Any], enough: asyncio.Event) -> N
         if current is not None:
             await current.commit()
         current = following
-        turn += 1
+        round_number += 1
     await current.commit()
 
 
 async def take_snapshots(connection: Any, enough: asyncio.Event) -> list[Snapshot]:
-    """As the relay does: one after another, at any moment."""
+    """Take snapshots continuously, like the relay."""
     taken = []
     while not enough.is_set():
         taken.append(Snapshot(*await connection.fetchval("select pg_current_snapshot()")))
@@ -86,11 +86,15 @@ def visible(txid: int, snapshot: Snapshot) -> bool:
     return txid < snapshot.xmax and txid not in snapshot.xip
 
 
-async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db: Any) -> None:
+async def test_every_event_is_a_cursor_after_which_nothing_is_missing(database_url: str, db: Any) -> None:
     seed = int(os.environ.get("SEEN_SEED", random.randrange(10**9)))
     print(f"SEEN_SEED={seed}")
     enough = asyncio.Event()
-    async with open_connections(database_url, WRITERS + 2) as pool, asyncio.timeout(120), asyncio.TaskGroup() as tasks:
+    async with (
+        open_connections(database_url, WRITERS + 2) as pool,
+        asyncio.timeout(3 * TIMEOUT_SECONDS),
+        asyncio.TaskGroup() as tasks,
+    ):
         taking = tasks.create_task(take_snapshots(db, enough))
         for number in range(WRITERS):
             tasks.create_task(write_until(pool[number], random.Random(seed + number), enough))
@@ -100,7 +104,7 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
     assert len(rows) > EVENTS / 2
 
     def batch(row: Any) -> int:
-        """Number of the first snapshot that sees it: batches before it have been delivered by then."""
+        """Index of the first snapshot that sees the row: the batches before it were delivered by then."""
         low, high = 0, len(snapshots) - 1
         while low < high:
             middle = (low + high) // 2
@@ -109,31 +113,32 @@ async def test_every_event_is_a_cursor_that_misses_nothing(database_url: str, db
 
     numbered = sorted(((batch(row), row["id"], row) for row in rows), key=lambda item: item[:2])
     delivered = [row_id for _, row_id, _ in numbered]
-    assert delivered != sorted(delivered), "no transaction committed out of order: this run shows nothing"
+    assert delivered != sorted(delivered), "no transaction committed out of order: this run tests nothing"
     visible_upto = {number: position for position, (number, _, _) in enumerate(numbered, 1)}
 
     page = await db.prepare(PAGE_SQL)
-    twins: list[int] = []
+    duplicates: list[int] = []
     own_rows = 0
     held: set[int] = set()
     for position, (number, row_id, row) in enumerate(numbered):
         held.add(row_id)
-        # A few batches on are enough for most; every so often everything until the end.
+        # Usually compare the next five batches, for every fortieth event all of them.
         upto = len(snapshots) - 1 if position % 40 == 0 else min(number + 5, len(snapshots) - 1)
         last = max(visible_upto.get(n, 0) for n in range(number, upto + 1))
         answered = {found[0] for found in await page.fetch(row["seen"], row["txid"], row_id, snapshots[upto])}
-        assert set(delivered[:last]) - held <= answered, f"event {row_id} of {row['txid']} as a cursor misses something"
+        assert set(delivered[:last]) - held <= answered, f"event {row_id} of {row['txid']} as a cursor misses events"
         assert answered <= set(delivered[:last]), "not committed yet"
-        twins.append(len(answered & held))
+        duplicates.append(len(answered & held))
         own_rows += any(
             other["txid"] == row["txid"] and other["id"] > row_id for _, _, other in numbered[position + 1 : position + 9]
         )
-    assert own_rows, "no transaction had a later row: this run shows nothing"
-    print(f"{len(rows)} cursors, {len(snapshots)} batches; twins: median {statistics.median(twins):g}, worst {max(twins)}")
+    assert own_rows, "no transaction had a later row: this run tests nothing"
+    median = statistics.median(duplicates)
+    print(f"{len(rows)} cursors, {len(snapshots)} batches; duplicates: median {median:g}, worst {max(duplicates)}")
 
 
-async def test_own_later_rows_do_not_overtake_what_they_followed(database_url: str, db: Any) -> None:
-    """A server that lags behind must not give a transaction's later rows before those that came between."""
+async def test_later_rows_of_a_transaction_come_after_the_events_in_between(database_url: str, db: Any) -> None:
+    """A server that lags must not return the later rows of a transaction before the events committed in between."""
     await db.execute("insert into orders (customer_name, total) values ('a', 1), ('b', 1)")
     lagging = await db.fetchval("select pg_current_snapshot()")
     async with open_connections(database_url, 1) as (writer,), writer.transaction():
@@ -141,9 +146,9 @@ async def test_own_later_rows_do_not_overtake_what_they_followed(database_url: s
         await db.execute("update orders set total = 3 where id = 2")
         await writer.execute("update orders set total = 4 where id = 2")
     first = await db.fetchrow("select * from orderwire.journal order by id offset 2 limit 1")
-    asked = (first["seen"], first["txid"], first["id"])
+    cursor = (first["seen"], first["txid"], first["id"])
     now = await db.fetchval("select pg_current_snapshot()")
-    assert await db.fetch(PAGE_SQL, *asked, lagging) == []
-    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *asked, lagging) == 0
-    assert [row["id"] for row in await db.fetch(PAGE_SQL, *asked, now)] == [first["id"] + 1, first["id"] + 2]
-    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *asked, now) == 2
+    assert await db.fetch(PAGE_SQL, *cursor, lagging) == []
+    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, lagging) == 0
+    assert [row["id"] for row in await db.fetch(PAGE_SQL, *cursor, now)] == [first["id"] + 1, first["id"] + 2]
+    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, now) == 2

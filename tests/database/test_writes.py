@@ -1,4 +1,4 @@
-"""Every way to write is recorded: the right events, and totals that equal the view (`recorded` checks it each time)."""
+"""Every kind of write records the right events; `recorded_events` also compares their sums with the totals each time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_copy(db: Any) -> None:
     assert [event["customer_name"] for event in events] == [name for name, _ in rows]
 
 
-async def test_upsert_records_what_each_row_met(db: Any) -> None:
+async def test_upsert_records_an_insert_or_an_update_for_each_row(db: Any) -> None:
     upsert = """
     insert into orders (order_number, customer_name, total, status) values ('A', 'a', 1, 'ready'), ('B', 'b', 2, 'ready')
     on conflict (order_number) do
@@ -51,7 +51,7 @@ async def test_upsert_records_what_each_row_met(db: Any) -> None:
     await db.execute("insert into orders (order_number, customer_name, total) values ('A', 'a', 5)")
     await db.execute(upsert + "update set status = excluded.status, total = excluded.total")
     changed = (await event_summaries(db))[1:]
-    # One statement on two orders: each order's own events are what has an order.
+    # One statement on two orders: only the events of one order have a defined order.
     assert sorted(changed) == ["new_order 3 ready", "order_status_update 1 pending>ready"]
     await db.execute(upsert + "nothing")
     assert len(await event_summaries(db)) == 3
@@ -100,13 +100,13 @@ async def test_changed_primary_key_is_a_delete_and_an_insert(db: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "told"),
+    ("action", "expected"),
     [
         ("cascade", ["order_delete 1", "order_delete 2", "order_delete 3"]),
         ("set null", [f"order_update {n}" for n in (1, 2, 3)]),
     ],
 )
-async def test_foreign_key_actions(db: Any, action: str, told: list[str]) -> None:
+async def test_foreign_key_actions(db: Any, action: str, expected: list[str]) -> None:
     await db.execute(
         f"""
         create table customers (id text primary key);
@@ -117,7 +117,7 @@ async def test_foreign_key_actions(db: Any, action: str, told: list[str]) -> Non
         """
     )
     await db.execute("delete from customers")
-    assert sorted((await event_summaries(db))[4:]) == told
+    assert sorted((await event_summaries(db))[4:]) == expected
 
 
 async def test_foreign_key_on_update_cascade(db: Any) -> None:
@@ -134,7 +134,7 @@ async def test_foreign_key_on_update_cascade(db: Any) -> None:
     assert await db.fetchval("select count(*) from orderwire.journal where customer_id = 'z'") == 2
 
 
-async def test_truncate_deletes_each_order(db: Any) -> None:
+async def test_truncate_records_a_delete_of_each_order(db: Any) -> None:
     await add_orders(db, "pending", "ready", "cancelled")
     await db.execute("truncate orders")
     assert (await event_summaries(db))[3:] == ["order_delete 1", "order_delete 2", "order_delete 3"]
@@ -154,7 +154,7 @@ async def test_truncate_deletes_each_order(db: Any) -> None:
         "select from orders for update",
     ],
 )
-async def test_what_changes_nothing_tells_nothing(db: Any, statement: str) -> None:
+async def test_statement_without_changes_records_nothing(db: Any, statement: str) -> None:
     await add_orders(db, "pending", "ready")
     await db.execute(statement)
     assert await event_summaries(db) == ["new_order 1 pending", "new_order 2 ready"]
@@ -165,14 +165,12 @@ async def test_what_changes_nothing_tells_nothing(db: Any, statement: str) -> No
     [
         ("json", '{"gate": 1}', '{"gate": 2}'),  # no equality operator
         ("jsonb", '{"gate": 1}', None),
-        ("text", None, "ring twice"),
+        ("text", None, "ring the bell"),
         ("point", "(1,2)", "(2,1)"),  # no default operator class for equality
         ("polygon", None, "((0,0),(1,1),(2,0))"),
     ],
 )
-async def test_a_column_of_the_shops_own_changed_alone_is_an_update(
-    db: Any, kind: str, before: str | None, after: str | None
-) -> None:
+async def test_change_of_an_additional_column_is_recorded(db: Any, kind: str, before: str | None, after: str | None) -> None:
     await db.execute(f"alter table orders add column extra {kind}")
     await db.execute(f"insert into orders (customer_name, total, extra) values ('c', 1, $1::text::{kind})", before)
     await db.execute(f"update orders set extra = $1::text::{kind}", after)
@@ -180,7 +178,7 @@ async def test_a_column_of_the_shops_own_changed_alone_is_an_update(
     assert await event_summaries(db) == ["new_order 1 pending", "order_update 1"]
 
 
-async def test_rolled_back_work_leaves_nothing(db: Any) -> None:
+async def test_rolled_back_changes_are_not_recorded(db: Any) -> None:
     async with db.transaction():
         await add_orders(db, "pending")
         savepoint = db.transaction()
@@ -198,21 +196,21 @@ async def test_rolled_back_work_leaves_nothing(db: Any) -> None:
 
 
 @pytest.mark.parametrize("total", ["-0.01", "NaN"])
-async def test_a_total_that_is_no_amount_is_refused(db: Any, total: str) -> None:
+async def test_invalid_total_is_rejected(db: Any, total: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await add_orders(db, "pending", total=total)
 
 
-async def test_replica_role_writes_in_silence(db: Any) -> None:
-    """By PostgreSQL's nature: ordinary triggers do not fire there. The server's self-audit is for that."""
+async def test_replication_role_replica_records_nothing(db: Any) -> None:
+    """PostgreSQL does not fire ordinary triggers then. The audit of the server detects it."""
     await add_orders(db, "pending")
     await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
     assert await db.fetchval("select count(*) from orderwire.journal") == 1
     assert await db.fetchval("select total_orders from order_analytics") == 0
 
 
-async def test_numbers_for_many_orders_at_once_into_a_table_that_was_known_to_be_empty(db: Any) -> None:
-    """With a plan that reads the whole table for each row this takes minutes."""
+async def test_bulk_insert_into_a_table_with_statistics_of_an_empty_one(db: Any) -> None:
+    """A plan that reads the whole table for each order number would take minutes."""
     await db.execute("vacuum analyze orders")
     await db.execute("set statement_timeout = '60s'")
     await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 60000)")

@@ -1,4 +1,4 @@
-"""A checkout of its own for each test, and the real wscat."""
+"""Fixtures: a checkout per test, and wscat."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HERE = Path(__file__).resolve().parent
 
 
 class Checkout:
-    """A copy of the files, with a ``.data`` of its own; the virtual environment is the one that runs the tests."""
+    """A copy of the working tree with its own ``.data``; it uses the virtual environment that runs the tests."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.processes: list[Process] = []
 
     def command(self, target: str, *variables: str) -> list[str]:
-        # -o: whatever the age of the copied files, nothing is installed into the environment of the running tests.
+        # -o: make does not remake these stamps, so it installs nothing into the environment of the running tests.
         stamps = [word for name in (".runtime", ".dev") for word in ("-o", f"{sys.prefix}/{name}")]
         return ["make", *stamps, target, f"VENV={sys.prefix}", *variables]
 
@@ -41,7 +41,7 @@ class Checkout:
         return process
 
     async def run(self, *variables: str) -> Server:
-        """``make run`` that is ready."""
+        """``make run``; returns when it is ready."""
         server = await Server.start(*self.command("run", "PORT=0", *variables), cwd=self.directory)
         self.processes.append(server)
         return await server.wait_until_ready()
@@ -67,7 +67,7 @@ class Checkout:
 
 
 def printed_psql(server: Server) -> str:
-    """The command line that ``make run`` prints for people to copy."""
+    """The arguments of psql in the command that ``make run`` prints."""
     line = next(line for line in server.lines if line.startswith("psql"))
     return line.removeprefix("psql").strip()
 
@@ -88,7 +88,7 @@ def accepts_connections(url: str) -> bool:
 
 
 async def ctrl_c(process: Process, how: signal.Signals = signal.SIGINT) -> int:
-    """As a terminal does it: to make and to all that it has started, at once."""
+    """Signal the process group like a terminal: make and all its children at once."""
     os.killpg(process.process.pid, how)
     return await process.wait_for_exit()
 
@@ -101,18 +101,18 @@ async def checkout(tmp_path: Path) -> AsyncIterator[Checkout]:
         if process.process.returncode is None:
             await ctrl_c(process)
         assert "Traceback" not in process.output, process.output
-    if checkout.postgres_pid is not None:  # a test failed half way: the last user stops it
+    if checkout.postgres_pid is not None:  # a test failed: psql is then the last user and stops the server
         checkout.psql("")
 
 
 @pytest.fixture(scope="session")
 def wscat_command() -> list[str]:
-    """The locked wscat of npm."""
+    """The command of the wscat pinned in package-lock.json."""
     return [*node_and_npm()[0], str(installed(HERE) / "node_modules" / "wscat" / "bin" / "wscat")]
 
 
 class Wscat:
-    """``wscat --connect URL`` and the frames that it prints, one a line."""
+    """``wscat --connect URL`` and the messages that it prints, one a line."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -126,15 +126,15 @@ class Wscat:
         return [frame for frame in self.frames if "id" in frame]
 
     async def wait_for_totals(self, orders: int, after: int = 0) -> Message:
-        """The first analytics_update (after so many frames) with so many orders."""
+        """The first analytics_update with ``orders`` orders, from message ``after`` on."""
         return dict(json.loads(await self.process.wait_for_line(f'"total_orders":{orders},', start_index=after)))
 
 
 @pytest.fixture
 async def wscat(wscat_command: list[str], checkout: Checkout) -> AsyncIterator[Wscat]:
-    """A wscat on ``checkout``'s server, which it starts first; the first frame is there."""
+    """Starts the server of ``checkout`` and a wscat connected to it; the first message has arrived."""
     server = await checkout.run()
-    # An open stdin: at its end wscat would leave.
+    # wscat exits at the end of its standard input.
     process = await Process.start(*wscat_command, "--connect", server.ws_url, stdin=asyncio.subprocess.PIPE)
     await process.wait_for_line("analytics_update")
     yield Wscat(process)

@@ -78,8 +78,8 @@ async def test_make_demo_makes_events_until_ctrl_c(checkout: Checkout, connect: 
     await client.wait_until(lambda c: {e["type"] for e in c.events} >= kinds and len(c.events) >= 30, "30 events of both kinds")
     assert await ctrl_c(demo) == -signal.SIGINT
     assert "make:" not in demo.output
-    said = [line for line in demo.lines if line.startswith("order ")]
-    await client.wait_until(lambda c: len(c.events) >= len(said), "an event for every line of the demo")
+    printed = [line for line in demo.lines if line.startswith("order ")]
+    await client.wait_until(lambda c: len(c.events) >= len(printed), "an event for every line of the demo")
 
 
 async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Checkout) -> None:
@@ -105,10 +105,10 @@ async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Chec
 
 
 async def test_make_run_with_several_workers(checkout: Checkout, connect: Connect) -> None:
-    """PostgreSQL is their supervisor's: it stops after the last of them. What is to be said is said once."""
+    """The supervisor owns PostgreSQL, which stops after the last worker. Each line of the announcement is printed once."""
     server = await checkout.run("WORKERS=2")
-    said = [line.split()[0] for line in server.lines if not line.startswith(("creating", "starting")) and "INFO" not in line]
-    assert said == ["dashboard", "websocket", "psql", "login", "ready;"]
+    printed = [line.split()[0] for line in server.lines if not line.startswith(("creating", "starting")) and "INFO" not in line]
+    assert printed == ["dashboard", "websocket", "psql", "login", "ready;"]
     client: Client = await connect(server.ws_url)
     assert checkout.psql(INSERT).returncode == 0
     await client.wait_until(lambda c: len(c.events) == 1, "the event")

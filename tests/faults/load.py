@@ -1,4 +1,4 @@
-"""Eight writers that do to `orders` whatever a shop may do, as fast as they can."""
+"""Eight writers that change `orders` in every way a shop does, as fast as they can."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncpg
 
 WRITER_COUNT = 8
 STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
-# What a command raises when its connection is lost under it. Nothing else is expected: not even a deadlock.
+# What a query raises when its connection is lost. No other error is expected, not even a deadlock.
 OUTCOME_UNKNOWN = (
     OSError,
     asyncio.TimeoutError,
@@ -27,19 +27,19 @@ OUTCOME_UNKNOWN = (
 
 
 def random_seed() -> int:
-    """SEED of the environment, else a new one; printed, so that a failure can be repeated."""
+    """SEED of the environment, else a random one. Printed, so that a failure can be reproduced."""
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(2**32)))
     print(f"SEED={seed}")
     return seed
 
 
 def affected_rows(tag: str) -> int:
-    """Rows, from a command tag such as ``UPDATE 5``."""
+    """The number of rows in a command tag such as ``UPDATE 5``."""
     return int(tag.split()[-1])
 
 
 class WriteLoad:
-    """Writers that go on until ``changes`` rows have been changed by transactions known to be committed."""
+    """Writers that stop when transactions that are known to be committed have changed ``changes`` rows."""
 
     def __init__(self, url: str, seed: int, changes: int) -> None:
         self._url = url
@@ -57,14 +57,14 @@ class WriteLoad:
                 writers.create_task(self._writer(random.Random(f"{self._seed} {number}")))
 
     async def run_while(self, disturbance: Coroutine[Any, Any, None]) -> None:
-        """Run, with something beside it that ends when the writers have; if it fails, so does this."""
+        """Run, with ``disturbance`` as a concurrent task that is cancelled at the end. Raises its error."""
         async with asyncio.TaskGroup() as both:
-            beside = both.create_task(disturbance)
+            concurrent = both.create_task(disturbance)
             await both.create_task(self.run())
-            beside.cancel()
+            concurrent.cancel()
 
     async def wait_for_fraction(self, fraction: float) -> None:
-        """Return when that share of the work is done."""
+        """Return when this fraction of the changes has been committed."""
         async with self._progress:
             await self._progress.wait_for(lambda: self.committed_changes >= fraction * self._target_changes)
 
@@ -80,7 +80,7 @@ class WriteLoad:
                 if connection is not None:
                     connection.terminate()
                     connection = None
-                await asyncio.sleep(0.05)  # no hurry: nobody answers yet
+                await asyncio.sleep(0.05)
                 continue
             self.committed_changes += changed
             async with self._progress:
@@ -88,7 +88,7 @@ class WriteLoad:
         await connection.close()
 
     async def _transaction(self, connection: Any, rng: random.Random) -> int:
-        """Some transaction; returns how many rows it has changed for good."""
+        """Run a random transaction; return how many changed rows it has committed."""
         if rng.random() < 0.7:
             return await self._statement(connection, rng)
         transaction = connection.transaction()
@@ -107,7 +107,7 @@ class WriteLoad:
             changed += within
         changed += await self._insert(connection, rng)
         if rng.random() < 0.05:
-            await asyncio.sleep(rng.random() / 4)  # commits long after others that began later
+            await asyncio.sleep(rng.random() / 4)  # commits after transactions that began later
         if rng.random() < 0.2:
             await transaction.rollback()
             self.rolled_back_changes += changed
@@ -119,7 +119,7 @@ class WriteLoad:
         how = rng.random()
         if how < 0.25:
             return await self._insert(connection, rng)
-        # Within a transaction rows are locked in the order of their ids (the newest one later on): no deadlocks.
+        # A transaction locks rows in the order of their ids, the newest one last: no deadlocks.
         chosen = "select id from orders where id = any($1) order by id for update"
         if how < 0.9:
             return affected_rows(
@@ -145,7 +145,7 @@ class WriteLoad:
         return len(ids)
 
     def _random_ids(self, rng: random.Random) -> list[int]:
-        """Half of the time among a few that everybody wants."""
+        """Random ids, half of the time among the first 50, for which all writers compete."""
         upto = 50 if rng.random() < 0.5 else self._newest_id
         return [rng.randint(1, upto) for _ in range(self._random_size(rng))]
 

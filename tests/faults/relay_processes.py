@@ -1,4 +1,4 @@
-"""Servers without clients, in the test's own process: the real listener and relay, whose pace is told, not measured."""
+"""Servers without clients, in the process of the test: the real listener and relay, with a notify policy that tests set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import TIMEOUT_SECONDS, within
 
 
 class HeadlessServer:
-    """A server without clients: keeps what it publishes."""
+    """Listener and relay with this class as the sink. Records the ids of published events; asserts that none comes twice."""
 
     def __init__(self, url: str) -> None:
         metrics = Metrics()
@@ -26,16 +26,16 @@ class HeadlessServer:
         self._notify_suppressed = metrics.notify_suppressed
         self._changed = asyncio.Event()
         self.published: set[EventId] = set()
-        self._task = asyncio.create_task(Listener(url, self._no_migrations, self.relay.follow).run(), name="post")
+        self._task = asyncio.create_task(Listener(url, self._no_migrations, self.relay.follow).run(), name="headless server")
 
     async def _no_migrations(self) -> None:
         pass
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
-        places = {event.event_id for event in events}
-        assert len(places) == len(events), "twins"
-        assert self.published.isdisjoint(places), "twins"
-        self.published |= places
+        event_ids = {event.event_id for event in events}
+        assert len(event_ids) == len(events), "duplicates"
+        assert self.published.isdisjoint(event_ids), "duplicates"
+        self.published |= event_ids
         self._changed.set()
 
     def set_totals(self, totals: Totals) -> None:
@@ -48,7 +48,7 @@ class HeadlessServer:
         pass
 
     async def set_polling(self, enabled: bool) -> None:
-        """Change its mind, and let it notice."""
+        """Make the notify policy poll, or require NOTIFY, and trigger a read."""
         self._notify_policy.polls = enabled
         self.relay.read_barrier.trigger_read()
 
@@ -60,13 +60,13 @@ class HeadlessServer:
         async def poll() -> None:
             while self.is_notify_suppressed is not expected or self.relay.not_ready_reason is not None:
                 assert not self._task.done(), self._task
-                self.relay.read_barrier.trigger_read()  # it asks its pace before each read
+                self.relay.read_barrier.trigger_read()  # the relay asks the policy before each read
                 await asyncio.sleep(0.005)
 
         await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if expected else 'closed'}")
 
     async def wait_totals(self, expected: Totals) -> None:
-        """By what it is told alone: nobody wakes it."""
+        """Wait without triggering reads: only notifications wake the relay."""
 
         async def wait() -> None:
             while self.relay.totals != expected:

@@ -1,4 +1,4 @@
-"""A statement that changes very many rows reaches everybody, and overflows nobody's queue."""
+"""A statement that changes very many rows reaches every client and overflows no send queue of a client that reads."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 
 from bench.load import CompilerMissing, LoadGenerator, compile_c
 from bench.scenario import summary
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Server, StartServer
 
-# What is promised is BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback, so it is run by hand.
+# `make bulk` runs the full size: BULK_CLIENTS=1000 BULK_ROWS=100000. It moves 20 GB through the loopback.
 CLIENTS = int(os.environ.get("BULK_CLIENTS", "100"))
 ROWS = int(os.environ.get("BULK_ROWS", "20000"))
 STALLED_CLIENTS = 3
 DELIVERY_TIMEOUT_SECONDS = 300.0
-# Each frame holds the mark that the load generator counts.
+# The load generator counts the frames that contain this mark.
 MARK = "@@0:1@@"
 
 
@@ -46,8 +46,8 @@ async def start_load() -> Any:
         return started[-1]
 
     yield start
-    for one in started:
-        await one.stop()
+    for load in started:
+        await load.stop()
 
 
 async def send_queue_overflows(server: Server) -> int:
@@ -59,8 +59,8 @@ async def send_queue_overflows(server: Server) -> int:
 
 
 @pytest.mark.parametrize("statement", [update, copy])
-async def test_bulk_statement_reaches_everybody_within_their_bounds(
-    start_server: StartServer, load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
+async def test_bulk_statement_reaches_every_client_without_overflow(
+    start_server: StartServer, start_load: Any, database_url: str, db: Any, statement: Callable[[Any], Awaitable[None]]
 ) -> None:
     await db.execute(
         "insert into orders (order_number, customer_name, total) select $2 || n, 'c', 1 from generate_series(0, $1::int - 1) n",
@@ -68,20 +68,20 @@ async def test_bulk_statement_reaches_everybody_within_their_bounds(
         MARK,
     )
     server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="100000", MAX_CONNECTIONS_PER_ADDRESS="5000")
-    many: LoadGenerator = await load(server)
+    many: LoadGenerator = await start_load(server)
     await many.connect(CLIENTS)
-    stalled = [await WireClient.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
+    stalled = [await RawWebSocket.connect(server.ws_url, receive_buffer=4096) for _ in range(STALLED_CLIENTS)]
     try:
         for client in stalled:
             client.transport.pause_reading()
         await many.command("reset")
         rounds = 0
-        # Until those who do not read have more waiting than the kernel and their queue hold: nobody waits for them.
+        # Until the stalled clients have more data pending than the kernel and their send queue hold.
         while rounds == 0 or await send_queue_overflows(server) < STALLED_CLIENTS:
             rounds += 1
             await statement(db)
             reached = await many.wait_for_frames(rounds * ROWS, DELIVERY_TIMEOUT_SECONDS)
-            assert reached, f"not everybody has everything: {summary(await many.command('report'))}"
+            assert reached, f"not every client has every event: {summary(await many.command('report'))}"
             if statement is copy:
                 await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
             else:
@@ -90,7 +90,7 @@ async def test_bulk_statement_reaches_everybody_within_their_bounds(
                     "reset session_replication_role"
                 )
         report = await many.command("report")
-        assert (report["clients"], report["lost"]) == (CLIENTS, 0), "somebody was closed"
+        assert (report["clients"], report["lost"]) == (CLIENTS, 0), "a client was closed"
         assert report["marked"] == CLIENTS * ROWS * rounds, "each event once"
         assert await send_queue_overflows(server) == STALLED_CLIENTS
     finally:

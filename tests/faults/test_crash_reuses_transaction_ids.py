@@ -1,6 +1,6 @@
-"""After a crash PostgreSQL may give out again the number of a transaction whose end never reached the disk.
+"""After a crash PostgreSQL may reuse the id of a transaction that ended before the crash but was not yet on disk.
 
-Somebody who has seen that number ended would take the new transaction's rows for old news.
+A server that saw the first transaction end must not take the rows of the second one for published.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support import Client, Connect, Server, StartServer
 
 @pytest.fixture
 def lazy_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that writes to its log only when a commit makes it."""
+    """A PostgreSQL that writes its WAL only at a commit."""
     postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     postgres.start()
     yield postgres
@@ -29,12 +29,12 @@ def lazy_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 
 
 async def roll_back_a_transaction(connection: Any) -> int:
-    """A transaction that draws its number and is rolled back: nothing of it needs to be on disk."""
+    """Assign a transaction id and roll back, so that the id does not need to be on disk. Returns the id."""
     transaction = connection.transaction()
     await transaction.start()
-    number = await connection.fetchval("select pg_current_xact_id()")
+    txid = await connection.fetchval("select pg_current_xact_id()")
     await transaction.rollback()
-    return int(number)
+    return int(txid)
 
 
 async def wait_until_true(connection: Any, question: str) -> None:
@@ -44,7 +44,7 @@ async def wait_until_true(connection: Any, question: str) -> None:
 
 
 @pytest.mark.postgres
-async def test_an_event_under_a_reused_number_is_delivered(
+async def test_event_of_a_reused_transaction_id_is_delivered(
     start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:
     url = lazy_postgres.url
@@ -53,14 +53,14 @@ async def test_an_event_under_a_reused_number_is_delivered(
     connection = await asyncpg.connect(url)
     await connection.execute("alter system set wal_writer_delay = '10s'")
     await connection.execute("select pg_reload_conf()")
-    # Later it would write to the log of its own accord.
+    # Creating partitions commits and would write the WAL: wait until it is done.
     await wait_until_true(connection, "select count(*) > 1 from orderwire.journal_partitions")
-    # A committed event, so that the log is on disk up to here, and the server has read it.
+    # A committed event: the WAL is on disk up to here, and the server has read it.
     await connection.execute("insert into orders (customer_name, total) values ('before', 1)")
     await client.wait_until(lambda c: len(c.events) == 1, "the first event")
 
-    burnt = [await roll_back_a_transaction(connection) for _ in range(5)]
-    # The server reads on, and its watermark takes these numbers for ended.
+    rolled_back = [await roll_back_a_transaction(connection) for _ in range(5)]
+    # The server reads again: these ids count as ended in its watermark.
     other: Client = await connect(server.ws_url)
     await other.wait_until(lambda c: bool(c.messages), "the first frame: the server has read once more")
 
@@ -78,7 +78,7 @@ async def test_an_event_under_a_reused_number_is_delivered(
         async with connection.transaction():
             await connection.execute("insert into orders (customer_name, total) values ($1, 1)", f"after {number}")
             reused.append(int(await connection.fetchval("select pg_current_xact_id()")))
-    assert set(reused) & set(burnt), "no number was given out twice: this test shows nothing"
+    assert set(reused) & set(rolled_back), "no transaction id was reused: this run tests nothing"
     await client.wait_until(lambda c: len(c.events) == 11, "all events after the crash")
     names = [event["customer_name"] for event in client.events]
     assert names == ["before"] + [f"after {number}" for number in range(10)]

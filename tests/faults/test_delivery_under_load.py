@@ -1,4 +1,4 @@
-"""Nothing lost, no twins, order kept, totals exact: while many write, many listen, and things break in between."""
+"""Each client receives every event once, in order, with exact totals, under concurrent writes and faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from tests.faults.load import WriteLoad, random_seed
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 
 CHANGES = 50_000
@@ -27,7 +27,7 @@ CRASHES = 3
 
 @pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that nobody else uses, to be killed."""
+    """A PostgreSQL of this test alone, which it kills."""
     postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
     postgres.start()
     yield postgres
@@ -37,10 +37,10 @@ def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 async def run_and_compare(
     server: Server, url: str, inject_fault: Callable[[WriteLoad], Coroutine[Any, Any, None]]
 ) -> WriteLoad:
-    """Let the writers write and ``disturb`` disturb, and then compare what each client has got with the journal."""
+    """Run the writers together with ``inject_fault``; then compare the events of each client with the journal."""
     load = WriteLoad(url, random_seed(), CHANGES)
     parsed: dict[bytes, Message] = {}
-    clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
+    clients = [await RawWebSocket.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS)]
     try:
         await within(3 * TIMEOUT_SECONDS, load.run_while(inject_fault(load)), "the writers' work")
 
@@ -53,49 +53,47 @@ async def run_and_compare(
         totals = await connection.fetchrow("select * from order_analytics")
         assert totals is not None
         await connection.close()
-        print(
-            f"{len(journal)} changes committed, {load.rolled_back_changes} rolled back, {load.unknown_outcomes} connections lost"
-        )
+        print(f"{len(journal)} changes committed, {load.rolled_back_changes} rolled back, {load.unknown_outcomes} unknown")
         for client in clients:
-            await client.until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
-            await client.until(lambda c: totals_tuple(c.totals) == tuple(totals), f"totals {tuple(totals)}")
-        # Nothing more is on its way: what follows these events is the close.
+            await client.wait_until(lambda c: len(c.events) >= len(journal), f"{len(journal)} events")
+            await client.wait_until(lambda c: totals_tuple(c.totals) == tuple(totals), f"totals {tuple(totals)}")
+        # The close frame is the next frame: no further event is pending.
         assert await server.stop() == 0
         for client in clients:
-            await client.until(lambda c: c.close_code is not None, "close")
+            await client.wait_until(lambda c: c.close_code is not None, "close")
     finally:
         for client in clients:
             await client.disconnect()
 
-    place = {row["cursor"]: row["id"] for row in journal}
+    ids = {row["cursor"]: row["id"] for row in journal}
     order_of = {row["cursor"]: row["order_id"] for row in journal}
     for client in clients:
         times = Counter(event["id"] for event in client.events)
-        assert [cursor for cursor in place if cursor not in times] == [], "lost"
-        assert [cursor for cursor in times if cursor not in place] == [], "never committed"
+        assert [cursor for cursor in ids if cursor not in times] == [], "lost"
+        assert [cursor for cursor in times if cursor not in ids] == [], "never committed"
         assert [cursor for cursor, n in times.items() if n > 1] == [], "more than once"
         last: dict[int, int] = {}
         for event in client.events:
             assert event["order_id"] == order_of[event["id"]]
-            assert place[event["id"]] > last.get(event["order_id"], 0), f"order {event['order_id']} went backwards"
-            last[event["order_id"]] = place[event["id"]]
+            assert ids[event["id"]] > last.get(event["order_id"], 0), f"events of order {event['order_id']} out of order"
+            last[event["order_id"]] = ids[event["id"]]
         assert totals_tuple(client.totals) == tuple(totals)
         assert client.close_code == 3001
 
     assert len(journal) >= load.committed_changes >= CHANGES
     assert load.rolled_back_changes > CHANGES / 100
-    out_of_order = sum(place[a["id"]] > place[b["id"]] for a, b in itertools.pairwise(clients[0].events))
-    assert out_of_order > 0, "commits in the order of ids prove nothing"
+    out_of_order = sum(ids[a["id"]] > ids[b["id"]] for a, b in itertools.pairwise(clients[0].events))
+    assert out_of_order > 0, "all commits were in the order of ids: this run tests nothing"
     return load
 
 
-async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], client: WireClient) -> None:
-    """One transaction more, whose event has a smaller id than one that has been delivered: the load's may all be in order."""
+async def commit_late(url: str, connection: asyncpg.Connection[asyncpg.Record], client: RawWebSocket) -> None:
+    """Commit one event with a smaller id than one that was delivered, in case the load has none."""
     late = await asyncpg.connect(url)
     async with late.transaction():
         await late.execute("insert into orders (customer_name, total) values ('late', 1)")
         await connection.execute("insert into orders (customer_name, total) values ('early', 1)")
-        await client.until(lambda c: any(e.get("customer_name") == "early" for e in c.events[-100:]), "the early event")
+        await client.wait_until(lambda c: any(e.get("customer_name") == "early" for e in c.events[-100:]), "the early event")
     await late.close()
 
 
@@ -103,18 +101,18 @@ def totals_tuple(totals: Message) -> tuple[int, Decimal, int]:
     return totals["total_orders"], Decimal(totals["total_revenue"]), totals["pending_orders"]
 
 
-@pytest.mark.parametrize("mode", ["always", "never"])  # the others: as it comes
+@pytest.mark.parametrize("mode", ["always", "never"])  # the other tests use the default, auto
 async def test_every_client_gets_every_event_once_and_in_order(start_server: StartServer, database_url: str, mode: str) -> None:
     server: Server = await start_server(database_url, NOTIFY_MODE=mode)
 
-    async def not_at_all(load: WriteLoad) -> None:
+    async def no_fault(load: WriteLoad) -> None:
         pass
 
-    load = await run_and_compare(server, database_url, not_at_all)
+    load = await run_and_compare(server, database_url, no_fault)
     assert load.unknown_outcomes == 0
 
 
-async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
+async def test_delivery_while_the_listen_connection_is_terminated_five_times_a_second(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url)
@@ -137,7 +135,7 @@ async def test_also_when_the_listen_connection_is_cut_five_times_a_second(
 
 
 @pytest.mark.postgres
-async def test_also_when_postgres_is_killed_and_comes_back(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
+async def test_delivery_across_crashes_of_postgres(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
     server: Server = await start_server(url)
     crashes = 0

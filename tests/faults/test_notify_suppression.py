@@ -1,7 +1,7 @@
-"""The gate opens and closes while many write and things break, with the fallback read switched off: a commit that neither
-rang nor was read by the clock would never be published at all.
+"""Notify suppression begins and ends under concurrent writes and faults, without the fallback poll: a commit that neither sent
+a notification nor was read by polling would never be published.
 
-The servers here are the real listener and relay on a real PostgreSQL, without clients, and their pace is told, not measured.
+The servers are the real listener and relay on a real PostgreSQL, without clients, with a notify policy that the tests set.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def no_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def random_transaction(db: Any, rng: random.Random) -> None:
-    """Every way to end one, and every way to have part of it undone."""
+    """A random transaction: committed or rolled back, with or without a savepoint that is released or rolled back."""
     how = rng.random()
     if how < 0.5:
         await db.execute(INSERT_SQL)
@@ -57,7 +57,7 @@ async def random_transaction(db: Any, rng: random.Random) -> None:
 
 
 class FaultInjector:
-    """What happens to the servers meanwhile."""
+    """Changes the notify policies, terminates listeners and kills servers at random."""
 
     def __init__(self, url: str, db: Any, servers: list[HeadlessServer], rng: random.Random) -> None:
         self._url = url
@@ -72,141 +72,141 @@ class FaultInjector:
             what = rng.random()
             if what < 0.75:
                 by_clock = rng.random() < 0.5
-                for post in rng.choice((self._servers, self._servers, [rng.choice(self._servers)])):
-                    await post.set_polling(by_clock)
+                for server in rng.choice((self._servers, self._servers, [rng.choice(self._servers)])):
+                    await server.set_polling(by_clock)
             elif what < 0.9:
                 await terminate_listeners(self._db, rng.randint(1, 2))
             else:
-                # The first one lives on, so that it can be asked for everything at the end.
+                # Never the first server: at the end it must have published every event.
                 await self._servers[1].kill()
                 self._servers[1] = HeadlessServer(self._url)
 
 
 async def test_many_cycles_without_the_fallback_read(no_fallback: None, database_url: str, db: Any) -> None:
     rng = random.Random(random_seed())
-    rung = asyncio.Event()
-    rings = silent_cycles = opened = 0
+    notified = asyncio.Event()
+    notifications = silent_cycles = suppressed_cycles = 0
 
-    def hear(_connection: object, _pid: int, _channel: str, payload: str) -> None:
-        nonlocal rings
-        rings += '"events":[]' not in payload  # else a server rings in everybody's stead
-        rung.set()
+    def on_notify(_connection: object, _pid: int, _channel: str, payload: str) -> None:
+        nonlocal notifications
+        notifications += '"events":[]' not in payload  # without events a server notified on behalf of writers
+        notified.set()
 
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(start_headless_servers(database_url, 2))
         writers = await stack.enter_async_context(open_connections(database_url, WRITERS + 2))
-        late, ear = writers.pop(), writers.pop()
-        await ear.add_listener("orders", hear)
-        disturbance = FaultInjector(database_url, db, running, rng)
-        kept: Any = None
+        late, listening = writers.pop(), writers.pop()
+        await listening.add_listener("orders", on_notify)
+        faults = FaultInjector(database_url, db, running, rng)
+        open_transaction: Any = None
         for _ in range(CYCLES):
-            before = rings
+            before = notifications
 
             async def write(connection: Any, seed: float) -> None:
                 own = random.Random(seed)
                 for _ in range(own.randint(1, 4)):
                     await random_transaction(connection, own)
 
-            if kept is None and rng.random() < 0.5:
-                for post in running:
-                    await post.set_polling(True)
-                    await post.wait_notify_suppressed(True)
-                kept = late.transaction()
-                await kept.start()
+            if open_transaction is None and rng.random() < 0.5:
+                for server in running:
+                    await server.set_polling(True)
+                    await server.wait_notify_suppressed(True)
+                open_transaction = late.transaction()
+                await open_transaction.start()
                 await late.execute(INSERT_SQL)
             async with asyncio.TaskGroup() as group:
-                group.create_task(disturbance.inject())
+                group.create_task(faults.inject())
                 for connection in writers:
                     group.create_task(write(connection, rng.random()))
-            if kept is not None and rng.random() < 0.5:
-                # Silent since long ago, and nothing comes after it.
-                for post in running:
-                    await post.set_polling(False)
+            if open_transaction is not None and rng.random() < 0.5:
+                # Its notification was suppressed long ago, and no other commit follows.
+                for server in running:
+                    await server.set_polling(False)
                 await asyncio.sleep(rng.choice((0, 0.05)))
-                await kept.commit()
-                kept = None
+                await open_transaction.commit()
+                open_transaction = None
             wanted = await totals_by_view(db)
-            for post in running:
-                await post.wait_totals(wanted)
-            opened += running[0].is_notify_suppressed
-            silent_cycles += rings == before
-        if kept is not None:
-            await kept.commit()
-            for post in running:
-                await post.wait_totals(await totals_by_view(db))
+            for server in running:
+                await server.wait_totals(wanted)
+            suppressed_cycles += running[0].is_notify_suppressed
+            silent_cycles += notifications == before
+        if open_transaction is not None:
+            await open_transaction.commit()
+            for server in running:
+                await server.wait_totals(await totals_by_view(db))
         journal = {EventId(*row) for row in await db.fetch("select txid, id from orderwire.journal")}
         assert running[0].published == journal
-        print(f"{len(journal)} events, {rings} rings, {silent_cycles} cycles without any, {opened} ended open")
-        assert 0 < rings < len(journal)
-        assert 0 < opened < CYCLES
+        print(f"{len(journal)} events, {notifications} notified; {silent_cycles} silent cycles, {suppressed_cycles} suppressed")
+        assert 0 < notifications < len(journal)
+        assert 0 < suppressed_cycles < CYCLES
 
 
-async def test_closing_waits_for_whoever_may_commit_in_silence(no_fallback: None, database_url: str, db: Any) -> None:
+async def test_suppression_ends_only_after_every_silent_transaction(no_fallback: None, database_url: str, db: Any) -> None:
     async with start_headless_servers(database_url, 2) as running, open_connections(database_url, 1) as (writer,):
-        for post in running:
-            await post.set_polling(True)
-            await post.wait_notify_suppressed(True)
+        for server in running:
+            await server.set_polling(True)
+            await server.wait_notify_suppressed(True)
         transaction = writer.transaction()
         await transaction.start()
         await writer.execute(INSERT_SQL)
-        for post in running:
-            await post.set_polling(False)
-        # Each round trip is a chance to close too early.
+        for server in running:
+            await server.set_polling(False)
+        # Each round trip could end the suppression too early.
         for _ in range(20):
             await db.execute("select pg_sleep(0.01)")
-            assert all(post.is_notify_suppressed for post in running)
-        await terminate_listeners(db, 2)  # a new connection finds the same
+            assert all(server.is_notify_suppressed for server in running)
+        await terminate_listeners(db, 2)  # a new connection must find the same state
         await db.execute(INSERT_SQL)
-        for post in running:
-            await post.wait_totals(Totals(1, 1, 1))  # type: ignore[arg-type]
-        assert all(post.is_notify_suppressed for post in running)
+        for server in running:
+            await server.wait_totals(Totals(1, 1, 1))  # type: ignore[arg-type]
+        assert all(server.is_notify_suppressed for server in running)
         await transaction.commit()
-        for post in running:
-            await post.wait_totals(await totals_by_view(db))
-            await post.wait_notify_suppressed(False)
+        for server in running:
+            await server.wait_totals(await totals_by_view(db))
+            await server.wait_notify_suppressed(False)
         await db.execute(INSERT_SQL)
-        for post in running:
-            await post.wait_totals(await totals_by_view(db))
+        for server in running:
+            await server.wait_totals(await totals_by_view(db))
 
 
-async def test_a_savepoint_that_is_rolled_back_holds_up_nobody(no_fallback: None, database_url: str, db: Any) -> None:
-    async with start_headless_servers(database_url, 1) as (post,), open_connections(database_url, 1) as (writer,):
-        await post.set_polling(True)
-        await post.wait_notify_suppressed(True)
+async def test_rolled_back_savepoint_does_not_prolong_suppression(no_fallback: None, database_url: str, db: Any) -> None:
+    async with start_headless_servers(database_url, 1) as (server,), open_connections(database_url, 1) as (writer,):
+        await server.set_polling(True)
+        await server.wait_notify_suppressed(True)
         await writer.execute(f"begin; savepoint s; {INSERT_SQL}")
-        await post.set_polling(False)
+        await server.set_polling(False)
         await db.execute("select pg_sleep(0.1)")
-        assert post.is_notify_suppressed
+        assert server.is_notify_suppressed
         await writer.execute("rollback to s")
-        await post.wait_notify_suppressed(False)
+        await server.wait_notify_suppressed(False)
         await writer.execute(f"{INSERT_SQL}; commit")
-        await post.wait_totals(await totals_by_view(db))
+        await server.wait_totals(await totals_by_view(db))
 
 
-async def test_one_server_that_wants_rings_is_enough_for_all_to_ring(no_fallback: None, database_url: str, db: Any) -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
-    async with start_headless_servers(database_url, 2) as running, open_connections(database_url, 1) as (ear,):
+async def test_one_server_that_requires_notify_makes_every_writer_notify(no_fallback: None, database_url: str, db: Any) -> None:
+    payloads: asyncio.Queue[str] = asyncio.Queue()
+    async with start_headless_servers(database_url, 2) as running, open_connections(database_url, 1) as (listening,):
         await running[0].set_polling(True)
         await running[0].wait_notify_suppressed(True)
         await running[1].wait_notify_suppressed(False)
-        await ear.add_listener("orders", lambda *call: heard.put_nowait(call[3]))
+        await listening.add_listener("orders", lambda *call: payloads.put_nowait(call[3]))
         await db.execute(INSERT_SQL)
-        assert "new_order" in await within(TIMEOUT_SECONDS, heard.get(), "the writer's ring")
-        for post in running:
-            await post.wait_totals(await totals_by_view(db))
-        # The last one that wanted them dies: from now on the other rings for everybody.
+        assert "new_order" in await within(TIMEOUT_SECONDS, payloads.get(), "the writer's notification")
+        for server in running:
+            await server.wait_totals(await totals_by_view(db))
+        # The only server that required NOTIFY dies: the other one now notifies on behalf of the writers.
         await running[1].kill()
-        told = ""
-        while told != '{"type":"batch","events":[],"more":2}':
-            if heard.empty():  # the writer may have had the turn itself until now
+        payload = ""
+        while payload != '{"type":"batch","events":[],"more":2}':
+            if payloads.empty():  # the writer may have been the notifier until now
                 await db.execute(f"begin; {INSERT_SQL}; {INSERT_SQL}; commit")
-            told = await within(TIMEOUT_SECONDS, heard.get(), "the server's ring")
+            payload = await within(TIMEOUT_SECONDS, payloads.get(), "the server's notification")
         await running[0].wait_totals(await totals_by_view(db))
 
 
 @pytest.fixture
 def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """A PostgreSQL that knows PREPARE TRANSACTION."""
+    """A PostgreSQL with prepared transactions enabled."""
     postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
 
     async def allow() -> None:
@@ -224,33 +224,33 @@ def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @pytest.mark.postgres
-async def test_a_prepared_transaction_holds_up_nobody_and_comes_with_the_fallback(two_phase: EmbeddedPostgres) -> None:
+async def test_prepared_transaction_does_not_prolong_suppression_and_is_polled(two_phase: EmbeddedPostgres) -> None:
     async with AsyncExitStack() as stack:
-        (post,) = await stack.enter_async_context(start_headless_servers(two_phase.url, 1))
+        (server,) = await stack.enter_async_context(start_headless_servers(two_phase.url, 1))
         writer, db = await stack.enter_async_context(open_connections(two_phase.url, 2))
-        await post.set_polling(True)
-        await post.wait_notify_suppressed(True)
-        # Silent, hence it can be prepared; and prepared it keeps its lock, across a crash too.
+        await server.set_polling(True)
+        await server.wait_notify_suppressed(True)
+        # Without NOTIFY it can be prepared, and then keeps its lock, even across a crash.
         while True:
             await writer.execute(f"begin; {INSERT_SQL}")
-            with suppress(asyncpg.FeatureNotSupportedError):  # it had the turn, before the server took it
+            with suppress(asyncpg.FeatureNotSupportedError):  # the writer was still the notifier
                 await writer.execute("prepare transaction 'forgotten'")
                 break
         assert await db.fetchval("select count(*) from pg_locks where locktype = 'advisory' and pid is null") > 0
-        await post.set_polling(False)
-        await post.wait_notify_suppressed(False)
+        await server.set_polling(False)
+        await server.wait_notify_suppressed(False)
         await db.execute(INSERT_SQL)
-        await post.wait_totals(await totals_by_view(db))
+        await server.wait_totals(await totals_by_view(db))
         await db.execute("commit prepared 'forgotten'")
-        await post.wait_totals(await totals_by_view(db))
-        # With the ringing switched off, as two-phase commit needs while the gate is closed: the same.
+        await server.wait_totals(await totals_by_view(db))
+        # The same with orders.notify = off, which two-phase commit needs while NOTIFY is not suppressed.
         await writer.execute(f"set orders.notify = off; begin; {INSERT_SQL}; prepare transaction 'quiet'")
         await writer.execute("commit prepared 'quiet'")
-        await post.wait_totals(await totals_by_view(db))
+        await server.wait_totals(await totals_by_view(db))
 
 
 async def test_lock_functions_never_wait(database_url: str, db: Any) -> None:
-    """Whatever a session, even one that is frozen, holds of the gate: writers and servers only try."""
+    """Writers and servers only try the advisory locks of notify suppression: a session that holds one blocks nothing."""
     async with open_connections(database_url, 1) as (other,):
         await db.execute("set lock_timeout = 1; set statement_timeout = '30s'")
         for mode in ("", "_shared"):
@@ -263,13 +263,13 @@ async def test_lock_functions_never_wait(database_url: str, db: Any) -> None:
                 await db.execute("select pg_advisory_unlock_all()")
 
 
-async def test_the_gate_needs_no_rights_but_those_on_orders(database_url: str, db: Any) -> None:
-    await db.execute("drop role if exists gate_writer; create role gate_writer; grant insert on orders to gate_writer")
-    await db.execute("revoke all on schema orderwire from gate_writer")
-    async with start_headless_servers(database_url, 1) as (post,):
+async def test_notify_suppression_needs_only_privileges_on_orders(database_url: str, db: Any) -> None:
+    await db.execute("drop role if exists plain_writer; create role plain_writer; grant insert on orders to plain_writer")
+    await db.execute("revoke all on schema orderwire from plain_writer")
+    async with start_headless_servers(database_url, 1) as (server,):
         for by_clock in (True, False):
-            await post.set_polling(by_clock)
-            await post.wait_notify_suppressed(by_clock)
-            await db.execute(f"set role gate_writer; {INSERT_SQL}; reset role")
-            await post.wait_totals(await totals_by_view(db))
-    await db.execute("drop owned by gate_writer; drop role gate_writer")
+            await server.set_polling(by_clock)
+            await server.wait_notify_suppressed(by_clock)
+            await db.execute(f"set role plain_writer; {INSERT_SQL}; reset role")
+            await server.wait_totals(await totals_by_view(db))
+    await db.execute("drop owned by plain_writer; drop role plain_writer")

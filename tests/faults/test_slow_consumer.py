@@ -1,4 +1,4 @@
-"""One client that stops reading costs nobody else anything: not the other clients, not the server's memory."""
+"""A client that stops reading affects neither the latency of other clients nor the memory of the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.raw_websocket import WireClient
+from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Message, Server, StartServer
 
 CLIENTS = 100
@@ -22,8 +22,8 @@ def resident_kib(pid: int) -> int:
     return int(line.split()[1])
 
 
-async def latencies(clients: list[WireClient], db: Any) -> list[float]:
-    """From INSERT to arrival, one figure for each client and round."""
+async def latencies(clients: list[RawWebSocket], db: Any) -> list[float]:
+    """Seconds from INSERT to arrival, one value per client and round."""
     found = []
     loop = asyncio.get_running_loop()
     for _ in range(ROUNDS):
@@ -31,19 +31,19 @@ async def latencies(clients: list[WireClient], db: Any) -> list[float]:
         start = loop.time()
         await db.execute("insert into orders (customer_name, total) values ('one', 1)")
         for client in clients:
-            await client.until(lambda c: len(c.events) >= goal, "one more event")  # noqa: B023  (used at once)
+            await client.wait_until(lambda c: len(c.events) >= goal, "one more event")  # noqa: B023  (used at once)
             found.append(client.last_event_at - start)
     return found
 
 
 @pytest.mark.alone  # compares latencies, and memory
-async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
+async def test_client_that_stops_reading_is_closed_and_delays_no_other(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, HEARTBEAT_SECONDS="3600")
     parsed: dict[bytes, Message] = {}
-    clients = [await WireClient.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS - 1)]
-    stalled = await WireClient.connect(server.ws_url, parsed=parsed, receive_buffer=4096)
+    clients = [await RawWebSocket.connect(server.ws_url, parsed=parsed) for _ in range(CLIENTS - 1)]
+    stalled = await RawWebSocket.connect(server.ws_url, parsed=parsed, receive_buffer=4096)
     try:
         before = statistics.median(await latencies(clients, db))
         stalled.transport.pause_reading()
@@ -55,9 +55,9 @@ async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
             await db.execute("insert into orders (customer_name, total) select $1, n from generate_series(1, 100) as n", NAME)
             written += 100
             for client in clients:
-                await client.until(lambda c: len(c.events) >= ROUNDS + written, "the batch")
+                await client.wait_until(lambda c: len(c.events) >= ROUNDS + written, "the batch")
 
-        # Fill what the kernel buffers for the stalled one, and measure while it is stuck.
+        # Fill the kernel's buffers of the stalled client, then measure.
         for _ in range(20):
             await batch()
         after = statistics.median(await latencies(clients, db))
@@ -67,11 +67,11 @@ async def test_a_client_that_stops_reading_delays_nobody_and_is_closed(
         assert grown < 64 * 1024, f"{grown} KiB for one stalled client"
         for client in clients:
             assert len({event["id"] for event in client.events}) == len(client.events) == 2 * ROUNDS + written
-            assert not client.cut
+            assert not client.lost
 
-        # It reads again well within the close time-out, and learns why it is closed.
+        # It reads again within the close time-out and receives the close code.
         stalled.transport.resume_reading()
-        await stalled.until(lambda c: c.cut, "the end of the stalled client")
+        await stalled.wait_until(lambda c: c.lost, "the end of the stalled client")
         assert stalled.close_code == 3008
         assert len(stalled.events) < 2 * ROUNDS + written
     finally:

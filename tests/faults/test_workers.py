@@ -1,4 +1,4 @@
-"""Several workers on one port: what one server promises, they promise, and the others do not feel it when one of them dies."""
+"""Several workers on one port: they give the guarantees of one server, and the death of a worker does not affect the others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import signal
-import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -20,13 +19,13 @@ import workers
 from settings import Settings
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, free_port, within
 
-# Enough that some are on each of two workers, but for one time in half a million.
+# With 20 clients, all are on one of two workers only once in half a million runs.
 CLIENTS = 20
 INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
 
 
 async def metric_sum(server: Server, name: str) -> float:
-    """The sum over all labels."""
+    """The sum of the metric over all labels."""
     async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics") as response:
         text = await response.text()
         assert response.status == 200, text
@@ -54,7 +53,7 @@ async def wait_until_replaced(server: Server, killed: int) -> None:
 
 
 def warning_messages(server: Server) -> list[str]:
-    """But for the one that a superuser's tests always have."""
+    """All warnings except the one about the superuser, which the tests always get."""
     found = [line.partition("WARNING ")[2] for line in server.lines if "WARNING" in line]
     return [line for line in found if "the server is a superuser" not in line]
 
@@ -68,7 +67,7 @@ def is_running(pid: int) -> bool:
 
 
 class Dashboard:
-    """A client that comes back with its cursor when it is cut, and drops twins."""
+    """A client that reconnects with its cursor and ignores duplicates."""
 
     def __init__(self, server: Server, connect: Connect) -> None:
         self._server = server
@@ -83,7 +82,7 @@ class Dashboard:
         return self
 
     async def wait_for_events(self, count: int) -> None:
-        """Until it has had so many events."""
+        """Return when it has received ``count`` events, over any number of connections."""
         while True:
             try:
                 await self.client.wait_until(lambda c: len(self.ids | self._new_events(c)) >= count, f"{count} events")
@@ -98,7 +97,7 @@ class Dashboard:
             query = f"?last_event_id={cursor}" if cursor is not None else ""
             try:
                 self.client = await self._connect(self._server.ws_url + query)
-            except aiohttp.ClientConnectionError:  # it was to be with the one that dies
+            except aiohttp.ClientConnectionError:  # the kernel had assigned it to the dying worker
                 self.client = await self._connect(self._server.ws_url + query)
             if cursor is not None:
                 await self.client.wait_until(lambda c: bool(c.of_type("resumed")), "an answer to the resume")
@@ -113,20 +112,20 @@ async def open_dashboards(server: Server, connect: Connect) -> list[Dashboard]:
     return [await Dashboard(server, connect).open() for _ in range(CLIENTS)]
 
 
-async def test_a_killed_worker_loses_nothing_and_is_replaced(
+async def test_killed_worker_is_replaced_without_loss(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
     assert sorted(server.worker_pids) == [1, 2]
-    some = await open_dashboards(server, connect)
+    clients = await open_dashboards(server, connect)
     await db.execute(INSERT_SQL)
-    await asyncio.gather(*(one.wait_for_events(1) for one in some))
+    await asyncio.gather(*(client.wait_for_events(1) for client in clients))
     assert await metric_sum(server, "orderwire_sessions") == CLIENTS
     before = {name: await metric_sum(server, name) for name in ("orderwire_events_total", "orderwire_sent_messages_total")}
     assert before["orderwire_events_total"] == 1  # though each worker has published it
     assert before["orderwire_sent_messages_total"] >= 2 * CLIENTS
 
-    following = [asyncio.create_task(one.wait_for_events(401)) for one in some]
+    following = [asyncio.create_task(client.wait_for_events(401)) for client in clients]
     killed = server.worker_pids[1]
     for n in range(400):
         await db.execute(INSERT_SQL)
@@ -134,81 +133,81 @@ async def test_a_killed_worker_loses_nothing_and_is_replaced(
             os.kill(killed, signal.SIGKILL)
     await asyncio.gather(*following)
     journal = [row[0] for row in await db.fetch("select order_id from orderwire.journal order by id")]
-    for one in some:
-        # One writer, so that the order is the same for everybody.
-        assert list(one.ids.values()) == journal
-    cut = [one for one in some if one.reconnects]
+    for client in clients:
+        # One writer: every client receives the events in the order of the journal.
+        assert list(client.ids.values()) == journal
+    cut = [client for client in clients if client.reconnects]
     assert 0 < len(cut) < CLIENTS
-    assert {one.client.close_code for one in some} == {None}
+    assert {client.client.close_code for client in clients} == {None}
 
     await wait_until_replaced(server, killed)
     assert warning_messages(server) == ["worker 1 has ended (Killed): starting another"]
     for name, value in before.items():
         assert await metric_sum(server, name) >= value
     assert await metric_sum(server, "orderwire_sessions") == CLIENTS
-    # The new one serves, too: so many more cannot all be with the other.
+    # The new worker serves too: of 20 more clients some are on it.
     again = await open_dashboards(server, connect)
     killed = server.worker_pids[2]
     os.kill(killed, signal.SIGKILL)
-    following = [asyncio.create_task(one.wait_for_events(1)) for one in again]
+    following = [asyncio.create_task(client.wait_for_events(1)) for client in again]
     await wait_until_replaced(server, killed)
     await db.execute(INSERT_SQL)
     await asyncio.gather(*following)
-    assert 0 < sum(one.reconnects for one in again) < CLIENTS
+    assert 0 < sum(client.reconnects for client in again) < CLIENTS
 
 
-async def test_counters_never_fall_when_a_worker_dies(
+async def test_counters_never_decrease_when_a_worker_dies(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await open_dashboards(server, connect)
+    clients = await open_dashboards(server, connect)
     names = ("sent_messages_total", "sent_bytes_total", "delivery_seconds_count", "events_total")
     found = dict.fromkeys((f"orderwire_{name}" for name in names), 0.0)
-    for turn in range(1, 7):
+    for round_number in range(1, 7):
         for _ in range(20):
             await db.execute(INSERT_SQL)
-        await asyncio.gather(*(one.wait_for_events(20 * turn) for one in some))
+        await asyncio.gather(*(client.wait_for_events(20 * round_number) for client in clients))
         for name in found:
             value = await metric_sum(server, name)
             assert value >= found[name], name
             found[name] = value
-        # Two deaths of each, one after the other.
-        if turn % 2 == 0:
-            killed = server.worker_pids[1 + turn // 2 % 2]
+        # Kill each worker, alternately.
+        if round_number % 2 == 0:
+            killed = server.worker_pids[1 + round_number // 2 % 2]
             os.kill(killed, signal.SIGKILL)
             await wait_until_replaced(server, killed)
-    # Each worker has published nearly every event, and an event counts once.
+    # Each worker has published nearly every event, but each event is counted once.
     assert found["orderwire_events_total"] <= 120 < found["orderwire_delivery_seconds_count"]
     assert found["orderwire_sent_messages_total"] > CLIENTS * 100
 
 
-async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
+async def test_stopped_worker_is_not_ready_and_does_not_delay_the_other(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await open_dashboards(server, connect)
+    clients = await open_dashboards(server, connect)
     os.kill(server.worker_pids[1], signal.SIGSTOP)
     try:
         async with aiohttp.ClientSession() as http:
 
-            async def says_so() -> bool:
-                try:  # a connection may be for the one that hangs
+            async def is_not_ready() -> bool:
+                try:  # the kernel may assign the connection to the stopped worker
                     async with http.get(server.http_url + "/metrics", timeout=aiohttp.ClientTimeout(3)) as response:
                         return "\norderwire_ready 0.0" in await response.text()
                 except TimeoutError:
                     return False
 
-            await wait_until(says_so, "not ready")
+            await wait_until(is_not_ready, "not ready")
         await db.execute(INSERT_SQL)
 
         async def served() -> bool:
-            return 0 < sum(bool(one.client.events) for one in some) < CLIENTS
+            return 0 < sum(bool(client.client.events) for client in clients) < CLIENTS
 
-        await wait_until(served, "the other one's clients get the event")
+        await wait_until(served, "the clients of the other worker get the event")
     finally:
         os.kill(server.worker_pids[1], signal.SIGCONT)
-    await asyncio.gather(*(one.wait_for_events(1) for one in some))
-    assert sum(one.reconnects for one in some) == 0
+    await asyncio.gather(*(client.wait_for_events(1) for client in clients))
+    assert sum(client.reconnects for client in clients) == 0
 
     async def ready() -> bool:
         return await metric_sum(server, "orderwire_ready") == 1
@@ -217,15 +216,15 @@ async def test_a_worker_that_hangs_is_not_ready_and_holds_nobody_up(
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "Ctrl-C"])
-async def test_all_drain_together(start_server: StartServer, connect: Connect, database_url: str, how: str) -> None:
+async def test_all_workers_drain_at_a_signal(start_server: StartServer, connect: Connect, database_url: str, how: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_LEVEL="DEBUG")
-    some = await open_dashboards(server, connect)
+    clients = await open_dashboards(server, connect)
     pids = server.serving_pids
-    if how == "Ctrl-C":  # a terminal tells the whole group
+    if how == "Ctrl-C":  # a terminal signals the whole process group
         os.killpg(server.process.pid, signal.SIGINT)
     else:
         server.process.send_signal(signal.Signals[how])
-    assert [await one.client.wait_closed() for one in some] == [3001] * CLIENTS
+    assert [await client.client.wait_closed() for client in clients] == [3001] * CLIENTS
     assert await server.wait_for_exit() == 0
     assert not any(map(is_running, pids))
     assert Counter(line[9:] for line in server.lines if "draining" in line) == {
@@ -237,7 +236,7 @@ async def test_all_drain_together(start_server: StartServer, connect: Connect, d
     assert "Traceback" not in server.output
 
 
-async def test_ctrl_c_while_they_start(start_server: StartServer, database_url: str) -> None:
+async def test_ctrl_c_during_the_start(start_server: StartServer, database_url: str) -> None:
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
 
     async def started() -> bool:
@@ -249,28 +248,28 @@ async def test_ctrl_c_while_they_start(start_server: StartServer, database_url: 
     assert server.output == ""
 
 
-async def test_one_that_is_told_to_end_drains_and_is_replaced(
+async def test_worker_with_sigterm_drains_and_is_replaced(
     start_server: StartServer, connect: Connect, database_url: str
 ) -> None:
     server: Server = await start_server(database_url, WORKERS="2")
-    some = await open_dashboards(server, connect)
-    told = server.worker_pids[2]
-    os.kill(told, signal.SIGTERM)
+    clients = await open_dashboards(server, connect)
+    terminated = server.worker_pids[2]
+    os.kill(terminated, signal.SIGTERM)
     await server.wait_for_line("worker 2 has ended (exit code 0): starting another")
-    await wait_until_replaced(server, told)
-    closed = [one for one in some if one.client.close_code is not None]
+    await wait_until_replaced(server, terminated)
+    closed = [client for client in clients if client.client.close_code is not None]
     assert 0 < len(closed) < CLIENTS
-    assert {one.client.close_code for one in closed} == {3001}
+    assert {client.client.close_code for client in closed} == {3001}
 
 
 async def test_no_worker_outlives_its_supervisor(start_server: StartServer, connect: Connect, database_url: str) -> None:
     port = free_port()
     server: Server = await start_server(database_url, WORKERS="2", PORT=port)
-    some = await open_dashboards(server, connect)
+    clients = await open_dashboards(server, connect)
     pids = server.serving_pids
     server.process.kill()
-    assert [await one.client.wait_closed() for one in some] == [3001] * CLIENTS
-    await server.wait_for_exit()  # its output ends when the last of them has
+    assert [await client.client.wait_closed() for client in clients] == [3001] * CLIENTS
+    await server.wait_for_exit()  # its output ends when the last worker has exited
 
     async def gone() -> bool:
         return not any(map(is_running, pids))
@@ -281,7 +280,7 @@ async def test_no_worker_outlives_its_supervisor(start_server: StartServer, conn
 
 
 @pytest.mark.parametrize(("first", "second"), [("2", "2"), ("1", "2"), ("2", "1")])
-async def test_a_port_in_use_is_told_in_one_line(start_server: StartServer, database_url: str, first: str, second: str) -> None:
+async def test_port_in_use_is_one_line(start_server: StartServer, database_url: str, first: str, second: str) -> None:
     server: Server = await start_server(database_url, WORKERS=first)
     port = server.http_url.rpartition(":")[2]
     late: Server = await start_server(database_url, wait=False, WORKERS=second, PORT=port)
@@ -293,7 +292,7 @@ async def test_a_port_in_use_is_told_in_one_line(start_server: StartServer, data
 
 
 @pytest.mark.parametrize(
-    ("settings", "code", "told"),
+    ("settings", "code", "text"),
     [
         ({"JWT_PUBLIC_KEY": "/nowhere/key.pem"}, 2, "JWT_PUBLIC_KEY"),
         ({"TLS_CERT_FILE": "/nowhere/a.pem", "TLS_KEY_FILE": "/nowhere/b.pem"}, 2, "TLS_CERT_FILE"),
@@ -301,18 +300,16 @@ async def test_a_port_in_use_is_told_in_one_line(start_server: StartServer, data
         ({"WORKERS": "0"}, 2, "WORKERS=0"),
     ],
 )
-async def test_what_no_worker_can_start_with_is_told_once(
-    start_server: StartServer, database_url: str, settings: dict[str, str], code: int, told: str
+async def test_invalid_setting_is_reported_once(
+    start_server: StartServer, database_url: str, settings: dict[str, str], code: int, text: str
 ) -> None:
     server: Server = await start_server(database_url, wait=False, **{"WORKERS": "3", **settings})
     assert await server.wait_for_exit() == code
     assert len(server.lines) == 1, server.output
-    assert told in server.output
+    assert text in server.output
 
 
-async def test_a_database_that_cannot_be_used_ends_all_with_one_line(
-    start_server: StartServer, database_url: str, db: Any
-) -> None:
+async def test_unusable_database_stops_all_workers_with_one_line(start_server: StartServer, database_url: str, db: Any) -> None:
     await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_future.sql', '')")
     server: Server = await start_server(database_url, wait=False, WORKERS="2")
     assert await server.wait_for_exit() == 1
@@ -320,7 +317,7 @@ async def test_a_database_that_cannot_be_used_ends_all_with_one_line(
     assert "999_future.sql" in server.output
 
 
-async def test_lines_of_the_log_say_which_worker(start_server: StartServer, connect: Connect, database_url: str) -> None:
+async def test_log_records_contain_the_worker_id(start_server: StartServer, connect: Connect, database_url: str) -> None:
     server: Server = await start_server(database_url, WORKERS="2", LOG_FORMAT="json", LOG_LEVEL="DEBUG")
     await open_dashboards(server, connect)
     await server.stop()
@@ -330,32 +327,23 @@ async def test_lines_of_the_log_say_which_worker(start_server: StartServer, conn
     assert sum(begun.values()) == CLIENTS
 
 
-async def test_half_a_message_of_one_that_was_killed_is_none() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
-    line = await workers._Pipe.open(ours)
-    assert [message async for message in line.messages()] == [("ready", None)]
-    line.close()
-
-
-async def test_a_worker_for_which_there_is_no_room_is_tried_again(
+async def test_worker_that_cannot_be_started_is_retried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    team = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
-    await team.reserve_port()
-    tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
+    supervisor = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await supervisor.reserve_port()
+    tasks = [asyncio.create_task(task) for task in supervisor.tasks(database_url).values()]
     try:
-        await within(TIMEOUT_SECONDS, team.started.wait(), "two workers")
+        await within(TIMEOUT_SECONDS, supervisor.started.wait(), "two workers")
         start, failed = asyncio.create_subprocess_exec, asyncio.Event()
 
-        async def no_room(*_: Any, **__: Any) -> asyncio.subprocess.Process:
+        async def fail(*_: Any, **__: Any) -> asyncio.subprocess.Process:
             failed.set()
             monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-        monkeypatch.setattr(asyncio, "create_subprocess_exec", no_room)
-        first = team._workers[0]
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
+        first = supervisor._workers[0]
         assert first.process is not None
         pid = first.process.pid
         os.kill(pid, signal.SIGKILL)
@@ -366,28 +354,28 @@ async def test_a_worker_for_which_there_is_no_room_is_tried_again(
 
         await wait_until(back, "another worker")
     finally:
-        await within(TIMEOUT_SECONDS, team.drain(), "the end")
+        await within(TIMEOUT_SECONDS, supervisor.drain(), "the end")
         await asyncio.gather(*tasks)
-    said = [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"]
-    assert said == [
+    messages = [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"]
+    assert messages == [
         "worker 1 has ended (Killed): starting another",
         "worker 1 has ended ([Errno 11] Resource temporarily unavailable): starting another",
     ]
 
 
-async def test_one_that_does_not_drain_is_killed(
+async def test_worker_that_does_not_drain_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
     monkeypatch.setattr(workers, "EXIT_TIMEOUT_SECONDS", 5.0)
-    team = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
-    await team.reserve_port()
-    tasks = [asyncio.create_task(task) for task in team.tasks(database_url).values()]
+    supervisor = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    await supervisor.reserve_port()
+    tasks = [asyncio.create_task(task) for task in supervisor.tasks(database_url).values()]
     try:
-        await within(TIMEOUT_SECONDS, team.started.wait(), "two workers")
-        pids = [worker.process.pid for worker in team._workers if worker.process is not None]
+        await within(TIMEOUT_SECONDS, supervisor.started.wait(), "two workers")
+        pids = [worker.process.pid for worker in supervisor._workers if worker.process is not None]
         os.kill(pids[0], signal.SIGSTOP)
     finally:
-        await within(TIMEOUT_SECONDS, team.drain(), "the end")
+        await within(TIMEOUT_SECONDS, supervisor.drain(), "the end")
         await asyncio.gather(*tasks)
     assert not any(map(is_running, pids))
     assert [record.getMessage() for record in caplog.records if record.name == "orderwire.workers"] == [

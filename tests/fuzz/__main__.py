@@ -20,10 +20,12 @@ async def run(plan: Plan, url: str) -> Report:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="whatever strangers send, nobody else notices")
-    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to have its inputs again")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz", description="send invalid input and check that other clients are unaffected"
+    )
+    parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run, to repeat its inputs")
     parser.add_argument("--inputs", type=int, default=1_000_000)
-    parser.add_argument("--script", type=int, default=None, help="only the script of this number")
+    parser.add_argument("--script", type=int, default=None, help="run only the script with this number")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
     print(f"seed {seed}", flush=True)

@@ -1,4 +1,4 @@
-"""What is sent: commands, messages, frames, queries, requests. Everything follows from the random generator that is given."""
+"""Random inputs: commands, messages, frames, queries, requests. Each is determined by the random generator passed in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,20 @@ import zlib
 from typing import Any
 from urllib.parse import quote
 
-from tests.fuzz.octets import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, PING, PONG, TEXT, deflate_message, frame, mutate
+from tests.fuzz.octets import mutate
 from tests.fuzz.tokens import CANARY, ODD_VALUES, odd_token, valid_token
+from tests.helpers.websocket_frames import (
+    BINARY,
+    CLOSE,
+    COMPRESSED,
+    CONTINUATION,
+    FINAL,
+    PING,
+    PONG,
+    TEXT,
+    deflate_message,
+    frame,
+)
 
 __all__ = ["fatal_message", "handshake", "nonfatal_message", "request"]
 
@@ -45,7 +57,7 @@ def random_text(rng: random.Random, max_length: int = 60) -> str:
     return "".join(rng.choices(LETTERS, k=rng.randrange(max_length)))
 
 
-# ---------------------------------------------------------------- what a client says in a session
+# ---------------------------------------------------------------- messages in a session
 
 
 def topic(rng: random.Random) -> Any:
@@ -67,7 +79,7 @@ def topic(rng: random.Random) -> Any:
 
 
 def nested_json(rng: random.Random) -> str:
-    """Close to what the parser, and whatever looks at its result, can take in depth."""
+    """JSON nested about as deeply as the parser and the code behind it accept, or deeper."""
     depth = rng.choice((1, 10, 400, 500, rng.randint(900, 1000), 20000))
     inner = "[" * depth + "]" * depth
     return rng.choice(
@@ -76,7 +88,7 @@ def nested_json(rng: random.Random) -> str:
 
 
 def command(rng: random.Random) -> str:
-    """JSON, or nearly; not an ``auth`` that could be taken for one."""
+    """JSON or nearly JSON, but no ``auth`` with a string as token."""
     match rng.randrange(14):
         case 0 | 1:
             return rng.choice(('{"type":"ping"}', '{"type":"pong"}', ' {"type" : "ping", "x":[1,{"y":null}]}\n'))
@@ -114,7 +126,7 @@ def random_mask(rng: random.Random) -> bytes:
 
 
 def fragmented(rng: random.Random, payload: bytes, opcode: int = TEXT) -> bytes:
-    """A text message in frames, cut anywhere, with control frames in between."""
+    """A message in several frames, split anywhere, with control frames in between."""
     cuts = sorted(rng.randrange(len(payload) + 1) for _ in range(rng.randint(1, 6)))
     parts = [payload[start:end] for start, end in zip([0, *cuts], [*cuts, len(payload)], strict=True)]
     frames = []
@@ -131,15 +143,15 @@ def control_frame(rng: random.Random) -> bytes:
 
 
 def compressed_message(rng: random.Random, payload: bytes) -> bytes:
-    """A message as it may be where compression was agreed on."""
-    small = deflate_message(payload, rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FINISH)), window_bits=rng.choice((9, 12, 15)))
-    return fragmented(rng, small, COMPRESSED | TEXT) if rng.random() < 0.3 else frame(FINAL | COMPRESSED | TEXT, small)
+    """A valid compressed message (RFC 7692)."""
+    deflated = deflate_message(payload, rng.choice((zlib.Z_SYNC_FLUSH, zlib.Z_FINISH)), window_bits=rng.choice((9, 12, 15)))
+    return fragmented(rng, deflated, COMPRESSED | TEXT) if rng.random() < 0.3 else frame(FINAL | COMPRESSED | TEXT, deflated)
 
 
 def nonfatal_message(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
-    """One message after which the session must go on, whatever it says."""
+    """One message after which the session must continue."""
     kind = rng.random()
-    if kind > 0.99 and not login:  # where nobody asks for a token, none is wrong
+    if kind > 0.99 and not login:  # without login any token is accepted
         return frame(FINAL | TEXT, json.dumps({"type": "auth", "token": odd_token(rng)}).encode())
     if kind < 0.1:
         return control_frame(rng)
@@ -154,7 +166,7 @@ def nonfatal_message(rng: random.Random, *, login: bool, compression: bool = Fal
 
 
 def bad_compressed_message(rng: random.Random) -> bytes:
-    """What nobody can inflate, or should."""
+    """A compressed message that is invalid or too large."""
     payload = command(rng).encode(errors="replace")
     match rng.randrange(5):
         case 0:
@@ -171,7 +183,7 @@ def bad_compressed_message(rng: random.Random) -> bytes:
 
 
 def fatal_message(rng: random.Random, *, login: bool, compression: bool = False) -> bytes:
-    """One message after which the session may end, and mostly must."""
+    """One message after which the server may close the session, and usually must."""
     if compression and rng.random() < 0.5:
         return bad_compressed_message(rng)
     payload = command(rng).encode(errors="replace")
@@ -204,7 +216,7 @@ def fatal_message(rng: random.Random, *, login: bool, compression: bool = False)
             return mutate(rng, b"".join(nonfatal_message(rng, login=login) for _ in range(3)))
 
 
-# ---------------------------------------------------------------- what a client asks for
+# ---------------------------------------------------------------- requests
 
 
 def cursor(rng: random.Random, epoch: str) -> str:
@@ -229,7 +241,7 @@ def cursor(rng: random.Random, epoch: str) -> str:
 
 
 def query(rng: random.Random, epoch: str) -> str:
-    """With its question mark, or nothing."""
+    """A query with its question mark, or an empty string."""
     fields = []
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 8))):
         name = rng.choice(("last_event_id", "after", "limit", "before", "status", "topics", "token", "x", ""))
@@ -273,7 +285,7 @@ def random_address(rng: random.Random) -> str:
 
 
 def random_headers(rng: random.Random, host: str, token: str | None, epoch: str) -> list[tuple[str, str]]:
-    """Latin-1 text, as it goes over the wire."""
+    """Header names and values, as Latin-1 text."""
     lines = []
     if rng.random() < 0.98:
         lines.append(
@@ -340,7 +352,9 @@ def random_headers(rng: random.Random, host: str, token: str | None, epoch: str)
                     ("Wed, 21 Oct 2015 07:28:00 GMT", "x", "Wed, 99 Oct 99999 07:28:00 GMT", "Mon, 01 Jan 0001 00:00:00 -2359")
                 )
             case "Connection" | "Upgrade":
-                value = rng.choice(("keep-alive", "x", ""))  # an upgrade swallows what comes after it: see handshake()
+                value = rng.choice(
+                    ("keep-alive", "x", "")
+                )  # no upgrade, after which further requests would not be read: see handshake()
             case _:
                 value = rng.choice((CANARY, "*/*", "gzip, deflate, br", "\xff\x80", "x" * 4000, "GET", "", "a=b; c", 'W/"x"'))
         lines.append((name, "".join(letter for letter in value if letter not in "\r\n\0")))
@@ -353,21 +367,36 @@ def _encode_request(method: str, target: str, lines: list[tuple[str, str]], body
 
 
 def random_token(rng: random.Random, role: str | None) -> str | None:
-    """None, one that lets in (with that role, if one is given), or one that hardly does."""
+    """No token, a valid one (with that role, if given), or an odd one."""
     return rng.choice((lambda: None, lambda: valid_token(rng, role or "viewer"), lambda: odd_token(rng)))()
 
 
 ODD_PATHS = (
-    *("/nowhere", "//", "/api/../metrics", "/%2e%2e/", "/api/orders/", "/api%2forders", "/\xff\xfe", "/%ff", "/%ed%a0%80"),
-    *("/%", "/%00", "/a" * 500, "*", "/api/ws/", "/;x"),
-    *("http://127.0.0.1/api/orders", "http://[::1", "http://evil.example/metrics"),
+    "/nowhere",
+    "//",
+    "/api/../metrics",
+    "/%2e%2e/",
+    "/api/orders/",
+    "/api%2forders",
+    "/\xff\xfe",
+    "/%ff",
+    "/%ed%a0%80",
+    "/%",
+    "/%00",
+    "/a" * 500,
+    "*",
+    "/api/ws/",
+    "/;x",
+    "http://127.0.0.1/api/orders",
+    "http://[::1",
+    "http://evil.example/metrics",
 )
 
 
 def request(
     rng: random.Random, host: str, epoch: str, role: str | None, *, path: str | None = None, last: bool = False
 ) -> bytes:
-    """One whole request. ``close_connection``: the connection is to end with it. Whatever it is, it has an answer."""
+    """One complete request, which the server must answer. ``last``: with "Connection: close"."""
     path = path or rng.choice(ODD_PATHS if rng.random() < 0.1 else PATHS)
     method = "GET" if path == "/api/sse" else rng.choice(METHODS)
     lines = random_headers(rng, host, random_token(rng, role), epoch)
@@ -383,7 +412,7 @@ def request(
 def handshake(
     rng: random.Random, host: str, epoch: str, token: str | None, *, plain: bool = False, compression: bool = False
 ) -> bytes:
-    """Of a WebSocket. ``encode_plain``: one that is granted if the token is, with ``compression`` or without."""
+    """A WebSocket handshake. ``plain``: a valid one, which succeeds if the token is valid; ``compression``: with an offer."""
     lines = [("Host", host)] if plain else random_headers(rng, host, None, epoch)
     if compression:
         lines.append(("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"))

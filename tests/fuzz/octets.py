@@ -1,30 +1,10 @@
-"""Byte level: frames as a client sends them, and what becomes of bytes that somebody plays with."""
+"""Random mutations of bytes."""
 
 from __future__ import annotations
 
 import random
-import struct
-import zlib
-from collections.abc import Iterator
 
-__all__ = [
-    "BINARY",
-    "CLOSE",
-    "COMPRESSED",
-    "CONTINUATION",
-    "FINAL",
-    "PING",
-    "PONG",
-    "TEXT",
-    "deflate_message",
-    "frame",
-    "inflate_messages",
-    "mutate",
-    "split_frames",
-]
-
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
-FINAL, COMPRESSED = 0x80, 0x40
+__all__ = ["mutate"]
 
 INTERESTING_BYTES = (
     0x00,
@@ -51,63 +31,8 @@ INTERESTING_BYTES = (
 )
 
 
-def split_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """What a server has written: the first byte and the payload of each frame."""
-    while data:
-        size, start = data[1], 2
-        if size > 125:
-            start = 4 if size == 126 else 10
-            size = int.from_bytes(data[2:start], "big")
-        yield data[0], data[start : start + size]
-        data = data[start + size :]
-
-
-def frame(first_byte: int, payload: bytes, *, mask: bytes | None = bytes(4), length: int | None = None) -> bytes:
-    """One frame, masked. ``length``: what it claims to be. ``mask`` None: as no client may send it."""
-    size = len(payload) if length is None else length
-    bit = 0 if mask is None else 0x80
-    if size < 126:
-        start = bytes((first_byte, bit | size))
-    elif size < 2**16:
-        start = struct.pack("!BBH", first_byte, bit | 126, size)
-    else:
-        start = struct.pack("!BBQ", first_byte, bit | 127, size)
-    if mask is None:
-        return start + payload
-    if any(mask) and payload:
-        key = (mask * (len(payload) // 4 + 1))[: len(payload)]
-        payload = (int.from_bytes(payload, "big") ^ int.from_bytes(key, "big")).to_bytes(len(payload), "big")
-    return start + mask + payload
-
-
-def deflate_message(payload: bytes, flush: int = zlib.Z_SYNC_FLUSH, *, window_bits: int = 15, zdict: bytes = b"") -> bytes:
-    """A message as RFC 7692 has it, by itself; with ``zdict`` as one that follows it."""
-    deflate = zlib.compressobj(9, zlib.DEFLATED, -window_bits, zdict=zdict)
-    whole = deflate.compress(payload) + deflate.flush(flush)
-    return whole[:-4] if flush == zlib.Z_SYNC_FLUSH else whole + b"\x00"
-
-
-def inflate_messages(got: bytes) -> bytes:
-    """What a server has sent, with the messages of a WebSocket inflated if they are compressed."""
-    head, _, frames = got.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 101 "):
-        return got
-    inflate, parts, at = zlib.decompressobj(-15), [head], 0
-    while len(frames) >= at + 2:
-        size, start = frames[at + 1], at + 2
-        if size > 125:
-            start += 2 if size == 126 else 8
-            size = int.from_bytes(frames[at + 2 : start], "big")
-        payload = frames[start : start + size]
-        if frames[at] & COMPRESSED and len(payload) == size:
-            payload = inflate.decompress(payload + b"\x00\x00\xff\xff")
-        parts.append(payload)
-        at = start + size
-    return b"\n".join(parts)
-
-
 def mutate(rng: random.Random, data: bytes) -> bytes:
-    """The same bytes after a few accidents."""
+    """The bytes after one to eight random changes: bits, bytes, insertions, deletions, repetitions, truncation."""
     buffer = bytearray(data)
     for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
         at = rng.randrange(len(buffer) + 1)

@@ -1,4 +1,4 @@
-"""One fuzz run: two servers, strangers on them, and others beside who must not notice."""
+"""One fuzz run: two servers, scripts that send invalid input, and bystanders that must be unaffected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support import Client, Server
 
 __all__ = ["Plan", "Report", "fuzz"]
 
-# Limits that would refuse most of what is sent are out of the way, those on size and number stay.
+# Raises the rate limits, which would reject most inputs. The limits on sizes and numbers keep their defaults.
 SETTINGS = {
     "HANDSHAKES_PER_SECOND": "1000000",
     "FRAMES_PER_SECOND": "1000000",
@@ -28,17 +28,17 @@ SETTINGS = {
     "SEND_QUEUE_FRAMES": "1000000",
     "SEND_QUEUE_BYTES": "1000MiB",
     "IDLE_SECONDS": "5",
-    # A busy machine may need that long for a session of hundreds of messages.
+    # On a busy machine a session of hundreds of messages may take long.
     "AUTH_SECONDS": "600",
     "LOG_LEVEL": "DEBUG",
-    # What is sent compressed is meant to be understood.
+    # The server accepts compressed messages.
     "COMPRESSION": "1",
 }
-# Orders that customers of the fuzzer may have; those written while it runs are others'.
+# Orders of the customers in the fuzzer's tokens. Orders that are inserted during the run belong to others.
 CUSTOMER_ORDERS = 60
 WRITE_SECONDS = 0.2
 CONCURRENT_SCRIPTS = 48
-# After a tenth of the inputs: caches are full, the allocator has its arenas.
+# Memory is compared with that after a tenth of the inputs, when caches are full.
 WARM_UP_FRACTION = 0.1
 MAX_MEMORY_GROWTH_MIB = 24.0
 MAX_FILE_GROWTH = 4
@@ -49,7 +49,7 @@ SETTLE_TIMEOUT_SECONDS = 30.0
 class Plan:
     seed: int
     inputs: int = 1_000_000
-    # Only this script, to look at it again.
+    # Run only this script.
     script: int | None = None
 
 
@@ -61,18 +61,18 @@ class Report:
 
     def table(self) -> str:
         lines = [f"{name:<28}{value}" for name, value in self.figures]
-        lines += [f"WRONG: {text}" for text in self.failures]
-        lines.append(f"{'seed':<28}{self.plan.seed}   {'wrong' if self.failures else 'nothing wrong'}")
+        lines += [f"FAILED: {text}" for text in self.failures]
+        lines.append(f"{'seed':<28}{self.plan.seed}   {'failed' if self.failures else 'passed'}")
         return "\n".join(lines)
 
 
 class SseReader:
-    """A reader of Server-Sent Events beside the fuzz."""
+    """A bystander that reads Server-Sent Events."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self.ids: list[str] = []
         self.ended = False
-        self._task = asyncio.create_task(self._read(response), name="stream")
+        self._task = asyncio.create_task(self._read(response), name="sse reader")
 
     async def _read(self, response: aiohttp.ClientResponse) -> None:
         waiting = ""
@@ -92,7 +92,7 @@ class SseReader:
 
 
 class Bystanders:
-    """Clients on one server that must get every event exactly once while others misbehave."""
+    """Well-behaved clients of one server, which must receive every event exactly once."""
 
     def __init__(self, target: Target, clients: list[Client], streams: list[SseReader], customer: Client | None) -> None:
         self.target = target
@@ -105,7 +105,7 @@ class Bystanders:
         return len(self._clients) + len(self._streams) + (self._customer is not None)
 
     async def check_events(self, events: list[tuple[str, int]]) -> list[str]:
-        """What is wrong with what they have of these events: (number, order)."""
+        """Compare the events that they received with these: (event id, order id). Returns the failures."""
         wanted = [number for number, _ in events]
         own = [number for number, order in events if order <= CUSTOMER_ORDERS]
 
@@ -119,19 +119,17 @@ class Bystanders:
         deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
         while missing() and time.monotonic() < deadline:
             await asyncio.sleep(0.1)
-        wrong = []
+        failures = []
         lists = [("a WebSocket", [frame["id"] for frame in client.events], wanted) for client in self._clients]
         lists += [("a stream", stream.ids, wanted) for stream in self._streams]
         if self._customer is not None:
             lists.append(("a customer", [frame["id"] for frame in self._customer.events], own))
-        for who, ids, expected in lists:
+        for kind, ids, expected in lists:
             if [cursor.rpartition("-")[2] for cursor in ids] != expected:
-                wrong.append(
-                    f"{who} beside, on {self.target.name}, has {len(ids)} events of {len(expected)}, or in another order"
-                )
+                failures.append(f"{kind} on {self.target.name} has {len(ids)} of {len(expected)} events, or in another order")
         if any(client.ws.closed for client in self._clients) or any(stream.ended for stream in self._streams):
-            wrong.append(f"a client beside, on {self.target.name}, was closed")
-        return wrong
+            failures.append(f"a bystander on {self.target.name} was closed")
+        return failures
 
 
 async def _writer(url: str) -> None:
@@ -149,7 +147,7 @@ async def _writer(url: str) -> None:
 
 
 class Harness:
-    """``async with Site(url) as harness``: a server with login and one without, and who is beside."""
+    """``async with Harness(url) as harness``: a server with login, one without, and the bystanders of both."""
 
     def __init__(self, url: str, more_settings: dict[str, str] | None = None) -> None:
         self._url = url
@@ -200,54 +198,56 @@ class Harness:
         return Bystanders(target, clients, streams, customer)
 
     async def recorded_events(self) -> list[tuple[str, int]]:
-        """Those since everybody has been connected, in order: number and order."""
+        """The events since all bystanders were connected, in order: (event id, order id)."""
         rows = await self.database.fetch("select id, order_id from orderwire.journal where id > $1 order by id", self._last)
         return [(str(row["id"]), row["order_id"]) for row in rows]
 
     async def wait_until_disconnected(self) -> list[str]:
-        """Wait until nobody but those beside is connected. What is wrong if they stay."""
-        wrong = []
-        for server, beside in zip(self.servers, self.bystanders, strict=True):
+        """Wait until only the bystanders are connected. Returns a failure if others stay connected."""
+        failures = []
+        for server, bystanders in zip(self.servers, self.bystanders, strict=True):
             deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
             while (
-                sockets := await self._tcp_connections(server, beside)
-            ) > beside.sessions + 1 and time.monotonic() < deadline:
+                sockets := await self._tcp_connections(server, bystanders)
+            ) > bystanders.sessions + 1 and time.monotonic() < deadline:
                 await asyncio.sleep(0.5)
-            if sockets > beside.sessions + 1:
-                wrong.append(f"{beside.target.name} has {sockets} connections, {beside.sessions} clients")
-        return wrong
+            if sockets > bystanders.sessions + 1:
+                failures.append(f"{bystanders.target.name} has {sockets} connections, {bystanders.sessions} clients")
+        return failures
 
-    async def _tcp_connections(self, server: Server, beside: Bystanders) -> int:
-        headers = self._headers(beside.target.login, "admin")
+    async def _tcp_connections(self, server: Server, bystanders: Bystanders) -> int:
+        headers = self._headers(bystanders.target.login, "admin")
         async with aiohttp.request("GET", server.http_url + "/metrics", headers=headers) as response:
             text = await response.text()
         return int(float(next(line.split()[1] for line in text.splitlines() if line.startswith("orderwire_tcp_connections "))))
 
     async def check_http(self) -> list[str]:
-        wrong = []
-        for server, beside in zip(self.servers, self.bystanders, strict=True):
-            headers = self._headers(beside.target.login, "admin")
+        failures = []
+        for server, bystanders in zip(self.servers, self.bystanders, strict=True):
+            headers = self._headers(bystanders.target.login, "admin")
             for path in ("/healthz", "/readyz", "/api/analytics", "/api/orders", "/api/events", "/metrics"):
                 async with aiohttp.request("GET", server.http_url + path, headers=headers) as response:
                     if response.status != 200:
-                        wrong.append(f"{beside.target.name} answers {path} with {response.status}")
-        return wrong
+                        failures.append(f"{bystanders.target.name} answers {path} with {response.status}")
+        return failures
 
     async def stop_and_check_logs(self) -> list[str]:
-        """End the servers, and read their logs."""
-        wrong = []
+        """Stop the servers and check their logs. Returns the failures."""
+        failures = []
         password = urlsplit(self._url).password or SECRET
-        for server, beside in zip(self.servers, self.bystanders, strict=True):
+        for server, bystanders in zip(self.servers, self.bystanders, strict=True):
             started = next(number for number, line in enumerate(server.lines) if "ready; Ctrl-C stops" in line)
             if (code := await server.stop()) != 0:
-                wrong.append(f"{beside.target.name} ended with {code}")
+                failures.append(f"{bystanders.target.name} ended with {code}")
             bad = ("Traceback", " WARNING ", " ERROR ", " CRITICAL ", "never retrieved", "Exception", "never awaited")
             secret = (CANARY, SECRET, password, "eyJ", "earer")
             for number, line in enumerate(server.lines[started:], started):
                 if any(word in line for word in (*bad, *secret)):
-                    wrong.append(f"in the log of {beside.target.name}: " + " | ".join(server.lines[number - 1 : number + 30]))
+                    failures.append(
+                        f"in the log of {bystanders.target.name}: " + " | ".join(server.lines[number - 1 : number + 30])
+                    )
                     break
-        return wrong
+        return failures
 
 
 async def fuzz(plan: Plan, url: str, print_line: Callable[[str], None]) -> Report:
@@ -255,7 +255,7 @@ async def fuzz(plan: Plan, url: str, print_line: Callable[[str], None]) -> Repor
     report, tally = Report(plan), Tally()
     start = time.monotonic()
     async with Harness(url) as harness:
-        targets = [beside.target for beside in harness.bystanders]
+        targets = [bystanders.target for bystanders in harness.bystanders]
         writing = asyncio.create_task(_writer(url), name="writer")
         try:
             before: list[tuple[float, int]] = []
@@ -272,8 +272,8 @@ async def fuzz(plan: Plan, url: str, print_line: Callable[[str], None]) -> Repor
         report.failures += tally.failures
         report.failures += await harness.wait_until_disconnected()
         events = await harness.recorded_events()
-        for beside in harness.bystanders:
-            report.failures += await beside.check_events(events)
+        for bystanders in harness.bystanders:
+            report.failures += await bystanders.check_events(events)
         report.failures += await harness.check_http()
         for server, target, was in zip(harness.servers, targets, before, strict=False):
             now = memory_mib(server), open_files(server)
@@ -285,29 +285,31 @@ async def fuzz(plan: Plan, url: str, print_line: Callable[[str], None]) -> Repor
     seconds = time.monotonic() - start
     report.figures += [(kind, f"{count:,}") for kind, count in tally.inputs.most_common()]
     report.figures.append(("inputs", f"{tally.sent:,} in {seconds:.0f} s"))
-    report.figures.append(("clients beside", f"{sum(beside.sessions for beside in harness.bystanders)}, {len(events)} events"))
+    report.figures.append(
+        ("bystanders", f"{sum(bystanders.sessions for bystanders in harness.bystanders)}, {len(events)} events")
+    )
     return report
 
 
 async def _run_scripts(
     plan: Plan, first_script: int, until_inputs: int, targets: list[Target], tally: Tally, print_line: Callable[[str], None]
 ) -> int:
-    """Scripts from this number on until so many inputs have been sent; returns the next number."""
+    """Run scripts from ``first_script`` on until ``until_inputs`` inputs have been sent; return the last script number."""
     number = first_script
-    told = time.monotonic()
+    printed_at = time.monotonic()
 
-    async def stranger() -> None:
-        nonlocal number, told
+    async def run_scripts() -> None:
+        nonlocal number, printed_at
         while tally.sent < until_inputs and len(tally.failures) < 10:
             number += 1
             await _run_script(plan.seed, number, targets, tally)
-            if time.monotonic() > told + 10:
-                told = time.monotonic()
+            if time.monotonic() > printed_at + 10:
+                printed_at = time.monotonic()
                 print_line(f"{tally.sent:,} inputs, {number:,} connections")
 
-    async with asyncio.TaskGroup() as strangers:
+    async with asyncio.TaskGroup() as tasks:
         for _ in range(CONCURRENT_SCRIPTS):
-            strangers.create_task(stranger())
+            tasks.create_task(run_scripts())
     return number
 
 

@@ -1,4 +1,4 @@
-"""What one stranger does with one connection. Each script counts what it sent, and says what must not have happened."""
+"""Scripts: what the fuzzer does on one connection. Each counts its inputs and raises AssertionError for a failure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.fuzz.inputs import fatal_message, handshake, nonfatal_message, request
-from tests.fuzz.octets import CLOSE, FINAL, PING, PONG, frame, inflate_messages, mutate
+from tests.fuzz.octets import mutate
 from tests.fuzz.tokens import CANARY, odd_token, valid_token
+from tests.helpers.websocket_frames import CLOSE, FINAL, PING, PONG, frame, inflate_messages
 
 __all__ = ["CUSTOMER_NAME", "SCRIPTS", "Script", "Tally", "Target"]
 
-# Of a customer; no input holds it, and only an admin may read it.
+# A customer's name that occurs in no input and that only an admin may receive.
 CUSTOMER_NAME = f"{CANARY}-Customer"
 TOTALS_FIELD = b'"total_orders"'
-# The server answers faster than this, or not at all since it waits for more.
+# The server is considered quiet after this time: it does not answer incomplete input.
 QUIET_SECONDS = 0.15
 ANSWER_TIMEOUT_SECONDS = 60.0
 
@@ -39,7 +40,7 @@ class Target:
 
 @dataclass(slots=True)
 class Tally:
-    """What was sent, by kind, and what went wrong."""
+    """The number of inputs by kind, and the failures."""
 
     inputs: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ Script = Callable[[Target, random.Random, Tally], Awaitable[None]]
 
 
 class RawConnection:
-    """One TCP connection, with all that has come in on it."""
+    """One TCP connection and everything received on it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -65,7 +66,7 @@ class RawConnection:
         await self._writer.drain()
 
     async def _read_more(self) -> bool:
-        """False at the end."""
+        """Read once; False at the end of the stream."""
         try:
             data = await self._reader.read(65536)
         except ConnectionError:
@@ -74,7 +75,7 @@ class RawConnection:
         return bool(data)
 
     async def read_until(self, part: bytes) -> bool:
-        """Whether it comes before the end."""
+        """Read until ``part`` was received; False if the stream ends before."""
         start = 0
         async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             while (found := self.received.find(part, start)) < 0:
@@ -98,7 +99,7 @@ class RawConnection:
 
 @asynccontextmanager
 async def _connect(target: Target, rng: random.Random) -> AsyncIterator[RawConnection]:
-    # From many addresses: closed connections keep their ports for a while.
+    # From many addresses, because closed connections occupy their ports for a while.
     reader, writer = await asyncio.open_connection("127.0.0.1", target.port, local_addr=(f"127.0.0.{rng.randint(2, 250)}", 0))
     try:
         yield RawConnection(reader, writer)
@@ -109,7 +110,7 @@ async def _connect(target: Target, rng: random.Random) -> AsyncIterator[RawConne
 
 
 def _check_permissions(line: RawConnection, role: str | None, target: Target) -> None:
-    """Nobody is told what their role may not see, and nothing unexpected has happened."""
+    """Assert that there was no internal error and nothing was received that the role may not see."""
     if (
         b"HTTP/1.1 500" in line.received
         or b'"code": "internal_error"' in line.received
@@ -120,9 +121,9 @@ def _check_permissions(line: RawConnection, role: str | None, target: Target) ->
         return
     got = inflate_messages(bytes(line.received))
     if CUSTOMER_NAME.encode() in got:
-        raise AssertionError(f"the role {role} was told a name")
+        raise AssertionError(f"the role {role} received a customer's name")
     if role != "viewer" and TOTALS_FIELD in got:
-        raise AssertionError(f"the role {role} was told the totals")
+        raise AssertionError(f"the role {role} received the totals")
 
 
 def _random_role(target: Target, rng: random.Random) -> str | None:
@@ -130,7 +131,7 @@ def _random_role(target: Target, rng: random.Random) -> str | None:
 
 
 async def session(target: Target, rng: random.Random, tally: Tally) -> None:
-    """A session in which hundreds of messages are said that must not end it; then one that may."""
+    """A session with hundreds of messages that must not close it, then one that may."""
     role = _random_role(target, rng)
     token = valid_token(rng, role) if target.login and role else None
     compression = rng.random() < 0.5
@@ -150,8 +151,8 @@ async def session(target: Target, rng: random.Random, tally: Tally) -> None:
         if rng.random() < 0.8:
             await line.send(fatal_message(rng, login=target.login, compression=compression))
             await line.read_until_quiet()
-            tally.inputs["deadly message"] += 1
-            role = role if role == "admin" else "viewer"  # as which an odd token may let in after all
+            tally.inputs["fatal message"] += 1
+            role = role if role == "admin" else "viewer"  # an odd token may be valid after all, as a viewer
         elif rng.random() < 0.5:
             await line.send(frame(FINAL | CLOSE, (1000).to_bytes(2, "big")))
             if not await line.read_until(bytes((FINAL | CLOSE, 2)) + (1000).to_bytes(2, "big")):
@@ -161,7 +162,7 @@ async def session(target: Target, rng: random.Random, tally: Tally) -> None:
 
 
 async def handshakes(target: Target, rng: random.Random, tally: Tally) -> None:
-    """An odd handshake; whoever gets through says a few things, some before an answer can have come."""
+    """An odd handshake, followed by a few messages, some of them before the response."""
     role = _random_role(target, rng)
     token = (
         rng.choice((lambda: None, lambda: valid_token(rng, role or "viewer"), lambda: odd_token(rng), lambda: odd_token(rng)))()
@@ -178,7 +179,7 @@ async def handshakes(target: Target, rng: random.Random, tally: Tally) -> None:
             await line.read_until(b"\r\n")
             await line.send(b"".join(messages))
         await line.read_until_quiet()
-        # Odd tokens are the viewer's or a customer's.
+        # Odd tokens have at most the role viewer.
         _check_permissions(
             line, role if role in ("admin", None) and token is None else role if role == "admin" else "viewer", target
         )
@@ -188,7 +189,7 @@ async def handshakes(target: Target, rng: random.Random, tally: Tally) -> None:
 
 
 async def requests(target: Target, rng: random.Random, tally: Tally) -> None:
-    """Requests one behind the other, without waiting for answers."""
+    """Pipelined requests."""
     role = _random_role(target, rng)
     count = rng.randint(1, 40)
     async with _connect(target, rng) as line:
@@ -196,14 +197,14 @@ async def requests(target: Target, rng: random.Random, tally: Tally) -> None:
             b"".join(request(rng, target.host, target.epoch, role, last=number == count - 1) for number in range(count))
         )
         await line.read_to_end()
-        if not line.received.startswith((b"HTTP/1.1 ", b"HTTP/1.0 400 ")):  # that is how aiohttp refuses what it cannot parse
+        if not line.received.startswith((b"HTTP/1.1 ", b"HTTP/1.0 400 ")):  # aiohttp rejects unparsable requests with 1.0
             raise AssertionError(f"no answer: {bytes(line.received[:200])!r}")
         _check_permissions(line, "admin" if role == "admin" else "viewer", target)
         tally.inputs["request"] += line.received.count(b"HTTP/1.1 ") + line.received.count(b"HTTP/1.0 400 ")
 
 
 async def stream(target: Target, rng: random.Random, tally: Tally) -> None:
-    """Server-Sent Events, for a moment."""
+    """A short stream of Server-Sent Events."""
     role = _random_role(target, rng)
     async with _connect(target, rng) as line:
         await line.send(request(rng, target.host, target.epoch, role, path="/api/sse"))
@@ -213,7 +214,7 @@ async def stream(target: Target, rng: random.Random, tally: Tally) -> None:
 
 
 async def mangled_requests(target: Target, rng: random.Random, tally: Tally) -> None:
-    """Bytes that were requests, or handshakes."""
+    """Mutated requests and handshakes."""
     role = _random_role(target, rng)
     async with _connect(target, rng) as line:
         count = rng.randint(1, 3)
@@ -229,7 +230,7 @@ async def mangled_requests(target: Target, rng: random.Random, tally: Tally) -> 
 
 
 async def mangled_frames(target: Target, rng: random.Random, tally: Tally) -> None:
-    """Bytes that were frames, in a session."""
+    """Mutated frames in a session."""
     role = _random_role(target, rng)
     token = valid_token(rng, role) if target.login and role else None
     compression = rng.random() < 0.5
@@ -246,5 +247,5 @@ async def mangled_frames(target: Target, rng: random.Random, tally: Tally) -> No
         tally.inputs["mangled frame"] += len(whole)
 
 
-# With how often each is drawn.
+# The weight with which each script is drawn.
 SCRIPTS: dict[Script, int] = {session: 12, handshakes: 30, requests: 20, mangled_requests: 16, mangled_frames: 16, stream: 4}

@@ -1,4 +1,4 @@
-"""Tokens: good ones, ones that only look good, and rubbish."""
+"""Tokens: valid ones, invalid ones and random text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fuzz.octets import mutate
 
 __all__ = ["CANARY", "SECRET", "odd_token", "valid_token"]
 
-# No line of the log, and nobody but an admin, may ever see it: it is in customers' names and in tokens that are rubbish.
+# Part of customers' names and of invalid tokens: it must not occur in the log, and only an admin may receive it.
 CANARY = "cAnArY"
 SECRET = f"{CANARY}-of-thirty-two-bytes-or-more"
 
@@ -27,7 +27,7 @@ def _encode_part(value: object) -> str:
 
 
 def sign(claims: object, header: object = None, secret: str = SECRET) -> str:
-    """HS256 by hand: PyJWT would not sign most of what is asked for here."""
+    """Sign with HS256. Not by PyJWT, which rejects most of these claims and headers."""
     head = _encode_part({"alg": "HS256", "typ": "JWT"} if header is None else header)
     body = f"{head}.{_encode_part(claims)}"
     return (
@@ -36,9 +36,9 @@ def sign(claims: object, header: object = None, secret: str = SECRET) -> str:
 
 
 def valid_token(rng: random.Random, role: str | None = None, subject: str | None = None) -> str:
-    """One that lets its bearer in."""
+    """A valid token."""
     role = role or rng.choice(ROLES)
-    # Of whoever works here the log may say who it was, of a customer never.
+    # The log may contain the subject of staff, never that of a customer.
     subject = subject or f"{CANARY if role == 'customer' else 'staff'}-{rng.randrange(100)}"
     claims: dict[str, Any] = {"role": role, "exp": int(time.time()) + 3600, "sub": subject}
     if rng.random() < 0.5:
@@ -48,50 +48,61 @@ def valid_token(rng: random.Random, role: str | None = None, subject: str | None
     return sign(claims)
 
 
-# What a claim, or a field of the header, may hold instead of what it should.
+# Values of wrong types or ranges, for claims and header fields.
 ODD_VALUES: list[Any] = [
-    *(None, True, False, 0, 1, -1, 1.5, -0.0, 1e308, float("inf"), float("-inf"), float("nan"), 2**31, 2**63, 2**64, -(2**63)),
-    *(
-        10**400,
-        253402300800,
-        "",
-        "0",
-        "1e9",
-        "nan",
-        "admin",
-        "ADMIN",
-        "root",
-        "\0",
-        "\ud800",
-        "é" * 50,
-        CANARY,
-        "x" * 2000,
-        "none",
-    ),
-    *(
-        [],
-        {},
-        [[]],
-        [None],
-        ["admin"],
-        {"admin": True},
-        [1, "2"],
-        [2**63],
-        [True],
-        [1.0],
-        [-(2**63) - 1],
-        list(range(10**6, 10**6 + 500)),
-    ),
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    1.5,
+    -0.0,
+    1e308,
+    float("inf"),
+    float("-inf"),
+    float("nan"),
+    2**31,
+    2**63,
+    2**64,
+    -(2**63),
+    10**400,
+    253402300800,
+    "",
+    "0",
+    "1e9",
+    "nan",
+    "admin",
+    "ADMIN",
+    "root",
+    "\0",
+    "\ud800",
+    "é" * 50,
+    CANARY,
+    "x" * 2000,
+    "none",
+    [],
+    {},
+    [[]],
+    [None],
+    ["admin"],
+    {"admin": True},
+    [1, "2"],
+    [2**63],
+    [True],
+    [1.0],
+    [-(2**63) - 1],
+    list(range(10**6, 10**6 + 500)),
 ]
 
 
 def odd_token(rng: random.Random) -> str:
-    """One that should not let anybody in, or not for long, or as nobody much. Some are right after all: not by design."""
+    """A token that is usually invalid. Some happen to be valid, at most with the role viewer."""
     now = int(time.time())
     claims: dict[str, Any] = {"role": rng.choice(ROLES[1:]), "exp": now + 3600, "sub": "staff", "orders": []}
     header: dict[str, Any] = {"alg": "HS256", "typ": "JWT"}
     match rng.randrange(12):
-        case 0:  # rightly signed, with claims that make no sense
+        case 0:  # a valid signature over invalid claims
             for _ in range(rng.randint(1, 3)):
                 name = rng.choice(("sub", "orders", "exp", "iat", "nbf", "aud", "iss", "jti"))
                 claims[name] = rng.choice(ODD_VALUES)

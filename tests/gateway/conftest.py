@@ -33,7 +33,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from pytest_aiohttp import AiohttpClient, AiohttpServer
 
-from gateway.app import runner_options
+from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
 from serving import create_app
 from settings import Settings
@@ -56,7 +56,8 @@ class Log(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         fields = {name: value for name, value in record.__dict__.items() if name not in self._ATTRIBUTES}
         self.lines.append(f"{record.levelname} {record.getMessage()} {fields or ''}")
-        if record.exc_info or record.levelno >= logging.CRITICAL:
+        # A malformed request is not an error of the server.
+        if record.levelno >= logging.CRITICAL or (record.exc_info and _is_server_error(record)):
             self.tracebacks.append(logging.Formatter("%(name)s %(message)s").format(record))
         self._changed.set()
 

@@ -151,3 +151,16 @@ async def test_an_application_starts_while_its_database_is_away(start_app: Start
     app = await start_app("postgresql://nobody@127.0.0.1:1/none", wait=False)
     assert (await app.http.get("/healthz")).status == 200
     assert (await app.http.get("/readyz")).status == 503
+
+
+async def test_an_unknown_expectation_is_417(start_app: StartApp) -> None:
+    """Also where the bytes are not UTF-8, which aiohttp's own handler answers with 500."""
+    app = await start_app()
+    for expectation in (b"nonsense", b"\xff"):
+        reader, writer = await asyncio.open_connection(app.http.host, app.http.port)
+        writer.write(
+            b"GET /api/orders HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nExpect: " + expectation + b"\r\n\r\n"
+        )
+        assert (await within(10, reader.readline(), "an answer")).startswith(b"HTTP/1.1 417 ")
+        writer.close()
+        await writer.wait_closed()

@@ -55,7 +55,7 @@ async def status(app: App, shown: str) -> int:
         return response.status
 
 
-async def test_printed_tokens_are_accepted(start_app: StartApp, token: Token) -> None:
+async def test_a_printed_token_is_accepted(start_app: StartApp, token: Token) -> None:
     settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "orderwire", "JWT_ISSUER": "https://login.example"}
     app = await start_app(**settings)
     for run, arguments, allowed in (
@@ -101,7 +101,9 @@ async def test_a_token_signed_with_a_private_key_is_accepted_by_its_public_key(
         ([], {"JWT_SECRET": SECRET}, "--role"),
     ],
 )
-def test_errors_are_named_and_exit_with_2(token: Token, arguments: list[str], settings: dict[str, str], message: str) -> None:
+def test_a_token_that_cannot_be_signed_is_reported_in_one_line(
+    token: Token, arguments: list[str], settings: dict[str, str], message: str
+) -> None:
     done = (token if settings else token_process)(*arguments, **settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A hub, its fan-out, and clients of theirs that inflate what they are written. For tests."""
+"""A hub, its broadcaster, and WebSocket clients that decompress what is written to them. No sockets."""
 
 from __future__ import annotations
 
@@ -19,92 +19,94 @@ from push.delivery.session import Session
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANALYTICS_TOPIC, ANONYMOUS_GRANT, ORDERS_TOPIC
-from tests.fuzz.octets import COMPRESSED, FINAL, PING, TEXT, split_frames
 from tests.helpers.builders import make_event
+from tests.helpers.websocket_frames import COMPRESSED, FINAL, PING, TEXT, split_frames
 
-__all__ = ["BOTH", "Browser", "House", "Line"]
+__all__ = ["ALL_TOPICS", "BroadcastSetup", "InflatingClient", "InflatingReceiver"]
 
-BOTH = frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC})
+ALL_TOPICS = frozenset({ORDERS_TOPIC, ANALYTICS_TOPIC})
 
 
-class Browser:
-    """The other end: what it has read. One window for the whole connection."""
+class InflatingReceiver:
+    """The client's side of one connection: parses the frames, and decompresses with one window for the whole connection."""
 
     def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(-15)
-        self.frames: list[Any] = []
+        self._decompressor = zlib.decompressobj(-15)
+        self.messages: list[Any] = []
         self.compressed = 0
         self.bytes = 0
 
-    def read(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         self.bytes += len(data)
-        for head, payload in split_frames(data):
-            if head == FINAL | PING:
+        for first_byte, payload in split_frames(data):
+            if first_byte == FINAL | PING:
                 continue
-            if head == FINAL | COMPRESSED | TEXT:
-                payload = self._inflate.decompress(payload + b"\x00\x00\xff\xff")
+            if first_byte == FINAL | COMPRESSED | TEXT:
+                payload = self._decompressor.decompress(payload + b"\x00\x00\xff\xff")
                 self.compressed += 1
             else:
-                assert head == FINAL | TEXT
-            self.frames.append(json.loads(payload))
+                assert first_byte == FINAL | TEXT
+            self.messages.append(json.loads(payload))
 
 
-class Line(_SessionClient):
-    """A client as the server has it, with no connection below: its browser reads what is written. It may be ``full``."""
+class InflatingClient(_SessionClient):
+    """The server's client object, with an InflatingReceiver as its transport. ``pause_writing`` makes it a slow client."""
 
-    def __init__(self, hub: Hub, fanout: Broadcaster, *, compression: bool = True, conflate: int | None = None) -> None:
+    def __init__(self, hub: Hub, broadcaster: Broadcaster, *, compression: bool = True, conflate: int | None = None) -> None:
         WebSocketProtocol.__init__(self, 1000, lambda _: None, compression=compression)
-        self.browser = Browser()
+        self.receiver = InflatingReceiver()
         self.conflates = conflate is not None
-        self._transport = cast(Any, SimpleNamespace(write=self.browser.read))
-        self._broadcaster = fanout
+        self._transport = cast(Any, SimpleNamespace(write=self.receiver.receive))
+        self._broadcaster = broadcaster
         self._flush_scheduled = False
         self._compression = compression
         self.segment = None
         self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate_above=conflate)
         self.adapter = cast(Any, SimpleNamespace(record_close=lambda: None, connection_lost=lambda: hub.remove(self.session)))
         hub.add(self.session)
-        self.session.apply_grant(ANONYMOUS_GRANT, BOTH)
+        self.session.apply_grant(ANONYMOUS_GRANT, ALL_TOPICS)
         self.session.send_initial_message(hub.totals_batch)
         hub.go_live(self.session)
 
     def close(self, code: int, reason: str) -> None:
-        """Nobody waits for the goodbye."""
+        """There is no connection to close."""
 
     def _abort_later(self) -> None:
-        """Nor for the rest."""
+        """Nor one to abort."""
 
     def abort(self) -> None:
-        raise AssertionError("a fault of our own")
+        raise AssertionError("the broadcaster aborts a client whose flush has raised")
 
     @property
-    def stands_at(self) -> Segment | None:
-        """Where it has got to in the stream, by itself or in a crowd."""
-        crowd = self.session.cohort
-        return self.segment if crowd is None else cast(Any, crowd).segment
+    def current_segment(self) -> Segment | None:
+        """The last segment of the shared stream that it has, its own or its cohort's."""
+        cohort = self.session.cohort
+        return self.segment if cohort is None else cast(Any, cohort).segment
 
     @property
     def events(self) -> list[int]:
-        return [frame["n"] for frame in self.browser.frames if frame["type"] == "event"]
+        """The numbers of the events that it has received."""
+        return [message["n"] for message in self.receiver.messages if message["type"] == "event"]
 
     @property
-    def told(self) -> list[int]:
-        """The totals that came, and the number of the event before each."""
-        return [frame["total_orders"] for frame in self.browser.frames if frame["type"] == "analytics_update"]
+    def totals(self) -> list[int]:
+        """The totals that it has received; each equals the number of the last event that it includes."""
+        return [message["total_orders"] for message in self.receiver.messages if message["type"] == "analytics_update"]
 
 
-class House:
-    """The hub and its fan-out."""
+class BroadcastSetup:
+    """A hub with a broadcaster. Events are numbered from 1."""
 
-    def __init__(self, max_frames: int = 100) -> None:
-        self.hub = Hub(max_messages=max_frames)
-        self.fanout = Broadcaster(Metrics(), self.hub, TransportBackend())
+    def __init__(self, max_messages: int = 100) -> None:
+        self.hub = Hub(max_messages=max_messages)
+        self.broadcaster = Broadcaster(Metrics(), self.hub, TransportBackend())
         self.published = 0
 
-    def line(self, *, compression: bool = True, conflate: int | None = None) -> Line:
-        return Line(self.hub, self.fanout, compression=compression, conflate=conflate)
+    def add_client(self, *, compression: bool = True, conflate: int | None = None) -> InflatingClient:
+        return InflatingClient(self.hub, self.broadcaster, compression=compression, conflate=conflate)
 
     def publish(self, count: int = 1, size: int = 150) -> None:
+        """Publish ``count`` events of about ``size`` bytes, and the totals after them."""
         events = []
         for _ in range(count):
             self.published += 1
@@ -119,6 +121,7 @@ class House:
             events.append(make_event(payload=text.encode()))
         self.hub.publish(events, Totals(self.published))
 
-    async def turns(self, count: int = 4) -> None:
+    async def run_ticks(self, count: int = 4) -> None:
+        """Run ``count`` ticks of the event loop."""
         for _ in range(count):
             await asyncio.sleep(0)

@@ -23,11 +23,13 @@ class TcpProxy:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        transports = [writer.transport]
         with suppress(ConnectionError, asyncio.CancelledError):
+            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            transports.append(other_writer.transport)
             await asyncio.gather(self._forward(reader, other_writer), self._forward(other_reader, writer))
-        for each in (writer, other_writer):
-            each.transport.abort()
+        for transport in transports:
+            transport.abort()
         self._tasks.discard(task)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

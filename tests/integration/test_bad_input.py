@@ -17,7 +17,6 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from settings import BadSetting, Settings
 from tests.conftest import url_with_database
 from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout
 
@@ -58,64 +57,9 @@ async def test_a_bad_setting_is_named(name: str, value: str) -> None:
     assert line.startswith(f"server.py: {name}={value} is not usable: expected ")
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("HOST", ["/tmp/x", "a\tb", "..", "a" * 64]),
-        ("PORT", ["-1", "65536", "1.5", "0x50", "9" * 50]),
-        ("HEARTBEAT_SECONDS", ["0", "-1", "inf", "1e3", "3601", "thirty"]),
-        ("SEND_QUEUE_FRAMES", ["-1", "1.5", "1000001", "many"]),
-        ("SEND_QUEUE_BYTES", ["0", "-1", "1.5MiB", "MiB", "1 TiB"]),
-        ("LOG_LEVEL", ["10", "INFO,DEBUG"]),
-    ],
-)
-def test_no_value_out_of_range_is_taken(name: str, values: list[str]) -> None:
-    for value in values:
-        with pytest.raises(BadSetting, match=f"^{name}="):
-            Settings.from_environment({name: value})
-
-
-MALFORMED = [
-    "nonsense",
-    f"mysql://user:{SECRET}@host/shop",
-    f"postgresql:/user:{SECRET}@host/shop",
-    f"postgresql://user:{SECRET}@host:port/shop",
-    f"postgresql://user:{SECRET}@host:0/shop",
-    f"postgresql://user:{SECRET}@host:65536/shop",
-    f"postgresql://user:{SECRET}@host:1,other:x/shop",
-    f"postgresql://user:{SECRET}@[::1/shop",
-    f"postgresql://user:{SECRET}@host..name/shop",
-    f"postgresql://user:{SECRET}@{'a' * 64}/shop",
-    f"postgresql://user:{SECRET}/with-a-slash@host/shop",
-    f"postgresql:///shop?host=host&port=x&password={SECRET}",
-]
-
-
-@pytest.mark.parametrize("url", MALFORMED)
-def test_a_malformed_address_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(BadSetting, match=r"^DATABASE_URL is not usable: expected an address like postgresql://") as raised:
-        Settings.from_environment({"DATABASE_URL": url})
-    assert SECRET not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "postgresql:///shop",
-        "postgres://user@host/shop?sslmode=require",
-        "postgresql://user:p%2Fw@[::1]:5433/shop",
-        "postgresql://user@one:5432,two:5433/shop",
-        "postgresql://%2Fvar%2Frun%2Fpostgresql/shop",
-        "postgresql:///shop?host=/tmp&port=5433",
-    ],
-)
-def test_an_address_that_psql_takes_is_taken(url: str) -> None:
-    assert Settings.from_environment({"DATABASE_URL": url}).database_url == url
-
-
 @pytest.mark.parametrize("command", ["serve", "migrate", "watch", "demo", "psql"])
 async def test_every_command_refuses_a_malformed_address(command: str) -> None:
-    code, line = await refused({"DATABASE_URL": MALFORMED[1]}, command)
+    code, line = await refused({"DATABASE_URL": f"mysql://user:{SECRET}@host/shop"}, command)
     assert code == USAGE
     assert "DATABASE_URL is not usable" in line
 

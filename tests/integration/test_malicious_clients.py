@@ -14,7 +14,7 @@ import asyncpg
 import jwt
 
 from tests.conftest import needs_one_worker
-from tests.fuzz.octets import CONTINUATION, FINAL, TEXT, frame
+from tests.helpers.websocket_frames import CONTINUATION, FINAL, TEXT, frame
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 SECRET = "a secret of thirty-two bytes or more"

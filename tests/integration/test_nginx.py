@@ -12,8 +12,8 @@ import aiohttp
 import pytest
 
 from tests.conftest import needs_one_worker
+from tests.helpers.certificates import issue_certificate
 from tests.helpers.tokens import SECRET, token
-from tests.integration.test_tls import issue
 from tests.support import ROOT, Client, Connect, Process, Server, StartServer, free_port
 
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
@@ -28,7 +28,7 @@ async def test_websocket_and_stream_through_nginx(
     server: Server = await start_server(
         database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2"
     )
-    cert_file, key_file = issue(tmp_path, "shop.example")
+    cert_file, key_file = issue_certificate(tmp_path, "shop.example")
     port = free_port()
     ours = (ROOT / "docs" / "ops" / "nginx.conf").read_text(encoding="utf-8")
     for pattern, instead in {

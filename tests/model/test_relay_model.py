@@ -119,9 +119,9 @@ class Steps:
     def restart(self, server: int) -> None:
         self.world.restart(server)
 
-    def new_client(self, server: int, takes_positions: bool, follows: int | None = None, conflates: bool = False) -> None:
+    def new_client(self, server: int, takes_positions: bool, own_order: int | None = None, conflates: bool = False) -> None:
         if len(self.world.clients) < 5:
-            client = ModelClient(takes_positions=takes_positions, follows=follows, conflates=conflates)
+            client = ModelClient(takes_positions=takes_positions, own_order=own_order, conflates=conflates)
             self.world.clients.append(client)
             self.world.do(lambda: client.connect(self.world.servers[server]))
 
@@ -218,9 +218,9 @@ class RelayMachine(RuleBasedStateMachine):
     def restart(self, server: int) -> None:
         self.steps.restart(server)
 
-    @rule(server=SERVERS, takes_positions=st.booleans(), follows=st.none() | ORDERS, conflates=st.booleans())
-    def new_client(self, server: int, takes_positions: bool, follows: int | None, conflates: bool) -> None:
-        self.steps.new_client(server, takes_positions, follows, conflates)
+    @rule(server=SERVERS, takes_positions=st.booleans(), own_order=st.none() | ORDERS, conflates=st.booleans())
+    def new_client(self, server: int, takes_positions: bool, own_order: int | None, conflates: bool) -> None:
+        self.steps.new_client(server, takes_positions, own_order, conflates)
 
     @precondition(lambda self: self.steps.world.clients)
     @rule(pick=PICK, about_bytes=st.sampled_from([1, 200, 100_000]))

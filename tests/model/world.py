@@ -124,11 +124,11 @@ class ModelServer:
 class ModelClient:
     """A client that keeps what it has received across connections, and checks the order of events as they arrive.
 
-    ``follows``: None for an admin, who gets every event; otherwise the one order of a customer.
+    ``own_order``: None for an admin, who gets every event; otherwise the one order of a customer.
     """
 
-    def __init__(self, *, takes_positions: bool, follows: int | None = None, conflates: bool = False) -> None:
-        self.follows = follows
+    def __init__(self, *, takes_positions: bool, own_order: int | None = None, conflates: bool = False) -> None:
+        self.own_order = own_order
         self.conflates = conflates
         self.server: ModelServer | None = None
         self.session: Session | None = None
@@ -139,7 +139,6 @@ class ModelClient:
         self.totals: dict[str, Any] | None = None
         self._takes_positions = takes_positions
         self._admission: asyncio.Task[None] | None = None
-        self._on_this_connection: set[int] = set()
         # Written by the server, but not read by the client yet.
         self._in_flight: list[bytes] = []
 
@@ -152,7 +151,6 @@ class ModelClient:
         self.session = Session(
             SendQueue(QUEUE_MESSAGES, 1 << 20), FakeTransport(), conflate_above=CONFLATE_EVENTS if self.conflates else None
         )
-        self._on_this_connection = set()
         self._in_flight = []
         if self.cursor is None:
             self.received = {}
@@ -161,7 +159,7 @@ class ModelClient:
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._takes_positions else None
         params = ConnectParams(self.cursor, None, position)
-        grant = ANONYMOUS_GRANT if self.follows is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.follows}))
+        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.own_order}))
         topics = await server.session_manager.authorize(grant, params)
         server.session_manager.open(session, grant, topics, params)
         if self.cursor is None:  # it has just gone live, in this tick
@@ -207,7 +205,7 @@ class ModelClient:
         if message.get("type") == "analytics_update":
             self.totals = message
         elif message.get("type") == "subscribed":
-            assert message["topics"] == [f"order:{self.follows}"]
+            assert message["topics"] == [f"order:{self.own_order}"]
         elif message.get("type") == "resumed":
             assert message["recovered"], "every gap of the model can be closed"
         elif message.get("type") == "bulk":
@@ -229,10 +227,10 @@ class ModelClient:
 
     def promised(self, journal: Iterable[Event]) -> dict[int, int]:
         """The events that the client has to receive: id → order."""
-        return {row.id: row.order_id for row in journal if self.follows in (None, row.order_id)}
+        return {row.id: row.order_id for row in journal if self.own_order in (None, row.order_id)}
 
     def _add(self, number: int, order_id: int) -> None:
-        assert self.follows in (None, order_id), "an event of another customer"
+        assert self.own_order in (None, order_id), "an event of another customer"
         if number in self.received:
             return
         if number not in self.before:
@@ -316,7 +314,7 @@ class World:
             missing = committed.keys() - client.received.keys() - client.before
             assert not missing, f"missing: {sorted(missing)}, the client holds {sorted(client.received)}"
             assert client.received.items() <= committed.items(), "never committed"
-            if client.follows is not None:
+            if client.own_order is not None:
                 assert client.totals is None, "customers must not get the totals"
                 continue
             assert client.totals is not None
@@ -325,7 +323,7 @@ class World:
 
     def _has_all(self, client: ModelClient) -> bool:
         missing = client.promised(self.database.journal).keys() - client.received.keys() - client.before
-        return client.connected and not missing and (client.totals is not None or client.follows is not None)
+        return client.connected and not missing and (client.totals is not None or client.own_order is not None)
 
     def close(self) -> None:
         for client in self.clients:

@@ -15,12 +15,12 @@ from tests.stress.run import Plan, stress
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.stress", description="faults of every kind, and nothing may be lost")
-    parser.add_argument("--seed", type=int, default=None, help="of an earlier run, to have its faults and writes again")
+    parser = argparse.ArgumentParser(prog="python -m tests.stress", description="inject faults and check that no event is lost")
+    parser.add_argument("--seed", type=int, default=None, help="the seed of an earlier run, to repeat its faults and writes")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--clients", type=int, default=210)
     parser.add_argument("--faults", type=int, default=None)
-    parser.add_argument("--kinds", default=None, help="only those whose name contains this")
+    parser.add_argument("--kinds", default=None, help="only faults whose name matches this regular expression")
     parser.add_argument("--notify-mode", default="auto", help="NOTIFY_MODE of the servers")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed

@@ -1,4 +1,4 @@
-"""Dashboards: cheap WebSocket and SSE clients that come back by themselves and check everything that they get."""
+"""Cheap WebSocket and SSE clients that reconnect by themselves and check everything that they receive."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from collections import Counter
 from typing import Any
 
 HEARTBEAT_SECONDS = 2.0
-# The server pings every HEARTBEAT_SECONDS: a line that is silent for so long is dead.
+# The server pings every HEARTBEAT_SECONDS: a connection that is silent for longer than this is dead.
 MAX_SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS
 MAX_BACKOFF_SECONDS = 0.3
 
 
 class ReceivedEvents:
-    """Every event frame that any client was sent, parsed once for all of them, and whatever was found to be wrong."""
+    """Every event that any client received, parsed once for all clients, and the failures found."""
 
     def __init__(self) -> None:
         self.by_frame: dict[bytes, tuple[int, int, str]] = {}
@@ -33,7 +33,7 @@ class ReceivedEvents:
             self.failures.append(text)
 
     def parse(self, frame: bytes) -> tuple[int, int, str] | None:
-        """(event id, order id, cursor) of an event's frame."""
+        """Parse a message: (event id, order id, cursor), or None if it is not an event."""
         fields = json.loads(frame)
         if "id" not in fields:
             return None
@@ -41,19 +41,19 @@ class ReceivedEvents:
         event_id = int(cursor.rsplit("-", 1)[1])
         if event_id in self.by_id:
             self.add_failure(f"event {event_id} came in two forms: {self.by_id[event_id]!r} and {frame!r}")
-        fact = (event_id, fields["order_id"], cursor)
+        event = (event_id, fields["order_id"], cursor)
         self.by_id[event_id] = frame
-        self.by_frame[frame] = fact
-        return fact
+        self.by_frame[frame] = event
+        return event
 
 
 class Client:
-    """One dashboard across all its connections."""
+    """One client, over all its connections."""
 
-    def __init__(self, number: int, facts: ReceivedEvents, ports: list[int], rng: random.Random) -> None:
+    def __init__(self, number: int, received: ReceivedEvents, ports: list[int], rng: random.Random) -> None:
         kind, self._connection_type = CLIENT_KINDS[number % len(CLIENT_KINDS)]
         self.name = f"client {number} ({kind})"
-        self.received = facts
+        self.received = received
         self._ports = ports
         self._rng = rng
         self.connection: Connection | None = None
@@ -65,12 +65,12 @@ class Client:
         self.newest_id = 0
         self._seen = bytearray(1 << 16)
         self._last_of_order = array("Q", bytes(8 << 14))
-        # When the newest event came, each time that a newer one came (a later event has a higher id).
+        # Arrival times and ids of the events that were the newest (highest id) when they arrived.
         self.newest_times = array("d")
         self.newest_ids = array("Q")
 
     async def run(self) -> None:
-        """Connect, and again, for as long as this task lives."""
+        """Connect, and reconnect after each loss, until this task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self.server = self._rng.randrange(len(self._ports))
@@ -89,12 +89,12 @@ class Client:
             await asyncio.sleep(self._rng.uniform(0.02, MAX_BACKOFF_SECONDS))
 
     def handle_message(self, frame: bytes) -> None:
-        fact = self.received.by_frame.get(frame)
-        if fact is None:
-            fact = self._handle_other_message(frame)
-            if fact is None:
+        event = self.received.by_frame.get(frame)
+        if event is None:
+            event = self._handle_other_message(frame)
+            if event is None:
                 return
-        event_id, order_id, self.cursor = fact
+        event_id, order_id, self.cursor = event
         self.received_count += 1
         if event_id >= len(self._seen):
             self._seen.extend(bytes(event_id))
@@ -118,15 +118,15 @@ class Client:
             self.totals = frame
         elif frame.startswith(b'{"type":"resumed"'):
             if json.loads(frame)["recovered"] is not True:
-                self.received.add_failure(f"{self.name}: was told to fetch anew, at {self.cursor}")
+                self.received.add_failure(f"{self.name}: was not resumed, at {self.cursor}")
         elif frame == b'{"type":"ping"}':
             assert self.connection is not None
             self.connection.pong()
         else:
-            fact = self.received.parse(frame)
-            if fact is None:
+            event = self.received.parse(frame)
+            if event is None:
                 self.received.add_failure(f"{self.name}: unexpected frame {frame!r}")
-            return fact
+            return event
         return None
 
     def record_progress(self) -> None:
@@ -138,7 +138,7 @@ class Client:
         return event_id < len(self._seen) and bool(self._seen[event_id])
 
     def first_event_at(self, event_id: int, since: float) -> float | None:
-        """When, from ``since`` on, the first event came whose id is this or higher."""
+        """The time of the first arrival, from ``since`` on, of an event with this id or a higher one."""
         index = max(bisect_left(self.newest_ids, event_id), bisect_left(self.newest_times, since))
         return self.newest_times[index] if index < len(self.newest_times) else None
 
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
         return int(self.transport.get_extra_info("sockname")[1])
 
     def set_reading(self, enabled: bool) -> None:
-        """A client that stops reading, or reads again."""
+        """Stop reading, or read again."""
         self.reading_paused = not enabled
         self.last_received_at = time.monotonic()
         if self.transport is not None and not self.transport.is_closing():
@@ -212,15 +212,15 @@ class Connection(asyncio.Protocol):
         raise NotImplementedError
 
     def parse(self, data: bytes) -> bytes:
-        """Take all whole frames; returns what is left."""
+        """Handle all complete frames; return the rest."""
         raise NotImplementedError
 
     def pong(self) -> None:
-        """Where the transport can, answer a ping."""
+        """Answer a ping, if the transport can."""
 
 
 def client_frame(opcode: int, body: bytes, *, mask: bytes = b"\0\0\0\0", first_byte: int = 0x80) -> bytes:
-    """A frame as a client has to send it (RFC 6455 section 5.2); a mask of zeros changes nothing."""
+    """A client's frame, masked (RFC 6455 section 5.3); a mask of zeros leaves the payload unchanged."""
     size = len(body)
     if size < 126:
         length = bytes([0x80 | size])
@@ -272,7 +272,7 @@ class WebSocketConnection(Connection):
         return data[at:]
 
     def inflate(self, body: bytes) -> bytes:
-        raise AssertionError("compressed, and nobody has asked for it")
+        raise AssertionError("a compressed frame without negotiation")
 
     def pong(self) -> None:
         if self.transport is not None and not self.transport.is_closing():
@@ -280,7 +280,7 @@ class WebSocketConnection(Connection):
 
 
 class CompressedWebSocketConnection(WebSocketConnection):
-    """With permessage-deflate (RFC 7692): one window for the whole connection."""
+    """With permessage-deflate (RFC 7692), with context takeover."""
 
     def __init__(self, client: Client, cursor: str | None) -> None:
         super().__init__(client, cursor)
@@ -297,7 +297,7 @@ class SseConnection(Connection):
     status = b" 200 "
 
     def request(self) -> str:
-        # HTTP/1.0, so that the body comes as it is, not in chunks.
+        # HTTP/1.0: the body is not chunked.
         resume = f"Last-Event-ID: {self.cursor}\r\n" if self.cursor is not None else ""
         return f"GET /api/sse HTTP/1.0\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n{resume}\r\n"
 
@@ -324,7 +324,7 @@ CLIENT_KINDS: tuple[tuple[str, type[Connection]], ...] = (
 
 
 async def abort_silent_connections(clients: list[Client]) -> None:
-    """Hang up where nothing has come for too long, as a dashboard does: half-open lines say nothing."""
+    """Abort connections that are silent for too long, like a dashboard: half-open ones report no error."""
     while True:
         await asyncio.sleep(0.5)
         limit = time.monotonic() - MAX_SILENCE_SECONDS

@@ -1,4 +1,4 @@
-"""The faults: what happens when is drawn beforehand from the seed."""
+"""The faults and their schedule, which is drawn from the seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import WORKERS
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is to happen, and when. ``metrics``: of the clients of that server; ``timeout_seconds``: for as long as that."""
+    """One scheduled fault. ``fraction``: of the server's clients. ``at`` and ``seconds`` (duration): in seconds."""
 
     at: float
     kind: str
@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """A fault that happened at this time (of day), and whom it hit."""
+    """A fault, the wall-clock time at which it was injected, and the clients it hit."""
 
     fault: Fault
     at: float
@@ -41,7 +41,7 @@ class InjectedFault:
 
 
 class FaultInjector:
-    """Makes the faults happen."""
+    """Injects the faults."""
 
     def __init__(self, harness: Harness, clients: list[Client], seed: int) -> None:
         self._harness = harness
@@ -51,7 +51,7 @@ class FaultInjector:
         self.failures: list[str] = []
 
     async def run(self, schedule: list[Fault]) -> None:
-        """All of them, each at its time; returns when everything is healed but what stays half-open."""
+        """Inject each fault at its time; return when all have ended, except that half-open connections stay half-open."""
         start = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for fault in schedule:
@@ -65,7 +65,7 @@ class FaultInjector:
         return [client for client in self._clients if client.connection is not None and client.server == server]
 
     def _connections_hit(self, fault: Fault) -> list[tuple[Client, ProxiedConnection]]:
-        """Some clients of that server, with their connections."""
+        """The clients of that server that the fault hits, with their connections."""
         links = self._harness.server_proxies[fault.server].by_port
         found = []
         for client in self._clients_of(fault.server):
@@ -103,7 +103,7 @@ class FaultInjector:
             await self._harness.restart_server(fault.server, signal.SIGKILL)
 
     async def kill_worker(self, fault: Fault) -> None:
-        """One of several; the server's supervisor starts another."""
+        """Kill one worker; the supervisor starts another."""
         async with self._harness.server_locks[fault.server]:
             workers = self._harness.servers[fault.server].worker_pids
             if workers:
@@ -113,11 +113,11 @@ class FaultInjector:
 
     async def drain_server(self, fault: Fault) -> None:
         async with self._harness.server_locks[fault.server]:
-            with suppress(AssertionError):  # not up yet within the patience: the drain has to work then, too
+            with suppress(AssertionError):  # not ready in time: it must drain in that state too
                 await self._harness.servers[fault.server].wait_for_line("ready", seconds=5)
             self._record(fault, self._clients_of(fault.server))
             code = await self._harness.restart_server(fault.server, signal.SIGTERM)
-            # By the signal itself: before the server has set up its handler.
+            # -SIGTERM: the signal arrived before the server had installed its handler.
             if code not in (0, -signal.SIGTERM):
                 how = f"did not end in {EXIT_TIMEOUT_SECONDS:.0f} s" if code == HUNG_EXIT_CODE else f"ended with {code}"
                 self.failures.append(f"a drained server {how}: {self._harness.ended[-1].output[-1500:]}")
@@ -203,7 +203,7 @@ class FaultInjector:
 
 @dataclass(frozen=True, slots=True)
 class FaultKind:
-    """How often it is drawn, and what it does."""
+    """The weight with which a kind is drawn, its function, and the range of its duration."""
 
     weight: int
     inject: Callable[[FaultInjector, Fault], Coroutine[Any, Any, None]]
@@ -216,19 +216,19 @@ FAULT_KINDS = {
     "server kill -9": FaultKind(5, FaultInjector.kill_server),
     **({"worker kill -9": FaultKind(12, FaultInjector.kill_worker)} if WORKERS > 1 else {}),
     "server drained": FaultKind(4, FaultInjector.drain_server),
-    "database line cut": FaultKind(12, FaultInjector.cut_database),
-    "database line stalled": FaultKind(10, FaultInjector.stall_database, (0.2, 3.0)),
-    "database line half-open": FaultKind(3, FaultInjector.make_database_half_open),
-    "client lines cut": FaultKind(15, FaultInjector.cut_clients),
-    "client lines stalled": FaultKind(14, FaultInjector.stall_clients, (0.2, 7.0)),
-    "client lines half-open": FaultKind(8, FaultInjector.make_clients_half_open),
+    "database connection cut": FaultKind(12, FaultInjector.cut_database),
+    "database connection stalled": FaultKind(10, FaultInjector.stall_database, (0.2, 3.0)),
+    "database connection half-open": FaultKind(3, FaultInjector.make_database_half_open),
+    "client connections cut": FaultKind(15, FaultInjector.cut_clients),
+    "client connections stalled": FaultKind(14, FaultInjector.stall_clients, (0.2, 7.0)),
+    "client connections half-open": FaultKind(8, FaultInjector.make_clients_half_open),
     "clients stop reading": FaultKind(12, FaultInjector.pause_client_reading, (0.2, 7.0)),
     "clients send garbage": FaultKind(11, FaultInjector.send_garbage, (0.5, 1.0)),
 }
 
 
 def draw_schedule(seed: int, count: int, seconds: float, kinds: list[str]) -> list[Fault]:
-    """Each kind at least once, the others by weight."""
+    """Draw ``count`` faults: each kind once, the rest by weight."""
     rng = random.Random(seed)
     names = kinds + rng.choices(kinds, [FAULT_KINDS[name].weight for name in kinds], k=max(0, count - len(kinds)))
     rng.shuffle(names)

@@ -1,4 +1,4 @@
-"""What is stressed: one PostgreSQL, two servers, a proxy before each of them and one between each of them and PostgreSQL."""
+"""The system under stress: one PostgreSQL, two servers, a proxy in front of each and one between each and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.stress.proxy import Address, Proxy
 from tests.support import Server, free_port
 
 SERVER_COUNT = 2
-# A drain takes 10 s at most, by the server's own bound; the rest is for a machine that is busy.
+# A drain takes at most 10 s; the rest is a margin for a busy machine.
 EXIT_TIMEOUT_SECONDS = 25.0
 HUNG_EXIT_CODE = 999
 
 
 class Harness:
-    """``async with Harness(directory, notify_mode) as harness``."""
+    """``async with Harness(directory, notify_mode) as harness``: starts everything, and stops it at the end."""
 
     def __init__(self, directory: Path, notify_mode: str) -> None:
         self._notify_mode = notify_mode
@@ -64,13 +64,13 @@ class Harness:
             url._replace(netloc=url.netloc.rsplit("@", 1)[0] + "@" + host).geturl(),
             PORT=str(self._ports[number]),
             HEARTBEAT_SECONDS=str(HEARTBEAT_SECONDS),
-            # The totals are compared with the table all the time.
+            # The audit compares the totals with the table every two seconds.
             AUDIT_SECONDS="2",
             NOTIFY_MODE=self._notify_mode,
         )
 
     async def restart_server(self, number: int, signal_number: signal.Signals) -> int:
-        """End it that way and start it again; returns the exit code, or HUNG."""
+        """Stop the server by this signal and start it again; return the exit code, or HUNG_EXIT_CODE."""
         ending = self.servers[number]
         with suppress(ProcessLookupError):
             if signal_number is signal.SIGKILL:
@@ -95,7 +95,7 @@ class Harness:
         await asyncio.to_thread(self.postgres.start)
 
     def log_failures(self) -> list[str]:
-        """What a server's log must not hold."""
+        """Log lines that must not occur."""
         found = []
         for server in self.ended + self.servers:
             for index, line in enumerate(server.lines):
@@ -106,7 +106,7 @@ class Harness:
 
 
 async def connect_when_recovered(url: str) -> asyncpg.Connection[asyncpg.Record]:
-    """A connection to PostgreSQL, once it has recovered from what was done to it."""
+    """Connect to PostgreSQL; wait while it recovers."""
     while True:
         try:
             return await asyncpg.connect(url, timeout=10)
@@ -115,12 +115,12 @@ async def connect_when_recovered(url: str) -> asyncpg.Connection[asyncpg.Record]
 
 
 def open_files(server: Server) -> int:
-    """Of all the processes that serve."""
+    """Number of open files of all serving processes."""
     return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in server.serving_pids)
 
 
 def memory_mib(server: Server) -> float:
-    """The same."""
+    """Resident memory of all serving processes."""
     return sum(map(_resident_mib, server.serving_pids))
 
 

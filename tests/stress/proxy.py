@@ -1,4 +1,4 @@
-"""A TCP proxy: the network between two parties, which can be cut, stalled or go dead without a word."""
+"""A TCP proxy whose connections can be cut, stalled or made half-open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Address = tuple[str, int]
 
 
 class _Socket(asyncio.Protocol):
-    """One of the two sockets of a link."""
+    """One of the two sockets of a proxied connection."""
 
     def __init__(self, link: ProxiedConnection) -> None:
         self.link = link
@@ -58,7 +58,7 @@ class ProxiedConnection:
         proxy.connections.add(self)
 
     def update_reading(self) -> None:
-        """Read from either side only while the other takes it, and the network works."""
+        """Read from a side only while the other can be written to and the connection is neither stalled nor half-open."""
         for end, other in ((self.client_side, self.server_side), (self.server_side, self.client_side)):
             if end.transport is None or end.transport.is_closing():
                 continue
@@ -72,7 +72,7 @@ class ProxiedConnection:
         self.update_reading()
 
     def make_half_open(self) -> None:
-        """Half-open for good: both sockets stay open, nothing is forwarded, not even the end."""
+        """Keep both sockets open and forward nothing any more, not even the end."""
         self.half_open = True
         self.update_reading()
 
@@ -88,17 +88,17 @@ class ProxiedConnection:
 
     @property
     def client_port(self) -> int:
-        """The port of whoever connected to the proxy."""
+        """The port of the client that connected to the proxy."""
         address = self.client_side.transport.get_extra_info("peername") if self.client_side.transport is not None else None
         return int(address[1]) if address else 0
 
 
 class Proxy:
-    """Listens on a port of its own and connects each client to ``target()``."""
+    """Listens on a port and connects each client to ``target()``."""
 
     def __init__(self, target: Callable[[], Address], receive_bytes: int | None = None) -> None:
         self._target = target
-        # A small buffer towards the server: a client that reads nothing is felt there soon.
+        # With a small receive buffer the server soon notices a client that does not read.
         self._receive_bytes = receive_bytes
         self._server: asyncio.Server | None = None
         self._connecting: set[asyncio.Task[None]] = set()
@@ -141,7 +141,7 @@ class Proxy:
         self.by_port[link.client_port] = link
 
     def stall(self, stalled: bool) -> None:
-        """All connections, the ones to come too."""
+        """Stall all connections, also future ones, or end the stall."""
         self.stalled = stalled
         for link in list(self.connections):
             if not link.half_open:
@@ -165,4 +165,4 @@ class Proxy:
             await asyncio.wait(self._connecting)
         for link in list(self.connections):
             link.cut()
-        await asyncio.sleep(0)  # transports close their sockets in the next turn of the loop
+        await asyncio.sleep(0)  # transports close their sockets in the next tick of the event loop

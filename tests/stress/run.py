@@ -1,4 +1,4 @@
-"""One stress run: from an empty database to a verdict."""
+"""One stress run: starts everything on an empty database, injects faults, and reports failures."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.stress.harness import Harness, connect_when_recovered, memory_mib, op
 from tests.stress.writers import Writers
 from tests.support import WORKERS
 
-# The longest that anything may take once all faults are healed.
+# The time limit for each condition after the last fault.
 SETTLE_TIMEOUT_SECONDS = 90.0
-# After all clients have left: the ring (10,000 events, 16 MiB of frames) and what the allocator keeps.
+# After all clients have disconnected: the recent events (10,000, 16 MiB of messages) and memory that the allocator retains.
 MAX_MEMORY_GROWTH_MIB = 64.0 * WORKERS
-# The pool of short queries, opened on first use, and one connection that is being replaced.
+# The connections of the pool, opened on first use, and one connection that is being replaced.
 MAX_FILE_GROWTH = 6 * WORKERS
 
 
@@ -67,26 +67,26 @@ async def stress(plan: Plan, directory: Path, print_line: Callable[[str], None])
     async with Harness(directory, plan.notify_mode) as harness:
         report = Report(plan)
         before = [(memory_mib(server), open_files(server)) for server in harness.servers]
-        facts = ReceivedEvents()
+        received = ReceivedEvents()
         ports = [proxy.port for proxy in harness.server_proxies]
-        clients = [Client(number, facts, ports, random.Random(f"{plan.seed} {number}")) for number in range(plan.clients)]
+        clients = [Client(number, received, ports, random.Random(f"{plan.seed} {number}")) for number in range(plan.clients)]
         tasks = [asyncio.create_task(client.run(), name=client.name) for client in clients]
         tasks.append(asyncio.create_task(abort_silent_connections(clients), name="watch"))
         try:
-            await _run_plan(plan, harness, clients, facts, report, print_line)
+            await _run_plan(plan, harness, clients, received, report, print_line)
         finally:
             for task in tasks:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     report.failures.append(f"a client failed: {result!r}")
-        print_line("clients have left")
+        print_line("all clients have disconnected")
         await _check_resources_released(harness, before, report)
         for server in harness.servers:
             code = await server.stop()
             if code != 0:
                 report.failures.append(f"a server ended with {code}: {server.output[-1500:]}")
-        report.failures += facts.failures + harness.log_failures()
+        report.failures += received.failures + harness.log_failures()
     return report
 
 
@@ -94,7 +94,7 @@ async def _run_plan(
     plan: Plan,
     harness: Harness,
     clients: list[Client],
-    facts: ReceivedEvents,
+    received: ReceivedEvents,
     report: Report,
     print_line: Callable[[str], None],
 ) -> None:
@@ -110,10 +110,10 @@ async def _run_plan(
     await faults.run(draw_schedule(plan.seed, plan.faults, plan.seconds, plan.kinds))
     for server in harness.servers:
         await server.wait_until_ready()
-    print_line("all faults are healed")
+    print_line("all faults have ended")
     writers.stopping.set()
     await writing
-    await _insert_marker(harness)  # so that there is an event after the last fault
+    await _insert_marker(harness)  # an event after the last fault
     rows, totals = await _journal_and_totals(harness, first)
     wanted = len(rows)
     shown = {name: Decimal(str(value)) for name, value in totals.items()}
@@ -124,21 +124,23 @@ async def _run_plan(
 
     await _wait_until(lambda: all(map(settled, clients)), "every client has everything", report)
     took = time.monotonic() - start
-    _compare_with_journal(rows, clients, facts, report)
+    _compare_with_journal(rows, clients, received, report)
     for client in clients:
         if not settled(client):
             report.failures.append(f"{client.name}: {client.unique_count} of {wanted} events, {client.totals!r} for {totals}")
     report.failures += faults.failures
     _measure_recoveries(rows, faults.injected, report)
+    resumes = sum(client.resume_count for client in clients)
+    rejected = sum(client.rejected_count for client in clients)
     delivered = sum(client.received_count for client in clients)
     report.figures += [
         ("deliveries checked", f"{delivered:,} in {took:.0f} s ({delivered / took * 60:,.0f} a minute)"),
-        ("twins dropped", f"{sum(client.duplicates for client in clients):,}"),
+        ("duplicates ignored", f"{sum(client.duplicates for client in clients):,}"),
         (
             "resumes",
-            f"{sum(client.resume_count for client in clients):,} ({sum(client.rejected_count for client in clients):,} refused at first)",
+            f"{resumes:,} ({rejected:,} rejected at first)",
         ),
-        ("closes", ", ".join(f"{code}: {count}" for code, count in sorted(facts.closes.items())) or "none"),
+        ("closes", ", ".join(f"{code}: {count}" for code, count in sorted(received.closes.items())) or "none"),
         ("events", f"{wanted:,} to each of {plan.clients} clients"),
         ("transactions", ", ".join(f"{count:,} {what}" for what, count in sorted(writers.counts.items()))),
     ]
@@ -185,19 +187,19 @@ async def _journal_and_totals(harness: Harness, first: int) -> tuple[list[Any], 
         await connection.close()
 
 
-def _compare_with_journal(rows: list[Any], clients: list[Client], facts: ReceivedEvents, report: Report) -> None:
+def _compare_with_journal(rows: list[Any], clients: list[Client], received: ReceivedEvents, report: Report) -> None:
     journal = {row["id"]: row["event"].encode() for row in rows}
-    for event_id, frame in facts.by_id.items():
+    for event_id, frame in received.by_id.items():
         if journal.get(event_id) != frame:
-            report.failures.append(f"was delivered: {frame!r}, is in the journal: {journal.get(event_id)!r}")
+            report.failures.append(f"delivered: {frame!r}, in the journal: {journal.get(event_id)!r}")
     for client in clients:
         missing = [event_id for event_id in journal if not client.has_event(event_id)]
         if missing:
-            report.failures.append(f"{client.name} lacks {len(missing)} events: {missing[:5]}; stands at {client.cursor}")
+            report.failures.append(f"{client.name} lacks {len(missing)} events: {missing[:5]}; cursor {client.cursor}")
 
 
 def _measure_recoveries(rows: list[Any], done: list[InjectedFault], report: Report) -> None:
-    """An event is later than a fault when its id was drawn after it."""
+    """For each fault, the time until every client hit has an event whose id was assigned after the fault."""
     in_time = sorted((row["at"], row["id"]) for row in rows)
     times = [at for at, _ in in_time]
     highest: list[int] = []

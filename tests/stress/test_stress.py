@@ -1,4 +1,4 @@
-"""The stress run, small: `make stress` is the same for longer, with more of everything."""
+"""A short stress run. `make stress` runs longer, with more clients and faults."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from tests.stress.faults import FAULT_KINDS
 from tests.stress.run import Plan, stress
 
-# It takes the server 10 s to notice; a test of its own waits for that.
-SLOW = "database line half-open"
+# The server detects it after 10 s; tests/faults/test_database_outage.py tests that.
+SLOW = "database connection half-open"
 
 
 @pytest.mark.postgres

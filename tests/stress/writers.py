@@ -1,6 +1,7 @@
-"""Writers: everything that an application may do to `orders`, by several at once, with no regard for faults.
+"""Concurrent writers that change `orders` in every way an application may.
 
-A lost connection means that the outcome is unknown: the writer reconnects and goes on. The truth is the journal.
+If a connection is lost, the outcome of the transaction is unknown: the writer reconnects and goes on. Clients are compared with
+the journal.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PAUSE_SECONDS = 0.35
 BULK_PAUSE_SECONDS = 20.0
 WRITER_COUNT = 6
 
-# Serialization failure, deadlock, lock timeout: what concurrent writers have to expect.
+# Serialization failure, deadlock and lock timeout, which concurrent writers must expect.
 EXPECTED_SQLSTATES = ("40001", "40P01", "55P03")
 CONNECTION_ERRORS = (
     OSError,
@@ -34,11 +35,11 @@ CONNECTION_SQLSTATES = ("57P01", "57P02", "57P03", "08003", "08006", "53300")
 
 
 class RolledBack(Exception):
-    """The writer changed its mind."""
+    """Rolls the transaction back."""
 
 
 class Writers:
-    """All writers, each with a random number generator of its own."""
+    """All writers, each with its own random number generator."""
 
     def __init__(self, seed: int, url: Callable[[], str]) -> None:
         self._seed = seed
@@ -47,7 +48,7 @@ class Writers:
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Until ``stopping`` is set and every writer has ended its last transaction."""
+        """Write until ``stopping`` is set and every writer has ended its last transaction."""
         async with asyncio.TaskGroup() as group:
             for number in range(WRITER_COUNT):
                 group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, SMALL_OPERATIONS))
@@ -81,20 +82,20 @@ class Writers:
                 connection.terminate()
 
     async def _transaction(self, connection: Connection, rng: random.Random, operations: tuple[Operation, ...]) -> None:
-        deed = rng.choice(operations)
+        operation = rng.choice(operations)
         isolation = rng.choice(("read_committed", "repeatable_read"))
-        change_of_mind = deed is not long_transaction and rng.random() < 0.12
+        roll_back = operation is not long_transaction and rng.random() < 0.12
         try:
             async with connection.transaction(isolation=isolation):
-                await deed(connection, rng)
-                if change_of_mind:
+                await operation(connection, rng)
+                if roll_back:
                     raise RolledBack
         except RolledBack:
             self.counts["rolled back"] += 1
         except asyncpg.PostgresError as error:
             if error.sqlstate not in EXPECTED_SQLSTATES:
                 raise
-            self.counts["refused"] += 1
+            self.counts["failed"] += 1
         else:
             self.counts["committed"] += 1
 
@@ -180,7 +181,7 @@ async def write_bulk(connection: Connection, rng: random.Random) -> None:
 
 
 async def long_transaction(connection: Connection, rng: random.Random) -> None:
-    """Writes early and commits late, so that its events have low ids and come last."""
+    """Write early and commit late: its events have low ids and are delivered last."""
     await insert(connection, rng)
     await asyncio.sleep(rng.uniform(0.5, 6))
     await update_statuses(connection, rng)

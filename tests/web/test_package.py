@@ -54,6 +54,7 @@ def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.alone  # takes less than 2 s
 def test_what_is_built_is_not_built_again(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     start = time.monotonic()

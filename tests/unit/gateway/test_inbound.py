@@ -1,249 +1,299 @@
-"""How connections come in: which of them aiohttp gets, and that those who come in are not seen to all at once."""
+"""gateway.inbound: which connections aiohttp gets, with which bytes, and the limits on work and memory for new connections."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 
 from gateway.app_keys import SETTINGS
-from gateway.http.request_head import RequestHead, parse_upgrade_head
+from gateway.http.request_head import RequestHead
 from gateway.inbound import MAX_ACCEPTS_PER_TICK, MAX_EARLY_BYTES, Acceptor, InboundConnections
-from gateway.net.connection_limits import ConnectionLimiter
+from gateway.net.connection_limits import TOO_MANY_REQUESTS_RESPONSE, ConnectionLimiter
 from gateway.net.transports import TRANSPORTS, TransportBackend
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.websocket.connection import WebSocketProtocol
 from push.errors import StoreError
 from push.metrics import Metrics
 from settings import Settings
-from tests.integration.test_bad_frames import HANDSHAKE
+from tests.helpers.raw_websocket import UPGRADE_REQUEST
 from tests.support import TIMEOUT_SECONDS, within
 
-MORE = b"behind it"
+EARLY = b"early bytes"
 
 
-class Theirs(asyncio.Protocol):
-    """In the place of aiohttp's: keeps what it hears."""
+class HttpProtocol(asyncio.Protocol):
+    """In place of aiohttp's protocol: records what it receives."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
-        self.heard = b""
+        self.received = b""
         self.lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self.heard += data
+        self.received += data
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
 
 
-class House:
-    """A listening socket, and who has come in by it."""
+class InboundSetup:
+    """A listening socket with InboundConnections; the functions of the endpoint are replaced by methods of this class."""
 
-    def __init__(self, settings: Settings, lines: TransportBackend) -> None:
-        self.theirs: list[Theirs] = []
-        self.let_in: list[tuple[RequestHead, bytes]] = []
-        self.connections = ConnectionLimiter(settings, Metrics())
-        app: Any = {SETTINGS: settings, BACKGROUND_TASKS: BackgroundTasks(), TRANSPORTS: lines}
-        self.arrivals = InboundConnections(app, self.connections, self._make)
+    def __init__(self, settings: Settings, backend: TransportBackend) -> None:
+        self.http_protocols: list[HttpProtocol] = []
+        self.started: list[tuple[RequestHead, bytes]] = []
+        self.limiter = ConnectionLimiter(settings, Metrics())
+        app: Any = {SETTINGS: settings, BACKGROUND_TASKS: BackgroundTasks(), TRANSPORTS: backend}
+        self.inbound = InboundConnections(app, self.limiter, self._make_http_protocol)
         self.listening = socket.create_server(("127.0.0.1", 0), backlog=500)
-        self.open = asyncio.Event()
-        self.open.set()
-        self.trouble: Exception | None = None
+        self.may_admit = asyncio.Event()
+        self.may_admit.set()
+        self.admission_error: Exception | None = None
 
-    def _make(self) -> Theirs:
-        self.theirs.append(Theirs())
-        return self.theirs[-1]
+    def _make_http_protocol(self) -> HttpProtocol:
+        self.http_protocols.append(HttpProtocol())
+        return self.http_protocols[-1]
 
-    def check_upgrade(self, _app: Any, opening: RequestHead) -> RequestHead:
-        return opening
+    @property
+    def connection_count(self) -> int:
+        return self.limiter._counter.total
 
-    async def admit_client(self, _app: Any, opening: RequestHead, _handshake: Any) -> WebSocketProtocol:
-        await self.open.wait()
-        if self.trouble is not None:
-            raise self.trouble
-        return WebSocketProtocol(1000, self.connections.connection_lost)
+    def check_upgrade(self, _app: Any, head: RequestHead) -> RequestHead:
+        return head
 
-    def start(self, _app: Any, line: Any, _client: WebSocketProtocol, opening: Any, early: bytes) -> None:
-        assert line._reading  # for the client
-        self.let_in.append((opening, early))
+    async def admit_client(self, _app: Any, _head: RequestHead, _handshake: Any) -> WebSocketProtocol:
+        await self.may_admit.wait()
+        if self.admission_error is not None:
+            raise self.admission_error
+        return WebSocketProtocol(1000, self.limiter.connection_lost)
 
-    async def client(self, *parts: bytes) -> socket.socket:
-        """Who sends this, each part when the one before has been read."""
-        ours = socket.socket()
-        ours.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(ours, self.listening.getsockname())
+    def start(self, _app: Any, transport: Any, _client: WebSocketProtocol, head: Any, early: bytes) -> None:
+        assert transport._reading
+        self.started.append((head, early))
+
+    async def connect(self, *parts: bytes) -> socket.socket:
+        """A client that sends these parts, each after the one before has been read."""
+        sock = socket.socket()
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, self.listening.getsockname())
         for part in parts:
-            ours.send(part)
-            await turns()
-        return ours
+            sock.send(part)
+            await run_ticks()
+        return sock
 
 
-async def turns(count: int = 30) -> None:
+async def run_ticks(count: int = 30) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def until(condition: Any, what: str) -> None:
-    async def look() -> None:
+async def wait_until(condition: Callable[[], Any], description: str) -> None:
+    async def poll() -> None:
         while not condition():
             await asyncio.sleep(0.001)
 
-    await within(TIMEOUT_SECONDS, look(), what)
+    await within(TIMEOUT_SECONDS, poll(), description)
 
 
 @pytest.fixture
-async def house(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
-    lines = TransportBackend()
-    await lines.select("descriptor")
-    house = House(Settings.from_environment({"HANDSHAKES_PER_SECOND": "1000"}), lines)
-    monkeypatch.setattr("gateway.inbound.check_upgrade", house.check_upgrade)
-    monkeypatch.setattr("gateway.inbound.admit_client", house.admit_client)
-    monkeypatch.setattr("gateway.inbound.start", house.start)
-    doorstep = Acceptor([house.listening], house.arrivals)
-    yield house
-    doorstep.close()
-    house.arrivals.close()
-    house.connections.abort_all()
-    await turns()
-    assert house.connections._counter.total == 0
-    assert lines._fd_transports is not None
-    lines._fd_transports.close()
+def environment() -> dict[str, str]:
+    """The settings of ``setup``."""
+    return {"HANDSHAKES_PER_SECOND": "1000"}
 
 
-async def test_an_opening_is_none_of_aiohttps_business(house: House) -> None:
-    with await house.client(HANDSHAKE + MORE):
-        await until(lambda: house.let_in, "let in")
-    opening, early = house.let_in[0]
-    assert (opening.path, opening.peer.address and str(opening.peer.address), early) == ("/api/ws", "127.0.0.1", MORE)
-    assert house.theirs == []
+@pytest.fixture
+async def setup(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> AsyncIterator[InboundSetup]:
+    backend = TransportBackend()
+    await backend.select("descriptor")
+    setup = InboundSetup(Settings.from_environment(environment), backend)
+    monkeypatch.setattr("gateway.inbound.check_upgrade", setup.check_upgrade)
+    monkeypatch.setattr("gateway.inbound.admit_client", setup.admit_client)
+    monkeypatch.setattr("gateway.inbound.start", setup.start)
+    acceptor = Acceptor([setup.listening], setup.inbound)
+    yield setup
+    acceptor.close()
+    setup.inbound.close()
+    setup.limiter.abort_all()
+    await run_ticks()
+    assert setup.connection_count == 0
+    backend.close()
 
 
-async def test_what_comes_while_it_waits_is_behind_it(house: House) -> None:
-    house.open.clear()
-    with await house.client(HANDSHAKE, MORE, MORE):
-        house.open.set()
-        await until(lambda: house.let_in, "let in")
-    assert house.let_in[0][1] == MORE * 2
+async def test_plain_upgrade_request_does_not_reach_aiohttp(setup: InboundSetup) -> None:
+    with await setup.connect(UPGRADE_REQUEST + EARLY):
+        await wait_until(lambda: setup.started, "the start of the session")
+    head, early = setup.started[0]
+    assert (head.path, head.peer.address and str(head.peer.address), early) == ("/api/ws", "127.0.0.1", EARLY)
+    assert setup.http_protocols == []
 
 
-async def test_what_aiohttp_does_not_want_to_read_yet_is_not_read(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More requests than it answers: who goes on sending must not fill our memory."""
+async def test_bytes_that_arrive_during_admission_are_early_bytes(setup: InboundSetup) -> None:
+    setup.may_admit.clear()
+    with await setup.connect(UPGRADE_REQUEST, EARLY, EARLY):
+        setup.may_admit.set()
+        await wait_until(lambda: setup.started, "the start of the session")
+    assert setup.started[0][1] == EARLY * 2
 
-    def enough(theirs: Theirs, data: bytes) -> None:
-        theirs.heard += data
-        assert theirs.transport is not None
-        theirs.transport.pause_reading()
 
-    monkeypatch.setattr(Theirs, "data_received", enough)
-    with await house.client(b"GET /healthz HTTP/1.1\r\n\r\n") as ours:
-        await until(lambda: house.theirs and house.theirs[0].heard, "heard")
-        ours.send(MORE)
-        await turns()
-        transport = house.theirs[0].transport
+async def test_reading_stays_paused_if_aiohttp_pauses_it(setup: InboundSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp pauses reading when requests arrive faster than it answers them."""
+
+    def receive_and_pause(protocol: HttpProtocol, data: bytes) -> None:
+        protocol.received += data
+        assert protocol.transport is not None
+        protocol.transport.pause_reading()
+
+    monkeypatch.setattr(HttpProtocol, "data_received", receive_and_pause)
+    with await setup.connect(b"GET /healthz HTTP/1.1\r\n\r\n") as sock:
+        await wait_until(lambda: setup.http_protocols and setup.http_protocols[0].received, "the request")
+        sock.send(EARLY)
+        await run_ticks()
+        transport = setup.http_protocols[0].transport
         assert transport is not None
         assert not transport.is_reading()
-        assert MORE not in house.theirs[0].heard
+        assert EARLY not in setup.http_protocols[0].received
 
 
-async def test_who_comes_when_nobody_is_let_in_any_more_is_cut(house: House) -> None:
-    house.arrivals.close()
-    with await house.client(HANDSHAKE) as ours, contextlib.suppress(ConnectionError):
-        assert not await asyncio.get_running_loop().sock_recv(ours, 1)
-    assert house.let_in == []
+async def test_connection_after_close_is_aborted(setup: InboundSetup) -> None:
+    setup.inbound.close()
+    with await setup.connect(UPGRADE_REQUEST) as sock, contextlib.suppress(ConnectionError):
+        assert not await asyncio.get_running_loop().sock_recv(sock, 1)
+    assert setup.started == []
 
 
-@pytest.mark.parametrize("cut", [1, len(HANDSHAKE) // 2, len(HANDSHAKE) - 1])
-async def test_one_in_pieces_is_aiohttps_from_its_first_byte(house: House, cut: int) -> None:
-    with await house.client(HANDSHAKE[:cut], HANDSHAKE[cut:]):
-        await until(lambda: house.theirs and house.theirs[0].heard == HANDSHAKE, "all of it")
-        assert not house.theirs[0].lost
-        assert house.theirs[0].transport is not None
-        house.theirs[0].transport.write(b"answer")
-    assert house.let_in == []
+@pytest.mark.parametrize("at", [1, len(UPGRADE_REQUEST) // 2, len(UPGRADE_REQUEST) - 1])
+async def test_upgrade_request_in_two_parts_goes_to_aiohttp_from_its_first_byte(setup: InboundSetup, at: int) -> None:
+    with await setup.connect(UPGRADE_REQUEST[:at], UPGRADE_REQUEST[at:]):
+        await wait_until(
+            lambda: setup.http_protocols and setup.http_protocols[0].received == UPGRADE_REQUEST, "the whole request"
+        )
+        assert not setup.http_protocols[0].lost
+        assert setup.http_protocols[0].transport is not None
+        setup.http_protocols[0].transport.write(b"response")
+    assert setup.started == []
 
 
-async def test_one_that_cannot_be_let_in_now_is_answered_by_aiohttp(house: House) -> None:
-    house.trouble = StoreError("the database is away")
-    with await house.client(HANDSHAKE + MORE):
-        await until(lambda: house.theirs and house.theirs[0].heard == HANDSHAKE + MORE, "all of it")
+async def test_store_error_during_admission_is_answered_by_aiohttp(setup: InboundSetup) -> None:
+    setup.admission_error = StoreError("the database is away")
+    with await setup.connect(UPGRADE_REQUEST + EARLY):
+        await wait_until(
+            lambda: setup.http_protocols and setup.http_protocols[0].received == UPGRADE_REQUEST + EARLY, "all bytes"
+        )
 
 
-async def test_one_that_has_just_ended_is_not_handed_over(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def end_it(*_: Any) -> WebSocketProtocol:
-        house.arrivals.close()
+async def test_connection_that_was_closed_during_admission_is_not_handed_over(
+    setup: InboundSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def close_and_fail(*_: Any) -> WebSocketProtocol:
+        setup.inbound.close()
         raise StoreError("the database is away")
 
-    monkeypatch.setattr("gateway.inbound.admit_client", end_it)
-    with await house.client(HANDSHAKE):
-        await until(lambda: house.connections._counter.total == 0, "gone")
-    assert house.theirs == []
+    monkeypatch.setattr("gateway.inbound.admit_client", close_and_fail)
+    with await setup.connect(UPGRADE_REQUEST):
+        await wait_until(lambda: setup.connection_count == 0, "the end of the connection")
+    assert setup.http_protocols == []
 
 
-async def test_who_leaves_meanwhile_is_not_let_in(house: House) -> None:
-    house.open.clear()
-    ours = await house.client(HANDSHAKE)
-    assert house.connections._counter.total == 1
-    ours.close()
-    await until(lambda: house.connections._counter.total == 0, "gone")
-    house.open.set()
-    await turns()
-    assert house.let_in == []
+async def test_client_that_disconnects_during_admission_is_not_started(setup: InboundSetup) -> None:
+    setup.may_admit.clear()
+    sock = await setup.connect(UPGRADE_REQUEST)
+    assert setup.connection_count == 1
+    sock.close()
+    await wait_until(lambda: setup.connection_count == 0, "the end of the connection")
+    setup.may_admit.set()
+    await run_ticks()
+    assert setup.started == []
 
 
-async def test_who_sends_without_end_is_not_read_without_end(house: House) -> None:
-    house.open.clear()
-    with await house.client(HANDSHAKE) as ours:
+async def test_early_bytes_are_bounded(setup: InboundSetup) -> None:
+    setup.may_admit.clear()
+    with await setup.connect(UPGRADE_REQUEST) as sock:
         sent = 0
         chunk = b"x" * MAX_EARLY_BYTES
         try:
             while sent < 100_000_000:
-                sent += ours.send(chunk)
-                await turns(5)
+                sent += sock.send(chunk)
+                await run_ticks(5)
         except BlockingIOError:
-            pass  # nobody takes any more
+            pass  # reading is paused, and the socket buffers are full
         assert sent < 100_000_000
-        house.open.set()
-        await until(lambda: house.let_in, "let in")
-    assert MAX_EARLY_BYTES <= len(house.let_in[0][1]) <= 3 * MAX_EARLY_BYTES
+        setup.may_admit.set()
+        await wait_until(lambda: setup.started, "the start of the session")
+    assert MAX_EARLY_BYTES <= len(setup.started[0][1]) <= 3 * MAX_EARLY_BYTES
 
 
-async def test_few_are_accepted_at_once(house: House) -> None:
+async def test_accepts_per_tick_are_limited(setup: InboundSetup) -> None:
     count = 5 * MAX_ACCEPTS_PER_TICK
-    ours = [socket.socket() for _ in range(count)]
-    for sock in ours:
-        sock.connect(house.listening.getsockname())  # the kernel's backlog takes them
-    seen = [0]
-    while seen[-1] < count:
+    socks = [socket.socket() for _ in range(count)]
+    for sock in socks:
+        sock.connect(setup.listening.getsockname())  # they wait in the backlog
+    accepted = [0]
+    while accepted[-1] < count:
         await asyncio.sleep(0)
-        seen.append(house.connections._counter.total)
-    assert max(after - before for before, after in pairwise(seen)) <= MAX_ACCEPTS_PER_TICK
-    for sock in ours:
+        accepted.append(setup.connection_count)
+    assert max(after - before for before, after in pairwise(accepted)) <= MAX_ACCEPTS_PER_TICK
+    for sock in socks:
         sock.close()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        HANDSHAKE[:-1],
-        HANDSHAKE.replace(b"GET", b"POST"),
-        HANDSHAKE.replace(b"/api/ws", b"/api/wss"),
-        HANDSHAKE.replace(b"Upgrade: websocket\r\n", b""),
-        HANDSHAKE[:-2] + b"Content-Length: 1\r\n\r\n",
-        HANDSHAKE[:-2] + b"Expect: 100-continue\r\n\r\n",
-        HANDSHAKE[:-2] + b"X: " + b"x" * 1000 + b"\r\n\r\n",
-        HANDSHAKE[:-2] + b"X: x\r\n" * 70 + b"\r\n",
-        HANDSHAKE[:-2] + b"X\r\n\r\n",
-    ],
-)
-async def test_what_is_not_plainly_an_opening_is_not_read_here(data: bytes) -> None:
-    assert parse_upgrade_head(data, 500) is None
-    assert parse_upgrade_head(HANDSHAKE + MORE, 500) is not None
+@pytest.mark.parametrize("environment", [{"HANDSHAKES_PER_SECOND": "0.1"}])
+async def test_rejected_connection_gets_429_whatever_it_sends(setup: InboundSetup) -> None:
+    with await setup.connect(UPGRADE_REQUEST), await setup.connect(b"anything") as rejected:
+        await wait_until(lambda: setup.started, "the start of the first session")
+        loop = asyncio.get_running_loop()
+        response = b""
+        while data := await within(TIMEOUT_SECONDS, loop.sock_recv(rejected, 4096), "the response"):
+            response += data
+        assert response == TOO_MANY_REQUESTS_RESPONSE
+    assert (len(setup.started), setup.http_protocols) == (1, [])
+
+
+@pytest.mark.parametrize("environment", [{"IDLE_SECONDS": "0.05"}])
+async def test_silent_connection_is_aborted_after_the_idle_time(setup: InboundSetup) -> None:
+    with await setup.connect() as sock:
+        await wait_until(lambda: setup.connection_count == 1, "the connection")
+        with contextlib.suppress(ConnectionResetError):
+            assert not await within(TIMEOUT_SECONDS, asyncio.get_running_loop().sock_recv(sock, 1), "the end")
+    assert setup.connection_count == 0
+
+
+async def test_accepting_pauses_while_file_descriptors_are_exhausted(
+    setup: InboundSetup, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class ExhaustedSocket:
+        """A listening socket whose first accept fails."""
+
+        def __init__(self, sock: socket.socket) -> None:
+            self._sock = sock
+            self.attempts = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._sock, name)
+
+        def accept(self) -> Any:
+            self.attempts += 1
+            if self.attempts == 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return self._sock.accept()
+
+    monkeypatch.setattr("gateway.inbound.ACCEPT_RETRY_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        listening = ExhaustedSocket(sock)
+        acceptor = Acceptor([cast(Any, listening)], setup.inbound)
+        with socket.create_connection(sock.getsockname()):
+            await wait_until(lambda: listening.attempts == 1, "the failing accept")
+            await run_ticks()
+            assert listening.attempts == 1
+            await wait_until(lambda: setup.connection_count == 1, "the connection after the pause")
+        acceptor.close()
+    assert "cannot accept connections: Too many open files" in caplog.text

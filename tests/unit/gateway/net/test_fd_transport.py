@@ -1,4 +1,4 @@
-"""Connections on descriptors of our own: order, back-pressure, how they end, and that no number is used once it is closed."""
+"""gateway.net.fd_transport: order of writes, back-pressure, closing, and that no fd is used after it is closed."""
 
 from __future__ import annotations
 
@@ -9,460 +9,394 @@ import random
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import pytest
 
-from gateway.net.batch_send import BatchSendUnavailable
 from gateway.net.fd_transport import MAX_BATCHED_BYTES, FdTransport, FdTransports
-from gateway.net.io_uring import IoUringSender
-from gateway.net.linux_aio import LinuxAioSender
-from gateway.net.transports import TransportBackend
-from gateway.websocket.broadcast import Broadcaster
-from push.delivery.hub import Hub
-from push.delivery.send_queue import SendQueue
-from push.delivery.session import Session
-from push.journal.totals import Totals
-from push.metrics import Metrics
-from push.protocol.access import ANONYMOUS_GRANT
-from tests.helpers.builders import make_event
-from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.batch_senders import SENDERS, sender_or_skip
 from tests.support import TIMEOUT_SECONDS, within
 
-# A few of these fill what the kernel keeps for one connection.
+# A few of these fill the socket buffers of one connection.
 LARGE = b"0123456789abcdef" * 4000
-RESET = struct.pack("ii", 1, 0)
+# SO_LINGER with a time-out of 0: close sends RST.
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Owner(asyncio.Protocol):
-    """Keeps what it hears, and lets others wait for it."""
+class RecordingProtocol(asyncio.Protocol):
+    """Records input and calls, and lets the test wait for them."""
 
     def __init__(self) -> None:
-        self.heard = b""
+        self.received = b""
         self.calls: list[str] = []
         self.error: Exception | None = None
-        self.full = False
-        self.news = asyncio.Event()
+        self.write_paused = False
+        self._changed = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        self.heard += data
-        self.news.set()
+        self.received += data
+        self._changed.set()
 
     def pause_writing(self) -> None:
-        self.full = True
-        self._call("full")
+        self.write_paused = True
+        self._record("pause_writing")
 
     def resume_writing(self) -> None:
-        self.full = False
-        self._call("room")
+        self.write_paused = False
+        self._record("resume_writing")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.error = error
-        self._call("lost")
+        self._record("connection_lost")
 
-    def _call(self, name: str) -> None:
+    def _record(self, name: str) -> None:
         self.calls.append(name)
-        self.news.set()
+        self._changed.set()
 
-    async def until(self, done: Callable[[Owner], bool]) -> None:
+    async def wait_until(self, condition: Callable[[RecordingProtocol], bool]) -> None:
         async def wait() -> None:
-            while not done(self):
-                self.news.clear()
-                await self.news.wait()
+            while not condition(self):
+                self._changed.clear()
+                await self._changed.wait()
 
-        await within(TIMEOUT_SECONDS, wait(), f"news; so far {self.calls}, {len(self.heard)} bytes")
+        await within(TIMEOUT_SECONDS, wait(), f"a change; so far {self.calls}, {len(self.received)} bytes")
 
     @property
     def lost(self) -> bool:
-        return "lost" in self.calls
+        return "connection_lost" in self.calls
 
 
-class Refusing:
-    """One whose kernel takes less than it is given, as it may at any time."""
-
-    broken = False
-
-    def __init__(self, seed: int) -> None:
-        self._choose = random.Random(seed)
-
-    def send(self, fds: list[int], buffers: list[bytes]) -> list[int]:
-        results = []
-        for number, data in zip(fds, buffers, strict=True):
-            size = self._choose.choice((0, 1, len(data) // 2, len(data)))
-            try:
-                results.append(os.write(number, data[:size]) if size else -errno.EAGAIN)
-            except OSError as error:
-                results.append(-(error.errno or 0))
-        return results
-
-    def close(self) -> None:
-        pass
+ConnectedTransport = tuple[FdTransport, RecordingProtocol, socket.socket]
 
 
-Side = tuple[FdTransport, Owner, socket.socket]
-
-
-@pytest.fixture(params=[None, IoUringSender, LinuxAioSender, Refusing])
-async def descriptors(request: pytest.FixtureRequest) -> AsyncIterator[FdTransports]:
-    sends: Any = None
-    if request.param is not None:
-        try:
-            sends = request.param(8)
-        except BatchSendUnavailable as error:
-            pytest.skip(str(error))
-    some = FdTransports(sends)
-    yield some
-    some.close()
+@pytest.fixture(params=SENDERS)
+async def fd_transports(request: pytest.FixtureRequest) -> AsyncIterator[FdTransports]:
+    transports = FdTransports(sender_or_skip(request.param))
+    yield transports
+    transports.close()
 
 
 @pytest.fixture
-async def connect(descriptors: FdTransports) -> AsyncIterator[Callable[[], Awaitable[Side]]]:
-    """Connections over TCP, each with its other end, which does not block."""
+async def connect(fd_transports: FdTransports) -> AsyncIterator[Callable[[], Awaitable[ConnectedTransport]]]:
+    """Makes TCP connections: transport, protocol, and the non-blocking socket of the peer."""
     loop = asyncio.get_running_loop()
     listening = socket.create_server(("127.0.0.1", 0))
-    sides: list[Side] = []
+    connections: list[ConnectedTransport] = []
 
-    async def make() -> Side:
-        theirs = socket.socket()
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
-        theirs.setblocking(False)
-        connecting = asyncio.create_task(loop.sock_connect(theirs, listening.getsockname()))
+    async def make() -> ConnectedTransport:
+        peer = socket.socket()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+        peer.setblocking(False)
+        connecting = asyncio.create_task(loop.sock_connect(peer, listening.getsockname()))
         listening.setblocking(False)
-        ours, _ = await loop.sock_accept(listening)
+        sock, _ = await loop.sock_accept(listening)
         await connecting
-        ours.setblocking(False)
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
-        owner = Owner()
-        sides.append((descriptors.adopt(ours.detach(), owner), owner, theirs))
-        return sides[-1]
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+        protocol = RecordingProtocol()
+        connections.append((fd_transports.adopt(sock.detach(), protocol), protocol, peer))
+        return connections[-1]
 
     yield make
     listening.close()
-    for line, owner, theirs in sides:
-        line.abort()
-        theirs.close()
-        await owner.until(lambda one: one.lost)
+    for transport, protocol, peer in connections:
+        transport.abort()
+        peer.close()
+        await protocol.wait_until(lambda p: p.lost)
 
 
-async def read_to_end(theirs: socket.socket, pause: int = 1 << 20) -> bytes:
+async def read_to_end(peer: socket.socket, chunk_size: int = 1 << 20) -> bytes:
     loop = asyncio.get_running_loop()
-    got = b""
-    while data := await within(TIMEOUT_SECONDS, loop.sock_recv(theirs, pause), f"the end, after {len(got)} bytes"):
-        got += data
-    return got
+    received_bytes = b""
+    while data := await within(
+        TIMEOUT_SECONDS, loop.sock_recv(peer, chunk_size), f"the end, after {len(received_bytes)} bytes"
+    ):
+        received_bytes += data
+    return received_bytes
 
 
-async def read(theirs: socket.socket, size: int) -> bytes:
+async def read(peer: socket.socket, size: int) -> bytes:
     loop = asyncio.get_running_loop()
-    got = b""
-    while len(got) < size:
-        got += await within(TIMEOUT_SECONDS, loop.sock_recv(theirs, size - len(got)), f"more than {got!r}")
-    return got
+    received_bytes = b""
+    while len(received_bytes) < size:
+        received_bytes += await within(
+            TIMEOUT_SECONDS, loop.sock_recv(peer, size - len(received_bytes)), f"more than {received_bytes!r}"
+        )
+    return received_bytes
 
 
-async def fill(line: FdTransport, owner: Owner) -> int:
-    """Write until it is full; how much that was."""
+async def fill(transport: FdTransport, protocol: RecordingProtocol) -> int:
+    """Write until the protocol is paused; returns the number of bytes."""
     written = 0
-    while not owner.full:
-        line.write(LARGE)
+    while not protocol.write_paused:
+        transport.write(LARGE)
         written += len(LARGE)
     return written
 
 
-async def test_whatever_is_written_in_whatever_turn_arrives_once_and_in_order(descriptors: FdTransports, connect: Any) -> None:
+async def test_random_writes_arrive_once_and_in_order(fd_transports: FdTransports, connect: Any) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    choose = random.Random(seed)
-    sides: list[Side] = [await connect() for _ in range(20)]
-    expected = [b""] * len(sides)
-    reading = [asyncio.create_task(read_to_end(theirs, choose.choice((500, 50_000)))) for _, _, theirs in sides]
-    for turn in range(100):
-        shared = b"<turn %d>" % turn * choose.choice((1, 20, 3000))
-        with descriptors:
-            for number, (line, owner, _) in enumerate(sides):
-                for _ in range(choose.choice((0, 1, 1, 1, 2, 3))):
-                    if not owner.full:
-                        data = shared if choose.random() < 0.8 else b"<%d of %d>" % (number, turn)
-                        expected[number] += data
-                        line.write(data)
-        number = choose.randrange(len(sides))  # beside the turn: an answer
-        if not sides[number][1].full:
-            sides[number][0].write(b"<pong>")
-            expected[number] += b"<pong>"
+    rng = random.Random(seed)
+    connections: list[ConnectedTransport] = [await connect() for _ in range(20)]
+    expected = [b""] * len(connections)
+    reading = [asyncio.create_task(read_to_end(peer, rng.choice((500, 50_000)))) for _, _, peer in connections]
+    for iteration in range(100):
+        shared = b"<iteration %d>" % iteration * rng.choice((1, 20, 3000))
+        with fd_transports:
+            for index, (transport, protocol, _) in enumerate(connections):
+                for _ in range(rng.choice((0, 1, 1, 1, 2, 3))):
+                    if not protocol.write_paused:
+                        data = shared if rng.random() < 0.8 else b"<%d of %d>" % (index, iteration)
+                        expected[index] += data
+                        transport.write(data)
+        index = rng.randrange(len(connections))  # a write outside a batch
+        if not connections[index][1].write_paused:
+            connections[index][0].write(b"<pong>")
+            expected[index] += b"<pong>"
         await asyncio.sleep(0)
-    for line, _, _ in sides:
-        line.close()
+    for transport, _, _ in connections:
+        transport.close()
     assert [await task for task in reading] == expected
-    for _, owner, _ in sides:
-        await owner.until(lambda one: one.lost)
-        assert owner.error is None
-        # Full and not full take turns.
-        calls = [call for call in owner.calls if call != "lost"]
-        assert calls == ["full", "room"] * (len(calls) // 2)
+    for _, protocol, _ in connections:
+        await protocol.wait_until(lambda p: p.lost)
+        assert protocol.error is None
+        calls = [call for call in protocol.calls if call != "connection_lost"]
+        assert calls == ["pause_writing", "resume_writing"] * (len(calls) // 2)
 
 
-async def test_what_is_sent_together_waits_for_the_end_and_no_longer(descriptors: FdTransports, connect: Any) -> None:
-    line, _, theirs = await connect()
-    with descriptors:
-        line.write(b"first ")
-        line.write(b"second")
-    assert await read(theirs, 12) == b"first second"
-    with descriptors:
-        line.write(b" third")
-        line.close()
-    assert await read_to_end(theirs) == b" third"
+async def test_batch_is_sent_at_its_end_or_before_a_second_write_or_close(fd_transports: FdTransports, connect: Any) -> None:
+    transport, _, peer = await connect()
+    with fd_transports:
+        transport.write(b"first ")
+        transport.write(b"second")
+    assert await read(peer, 12) == b"first second"
+    with fd_transports:
+        transport.write(b" third")
+        transport.close()
+    assert await read_to_end(peer) == b" third"
 
 
-async def test_whoever_takes_nothing_is_found_out_before_more_is_written(descriptors: FdTransports, connect: Any) -> None:
-    line, owner, theirs = await connect()
-    with descriptors:
+async def test_large_write_in_a_batch_reports_back_pressure_at_once(fd_transports: FdTransports, connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    with fd_transports:
         written = 0
-        while not owner.full:  # within one turn
-            line.write(b"x" * MAX_BATCHED_BYTES)
+        while not protocol.write_paused:
+            transport.write(b"x" * MAX_BATCHED_BYTES)
             written += MAX_BATCHED_BYTES
             assert written < 100 * MAX_BATCHED_BYTES
-    line.close()
-    assert not owner.lost
-    assert len(await read_to_end(theirs)) == written
+    transport.close()
+    assert not protocol.lost
+    assert len(await read_to_end(peer)) == written
 
 
-async def test_an_end_is_heard_behind_everything_else(connect: Any) -> None:
-    line, owner, theirs = await connect()
-    written = await fill(line, owner)
-    line.write(b"goodbye")
-    line.write_eof()
-    line.write(b"too late")
-    got = await read_to_end(theirs)
-    assert (len(got), got[-7:]) == (written + 7, b"goodbye")
-    theirs.send(b"it hears us still")
-    await owner.until(lambda one: one.heard == b"it hears us still")
-    theirs.close()
-    await owner.until(lambda one: one.lost)
+async def test_write_eof_comes_after_the_write_buffer(connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    written = await fill(transport, protocol)
+    transport.write(b"goodbye")
+    transport.write_eof()
+    transport.write(b"too late")
+    received_bytes = await read_to_end(peer)
+    assert (len(received_bytes), received_bytes[-7:]) == (written + 7, b"goodbye")
+    peer.send(b"reading goes on")
+    await protocol.wait_until(lambda p: p.received == b"reading goes on")
+    peer.close()
+    await protocol.wait_until(lambda p: p.lost)
 
 
-async def test_an_end_by_half_of_one_that_has_left_raises(connect: Any) -> None:
-    line, owner, theirs = await connect()
-    line.pause_reading()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    theirs.close()
+async def test_write_eof_on_a_reset_connection_raises(connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    transport.pause_reading()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    peer.close()
     with pytest.raises(OSError, match="not connected"):
-        line.write_eof()
-    line.abort()
-    await owner.until(lambda one: one.lost)
+        transport.write_eof()
+    transport.abort()
+    await protocol.wait_until(lambda p: p.lost)
 
 
-async def test_one_that_is_being_closed_hears_no_more(connect: Any) -> None:
-    line, owner, theirs = await connect()
-    await fill(line, owner)
-    line.close()
-    line.resume_reading()
-    theirs.send(b"too late")
-    _, other, speaking = await connect()
-    speaking.send(b"in time")
-    await other.until(lambda one: one.heard == b"in time")
-    assert (owner.heard, owner.lost) == (b"", False)
+async def test_closing_transport_reads_no_more(connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    await fill(transport, protocol)
+    transport.close()
+    transport.resume_reading()
+    peer.send(b"too late")
+    _, other_protocol, other_peer = await connect()
+    other_peer.send(b"in time")
+    await other_protocol.wait_until(lambda p: p.received == b"in time")
+    assert (protocol.received, protocol.lost) == (b"", False)
 
 
-async def test_a_client_that_has_had_enough_gets_what_was_written(connect: Any) -> None:
-    line, owner, theirs = await connect()
-    written = await fill(line, owner)
-    theirs.shutdown(socket.SHUT_WR)
-    assert len(await read_to_end(theirs)) == written
-    await owner.until(lambda one: one.lost)
-    assert owner.error is None
+async def test_peer_that_shuts_down_writing_gets_the_write_buffer(connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    written = await fill(transport, protocol)
+    peer.shutdown(socket.SHUT_WR)
+    assert len(await read_to_end(peer)) == written
+    await protocol.wait_until(lambda p: p.lost)
+    assert protocol.error is None
 
 
 @pytest.mark.parametrize("writing", [False, True])
-async def test_a_reset_ends_it_with_what_was_wrong(descriptors: FdTransports, connect: Any, writing: bool) -> None:
-    line, owner, theirs = await connect()
+async def test_reset_is_reported_to_connection_lost_once(fd_transports: FdTransports, connect: Any, writing: bool) -> None:
+    transport, protocol, peer = await connect()
     if writing:
-        line.pause_reading()
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    theirs.close()
-    while writing and not line.is_closing():
-        with descriptors:
-            line.write(b"x")
+        transport.pause_reading()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    peer.close()
+    while writing and not transport.is_closing():
+        with fd_transports:
+            transport.write(b"x")
         await asyncio.sleep(0)
-    await owner.until(lambda one: one.lost)
-    assert isinstance(owner.error, ConnectionError)
-    line.write(b"x")
-    line.resume_reading()
-    line.close()
-    assert owner.calls.count("lost") == 1
+    await protocol.wait_until(lambda p: p.lost)
+    assert isinstance(protocol.error, ConnectionError)
+    transport.write(b"x")
+    transport.resume_reading()
+    transport.close()
+    assert protocol.calls.count("connection_lost") == 1
 
 
-async def test_one_that_is_not_read_costs_nothing_whatever_its_client_does(descriptors: FdTransports, connect: Any) -> None:
-    line, owner, theirs = await connect()
-    line.pause_reading()
-    theirs.send(b"x")
-    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    theirs.close()
-    _, heard, speaking = await connect()
-    speaking.send(b"now")
-    await heard.until(lambda one: one.heard == b"now")
-    # By then the kernel had told everything: there is nothing (more) in the epoll, and the loop is not woken.
-    assert descriptors._epoll.poll(0) == []
-    assert not owner.calls
-    line.resume_reading()
-    await owner.until(lambda one: one.lost)
+async def test_paused_transport_causes_no_epoll_events(fd_transports: FdTransports, connect: Any) -> None:
+    transport, protocol, peer = await connect()
+    transport.pause_reading()
+    peer.send(b"x")
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    peer.close()
+    _, other_protocol, other_peer = await connect()
+    other_peer.send(b"now")
+    await other_protocol.wait_until(lambda p: p.received == b"now")
+    # The reset has arrived by now; the epoll reports nothing, so the loop is not woken.
+    assert fd_transports._epoll.poll(0) == []
+    assert not protocol.calls
+    transport.resume_reading()
+    await protocol.wait_until(lambda p: p.lost)
 
 
-async def test_a_number_is_never_used_after_its_end(descriptors: FdTransports, connect: Any) -> None:
-    line, owner, _ = await connect()
-    number = line.fd
-    with descriptors:
-        line.write(b"x")
-        line.abort()
-    os.fstat(number)  # still open: nobody else can have it while anything may still use it
-    await owner.until(lambda one: one.lost)
+async def test_fd_is_not_used_after_it_is_closed(fd_transports: FdTransports, connect: Any) -> None:
+    transport, protocol, _ = await connect()
+    fd = transport.fd
+    with fd_transports:
+        transport.write(b"x")
+        transport.abort()
+    os.fstat(fd)  # still open: the number cannot be reused while the transport may use it
+    await protocol.wait_until(lambda p: p.lost)
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(number)
-    ours, speaking = socket.socketpair()  # somebody new gets the number
-    os.dup2(ours.fileno(), number)
-    if ours.fileno() == number:
-        ours.detach()
-    ours.close()
-    speaking.setblocking(False)
-    listening = Owner()
-    other = descriptors.adopt(number, listening)
-    for call in (line.write_eof, line.pause_reading, line.resume_reading, line.close, line.abort, lambda: line.write(b"stray")):
+        os.fstat(fd)
+    sock, other_peer = socket.socketpair()  # a new connection gets the same fd
+    os.dup2(sock.fileno(), fd)
+    if sock.fileno() == fd:
+        sock.detach()
+    sock.close()
+    other_peer.setblocking(False)
+    other_protocol = RecordingProtocol()
+    other = fd_transports.adopt(fd, other_protocol)
+    for call in (
+        transport.write_eof,
+        transport.pause_reading,
+        transport.resume_reading,
+        transport.close,
+        transport.abort,
+        lambda: transport.write(b"stray"),
+    ):
         call()
-    with descriptors:
-        line.write(b"stray")
+    with fd_transports:
+        transport.write(b"stray")
     await asyncio.sleep(0)
     other.write(b"its own")
-    assert await read(speaking, 7) == b"its own"
-    speaking.send(b"hello")
-    await listening.until(lambda one: one.heard == b"hello")
-    assert not listening.lost
+    assert await read(other_peer, 7) == b"its own"
+    other_peer.send(b"hello")
+    await other_protocol.wait_until(lambda p: p.received == b"hello")
+    assert not other_protocol.lost
     other.abort()
-    await listening.until(lambda one: one.lost)
-    speaking.close()
+    await other_protocol.wait_until(lambda p: p.lost)
+    other_peer.close()
 
 
-async def test_an_event_of_one_that_another_has_just_ended_is_nobodys(descriptors: FdTransports, connect: Any) -> None:
-    sides: list[Side] = [await connect() for _ in range(3)]
+async def test_event_of_a_transport_that_was_just_aborted_is_ignored(fd_transports: FdTransports, connect: Any) -> None:
+    connections: list[ConnectedTransport] = [await connect() for _ in range(3)]
 
-    class Ending(Owner):
+    class AbortingProtocol(RecordingProtocol):
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
-            for line, _, _ in sides:
-                line.abort()
+            for transport, _, _ in connections:
+                transport.abort()
 
-    for line, _, theirs in sides:
-        line._protocol = Ending()
-        theirs.send(b"x")
-    while not any(owner.heard for owner in (line._protocol for line, _, _ in sides)):  # type: ignore[attr-defined]
+    for transport, _, peer in connections:
+        transport._protocol = AbortingProtocol()
+        peer.send(b"x")
+    while not any(protocol.received for protocol in (transport._protocol for transport, _, _ in connections)):  # type: ignore[attr-defined]
         await asyncio.sleep(0)
-    assert sum(bool(line._protocol.heard) for line, _, _ in sides) == 1  # type: ignore[attr-defined]
-    for line, owner, _ in sides:
-        line._protocol = owner
-    for _, owner, _ in sides:
-        await owner.until(lambda one: one.lost)
+    assert sum(bool(transport._protocol.received) for transport, _, _ in connections) == 1  # type: ignore[attr-defined]
+    for transport, protocol, _ in connections:
+        transport._protocol = protocol
+    for _, protocol, _ in connections:
+        await protocol.wait_until(lambda p: p.lost)
 
 
-async def test_a_fault_of_its_owner_ends_that_connection_alone(connect: Any, caplog: Any) -> None:
-    class Faulty(Owner):
+async def test_exception_of_a_protocol_closes_its_connection_only(connect: Any, caplog: Any) -> None:
+    class FaultyProtocol(RecordingProtocol):
         def data_received(self, data: bytes) -> None:
-            raise ValueError("a fault of our own")
+            raise ValueError("the protocol fails")
 
-    line, owner, theirs = await connect()
-    _, heard, speaking = await connect()
-    line._protocol = faulty = Faulty()
-    theirs.send(b"x")
-    speaking.send(b"x")
-    await faulty.until(lambda one: one.lost)
-    await heard.until(lambda one: one.heard == b"x")
-    assert "a fault of our own" in caplog.text
-    owner.connection_lost(None)
-
-
-async def test_many_take_turns(monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any) -> None:
-    monkeypatch.setattr("gateway.net.fd_transport.MAX_EPOLL_EVENTS", 2)
-    sides: list[Side] = [await connect() for _ in range(7)]
-    for _, _, theirs in sides:
-        theirs.send(b"x" * 10)
-    for _, owner, _ in sides:
-        await owner.until(lambda one: one.heard == b"x" * 10)
+    transport, protocol, peer = await connect()
+    _, other_protocol, other_peer = await connect()
+    transport._protocol = faulty = FaultyProtocol()
+    peer.send(b"x")
+    other_peer.send(b"x")
+    await faulty.wait_until(lambda p: p.lost)
+    await other_protocol.wait_until(lambda p: p.received == b"x")
+    assert "the protocol fails" in caplog.text
+    protocol.connection_lost(None)
 
 
-async def test_one_that_cannot_be_watched_any_more_ends(
-    monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any
+async def test_more_ready_transports_than_events_per_tick_are_all_served(
+    monkeypatch: pytest.MonkeyPatch, fd_transports: FdTransports, connect: Any
 ) -> None:
-    line, owner, _ = await connect()
+    monkeypatch.setattr("gateway.net.fd_transport.MAX_EPOLL_EVENTS", 2)
+    connections: list[ConnectedTransport] = [await connect() for _ in range(7)]
+    for _, _, peer in connections:
+        peer.send(b"x" * 10)
+    for _, protocol, _ in connections:
+        await protocol.wait_until(lambda p: p.received == b"x" * 10)
 
-    def refuse(number: int, before: int, events: int) -> None:
+
+async def test_epoll_error_closes_the_transport(
+    monkeypatch: pytest.MonkeyPatch, fd_transports: FdTransports, connect: Any
+) -> None:
+    transport, protocol, _ = await connect()
+
+    def refuse(fd: int, old_events: int, events: int) -> None:
         if events:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(descriptors, "update_interest", refuse)
-    line.pause_reading()
-    line.resume_reading()
-    await owner.until(lambda one: one.lost)
-    assert isinstance(owner.error, OSError)
+    monkeypatch.setattr(fd_transports, "update_interest", refuse)
+    transport.pause_reading()
+    transport.resume_reading()
+    await protocol.wait_until(lambda p: p.lost)
+    assert isinstance(protocol.error, OSError)
 
 
-async def test_what_became_of_it_is_not_guessed(descriptors: FdTransports, connect: Any, caplog: Any) -> None:
-    """Those who may have got a part or nothing are cut, and resume; the others go on, one by one."""
+async def test_unknown_results_of_a_batch_abort_its_transports(fd_transports: FdTransports, connect: Any, caplog: Any) -> None:
+    """Later writes go on without the sender."""
 
-    class Lost:
+    class LostResults:
         name, broken = "io_uring", True
 
-        def send(self, numbers: list[int], datas: list[bytes]) -> list[int]:
+        def send(self, fds: list[int], buffers: list[bytes]) -> list[int]:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
 
         def close(self) -> None:
             pass
 
-    if descriptors._sender is not None:
-        descriptors._sender.close()
-    descriptors._sender = Lost()  # type: ignore[assignment]
-    line, owner, _ = await connect()
-    other, going_on, theirs = await connect()
-    with descriptors:
-        line.write(b"x")
-    await owner.until(lambda one: one.lost)
-    with descriptors:
+    if fd_transports._sender is not None:
+        fd_transports._sender.close()
+    fd_transports._sender = LostResults()  # type: ignore[assignment]
+    transport, protocol, _ = await connect()
+    other, other_protocol, peer = await connect()
+    with fd_transports:
+        transport.write(b"x")
+    await protocol.wait_until(lambda p: p.lost)
+    with fd_transports:
         other.write(b"goes on")
-    assert await read(theirs, 7) == b"goes on"
-    assert "io_uring is refused by now" in caplog.text
-    assert not going_on.lost
-
-
-async def test_a_round_of_the_hub_and_a_slice_of_the_fan_out_go_out_together(
-    monkeypatch: pytest.MonkeyPatch, descriptors: FdTransports, connect: Any
-) -> None:
-    sent: list[int] = []
-    send = descriptors.flush_batch
-
-    def watched() -> None:
-        sent.append(len(descriptors.batched_transports))
-        send()
-
-    monkeypatch.setattr(descriptors, "flush_batch", watched)
-    lines = [(await connect())[0] for _ in range(6)]
-    hub = Hub()
-    fanout = Broadcaster(Metrics(), hub, TransportBackend(descriptors))
-    hub.batch_writes = descriptors
-    for line in lines[:3]:
-        session = Session(SendQueue(10, 1000), FakeTransport(flush_broadcast=partial(line.write, b"round")))
-        hub.add(session)
-        session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
-        hub.go_live(session)
-    hub.publish([make_event(payload=b"event")], Totals(1))
-    await asyncio.sleep(0)
-    assert sent == [3]
-    for line in lines[3:]:
-        fanout.schedule_flush(FlushableClient(line))
-    await asyncio.sleep(0)
-    assert sent == [3, 3]
-    await hub.drain(0)
-
-
-class FlushableClient:
-    """A client of the fan-out."""
-
-    def __init__(self, line: FdTransport) -> None:
-        self.flush = partial(line.write, b"due")
-        self.abort = line.abort
+    assert await read(peer, 7) == b"goes on"
+    assert "the kernel refuses io_uring" in caplog.text
+    assert not other_protocol.lost

@@ -1,4 +1,4 @@
-"""What WebSockets stand on: the best that works here, or what is demanded, and how a connection gets onto it."""
+"""gateway.net.transports: selection of the backend, its self-test, and moving a connection to an FdTransport."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from gateway.net.transports import BATCH_SENDERS, BackendUnavailable, TransportB
 from tests.support import TIMEOUT_SECONDS, within
 
 
-class Owner(asyncio.Protocol):
-    """Keeps what it hears."""
+class RecordingProtocol(asyncio.Protocol):
+    """Records its first input and the loss of the connection."""
 
     def __init__(self) -> None:
-        self.heard = asyncio.get_running_loop().create_future()
+        self.received = asyncio.get_running_loop().create_future()
         self.lost = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
-        self.heard.set_result(data)
+        self.received.set_result(data)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost.set()
 
 
 @pytest.fixture
-async def lines() -> AsyncIterator[TransportBackend]:
-    some = TransportBackend()
-    yield some
-    if some._fd_transports is not None:
-        some._fd_transports.close()
+async def backend() -> AsyncIterator[TransportBackend]:
+    backend = TransportBackend()
+    yield backend
+    if backend._fd_transports is not None:
+        backend._fd_transports.close()
 
 
 def refuse(*_: object) -> Any:
     raise BatchSendUnavailable("io_uring_setup: Operation not permitted")
 
 
-def or_skip(name: str) -> None:
-    """Where this machine has none of it."""
+def skip_if_unavailable(name: str) -> None:
+    """Skip the test where the kernel does not allow it."""
     if name in BATCH_SENDERS:
         try:
             BATCH_SENDERS[name]().close()
@@ -53,102 +53,104 @@ def or_skip(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BATCH_SENDERS)
-async def test_one_that_takes_nothing_is_not_had(lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    or_skip(name)
+async def test_sender_that_the_kernel_refuses_is_unavailable(
+    backend: TransportBackend, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    skip_if_unavailable(name)
 
     make = BATCH_SENDERS[name]
 
-    def refused() -> BatchSender:
-        one = make()
+    def make_refused() -> BatchSender:
+        sender = make()
 
-        def none(_count: int) -> list[int]:
-            one.broken = True
+        def send_nothing(_count: int) -> list[int]:
+            sender.broken = True
             return []
 
-        monkeypatch.setattr(one, "_send_prepared", none)
-        return one
+        monkeypatch.setattr(sender, "_send_prepared", send_nothing)
+        return sender
 
-    monkeypatch.setitem(BATCH_SENDERS, name, refused)
-    with pytest.raises(BackendUnavailable, match="it is refused"):
-        await lines.select(name)
+    monkeypatch.setitem(BATCH_SENDERS, name, make_refused)
+    with pytest.raises(BackendUnavailable, match="the kernel refuses it"):
+        await backend.select(name)
 
 
-@pytest.mark.parametrize(("refused", "found"), [(["io_uring"], "aio"), (["io_uring", "aio"], "descriptor")])
-async def test_without_the_best_there_is_the_next(
-    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, refused: list[str], found: str
+@pytest.mark.parametrize(("refused", "selected"), [(["io_uring"], "aio"), (["io_uring", "aio"], "descriptor")])
+async def test_auto_selects_the_best_backend_that_is_available(
+    backend: TransportBackend, monkeypatch: pytest.MonkeyPatch, refused: list[str], selected: str
 ) -> None:
-    or_skip(found)
+    skip_if_unavailable(selected)
     for name in refused:
         monkeypatch.setitem(BATCH_SENDERS, name, refuse)
         with pytest.raises(BackendUnavailable, match="Operation not permitted"):
-            await lines.select(name)
-    await lines.select("auto")
-    assert lines.name == found
+            await backend.select(name)
+    await backend.select("auto")
+    assert backend.name == selected
 
 
-@pytest.mark.parametrize("fault", ["loses", "waits"])
-async def test_one_that_does_not_what_it_should_is_found_out(
-    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, fault: str
+@pytest.mark.parametrize("fault", ["loses a byte", "blocks"])
+async def test_self_test_detects_a_faulty_sender(
+    backend: TransportBackend, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    class Faulty:
+    class FaultySender:
         broken = False
 
-        def send(self, numbers: list[int], datas: list[bytes]) -> list[int]:
-            for number, data in zip(numbers, datas, strict=True):
-                os.write(number, data[: len(data) - (fault == "loses")])
-            return [len(data) for data in datas]
+        def send(self, fds: list[int], buffers: list[bytes]) -> list[int]:
+            for fd, data in zip(fds, buffers, strict=True):
+                os.write(fd, data[: len(data) - (fault == "loses a byte")])
+            return [len(data) for data in buffers]
 
         def close(self) -> None:
             pass
 
     monkeypatch.setattr("gateway.net.transports.SELF_TEST_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setitem(BATCH_SENDERS, "io_uring", Faulty)
-    with pytest.raises(BackendUnavailable, match="not do what it should"):
-        await lines.select("io_uring")
-    assert (lines.name, lines._fd_transports) == ("transport", None)
+    monkeypatch.setitem(BATCH_SENDERS, "io_uring", FaultySender)
+    with pytest.raises(BackendUnavailable, match="self-test failed"):
+        await backend.select("io_uring")
+    assert (backend.name, backend._fd_transports) == ("transport", None)
 
 
-async def test_another_event_loop_keeps_its_transports(lines: TransportBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asyncio, "SelectorEventLoop", FdTransports)  # which this loop is none of
-    for wanted in ("io_uring", "aio", "descriptor"):
+async def test_another_event_loop_uses_its_own_transports(backend: TransportBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio, "SelectorEventLoop", FdTransports)  # not the class of this loop
+    for mode in ("io_uring", "aio", "descriptor"):
         with pytest.raises(BackendUnavailable, match="only asyncio's own event loop"):
-            await lines.select(wanted)
-    await lines.select("auto")
-    assert lines.name == "transport"
+            await backend.select(mode)
+    await backend.select("auto")
+    assert backend.name == "transport"
 
 
-@pytest.mark.parametrize("wanted", ["descriptor", "transport"])
-async def test_a_connection_goes_on_where_it_was(lines: TransportBackend, wanted: str) -> None:
-    await lines.select(wanted)
-    ours, theirs = socket.socketpair()
-    with ours:
-        ours.setblocking(False)
-        transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
+@pytest.mark.parametrize("mode", ["descriptor", "transport"])
+async def test_attached_connection_keeps_its_unread_input(backend: TransportBackend, mode: str) -> None:
+    await backend.select(mode)
+    peer, sock = socket.socketpair()
+    with peer:
+        peer.setblocking(False)
+        transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(RecordingProtocol, sock)
         transport.pause_reading()
-        ours.send(b"not read yet")
-        line = lines.attach(transport, owner)
-        assert isinstance(line, FdTransport) == (wanted == "descriptor")
-        if line is transport:
+        peer.send(b"not read yet")
+        attached = backend.attach(transport, protocol)
+        assert isinstance(attached, FdTransport) == (mode == "descriptor")
+        if attached is transport:
             transport.resume_reading()
-        assert await asyncio.wait_for(owner.heard, TIMEOUT_SECONDS) == b"not read yet"
-        with lines:
-            line.write(b"hello")
-        assert await asyncio.get_running_loop().sock_recv(ours, 100) == b"hello"
-        assert not owner.lost.is_set()
-        line.close()
-        assert await asyncio.get_running_loop().sock_recv(ours, 100) == b""
-        await within(TIMEOUT_SECONDS, owner.lost.wait(), "the end")
+        assert await asyncio.wait_for(protocol.received, TIMEOUT_SECONDS) == b"not read yet"
+        with backend:
+            attached.write(b"hello")
+        assert await asyncio.get_running_loop().sock_recv(peer, 100) == b"hello"
+        assert not protocol.lost.is_set()
+        attached.close()
+        assert await asyncio.get_running_loop().sock_recv(peer, 100) == b""
+        await within(TIMEOUT_SECONDS, protocol.lost.wait(), "the end")
 
 
-@pytest.mark.parametrize("why", ["unsent", "closing", "no more descriptors"])
-async def test_one_that_cannot_be_moved_stays_on_its_transport(
-    lines: TransportBackend, monkeypatch: pytest.MonkeyPatch, why: str
+@pytest.mark.parametrize("reason", ["unsent", "closing", "no more fds"])
+async def test_connection_that_cannot_be_moved_keeps_its_transport(
+    backend: TransportBackend, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    await lines.select("descriptor")
-    ours, theirs = socket.socketpair()
-    with ours:
-        transport, owner = await asyncio.get_running_loop().connect_accepted_socket(Owner, theirs)
-        match why:
+    await backend.select("descriptor")
+    peer, sock = socket.socketpair()
+    with peer:
+        transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(RecordingProtocol, sock)
+        match reason:
             case "unsent":
                 while not transport.get_write_buffer_size():
                     transport.write(b"x" * 100_000)
@@ -156,13 +158,13 @@ async def test_one_that_cannot_be_moved_stays_on_its_transport(
                 transport.close()
             case _:
 
-                def none_left(number: int) -> int:
+                def fail(fd: int) -> int:
                     raise OSError(24, "Too many open files")
 
-                monkeypatch.setattr(os, "dup", none_left)
-        assert lines.attach(transport, owner) is transport
+                monkeypatch.setattr(os, "dup", fail)
+        assert backend.attach(transport, protocol) is transport
         transport.abort()
-        await within(TIMEOUT_SECONDS, owner.lost.wait(), "the end")
+        await within(TIMEOUT_SECONDS, protocol.lost.wait(), "the end")
 
 
 async def test_no_member_of_a_group_is_always_the_last_to_be_written_to() -> None:

@@ -1,51 +1,61 @@
-"""What clients are written: once a turn, the same bytes for all, in order, and nothing to whoever takes nothing."""
+"""gateway.websocket.broadcast: one write per client and tick, shared bytes, and one batch of system calls per slice."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
-from typing import Any, cast
+import socket
+from functools import partial
+from typing import Any
 
+import pytest
+
+from gateway.net.fd_transport import FdTransport, FdTransports
 from gateway.net.transports import TransportBackend
 from gateway.websocket.broadcast import Broadcaster
-from gateway.websocket.connection import MAX_MESSAGES_PER_TICK, WebSocketProtocol
-from gateway.websocket.frames import OP_PING, Message, pong_frame, text_frames
+from gateway.websocket.frames import text_frames
 from push.delivery.batch import Batch
 from push.delivery.hub import Hub
-from push.delivery.session import PING_MESSAGE as PING_FRAME
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import PING_MESSAGE, Session
+from push.journal.totals import Totals
 from push.metrics import Metrics
-from tests.fuzz.octets import FINAL, frame
+from push.protocol.access import ANONYMOUS_GRANT
+from tests.helpers.batch_senders import SENDERS, sender_or_skip
+from tests.helpers.builders import make_event
+from tests.helpers.fake_transport import FakeTransport
+from tests.helpers.websocket_frames import FINAL, PING
+from tests.support import TIMEOUT_SECONDS, within
 
 
-class Reading:
-    """A client of the fan-out; what is written to it."""
+class RecordingClient:
+    """A client with its own queue; records what it is written."""
 
-    def __init__(self, fanout: Broadcaster) -> None:
-        self.fanout = fanout
-        self.waiting: list[Batch] = []
+    def __init__(self, broadcaster: Broadcaster) -> None:
+        self.broadcaster = broadcaster
+        self.pending: list[Batch] = []
         self.written: list[bytes] = []
-        self.was_cut = False
-        self.bad = False
+        self.aborted = False
+        self.faulty = False
 
     def send(self, batch: Batch) -> None:
-        if not self.waiting:
-            self.fanout.schedule_flush(self)
-        self.waiting.append(batch)
+        if not self.pending:
+            self.broadcaster.schedule_flush(self)
+        self.pending.append(batch)
 
     def flush(self) -> None:
-        batches, self.waiting = self.waiting, []
-        if self.bad:
-            raise ValueError("a fault of our own")
-        self.written.append(self.fanout.encode(batches)[0])
+        batches, self.pending = self.pending, []
+        if self.faulty:
+            raise ValueError("the flush of this client fails")
+        self.written.append(self.broadcaster.encode(batches)[0])
 
     def abort(self) -> None:
-        self.was_cut = True
+        self.aborted = True
 
 
-async def test_one_write_a_turn_with_the_same_bytes_for_all() -> None:
+async def test_pending_batches_are_one_write_per_tick_shared_by_all_clients() -> None:
     metrics = Metrics()
-    fanout = Broadcaster(metrics, Hub(), TransportBackend())
-    clients = [Reading(fanout) for _ in range(3)]
+    broadcaster = Broadcaster(metrics, Hub(), TransportBackend())
+    clients = [RecordingClient(broadcaster) for _ in range(3)]
     for batch in (Batch([b"one", b"two"]), Batch([b"three"])):
         for client in clients:
             client.send(batch)
@@ -57,9 +67,9 @@ async def test_one_write_a_turn_with_the_same_bytes_for_all() -> None:
     assert metrics.sent_bytes.labels("websocket")._value.get() == 3 * len(b"onetwothree")
 
 
-async def test_who_has_something_else_gets_that() -> None:
-    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
-    clients = [Reading(fanout) for _ in range(3)]
+async def test_clients_with_different_batches_get_their_own() -> None:
+    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    clients = [RecordingClient(broadcaster) for _ in range(3)]
     shared = Batch([b"shared"])
     for n, client in enumerate(clients):
         client.send(shared)
@@ -68,117 +78,73 @@ async def test_who_has_something_else_gets_that() -> None:
     assert [client.written for client in clients] == [[text_frames([b"shared", b"own %d" % n])] for n in range(3)]
 
 
-async def test_a_fault_with_one_client_is_no_other_ones(caplog: Any) -> None:
-    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
-    clients = [Reading(fanout) for _ in range(3)]
-    clients[1].bad = True
+async def test_client_whose_flush_raises_is_aborted_alone(caplog: Any) -> None:
+    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    clients = [RecordingClient(broadcaster) for _ in range(3)]
+    clients[1].faulty = True
     for client in clients:
         client.send(Batch([b"x"]))
     await asyncio.sleep(0)
-    assert [client.was_cut for client in clients] == [False, True, False]
+    assert [client.aborted for client in clients] == [False, True, False]
     assert clients[2].written == [text_frames([b"x"])]
-    assert "a fault of our own" in caplog.text
+    assert "the flush of this client fails" in caplog.text
 
 
-async def test_a_heartbeat_is_a_ping_of_both_kinds() -> None:
-    fanout = Broadcaster(Metrics(), Hub(), TransportBackend())
-    client = Reading(fanout)
-    client.send(Batch([PING_FRAME]))
+async def test_heartbeat_is_a_message_and_a_ping_frame() -> None:
+    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    client = RecordingClient(broadcaster)
+    client.send(Batch([PING_MESSAGE]))
     await asyncio.sleep(0)
-    assert client.written == [text_frames([PING_FRAME]) + bytes((FINAL | OP_PING, 0))]
+    assert client.written == [text_frames([PING_MESSAGE]) + bytes((FINAL | PING, 0))]
 
 
-class Pipe(asyncio.Transport):
-    """A transport whose other end may be full."""
+class FlushableClient:
+    """Writes to an FdTransport when it is flushed."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.got: list[bytes] = []
-        self.calls: list[str] = []
-
-    def write(self, data: Any) -> None:
-        self.got.append(bytes(data))
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("pause_reading", "resume_reading", "close", "abort", "set_write_buffer_limits", "write_eof"):
-            return lambda *_, **__: self.calls.append(name)
-        if name in ("can_write_eof", "is_closing"):
-            return lambda: name == "can_write_eof"
-        return super().__getattribute__(name)
+    def __init__(self, transport: FdTransport) -> None:
+        self.flush = partial(transport.write, b"flush")
+        self.abort = transport.abort
 
 
-class Line(WebSocketProtocol):
-    """A connection that keeps what it reads."""
+@pytest.mark.parametrize("kind", SENDERS)
+async def test_writes_of_a_hub_pass_and_of_a_flush_slice_are_one_batch_each(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
+    fd_transports = FdTransports(sender_or_skip(kind))
+    batch_sizes: list[int] = []
+    flush_batch = fd_transports.flush_batch
 
-    def __init__(self) -> None:
-        super().__init__(1000, lambda _: None)
-        self.texts: list[str] = []
-        self.pipe = Pipe()
-        self.start(self.pipe, b"", b"")
-        self.pipe.got.clear()
+    def record_and_flush() -> None:
+        batch_sizes.append(len(fd_transports.batched_transports))
+        flush_batch()
 
-    def check_rate(self, size: int, frames: int) -> bool:
-        return True
-
-    def on_message(self, message: Message) -> None:
-        self.texts.append(message.text)
-        if message.text == "wait":
-            self.pause()
-
-
-def ping(payload: bytes) -> bytes:
-    return frame(FINAL | OP_PING, payload, mask=b"abcd")
-
-
-async def test_whoever_pings_and_takes_nothing_is_owed_one_pong() -> None:
-    line = Line()
-    line.data_received(ping(b"1"))
-    line.pause_writing()
-    line.data_received(ping(b"2") + ping(b"3"))
-    assert line.pipe.got == [pong_frame(b"1")]
-    line.resume_writing()
-    assert line.pipe.got == [pong_frame(b"1"), pong_frame(b"3")]
-
-
-async def test_nothing_is_read_while_something_is_being_done_for_the_client() -> None:
-    line = Line()
-    line.data_received(b"".join(frame(FINAL | 1, text, mask=b"abcd") for text in (b"wait", b"next", b"wait", b"last")))
-    assert (line.texts, line.pipe.calls[-1]) == (["wait"], "pause_reading")
-    line.resume()
-    assert (line.texts, line.pipe.calls[-1]) == (["wait", "next", "wait"], "pause_reading")
-    line.resume()
-    assert line.texts == ["wait", "next", "wait", "last"]
-
-
-async def test_many_messages_take_turns_with_everybody_else() -> None:
-    line = Line()
-    line.data_received(frame(FINAL | 1, b"x") * 35)
-    assert len(line.texts) < 35
-    while len(line.texts) < 35:
-        before = len(line.texts)
-        await asyncio.sleep(0)
-        assert before < len(line.texts) <= before + MAX_MESSAGES_PER_TICK
-
-
-async def test_a_breach_is_answered_and_then_it_hangs_up_by_half() -> None:
-    line = Line()
-    line.data_received(frame(FINAL | 3, b"") + ping(b"x"))
-    (close,) = line.pipe.got
-    assert close[:4] == bytes((FINAL | 8, close[1])) + (1002).to_bytes(2, "big")
-    assert "write_eof" in line.pipe.calls
-    line.connection_lost(None)
-    assert cast(Any, line)._abort_timer is None
-
-
-async def test_a_client_may_be_gone_by_the_time_that_it_is_hung_up_on() -> None:
-    class Gone(Pipe):
-        def __getattribute__(self, name: str) -> Any:
-            if name == "write_eof":
-                raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
-            return super().__getattribute__(name)
-
-    line = Line()
-    line.start(Gone(), b"", b"")
-    line.data_received(frame(FINAL | 3, b""))
-    assert line.closing
-    line.connection_lost(None)
+    monkeypatch.setattr(fd_transports, "flush_batch", record_and_flush)
+    pairs = [socket.socketpair() for _ in range(6)]
+    for pair in pairs:
+        for end in pair:
+            end.setblocking(False)
+    transports = [fd_transports.adopt(ours.detach(), asyncio.Protocol()) for ours, _ in pairs]
+    hub = Hub()
+    broadcaster = Broadcaster(Metrics(), hub, TransportBackend(fd_transports))
+    hub.batch_writes = fd_transports
+    for transport in transports[:3]:
+        session = Session(SendQueue(10, 1000), FakeTransport(flush_broadcast=partial(transport.write, b"broadcast")))
+        hub.add(session)
+        session.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
+        hub.go_live(session)
+    hub.publish([make_event(payload=b"event")], Totals(1))
+    await asyncio.sleep(0)
+    assert batch_sizes == [3]
+    for transport in transports[3:]:
+        broadcaster.schedule_flush(FlushableClient(transport))
+    await asyncio.sleep(0)
+    assert batch_sizes == [3, 3]
+    for (_, theirs), expected in zip(pairs, [b"broadcast"] * 3 + [b"flush"] * 3, strict=True):
+        received = b""
+        while len(received) < len(expected):
+            received += await within(TIMEOUT_SECONDS, asyncio.get_running_loop().sock_recv(theirs, 100), "the rest")
+        assert received == expected
+    await hub.drain(0)
+    for (_, theirs), transport in zip(pairs, transports, strict=True):
+        transport.abort()
+        theirs.close()
+    await asyncio.sleep(0)
+    fd_transports.close()

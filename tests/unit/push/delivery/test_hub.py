@@ -12,12 +12,14 @@ from push.delivery.batch import Batch
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
+from push.delivery.slices import SLICE_SIZE
 from push.delivery.totals_throttle import TOTALS_INTERVAL
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
 from tests.helpers.builders import make_event, messages_of
 from tests.helpers.fake_transport import FakeTransport
+from tests.support import TIMEOUT_SECONDS
 
 
 class Client:
@@ -47,6 +49,18 @@ async def test_everything_published_in_one_tick_is_delivered_in_one_pass() -> No
     await asyncio.sleep(0)
     assert [client.received for client in clients] == [[b"0", b"1", b"2", b"3", b"4"]] * 3
     assert [client.flush_calls for client in clients] == [1, 1, 1]
+
+
+async def test_what_is_published_between_two_slices_of_a_pass_is_delivered_in_another_pass() -> None:
+    hub = Hub()
+    clients = [Client(hub) for _ in range(SLICE_SIZE + 1)]
+    for n in range(3):
+        hub.publish([make_event(payload=b"%d" % (2 * n))], Totals())
+        await asyncio.sleep(0)  # the first slice
+        hub.publish([make_event(payload=b"%d" % (2 * n + 1))], Totals())
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await hub.wait_writable()  # returns after the last pass
+        assert {tuple(client.received) for client in clients} == {tuple(b"%d" % m for m in range(2 * n + 2))}
 
 
 @pytest.mark.parametrize("clients", [2, 500, 1000])

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from push.delivery.batch import Batch
+from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.rate_limit import BURST_SECONDS, RateLimits
 from push.delivery.session import PING_MESSAGE
+from push.protocol.access import ORDERS_TOPIC
 from push.protocol.messages import CloseCode
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import RecordedSession
@@ -64,6 +66,22 @@ def test_slow_consumer_is_closed_without_a_flush_and_keeps_its_close_code() -> N
     assert recorded.closed_with() is CloseCode.SLOW_CONSUMER
     recorded.session.close(CloseCode.DRAIN)
     recorded.session.send(Batch([b"5"]))
+    assert recorded.closed_with() is CloseCode.SLOW_CONSUMER
+    assert recorded.sent() == []
+
+
+@pytest.mark.parametrize("end", ["close with a flush", "another subscription"])
+async def test_session_whose_unread_events_are_gone_is_closed_as_a_slow_consumer(end: str) -> None:
+    broadcast_log = BroadcastLog(1, 1000)
+    recorded = RecordedSession()
+    recorded.session.go_live(broadcast_log)
+    for payload in (b"1", b"2", b"3"):
+        broadcast_log.append([Batch([payload])], payload)
+    assert broadcast_log.first_offset > recorded.session.offset
+    if end == "another subscription":
+        recorded.session.set_topics(frozenset({ORDERS_TOPIC}))
+    else:
+        recorded.session.close(CloseCode.DRAIN)
     assert recorded.closed_with() is CloseCode.SLOW_CONSUMER
     assert recorded.sent() == []
 

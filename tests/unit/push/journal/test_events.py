@@ -1,4 +1,4 @@
-"""Snapshots, positions and cursors, against the plainest model there is: sets of transactions."""
+"""Snapshots, positions and cursors, compared with sets of transactions."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from tests.fuzz.inputs import cursor
 from tests.helpers.builders import make_event
 from tests.helpers.strategies import ANY_TEXT, SEEDS
 
-MOST = 12
+MAX_TXID = 12
 
 
 @st.composite
 def snapshots(draw: st.DrawFn) -> tuple[Snapshot, set[int]]:
-    """A snapshot of transactions 0 to MOST, and the set of those that it sees."""
-    xmax = draw(st.integers(0, MOST))
+    """A snapshot of transactions 0 to MAX_TXID, and the set of those that it sees."""
+    xmax = draw(st.integers(0, MAX_TXID))
     xip = tuple(sorted(draw(st.sets(st.integers(0, xmax - 1))))) if xmax else ()
     return Snapshot(min(xip, default=xmax), xmax, xip), set(range(xmax)) - set(xip)
 
 
 @given(snapshots())
-def test_snapshot_sees_what_has_ended(drawn: tuple[Snapshot, set[int]]) -> None:
+def test_snapshot_sees_transactions_that_have_ended(drawn: tuple[Snapshot, set[int]]) -> None:
     snapshot, seen = drawn
-    assert {txid for txid in range(MOST + 2) if snapshot.sees(txid)} == seen
+    assert {txid for txid in range(MAX_TXID + 2) if snapshot.sees(txid)} == seen
 
 
 @given(snapshots(), snapshots())
-def test_snapshot_covers_another_when_it_sees_all_of_it(a: tuple[Snapshot, set[int]], b: tuple[Snapshot, set[int]]) -> None:
+def test_snapshot_covers_another_if_it_sees_all_that_the_other_sees(
+    a: tuple[Snapshot, set[int]], b: tuple[Snapshot, set[int]]
+) -> None:
     assert a[0].covers(b[0]) == (a[1] >= b[1])
 
 
-@given(snapshots(), st.integers(0, MOST), st.integers(0, 5), st.integers(0, MOST), st.integers(0, 5))
-def test_position_misses_what_is_unseen_and_later_rows_of_its_own_transaction(
+@given(snapshots(), st.integers(0, MAX_TXID), st.integers(0, 5), st.integers(0, MAX_TXID), st.integers(0, 5))
+def test_position_misses_unseen_transactions_and_later_rows_of_its_own(
     drawn: tuple[Snapshot, set[int]], own: int, own_id: int, txid: int, id_: int
 ) -> None:
     snapshot, seen = drawn
@@ -52,11 +54,11 @@ NUMBERS = st.integers(0, 10**18 - 1)
 SNAPSHOTS = st.lists(st.integers(1, 10**18 - 1), min_size=2, max_size=7, unique=True).map(
     lambda drawn: Snapshot(min(drawn), max(drawn), tuple(sorted(drawn)[1:-1]))
 )
-PLACES = st.one_of(st.builds(EventId, NUMBERS, NUMBERS), SNAPSHOTS)
+AFTER = st.one_of(st.builds(EventId, NUMBERS, NUMBERS), SNAPSHOTS)
 
 
-@given(st.one_of(st.tuples(EPOCHS, PLACES), st.tuples(EPOCHS, PLACES, SNAPSHOTS, NUMBERS)))
-def test_cursor_survives_its_text(parts: Any) -> None:
+@given(st.one_of(st.tuples(EPOCHS, AFTER), st.tuples(EPOCHS, AFTER, SNAPSHOTS, NUMBERS)))
+def test_cursor_is_equal_after_formatting_and_parsing(parts: Any) -> None:
     cursor = Cursor(*parts)
     assert Cursor.parse(str(cursor)) == cursor
 
@@ -69,13 +71,28 @@ def test_cursor_survives_its_text(parts: Any) -> None:
         *("0123abcd-s1", "0123abcd-s1.2.", "0123abcd-p1-1", "0123abcd-p1-1_1-1_5", "0123abcd-p1-1_s1.2_", "0123abcd-s1.2_3"),
     ],
 )
-def test_what_is_no_cursor_is_refused(text: str) -> None:
+def test_other_texts_are_rejected(text: str) -> None:
     with pytest.raises(BadCursor):
         Cursor.parse(text)
 
 
+@given(snapshots(), st.integers(0, MAX_TXID))
+def test_capped_snapshot_sees_nothing_from_the_cap_on(drawn: tuple[Snapshot, set[int]], xmax: int) -> None:
+    snapshot, seen = drawn
+    capped = snapshot.capped_at(xmax)
+    assert {txid for txid in range(MAX_TXID + 2) if capped.sees(txid)} == {txid for txid in seen if txid < xmax}
+    assert snapshot.covers(capped)
+    assert capped.xmin <= capped.xmax
+
+
+@pytest.mark.parametrize("text", ["s0.5", "s5.4", "s5.5.5", "s5.9.5.5", "s5.9.8.7", "s5.9.9", "s5.9.4"])
+def test_snapshots_that_postgresql_would_reject_are_rejected(text: str) -> None:
+    with pytest.raises(BadCursor):
+        Cursor.parse(f"0123abcd-{text}")
+
+
 @given(ANY_TEXT | SEEDS.map(lambda rng: cursor(rng, "deadbeef")))
-def test_any_text_is_a_cursor_that_survives_printing_or_is_refused(text: str) -> None:
+def test_any_text_is_rejected_or_is_a_cursor_that_can_be_formatted_and_parsed(text: str) -> None:
     try:
         parsed = Cursor.parse(text)
     except BadCursor:

@@ -1,4 +1,4 @@
-"""When writers should stop to ring, and when to begin again."""
+"""When the policy switches from notifications to polling, and back."""
 
 from __future__ import annotations
 
@@ -14,84 +14,84 @@ from push.journal.notify_policy import (
 )
 
 
-class Clock:
-    """A pace with a clock that is moved by hand."""
+class Simulation:
+    """A policy with a clock that the test advances."""
 
     def __init__(self, mode: NotifyMode = NotifyMode.AUTO) -> None:
         self.now = 1000.0
-        self.pace = NotifyPolicy(mode)
-        self.pace.should_poll(self.now)
+        self.policy = NotifyPolicy(mode)
+        self.policy.should_poll(self.now)
 
-    def seconds(self, count: float, transactions_a_second: float) -> bool:
-        """So long at that rate, looked at twenty times a second; whether it is fast at the end."""
-        owed = 0.0
-        for _ in range(round(count * 20)):
+    def run(self, seconds: float, transactions_per_second: float) -> bool:
+        """Run for so long at that rate, with twenty decisions per second. Returns the last one: whether to poll."""
+        pending = 0.0
+        for _ in range(round(seconds * 20)):
             self.now += 0.05
-            owed += transactions_a_second / 20
-            self.pace.record_transactions(int(owed))
-            owed -= int(owed)
-            fast = self.pace.should_poll(self.now)
-        return fast
+            pending += transactions_per_second / 20
+            self.policy.record_transactions(int(pending))
+            pending -= int(pending)
+            polls = self.policy.should_poll(self.now)
+        return polls
 
 
-def test_it_is_slow_at_first_and_at_a_human_rate() -> None:
-    clock = Clock()
-    assert not clock.pace.should_poll(clock.now)
-    assert not clock.seconds(30, SUPPRESS_RATE - 5)
+def test_no_polling_at_first_and_at_a_low_rate() -> None:
+    simulation = Simulation()
+    assert not simulation.policy.should_poll(simulation.now)
+    assert not simulation.run(30, SUPPRESS_RATE - 5)
 
 
-def test_many_transactions_make_it_fast_before_the_window_ends() -> None:
-    clock = Clock()
-    assert clock.seconds(0.1, 10 * SUPPRESS_RATE)
+def test_many_transactions_start_polling_before_the_window_ends() -> None:
+    simulation = Simulation()
+    assert simulation.run(0.1, 10 * SUPPRESS_RATE)
 
 
-def test_between_the_two_rates_it_stays_as_it_is() -> None:
+def test_between_the_two_rates_nothing_changes() -> None:
     between = (SUPPRESS_RATE + RESUME_RATE) / 2
-    clock = Clock()
-    assert not clock.seconds(10, between)
-    assert clock.seconds(3, 2 * SUPPRESS_RATE)
-    assert clock.seconds(10, between)
-    assert not clock.seconds(2.5, RESUME_RATE / 2)
-    assert not clock.seconds(10, between)
+    simulation = Simulation()
+    assert not simulation.run(10, between)
+    assert simulation.run(3, 2 * SUPPRESS_RATE)
+    assert simulation.run(10, between)
+    assert not simulation.run(2.5, RESUME_RATE / 2)
+    assert not simulation.run(10, between)
 
 
-def test_a_burst_that_is_over_makes_it_fast_for_two_windows_at_most() -> None:
-    clock = Clock()
-    assert clock.seconds(0.2, 1000)
-    assert not clock.seconds(2, 0)
+def test_polling_ends_two_windows_after_a_burst_at_most() -> None:
+    simulation = Simulation()
+    assert simulation.run(0.2, 1000)
+    assert not simulation.run(2, 0)
 
 
-def test_nobody_looks_while_nothing_rings() -> None:
-    clock = Clock()
-    clock.now += 3600
-    clock.pace.record_transactions(SUPPRESS_RATE - 1)
-    assert not clock.pace.should_poll(clock.now), "an hour's worth is not a second's"
+def test_transactions_of_a_long_window_are_divided_by_its_length() -> None:
+    simulation = Simulation()
+    simulation.now += 3600
+    simulation.policy.record_transactions(SUPPRESS_RATE - 1)
+    assert not simulation.policy.should_poll(simulation.now), "the rate is that of an hour"
 
 
-def test_what_has_gathered_during_an_outage_is_no_rate() -> None:
-    clock = Clock()
-    clock.pace.record_transactions(100_000)
-    clock.pace.reset_count()
-    assert not clock.pace.should_poll(clock.now + 0.1)
+def test_transactions_from_an_outage_are_not_counted() -> None:
+    simulation = Simulation()
+    simulation.policy.record_transactions(100_000)
+    simulation.policy.reset_count()
+    assert not simulation.policy.should_poll(simulation.now + 0.1)
 
 
 @pytest.mark.parametrize("mode", NotifyMode)
-def test_a_filling_queue_is_fast_in_every_mode_until_it_empties(mode: NotifyMode) -> None:
-    clock = Clock(mode)
-    quiet = clock.pace.should_poll(clock.now)
+def test_filling_queue_starts_polling_in_every_mode_until_it_empties(mode: NotifyMode) -> None:
+    simulation = Simulation(mode)
+    quiet = simulation.policy.should_poll(simulation.now)
     assert quiet is (mode is NotifyMode.NEVER)
-    assert not clock.pace.update_queue_usage(QUEUE_SUPPRESS_USAGE - 0.01)
-    assert clock.pace.should_poll(clock.now) is quiet
-    assert clock.pace.update_queue_usage(QUEUE_SUPPRESS_USAGE), "said when it begins"
-    assert not clock.pace.update_queue_usage(QUEUE_SUPPRESS_USAGE), "and only then"
-    assert clock.pace.should_poll(clock.now)
-    clock.pace.update_queue_usage(QUEUE_RESUME_USAGE)
-    assert clock.pace.should_poll(clock.now)
-    clock.pace.update_queue_usage(QUEUE_RESUME_USAGE - 0.01)
-    assert clock.pace.should_poll(clock.now) is quiet
+    assert not simulation.policy.update_queue_usage(QUEUE_SUPPRESS_USAGE - 0.01)
+    assert simulation.policy.should_poll(simulation.now) is quiet
+    assert simulation.policy.update_queue_usage(QUEUE_SUPPRESS_USAGE), "it has just become too full"
+    assert not simulation.policy.update_queue_usage(QUEUE_SUPPRESS_USAGE), "it was too full already"
+    assert simulation.policy.should_poll(simulation.now)
+    simulation.policy.update_queue_usage(QUEUE_RESUME_USAGE)
+    assert simulation.policy.should_poll(simulation.now)
+    simulation.policy.update_queue_usage(QUEUE_RESUME_USAGE - 0.01)
+    assert simulation.policy.should_poll(simulation.now) is quiet
 
 
-def test_always_and_never_do_not_look_at_the_rate() -> None:
-    always, never = Clock(NotifyMode.ALWAYS), Clock(NotifyMode.NEVER)
-    assert not always.seconds(3, 100 * SUPPRESS_RATE)
-    assert never.seconds(3, 0)
+def test_always_and_never_ignore_the_rate() -> None:
+    always, never = Simulation(NotifyMode.ALWAYS), Simulation(NotifyMode.NEVER)
+    assert not always.run(3, 100 * SUPPRESS_RATE)
+    assert never.run(3, 0)

@@ -192,6 +192,20 @@ async def test_next_connection_continues_after_the_last_page(database: ModelData
 
 
 @pytest.mark.usefixtures("two_events_a_page")
+async def test_upper_snapshot_of_a_large_read_ends_at_its_newest_event(database: ModelDatabase, sink: RecordingSink) -> None:
+    """The database may crash between two pages, and assign later transaction ids again."""
+    relay = Relay(sink)
+    async with following(relay, ModelConnection(database)):
+        sink.writable.clear()
+        events = commit(database, 1, 2, 3)
+        database.end_without_rows()
+        while not sink.waits:
+            await asyncio.sleep(0)
+        newest = events[-1].txid
+        assert relay._partial_read == (Snapshot(newest + 1, newest + 1), sink.events[-1].id)
+
+
+@pytest.mark.usefixtures("two_events_a_page")
 async def test_watermark_is_retained_once_the_read_is_complete(database: ModelDatabase, sink: RecordingSink) -> None:
     relay = Relay(sink)
     relay.recent_events = RecentEvents(max_events=3)
@@ -341,7 +355,10 @@ async def test_polling_finds_events_without_a_notification(database: ModelDataba
                 await asyncio.sleep(0.005)
 
 
-async def test_polling_relay_reports_its_events_to_other_listeners(database: ModelDatabase) -> None:
+async def test_polling_relay_reports_its_events_to_other_listeners(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.relay.NOTIFY_INTERVAL", 0.01)
     relay = Relay(RecordingSink(), notify_mode=NotifyMode.NEVER)
     connection = RecordingConnection(database)
     async with following(relay, connection):

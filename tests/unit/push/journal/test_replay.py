@@ -182,6 +182,21 @@ async def test_replay_continues_in_memory_where_the_plan_ends(database: ModelDat
         assert server.relay.recent_events.since(replay.next_seq) == later
 
 
+async def test_events_published_while_the_replay_is_planned_are_not_skipped(database: ModelDatabase) -> None:
+    """The spans end at the watermark of the beginning, so memory has to be read from that watermark on."""
+    (first,) = commit(database, 1)
+    async with started(database) as server:
+        server.reader.may_answer.clear()
+        planning = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        while not server.reader.calls:
+            await asyncio.sleep(0)
+        meanwhile = await server.commit(2)
+        server.reader.may_answer.set()
+        replay = await asyncio.wait_for(planning, TIMEOUT_SECONDS)
+        assert replay.count == 0
+        assert server.relay.recent_events.since(replay.next_seq) == meanwhile
+
+
 async def test_cursor_between_two_pages_of_history_is_resumed(database: ModelDatabase) -> None:
     """It misses the rest of its pages, and what has been committed since."""
     events = commit(database, 1, 2, 3)

@@ -1,4 +1,4 @@
-"""The doctor names what would stop events from arriving, and the mend."""
+"""db/doctor.py: each problem that would prevent events is reported with its fix."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from db.doctor import diagnose
 
 
-async def test_a_healthy_database_has_no_ailments(database_url: str) -> None:
+async def test_healthy_database_has_no_problems(database_url: str) -> None:
     assert await diagnose(database_url) == []
 
 
 @pytest.mark.parametrize(
-    ("harm", "word"),
+    ("damage", "text"),
     [
         ("alter table orders disable trigger orders_90_journal_update", "not enabled"),
         ("drop trigger orders_90_journal_delete on orders", "missing"),
@@ -24,21 +24,21 @@ async def test_a_healthy_database_has_no_ailments(database_url: str) -> None:
         ("create table part () inherits (orders)", "part is a partition"),
     ],
 )
-async def test_each_ailment_is_named_with_its_mend(database_url: str, db: Any, harm: str, word: str) -> None:
-    await db.execute(harm.format(name=database_url.rsplit("/", 1)[1]))
+async def test_problem_is_reported_with_its_fix(database_url: str, db: Any, damage: str, text: str) -> None:
+    await db.execute(damage.format(name=database_url.rsplit("/", 1)[1]))
     found = await diagnose(database_url)
-    assert any(word in problem for problem, _ in found), found
-    assert all(mend for _, mend in found)
+    assert any(text in problem for problem, _ in found), found
+    assert all(fix for _, fix in found)
 
 
-async def test_pending_migrations_are_named(empty_database_url: str) -> None:
-    [(problem, mend)] = await diagnose(empty_database_url)
+async def test_pending_migrations_are_reported(empty_database_url: str) -> None:
+    [(problem, fix)] = await diagnose(empty_database_url)
     assert "have not been applied" in problem
-    assert mend == "python server.py migrate"
+    assert fix == "python server.py migrate"
 
 
-async def test_a_mended_trigger_is_an_ailment_no_more(database_url: str, db: Any) -> None:
+async def test_reported_fix_removes_the_problem(database_url: str, db: Any) -> None:
     await db.execute("alter table orders disable trigger orders_90_journal_insert")
-    [(_, mend)] = await diagnose(database_url)
-    await db.execute(mend)
+    [(_, fix)] = await diagnose(database_url)
+    await db.execute(fix)
     assert await diagnose(database_url) == []

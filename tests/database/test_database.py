@@ -1,0 +1,169 @@
+"""db/database.py: the queries of the pool, its errors, and the release of its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from db.database import Database
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
+from tests.support import TIMEOUT_SECONDS, free_port, url_with_role, within
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url).open() as database:
+        yield database
+
+
+@pytest.fixture
+async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[TcpProxy, int]]:
+    """A proxy in front of the tests' PostgreSQL, and its port."""
+    proxy = TcpProxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
+    yield proxy, await proxy.start()
+    await proxy.stop()
+
+
+async def insert_orders(db: Any) -> None:
+    await db.execute(
+        """
+        insert into orders (customer_name, customer_id, total, status)
+        values ('a', 'anna', 1, 'pending'), ('b', 'ben', 2, 'ready'), ('c', 'anna', 3, 'ready'), ('d', null, 4, 'pending')
+        """
+    )
+
+
+def ids(orders: list[str]) -> list[int]:
+    return [int(order.partition('"id":')[2].partition(",")[0]) for order in orders]
+
+
+async def test_latest_orders_are_limited_and_filtered(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    assert ids(await database.latest_orders(3, None, None)) == [4, 3, 2]
+    assert ids(await database.latest_orders(10, "ready", None)) == [3, 2]
+    assert ids(await database.latest_orders(10, None, 3)) == [2, 1]
+
+
+async def test_orders_of_a_customer_are_those_of_the_subject_or_the_ids(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    assert ids(await database.customer_orders("anna", [], 10, None, None)) == [3, 1]
+    assert ids(await database.customer_orders("anna", [4], 10, None, None)) == [4, 3, 1]
+    assert ids(await database.customer_orders(None, [2], 10, None, None)) == [2]
+    assert ids(await database.customer_orders(None, [], 10, None, None)) == []
+    assert await database.owned_by("anna", [1, 2, 3, 4, 99]) == {1, 3}
+
+
+async def test_state_contains_the_revoked_subjects(database: Database, db: Any) -> None:
+    usage, revoked = await database.poll_state()
+    assert 0 <= usage < 1
+    assert revoked == {}
+    await db.execute("select orderwire.revoke('anna')")
+    _, revoked = await database.poll_state()
+    now = await db.fetchval("select extract(epoch from now())::float8")
+    assert abs(revoked.pop("anna") - now) < TIMEOUT_SECONDS
+    assert revoked == {}
+
+
+async def test_superuser_is_recognized(database: Database, database_url: str, db: Any) -> None:
+    assert await database.is_superuser()
+    await db.execute("create role plain_user login password 'p'")
+    try:
+        async with Database(url_with_role(database_url, "plain_user", "p")).open() as plain:
+            assert not await plain.is_superuser()
+    finally:
+        await db.execute("drop role plain_user")
+
+
+async def test_maintenance_creates_partitions(database: Database, db: Any) -> None:
+    before = await db.fetchval("select count(*) from orderwire.journal_partitions")
+    await database.maintain_partitions(timedelta(seconds=10))
+    assert await db.fetchval("select count(*) from orderwire.journal_partitions") > before
+
+
+async def test_journal_is_read_with_the_session_settings(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    baseline = await database.journal.scan_totals()
+    assert baseline.totals.orders == 4
+    rows = await database._fetch_from_journal("show enable_seqscan")
+    assert [row[0] for row in rows] == ["off"]
+    async with database._acquire() as connection:  # the release has reset it for other queries
+        assert await connection.fetchval("show enable_seqscan") == "on"
+
+
+async def test_unreachable_server_is_unavailable(database_url: str) -> None:
+    closed = url_via_proxy(database_url, int(free_port()))
+    async with Database(closed).open() as database:  # opens no connection
+        with pytest.raises(DatabaseUnavailable):
+            await database.is_superuser()
+
+
+async def test_missing_database_and_wrong_password_are_misconfigured(database_url: str, db: Any) -> None:
+    async with Database(database_url.rsplit("/", 1)[0] + "/missing").open() as database:
+        with pytest.raises(DatabaseMisconfigured, match="missing"):
+            await database.is_superuser()
+    async with Database(url_with_role(database_url, "postgres", "wrong")).open() as database:
+        with pytest.raises(DatabaseMisconfigured, match="password"):
+            await database.is_superuser()
+
+
+async def test_query_on_a_half_open_connection_is_unavailable_after_the_time_out(
+    database_url: str, proxy: tuple[TcpProxy, int]
+) -> None:
+    between, port = proxy
+    async with Database(url_via_proxy(database_url, port), timeout_seconds=0.3).open() as database:
+        assert await database.is_superuser()
+        between.stalled = True
+        with pytest.raises(DatabaseUnavailable):
+            await database.is_superuser()
+        between.stalled = False
+        await database.expire_connections()
+        assert await within(TIMEOUT_SECONDS, database.is_superuser(), "a new connection")
+
+
+async def test_expired_connections_are_replaced(database: Database) -> None:
+    async def backend_pid() -> int:
+        async with database._acquire() as connection:
+            pid = int(await connection.fetchval("select pg_backend_pid()"))
+        await asyncio.gather(*database._release_tasks)
+        return pid
+
+    first = await backend_pid()
+    assert await backend_pid() == first
+    await database.expire_connections()
+    assert await backend_pid() != first
+
+
+async def test_cancelled_query_on_a_lost_connection_leaves_no_unretrieved_error(
+    proxy: tuple[TcpProxy, int], database_url: str
+) -> None:
+    between, port = proxy
+    database = Database(url_via_proxy(database_url, port))
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    before = asyncio.all_tasks()
+
+    async def query() -> None:
+        async with database._acquire() as connection:
+            await connection.execute("select 1")
+            between.stalled = True  # the reset of the connection gets no response
+
+    async with database.open():
+        querying = asyncio.create_task(query())
+        while not between.stalled:
+            await asyncio.sleep(0)
+        querying.cancel()
+        await asyncio.wait([querying])
+        releasing = [task for task in asyncio.all_tasks() - before if "release" in repr(task.get_coro())]
+        assert releasing
+        await between.stop()
+        await asyncio.wait(releasing)
+        releasing.clear()
+        gc.collect()
+        assert unhandled == []

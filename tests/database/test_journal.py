@@ -1,0 +1,117 @@
+"""db/journal.py: the queries of JournalReader, over one connection."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from push.journal.events import EventId, Position, Snapshot
+from push.journal.totals import Totals
+from tests.database.journal_rows import add_orders
+
+START = Position(Snapshot(1, 1))
+NO_LIMIT = 1_000_000
+
+
+@pytest.fixture
+async def reader(db: Any) -> JournalReader:
+    await db.execute(SESSION_SETTINGS_SQL)
+    reader = JournalReader(db.fetch)
+    await reader.identity(None, [])  # the test's database is a copy of a template: this draws its epoch
+    return reader
+
+
+async def test_page_returns_the_events_with_the_journals_identity(reader: JournalReader, db: Any) -> None:
+    await db.execute("insert into public.orders (customer_name, customer_id, total) values ('Anna', 'a', 2.50)")
+    page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
+    (event,) = page.events
+    assert (event.order_id, event.customer_id) == (1, "a")
+    assert (event.orders_delta, event.revenue_delta, event.pending_delta) == (1, Decimal("2.50"), 1)
+    assert b'"customer_name":"Anna"' in event.payload
+    assert not event.writer_snapshot.sees(event.txid)
+    assert page.upto.sees(event.txid)
+    assert not page.more
+    identity = await reader.identity(None, [])
+    assert (page.epoch, page.trimmed_txid) == (identity.epoch, identity.trimmed_txid)
+
+
+async def test_page_without_events_still_has_a_snapshot_and_the_identity(reader: JournalReader) -> None:
+    page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
+    assert (list(page.events), page.more) == ([], False)
+    assert page.upto.xmax > 1
+    assert page.epoch == (await reader.identity(None, [])).epoch
+
+
+@pytest.mark.parametrize(("max_events", "max_bytes"), [(2, NO_LIMIT), (NO_LIMIT, 1)])
+async def test_pages_up_to_one_snapshot_contain_every_event_once(
+    reader: JournalReader, db: Any, max_events: int, max_bytes: int
+) -> None:
+    await db.execute("insert into public.orders (customer_name, total) select 'c', 1 from generate_series(1, 5)")
+    ids: list[int] = []
+    page = await reader.page(START, None, 0, max_events, max_bytes)
+    while True:
+        assert 1 <= len(page.events) <= max_events
+        ids += [event.id for event in page.events]
+        if not page.more:
+            break
+        page = await reader.page(START, page.upto, ids[-1], max_events, max_bytes)
+    assert ids == [row[0] for row in await db.fetch("select id from orderwire.journal order by id")]
+    assert len(ids) == 5
+
+
+async def test_page_after_an_event_does_not_contain_it(reader: JournalReader, db: Any) -> None:
+    await db.execute("insert into public.orders (customer_name, total) values ('a', 1), ('b', 2)")
+    first, second = (await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)).events
+    after_first = Position(first.writer_snapshot, first.txid, first.id)
+    page = await reader.page(after_first, None, 0, NO_LIMIT, NO_LIMIT)
+    assert [event.id for event in page.events] == [second.id]
+    assert (await reader.count(after_first, page.upto, 0, 100))[0] == 1
+
+
+async def test_count_stops_at_the_limit(reader: JournalReader, db: Any) -> None:
+    await db.execute("insert into public.orders (customer_name, total) select 'c', 1 from generate_series(1, 5)")
+    upto = (await reader.page(START, None, 0, 1, NO_LIMIT)).upto
+    assert (await reader.count(START, upto, 0, 100))[0] == 5
+    assert (await reader.count(START, upto, 0, 3))[0] == 3
+
+
+async def test_writer_snapshot_of_an_event_and_of_an_unknown_one(reader: JournalReader, db: Any) -> None:
+    await db.execute("insert into public.orders (customer_name, total) values ('a', 1)")
+    (event,) = (await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)).events
+    assert await reader.writer_snapshot(event.event_id) == event.writer_snapshot
+    assert await reader.writer_snapshot(EventId(event.txid, event.id + 1)) is None
+
+
+async def test_newest_txid_is_limited_by_the_snapshot(reader: JournalReader, db: Any) -> None:
+    before = (await reader.page(START, None, 0, 1, 1)).upto
+    assert await reader.newest_txid(before) == 0
+    await db.execute("insert into public.orders (customer_name, total) values ('a', 1)")
+    page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
+    assert await reader.newest_txid(page.upto) == page.events[0].txid
+    assert await reader.newest_txid(before) == 0
+
+
+async def test_baseline_is_scanned_once_and_then_taken_from_the_checkpoint(reader: JournalReader, db: Any) -> None:
+    await db.execute("insert into public.orders (customer_name, total) values ('a', 1.50)")
+    scanned = await reader.baseline()
+    assert scanned.from_scan
+    assert scanned.totals == Totals(1, Decimal("1.50"), 1)
+    await db.execute("insert into public.orders (customer_name, total, status) values ('b', 2, 'ready')")
+    summed = await reader.baseline()
+    assert not summed.from_scan
+    assert summed.totals == Totals(2, Decimal("3.50"), 1)
+    assert summed.newest_txid > scanned.newest_txid
+    assert (await reader.scan_totals()).totals == summed.totals
+
+
+async def test_identity_draws_a_new_epoch_when_a_delivered_event_is_missing(reader: JournalReader, db: Any) -> None:
+    await db.execute("set search_path = public, pg_catalog")
+    await add_orders(db, "pending")
+    await db.execute(SESSION_SETTINGS_SQL)
+    (event,) = (await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)).events
+    epoch = (await reader.identity(None, [])).epoch
+    assert (await reader.identity(epoch, [event.event_id])).epoch == epoch
+    assert (await reader.identity(epoch, [EventId(event.txid, event.id + 1)])).epoch != epoch

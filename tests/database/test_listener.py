@@ -1,0 +1,234 @@
+"""db/listener.py: the connection is replaced after every error, and its queries raise ConnectionLost."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Never
+
+import pytest
+
+from db.embedded.postgres import EmbeddedPostgres
+from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from db.listener import Listener
+from push.errors import ConnectionLost
+from push.journal.events import Position, Snapshot
+from push.journal.queries import JournalConnection
+from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
+from tests.support import TIMEOUT_SECONDS, open_connections, within
+
+START = Position(Snapshot(1, 1))
+INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
+TERMINATE_SQL = """
+select pg_terminate_backend(pid) from pg_stat_activity
+where application_name = 'orderwire listener' and datname = current_database()
+"""
+
+
+class Followed:
+    """A Listener whose connections are put into a queue. ``losses`` counts the calls of ``on_connection_lost``."""
+
+    def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
+        self.connections: asyncio.Queue[JournalConnection] = asyncio.Queue()
+        self.losses = 0
+        self._lost = asyncio.Event()
+        self.listener = Listener(url, self._no_migrations, self._follow, timeout_seconds, self._on_connection_lost)
+
+    async def _no_migrations(self) -> None:
+        pass
+
+    async def _follow(self, connection: JournalConnection) -> Never:
+        self._lost.clear()
+        self.connections.put_nowait(connection)
+        await self._lost.wait()
+        raise ConnectionLost("lost in a test")
+
+    async def _on_connection_lost(self) -> None:
+        self.losses += 1
+
+    def lose_connection(self) -> None:
+        """Make the listener replace the connection, like the relay after a query that raised ConnectionLost."""
+        self._lost.set()
+
+    async def next_connection(self) -> JournalConnection:
+        return await within(TIMEOUT_SECONDS, self.connections.get(), "a connection")
+
+
+@asynccontextmanager
+async def running(followed: Followed) -> AsyncIterator[asyncio.Task[Never]]:
+    task = asyncio.create_task(followed.listener.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+async def proxy(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[TcpProxy, int]]:
+    """A proxy in front of the tests' PostgreSQL, and its port."""
+    proxy = TcpProxy(int(postgres.url.rsplit(":", 1)[1].split("/")[0]))
+    yield proxy, await proxy.start()
+    await proxy.stop()
+
+
+async def is_notified(connection: JournalConnection, seconds: float) -> bool:
+    start = asyncio.get_running_loop().time()
+    await connection.wait_for_notify(seconds)
+    return asyncio.get_running_loop().time() - start < seconds
+
+
+async def test_commit_notifies_and_the_page_contains_it(database_url: str, db: Any) -> None:
+    followed = Followed(database_url)
+    async with running(followed):
+        connection = await followed.next_connection()
+        await connection.page(START, None, 0, 100, 10_000)
+        await db.execute(INSERT_SQL)
+        assert await is_notified(connection, TIMEOUT_SECONDS)
+        page = await connection.page(START, None, 0, 100, 10_000)
+        assert [event.order_id for event in page.events] == [1]
+
+
+async def test_new_read_clears_earlier_notifications_and_a_further_page_does_not(database_url: str, db: Any) -> None:
+    followed = Followed(database_url)
+    async with running(followed):
+        connection = await followed.next_connection()
+        upto = (await connection.page(START, None, 0, 100, 10_000)).upto
+        connection.wake()
+        await connection.page(START, upto, 0, 100, 10_000)
+        assert await is_notified(connection, TIMEOUT_SECONDS)
+        await connection.page(START, None, 0, 100, 10_000)
+        assert not await is_notified(connection, 0.05)
+
+
+async def test_terminated_connection_is_replaced_and_reported_once(
+    database_url: str, db: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = Followed(database_url)
+    with caplog.at_level(logging.INFO, "orderwire.listener"):
+        async with running(followed):
+            first = await followed.next_connection()
+            await first.page(START, None, 0, 1, 1)
+            await db.execute(TERMINATE_SQL)
+            assert await is_notified(first, TIMEOUT_SECONDS), "the end of a connection ends the wait"
+            with pytest.raises(ConnectionLost):
+                await first.newest_txid(Snapshot(1, 1))
+            assert followed.losses == 0
+            followed.lose_connection()
+            second = await followed.next_connection()
+            assert followed.losses == 1
+            assert (await second.page(START, None, 0, 1, 1)).events == []
+    assert caplog.text.count("no connection to PostgreSQL") == 1
+    assert caplog.text.count("connected to PostgreSQL") == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda connection: connection.identity(None, []),
+        lambda connection: connection.newest_txid(Snapshot(1, 1)),
+        lambda connection: connection.page(START, None, 0, 1, 1),
+        lambda connection: connection.require_notify(),
+    ],
+    ids=["identity", "newest_txid", "page", "require_notify"],
+)
+async def test_query_on_a_half_open_connection_is_lost_after_the_time_out(
+    database_url: str, proxy: tuple[TcpProxy, int], query: Callable[[JournalConnection], Awaitable[object]]
+) -> None:
+    between, port = proxy
+    followed = Followed(url_via_proxy(database_url, port), timeout_seconds=0.3)
+    async with running(followed):
+        connection = await followed.next_connection()
+        between.stalled = True
+        with pytest.raises(ConnectionLost):
+            await within(TIMEOUT_SECONDS, query(connection), "the time-out")  # type: ignore[arg-type]
+        between.stalled = False
+        followed.lose_connection()
+        connection = await followed.next_connection()
+        await query(connection)
+
+
+async def test_cancelled_query_is_cancelled_not_lost(database_url: str, proxy: tuple[TcpProxy, int]) -> None:
+    between, port = proxy
+    followed = Followed(url_via_proxy(database_url, port))
+    async with running(followed):
+        connection = await followed.next_connection()
+        between.stalled = True
+        task = asyncio.create_task(connection.identity(None, []))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+@pytest.mark.parametrize("failures", [[DatabaseUnavailable("starting"), DatabaseUnavailable("starting")], []])
+async def test_before_first_connect_is_retried_while_the_database_is_unavailable(
+    database_url: str, failures: list[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    followed = Followed(database_url)
+    remaining = list(failures)
+    calls = 0
+
+    async def before_first_connect() -> None:
+        nonlocal calls
+        calls += 1
+        if remaining:
+            raise remaining.pop()
+
+    followed.listener._before_first_connect = before_first_connect
+    async with running(followed):
+        await followed.next_connection()
+    assert calls == len(failures) + 1
+    assert caplog.text.count("no connection to PostgreSQL (starting): waiting for it") == bool(failures)
+
+
+async def test_misconfiguration_before_the_first_connection_is_raised(database_url: str) -> None:
+    followed = Followed(database_url.rsplit("/", 1)[0] + "/missing")
+    with pytest.raises(DatabaseMisconfigured, match="missing"):
+        await within(TIMEOUT_SECONDS, followed.listener.run(), "the error")
+
+
+async def test_misconfiguration_after_the_first_connection_is_retried(database_url: str) -> None:
+    followed = Followed(database_url)
+    async with running(followed) as task:
+        await followed.next_connection()
+        followed.listener._url = database_url.rsplit("/", 1)[0] + "/missing"
+        followed.lose_connection()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while followed.losses < 3:
+                await asyncio.sleep(0.01)
+        assert not task.done()
+        followed.listener._url = database_url
+        await followed.next_connection()
+
+
+async def test_own_notifications_do_not_wake_the_sender(database_url: str, db: Any) -> None:
+    followed = Followed(database_url)
+    async with running(followed), open_connections(database_url, 1) as (other,):
+        payloads: asyncio.Queue[str] = asyncio.Queue()
+        await other.add_listener("orders", lambda *call: payloads.put_nowait(call[3]))
+        connection = await followed.next_connection()
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while payloads.empty():  # until the self-test has arrived and this connection is the notifier
+                await connection.release_notify()
+                await connection.page(START, None, 0, 1, 1)
+                await connection.notify_on_behalf(2)
+                await asyncio.sleep(0.01)
+        assert payloads.get_nowait() == '{"type":"batch","events":[],"more":2}'
+        assert not await is_notified(connection, 0.1)
+
+
+async def test_missing_notifications_are_reported(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Like behind a pooler in transaction mode: LISTEN succeeds, and nothing arrives."""
+    monkeypatch.setattr("db.listener.SELF_TEST_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("db.listener._ListenConnection._on_self_test", lambda *_: None)
+    followed = Followed(database_url)
+    async with running(followed):
+        connection = await followed.next_connection()
+        for _ in range(3):
+            await connection.wait_for_notify(0.05)
+    assert caplog.text.count("NOTIFY does not arrive") == 1

@@ -1,0 +1,97 @@
+"""gateway.websocket.endpoint: close codes of protocol errors, rejected clients, and the check before aiohttp."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.app_keys import RELAY, SETTINGS
+from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot, Rejection
+from gateway.websocket.endpoint import MAX_FRAMES_AFTER_REJECTION, _RejectedClient, check_upgrade
+from push.protocol.access import AccessDenied
+from push.protocol.messages import CloseCode
+from settings import Settings
+from tests.helpers.inflating_client import BroadcastSetup
+from tests.helpers.recording_transport import RecordingTransport
+from tests.helpers.request_heads import UPGRADE_HEADERS, make_request_head
+from tests.helpers.websocket_frames import BINARY, CLOSE, FINAL, TEXT, frame
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (frame(FINAL | 0x3, b""), CloseCode.PROTOCOL_ERROR),
+        (frame(FINAL | TEXT, b"\xff"), CloseCode.INVALID_TEXT),
+        (frame(FINAL | TEXT, b"", length=1001), CloseCode.TOO_BIG),
+        (frame(FINAL | BINARY, b""), CloseCode.UNSUPPORTED),
+    ],
+)
+async def test_protocol_error_closes_the_session_with_its_code(data: bytes, code: CloseCode) -> None:
+    setup = BroadcastSetup()
+    client = setup.add_client()
+    client.data_received(data)
+    assert client.session.close_code is code
+    await setup.run_ticks()
+
+
+class RejectedConnection:
+    """A rejected client on a recording transport."""
+
+    def __init__(self, early: bytes = b"") -> None:
+        self.released = 0
+        guard = SimpleNamespace(connection_lost=lambda _: None)
+        app: Any = {SETTINGS: Settings.from_environment({}), REQUEST_GUARD: guard}
+        denied = AccessDenied(CloseCode.BAD_REQUEST, "no such topic")
+        self.client = _RejectedClient(app, ConnectionSlot(True, self._release), denied, compression=False)
+        self.transport = RecordingTransport()
+        self.client.start(self.transport, b"response", early)
+
+    def _release(self) -> None:
+        self.released += 1
+
+
+async def test_rejected_client_gets_the_response_and_a_close_code() -> None:
+    connection = RejectedConnection(early=frame(FINAL | TEXT, b"ignored"))
+    response, close = connection.transport.written
+    assert response == b"response"
+    assert close[0] == FINAL | CLOSE
+    assert close[2:] == int(CloseCode.BAD_REQUEST).to_bytes(2, "big") + b"no such topic"
+    connection.client.data_received(frame(FINAL | CLOSE, (3501).to_bytes(2, "big")))
+    assert connection.transport.calls[-1] == "close"
+    assert connection.released == 0
+    connection.client.connection_lost(None)
+    assert connection.released == 1
+
+
+async def test_rejected_client_may_send_a_limited_number_of_frames() -> None:
+    connection = RejectedConnection()
+    connection.client.data_received(frame(FINAL | TEXT, b"x"))
+    assert "pause_reading" not in connection.transport.calls
+    for _ in range(MAX_FRAMES_AFTER_REJECTION - 1):
+        connection.client.data_received(frame(FINAL | TEXT, b"x"))
+    assert "pause_reading" not in connection.transport.calls
+    connection.client.data_received(frame(FINAL | TEXT, b"x"))
+    assert connection.transport.calls[-1] == "pause_reading"
+    connection.client.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "rejection", "accepted"),
+    [
+        ({}, None, True),
+        ({}, Rejection("origin", 403, "pages of another origin may not connect"), False),
+        ({"Sec-WebSocket-Version": "8"}, None, False),
+    ],
+)
+def test_check_upgrade_leaves_http_errors_to_aiohttp(
+    headers: dict[str, str], rejection: Rejection | None, accepted: bool
+) -> None:
+    app: Any = {
+        SETTINGS: Settings.from_environment({}),
+        RELAY: SimpleNamespace(epoch="e1"),
+        REQUEST_GUARD: SimpleNamespace(reject_reason=lambda _: rejection),
+    }
+    handshake = check_upgrade(app, make_request_head("GET", {**UPGRADE_HEADERS, **headers}))
+    assert (handshake is not None) is accepted

@@ -1,0 +1,86 @@
+"""logs: the fields of a line, in both formats."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import logs
+
+
+@contextmanager
+def configured(level: str, log_format: str, worker_id: int | None = None) -> Iterator[None]:
+    """Logging as the server sets it up; as before at the end. (pytest has handlers of its own during a test.)"""
+    root, websocket = logging.getLogger(), logging.getLogger("aiohttp.websocket")
+    before = root.handlers, root.level, websocket.level
+    root.handlers = []
+    logs.configure(level, log_format, worker_id)
+    try:
+        yield
+    finally:
+        root.handlers = before[0]
+        root.setLevel(before[1])
+        websocket.setLevel(before[2])
+
+
+def test_a_json_line_has_its_standard_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("DEBUG", "json", worker_id=2):
+        with logs.bind_connection("a-1"):
+            logging.getLogger("orderwire.session").debug("session closed", extra={"close_code": 3001})
+        logging.getLogger("orderwire.hub").info("Zoë: %s", "{}")
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert datetime.fromisoformat(first.pop("timestamp")).tzinfo is not None
+    assert first == {
+        "level": "DEBUG",
+        "logger": "orderwire.session",
+        "message": "session closed",
+        "connection_id": "a-1",
+        "close_code": 3001,
+        "worker_id": 2,
+    }
+    assert second.pop("timestamp").endswith("Z")
+    assert second == {"level": "INFO", "logger": "orderwire.hub", "message": "Zoë: {}", "worker_id": 2}
+
+
+def test_a_text_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("INFO", "text", worker_id=2), logs.bind_connection("a-1"):
+        logging.getLogger("orderwire.session").warning("slow")
+        logging.getLogger("orderwire.session").debug("below the level")
+    line = capsys.readouterr().err.rstrip("\n")
+    assert line[8:] == " WARNING slow  [connection_id=a-1 worker_id=2]"
+
+
+def test_without_fields_and_workers_a_text_line_is_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("INFO", "text"):
+        logging.getLogger("orderwire.hub").info("message")
+    assert capsys.readouterr().err[8:] == " INFO message\n"
+
+
+def test_a_json_line_holds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("INFO", "json"):
+        logging.getLogger("orderwire.hub").error("failed", exc_info=ValueError("a bug"))
+    assert json.loads(capsys.readouterr().err)["exception"].endswith("ValueError: a bug")
+
+
+async def test_tasks_created_in_the_block_are_about_its_connection() -> None:
+    async def bound() -> str:
+        await asyncio.sleep(0)
+        return logs.connection_id.get()
+
+    with logs.bind_connection("a-1"):
+        inside: Any = asyncio.create_task(bound())
+    assert await inside == "a-1"
+    assert await asyncio.create_task(bound()) == ""
+
+
+def test_aiohttp_does_not_log_subprotocols() -> None:
+    """Its warning of an unknown subprotocol names it, and it may be a token."""
+    with configured("DEBUG", "text"):
+        assert not logging.getLogger("aiohttp.websocket").isEnabledFor(logging.WARNING)

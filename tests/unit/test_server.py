@@ -1,0 +1,125 @@
+"""server: the command line, and what each command does with its exit code."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import Any
+
+import jwt
+import pytest
+
+import logs
+import server
+from db.errors import BadDatabaseUrl
+from gateway.net.listening import ListenError
+from serving import __version__, exit_code
+from settings import BadSetting, Settings
+from tests.helpers.tokens import SECRET
+from workers import WorkerFailed
+
+
+def claims(*arguments: str) -> dict[str, Any]:
+    return server.claims_from_options(server.make_parser().parse_args(["token", *arguments]))
+
+
+def test_the_default_command_is_serve() -> None:
+    assert server.make_parser().parse_args([]).command is None
+    assert server.make_parser().parse_args([]).worker_id is None
+    assert server.make_parser().parse_args(["worker", "2", "7"]).worker_id == 2
+
+
+def test_the_command_for_workers_is_not_listed() -> None:
+    listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
+    assert set(listed) == {"serve", "migrate", "watch", "doctor", "demo", "token", "psql"}
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["serve", "--version"], ["token", "--version"]])
+def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        server.make_parser().parse_args(arguments)
+    assert (raised.value.code, capsys.readouterr().out) == (0, f"orderwire {__version__}\n")
+
+
+def test_claims_are_those_of_the_options() -> None:
+    now = int(time.time())
+    found = claims("--role", "customer", "--sub", "anna", "--order", "1", "--order", "2", "--ttl", "90m")
+    assert found["exp"] - found["iat"] == 5400
+    assert 0 <= found["iat"] - now <= 60
+    assert (found["role"], found["sub"], found["orders"]) == ("customer", "anna", [1, 2])
+    assert set(claims("--role", "admin")) == {"role", "iat", "exp"}
+
+
+def test_a_customer_needs_orders() -> None:
+    with pytest.raises(BadSetting, match="--sub or --order"):
+        claims("--role", "customer")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1e7", "nan", "inf", "fast"])
+def test_a_rate_out_of_range_is_wrong_usage(text: str) -> None:
+    with pytest.raises(SystemExit) as raised:
+        server.make_parser().parse_args(["demo", f"--rate={text}"])
+    assert raised.value.code == 2
+
+
+def test_a_rate_may_be_below_one() -> None:
+    assert server.parse_rate("0.5") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (BadSetting("x"), 2),
+        (BadDatabaseUrl("x"), 2),
+        (ListenError("x"), 1),
+        (WorkerFailed("x", 7), 7),
+    ],
+)
+def test_an_expected_error_is_one_line_and_an_exit_code(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_options: Any, _settings: Settings) -> int:
+        raise error
+
+    monkeypatch.setattr(server, "run_command", fail)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["server.py"])
+    assert exit_code(error) == code
+    assert server.main() == code
+    assert capsys.readouterr().err == "server.py: x\n"
+
+
+def test_ctrl_c_before_the_command_handles_it_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_options: Any, _settings: Settings) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server, "run_command", interrupt)
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["server.py"])
+    assert server.main() == 130
+
+
+def test_the_command_token_prints_a_signed_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "environ", {"JWT_SECRET": SECRET})
+    monkeypatch.setattr(logs, "configure", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["server.py", "token", "--role", "viewer"])
+    assert server.main() == 0
+    assert jwt.decode(capsys.readouterr().out.strip(), SECRET, ["HS256"])["role"] == "viewer"
+
+
+async def test_the_diagnosis_is_printed_with_its_fixes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problems = [("a trigger is missing", "run migrate")]
+
+    async def diagnose(_url: str) -> list[tuple[str, str]]:
+        return problems
+
+    monkeypatch.setattr(server, "diagnose", diagnose)
+    settings = Settings.from_environment({"DATABASE_URL": "postgresql://host/database"})
+    assert await server.print_diagnosis(settings) == 1
+    assert capsys.readouterr().out == "problem: a trigger is missing\n   fix: run migrate\n"
+    problems.clear()
+    assert await server.print_diagnosis(settings) == 0
+    assert capsys.readouterr().out == "no problem found: events can arrive\n"

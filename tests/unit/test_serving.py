@@ -1,0 +1,169 @@
+"""serving: how the tasks of a process run, fail and end, and what is announced. The whole application: tests/gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from typing import Any, cast
+
+import pytest
+
+import serving
+from db.database import Database
+from db.errors import DatabaseError
+from db.listener import Listener
+from gateway.app_keys import HUB
+from serving import EXPECTED_ERRORS, announce, create_app, database_server, run_until
+from settings import BadSetting, Settings
+from tests.helpers.tokens import SECRET
+
+URL = "postgresql://user:password@127.0.0.1:1/database"
+
+
+async def test_run_until_drains_before_it_cancels() -> None:
+    stop, log = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cancelled")
+
+    async def drain() -> None:
+        await asyncio.sleep(0)
+        log.append("drained")
+
+    running = asyncio.create_task(run_until(stop, {"work": work()}, drain))
+    await asyncio.sleep(0.01)
+    assert log == []
+    stop.set()
+    await asyncio.wait_for(running, 10)
+    assert log == ["drained", "cancelled"]
+
+
+async def test_a_task_that_fails_ends_the_others_and_is_raised_after_the_drain() -> None:
+    log = []
+
+    async def fail() -> None:
+        raise ValueError("a bug")
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cancelled")
+
+    async def drain() -> None:
+        log.append("drained")
+
+    with pytest.raises(ValueError, match="a bug"):
+        await asyncio.wait_for(run_until(asyncio.Event(), {"work": work(), "fail": fail()}, drain), 10)
+    assert log == ["drained", "cancelled"]
+
+
+async def test_a_task_that_returns_ends_nothing() -> None:
+    stop = asyncio.Event()
+
+    async def nothing() -> None:
+        pass
+
+    running = asyncio.create_task(run_until(stop, {"nothing": nothing()}))
+    await asyncio.sleep(0.01)
+    assert not running.done()
+    stop.set()
+    await asyncio.wait_for(running, 10)
+
+
+def test_a_database_url_is_used_as_it_is() -> None:
+    with database_server(Settings.from_environment({"DATABASE_URL": URL})) as (url, embedded):
+        assert (url, embedded) == (URL, None)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, ["http://h:1/admin", "ws://h:1/api/ws", '"$DATABASE_URL"', "only this machine may connect"]),
+        ({"ALLOW_ANONYMOUS": "1"}, ["http://h:1/admin", "ws://h:1/api/ws", "", "ALLOW_ANONYMOUS=1"]),
+        ({"JWT_SECRET": SECRET}, ["http://h:1/admin", "ws://h:1/api/ws", "", "by token"]),
+        ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", "only this machine"]),
+    ],
+)
+@pytest.mark.parametrize("superuser", [True, False, None])
+async def test_the_announcement_waits_for_events_and_tells_no_password(
+    environment: dict[str, str],
+    expected: list[str],
+    superuser: bool | None,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class FakeDatabase:
+        async def is_superuser(self) -> bool:
+            if superuser is None:
+                raise DatabaseError("gone")
+            return superuser
+
+    started = asyncio.Event()
+    settings = Settings.from_environment(environment)
+    database = cast(Database, FakeDatabase())
+    running = asyncio.create_task(announce(started, settings, "h:1", database, URL, None))
+    await asyncio.sleep(0)
+    assert capsys.readouterr().out == ""
+    started.set()
+    await running
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["dashboard", "websocket", "psql", "login", "ready;"]
+    for line, part in zip(lines, expected, strict=False):
+        assert part in line
+    assert "password" not in "\n".join(lines)
+    assert [record.getMessage()[:28] for record in caplog.records] == ["the server is a superuser in"] * (superuser is True)
+
+
+def test_an_application_needs_the_address_of_a_database() -> None:
+    with pytest.raises(BadSetting, match="DATABASE_URL is not set"):
+        create_app(Settings.from_environment({}))
+
+
+def test_bad_keys_are_found_when_the_application_is_made() -> None:
+    with pytest.raises(BadSetting, match="JWT_PUBLIC_KEY"):
+        create_app(Settings.from_environment({"DATABASE_URL": URL, "JWT_PUBLIC_KEY": "/no/such/file"}))
+
+
+async def test_a_failed_background_task_ends_serve_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process does not go on without it. Nothing is left running."""
+
+    async def fail(_listener: Listener) -> None:
+        raise DatabaseError("cannot be used")
+
+    monkeypatch.setattr(Listener, "run", fail)
+    monkeypatch.setattr(gc, "freeze", lambda: None)
+    monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
+    monkeypatch.setattr(serving, "stop_on_signal", asyncio.Event)
+    before = asyncio.all_tasks()
+    with pytest.raises(DatabaseError, match="cannot be used") as raised:
+        await asyncio.wait_for(serving.serve(Settings.from_environment({"DATABASE_URL": URL, "PORT": "0"})), 60)
+    assert isinstance(raised.value, EXPECTED_ERRORS)
+    assert asyncio.all_tasks() == before
+
+
+async def test_an_application_that_fails_to_start_leaves_nothing_behind(aiohttp_server: Any) -> None:
+    app = create_app(Settings.from_environment({"DATABASE_URL": URL}))
+    before = asyncio.all_tasks()
+
+    async def fail(_app: object) -> None:
+        raise RuntimeError("another part of the program cannot start")
+
+    app.on_startup.append(fail)
+    with pytest.raises(RuntimeError, match="another part"):
+        await aiohttp_server(app)
+    await app.cleanup()
+    assert asyncio.all_tasks() == before
+    assert len(app[HUB]) == 0
+
+
+async def test_the_default_for_a_failure_is_a_critical_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.CRITICAL, "orderwire.serving"):
+        serving._log_failure("listener", ValueError("a bug"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("CRITICAL", "background task 'listener' has failed: events may not arrive any more")
+    ]
