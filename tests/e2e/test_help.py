@@ -1,4 +1,4 @@
-"""Help, version and wrong usage. One case of each runs a process, the others the parser in the test's process."""
+"""Help, version and wrong usage. One case of each runs a process, the others run in the test's process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-import server
 from settings import Settings
+from tests.helpers.command_line import CommandLine
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
 
 COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
@@ -26,26 +26,6 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 def server_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, "server.py", *arguments)
-
-
-class CommandLine:
-    """``server.py ARGUMENTS`` in the test's process, for what the parser answers: help, version and wrong usage."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        with pytest.raises(SystemExit) as raised:
-            server.make_parser().parse_args(arguments)
-        printed = self._capsys.readouterr()
-        code = raised.value.code
-        assert isinstance(code, int)
-        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
-
-
-@pytest.fixture
-def command_line(capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    return CommandLine(capsys)
 
 
 @pytest.mark.parametrize("arguments", [[], ["help"]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +11,12 @@ from typing import Any
 import jwt
 import pytest
 
-import logs
-import server
 from tests.gateway.conftest import App, StartApp
+from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
+
+Token = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def token_process(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -26,26 +26,12 @@ def token_process(*arguments: str, **settings: str) -> subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
-Token = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
-def token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Token:
-    """Run the command in the test's process, in the checkout: ``token("--role", "admin", SETTING="…")``."""
+def token(command_line: CommandLine) -> Token:
+    """Run the command in the test's process: ``token("--role", "admin", JWT_SECRET="…")``."""
 
     def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["server.py", "token", *arguments])
-            patch.setattr(os, "environ", settings)
-            patch.setattr(logs, "configure", lambda *_: None)
-            patch.chdir(ROOT)
-            capsys.readouterr()
-            try:
-                code: Any = server.main()
-            except SystemExit as error:  # by the parser
-                code = error.code
-        printed = capsys.readouterr()
-        return subprocess.CompletedProcess(arguments, code, printed.out, printed.err)
+        return command_line("token", *arguments, **settings)
 
     return run
 
@@ -104,7 +90,7 @@ async def test_a_token_signed_with_a_private_key_is_accepted_by_its_public_key(
 def test_a_token_that_cannot_be_signed_is_reported_in_one_line(
     token: Token, arguments: list[str], settings: dict[str, str], message: str
 ) -> None:
-    done = (token if settings else token_process)(*arguments, **settings)
+    done = (token if settings or "--key" in arguments else token_process)(*arguments, **settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
