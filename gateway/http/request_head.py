@@ -58,7 +58,7 @@ class RequestHead:
     def from_message(
         cls, message: RawRequestMessage, remote: str | None, settings: Settings, connection: Connection, *, secure: bool
     ) -> RequestHead:
-        """For a request without a body that ``parse_upgrade_head`` has parsed."""
+        """For a request without a body that ``gateway.websocket.handshake.parse_upgrade_head`` has parsed."""
         headers = message.headers
         peer = _peer_from_headers(headers, remote, settings, secure=secure)
         return cls(message.method, message.version, message.url, headers, 0, peer, connection)

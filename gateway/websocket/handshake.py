@@ -1,7 +1,8 @@
 """The opening handshake of the server (RFC 6455 section 4.2): parse the request, validate it, build the 101 response.
 
-Two callers read upgrade requests: aiohttp (``endpoint.websocket_handler``) and ``gateway.inbound``, which parses the first
-bytes of a connection itself. Both use aiohttp's parser and ``negotiate``, so that both accept the same requests.
+Two callers read upgrade requests: aiohttp (``gateway.websocket.endpoint.websocket_handler``) and ``gateway.inbound``, which
+parses the first bytes of a connection itself. Both use aiohttp's parser and ``negotiate``, so that both accept the same
+requests.
 """
 
 from __future__ import annotations

@@ -26,6 +26,13 @@ select pg_terminate_backend(pid) from pg_stat_activity
 where application_name = 'orderwire listener' and datname = current_database()
 """
 
+WAITS_FOR_LOCK_SQL = """
+select exists (
+    select from pg_stat_activity
+    where application_name = 'orderwire listener' and datname = current_database() and wait_event_type = 'Lock'
+)
+"""
+
 
 class Followed:
     """A Listener whose connections are put into a queue. ``losses`` counts the calls of ``on_connection_lost``."""
@@ -101,6 +108,23 @@ async def test_new_read_clears_earlier_notifications_and_a_further_page_does_not
         assert await is_notified(connection, TIMEOUT_SECONDS)
         await connection.page(START, None, 0, 100, 10_000)
         assert not await is_notified(connection, 0.05)
+
+
+async def test_notification_that_arrives_during_a_read_is_for_the_next_read(database_url: str, db: Any) -> None:
+    followed = Followed(database_url)
+    async with running(followed), open_connections(database_url, 1) as (other,):
+        connection = await followed.next_connection()
+        await connection.page(START, None, 0, 100, 10_000)
+        async with other.transaction():
+            await other.execute("lock table orderwire.journal in access exclusive mode")
+            read = asyncio.create_task(connection.page(START, None, 0, 100, 10_000))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                while not await db.fetchval(WAITS_FOR_LOCK_SQL):
+                    await asyncio.sleep(0.01)
+            await db.execute("notify orders")
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await read
+        assert await is_notified(connection, TIMEOUT_SECONDS)
 
 
 async def test_terminated_connection_is_replaced_and_reported_once(

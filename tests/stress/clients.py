@@ -289,7 +289,7 @@ class CompressedWebSocketConnection(WebSocketConnection):
     def request(self) -> str:
         return upgrade_request(self.cursor, "Sec-WebSocket-Extensions: permessage-deflate\r\n")
 
-    def inflated(self, body: bytes) -> bytes:
+    def inflate(self, body: bytes) -> bytes:
         return self._inflate.decompress(body + b"\x00\x00\xff\xff")
 
 

@@ -54,8 +54,8 @@ class Report:
             median, worst = (f"{statistics.median(took):.2f}", f"{max(took):.2f}") if took else ("-", "-")
             lines.append(f"{kind:<28}{count:>6}{median:>10}{worst:>9}")
         lines += [f"{name:<28}{value}" for name, value in self.figures]
-        lines += [f"WRONG: {text}" for text in self.failures]
-        lines.append(f"{'seed':<28}{self.plan.seed}   {'wrong' if self.failures else 'nothing lost, nothing wrong'}")
+        lines += [f"FAILED: {text}" for text in self.failures]
+        lines.append(f"{'seed':<28}{self.plan.seed}   {'failed' if self.failures else 'passed'}")
         return "\n".join(lines)
 
 
