@@ -27,14 +27,14 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "i
 SCHEMES: list[tuple[Literal["light", "dark"], str]] = [("light", "ru-RU"), ("dark", "en-US")]
 # Which status an order has after so many minutes, at the latest.
 COURSE = [(3, "pending"), (6, "confirmed"), (14, "preparing"), (19, "ready"), (32, "delivering"), (1440, "delivered")]
-MOST_ORDERS = 800
+ORDER_COUNT = 800
 
 
 async def fill(db: Any) -> None:
     """An evening: orders come in waves, move on as they get older, and a few are cancelled."""
     dice = random.Random(7)
     now = datetime.now(UTC)
-    for age in sorted((dice.uniform(0, 75) for _ in range(MOST_ORDERS)), reverse=True):
+    for age in sorted((dice.uniform(0, 75) for _ in range(ORDER_COUNT)), reverse=True):
         if dice.random() > 0.55 + 0.35 * math.sin(age / 7 + 1):
             continue
         status = next(status for minutes, status in COURSE if age * dice.uniform(0.7, 1.3) <= minutes)

@@ -63,7 +63,7 @@ class HeadlessServer:
                 self.relay.read_barrier.trigger_read()  # the relay asks the policy before each read
                 await asyncio.sleep(0.005)
 
-        await within(TIMEOUT_SECONDS, poll(), f"gate {'open' if expected else 'closed'}")
+        await within(TIMEOUT_SECONDS, poll(), f"notify {'suppressed' if expected else 'required'}")
 
     async def wait_totals(self, expected: Totals) -> None:
         """Wait without triggering reads: only notifications wake the relay."""
@@ -74,7 +74,9 @@ class HeadlessServer:
                 self._changed.clear()
                 await self._changed.wait()
 
-        await within(TIMEOUT_SECONDS, wait(), f"{expected}; it has {self.relay.totals}, gate open: {self.is_notify_suppressed}")
+        await within(
+            TIMEOUT_SECONDS, wait(), f"{expected}; it has {self.relay.totals}, notify suppressed: {self.is_notify_suppressed}"
+        )
 
     async def kill(self) -> None:
         self._task.cancel()
