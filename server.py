@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Orderwire: every change of a shop's `orders` table, pushed to every dashboard. Run `python server.py --help`."""
 
+# The command line only. serving.py puts the application together and serves it; the HTTP routes are in gateway/routes.py.
+
 from __future__ import annotations
 
 import argparse

@@ -1,1 +1,1 @@
-"""The database side: every module that imports asyncpg. Listener, queries, migrations, the embedded server."""
+"""The database side, the only package that imports asyncpg. Listener, queries, migrations, the embedded server."""

@@ -33,10 +33,13 @@ class Metrics:
             "orderwire_sessions_closed_total", "Sessions that were closed, by close code", ["code"], registry=registry
         )
         self.rejections = Counter(
-            "orderwire_rejections_total", "Requests, tokens and commands that were rejected", ["reason"], registry=registry
+            "orderwire_rejections_total",
+            "Connections, requests, sessions, tokens and commands that were rejected",
+            ["reason"],
+            registry=registry,
         )
         self.send_queue_overflows = Counter(
-            "orderwire_send_queue_overflows_total", "Sessions closed because their send queue overflowed", registry=registry
+            "orderwire_send_queue_overflows_total", "Sessions closed as slow consumers", registry=registry
         )
         self.resumes = Counter(
             "orderwire_resumes_total",
@@ -61,7 +64,7 @@ class Metrics:
         )
         self.fanout = Histogram(
             "orderwire_fanout_seconds",
-            "Seconds that one pass over all sessions took",
+            "Seconds that one pass over all cohorts and detached sessions took",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )

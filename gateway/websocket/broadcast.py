@@ -1,4 +1,8 @@
-"""Writes of all WebSockets: what becomes pending in one tick of the event loop is written in the next, one write per client."""
+"""Writes of all WebSockets.
+
+What becomes pending for one client in a tick of the event loop is written in the next, by one write. What is published to a
+cohort is written within the hub's slice, by one call for all its members. The system calls are those of gateway/net.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +53,7 @@ class CohortClient(SessionTransport, Protocol):
 
 
 class Broadcaster:
-    """Flushes the WebSockets of one process: publishing only queues, all system calls are made here. One per application."""
+    """Encodes messages and flushes the WebSockets of one process. One per application."""
 
     def __init__(self, metrics: Metrics, hub: Hub, backend: TransportBackend) -> None:
         self._flush_queue: deque[Flushable] = deque()
@@ -93,7 +97,7 @@ class Broadcaster:
         gets broadcast messages compressed, once it has joined the shared deflate stream.
         """
         if not self._scheduled:
-            self._schedule()
+            self._schedule()  # even without a client to flush: the slice publishes the counters and clears the caches
         if len(batches) == 1:
             combined = batches[0]
         else:

@@ -19,7 +19,8 @@ class Batch:
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         self.messages = messages
-        # In the broadcast log: the batch's offset. For totals: the offset of the batch that follows them. None otherwise.
+        # By kind. A batch of the broadcast log: its offset there. A result of ``concat``: the offset of its first part. Totals:
+        # the offset that the next batch of the log will get. None for messages of one client alone.
         self.offset: int | None = None
         self.is_totals = False
         # The batches of the broadcast log that ``concat`` has joined.

@@ -1,4 +1,8 @@
-"""Which sessions receive the events of an order by their own queue, not by the broadcast log."""
+"""Which sessions subscribe to single orders, and to which.
+
+The hub hands each its events: into the send queue or, where the session also has topic ``orders`` and conflates, as events
+that conflation must not leave out.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Subscription:
     def visible(self, events: Iterable[Event], grant: Grant, now: float) -> list[Event]:
         """The events that a holder of ``grant`` receives by this subscription; ``now`` in Unix seconds.
 
-        The rule for live, replayed and historical events alike.
+        Applied to live events for one session alone, and to replays; not to the broadcast log, nor to ``GET /api/events``.
         """
         if grant.expired(now):
             return []

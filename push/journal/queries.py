@@ -1,7 +1,13 @@
 """What this package asks of the database: Protocols, which ``db`` implements. No logic.
 
-There are two ways to the journal. The relay reads over one long-lived connection that also listens (``JournalConnection``).
-Everything else takes any connection of a pool (``JournalQueries``). Implementations inherit from these classes, so that mypy
+There are two ways to the journal, and one implementation of what they share (db/journal.py):
+
+JournalReads        Protocol: what both ways can read
+JournalConnection   Protocol: the relay's way, one long-lived connection that also listens; implemented in db/listener.py
+JournalQueries      Protocol: everything else's way, any connection of a pool; ``db.database.Database.journal``
+JournalReader       the class in db/journal.py that runs the queries for both
+
+Implementations inherit from these classes, so that mypy
 finds a method that was renamed or whose signature changed on one side only.
 """
 
@@ -38,7 +44,8 @@ class JournalReads(Protocol):
         """Return the epoch of the journal and how far it may have been trimmed.
 
         ``epoch`` is the epoch that the caller knows (None: none yet), ``delivered`` are events that it has published. The
-        database draws a new epoch if it is a copy, or if one of these events is missing from a journal of that epoch.
+        database draws a new epoch if it is a copy, if it is on another timeline (a promoted standby), or if one of these
+        events is missing from a journal of that epoch.
         """
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:

@@ -1,4 +1,4 @@
-"""Access control: topics, roles, and the rule by which live, replayed and historical events are filtered."""
+"""Access control: topics, roles and grants, and who may see an event. docs/explanation/access-control.md lists all checks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ _ORDER_TOPIC_PATTERN = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
 class AccessDenied(PushError):
-    """A client is rejected, or may not stay. ``close_code`` becomes that of the WebSocket, or the error code of HTTP."""
+    """A client is rejected, or may not stay. ``close_code`` is that of the WebSocket; gateway/http/errors.py has the
+    HTTP status of each."""
 
     def __init__(self, close_code: CloseCode, message: str) -> None:
         super().__init__(message)
@@ -70,7 +71,9 @@ class Grant:
         return now >= self.expires_at
 
     def may_see(self, event: Event) -> bool:
-        """Whether the bearer may get this event. Checked for every event, live, replayed or historical, before it is sent."""
+        """Whether the bearer may get this event. Checked for each event that is sent to one session alone, replays and
+        ``GET /api/events``. The topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+        """
         match self.role:
             case Role.ADMIN:
                 return True
