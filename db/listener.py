@@ -113,7 +113,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
-        # The backend's pid. Set when the notification of the self-test has arrived, so not None means that notifications work.
+        # The backend's pid, known from the self-test: notifications arrive on this connection.
         self._backend_pid: int | None = None
         # State of notify suppression (sql/011_gate.sql): which advisory locks this connection holds.
         self._notify_required = False
