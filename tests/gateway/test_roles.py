@@ -104,12 +104,15 @@ async def test_a_viewer_sees_the_totals_only(app: App, connect: Connect, db: Any
 
 async def test_topics_are_chosen_in_the_url_or_by_commands(app: App, connect: Connect, db: Any) -> None:
     first, second = await insert(db, "Anna"), await insert(db, "Bo")
+    everything = await connect(app.ws_url, headers=shown("admin"))
     one = await connect(f"{app.ws_url}?topics=order:{first}", headers=shown("admin"))
     await one.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert one.messages[0] == {"type": "subscribed", "topics": [f"order:{first}"]}
     await db.execute("update orders set status = 'ready'")
     await one.wait_until(lambda c: len(c.events) == 1, "an event")
     assert one.of_type("analytics_update") == []
+    # Totals that are announced after the subscription would be sent again.
+    await everything.wait_until(lambda c: c.totals["pending_orders"] == 0, "the totals after the update")
     # A subscription to the totals sends them at once.
     await ask(one, "subscribe", "analytics")
     await one.wait_until(lambda c: len(c.of_type("analytics_update")) == 1, "the totals")
