@@ -81,3 +81,6 @@ def configure(level: str, log_format: str, worker_id: int | None = None) -> None
         else _TextFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
     )
     logging.basicConfig(level=level, handlers=[handler])
+    # aiohttp's WebSocketResponse warns of subprotocols that it does not know and names them: one may be a token. No module here
+    # uses it (docs/adr/010); the level stays, so that one that does cannot log a token.
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 """Orderwire: every change of a shop's `orders` table, pushed to every dashboard. Run `python server.py --help`."""
 
-# The command line only. serving.py puts the application together, runs it and makes it mountable; its routes are in
-# gateway/routes.py.
+# The command line only. serving.py puts the application together and serves it; the HTTP routes are in gateway/routes.py.
 
 from __future__ import annotations
 

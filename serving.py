@@ -109,10 +109,8 @@ def create_app(settings: Settings, on_failure: Callable[[str, BaseException], No
     ``app.add_subapp("/prefix", create_app(settings))``.
 
     Its start-up opens the database and starts the background tasks; its shutdown closes the sessions with DRAIN; its clean-up
-    ends the tasks and the pool. It is ready when ``/readyz`` says so. DATABASE_URL is required. HOST, PORT, WORKERS, TLS_*,
-    IDLE_SECONDS and MAX_HEADER_BYTES belong to the server that runs it (``gateway.app.runner_options`` has what these decide);
-    leave TLS_CERT_FILE out, because it makes the application use asyncio's transports. LOG_* take effect only with
-    ``logs.configure``.
+    ends the tasks and the pool. It is ready when ``/readyz`` says so. DATABASE_URL is required. Listening, TLS and
+    logging belong to the program that runs it: docs/how-to/mount.md lists the settings without effect.
 
     ``on_failure(name, error)`` is called when a background task fails, which is a bug or a database that cannot be used. The
     default logs it; a program may end itself, as ``serve`` does. Raises BadSetting.

@@ -226,9 +226,7 @@ class Settings:
     handshakes_per_second: float = _setting(100.0, _number(0.1, 1e6), "connections and API requests a second from one address")
     frames_per_second: float = _setting(100.0, _number(0.1, 1e6), "frames a second from one client")
     bytes_per_second: int = _setting(256 * 1024, _size, "bytes a second from one client", "256 KiB")
-    max_frame_bytes: int = _setting(
-        64 * 1024, _size, "size of a message from a client, fragments and inflation included", "64 KiB"
-    )
+    max_frame_bytes: int = _setting(64 * 1024, _size, "size of a message from a client, all its frames together", "64 KiB")
     max_topics: int = _setting(100, _integer(1, 100_000), "topics of one session")
     auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to send its token")
     idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")

@@ -1,1 +1,1 @@
-"""The database side, on asyncpg: listener, queries, migrations, and the embedded PostgreSQL."""
+"""The database side, the only package that imports asyncpg. Listener, queries, migrations, the embedded server."""

@@ -1,1 +1,1 @@
-"""The network side, on aiohttp: WebSocket and SSE sessions, HTTP routes, sockets, drain."""
+"""The network side, the only package that imports aiohttp. WebSocket and SSE sessions, HTTP routes, sockets, drain."""

@@ -56,7 +56,9 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
 
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
-    """``GET /api/analytics``: the totals of now. For changes just committed see ``ReadBarrier.wait_for_fresh_read``."""
+    """``GET /api/analytics``: the totals, with every change that was committed before the request, unless the journal cannot be
+    read in time (``wait_for_fresh_read``).
+    """
     require_started(request.app)
     await request.app[RELAY].read_barrier.wait_for_fresh_read()
     return json_text_response(request.app[HUB].totals_batch().messages[0].decode())

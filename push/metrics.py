@@ -35,7 +35,7 @@ class Metrics:
         )
         self.rejections = Counter(
             "orderwire_rejections_total",
-            "Connections, requests, tokens, commands and sessions that were rejected",
+            "Connections, requests, sessions, tokens and commands that were rejected",
             ["reason"],
             registry=registry,
         )
@@ -65,7 +65,7 @@ class Metrics:
         )
         self.fanout = Histogram(
             "orderwire_fanout_seconds",
-            "Seconds that one pass of the hub took",
+            "Seconds that one pass over all cohorts and detached sessions took",
             buckets=_SECONDS_BUCKETS,
             registry=registry,
         )

@@ -1,4 +1,5 @@
--- The journal: append-only, one row per changed order. NOTIFY only rings; the journal delivers.
+-- The journal: append-only, one row per changed order. A notification only says that there is something to read; the journal
+-- delivers.
 
 create sequence orderwire.journal_id_seq cache 1; -- ids of one session must not run ahead of another's
 
@@ -8,8 +9,8 @@ create table orderwire.journal (
     -- The writer's transaction: an event exists for a reader once this is visible in the reader's snapshot.
     txid            xid8 not null default pg_current_xact_id(),
     at              timestamptz not null default clock_timestamp(),
-    -- What the writer saw as committed. Whoever holds this event has everything that was visible here, so what they
-    -- may lack can be asked of the journal alone, on any server: see docs/explanation/ordering.md.
+    -- What the writer saw as committed. A client that holds this event has everything that was visible here, so what it
+    -- may lack can be asked of the journal alone, on any server: see "Resume" in docs/explanation/delivery.md.
     seen            pg_snapshot not null default pg_current_snapshot(),
     order_id        bigint not null,
     order_number    text not null,

@@ -39,7 +39,7 @@ as $$
         format('%s has the setting %s: %s', coalesce(d.setrole::regrole::text, 'a role'), setting,
             case
                 when setting like 'session_replication_role=%' then 'its changes make no events'
-                else 'its changes do not ring, events come up to a second late'
+                else 'its changes do not notify, events come up to a second late'
             end),
         'alter role or alter database … reset ' || split_part(setting, '=', 1)
     from pg_db_role_setting as d, unnest(d.setconfig) as setting
@@ -47,7 +47,7 @@ as $$
 
     union all
     select
-        format('the notification queue is %s %% full: beyond 50 %% nothing rings', round(100 * usage)),
+        format('the notification queue is %s %% full: beyond 50 %% no change notifies', round(100 * usage)),
         'end the session that listens but sits in a transaction: ' || coalesce(
             (
                 select string_agg(format('pid %s since %s', a.pid, a.xact_start), ', ')
@@ -79,4 +79,4 @@ as $$
     from pg_prepared_xacts as p
     where p.prepared < now() - interval '1 hour' and p.database = current_database()
 $$;
-comment on function orderwire.diagnose is 'What would stop events from arriving, and the mend.';
+comment on function orderwire.diagnose is 'What would stop events from arriving, and how to fix it.';

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
 import pytest
@@ -22,6 +22,9 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 from tests.support import WORKERS, Client, Connect, Server, StartServer
 from web.build import build
+
+if TYPE_CHECKING:
+    from tests.helpers.command_line import CommandLine
 
 # A process that was started in the background of a script ignores SIGINT, and the commands that it starts inherit that: `make`
 # would not stop at Ctrl-C. A signal that has a handler is reset to its default action in a new program (execve(2)).
@@ -36,7 +39,7 @@ needs_one_worker = pytest.mark.skipif(
 )
 
 # What a fixture needs, directly or through others, its tests need: they get this mark. `make check` leaves both marks out.
-NEEDS = {"postgres": "postgres", "checkout": "postgres", "built": "npm", "chromium": "npm", "wscat_command": "npm"}
+NEEDS = {"postgres": "postgres", "new_checkout": "postgres", "built": "npm", "chromium": "npm", "wscat_command": "npm"}
 
 TEMPLATE_DATABASE = "orderwire_template"
 _database_numbers = itertools.count(1)
@@ -184,6 +187,14 @@ async def connect() -> AsyncIterator[Connect]:
     yield open_one
     for client in clients:
         await client.disconnect()
+
+
+@pytest.fixture
+def command_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    """Runs `server.py` in the test's process."""
+    from tests.helpers.command_line import CommandLine  # imports the whole server, which other tests do not need
+
+    return CommandLine(monkeypatch, capsys)
 
 
 @pytest.fixture

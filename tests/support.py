@@ -227,14 +227,17 @@ class Server(Process):
 
 
 class Client:
-    """A dashboard: one WebSocket. ``frames`` are all that came, ``events`` those of them that carry a change."""
+    """A WebSocket client that keeps all messages; ``events`` are those with a cursor.
+
+    ``wait_until`` evaluates its condition for each message: attributes that conditions use must not search all messages.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, ws: aiohttp.ClientWebSocketResponse) -> None:
         self._session = session
         self.ws = ws
         self.messages: list[Message] = []
-        # Those that carry a change.
         self.events: list[Message] = []
+        self._totals: Message | None = None
         self.arrival_times: list[float] = []
         self.close_code: int | None = None
         self._changed = asyncio.Event()
@@ -253,14 +256,18 @@ class Client:
     async def _read(self) -> None:
         async for message in self.ws:
             if message.type is aiohttp.WSMsgType.TEXT:
-                received = json.loads(message.data)
-                self.messages.append(received)
-                if "id" in received:
-                    self.events.append(received)
+                self._add(json.loads(message.data))
                 self.arrival_times.append(time.perf_counter())
                 self._changed.set()
         self.close_code = self.ws.close_code
         self._changed.set()
+
+    def _add(self, message: Message) -> None:
+        self.messages.append(message)
+        if "id" in message:
+            self.events.append(message)
+        if message["type"] == "analytics_update":
+            self._totals = message
 
     async def wait_until(self, condition: Callable[[Client], bool], description: str, seconds: float = TIMEOUT_SECONDS) -> None:
         """Return as soon as the condition holds; it is asked whenever something has arrived."""
@@ -292,7 +299,8 @@ class Client:
     @property
     def totals(self) -> Message:
         """The newest analytics_update."""
-        return self.of_type("analytics_update")[-1]
+        assert self._totals is not None
+        return self._totals
 
 
 StartServer = Callable[..., Coroutine[Any, Any, Server]]

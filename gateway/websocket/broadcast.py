@@ -1,5 +1,7 @@
-"""Writes of all WebSockets. Messages for one client are written in the tick after they were queued, with one write per client;
-broadcasts are written in the hub's pass, with one call per cohort and one write per detached client.
+"""Writes of all WebSockets.
+
+What becomes pending for one client in a tick of the event loop is written in the next, by one write. What is published to a
+cohort is written within the hub's slice, by one call for all its members. The system calls are those of gateway/net.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class CohortClient(SessionTransport, Protocol):
 
 
 class Broadcaster:
-    """Encodes and flushes for all WebSockets of one process; gateway/net makes the system calls. One per application."""
+    """Encodes messages and flushes the WebSockets of one process. One per application."""
 
     def __init__(self, metrics: Metrics, hub: Hub, backend: TransportBackend) -> None:
         self._flush_queue: deque[Flushable] = deque()
@@ -95,7 +97,7 @@ class Broadcaster:
         gets broadcast messages compressed, once it has joined the shared deflate stream.
         """
         if not self._scheduled:
-            self._schedule()  # even without a client to flush: its end publishes the counters and clears the caches
+            self._schedule()  # even without a client to flush: the slice publishes the counters and clears the caches
         if len(batches) == 1:
             combined = batches[0]
         else:

@@ -3,8 +3,8 @@
 aiohttp parses the upgrade request like any other. ``detach_transport`` then replaces aiohttp's protocol on the transport, and
 aiohttp frees its protocol, parser and timers, which saves their memory for every open WebSocket. The 101 response is written
 here and not by aiohttp, so that it shares a packet with the first frames. This needs two private attributes of aiohttp's
-RequestHandler (``_message_tail``, ``_task_handler``): the version of aiohttp is pinned, and ``self_test`` runs at every start. The
-only other module that uses aiohttp's internals is gateway/http/expect.py.
+RequestHandler (``_message_tail``, ``_task_handler``): the version of aiohttp is pinned, and ``self_test`` runs at every start.
+(gateway/http/expect.py is the other module that uses private names of aiohttp.)
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class Batch:
 
     def __init__(self, messages: Sequence[bytes]) -> None:
         self.messages = messages
-        # Of a batch in the broadcast log: its offset there. Of one that ``concat`` has made: the offset of its first part. Of
-        # totals: the end of the log, which is the offset of the next batch, when they were sent. None for all other batches.
+        # By kind. A batch of the broadcast log: its offset there. A result of ``concat``: the offset of its first part. Totals:
+        # the offset that the next batch of the log will get. None for messages of one client alone.
         self.offset: int | None = None
         self.is_totals = False
         # The batches of the broadcast log that ``concat`` has joined.

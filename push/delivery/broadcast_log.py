@@ -1,4 +1,4 @@
-"""The broadcast log: what topic "orders" carries, stored once. Each session with the topic has only its offset in the log."""
+"""The broadcast log: what topic ``orders`` carries, kept once for all its sessions. Each has only its offset in the log."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which sessions subscribe to single orders.
+"""Which sessions subscribe to single orders, and to which.
 
-The hub puts the events of these orders into a session's own queue. A conflating session that reads the broadcast log retains
-them instead, because conflation must not leave them out.
+The hub hands each its events: into the send queue or, where the session also has topic ``orders`` and conflates, as events
+that conflation must not leave out.
 """
 
 from __future__ import annotations

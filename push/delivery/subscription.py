@@ -50,8 +50,7 @@ class Subscription:
     def visible(self, events: Iterable[Event], grant: Grant, now: float) -> list[Event]:
         """The events that a holder of ``grant`` receives by this subscription; ``now`` in Unix seconds.
 
-        The rule for sessions: live events of single orders, and replays. `GET /api/events` has no topics and applies
-        ``Grant.may_see`` alone.
+        Applied to live events for one session alone, and to replays; not to the broadcast log, nor to ``GET /api/events``.
         """
         if grant.expired(now):
             return []

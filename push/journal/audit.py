@@ -1,4 +1,4 @@
-"""The audit: compares the totals with the table of orders, and the journal's epoch with the relay's.
+"""The audit: compares the totals with the table of orders, and the journal's epoch with the one that the relay knows.
 
 It finds what happens without an event: rows changed while the triggers were disabled, rows applied by logical replication,
 a restored backup.

@@ -43,8 +43,8 @@ class JournalReads(Protocol):
         """Return the epoch of the journal and how far it may have been trimmed.
 
         ``epoch`` is the epoch that the caller knows (None: none yet), ``delivered`` are events that it has published. The
-        database draws a new epoch if it is a copy, if it is on another timeline (a promoted standby), or if one of these events
-        is missing from a journal of that epoch.
+        database draws a new epoch if it is a copy, if it is on another timeline (a promoted standby), or if one of these
+        events is missing from a journal of that epoch.
         """
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:

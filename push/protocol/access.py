@@ -1,10 +1,4 @@
-"""Access control: topics, roles, and what a token grants.
-
-Topics are checked when a session gets them or a new token (``Grant.may_subscribe``; for a customer's orders also
-``OrderOwnership``). Single events are checked by ``Grant.may_see`` when they are sent to one session alone, replayed, or listed
-by `GET /api/events`. The broadcast log is not checked again, since topic `orders` is for the role that may see every event.
-`GET /api/orders` has its rule in SQL (sql/009_access.sql).
-"""
+"""Access control: topics, roles and grants, and who may see an event. docs/explanation/access-control.md lists all checks."""
 
 from __future__ import annotations
 
@@ -41,8 +35,8 @@ _ORDER_TOPIC_PATTERN = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
 
 
 class AccessDenied(PushError):
-    """A client is rejected, or may not stay. ``close_code`` is sent over WebSocket; for HTTP see
-    gateway/http/errors.py. Its lower-case name is the label of the metric."""
+    """A client is rejected, or may not stay. ``close_code`` is that of the WebSocket; gateway/http/errors.py has the
+    HTTP status of each."""
 
     def __init__(self, close_code: CloseCode, message: str) -> None:
         super().__init__(message)
@@ -77,10 +71,8 @@ class Grant:
         return now >= self.expires_at
 
     def may_see(self, event: Event) -> bool:
-        """Whether the bearer may get this event.
-
-        Checked for each event that is sent to one session alone, and for replays and `GET /api/events`. Events of the broadcast
-        log go to sessions with topic `orders`, which is checked once, when it is granted.
+        """Whether the bearer may get this event. Checked for each event that is sent to one session alone, replays and
+        ``GET /api/events``. The topic ``orders`` is checked once, when it is granted (``may_subscribe``).
         """
         match self.role:
             case Role.ADMIN:

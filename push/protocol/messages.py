@@ -186,9 +186,9 @@ class CloseCode(IntEnum):
     """The code and the reason with which a session is closed (docs/reference/protocol.md, "Closing").
 
     Codes below 3000 are those of RFC 6455 section 7.4.1, those from 3000 on are for applications (section 7.4.2). After 3000
-    to 3499 the client should reconnect, after 3500 to 3999 it should not; the server sends none from 4000 on. SSE has no close
-    codes: the stream just ends. ``reason`` is the text of the close frame. The lower-case name is the label of the metric of
-    rejections; the error codes of HTTP are in gateway/http/errors.py.
+    to 3499 the client should reconnect, after 3500 to 3999 it should not. SSE has no close codes: the stream just ends.
+    ``reason`` is the text of the close frame. The lower-case name is the label of metrics; gateway/http/errors.py
+    has the HTTP status and error code.
     """
 
     NORMAL = 1000, "bye"

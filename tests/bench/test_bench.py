@@ -1,4 +1,4 @@
-"""Tests of the benchmark: the load generator counts what a server sends, reports are right. No performance is measured."""
+"""The benchmark's parts: the load generator's counts, subjects, targets and reports. No performance is measured."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ ORDERS = 30
 def _compiler() -> None:
     try:
         compile_c(Path(__file__).parents[2] / "bench" / "loadgen.c")
-    except CompilerMissing as why:
-        pytest.skip(str(why))
+    except CompilerMissing as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -196,17 +196,17 @@ def test_on_all_cpus_restores_the_affinity_of_every_process() -> None:
 
 
 def test_every_target_refers_to_a_measured_value() -> None:
-    asked = set()
+    looked_up = set()
 
     def look(scenario: Scenario, subject: Named, measure: str) -> float:
         assert scenario in SCENARIOS
         assert subject.name in scenario.cases
-        asked.add((scenario.name, subject.name, measure))
+        looked_up.add((scenario.name, subject.name, measure))
         return 1.0
 
     for target in TARGETS:
         assert target.measure(look) == 1.0
-    assert len(asked) > len(TARGETS)
+    assert len(looked_up) > len(TARGETS)
 
 
 def test_variant_with_an_unknown_setting_is_unavailable(tmp_path: Path) -> None:
@@ -234,17 +234,17 @@ def test_ratios_are_computed_within_each_round() -> None:
         return look(scenario, SERVER, "deliveries") / look(scenario, C_LOOP, "deliveries")
 
     results = []
-    for number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 180.0), (400.0, 320.0)]):
-        results.append(Result("fan-out", C_LOOP.name, number, 0.0, {"deliveries": baseline}))
-        results.append(Result("fan-out", SERVER.name, number, 0.0, {"deliveries": own}))
-    least = Target("it", 0.8, ratio, at_least=True)
-    assert least.evaluate(results) == TargetResult("it", "≥ 0.8", [0.5, 0.9, 0.8], True)
-    assert least.evaluate([]) == TargetResult("it", "≥ 0.8", [], None)
+    for round_number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 180.0), (400.0, 320.0)]):
+        results.append(Result("fan-out", C_LOOP.name, round_number, 0.0, {"deliveries": baseline}))
+        results.append(Result("fan-out", SERVER.name, round_number, 0.0, {"deliveries": own}))
+    target = Target("fan-out", 0.8, ratio, at_least=True)
+    assert target.evaluate(results) == TargetResult("fan-out", "≥ 0.8", [0.5, 0.9, 0.8], True)
+    assert target.evaluate([]) == TargetResult("fan-out", "≥ 0.8", [], None)
     # The failure of a peer skips the round; a failure of Orderwire counts as a miss.
     results[0] = Result("fan-out", C_LOOP.name, 0, 0.0, {}, "exited")
     results[3] = Result("fan-out", SERVER.name, 1, 0.0, {}, "exited")
-    assert least.evaluate(results) == TargetResult("it", "≥ 0.8", [0.0, 0.8], False)
-    assert Target("it", 0.8, ratio).evaluate(results[2:4]) == TargetResult("it", "≤ 0.8", [math.inf], False)
+    assert target.evaluate(results) == TargetResult("fan-out", "≥ 0.8", [0.0, 0.8], False)
+    assert Target("fan-out", 0.8, ratio).evaluate(results[2:4]) == TargetResult("fan-out", "≤ 0.8", [math.inf], False)
 
 
 def test_table_shows_medians_ratios_failures_and_doubtful_results(tmp_path: Path) -> None:
@@ -253,9 +253,9 @@ def test_table_shows_medians_ratios_failures_and_doubtful_results(tmp_path: Path
     )
     report.add_skipped("nchan: not installed")
     report.add_skipped("nchan: not installed")
-    for number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
-        report.results.append(Result("fan-out", "C", number, 0.0, {"deliveries": baseline}))
-        report.results.append(Result("fan-out", "Orderwire", number, 0.5, {"deliveries": own}))
+    for round_number, (baseline, own) in enumerate([(100.0, 50.0), (200.0, 150.0), (300.0, 160.0)]):
+        report.results.append(Result("fan-out", "C", round_number, 0.0, {"deliveries": baseline}))
+        report.results.append(Result("fan-out", "Orderwire", round_number, 0.5, {"deliveries": own}))
     report.results.append(Result("fan-out", "peer", 1, 0.0, {}, "exited"))
     lines = report.table(("C",), "Orderwire").splitlines()
     assert next(line for line in lines if "    C " in line).split() == ["C", "200", "100", "–", "300", "1.33", "1.00"]

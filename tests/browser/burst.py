@@ -1,4 +1,4 @@
-"""1,000 events a second on an open dashboard: how smooth does the page stay? ``make burst`` prints it."""
+"""Writes 1,000 events a second while a dashboard is open, and measures how smoothly the page runs. ``make burst`` prints it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.browser.page_helpers import open_dashboard
 from tests.support import Server
 from web.build import build
 
-RATE = 1000
-SECONDS = 20.0
-# One statement makes so many new orders, and one moves as many on.
-BATCH = 10
-TICK_SECONDS = 2 * BATCH / RATE
+EVENTS_PER_SECOND = 1000
+DURATION_SECONDS = 20.0
+# Each tick inserts this many orders with one statement and updates them with another.
+ROWS_PER_STATEMENT = 10
+TICK_SECONDS = 2 * ROWS_PER_STATEMENT / EVENTS_PER_SECOND
 
-# Long tasks are those beyond 50 ms; what is beyond is the time that a click or a key has to wait ("blocking time").
-MEASURE = """() => {
+# A long task takes more than 50 ms. The time above 50 ms is the blocking time: input waits for it.
+START_MEASURING = """() => {
     const frames = window.frames_ = [];
     const tasks = window.tasks_ = [];
     window.observer_ = new PerformanceObserver((list) => tasks.push(...list.getEntries().map((entry) => entry.duration)));
@@ -37,21 +37,21 @@ MEASURE = """() => {
         requestAnimationFrame(frame);
     });
 }"""
-RESULT = """() => ({ frames: window.frames_.slice(1), tasks: window.tasks_ })"""
+READ_MEASUREMENTS = """() => ({ frames: window.frames_.slice(1), tasks: window.tasks_ })"""
 
 
 @dataclass(frozen=True)
 class Smoothness:
-    """What the page did meanwhile."""
+    """The page's frame times and main-thread load during a burst."""
 
     events: int
     seconds: float
     frames_per_second: float
-    slowest_frames_ms: tuple[float, float]  # 95 %, 99 %
+    slowest_frames_ms: tuple[float, float]  # 95th and 99th percentile
     longest_frame_ms: float
     blocking_ms: float
+    # CPU time of the main thread per second, as a share of one core.
     busy: float
-    """Share of the time that the main thread's work takes of a core; what other programs take of it does not count."""
 
     def __str__(self) -> str:
         return (
@@ -62,40 +62,40 @@ class Smoothness:
         )
 
 
-async def burst(page: Page, db: Any, seconds: float = SECONDS) -> Smoothness:
-    """Write at that rate for so long, with the page open."""
-    await page.evaluate(MEASURE)
+async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> Smoothness:
+    """Write events at EVENTS_PER_SECOND and measure the open page meanwhile."""
+    await page.evaluate(START_MEASURING)
     devtools = await page.context.new_cdp_session(page)
     await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
-    busy_before = await task_seconds(devtools)
+    busy_before = await main_thread_seconds(devtools)
     start = time.monotonic()
     ticks = int(seconds / TICK_SECONDS)
     for tick in range(ticks):
         ids = await db.fetch(
             "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
             " returning id",
-            BATCH,
+            ROWS_PER_STATEMENT,
         )
         status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
         await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
         await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
-    took = time.monotonic() - start
-    found = await page.evaluate(RESULT)
-    busy = await task_seconds(devtools) - busy_before
-    frames = sorted(found["frames"])
+    elapsed = time.monotonic() - start
+    measured = await page.evaluate(READ_MEASUREMENTS)
+    busy = await main_thread_seconds(devtools) - busy_before
+    frames = sorted(measured["frames"])
     return Smoothness(
-        events=2 * BATCH * ticks,
-        seconds=took,
+        events=2 * ROWS_PER_STATEMENT * ticks,
+        seconds=elapsed,
         frames_per_second=1000 * len(frames) / sum(frames),
         slowest_frames_ms=(frames[int(len(frames) * 0.95)], frames[int(len(frames) * 0.99)]),
         longest_frame_ms=frames[-1],
-        blocking_ms=sum(duration - 50 for duration in found["tasks"]),
-        busy=busy / took,
+        blocking_ms=sum(duration - 50 for duration in measured["tasks"]),
+        busy=busy / elapsed,
     )
 
 
-async def task_seconds(devtools: CDPSession) -> float:
-    """What the main thread's tasks have taken so far, of its own clock."""
+async def main_thread_seconds(devtools: CDPSession) -> float:
+    """CPU time of the main thread's tasks since the page was opened."""
     metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
     return float(next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration"))
 
@@ -111,10 +111,10 @@ async def main() -> None:
         try:
             await server.wait_until_ready()
             db = await asyncpg.connect(url)
-            async with find_chromium(home).launched() as browser:
+            async with find_chromium(home).launch() as browser:
                 page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
                 await open_dashboard(page, server)
-                print(await burst(page, db))
+                print(await run_burst(page, db))
             await db.close()
         finally:
             await server.stop()

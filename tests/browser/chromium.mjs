@@ -1,4 +1,5 @@
-// Prints the path of the npm package's Chromium and, on a second line, a directory of libraries that a bare machine may lack.
+// Prints the path of the npm package's Chromium and, on a second line, a directory with shared libraries for it, which a
+// minimal system may lack.
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import chromium from "@sparticuz/chromium";

@@ -1,4 +1,4 @@
-"""A real Chromium: the machine's, else the one of the npm registry, with node and npm from pip."""
+"""Finds a Chromium for the tests: the one on the PATH if it runs, otherwise the one of the npm package @sparticuz/chromium."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tests.helpers.npm import installed, node_and_npm
 from tests.support import locked
 
 HERE = Path(__file__).parent
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# As root there is no sandbox; without the others it would look for hosts outside.
-ARGUMENTS = [
+EXECUTABLE_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Chromium has no sandbox as root. The other options keep it from starting processes that are not needed and from connecting to
+# external hosts.
+LAUNCH_OPTIONS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -32,15 +33,15 @@ ARGUMENTS = [
 
 @dataclass(frozen=True)
 class Chromium:
-    """One that runs here, and the environment that it needs."""
+    """The path of a Chromium that runs on this machine, and the environment variables that it needs."""
 
     path: str
     environment: dict[str, str]
 
     @asynccontextmanager
-    async def launched(self) -> AsyncIterator[Browser]:
+    async def launch(self) -> AsyncIterator[Browser]:
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=self.path, args=ARGUMENTS, env={**self.environment})
+            browser = await playwright.chromium.launch(executable_path=self.path, args=LAUNCH_OPTIONS, env={**self.environment})
             try:
                 yield browser
             finally:
@@ -48,28 +49,28 @@ class Chromium:
 
 
 def find_chromium(temporary: Path) -> Chromium:
-    """A Chromium; ``temporary``, which several processes may share, is where the one of the npm registry is unpacked."""
+    """Return a Chromium. The npm package is unpacked in ``temporary``, which several processes may share."""
     environment = dict(os.environ)
-    for name in NAMES:
+    for name in EXECUTABLE_NAMES:
         path = shutil.which(name)
-        if path and _runs(path, environment):
+        if path and _can_run(path, environment):
             return Chromium(path, environment)
     home = installed(HERE)
     environment["TMPDIR"] = str(temporary)
     command = [*node_and_npm()[0], "chromium.mjs"]
     with locked(temporary / "lock"):
         shutil.copy(HERE / "chromium.mjs", home)
-        # It unpacks nothing that is there already.
+        # The script skips files that have been unpacked before.
         unpack = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
     assert unpack.returncode == 0, unpack.stderr
     path, libraries = unpack.stdout.split()
-    if not _runs(path, environment):
+    if not _can_run(path, environment):
         environment["LD_LIBRARY_PATH"] = libraries
-    assert _runs(path, environment), "the npm package's Chromium does not run here: install Chromium"
+    assert _can_run(path, environment), "the npm package's Chromium does not run here: install Chromium"
     return Chromium(path, environment)
 
 
-def _runs(path: str, environment: dict[str, str]) -> bool:
+def _can_run(path: str, environment: dict[str, str]) -> bool:
     try:
         return subprocess.run([path, "--version"], capture_output=True, env=environment, check=False).returncode == 0
     except OSError:

@@ -1,4 +1,4 @@
-"""The built dashboard in a real Chromium."""
+"""Fixtures: Chromium, and pages whose console errors fail the test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.browser.chromium import Chromium, find_chromium
 
-# What a browser says when the server or the network is away, or refuses, which is what some tests are about.
-OUTAGE = re.compile(
+# Console errors of a browser whose server or network is down, or that gets a 401, 403 or 503: some tests cause these.
+EXPECTED_ERRORS = re.compile(
     r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
     r"|status of (401|403|503)|WebSocket connection to"
 )
@@ -24,35 +24,35 @@ NewPage = Callable[..., Awaitable[Page]]
 
 @pytest.fixture(scope="session")
 def chromium(built: None, run_directory: Path) -> Chromium:
-    """A Chromium that runs here; one is unpacked for all processes of the run."""
-    # Each test starts Playwright's driver, a Node program: compiled once, it takes 0.5 s instead of 0.7.
+    """A Chromium, unpacked once for all processes of the run."""
+    # Each test starts Playwright's driver, a Node program. With its compiled code cached, that takes 0.5 s instead of 0.7.
     os.environ.setdefault("NODE_COMPILE_CACHE", str(run_directory / "node"))
     return find_chromium(run_directory / "chromium")
 
 
 @pytest.fixture
 async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
-    async with chromium.launched() as browser:
+    async with chromium.launch() as browser:
         yield browser
 
 
 @pytest.fixture
 async def new_page(browser: Browser) -> AsyncIterator[NewPage]:
-    """Opens pages, each in a profile of its own unless ``context`` is given. What they complain of fails the test."""
-    complaints: list[str] = []
+    """Opens pages, each with its own profile unless ``context`` is given. Their console errors and warnings fail the test."""
+    errors: list[str] = []
 
-    async def open_one(context: BrowserContext | None = None, **options: Any) -> Page:
+    async def open_page(context: BrowserContext | None = None, **options: Any) -> Page:
         context = context or await browser.new_context(**{"locale": "ru-RU", **options})
         page = await context.new_page()
-        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
-    yield open_one
-    assert [text for text in complaints if not OUTAGE.search(text)] == []
+    yield open_page
+    assert [text for text in errors if not EXPECTED_ERRORS.search(text)] == []
 
 
 @pytest.fixture
 async def page(new_page: NewPage) -> Page:
-    """One page, in Russian."""
+    """One page, with a Russian browser."""
     return await new_page()

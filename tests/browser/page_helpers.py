@@ -1,4 +1,4 @@
-"""What a person sees on the dashboard, in words of the tests."""
+"""Steps and expectations on the dashboard."""
 
 from __future__ import annotations
 
@@ -14,56 +14,59 @@ ONLINE = "Онлайн (Реальное время)"
 
 
 async def open_dashboard(page: Page, server: Server) -> None:
-    """The page, when it is connected and has its orders."""
+    """Open the dashboard, and return when it is online and has loaded its orders."""
     await page.goto(f"{server.http_url}/admin/dashboard")
-    await online(page)
+    await expect_online(page)
     await expect(page.locator(".grid[aria-busy=false]")).to_be_visible()
 
 
-async def until(page: Page, condition: str) -> None:
-    """The JavaScript expression holds. (Playwright's own wait_for_function needs eval, which the page's policy forbids.)"""
+async def wait_until(page: Page, condition: str) -> None:
+    """Wait until the JavaScript expression is true.
+
+    Playwright's wait_for_function would need eval, which the page's Content-Security-Policy forbids.
+    """
     waiting = f"() => new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
     await within(TIMEOUT_SECONDS, page.evaluate(waiting), condition)
 
 
-async def online(page: Page) -> None:
+async def expect_online(page: Page) -> None:
     await expect(page.locator(".connection.online")).to_be_visible()
 
 
-async def offline(page: Page) -> None:
+async def expect_offline(page: Page) -> None:
     await expect(page.locator(".connection:not(.online)")).to_be_visible()
 
 
-async def comes_back(page: Page) -> None:
-    """Now, by a click, if it has not done so by itself already."""
-    now = page.get_by_role("button", name="Сейчас", exact=True)
-    await now.or_(page.locator(".connection.online")).first.click()
-    await online(page)
+async def reconnect_now(page: Page) -> None:
+    """Click "reconnect now", unless the page has reconnected by itself already; return when it is online."""
+    button = page.get_by_role("button", name="Сейчас", exact=True)
+    await button.or_(page.locator(".connection.online")).first.click()
+    await expect_online(page)
 
 
-async def shows_totals(page: Page, orders: str, revenue: str, pending: str) -> None:
-    """Amounts with ordinary spaces, in place of those that do not break."""
+async def expect_totals(page: Page, orders: str, revenue: str, pending: str) -> None:
+    """Wait until the totals have these texts. Playwright compares no-break spaces like ordinary ones."""
     for name, text in (("orders", orders), ("revenue", revenue), ("pending", pending)):
         await expect(page.locator(f"[data-total={name}]")).to_have_text(text)
 
 
-async def finds(page: Page, count: int) -> None:
-    """So many orders are in the table, whether drawn or not."""
+async def expect_order_count(page: Page, count: int) -> None:
+    """Wait until the table has this number of orders, including those that are not drawn."""
     await expect(page.locator("[data-found]")).to_have_attribute("data-found", str(count))
 
 
-async def rows(page: Page) -> list[list[str]]:
-    """The cells of the rows that are drawn, from top to bottom."""
-    found: list[list[str]] = await page.evaluate(
+async def read_table_rows(page: Page) -> list[list[str]]:
+    """The cell texts of the drawn rows, from top to bottom."""
+    cells: list[list[str]] = await page.evaluate(
         """() => [...document.querySelectorAll(".grid-body .grid-row")]
             .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
             .map((row) => [...row.children].map((cell) => cell.innerText.replace(/\\s/g, " ")))"""
     )
-    return found
+    return cells
 
 
-async def insert(db: Any, customer: str, total: str = "150.50") -> str:
-    """The number of the new order."""
+async def insert_order(db: Any, customer: str, total: str = "150.50") -> str:
+    """Insert an order; returns its order number."""
     number = await db.fetchval(
         "insert into orders (customer_name, total) values ($1, $2::text::numeric) returning order_number", customer, total
     )

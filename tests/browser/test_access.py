@@ -1,4 +1,4 @@
-"""The dashboard for everybody: whatever the screen, the theme, the language or the way to read it. And for nobody else."""
+"""Accessibility, layout on each screen size, and the Content-Security-Policy of the dashboard."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import finds, open_dashboard
+from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.support import Server, StartServer
 from web.build import WEB
 
@@ -21,7 +21,7 @@ WALL = {"width": 3840, "height": 2160}
 
 @pytest.fixture
 async def server(start_server: StartServer, database_url: str, db: Any) -> Server:
-    # First the server: on a database that is a copy, as a test's is, the journal begins with the server's first start.
+    # The server starts before the insert: the test's database is a copy, whose journal begins at the first start of a server.
     server: Server = await start_server(database_url)
     statuses = "pending,confirmed,preparing,ready,delivering,delivered,cancelled"
     await db.execute(
@@ -33,8 +33,8 @@ async def server(start_server: StartServer, database_url: str, db: Any) -> Serve
 
 
 async def violations(page: Page) -> list[str]:
-    """What axe finds against WCAG 2.2 AA and good practice, in a line each."""
-    await page.evaluate(AXE.read_text(encoding="utf-8"))  # not a script tag: the page's policy would refuse it
+    """Violations of WCAG 2.2 AA and of good practice that axe finds, one line each."""
+    await page.evaluate(AXE.read_text(encoding="utf-8"))  # the page's policy forbids a script tag
     found = await page.evaluate(
         """async () => (await axe.run(document, {
             runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
@@ -50,16 +50,16 @@ async def violations(page: Page) -> list[str]:
     [(DESKTOP, "light", "ru-RU"), (DESKTOP, "dark", "en-US"), (PHONE, "light", "en-US"), (PHONE, "dark", "ru-RU")],
     ids=["desktop-light-ru", "desktop-dark-en", "phone-light-en", "phone-dark-ru"],
 )
-async def test_axe_finds_nothing(
+async def test_axe_finds_no_violation(
     server: Server, db: Any, new_page: NewPage, screen: dict[str, int], scheme: str, locale: str
 ) -> None:
-    # Without motion: a contrast that is measured while something fades in is not the one that is read.
+    # Without motion, because axe would measure the contrast of elements that are still fading in.
     page = await new_page(viewport=screen, color_scheme=scheme, locale=locale, reduced_motion="reduce")
     await open_dashboard(page, server)
     await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
     await db.execute("update orders set status = 'cancelled' where id <= 7")
     await expect(page.locator(".toast")).to_have_count(1)
-    await finds(page, 71)
+    await expect_order_count(page, 71)
     await page.get_by_role("grid").focus()
     await page.keyboard.press("ArrowDown")
     assert await violations(page) == []
@@ -84,23 +84,25 @@ async def test_axe_finds_nothing(
     [{"width": 320, "height": 568}, PHONE, {"width": 844, "height": 390}, {"width": 820, "height": 1180}, DESKTOP, WALL],
     ids=lambda screen: f"{screen['width']}x{screen['height']}",
 )
-async def test_nothing_sticks_out_at_the_side(server: Server, new_page: NewPage, screen: dict[str, int]) -> None:
+async def test_page_fits_the_width_of_the_screen_and_cuts_no_text(
+    server: Server, new_page: NewPage, screen: dict[str, int]
+) -> None:
     page = await new_page(viewport=screen)
     await open_dashboard(page, server)
-    await finds(page, 70)
+    await expect_order_count(page, 70)
     assert await page.evaluate("document.documentElement.scrollWidth") <= screen["width"]
-    cut = await page.evaluate(
+    cut_off = await page.evaluate(
         """() => [...document.querySelectorAll(".total dd, .badge, h2, button:not(.toast *)")]
             .filter((element) => element.offsetParent && element.scrollWidth > element.clientWidth + 1)
             .map((element) => element.outerHTML.slice(0, 120))"""
     )
-    assert cut == []
-    # Wherever there is room for everything, everything is in view.
+    assert cut_off == []
+    # A large screen shows the whole page without scrolling.
     if screen["width"] >= 1440:
         assert await page.evaluate("document.documentElement.scrollHeight") <= screen["height"]
 
 
-async def test_a_phone_shows_an_order_as_a_card_and_is_touched(server: Server, new_page: NewPage) -> None:
+async def test_phone_shows_orders_as_cards_with_touch_targets_of_sufficient_size(server: Server, new_page: NewPage) -> None:
     page = await new_page(viewport=PHONE, has_touch=True, is_mobile=True)
     await open_dashboard(page, server)
     card = page.locator(".grid-body .grid-row").first
@@ -115,7 +117,7 @@ async def test_a_phone_shows_an_order_as_a_card_and_is_touched(server: Server, n
         assert box is None or min(box["width"], box["height"]) >= 24  # WCAG 2.5.8
 
 
-async def test_with_reduced_motion_nothing_moves(server: Server, db: Any, new_page: NewPage) -> None:
+async def test_reduced_motion_stops_all_animations(server: Server, db: Any, new_page: NewPage) -> None:
     page = await new_page(reduced_motion="reduce")
     await open_dashboard(page, server)
     await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
@@ -123,16 +125,16 @@ async def test_with_reduced_motion_nothing_moves(server: Server, db: Any, new_pa
     assert await page.evaluate("document.getAnimations().length") == 0
 
 
-async def test_everything_comes_from_the_server_itself_under_a_strict_policy(
+async def test_page_loads_everything_from_its_own_server_under_a_strict_policy(
     server: Server, db: Any, new_page: NewPage
 ) -> None:
     page = await new_page()
-    asked: list[str] = []
+    hosts: list[str] = []
 
-    def note(request: Request) -> None:
-        asked.append(urlsplit(request.url).netloc)
+    def record(request: Request) -> None:
+        hosts.append(urlsplit(request.url).netloc)
 
-    page.on("request", note)
+    page.on("request", record)
     response = await page.goto(f"{server.http_url}/admin/dashboard")
     assert response is not None
     policy = response.headers["content-security-policy"]
@@ -141,13 +143,13 @@ async def test_everything_comes_from_the_server_itself_under_a_strict_policy(
     await open_dashboard(page, server)
     await page.get_by_role("tab", name="Журнал").click()
     await expect(page.locator(".event").first).to_be_visible()
-    assert set(asked) == {urlsplit(server.http_url).netloc}
+    assert set(hosts) == {urlsplit(server.http_url).netloc}
 
 
-async def test_a_script_that_got_into_the_page_does_not_run(server: Server, browser: Browser) -> None:
-    page = await browser.new_page()  # it complains, as it should
+async def test_injected_inline_script_does_not_run(server: Server, browser: Browser) -> None:
+    page = await browser.new_page()  # not new_page: the violation is an expected console error
     await page.goto(f"{server.http_url}/admin/dashboard")
-    refused = await page.evaluate(
+    directive = await page.evaluate(
         """() => new Promise((done) => {
             addEventListener("securitypolicyviolation", (event) => done(event.effectiveDirective));
             const script = document.createElement("script");
@@ -155,5 +157,5 @@ async def test_a_script_that_got_into_the_page_does_not_run(server: Server, brow
             document.head.append(script);
         })"""
     )
-    assert refused == "script-src-elem"
+    assert directive == "script-src-elem"
     assert await page.evaluate("window.stolen === undefined")

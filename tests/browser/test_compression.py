@@ -1,4 +1,4 @@
-"""A real browser reads what the server compresses, and the server what the browser does."""
+"""permessage-deflate between Chromium and the server, in both directions."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser.page_helpers import until
+from tests.browser.page_helpers import wait_until
 from tests.helpers.raw_websocket import DEFLATE_OFFER, RawWebSocket
 from tests.support import Server, StartServer
 
-LISTEN = """
+OPEN_WEBSOCKET = """
 () => {
-    window.frames_ = [];
+    window.messages_ = [];
     window.socket = new WebSocket(location.origin.replace("http", "ws") + "/api/ws");
-    window.socket.onmessage = (event) => window.frames_.push(JSON.parse(event.data));
+    window.socket.onmessage = (event) => window.messages_.push(JSON.parse(event.data));
     return new Promise((resolve) => { window.socket.onopen = () => resolve(window.socket.extensions); });
 }
 """
 
 
-async def test_a_browser_offers_it_and_reads_all(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
+async def test_browser_and_server_exchange_compressed_messages(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     server: Server = await start_server(database_url, COMPRESSION="1")
     await page.goto(f"{server.http_url}/admin/dashboard")
-    beside = await RawWebSocket.connect(server.ws_url, headers=DEFLATE_OFFER)
+    second_client = await RawWebSocket.connect(server.ws_url, headers=DEFLATE_OFFER)
     try:
-        assert await page.evaluate(LISTEN) == "permessage-deflate; client_no_context_takeover"
+        assert await page.evaluate(OPEN_WEBSOCKET) == "permessage-deflate; client_no_context_takeover"
         for n in range(100):
             await db.execute("insert into orders (customer_name, total) values ($1, $2)", f"Иван {n}", n)
-        await until(page, "frames_.filter((frame) => frame.type === 'new_order').length === 100")
-        names = await page.evaluate("frames_.filter((frame) => 'id' in frame).map((frame) => frame.customer_name)")
+        await wait_until(page, "messages_.filter((message) => message.type === 'new_order').length === 100")
+        names = await page.evaluate("messages_.filter((message) => 'id' in message).map((message) => message.customer_name)")
         assert names == [f"Иван {n}" for n in range(100)]
-        await beside.wait_until(lambda c: len(c.events) == 100, "100 events")
-        assert beside.compressed >= 90  # so there was a stream to follow, or nearly from the first event on
+        await second_client.wait_until(lambda c: len(c.events) == 100, "100 events")
+        assert second_client.compressed >= 90  # the shared deflate stream began at one of the first events
         await page.evaluate("socket.send(JSON.stringify({ type: 'ping', filler: 'x'.repeat(20000) }))")
-        await until(page, "frames_.some((frame) => frame.type === 'pong')")
+        await wait_until(page, "messages_.some((message) => message.type === 'pong')")
     finally:
-        await beside.disconnect()
+        await second_client.disconnect()

@@ -1,4 +1,4 @@
-"""The dashboard, as a person meets it."""
+"""The dashboard's table, totals, chart, event log, settings and notifications, in Chromium with a real server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import ONLINE, finds, insert, online, open_dashboard, rows, shows_totals, until
+from tests.browser.page_helpers import (
+    ONLINE,
+    expect_online,
+    expect_order_count,
+    expect_totals,
+    insert_order,
+    open_dashboard,
+    read_table_rows,
+    wait_until,
+)
 from tests.support import Server, StartServer
 
 
@@ -22,17 +31,17 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
-async def test_an_insert_makes_toast_totals_row_event_and_chart(server: Server, db: Any, page: Page) -> None:
+async def test_changes_of_an_order_update_toast_totals_row_event_log_and_chart(server: Server, db: Any, page: Page) -> None:
     await open_dashboard(page, server)
     await expect(page.locator(".connection-state")).to_have_text(f"🟢 {ONLINE}")
     await expect(page.get_by_text("Заказов пока нет")).to_be_visible()
 
-    number = await insert(db, "<b>Иван</b> Иванов", "150.50")
+    number = await insert_order(db, "<b>Иван</b> Иванов", "150.50")
     await expect(page.locator(".toast-title")).to_have_text(f"🛒 Новый заказ #{number}")
     await expect(page.locator(".toast-text")).to_have_text("<b>Иван</b> Иванов · 150,50 zł")
-    await shows_totals(page, "1", "150,50 zł", "1")
-    await finds(page, 1)
-    assert [cells[:4] for cells in await rows(page)] == [[number, "<b>Иван</b> Иванов", "150,50 zł", "Ожидает"]]
+    await expect_totals(page, "1", "150,50 zł", "1")
+    await expect_order_count(page, 1)
+    assert [cells[:4] for cells in await read_table_rows(page)] == [[number, "<b>Иван</b> Иванов", "150,50 zł", "Ожидает"]]
     await expect(page.locator(".event")).to_have_count(1)
     await expect(page.locator(".event")).to_contain_text(f"{number} создан")
     await expect(page.locator("[data-period=revenue]")).to_have_text("150,50 zł")
@@ -42,20 +51,20 @@ async def test_an_insert_makes_toast_totals_row_event_and_chart(server: Server, 
 
     await db.execute("update orders set status = 'preparing'")
     await expect(page.locator(".grid-body .badge")).to_have_text("Готовится")
-    await shows_totals(page, "1", "150,50 zł", "0")
+    await expect_totals(page, "1", "150,50 zł", "0")
     await expect(page.locator("[data-count=preparing]")).to_have_text("1")
 
     await db.execute("update orders set total = 99, customer_name = 'Пётр'")
     await expect(page.locator(".cell-customer").last).to_have_text("Пётр")
-    await shows_totals(page, "1", "99,00 zł", "0")
+    await expect_totals(page, "1", "99,00 zł", "0")
     await db.execute("delete from orders")
-    await finds(page, 0)
-    await shows_totals(page, "0", "0,00 zł", "0")
+    await expect_order_count(page, 0)
+    await expect_totals(page, "0", "0,00 zł", "0")
 
 
-async def test_the_chart_draws_what_it_says(server: Server, db: Any, page: Page) -> None:
+async def test_new_orders_add_pixels_to_the_chart(server: Server, db: Any, page: Page) -> None:
     await open_dashboard(page, server)
-    inked = """() => {
+    count_drawn_pixels = """() => {
         const canvas = document.querySelector(".plot canvas");
         const { width, height } = canvas;
         const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -65,47 +74,47 @@ async def test_the_chart_draws_what_it_says(server: Server, db: Any, page: Page)
         for (let i = 3; i < pixels.length; i += 4) if (pixels[i] > 0) count++;
         return count;
     }"""
-    before = await page.evaluate(inked)
+    before = await page.evaluate(count_drawn_pixels)
     await db.execute("insert into orders (customer_name, total) select 'Anna', 10 from generate_series(1, 30)")
     await expect(page.locator("[data-period=orders]")).to_have_text("30")
-    await until(page, f"({inked})() > {before}")
+    await wait_until(page, f"({count_drawn_pixels})() > {before}")
 
 
-async def test_many_at_once_are_one_toast(server: Server, db: Any, page: Page) -> None:
+async def test_many_orders_at_once_make_one_toast(server: Server, db: Any, page: Page) -> None:
     await open_dashboard(page, server)
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 700) n")
     await expect(page.locator(".toast-title")).to_have_text("🛒 700 новых заказов")
-    await finds(page, 700)
+    await expect_order_count(page, 700)
     await page.get_by_role("button", name="Закрыть").click()
     await expect(page.locator(".toast")).to_have_count(0)
 
 
-async def test_filter_and_search_go_together_and_stay_live(server: Server, db: Any, page: Page) -> None:
+async def test_filter_and_search_combine_and_apply_to_later_changes(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) values ('Анна Новак', 1), ('Иван', 2), ('анна', 3)")
     await db.execute("update orders set status = 'ready' where id <> 2")
     await open_dashboard(page, server)
-    await finds(page, 3)
+    await expect_order_count(page, 3)
     await page.keyboard.press("/")
     await page.keyboard.type("АНН")
-    await finds(page, 2)
+    await expect_order_count(page, 2)
     await page.get_by_role("button", name=re.compile("^Готов ?2$")).click()
     await expect(page.get_by_role("combobox")).to_have_value("ready")
-    await finds(page, 2)
+    await expect_order_count(page, 2)
     await db.execute("update orders set status = 'delivered' where id = 1")
-    await finds(page, 1)
-    assert [cells[1] for cells in await rows(page)] == ["анна"]
+    await expect_order_count(page, 1)
+    assert [cells[1] for cells in await read_table_rows(page)] == ["анна"]
     await page.get_by_role("button", name="Сбросить фильтр").click()
-    await finds(page, 3)
+    await expect_order_count(page, 3)
     await page.get_by_role("combobox").select_option("delivered")
-    await finds(page, 1)
+    await expect_order_count(page, 1)
     await page.get_by_label("Поиск заказов").fill("no such thing")
     await expect(page.get_by_text("Ничего не найдено.")).to_be_visible()
 
 
-async def test_the_table_is_used_by_keyboard_alone(server: Server, db: Any, page: Page) -> None:
+async def test_table_can_be_used_with_the_keyboard_alone(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
     await open_dashboard(page, server)
-    await finds(page, 300)
+    await expect_order_count(page, 300)
     await page.get_by_role("grid").focus()
     active = page.locator(".grid-row[aria-selected=true]")
     for key, index in (("ArrowDown", 2), ("ArrowDown", 3), ("ArrowUp", 2), ("End", 301), ("Home", 2)):
@@ -128,17 +137,17 @@ async def test_the_table_is_used_by_keyboard_alone(server: Server, db: Any, page
     await expect(page.get_by_role("dialog")).to_contain_text("поиск")
 
 
-async def test_thousands_of_orders_are_there_and_few_are_drawn(server: Server, db: Any, page: Page) -> None:
+async def test_table_of_5000_orders_draws_fewer_than_60_rows(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 5000) n")
     await open_dashboard(page, server)
     grid = page.get_by_role("grid")
-    for _ in range(10):  # older orders come in pages, as one scrolls on
+    for _ in range(10):  # scrolling to the end loads the next page of older orders
         count = await page.locator("[data-found]").get_attribute("data-found")
         if count == "5000":
             break
         await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
-        await until(page, f"document.querySelector('[data-found]').dataset.found !== '{count}'")
-    await finds(page, 5000)
+        await wait_until(page, f"document.querySelector('[data-found]').dataset.found !== '{count}'")
+    await expect_order_count(page, 5000)
     await grid.evaluate("grid => { grid.scrollTop = grid.scrollHeight; }")
     await expect(page.locator(".cell-customer", has_text=re.compile("^Anna 1$"))).to_be_visible()
     assert await page.locator(".grid-body .grid-row").count() < 60
@@ -146,55 +155,55 @@ async def test_thousands_of_orders_are_there_and_few_are_drawn(server: Server, d
     await expect(page.locator(".cell-customer", has_text="Anna 5000")).to_be_visible()
 
 
-async def test_what_is_read_stays_where_it_is_when_new_orders_come(server: Server, db: Any, page: Page) -> None:
+async def test_new_orders_do_not_move_the_rows_in_view(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 200) n")
     await open_dashboard(page, server)
     grid = page.get_by_role("grid")
     await grid.evaluate("grid => { grid.scrollTop = 2000; }")
-    read = page.locator(".cell-customer", has_text=re.compile("^Anna 145$"))
-    await expect(read).to_be_visible()
-    before = await read.bounding_box()
+    row = page.locator(".cell-customer", has_text=re.compile("^Anna 145$"))
+    await expect(row).to_be_visible()
+    before = await row.bounding_box()
     await db.execute("insert into orders (customer_name, total) select 'New', n from generate_series(1, 50) n")
-    await finds(page, 250)
-    assert await read.bounding_box() == before
+    await expect_order_count(page, 250)
+    assert await row.bounding_box() == before
     await grid.evaluate("grid => { grid.scrollTop = 0; }")
-    await insert(db, "Newest")
-    await expect(page.locator(".cell-customer").nth(1)).to_have_text("Newest")  # after the column's name
+    await insert_order(db, "Newest")
+    await expect(page.locator(".cell-customer").nth(1)).to_have_text("Newest")  # nth(0) is the column header
 
 
 @contextlib.asynccontextmanager
-async def held_back(page: Page, address: str) -> AsyncIterator[None]:
-    """What the page asks for there, until the end."""
-    go_on = asyncio.Event()
+async def requests_held(page: Page, url_pattern: str) -> AsyncIterator[None]:
+    """Hold the page's requests to these URLs until the block is left."""
+    release = asyncio.Event()
 
-    async def hold(route: Route) -> None:
-        await go_on.wait()
+    async def wait_for_release(route: Route) -> None:
+        await release.wait()
         await route.continue_()
 
-    await page.route(address, hold)
+    await page.route(url_pattern, wait_for_release)
     yield
-    go_on.set()
+    release.set()
     await page.unroute_all(behavior="wait")
 
 
-async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server, db: Any, page: Page) -> None:
+async def test_event_log_is_paged_from_the_first_to_the_last_event(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna', n from generate_series(1, 120) n")
     numbers = [row[0] for row in await db.fetch("select order_number from orders order by id")]
     await open_dashboard(page, server)
     await page.get_by_role("tab", name="Журнал").click()
     panel = page.get_by_role("tabpanel")
-    seen: list[str] = []
+    shown: list[str] = []
     for number, length in ((1, 50), (2, 50), (3, 20)):
         await expect(panel.get_by_text(f"стр. {number}")).to_be_visible()
-        await expect(panel.locator(".event b").first).to_have_text(numbers[len(seen)])  # until then the page before is shown
+        await expect(panel.locator(".event b").first).to_have_text(numbers[len(shown)])  # the previous page stays until then
         await expect(panel.locator(".event")).to_have_count(length)
-        seen += await panel.locator(".event b").all_text_contents()
+        shown += await panel.locator(".event b").all_text_contents()
         if number < 3:
-            async with held_back(page, "**/api/events?*"):
-                # Who clicks once more before it has come is one page on all the same.
+            async with requests_held(page, "**/api/events?*"):
+                # A second click before the page has loaded has no effect.
                 for _ in range(2):
                     await panel.get_by_role("button", name="Дальше").evaluate("button => button.click()")
-    assert seen == numbers
+    assert shown == numbers
     await expect(panel.get_by_text("Конец журнала")).to_be_visible()
     await expect(panel.get_by_role("button", name="Дальше")).to_be_disabled()
     await panel.get_by_role("button", name="Назад").click()
@@ -203,33 +212,33 @@ async def test_the_journal_is_paged_from_its_beginning_to_its_end(server: Server
     await expect(panel.locator(".event b").first).to_have_text(numbers[0])
 
 
-async def test_language_is_the_browsers_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
-    await insert(db, "Anna", "1234567.89")
+async def test_language_follows_the_browser_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
+    await insert_order(db, "Anna", "1234567.89")
     for locale, language, total in (("en-US", "en", "zł 1,234,567.89"), ("ru", "ru", "1 234 567,89 zł"), ("pl-PL", "en", None)):
         page = await new_page(locale=locale)
         await open_dashboard(page, server)
         await expect(page.locator("html")).to_have_attribute("lang", language)
         if total is not None:
-            await shows_totals(page, "1", total, "1")
+            await expect_totals(page, "1", total, "1")
     page = await new_page(locale="en-GB")
     await open_dashboard(page, server)
     await expect(page.locator(".connection-state")).to_contain_text("Online (Live)")
     await page.get_by_role("button", name="RU: переключить на русский").click()
     await expect(page.locator(".connection-state")).to_contain_text(ONLINE)
-    await shows_totals(page, "1", "1 234 567,89 zł", "1")
+    await expect_totals(page, "1", "1 234 567,89 zł", "1")
     await page.reload()
     await expect(page.locator("html")).to_have_attribute("lang", "ru")
     await expect(page.get_by_role("heading", name="Заказы", exact=True)).to_be_visible()
 
 
-async def test_the_currency_is_the_servers_setting(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
-    await insert(db, "Anna", "12.00")
+async def test_currency_is_the_setting_of_the_server(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
+    await insert_order(db, "Anna", "12.00")
     server = await start_server(database_url, CURRENCY="eur")
     await open_dashboard(page, server)
-    await shows_totals(page, "1", "12,00 €", "1")
+    await expect_totals(page, "1", "12,00 €", "1")
 
 
-async def test_theme_is_the_systems_and_can_be_switched(server: Server, new_page: NewPage) -> None:
+async def test_theme_follows_the_system_and_can_be_switched(server: Server, new_page: NewPage) -> None:
     page = await new_page(color_scheme="dark")
     await open_dashboard(page, server)
     lightness = "() => Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])"
@@ -240,7 +249,7 @@ async def test_theme_is_the_systems_and_can_be_switched(server: Server, new_page
     await page.get_by_role("button", name="Тема: светлая").click()
     assert await page.evaluate(lightness) < 60
     await page.reload()
-    await online(page)
+    await expect_online(page)
     assert await page.evaluate(lightness) < 60
 
 
@@ -253,42 +262,42 @@ async def test_sound_is_off_until_it_is_switched_on(server: Server, db: Any, pag
         """
     )
     await open_dashboard(page, server)
-    await insert(db, "Anna")
-    await finds(page, 1)
+    await insert_order(db, "Anna")
+    await expect_order_count(page, 1)
     assert await page.evaluate("tones") == 0
     button = page.get_by_role("button", name="Звук")
     await button.click()
     await expect(button).to_have_attribute("aria-pressed", "true")
-    await until(page, "tones > 0")  # what it will sound like
+    await wait_until(page, "tones > 0")  # switching on plays the sound once
     before = await page.evaluate("tones")
-    await insert(db, "Anna")
-    await until(page, f"tones > {before}")
+    await insert_order(db, "Anna")
+    await wait_until(page, f"tones > {before}")
 
 
-async def test_a_hidden_tab_notifies_once_for_many(server: Server, db: Any, new_page: NewPage) -> None:
+async def test_hidden_tab_shows_one_notification_for_many_orders(server: Server, db: Any, new_page: NewPage) -> None:
     page = await new_page(permissions=["notifications"])
     await page.add_init_script(
         """
-        window.told = [];
+        window.notifications = [];
         window.Notification = class {
             static permission = "granted";
             static requestPermission = async () => "granted";
-            constructor(title, options) { window.told.push([title, options.body, options.tag]); }
+            constructor(title, options) { window.notifications.push([title, options.body, options.tag]); }
             close() {}
         };
         """
     )
     await open_dashboard(page, server)
     await page.get_by_role("button", name="Уведомления").click()
-    await insert(db, "Anna")
-    await finds(page, 1)
-    assert await page.evaluate("told") == []  # somebody is looking
+    await insert_order(db, "Anna")
+    await expect_order_count(page, 1)
+    assert await page.evaluate("notifications") == []  # the tab is visible
     await page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
-    number = await insert(db, "Иван")
-    await until(page, "told.length === 1")
+    number = await insert_order(db, "Иван")
+    await wait_until(page, "notifications.length === 1")
     await db.execute("insert into orders (customer_name, total) select 'Anna', 5 from generate_series(1, 20)")
-    await until(page, "told.length === 2")
-    [first, second] = await page.evaluate("told")
+    await wait_until(page, "notifications.length === 2")
+    [first, second] = await page.evaluate("notifications")
     assert [text.replace("\xa0", " ") for text in first[:2]] == [f"🛒 Новый заказ #{number}", "Иван · 150,50 zł"]
     assert second[0] == "🛒 20 новых заказов"
     assert first[2] == second[2]

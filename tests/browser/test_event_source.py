@@ -1,4 +1,4 @@
-"""A real browser, left to itself, misses nothing when the server is restarted."""
+"""Chromium's EventSource reconnects by itself and misses no event when the server is restarted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Page
 
-from tests.browser.page_helpers import until
+from tests.browser.page_helpers import wait_until
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import Server, StartServer, free_port
 
-LISTEN = """
+OPEN_EVENT_SOURCE = """
 () => {
     window.names = [];
     window.source = new EventSource("/api/sse");
@@ -21,55 +21,57 @@ LISTEN = """
 """
 
 
-async def test_event_source_resumes_by_itself(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:
+async def test_event_source_resumes_after_the_server_was_killed(
+    start_server: StartServer, database_url: str, db: Any, page: Page
+) -> None:
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await page.goto(f"{server.http_url}/admin/dashboard")
-    await page.evaluate(LISTEN)
+    await page.evaluate(OPEN_EVENT_SOURCE)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
-    await until(page, "names.length === 1")
+    await wait_until(page, "names.length === 1")
 
     await server.kill()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     await start_server(database_url, PORT=port)
-    await until(page, "names.length === 2")
+    await wait_until(page, "names.length === 2")
     await db.execute("insert into orders (customer_name, total) values ('after', 1)")
-    await until(page, "names.length === 3")
+    await wait_until(page, "names.length === 3")
     assert await page.evaluate("names") == ["before", "while down", "after"]
 
 
-async def left_alone(start_server: StartServer, database_url: str, db: Any, page: Page) -> str:
-    """The page listens, its server has stopped, and an order has come since. Returns the port that it comes back to."""
+async def insert_while_server_is_down(start_server: StartServer, database_url: str, db: Any, page: Page) -> str:
+    """Open an event source, stop the server and insert an order. Returns the port at which the page expects the server."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await page.goto(f"{server.http_url}/admin/dashboard")
-    await page.evaluate(LISTEN)
+    await page.evaluate(OPEN_EVENT_SOURCE)
     await server.stop()
     await db.execute("insert into orders (customer_name, total) values ('while down', 1)")
     return port
 
 
-async def test_event_source_resumes_from_before_the_first_event(
+async def test_event_source_resumes_if_it_has_received_no_event(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    port = await left_alone(start_server, database_url, db, page)
+    port = await insert_while_server_is_down(start_server, database_url, db, page)
     await start_server(database_url, PORT=port)
-    await until(page, "names.length === 1")
+    await wait_until(page, "names.length === 1")
 
 
-async def test_event_source_comes_back_to_a_server_that_waits_for_its_database(
+async def test_event_source_reconnects_to_a_server_that_waits_for_its_database(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    port = await left_alone(start_server, database_url, db, page)
+    port = await insert_while_server_is_down(start_server, database_url, db, page)
     await page.evaluate("() => { window.opened = 0; window.source.onopen = () => { window.opened++; }; }")
-    between = TcpProxy(urlsplit(database_url).port or 0)
-    between.stalled = True
+    proxy = TcpProxy(urlsplit(database_url).port or 0)
+    proxy.stalled = True
     try:
-        later: Server = await start_server(url_via_proxy(database_url, await between.start()), wait=False, PORT=port)
-        await later.wait_for_line_from_each_worker("waiting for it")
-        await until(page, "opened > 0")
-        between.stalled = False
-        await later.wait_until_ready()
-        await until(page, "names.length === 1")
+        second: Server = await start_server(url_via_proxy(database_url, await proxy.start()), wait=False, PORT=port)
+        await second.wait_for_line_from_each_worker("waiting for it")
+        await wait_until(page, "opened > 0")
+        proxy.stalled = False
+        await second.wait_until_ready()
+        await wait_until(page, "names.length === 1")
     finally:
-        await between.stop()
+        await proxy.stop()

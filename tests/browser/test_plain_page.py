@@ -1,4 +1,4 @@
-"""What the server has where the dashboard could not be built."""
+"""The page that the server shows if the dashboard has not been built."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from playwright.async_api import Page, expect
 from tests.support import Server, copy_checkout, free_port
 
 
-class Bare:
-    """A checkout without what the build makes."""
+class UnbuiltCheckout:
+    """A copy of the checkout without build output, and the servers started from it, all on one port."""
 
     def __init__(self, directory: Path, url: str) -> None:
         self._directory = directory
@@ -28,15 +28,15 @@ class Bare:
 
 
 @pytest.fixture
-async def bare(tmp_path: Path, database_url: str) -> AsyncIterator[Bare]:
-    bare = Bare(copy_checkout(tmp_path / "checkout", "dist"), database_url)
-    yield bare
-    for server in bare.servers:
+async def unbuilt_checkout(tmp_path: Path, database_url: str) -> AsyncIterator[UnbuiltCheckout]:
+    checkout = UnbuiltCheckout(copy_checkout(tmp_path / "checkout", "dist"), database_url)
+    yield checkout
+    for server in checkout.servers:
         await server.kill()
 
 
-async def test_a_plain_page_shows_totals_and_events_and_resumes(bare: Bare, db: Any, page: Page) -> None:
-    server = await bare.serve()
+async def test_plain_page_shows_totals_and_events_and_resumes(unbuilt_checkout: UnbuiltCheckout, db: Any, page: Page) -> None:
+    server = await unbuilt_checkout.serve()
     await page.goto(f"{server.http_url}/")
     await expect(page.locator("#status")).to_have_text("online")
     await db.execute("insert into orders (customer_name, total) values ('<b>Иван</b>', 150.50)")
@@ -45,5 +45,5 @@ async def test_a_plain_page_shows_totals_and_events_and_resumes(bare: Bare, db: 
     await server.kill()
     await expect(page.locator("#status")).to_have_text("offline")
     await db.execute("update orders set status = 'ready'")
-    await bare.serve()
+    await unbuilt_checkout.serve()
     await expect(page.get_by_text("pending → ready")).to_be_visible()

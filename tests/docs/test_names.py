@@ -34,7 +34,8 @@ SOURCE_SUFFIXES = {
 }
 SKIPPED_DIRECTORIES = {"node_modules", "dist", "build", "results", "__pycache__", "docs", "static", "built"}
 
-# Names of PostgreSQL, Linux, Python and its packages; an advisory lock, which has a number in SQL; an example of a good name.
+# Names of PostgreSQL, Linux, Python and its packages; a lock that has another name in sql/011_gate.sql, which
+# test_the_table_of_locks_is_that_of_the_sql checks; an example of a good name.
 EXTERNAL = {
     "pg_stat_activity",
     "json_build_object",
@@ -195,13 +196,46 @@ def test_the_metrics_page_lists_every_metric_and_nothing_else() -> None:
     assert listed == exist
 
 
-def test_every_named_metric_exists() -> None:
-    exist = set()
+def test_the_table_of_locks_is_that_of_the_sql() -> None:
+    page = (ROOT / "docs/explanation/notify-suppression.md").read_text(encoding="utf-8")
+    sql = (ROOT / "sql/011_gate.sql").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)`, (?:shared|exclusive) \| (\d) \|.*\| `(\w+)` \|$", page, flags=re.MULTILINE)
+    assert [(number, name) for _, number, name in rows] == re.findall(r"^--   (\d) (\w+) ", sql, flags=re.MULTILINE)
+    assert rows
+    glossary = (ROOT / "docs/reference/glossary.md").read_text(encoding="utf-8")
+    (line,) = (line for line in glossary.splitlines() if "advisory locks" in line)
+    assert [span for span in code_spans(line) if "/" not in span] == [
+        name for row in zip(*rows, strict=True) for name in row if not name.isdigit()
+    ]
+
+
+def metric_names() -> set[str]:
+    names = set()
     for family in Metrics().registry.collect():
         suffixes = {"counter": ("_total",), "histogram": ("", "_bucket", "_count", "_sum"), "gauge": ("",)}[family.type]
-        exist |= {family.name + suffix for suffix in suffixes}
-    named = {span for page in PAGES for span in code_spans(prose(page)) if re.fullmatch(r"orderwire_\w+", span)}
-    assert named - exist - {"orderwire_server"} == set()  # the name of a database role in an example
+        names |= {family.name + suffix for suffix in suffixes}
+    return names
+
+
+def renamed_metrics() -> dict[str, str]:
+    """Old names to new ones, from the changelog."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    return dict(re.findall(r"^\| `(orderwire_\w+)` \| `(orderwire_\w+)` \|$", changelog, flags=re.MULTILINE))
+
+
+def test_every_named_metric_exists() -> None:
+    for page in PAGES:
+        named = {span for span in code_spans(prose(page)) if re.fullmatch(r"orderwire_\w+", span)}
+        if page.name == "CHANGELOG.md":
+            named -= set(renamed_metrics())
+        assert named - metric_names() - {"orderwire_server"} == set()  # the name of a database role in an example
+
+
+def test_renamed_metrics_have_only_their_new_names() -> None:
+    renamed = renamed_metrics()
+    assert renamed
+    assert set(renamed) & metric_names() == set()
+    assert set(renamed.values()) - metric_names() == set()
 
 
 def test_the_newest_release_in_the_changelog_has_a_date() -> None:

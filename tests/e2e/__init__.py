@@ -1,1 +1,1 @@
-"""The commands as a user runs them, in a checkout of their own, with the clients that a user has."""
+"""The make targets and commands, run in a copy of the checkout, with the clients that users have: curl, psql, wscat."""

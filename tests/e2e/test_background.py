@@ -1,4 +1,4 @@
-"""Started in the background of a script: the shell has SIGINT ignored then, and every program inherits that."""
+"""SIGINT for programs started in the background of a script: the shell sets it to ignored, and programs inherit that."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support import ROOT, Process, Server
 IN_BACKGROUND = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 
 
-async def test_the_server_drains_at_sigint(database_url: str) -> None:
+async def test_server_drains_at_sigint_if_it_was_ignored_at_start(database_url: str) -> None:
     command = [*IN_BACKGROUND, sys.executable, "server.py", "serve"]
     server = await Server.start(*command, env={"PORT": "0", "DATABASE_URL": database_url})
     try:
@@ -21,7 +21,7 @@ async def test_the_server_drains_at_sigint(database_url: str) -> None:
         await server.kill()
 
 
-async def test_a_command_of_the_tests_ends_at_sigint() -> None:
+async def test_process_of_a_test_ends_at_sigint() -> None:
     process = await Process.start("sleep", "600")
     try:
         assert await process.stop(signal.SIGINT) == -signal.SIGINT
@@ -29,9 +29,9 @@ async def test_a_command_of_the_tests_ends_at_sigint() -> None:
         await process.kill()
 
 
-async def test_the_tests_can_be_started_so_as_well() -> None:
-    """`sh -c 'make test &'`: what a test starts can be interrupted."""
-    test = f"{__file__}::{test_a_command_of_the_tests_ends_at_sigint.__name__}"
+async def test_pytest_in_the_background_starts_interruptible_processes() -> None:
+    """As by `sh -c 'make test &'`: a process that a test starts ends at SIGINT all the same."""
+    test = f"{__file__}::{test_process_of_a_test_ends_at_sigint.__name__}"
     run = await Process.start(*IN_BACKGROUND, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test, cwd=ROOT)
     try:
         assert await run.wait_for_exit() == 0, run.output

@@ -13,8 +13,12 @@ from tests.support import Client, Connect
 INSERT = "insert into orders (customer_name, total) values ('Anna', 5);"
 
 
-async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(checkout: Checkout, connect: Connect) -> None:
+async def test_ctrl_c_drains_and_stops_postgres_and_the_next_run_keeps_the_data(
+    new_checkout: Checkout, connect: Connect
+) -> None:
+    checkout = new_checkout
     first = await checkout.run()
+    assert "creating a database" in first.output
     client: Client = await connect(first.ws_url)
     assert checkout.psql(INSERT).returncode == 0
     await client.wait_until(lambda c: len(c.events) == 1, "the event")

@@ -1,4 +1,4 @@
-"""Help, and wrong usage."""
+"""Help, version and wrong usage. One case of each runs a process, the others run in the test's process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from settings import Settings
+from tests.helpers.command_line import CommandLine
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
 
 COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
@@ -23,7 +24,7 @@ def run(*command: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-def server(*arguments: str) -> subprocess.CompletedProcess[str]:
+def server_process(*arguments: str) -> subprocess.CompletedProcess[str]:
     return run(sys.executable, "server.py", *arguments)
 
 
@@ -40,25 +41,25 @@ def test_make_help_lists_every_target_with_its_one_line(arguments: Sequence[str]
     assert len(done.stdout.splitlines()) == len(targets)
 
 
-def test_help_names_every_command_and_every_setting_with_its_default() -> None:
-    done = server("--help")
+def test_help_names_every_command_and_every_setting_with_its_default(command_line: CommandLine) -> None:
+    done = server_process("--help")
     assert (done.returncode, done.stderr) == (0, "")
     listed = re.findall(r"^    ([a-z]+) +\S", done.stdout, re.MULTILINE)
     assert set(COMMANDS) <= set(listed)
     for item in fields(Settings):
         assert re.search(rf"^  {item.name.upper()} +\S.* \(default: .+\)$", done.stdout, re.MULTILINE)
     for name in listed:
-        own = server(name, "--help")
+        own = command_line(name, "--help")
         assert (own.returncode, own.stderr) == (0, "")
         assert own.stdout.startswith(f"usage: server.py {name}")
         assert "DATABASE_URL" in own.stdout
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
-def test_version_is_that_of_the_changelog(command: list[str]) -> None:
+def test_version_is_that_of_the_changelog(command: list[str], command_line: CommandLine) -> None:
     released = re.search(r"^## \[(\d[^]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert released is not None
-    done = server(*command, "--version")
+    done = (command_line if command else server_process)(*command, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"orderwire {released[1]}\n", "")
 
 
@@ -75,8 +76,8 @@ def test_version_is_that_of_the_changelog(command: list[str]) -> None:
         (["demo", "--rate", "fast"], "'fast'"),
     ],
 )
-def test_wrong_usage_is_named_and_exits_with_2(arguments: list[str], named: str) -> None:
-    done = server(*arguments)
+def test_wrong_usage_is_named_and_exits_with_2(arguments: list[str], named: str, command_line: CommandLine) -> None:
+    done = (server_process if arguments == ["nonsense"] else command_line)(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     *usage, error = done.stderr.splitlines()
     assert usage[0].startswith("usage: server.py")

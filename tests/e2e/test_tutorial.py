@@ -14,7 +14,7 @@ STATEMENTS = re.findall(r"```sql\n(.*?)```", TUTORIAL, flags=re.DOTALL)
 
 
 async def read_until(response: aiohttp.ClientResponse, text: str) -> str:
-    """What the stream sent up to and including the line that contains ``text``."""
+    """Read the stream up to and including the line that contains ``text``; returns what was read."""
     received = ""
     async for line in response.content:
         received += line.decode()
@@ -23,7 +23,7 @@ async def read_until(response: aiohttp.ClientResponse, text: str) -> str:
     raise AssertionError(f"the stream ended without {text}: {received}")
 
 
-async def test_a_lost_connection_is_resumed(start_server: Any, database_url: str, db: Any) -> None:
+async def test_resume_after_a_lost_connection_replays_the_missed_event(start_server: Any, database_url: str, db: Any) -> None:
     insert, update_status, update_total = STATEMENTS
     server: Server = await start_server(database_url)
     url = server.http_url + "/api/sse"

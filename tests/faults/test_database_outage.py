@@ -53,7 +53,7 @@ async def test_half_open_database_connection_is_replaced_without_loss(
     start_server: StartServer, connect: Connect, database_url: str, db: Any, proxy: tuple[TcpProxy, int]
 ) -> None:
     between, port = proxy
-    server: Server = await start_server(url_via_proxy(database_url, port))
+    server: Server = await start_server(url_via_proxy(database_url, port), DATABASE_TIMEOUT_SECONDS="2")
     client: Client = await connect(server.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
     await client.wait_until(lambda c: len(c.events) == 1, "the event before")

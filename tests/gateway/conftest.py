@@ -11,8 +11,10 @@ real and migrated (``database_url``, ``db``). Settings are given as in the envir
         async with aiohttp.ClientSession() as http, http.get(app.http_url + "/api/sse") as stream: ...
 
 ``app.ws_url`` and ``app.http_url`` are as those of ``tests.support.Server``: a test can be moved from one to the other.
-``await app.close()`` stops it before the end of the test. A background task that fails, and a log line with a traceback, fail
-the test when it ends.
+``await app.close()`` stops it before the end of the test. ``app.log`` has the log lines of the process from LOG_LEVEL up; log
+settings of the command line and what it prints are not part of the application. A background task that fails, and a log line
+with a traceback, fail the test when it ends. ``WEBSOCKET_IO``, ``NOTIFY_MODE`` and ``COMPRESSION`` are taken from the tests'
+environment, as in a server process; ``WORKERS`` does not apply.
 
 aiohttp accepts the connections here, so WebSockets are upgraded by gateway/websocket/upgrade.py, not by gateway/inbound.py, and
 limits count requests and sessions instead of connections. aiohttp's limits (header size, idle time) are set as in production.
@@ -28,7 +30,8 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
+from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
@@ -36,15 +39,66 @@ from serving import create_app
 from settings import Settings
 from tests.support import FORWARDED_SETTINGS, TIMEOUT_SECONDS, within
 
-__all__ = ["App", "StartApp"]
+__all__ = ["App", "Log", "StartApp"]
+
+
+class Log(logging.Handler):
+    """The log lines of the process, each with its extra fields, and those with a traceback."""
+
+    _ATTRIBUTES = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+        self.tracebacks: list[str] = []
+        self._changed = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = {name: value for name, value in record.__dict__.items() if name not in self._ATTRIBUTES}
+        self.lines.append(f"{record.levelname} {record.getMessage()} {fields or ''}")
+        # A malformed request is not an error of the server.
+        if record.levelno >= logging.CRITICAL or (record.exc_info and _is_server_error(record)):
+            self.tracebacks.append(logging.Formatter("%(name)s %(message)s").format(record))
+        self._changed.set()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    async def wait_for_line(self, substring: str, start_index: int = 0) -> str:
+        """The first line, from index ``start_index`` on, that contains ``substring``, now or later."""
+
+        async def wait() -> str:
+            while True:
+                for line in self.lines[start_index:]:
+                    if substring in line:
+                        return line
+                self._changed.clear()
+                await self._changed.wait()
+
+        return await within(TIMEOUT_SECONDS, wait(), f"{substring!r} in {self.text}")
+
+
+@contextmanager
+def _captured_log() -> Iterator[Log]:
+    root, handler = logging.getLogger(), Log()
+    level = root.level
+    root.addHandler(handler)
+    try:
+        yield handler
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+    assert not handler.tracebacks, "\n".join(handler.tracebacks)
 
 
 class App:
     """An application that runs in the test's process."""
 
-    def __init__(self, app: web.Application, http: TestClient[web.Request, web.Application], prefix: str) -> None:
+    def __init__(self, app: web.Application, http: TestClient[Any, Any], prefix: str, log: Log) -> None:
         self.app = app
         self.http = http
+        self.log = log
         self._prefix = prefix
 
     @property
@@ -55,6 +109,12 @@ class App:
     @property
     def ws_url(self) -> str:
         return self.http_url.replace("http", "ws", 1) + "/api/ws"
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        assert self.http.port is not None
+        return self.http.host, self.http.port
 
     async def wait_until_ready(self) -> None:
         await within(TIMEOUT_SECONDS, self.app[RELAY].started.wait(), "events flow")
@@ -67,32 +127,8 @@ class App:
 StartApp = Callable[..., Coroutine[Any, Any, App]]
 
 
-class _Tracebacks(logging.Handler):
-    """Keeps the log records that have a traceback."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info or record.levelno >= logging.CRITICAL:
-            self.found.append(logging.Formatter("%(name)s %(message)s").format(record))
-
-
-@contextmanager
-def _no_tracebacks() -> Iterator[None]:
-    handler = _Tracebacks()
-    handler.addFilter(_is_server_error)  # a malformed request is not an error of the server
-    logging.getLogger().addHandler(handler)
-    try:
-        yield
-    finally:
-        logging.getLogger().removeHandler(handler)
-    assert not handler.found, "\n".join(handler.found)
-
-
 @pytest.fixture
-async def start_app(database_url: str) -> AsyncIterator[StartApp]:
+async def start_app(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient, database_url: str) -> AsyncIterator[StartApp]:
     """Starts applications: ``await start_app(SETTING="…")``.
 
     ``url``: another database. ``mount``: called with the application before the start; returns the application that is served,
@@ -101,27 +137,34 @@ async def start_app(database_url: str) -> AsyncIterator[StartApp]:
     running: list[App] = []
     failures: list[str] = []
 
-    async def start(
-        url: str = database_url,
-        *,
-        wait: bool = True,
-        mount: Callable[[web.Application], tuple[web.Application, str]] = lambda app: (app, ""),
-        **environment: str,
-    ) -> App:
-        settings = Settings.from_environment({"DATABASE_URL": url, **FORWARDED_SETTINGS, **environment})
-        app = create_app(settings, lambda name, error: failures.append(f"{name}: {error!r}"))
-        root, prefix = mount(app)
-        http = TestClient(TestServer(root))
-        started = App(app, http, prefix)
-        running.append(started)
-        await http.server.start_server(**runner_options(settings))
-        if wait:
-            await started.wait_until_ready()
-        return started
+    with _captured_log() as log:
 
-    with _no_tracebacks():
+        async def start(
+            url: str = database_url,
+            *,
+            wait: bool = True,
+            mount: Callable[[web.Application], tuple[web.Application, str]] = lambda app: (app, ""),
+            **environment: str,
+        ) -> App:
+            settings = Settings.from_environment({"DATABASE_URL": url, **FORWARDED_SETTINGS, **environment})
+            logging.getLogger().setLevel(settings.log_level)
+            app = create_app(settings, lambda name, error: failures.append(f"{name}: {error!r}"))
+            root, prefix = mount(app)
+            server = await aiohttp_server(root, **runner_options(settings))
+            started = App(app, await aiohttp_client(server), prefix, log)
+            running.append(started)
+            if wait:
+                await started.wait_until_ready()
+            return started
+
         yield start
         for app in reversed(running):
             await app.close()
         await asyncio.sleep(0)
     assert not failures, failures
+
+
+@pytest.fixture
+async def app(start_app: StartApp) -> App:
+    """An application with default settings."""
+    return await start_app()

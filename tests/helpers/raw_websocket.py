@@ -35,10 +35,10 @@ def server_address(server: Server) -> tuple[str, int]:
     return host, int(port)
 
 
-async def open_raw_websocket(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_raw_websocket(server: Server, path: str = "/api/ws") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A TCP connection after the upgrade; the first frame is still to be read."""
     reader, writer = await asyncio.open_connection(*server_address(server))
-    writer.write(UPGRADE_REQUEST)
+    writer.write(upgrade_request(path))
     head = await within(TIMEOUT_SECONDS, reader.readuntil(b"\r\n\r\n"), "the handshake")
     assert head.startswith(b"HTTP/1.1 101 ")
     return reader, writer

@@ -1,4 +1,4 @@
-"""Whatever is wrong when it starts: one line that says so, the right exit code, and nothing lost."""
+"""What is wrong at the start of a command is reported in one line, with the right exit code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -18,14 +19,15 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from tests.conftest import url_with_database
+from tests.helpers.command_line import CommandLine
 from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout
 
 FAILURE, USAGE = 1, 2
 SECRET = "sEcReT"
 
 
-async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT) -> tuple[int, str]:
-    """The exit code and the one line of a command that refuses to run."""
+async def failure_of_process(env: dict[str, str], command: str = "serve", cwd: Path = ROOT) -> tuple[int, str]:
+    """The exit code and the only line of a command that fails to start."""
     process = await Process.start(sys.executable, "server.py", command, cwd=cwd, env={"PORT": "0", **env})
     try:
         code = await process.wait_for_exit()
@@ -35,6 +37,15 @@ async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT)
     assert process.lines[0].startswith("server.py: ")
     assert SECRET not in process.output
     return code, process.lines[0]
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    """The same of a command that was run in the test's process."""
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("server.py: ")
+    assert SECRET not in line
+    return done.returncode, line
 
 
 # ---------------------------------------------------------------- settings
@@ -51,21 +62,26 @@ async def refused(env: dict[str, str], command: str = "serve", cwd: Path = ROOT)
         ("LOG_LEVEL", "loud"),
     ],
 )
-async def test_a_bad_setting_is_named(name: str, value: str) -> None:
-    code, line = await refused({name: value})
+async def test_a_bad_setting_is_named(command_line: CommandLine, name: str, value: str) -> None:
+    code, line = (
+        await failure_of_process({name: value}) if name == "LOG_LEVEL" else failure(command_line("serve", **{name: value}))
+    )
     assert code == USAGE
     assert line.startswith(f"server.py: {name}={value} is not usable: expected ")
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate", "watch", "demo", "psql"])
-async def test_every_command_refuses_a_malformed_address(command: str) -> None:
-    code, line = await refused({"DATABASE_URL": f"mysql://user:{SECRET}@host/shop"}, command)
+async def test_every_command_refuses_a_malformed_database_url(command_line: CommandLine, command: str) -> None:
+    settings = {"DATABASE_URL": f"mysql://user:{SECRET}@host/shop"}
+    code, line = (
+        await failure_of_process(settings, command) if command == "serve" else failure(command_line(command, **settings))
+    )
     assert code == USAGE
     assert "DATABASE_URL is not usable" in line
 
 
-async def test_an_address_that_only_the_driver_finds_wrong_is_not_waited_for() -> None:
-    code, line = await refused({"DATABASE_URL": f"postgresql://user:{SECRET}@127.0.0.1:1/shop?sslmode=nope"})
+async def test_a_database_url_that_the_driver_refuses_is_not_waited_for() -> None:
+    code, line = await failure_of_process({"DATABASE_URL": f"postgresql://user:{SECRET}@127.0.0.1:1/shop?sslmode=nope"})
     assert code == USAGE
     assert "DATABASE_URL is not usable" in line
     assert "sslmode" in line
@@ -78,19 +94,19 @@ async def test_an_address_that_only_the_driver_finds_wrong_is_not_waited_for() -
 async def test_a_wrong_password(postgres: EmbeddedPostgres, command: str) -> None:
     password = urlsplit(postgres.url).password
     assert password is not None
-    code, line = await refused({"DATABASE_URL": postgres.url.replace(password, SECRET)}, command)
+    code, line = await failure_of_process({"DATABASE_URL": postgres.url.replace(password, SECRET)}, command)
     assert code == FAILURE
     assert line == 'server.py: password authentication failed for user "postgres"'
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
-    code, line = await refused({"DATABASE_URL": url_with_database(postgres.url, "nowhere")}, command)
+    code, line = await failure_of_process({"DATABASE_URL": url_with_database(postgres.url, "nowhere")}, command)
     assert code == FAILURE
     assert line == 'server.py: database "nowhere" does not exist'
 
 
-async def test_the_password_is_in_nothing_that_the_server_prints(start_server: StartServer, database_url: str) -> None:
+async def test_the_server_never_prints_the_password(start_server: StartServer, database_url: str) -> None:
     password = urlsplit(database_url).password
     assert password is not None
     server: Server = await start_server(database_url, LOG_LEVEL="DEBUG")
@@ -98,7 +114,7 @@ async def test_the_password_is_in_nothing_that_the_server_prints(start_server: S
     assert password not in server.output
 
 
-async def test_an_unreachable_database_is_waited_for_and_said_once(
+async def test_an_unreachable_database_is_waited_for_and_reported_once(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
     await db.execute("insert into orders (customer_name, total) values ('before', 1)")
@@ -126,7 +142,7 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
         await server.wait_for_line_from_each_worker("waiting for it")
         for _ in range(6):
             await attempts.acquire()
-        assert server.output.count("waiting for it") == WORKERS  # by each, once
+        assert server.output.count("waiting for it") == WORKERS  # once by each worker
         up.set()
         await server.wait_until_ready()
         assert server.output.count("connected to PostgreSQL") == WORKERS
@@ -140,13 +156,13 @@ async def test_an_unreachable_database_is_waited_for_and_said_once(
     assert "is a superuser" in warnings[-1]
 
 
-async def test_while_the_database_is_away_the_server_says_so(start_server: StartServer) -> None:
+async def test_requests_are_answered_by_503_while_the_database_is_unreachable(start_server: StartServer) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        url = f"postgresql://user:{SECRET}@127.0.0.1:{nobody.getsockname()[1]}/shop"
+    with socket.socket() as unreachable:
+        unreachable.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        url = f"postgresql://user:{SECRET}@127.0.0.1:{unreachable.getsockname()[1]}/shop"
         server: Server = await start_server(url, wait=False, PORT=str(port))
         await server.wait_for_line_from_each_worker("waiting for it")
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
@@ -159,7 +175,7 @@ async def test_while_the_database_is_away_the_server_says_so(start_server: Start
             with pytest.raises(aiohttp.WSServerHandshakeError) as handshake:
                 await session.ws_connect("/api/ws")
             assert handshake.value.status == 503
-            # A browser's EventSource would not come back to a 503.
+            # A browser's EventSource does not reconnect after a 503.
             async with session.get("/api/sse") as response:
                 assert (response.status, response.content_type) == (200, "text/event-stream")
                 assert await response.text() == ": waiting for the database\nretry: 1000\n\n"
@@ -172,7 +188,7 @@ async def test_a_taken_port(database_url: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        code, line = await refused({"DATABASE_URL": database_url, "PORT": str(port)})
+        code, line = await failure_of_process({"DATABASE_URL": database_url, "PORT": str(port)})
     assert code == FAILURE
     assert f"cannot listen on 127.0.0.1:{port}: " in line
     assert line.endswith("choose another with PORT=…")
@@ -182,17 +198,17 @@ async def test_a_read_only_standby(postgres: EmbeddedPostgres, database_url: str
     (tmp_path / "standby").mkdir()
     standby = EmbeddedPostgres(tmp_path / "standby", report=lambda line: None)
     data = str(tmp_path / "standby" / "postgres")
-    # As the embedded server runs its programs: they refuse root.
+    # _run: the programs of PostgreSQL refuse to run as root.
     done = standby._run("pg_basebackup", "-d", postgres.url, "-D", data, "--write-recovery-conf", "--checkpoint=fast")
     assert done.returncode == 0, done.stderr
-    # The primary's port is taken, so that it looks for another one by itself.
+    # The primary's port is taken: the standby chooses another one.
     primary = urlsplit(postgres.url)
     (tmp_path / "standby" / "state.json").write_text(json.dumps({"port": primary.port, "password": primary.password}))
     (tmp_path / "standby" / "database-created").touch()
     try:
         url = url_with_database(standby.start(), database_url.rpartition("/")[2])
         for command in ("serve", "migrate", "watch"):
-            code, line = await refused({"DATABASE_URL": url}, command)
+            code, line = await failure_of_process({"DATABASE_URL": url}, command)
             assert code == FAILURE
             assert line == "server.py: the database is a read-only standby: point DATABASE_URL at the primary"
     finally:
@@ -207,7 +223,7 @@ async def test_an_edited_migration(database_url: str, db: Any, tmp_path: Path) -
     with (checkout / "sql" / "004_events.sql").open("a") as file:
         file.write("-- an afterthought\n")
     for command in ("serve", "migrate"):
-        code, line = await refused({"DATABASE_URL": database_url}, command, cwd=checkout)
+        code, line = await failure_of_process({"DATABASE_URL": database_url}, command, cwd=checkout)
         assert code == FAILURE
         assert "sql/004_events.sql was edited after it had been applied" in line
     await db.execute("insert into orders (customer_name, total) values ('still', 1)")
@@ -215,7 +231,7 @@ async def test_an_edited_migration(database_url: str, db: Any, tmp_path: Path) -
 
 async def test_a_database_of_a_newer_version(database_url: str, db: Any) -> None:
     await db.execute("insert into orderwire.migrations (number, name, checksum) values (999, '999_later.sql', '')")
-    code, line = await refused({"DATABASE_URL": database_url})
+    code, line = await failure_of_process({"DATABASE_URL": database_url})
     assert code == FAILURE
     assert "999_later.sql" in line
 
@@ -225,7 +241,7 @@ async def test_an_orders_table_of_another_shape(empty_database_url: str) -> None
     await connection.execute(
         "create table orders (id bigint primary key, customer_name text); insert into orders values (1, 'x')"
     )
-    code, line = await refused({"DATABASE_URL": empty_database_url})
+    code, line = await failure_of_process({"DATABASE_URL": empty_database_url})
     assert code == FAILURE
     assert "public.orders lacks columns: order_number, customer_id, total, status, created_at, updated_at" in line
     assert await connection.fetchval("select count(*) from orders") == 1

@@ -1,4 +1,4 @@
-"""Curl alone follows the events, and goes on where it was after the server is restarted."""
+"""examples/follow.sh: curl prints the events, and resumes after a restart of the server."""
 
 from __future__ import annotations
 

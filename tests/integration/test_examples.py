@@ -1,4 +1,4 @@
-"""Each command line of examples/README.md does what it says."""
+"""Each command line of examples/README.md prints what the page says."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.support import BASE_ENVIRONMENT, ROOT, Process, Server, StartServer
 README = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", README[README.index("## One line each") :], flags=re.DOTALL)
 INSERT = "insert into orders (customer_name, total) values ('Анна', 150.50)"
-# In the order of the page: what it prints of Анна's order, and whether it goes on until it is ended.
-PRINTS = [
+# For each command of the page, in its order: a part of its output, and whether it runs until it is stopped.
+EXPECTED_OUTPUT = [
     ('"customer_name":"Анна"', True),
     ("150.50 Анна", False),
     ("'customer_name': 'Анна'", True),
@@ -27,37 +27,37 @@ PRINTS = [
 ]
 
 
-def test_every_command_is_tried() -> None:
-    assert len(COMMANDS) == len(PRINTS)
+def test_every_command_has_an_expected_output() -> None:
+    assert len(COMMANDS) == len(EXPECTED_OUTPUT)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-@pytest.mark.parametrize("number", range(len(PRINTS)))
-async def test_command(start_server: StartServer, database_url: str, db: Any, number: int) -> None:
-    prints, goes_on = PRINTS[number]
+@pytest.mark.parametrize("number", range(len(EXPECTED_OUTPUT)))
+async def test_command_prints_its_expected_output(start_server: StartServer, database_url: str, db: Any, number: int) -> None:
+    expected, runs_on = EXPECTED_OUTPUT[number]
     server: Server = await start_server(database_url, NOTIFY_MODE="auto")
     await db.execute(INSERT)
     command = COMMANDS[number].replace("http://127.0.0.1:8000", server.http_url)
     path = f"{find_binaries()}:{BASE_ENVIRONMENT['PATH']}"
     process = await Process.start("bash", "-c", command, env={"DATABASE_URL": database_url, "PATH": path})
-    if not goes_on:
-        await process.wait_for_line(prints)
+    if not runs_on:
+        await process.wait_for_line(expected)
         assert await process.wait_for_exit() == 0
         return
     try:
-        await rings(process, prints, db)
+        await insert_until_printed(process, expected, db)
     finally:
         await process.stop_group()
 
 
-async def rings(process: Process, prints: str, db: Any) -> None:
-    """Nothing says that a listener has begun to listen: orders are made until it has heard of one."""
+async def insert_until_printed(process: Process, expected: str, db: Any) -> None:
+    """Insert orders until the command prints one: it does not report when it has begun to listen."""
     for _ in range(100):
         await db.execute(INSERT)
         try:
-            await process.wait_for_line(prints, seconds=0.5)
+            await process.wait_for_line(expected, seconds=0.5)
         except AssertionError:
             assert process.process.returncode is None, process.output
         else:
             return
-    raise AssertionError(f"it hears of nothing: {process.output}")
+    raise AssertionError(f"no notification was printed: {process.output}")

@@ -153,7 +153,7 @@ async def as_second_request(server: Server, request: bytes) -> Response:
 
 
 @pytest.mark.parametrize("compression", ["0", "1"])
-async def test_response_does_not_depend_on_who_parses_the_request(
+async def test_response_does_not_depend_on_the_parser_of_the_request(
     start_server: StartServer, database_url: str, compression: str
 ) -> None:
     server: Server = await start_server(database_url, COMPRESSION=compression, HANDSHAKES_PER_SECOND="10000")

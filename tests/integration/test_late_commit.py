@@ -1,7 +1,8 @@
-"""A transaction that takes its time: its events have old ids when they come, and nobody misses them."""
+"""A transaction that commits late: its events have old ids, and every client receives them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -10,10 +11,10 @@ from tests.support import Client, Connect, Message, Server, StartServer
 
 BULKS = 10
 EVENTS = 100_000
-# So many single changes before the client leaves, and so many before the late transaction commits.
+# Single changes before the client leaves, and from then until the late transaction commits.
 BEFORE, AWAY = 20, 100
-# The last event that the client had was written when only the late transaction was open.
-MOST_TWINS = 0
+# Events that are delivered again after the resume. The client's last event was written when only the late transaction was open.
+MAX_DUPLICATES = 0
 
 
 async def singles(db: Any, name: str, count: int) -> None:
@@ -21,20 +22,19 @@ async def singles(db: Any, name: str, count: int) -> None:
         await db.execute("insert into orders (customer_name, total) values ($1, $2)", name, number)
 
 
-def events_are_all(count: int) -> Any:
-    """Counted as cheaply as can be: it is asked after every frame."""
-    return lambda client: len(client.frames) > count and len(client.events) >= count
+def has_events(count: int) -> Callable[[Client], bool]:
+    return lambda client: len(client.events) >= count
 
 
-async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
+async def test_a_late_commit_reaches_connected_and_returning_clients(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
-    # Two clients that parse JSON in this one process are slow for a bulk of this size, and are not to be closed for it.
-    roomy = {"SEND_QUEUE_FRAMES": "200000", "SEND_QUEUE_BYTES": "64MiB"}
-    here: Server = await start_server(database_url, **roomy)
-    there: Server = await start_server(database_url, **roomy)
-    follower: Client = await connect(here.ws_url)
-    leaver: Client = await connect(here.ws_url)
+    # Large send queues: two clients that parse this many events are slow, and must not be closed for it.
+    large_queues = {"SEND_QUEUE_FRAMES": "200000", "SEND_QUEUE_BYTES": "64MiB"}
+    here: Server = await start_server(database_url, **large_queues)
+    there: Server = await start_server(database_url, **large_queues)
+    follower = await connect(here.ws_url)
+    leaver = await connect(here.ws_url)
 
     late = await asyncpg.connect(database_url)
     transaction = late.transaction()
@@ -45,16 +45,16 @@ async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
             "insert into orders (customer_name, total) select 'bulk', n from generate_series(1, $1::int) n", EVENTS // BULKS
         )
     await singles(db, "before", BEFORE)
-    await leaver.wait_until(events_are_all(EVENTS + BEFORE), "everything but the late one")
+    await leaver.wait_until(has_events(EVENTS + BEFORE), "all events but the late ones")
     await leaver.disconnect()
     await singles(db, "away", AWAY)
     await late.execute("update orders set status = 'ready' where customer_name = 'late'")
     await transaction.commit()
     await late.close()
 
-    back: Client = await connect(f"{there.ws_url}?last_event_id={leaver.events[-1]['id']}")
-    await back.wait_until(events_are_all(AWAY + 2), "what was missed")
-    await follower.wait_until(events_are_all(EVENTS + BEFORE + AWAY + 2), "everything, live")
+    back = await connect(f"{there.ws_url}?last_event_id={leaver.events[-1]['id']}")
+    await back.wait_until(has_events(AWAY + 2), "the missed events")
+    await follower.wait_until(has_events(EVENTS + BEFORE + AWAY + 2), "all events")
 
     def is_late(event: Message) -> bool:
         return bool(event["order_id"] == 1)
@@ -66,9 +66,9 @@ async def test_late_commit_reaches_those_who_follow_and_those_who_come_back(
     everything = {event["id"] for event in follower.events}
     assert len(everything) == len(follower.events) == EVENTS + BEFORE + AWAY + 2
     assert set(held) | set(came) == everything
-    # The other server may not have read the last of them yet when the client comes: those come live.
+    # Events that the other server has not read yet when the client connects are not part of the replay.
     assert len(came) == len(set(came)) >= back.of_type("resumed")[0]["replayed"]
     assert back.of_type("resumed")[0]["recovered"] is True
-    twins = len(set(held) & set(came))
-    print(f"twins: {twins}")
-    assert twins <= MOST_TWINS
+    duplicates = len(set(held) & set(came))
+    print(f"duplicates: {duplicates}")
+    assert duplicates <= MAX_DUPLICATES

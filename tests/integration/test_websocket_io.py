@@ -12,7 +12,7 @@ from gateway.net.io_uring import IO_URING_ENTER_NR, IO_URING_SETUP_NR
 from gateway.net.linux_aio import SYSCALL_NRS
 from tests.support import Client, Connect, Process, Server, StartServer
 
-# As a container's seccomp profile does (seccomp(2), BPF), makes these system calls fail with EPERM; then starts the server.
+# Makes these system calls fail with EPERM through a BPF filter (seccomp(2)), like a container runtime. Then starts the server.
 RUN_WITHOUT_SYSCALLS = """
 import ctypes, os, struct, sys
 calls = [int(call) for call in sys.argv[1:]]

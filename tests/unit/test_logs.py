@@ -18,8 +18,8 @@ import logs
 @contextmanager
 def configured(level: str, log_format: str, worker_id: int | None = None) -> Iterator[None]:
     """Logging as the server sets it up; as before at the end. (pytest has handlers of its own during a test.)"""
-    root = logging.getLogger()
-    before = root.handlers, root.level
+    root, websocket = logging.getLogger(), logging.getLogger("aiohttp.websocket")
+    before = root.handlers, root.level, websocket.level
     root.handlers = []
     logs.configure(level, log_format, worker_id)
     try:
@@ -27,6 +27,7 @@ def configured(level: str, log_format: str, worker_id: int | None = None) -> Ite
     finally:
         root.handlers = before[0]
         root.setLevel(before[1])
+        websocket.setLevel(before[2])
 
 
 def test_a_json_line_has_its_standard_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,3 +78,9 @@ async def test_tasks_created_in_the_block_are_about_its_connection() -> None:
         inside: Any = asyncio.create_task(bound())
     assert await inside == "a-1"
     assert await asyncio.create_task(bound()) == ""
+
+
+def test_aiohttp_does_not_log_subprotocols() -> None:
+    """Its warning of an unknown subprotocol names it, and it may be a token."""
+    with configured("DEBUG", "text"):
+        assert not logging.getLogger("aiohttp.websocket").isEnabledFor(logging.WARNING)

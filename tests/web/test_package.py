@@ -1,4 +1,4 @@
-"""The web package: its own tests, its types, its size; and how it is built."""
+"""The web package: its own tests, the size of the page, and when ``web.build`` builds it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from web.build import WEB, npm_run
 
 pytestmark = pytest.mark.usefixtures("built")
 
-# What the browser has to fetch before there is anything to see.
-MOST_PAGE_BYTES = 120_000
+# Limit for the compressed page with the scripts and styles that it names, which are loaded before anything is shown.
+MAX_PAGE_BYTES = 120_000
 
 
 def test_vitest_passes() -> None:
@@ -28,16 +28,16 @@ def test_vitest_passes() -> None:
     assert re.search(r"Tests\s.*[0-9]+ passed", done.stdout), done.stdout
 
 
-def test_the_page_is_small() -> None:
+def test_page_is_smaller_than_its_limit() -> None:
     page = (WEB / "dist" / "index.html").read_bytes()
     names = re.findall(rb'(?:src|href)="/admin/(assets/[^"]+)"', page)
     assert len(names) >= 3
     size = len(gzip.compress(page)) + sum((WEB / "dist" / f"{name.decode()}.gz").stat().st_size for name in names)
     print(f"the page: {size} bytes, gzip")
-    assert size < MOST_PAGE_BYTES
+    assert size < MAX_PAGE_BYTES
 
 
-def test_the_lock_file_names_no_registry() -> None:
+def test_lock_file_names_no_registry() -> None:
     lock = (WEB / "package-lock.json").read_text(encoding="utf-8")
     assert '"integrity"' in lock
     assert '"resolved"' not in lock
@@ -55,16 +55,16 @@ def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess
 
 
 @pytest.mark.alone  # takes less than 2 s
-def test_what_is_built_is_not_built_again(tmp_path: Path) -> None:
+def test_unchanged_sources_are_not_built_again(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     start = time.monotonic()
-    # Without npm on the PATH: it is not even looked for.
+    # An unchanged page is not built, so npm need not be on the PATH.
     done = run_build(checkout, PATH="/nowhere")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert time.monotonic() - start < 2
 
 
-def test_a_changed_source_is_built(tmp_path: Path) -> None:
+def test_changed_source_is_built_once(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
     i18n = checkout / "web" / "src" / "i18n.ts"
@@ -76,7 +76,7 @@ def test_a_changed_source_is_built(tmp_path: Path) -> None:
     assert run_build(checkout).stdout == ""
 
 
-def test_a_source_that_does_not_compile_is_told_and_the_next_run_tries_again(tmp_path: Path) -> None:
+def test_compiler_error_is_printed_and_the_next_run_builds_again(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
     (checkout / "web" / "src" / "main.tsx").write_text("this is no script")
@@ -87,22 +87,24 @@ def test_a_source_that_does_not_compile_is_told_and_the_next_run_tries_again(tmp
         assert "main.tsx" in done.stderr
 
 
-@pytest.mark.parametrize(("before", "instead"), [(True, "the page that was built before"), (False, "a plain page")])
-def test_without_the_npm_registry_it_goes_on_with_what_it_has(tmp_path: Path, before: bool, instead: str) -> None:
+@pytest.mark.parametrize(("built_before", "fallback"), [(True, "the page that was built before"), (False, "a plain page")])
+def test_unreachable_npm_registry_is_reported_with_the_page_used_instead(
+    tmp_path: Path, built_before: bool, fallback: str
+) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
-    if not before:
+    if not built_before:
         shutil.rmtree(checkout / "web" / "dist")
     (checkout / "web" / "src" / "new.ts").write_text("export {};")
-    # Nobody listens on port 9.
+    # No server listens on port 9.
     done = run_build(checkout, npm_config_registry="http://127.0.0.1:9/", npm_config_cache=str(tmp_path / "cache"))
     assert done.returncode == 1
     assert done.stdout == "building the page\n"
     assert done.stderr.count("\n") == 1
     assert "the npm registry does not give the packages" in done.stderr
-    assert instead in done.stderr
-    assert (checkout / "web" / "dist" / "index.html").exists() == before
+    assert fallback in done.stderr
+    assert (checkout / "web" / "dist" / "index.html").exists() == built_before
 
 
-def test_make_run_does_not_stop_where_the_page_cannot_be_built() -> None:
+def test_make_run_continues_if_the_page_cannot_be_built() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"^run: .*\n\t@\$\(PY\) -m web\.build \|\| :\n\t@exec", makefile, flags=re.MULTILINE)

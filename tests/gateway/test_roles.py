@@ -1,30 +1,21 @@
-"""What each role sees: live, replayed and historical; and what it never sees."""
+"""What each role may and may not see: live, replayed and historical."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.conftest import needs_one_worker
+from tests.gateway.conftest import App, StartApp
 from tests.helpers.tokens import SECRET, token
-from tests.support import Client, Connect, Server, StartServer
+from tests.support import Client, Connect
 
 
 @pytest.fixture
-async def server(start_server: StartServer, database_url: str) -> Server:
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET)
-    return server
-
-
-@pytest.fixture
-async def http(server: Server) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(server.http_url) as session:
-        yield session
+async def app(start_app: StartApp) -> App:
+    return await start_app(JWT_SECRET=SECRET)
 
 
 def shown(role: str, **claims: Any) -> dict[str, str]:
@@ -39,14 +30,14 @@ async def insert(db: Any, name: str, customer_id: str | None = None) -> int:
 
 
 async def settle(client: Client) -> None:
-    """Everything sent before has arrived."""
+    """Wait until all messages sent so far have arrived."""
     pongs = len(client.of_type("pong"))
     await client.send('{"type":"ping"}')
     await client.wait_until(lambda c: len(c.of_type("pong")) > pongs, "pong")
 
 
 async def ask(client: Client, kind: str, *topics: str) -> dict[str, Any]:
-    """The answer to subscribe or unsubscribe."""
+    """The response to subscribe or unsubscribe."""
     known = len(client.of_type("subscribed") + client.of_type("error"))
     await client.send(json.dumps({"type": kind, "topics": topics}))
     await client.wait_until(
@@ -55,18 +46,18 @@ async def ask(client: Client, kind: str, *topics: str) -> dict[str, Any]:
     return next(frame for frame in reversed(client.messages) if frame["type"] in ("subscribed", "error"))
 
 
-async def test_a_customer_sees_their_own_orders_and_nothing_else(server: Server, connect: Connect, db: Any) -> None:
+async def test_a_customer_sees_their_own_orders_and_nothing_else(app: App, connect: Connect, db: Any) -> None:
     own, listed, others = await insert(db, "Anna", "anna"), await insert(db, "Bo", "bo"), await insert(db, "Cy", "cy")
-    admin = await connect(server.ws_url, headers=shown("admin"))
-    customer = await connect(server.ws_url, headers=shown("customer", sub="anna", orders=[listed]))
-    await customer.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    admin = await connect(app.ws_url, headers=shown("admin"))
+    customer = await connect(app.ws_url, headers=shown("customer", sub="anna", orders=[listed]))
+    await customer.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert customer.messages[0] == {"type": "subscribed", "topics": [f"order:{listed}"]}
     assert customer.messages[1]["type"] == "authenticated"
     assert await ask(customer, "subscribe", f"order:{own}") == {
         "type": "subscribed",
         "topics": sorted([f"order:{own}", f"order:{listed}"]),
     }
-    # Somebody else's, one that does not exist, all of them, the totals: the answer does not tell these apart.
+    # Another customer's order, one that does not exist, all orders, the totals: the responses are the same.
     for topic in (f"order:{others}", "order:999999", "orders", "analytics"):
         answer = await ask(customer, "subscribe", topic)
         assert (answer["type"], answer["code"]) == ("error", "not_permitted"), topic
@@ -85,10 +76,10 @@ async def test_a_customer_sees_their_own_orders_and_nothing_else(server: Server,
     assert customer.of_type("analytics_update") == []
 
 
-async def test_an_order_that_changes_hands_is_seen_by_its_new_owner_alone(server: Server, connect: Connect, db: Any) -> None:
+async def test_after_a_change_of_customer_the_former_one_sees_no_more_events(app: App, connect: Connect, db: Any) -> None:
     order = await insert(db, "Anna", "anna")
-    anna = await connect(server.ws_url, headers=shown("customer", sub="anna"))
-    admin = await connect(server.ws_url, headers=shown("admin"))
+    anna = await connect(app.ws_url, headers=shown("customer", sub="anna"))
+    admin = await connect(app.ws_url, headers=shown("admin"))
     await ask(anna, "subscribe", f"order:{order}")
     await db.execute("update orders set status = 'ready' where id = $1", order)
     await anna.wait_until(lambda c: len(c.events) == 1, "her own event")
@@ -99,10 +90,10 @@ async def test_an_order_that_changes_hands_is_seen_by_its_new_owner_alone(server
     assert len(anna.events) == 1
 
 
-async def test_a_viewer_sees_totals_alone(server: Server, connect: Connect, db: Any) -> None:
+async def test_a_viewer_sees_the_totals_only(app: App, connect: Connect, db: Any) -> None:
     order = await insert(db, "Anna", "anna")
-    viewer = await connect(server.ws_url, headers=shown("viewer"))
-    await viewer.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    viewer = await connect(app.ws_url, headers=shown("viewer"))
+    await viewer.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert viewer.totals["total_orders"] == 1
     for topic in ("orders", f"order:{order}"):
         assert (await ask(viewer, "subscribe", topic))["code"] == "not_permitted"
@@ -111,18 +102,21 @@ async def test_a_viewer_sees_totals_alone(server: Server, connect: Connect, db: 
     assert viewer.events == []
 
 
-async def test_topics_are_chosen_at_the_door_or_later(server: Server, connect: Connect, db: Any) -> None:
+async def test_topics_are_chosen_in_the_url_or_by_commands(app: App, connect: Connect, db: Any) -> None:
     first, second = await insert(db, "Anna"), await insert(db, "Bo")
-    one = await connect(f"{server.ws_url}?topics=order:{first}", headers=shown("admin"))
-    await one.wait_until(lambda c: len(c.messages) >= 2, "the first frames")
+    everything = await connect(app.ws_url, headers=shown("admin"))
+    one = await connect(f"{app.ws_url}?topics=order:{first}", headers=shown("admin"))
+    await one.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert one.messages[0] == {"type": "subscribed", "topics": [f"order:{first}"]}
     await db.execute("update orders set status = 'ready'")
     await one.wait_until(lambda c: len(c.events) == 1, "an event")
     assert one.of_type("analytics_update") == []
-    # Whoever follows the totals gets them at once.
+    # Totals that are announced after the subscription would be sent again.
+    await everything.wait_until(lambda c: c.totals["pending_orders"] == 0, "the totals after the update")
+    # A subscription to the totals sends them at once.
     await ask(one, "subscribe", "analytics")
     await one.wait_until(lambda c: len(c.of_type("analytics_update")) == 1, "the totals")
-    # Two topics that hold the same event deliver it once.
+    # An event of two subscribed topics is delivered once.
     await ask(one, "subscribe", "orders")
     await db.execute("update orders set status = 'delivered'")
     await one.wait_until(lambda c: len(c.events) == 3, "both events")
@@ -139,10 +133,10 @@ async def test_topics_are_chosen_at_the_door_or_later(server: Server, connect: C
     assert [error["code"] for error in one.of_type("error")] == ["bad_topic"] * 8
 
 
-async def test_more_topics_than_allowed(start_server: StartServer, database_url: str, connect: Connect) -> None:
-    server = await start_server(database_url, MAX_TOPICS="5")
-    client = await connect(server.ws_url)
-    await client.wait_until(lambda c: len(c.messages) == 1, "first frame")
+async def test_max_topics_limits_the_subscriptions(start_app: StartApp, connect: Connect) -> None:
+    app = await start_app(MAX_TOPICS="5")
+    client = await connect(app.ws_url)
+    await client.wait_until(lambda c: len(c.messages) == 1, "the first message")
     assert len((await ask(client, "subscribe", "order:1", "order:2", "order:3"))["topics"]) == 5
     assert (await ask(client, "subscribe", "order:4"))["code"] == "too_many_topics"
     assert len((await ask(client, "subscribe", "order:3"))["topics"]) == 5
@@ -152,18 +146,18 @@ async def test_more_topics_than_allowed(start_server: StartServer, database_url:
     ("query", "role", "code"),
     [("topics=nonsense", "admin", 3501), ("topics=orders", "customer", 3507), ("topics=order:1", "viewer", 3507)],
 )
-async def test_topics_that_cannot_be_had_at_the_door(
-    server: Server, connect: Connect, http: aiohttp.ClientSession, query: str, role: str, code: int
+async def test_bad_or_forbidden_topics_in_the_url_are_rejected(
+    app: App, connect: Connect, query: str, role: str, code: int
 ) -> None:
     claims = {"sub": "anna"} if role == "customer" else {}
-    client = await connect(f"{server.ws_url}?{query}", headers=shown(role, **claims))
+    client = await connect(f"{app.ws_url}?{query}", headers=shown(role, **claims))
     assert await client.wait_closed() == code
-    async with http.get(f"/api/sse?{query}", headers=shown(role, **claims)) as response:
+    async with app.http.get(f"/api/sse?{query}", headers=shown(role, **claims)) as response:
         assert response.status == {3501: 400, 3507: 403}[code]
 
 
-async def resumed(connect: Connect, server: Server, cursor: str, topics: str, **claims: Any) -> Client:
-    client = await connect(f"{server.ws_url}?last_event_id={cursor}&topics={topics}", headers=shown("customer", **claims))
+async def resumed(connect: Connect, app: App, cursor: str, topics: str, **claims: Any) -> Client:
+    client = await connect(f"{app.ws_url}?last_event_id={cursor}&topics={topics}", headers=shown("customer", **claims))
     await client.wait_until(lambda c: len(c.of_type("resumed")) == 1, "the answer to the resume")
     await client.wait_until(lambda c: len(c.events) >= c.of_type("resumed")[0]["replayed"], "the replay")
     await settle(client)
@@ -171,13 +165,13 @@ async def resumed(connect: Connect, server: Server, cursor: str, topics: str, **
 
 
 @pytest.mark.parametrize("after_restart", [False, True])
-async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
-    server: Server, start_server: StartServer, database_url: str, connect: Connect, db: Any, after_restart: bool
+async def test_a_replay_has_and_counts_only_the_events_that_the_role_may_see(
+    app: App, start_app: StartApp, connect: Connect, db: Any, after_restart: bool
 ) -> None:
-    """From the ring and, on a server that remembers nothing, from the journal."""
+    """From the recent events in memory and, on a server that has just started, from the journal."""
     own = await insert(db, "Anna", "anna")
     other = await insert(db, "Bo", "bo")
-    anna = await connect(f"{server.ws_url}?topics=order:{own}", headers=shown("customer", sub="anna"))
+    anna = await connect(f"{app.ws_url}?topics=order:{own}", headers=shown("customer", sub="anna"))
     await settle(anna)
     await db.execute("update orders set status = 'confirmed' where id = $1", own)
     await anna.wait_until(lambda c: len(c.events) == 1, "an event")
@@ -187,26 +181,26 @@ async def test_a_replay_holds_what_may_be_seen_and_counts_nothing_else(
         await db.execute("update orders set total = $2 where id = $1", other, n)
     await db.execute("update orders set status = 'ready' where id = $1", own)
     if after_restart:
-        server = await start_server(database_url, JWT_SECRET=SECRET)
-    back = await resumed(connect, server, cursor, f"order:{own}", sub="anna")
+        app = await start_app(JWT_SECRET=SECRET)
+    back = await resumed(connect, app, cursor, f"order:{own}", sub="anna")
     assert back.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 1}]
     assert [event["status"] for event in back.events] == ["ready"]
-    # Somebody who may not see the event of the cursor, and has learned it somehow, gains nothing by it.
-    thief = await resumed(connect, server, cursor, f"order:{other}", sub="bo", orders=[])
-    assert {event["order_id"] for event in thief.events} == {other}
+    # The cursor of an event that the client may not see reveals nothing.
+    other_customer = await resumed(connect, app, cursor, f"order:{other}", sub="bo", orders=[])
+    assert {event["order_id"] for event in other_customer.events} == {other}
     await db.execute("update orders set status = 'delivered'")
     await back.wait_until(lambda c: len(c.events) == 2, "live again")
     await settle(back)
     assert {event["order_id"] for event in back.events} == {own}
 
 
-async def test_history_and_orders_are_a_customers_own(http: aiohttp.ClientSession, db: Any) -> None:
+async def test_a_customers_history_and_orders_are_their_own(app: App, db: Any) -> None:
     own = [await insert(db, f"Anna {n}", "anna") for n in range(3)]
     others = [await insert(db, f"Bo {n}", "bo") for n in range(3)]
     await db.execute("update orders set status = 'ready' where id = $1", own[2])
 
     async def get(path: str, **claims: Any) -> Any:
-        async with http.get(path, headers=shown("customer", **claims)) as response:
+        async with app.http.get(path, headers=shown("customer", **claims)) as response:
             assert response.status == 200
             return await response.json()
 
@@ -219,7 +213,7 @@ async def test_history_and_orders_are_a_customers_own(http: aiohttp.ClientSessio
     assert [order["id"] for order in (await get("/api/orders?limit=2", sub="anna"))["orders"]] == own[:0:-1]
     assert [order["id"] for order in (await get("/api/orders?status=ready", sub="anna"))["orders"]] == own[2:]
     assert [order["id"] for order in (await get(f"/api/orders?before={own[1]}", sub="anna"))["orders"]] == own[:1]
-    assert (await get("/api/orders", sub="nobody"))["orders"] == []
+    assert (await get("/api/orders", sub="unknown"))["orders"] == []
 
     found, path = [], "/api/events?limit=2"
     while True:
@@ -234,9 +228,9 @@ async def test_history_and_orders_are_a_customers_own(http: aiohttp.ClientSessio
     ]
 
 
-async def test_server_sent_events_follow_the_same_rules(server: Server, http: aiohttp.ClientSession, db: Any) -> None:
+async def test_sse_follows_the_same_rules(app: App, db: Any) -> None:
     own, other = await insert(db, "Anna", "anna"), await insert(db, "Bo", "bo")
-    async with http.get(f"/api/sse?topics=order:{own}", headers=shown("customer", sub="anna")) as response:
+    async with app.http.get(f"/api/sse?topics=order:{own}", headers=shown("customer", sub="anna")) as response:
         assert response.status == 200
         text = ""
 
@@ -255,13 +249,13 @@ async def test_server_sent_events_follow_the_same_rules(server: Server, http: ai
         assert "Bo" not in text
 
 
-# ---------------------------------------------------------------- in time
+# ---------------------------------------------------------------- expiry and revocation
 
 
-async def test_a_session_is_closed_when_its_token_expires(server: Server, connect: Connect, db: Any) -> None:
+async def test_a_session_is_closed_when_its_token_expires(app: App, connect: Connect, db: Any) -> None:
     until = time.time() + 2
-    client = await connect(server.ws_url, headers=shown("admin", exp=int(until)))
-    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+    client = await connect(app.ws_url, headers=shown("admin", exp=int(until)))
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     assert client.of_type("authenticated")[0]["role"] == "admin"
     assert await client.wait_closed() == 3005
     assert int(until) <= time.time() < until + 5
@@ -269,21 +263,21 @@ async def test_a_session_is_closed_when_its_token_expires(server: Server, connec
     assert client.events == []
 
 
-async def test_a_fresh_token_extends_the_session(server: Server, connect: Connect, db: Any) -> None:
-    client = await connect(server.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
-    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+async def test_a_new_token_extends_the_session(app: App, connect: Connect, db: Any) -> None:
+    client = await connect(app.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     await client.send(json.dumps({"type": "auth", "token": token("admin")}))
     await client.wait_until(lambda c: len(c.of_type("authenticated")) == 2, "the answer")
-    other = await connect(server.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
+    other = await connect(app.ws_url, headers=shown("admin", exp=int(time.time()) + 2))
     assert await other.wait_closed() == 3005  # by then the first one would have been closed too
     await insert(db, "Anna")
     await client.wait_until(lambda c: len(c.events) == 1, "an event")
 
 
-async def test_a_lesser_token_takes_topics_away(server: Server, connect: Connect, db: Any) -> None:
+async def test_a_token_with_fewer_rights_removes_topics(app: App, connect: Connect, db: Any) -> None:
     own = await insert(db, "Anna", "anna")
-    client = await connect(server.ws_url, headers=shown("admin"))
-    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+    client = await connect(app.ws_url, headers=shown("admin"))
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     await ask(client, "subscribe", f"order:{own}")
     await client.send(json.dumps({"type": "auth", "token": token("customer", sub="anna")}))
     await client.wait_until(lambda c: len(c.of_type("subscribed")) == 2, "what is left")
@@ -296,40 +290,35 @@ async def test_a_lesser_token_takes_topics_away(server: Server, connect: Connect
 
 
 @pytest.mark.parametrize(("bad", "code"), [("garbage", 3500), (token(ttl=-1), 3005), (token("owner"), 3507)])
-async def test_a_bad_token_ends_the_session_that_shows_it(server: Server, connect: Connect, bad: str, code: int) -> None:
-    client = await connect(server.ws_url, headers=shown("admin"))
-    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+async def test_a_bad_token_closes_the_session(app: App, connect: Connect, bad: str, code: int) -> None:
+    client = await connect(app.ws_url, headers=shown("admin"))
+    await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     await client.send(json.dumps({"type": "auth", "token": bad}))
     assert await client.wait_closed() == code
 
 
-@needs_one_worker
-async def test_a_revoked_subject_sees_nothing_more(
-    server: Server, connect: Connect, http: aiohttp.ClientSession, db: Any
-) -> None:
+async def test_the_sessions_of_a_revoked_subject_are_closed(app: App, connect: Connect, db: Any) -> None:
     old = token("admin", sub="mallory", iat=int(time.time()) - 60)
     undated = token("admin", sub="mallory", iat=None)
     headers = {"Authorization": f"Bearer {old}"}
-    mallory = await connect(server.ws_url, headers=headers)
-    other = await connect(server.ws_url, headers=shown("admin", sub="alice"))
-    await mallory.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first frames")
+    mallory = await connect(app.ws_url, headers=headers)
+    other = await connect(app.ws_url, headers=shown("admin", sub="alice"))
+    await mallory.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     await db.execute("select orderwire.revoke('mallory')")
     assert await mallory.wait_closed() == 3500
-    for refused in (old, undated):
-        async with http.get("/api/orders", headers={"Authorization": f"Bearer {refused}"}) as response:
+    for revoked in (old, undated):
+        async with app.http.get("/api/orders", headers={"Authorization": f"Bearer {revoked}"}) as response:
             assert response.status == 401
-    async with http.get("/api/orders", headers=shown("admin", sub="mallory", iat=int(time.time()) + 3)) as response:
+    async with app.http.get("/api/orders", headers=shown("admin", sub="mallory", iat=int(time.time()) + 3)) as response:
         assert response.status == 200  # issued since
     await insert(db, "Anna")
     await other.wait_until(lambda c: len(c.events) == 1, "an event")
     assert mallory.events == []
 
 
-async def test_without_login_there_is_nothing_to_authenticate(
-    start_server: StartServer, database_url: str, connect: Connect
-) -> None:
-    server = await start_server(database_url)
-    client = await connect(server.ws_url)
+async def test_without_login_every_token_is_accepted(start_app: StartApp, connect: Connect) -> None:
+    app = await start_app()
+    client = await connect(app.ws_url)
     await client.send(json.dumps({"type": "auth", "token": "whatever"}))
     await client.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the answer")
     assert client.of_type("authenticated") == [{"type": "authenticated", "role": "admin", "expires": None}]

@@ -1,4 +1,4 @@
-"""How the page and its files are sent."""
+"""The dashboard, its assets and the client script: caching, compression and headers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from tests.support import Server, StartServer
+from tests.gateway.conftest import StartApp
 from web.build import WEB
 
 pytestmark = pytest.mark.usefixtures("built")
 
 
 @pytest.fixture
-async def session(start_server: StartServer, database_url: str) -> AsyncIterator[aiohttp.ClientSession]:
-    server: Server = await start_server(database_url, CURRENCY="chf")
-    async with aiohttp.ClientSession(server.http_url, auto_decompress=False) as session:
+async def session(start_app: StartApp) -> AsyncIterator[aiohttp.ClientSession]:
+    app = await start_app(CURRENCY="chf")
+    async with aiohttp.ClientSession(app.http_url, auto_decompress=False) as session:
         yield session
 
 
@@ -27,7 +27,7 @@ async def assets(session: aiohttp.ClientSession) -> list[str]:
         return re.findall(r'(?:src|href)="(/admin/assets/[^"]+)"', await response.text())
 
 
-async def test_the_page_is_asked_about_again_and_guarded(session: aiohttp.ClientSession) -> None:
+async def test_the_dashboard_is_revalidated_and_has_a_content_security_policy(session: aiohttp.ClientSession) -> None:
     async with session.get("/admin/dashboard") as response:
         assert response.status == 200
         assert response.content_type == "text/html"
@@ -45,7 +45,7 @@ async def test_the_page_is_asked_about_again_and_guarded(session: aiohttp.Client
         assert await response.read() == b""
 
 
-async def test_assets_are_kept_for_ever(session: aiohttp.ClientSession) -> None:
+async def test_assets_are_immutable(session: aiohttp.ClientSession) -> None:
     names = await assets(session)
     assert {name.rsplit(".")[-1] for name in names} == {"js", "css", "svg"}
     for name in names:
@@ -65,7 +65,7 @@ async def test_assets_are_kept_for_ever(session: aiohttp.ClientSession) -> None:
         ("", None),
     ],
 )
-async def test_assets_come_in_the_best_form_that_is_taken(
+async def test_assets_are_sent_in_the_best_encoding_that_is_accepted(
     session: aiohttp.ClientSession, accepted: str, encoding: str | None
 ) -> None:
     [name] = [name for name in await assets(session) if name.endswith(".js")]
@@ -82,7 +82,7 @@ async def test_assets_come_in_the_best_form_that_is_taken(
         assert (gzip.decompress(body) if encoding else body) == original
 
 
-async def test_the_client_is_there_for_pages_without_a_build_step(session: aiohttp.ClientSession) -> None:
+async def test_the_client_script_can_be_loaded_from_other_origins(session: aiohttp.ClientSession) -> None:
     async with session.get("/client/orderwire.js", headers={"Accept-Encoding": "identity"}) as response:
         assert response.status == 200
         assert response.content_type == "text/javascript"
@@ -101,7 +101,7 @@ async def test_the_client_is_there_for_pages_without_a_build_step(session: aioht
         "/client/",
     ],
 )
-async def test_nothing_else_is_sent(session: aiohttp.ClientSession, path: str) -> None:
+async def test_other_files_are_not_found(session: aiohttp.ClientSession, path: str) -> None:
     async with session.get(path, headers={"Accept-Encoding": "identity"}) as response:
         assert response.status == 404
         assert (await response.json())["error"]["code"] == "not_found"

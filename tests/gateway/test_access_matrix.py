@@ -1,4 +1,4 @@
-"""Every door × every credential × every origin: who gets in, and what the others are told."""
+"""Every route × every credential × every origin: which requests are allowed, and how the others are rejected."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
+from tests.gateway.conftest import App, StartApp
 from tests.helpers.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
 
@@ -21,7 +22,7 @@ ALLOWED = "https://shop.example"
 
 
 class Credential(NamedTuple):
-    """What is shown, and what comes of it: the role, or the close code of the refusal."""
+    """``show``: makes the token for a key and its algorithm. ``outcome``: the role, or the close code of the rejection."""
 
     name: str
     show: Callable[[Any, str], str | None]
@@ -33,7 +34,7 @@ def _good(role: str, **claims: Any) -> Callable[[Any, str], str]:
 
 
 def _confused(key: Any, algorithm: str) -> str:
-    """The public key, which everybody has, taken for a secret; where there is none, another algorithm in the header."""
+    """Signed by HS256 with the public key as its secret; where HS256 is used, the header names another algorithm."""
     claims = {"role": "admin", "aud": AUDIENCE, "exp": int(time.time()) + 600}
     if algorithm == "HS256":
         return hs256_token({"alg": "RS256", "typ": "JWT"}, claims, key.encode())
@@ -79,10 +80,10 @@ CREDENTIALS = [
     Credential("empty", lambda key, algorithm: "", 3500),
 ]
 
-# HTTP says it by status: close code → status.
+# Close code → HTTP status.
 STATUS = {3005: 401, 3500: 401, 3502: 401, 3507: 403}
 
-# Path → roles that get in.
+# Path → roles that may use it.
 GUARDED = {
     "/api/sse": {"admin", "viewer", "customer"},
     "/api/events": {"admin", "customer"},
@@ -91,7 +92,7 @@ GUARDED = {
     "/metrics": {"admin", "viewer"},
 }
 PUBLIC = {"/", "/admin/dashboard", "/healthz", "/readyz"}
-# Code, which every page may load.
+# Static files, which pages of every origin may load.
 FILES = {"/admin/assets/{name}", "/client/{name}"}
 
 ORIGINS = {
@@ -110,16 +111,16 @@ def test_every_route_is_on_one_of_the_lists() -> None:
     assert {route.path for route in routes} == {*GUARDED, *PUBLIC, *FILES, "/api/ws"}
 
 
-def _headers(server: Server, origin: str | None) -> dict[str, str]:
-    return {} if origin is None else {"Origin": server.http_url if origin == "same" else origin}
+def _headers(app: App | Server, origin: str | None) -> dict[str, str]:
+    return {} if origin is None else {"Origin": app.http_url if origin == "same" else origin}
 
 
-async def over_http(http: aiohttp.ClientSession, server: Server, path: str, shown: str | None, origin: str | None) -> int:
-    """The status; with the form of the answer checked."""
-    headers = _headers(server, origin)
+async def over_http(http: aiohttp.ClientSession, app: App, path: str, shown: str | None, origin: str | None) -> int:
+    """The status. Checks the headers, and the body of an error."""
+    headers = _headers(app, origin)
     if shown is not None:
         headers["Authorization"] = f"Bearer {shown}"
-    async with http.get(server.http_url + path, headers=headers) as response:
+    async with http.get(app.http_url + path, headers=headers) as response:
         for name, value in {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Server": "Orderwire"}.items():
             assert response.headers[name] == value
         assert response.headers.get("Access-Control-Allow-Origin") == (ALLOWED if origin == ALLOWED else None)
@@ -132,38 +133,44 @@ async def over_http(http: aiohttp.ClientSession, server: Server, path: str, show
 
 
 async def over_websocket(
-    http: aiohttp.ClientSession, server: Server, how: str, shown: str | None, origin: str | None
+    http: aiohttp.ClientSession, app: App | Server, how: str, shown: str | None, origin: str | None
 ) -> int | str:
-    """The status that refused the handshake, or the close code, or what the first frame was."""
-    headers, protocols = _headers(server, origin), []
+    """The status of a failed handshake, else the close code, else the type of the first message."""
+    headers, protocols = _headers(app, origin), []
     if shown is not None and how == "header":
         headers["Authorization"] = f"Bearer {shown}"
     if shown is not None and how == "subprotocol":
         protocols = ["orderwire", f"bearer.{shown}"]
     try:
-        ws = await http.ws_connect(server.ws_url, headers=headers, protocols=protocols)
+        ws = await http.ws_connect(app.ws_url, headers=headers, protocols=protocols)
     except aiohttp.WSServerHandshakeError as error:
         return error.status
     async with ws:
         assert ws.protocol == ("orderwire" if protocols else None)
-        if shown is not None and how == "frame":
+        if shown is not None and how == "message":
             await ws.send_str(json.dumps({"type": "auth", "token": shown}))
-        message = await within(TIMEOUT_SECONDS, ws.receive(), "a frame or the end")
+        message = await within(TIMEOUT_SECONDS, ws.receive(), "a message or the end")
         if message.type is aiohttp.WSMsgType.TEXT:
             return str(json.loads(message.data)["type"])
         assert ws.close_code is not None
         return ws.close_code
 
 
-FIRST_FRAME = {"admin": "analytics_update", "viewer": "analytics_update", "customer": "subscribed"}
+FIRST_MESSAGE = {"admin": "analytics_update", "viewer": "analytics_update", "customer": "subscribed"}
+
+
+def expected_of_websocket(credential: Credential, allowed: bool) -> int | str:
+    """What ``over_websocket`` returns. ``allowed``: whether the origin is."""
+    if not allowed:
+        return 403
+    return credential.outcome if isinstance(credential.outcome, int) else FIRST_MESSAGE[credential.outcome]
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256"])
-async def test_every_door_for_every_credential_and_origin(start_server: StartServer, database_url: str, algorithm: str) -> None:
+async def test_every_route_for_every_credential_and_origin(start_app: StartApp, algorithm: str) -> None:
     key: Any = SECRET if algorithm == "HS256" else RSA
     setting = {"JWT_SECRET": SECRET} if algorithm == "HS256" else {"JWT_PUBLIC_KEY": public_pem(RSA)}
-    server: Server = await start_server(
-        database_url,
+    app = await start_app(
         JWT_AUDIENCE=AUDIENCE,
         ALLOWED_ORIGINS=ALLOWED,
         AUTH_SECONDS="0.1",
@@ -173,79 +180,95 @@ async def test_every_door_for_every_credential_and_origin(start_server: StartSer
     cells = 0
     async with aiohttp.ClientSession() as http:
         for credential in CREDENTIALS:
-            for origin, let_in in ORIGINS.items():
+            for origin, allowed in ORIGINS.items():
                 shown = credential.show(key, algorithm)
                 where = f"{credential.name} from {origin}"
                 for path, roles in GUARDED.items():
-                    if not let_in:
+                    if not allowed:
                         expected = 403
                     elif isinstance(credential.outcome, int):
                         expected = STATUS[credential.outcome]
                     else:
                         expected = 200 if credential.outcome in roles else 403
-                    assert await over_http(http, server, path, shown, origin) == expected, f"{path}: {where}"
+                    assert await over_http(http, app, path, shown, origin) == expected, f"{path}: {where}"
                     cells += 1
-                for how in ("header", "subprotocol", "frame"):
-                    wanted: int | str = credential.outcome
-                    if not let_in:
-                        wanted = 403
-                    elif isinstance(wanted, str):
-                        wanted = FIRST_FRAME[wanted]
-                    assert await over_websocket(http, server, how, shown, origin) == wanted, f"WebSocket by {how}: {where}"
+                for how in ("header", "subprotocol", "message"):
+                    wanted = expected_of_websocket(credential, allowed)
+                    assert await over_websocket(http, app, how, shown, origin) == wanted, f"WebSocket by {how}: {where}"
                     cells += 1
-                for path in PUBLIC if let_in else ("/healthz", "/readyz"):
-                    async with http.get(server.http_url + path, headers=_headers(server, origin)) as response:
+                for path in PUBLIC if allowed else ("/healthz", "/readyz"):
+                    async with http.get(app.http_url + path, headers=_headers(app, origin)) as response:
                         assert response.status == 200, f"{path}: {where}"
                     cells += 1
     assert cells > 1500
+    assert SECRET not in app.log.text
+    assert "eyJ" not in app.log.text
+
+
+async def test_every_websocket_handshake_of_a_server_process(start_server: StartServer, database_url: str) -> None:
+    """A server process reads WebSocket handshakes itself (gateway/inbound.py)."""
+    server: Server = await start_server(
+        database_url,
+        JWT_AUDIENCE=AUDIENCE,
+        ALLOWED_ORIGINS=ALLOWED,
+        AUTH_SECONDS="0.1",
+        HANDSHAKES_PER_SECOND="100000",
+        JWT_SECRET=SECRET,
+    )
+    async with aiohttp.ClientSession() as http:
+        for credential in CREDENTIALS:
+            for origin, allowed in ORIGINS.items():
+                for how in ("header", "subprotocol", "message"):
+                    found = await over_websocket(http, server, how, credential.show(SECRET, "HS256"), origin)
+                    assert found == expected_of_websocket(credential, allowed), f"{credential.name} by {how} from {origin}"
     assert SECRET not in server.output
     assert "eyJ" not in server.output
 
 
 @pytest.mark.parametrize(("key", "algorithm"), [(P256, "ES256"), (ED25519, "EdDSA")])
-async def test_other_kinds_of_keys(start_server: StartServer, database_url: str, key: Any, algorithm: str) -> None:
-    server: Server = await start_server(database_url, JWT_PUBLIC_KEY=public_pem(key).replace("\n", "\\n"))
+async def test_tokens_signed_with_other_types_of_keys(start_app: StartApp, key: Any, algorithm: str) -> None:
+    app = await start_app(JWT_PUBLIC_KEY=public_pem(key).replace("\n", "\\n"))
     async with aiohttp.ClientSession() as http:
         good = token(key=key, algorithm=algorithm)
-        assert await over_http(http, server, "/api/orders", good, None) == 200
-        assert await over_http(http, server, "/api/orders", token(), None) == 401
+        assert await over_http(http, app, "/api/orders", good, None) == 200
+        assert await over_http(http, app, "/api/orders", token(), None) == 401
 
 
-async def test_a_token_in_the_query_is_no_token(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET)
+async def test_a_token_in_the_query_is_ignored(start_app: StartApp) -> None:
+    app = await start_app(JWT_SECRET=SECRET)
     async with aiohttp.ClientSession() as http:
         for name in ("token", "access_token", "bearer", "jwt"):
-            assert await over_http(http, server, f"/api/orders?{name}={token()}", None, None) == 401
-    assert "eyJ" not in server.output
+            assert await over_http(http, app, f"/api/orders?{name}={token()}", None, None) == 401
+    assert "eyJ" not in app.log.text
 
 
-async def test_a_browser_that_offers_only_the_token_gets_it_back(start_server: StartServer, database_url: str) -> None:
-    """It gives up when it has offered subprotocols and none is chosen."""
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET)
+async def test_the_token_is_chosen_when_it_is_the_only_subprotocol_offered(start_app: StartApp) -> None:
+    """A browser fails the connection when it has offered subprotocols and none is chosen."""
+    app = await start_app(JWT_SECRET=SECRET)
     shown = f"bearer.{token()}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(server.ws_url, protocols=[shown]) as ws:
+    async with aiohttp.ClientSession() as http, http.ws_connect(app.ws_url, protocols=[shown]) as ws:
         assert ws.protocol == shown
         assert json.loads((await ws.receive()).data)["type"] == "analytics_update"
 
 
-async def test_preflight_is_answered_for_allowed_origins_alone(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET, ALLOWED_ORIGINS=ALLOWED)
+async def test_preflight_requests_are_answered_for_allowed_origins_only(start_app: StartApp) -> None:
+    app = await start_app(JWT_SECRET=SECRET, ALLOWED_ORIGINS=ALLOWED)
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     async with aiohttp.ClientSession() as http:
         for path in (*GUARDED, "/api/ws"):
-            async with http.options(server.http_url + path, headers={"Origin": ALLOWED, **asked}) as response:
+            async with http.options(app.http_url + path, headers={"Origin": ALLOWED, **asked}) as response:
                 assert response.status == 204, path
                 assert response.headers["Access-Control-Allow-Origin"] == ALLOWED
                 assert "authorization" in response.headers["Access-Control-Allow-Headers"].lower()
                 assert "last-event-id" in response.headers["Access-Control-Allow-Headers"].lower()
-            async with http.options(server.http_url + path, headers={"Origin": "https://evil.example", **asked}) as response:
+            async with http.options(app.http_url + path, headers={"Origin": "https://evil.example", **asked}) as response:
                 assert response.status == 403, path
                 assert "Access-Control-Allow-Origin" not in response.headers
 
 
-async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url)
-    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/admin/dashboard") as response:
+async def test_the_dashboard_has_a_strict_content_security_policy(start_app: StartApp) -> None:
+    app = await start_app()
+    async with aiohttp.ClientSession() as http, http.get(app.http_url + "/admin/dashboard") as response:
         policy = response.headers["Content-Security-Policy"]
     for part in ("default-src 'none'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
         assert part in policy
@@ -256,62 +279,58 @@ async def test_the_page_has_a_policy_that_forbids_what_it_does_not_need(start_se
 # ---------------------------------------------------------------- without login
 
 
-async def status_of(server: Server, path: str, host: str | None = None, **headers: str) -> tuple[int, str]:
+async def status_of(app: App, path: str, host: str | None = None, **headers: str) -> tuple[int, str]:
     async with aiohttp.ClientSession() as http:
         sent = {**({"Host": host} if host else {}), **headers}
-        async with http.get(URL(server.http_url + path), headers=sent) as response:
+        async with http.get(URL(app.http_url + path), headers=sent) as response:
             return response.status, await response.text()
 
 
-async def test_without_login_only_this_machine_gets_in(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, HOST="0.0.0.0")
-    assert "only this machine" in await server.wait_for_line("login ")
-    assert (await status_of(server, "/api/orders"))[0] == 200
-    # Whoever comes through a proxy is somebody else, for all that we know.
+async def test_without_login_only_requests_from_this_machine_are_allowed(start_app: StartApp) -> None:
+    app = await start_app(HOST="0.0.0.0")
+    assert (await status_of(app, "/api/orders"))[0] == 200
+    # A request through an unknown proxy may come from another machine.
     for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
-        status, text = await status_of(server, "/api/orders", **{header: "203.0.113.5"})
+        status, text = await status_of(app, "/api/orders", **{header: "203.0.113.5"})
         assert status == 403
         assert "TRUSTED_PROXIES" in text
-    # A page that rebinds its own name to this machine is "same origin" to the browser.
-    status, text = await status_of(server, "/api/orders", host="evil.example:8000", Origin="http://evil.example:8000")
+    # DNS rebinding: the browser takes a page of evil.example for the same origin.
+    status, text = await status_of(app, "/api/orders", host="evil.example:8000", Origin="http://evil.example:8000")
     assert status == 403
     for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "127.0.0.2"):
-        assert (await status_of(server, "/api/orders", host=host))[0] == 200
+        assert (await status_of(app, "/api/orders", host=host))[0] == 200
     for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0"):
-        assert (await status_of(server, "/api/orders", host=host))[0] == 403, host
-    assert (await status_of(server, "/healthz", host="evil.example"))[0] == 200
+        assert (await status_of(app, "/api/orders", host=host))[0] == 403, host
+    assert (await status_of(app, "/healthz", host="evil.example"))[0] == 200
 
 
-async def test_a_trusted_proxy_says_who_it_is(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, TRUSTED_PROXIES="127.0.0.0/8")
-    assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 403
-    assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}))[0] == 403
-    assert (await status_of(server, "/api/orders", **{"X-Forwarded-For": "203.0.113.5, ::1"}))[0] == 200
+async def test_a_trusted_proxy_names_the_clients_address(start_app: StartApp) -> None:
+    app = await start_app(TRUSTED_PROXIES="127.0.0.0/8")
+    assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 403
+    assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}))[0] == 403
+    assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "203.0.113.5, ::1"}))[0] == 200
 
 
-async def test_allow_anonymous_lets_everybody_in_and_says_so(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, ALLOW_ANONYMOUS="1")
-    assert "sees everything" in await server.wait_for_line("login ")
-    assert (await status_of(server, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
-    # Pages of others still may not.
-    assert (await status_of(server, "/api/orders", Origin="https://evil.example"))[0] == 403
+async def test_allow_anonymous_allows_requests_from_other_machines(start_app: StartApp) -> None:
+    app = await start_app(ALLOW_ANONYMOUS="1")
+    assert (await status_of(app, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
+    # Pages of other origins are still rejected.
+    assert (await status_of(app, "/api/orders", Origin="https://evil.example"))[0] == 403
 
 
-async def test_behind_a_trusted_proxy_the_same_origin_is_the_outer_one(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1")
+async def test_behind_a_trusted_proxy_the_forwarded_origin_is_the_same_origin(start_app: StartApp) -> None:
+    app = await start_app(JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1")
     outer = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.example"}
     shown = {"Authorization": f"Bearer {token()}"}
-    assert (await status_of(server, "/api/orders", Origin="https://shop.example", **outer, **shown))[0] == 200
-    assert (await status_of(server, "/api/orders", Origin="http://shop.example", **outer, **shown))[0] == 403
+    assert (await status_of(app, "/api/orders", Origin="https://shop.example", **outer, **shown))[0] == 200
+    assert (await status_of(app, "/api/orders", Origin="http://shop.example", **outer, **shown))[0] == 403
 
 
-async def test_a_websocket_without_a_token_has_only_so_long(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url, JWT_SECRET=SECRET, AUTH_SECONDS="0.5")
+async def test_a_websocket_without_a_token_is_closed_after_auth_seconds(start_app: StartApp, connect: Connect, db: Any) -> None:
+    app = await start_app(JWT_SECRET=SECRET, AUTH_SECONDS="0.5")
     start = asyncio.get_running_loop().time()
-    silent = await connect(server.ws_url)
-    talking = await connect(server.ws_url)
+    silent = await connect(app.ws_url)
+    talking = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
     await talking.send('{"type":"subscribe","topics":["orders"]}')
     await talking.send('{"type":"ping"}')

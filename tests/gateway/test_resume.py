@@ -1,4 +1,4 @@
-"""A client comes back with its last cursor and misses nothing."""
+"""A client that reconnects with its last cursor misses nothing; the journal over HTTP and SSE."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import Any
 
 import aiohttp
 
-from tests.support import Client, Connect, Message, Server, StartServer
+from tests.gateway.conftest import StartApp
+from tests.support import Client, Connect, Message
 
 
 def resumed(client: Client) -> Message:
     return client.of_type("resumed")[0]
 
 
-async def test_resume_replays_exactly_what_was_missed(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    first: Client = await connect(server.ws_url)
+async def test_a_resume_replays_exactly_the_missed_events(start_app: StartApp, connect: Connect, db: Any) -> None:
+    app = await start_app()
+    first = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.wait_until(lambda c: len(c.events) == 1, "the first event")
     await first.disconnect()
-    witness: Client = await connect(server.ws_url)
+    witness = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'missed', n from generate_series(1, 7) n")
     await witness.wait_until(lambda c: len(c.events) == 7, "published")  # else some of them would come live, after the replay
 
-    second: Client = await connect(f"{server.ws_url}?last_event_id={first.events[0]['id']}")
+    second = await connect(f"{app.ws_url}?last_event_id={first.events[0]['id']}")
     await second.wait_until(lambda c: len(c.events) == 7, "seven missed events")
     assert [frame["type"] for frame in second.messages[:3]] == ["analytics_update", "resumed", "new_order"]
     assert resumed(second) == {"type": "resumed", "recovered": True, "replayed": 7}
@@ -36,62 +35,56 @@ async def test_resume_replays_exactly_what_was_missed(
     assert [event["customer_name"] for event in second.events] == ["missed"] * 7 + ["live"]
 
 
-async def test_resume_on_another_server_after_a_restart(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    first: Client = await connect(server.ws_url)
+async def test_a_resume_on_another_server_reads_the_journal(start_app: StartApp, connect: Connect, db: Any) -> None:
+    app = await start_app()
+    first = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.wait_until(lambda c: len(c.events) == 1, "the first event")
-    await server.kill()
+    await app.close()
     await db.execute("insert into orders (customer_name, total) select 'missed', n from generate_series(1, 3000) n")
 
-    other: Server = await start_server(database_url)
-    second: Client = await connect(f"{other.ws_url}?last_event_id={first.events[0]['id']}")
+    other = await start_app()
+    second = await connect(f"{other.ws_url}?last_event_id={first.events[0]['id']}")
     await second.wait_until(lambda c: len(c.events) == 3000, "the missed events")
     assert resumed(second) == {"type": "resumed", "recovered": True, "replayed": 3000}
 
 
-async def test_gap_that_cannot_be_closed_is_told(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    witness: Client = await connect(server.ws_url)
+async def test_a_cursor_that_cannot_be_resumed_is_reported(start_app: StartApp, connect: Connect, db: Any) -> None:
+    app = await start_app()
+    witness = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('x', 1)")
     await witness.wait_until(lambda c: len(c.events) == 1, "published")  # else it would come live
     epoch = await db.fetchval("select epoch from orderwire.journal_identity")
     impossible = [f"{epoch}-{snapshot}" for snapshot in ("s5.3", "s0.0", "s5.9.4", "s5.9.9", "s5.9.8.6", "p1-1_s5.3_1")]
     for cursor in ("garbage", "00000000-1-1", f"{epoch}-1-1", f"{epoch}-99999999-99999999", *impossible):
-        client: Client = await connect(f"{server.ws_url}?last_event_id={cursor}")
+        client = await connect(f"{app.ws_url}?last_event_id={cursor}")
         await client.wait_until(lambda c: bool(c.of_type("resumed")), f"an answer to {cursor}")
         assert resumed(client) == {"type": "resumed", "recovered": False, "replayed": 0}
         assert client.events == []
     async with aiohttp.ClientSession() as http:
         for cursor in impossible:
-            async with http.get(f"{server.http_url}/api/events", params={"after": cursor}) as response:
+            async with http.get(f"{app.http_url}/api/events", params={"after": cursor}) as response:
                 assert response.status == 400
 
 
-async def test_more_than_the_bounded_replay_is_refused(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    first: Client = await connect(server.ws_url)
+async def test_a_replay_of_more_events_than_the_maximum_is_refused(start_app: StartApp, connect: Connect, db: Any) -> None:
+    app = await start_app()
+    first = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.wait_until(lambda c: len(c.events) == 1, "the first event")
     await db.execute("insert into orders (customer_name, total) select 'm', 1 from generate_series(1, 10001)")
     await first.wait_until(lambda c: len(c.events) == 10_002, "everything, live")
-    second: Client = await connect(f"{server.ws_url}?last_event_id={first.events[0]['id']}")
+    second = await connect(f"{app.ws_url}?last_event_id={first.events[0]['id']}")
     await second.wait_until(lambda c: bool(c.of_type("resumed")), "an answer")
     assert resumed(second)["recovered"] is False
 
 
-async def test_history_pages_through_everything_once(start_server: StartServer, database_url: str, db: Any) -> None:
-    server: Server = await start_server(database_url)
+async def test_pages_of_the_history_have_every_event_once(start_app: StartApp, db: Any) -> None:
+    app = await start_app()
     await db.execute("insert into orders (customer_name, total) select 'h', n from generate_series(1, 250) n")
     await db.execute("update orders set status = 'ready' where id <= 100")
     seen: list[str] = []
-    url = f"{server.http_url}/api/events?limit=40"
+    url = f"{app.http_url}/api/events?limit=40"
     async with aiohttp.ClientSession() as http:
         query = ""
         while True:
@@ -116,7 +109,7 @@ async def test_history_pages_through_everything_once(start_server: StartServer, 
 
 
 async def read_sse(response: aiohttp.ClientResponse, events: int) -> list[dict[str, str]]:
-    """So many events that carry a change, with whatever comes in between."""
+    """Read until ``events`` of them carry a change; returns these and all that come between them."""
     found: list[dict[str, str]] = []
     block: dict[str, str] = {}
     async with asyncio.timeout(30):
@@ -134,12 +127,10 @@ async def read_sse(response: aiohttp.ClientResponse, events: int) -> list[dict[s
     return found
 
 
-async def test_server_sent_events_carry_the_same_frames_and_resume(
-    start_server: StartServer, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
+async def test_sse_events_are_the_same_messages_and_can_be_resumed(start_app: StartApp, db: Any) -> None:
+    app = await start_app()
     async with aiohttp.ClientSession() as http:
-        async with http.get(f"{server.http_url}/api/sse") as response:
+        async with http.get(f"{app.http_url}/api/sse") as response:
             assert response.headers["Content-Type"].startswith("text/event-stream")
             await db.execute("insert into orders (customer_name, total) select 'n', n from generate_series(1, 3) n")
             found = await read_sse(response, 3)
@@ -147,8 +138,8 @@ async def test_server_sent_events_carry_the_same_frames_and_resume(
         start = next(item["id"] for item in found if "data" not in item and "id" in item)
         changes = [item for item in found if item.get("event") == "new_order"]
         assert [json.loads(item["data"])["id"] for item in changes] == [item["id"] for item in changes]
-        # The position from before the first event resumes too.
+        # The cursor that precedes the first event can be resumed from too.
         for cursor, count in ((start, 3), (changes[0]["id"], 2), (changes[2]["id"], 0)):
-            async with http.get(f"{server.http_url}/api/sse", headers={"Last-Event-ID": cursor}) as response:
+            async with http.get(f"{app.http_url}/api/sse", headers={"Last-Event-ID": cursor}) as response:
                 found = await read_sse(response, count) if count else []
             assert len([item for item in found if item.get("event") == "new_order"]) == count

@@ -1,62 +1,76 @@
-"""`server.py token`: the server accepts the tokens that it prints, and it reports what it cannot sign."""
+"""`server.py token`: the application accepts the tokens that it prints; errors are one line."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import jwt
 import pytest
 
+from tests.gateway.conftest import App, StartApp
+from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import ED25519, P256, RSA, SECRET, private_pem, public_pem
-from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS, Server, StartServer
+from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
+
+Token = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def token(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+def token_process(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
     command = [sys.executable, "server.py", "token", *arguments]
     env = {**BASE_ENVIRONMENT, **settings}
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
 
 
-async def status(server: Server, sent: str, path: str = "/api/orders") -> int:
-    headers = {"Authorization": f"Bearer {sent}"}
-    async with aiohttp.ClientSession() as http, http.get(server.http_url + path, headers=headers) as response:
+@pytest.fixture
+def token(command_line: CommandLine) -> Token:
+    """Run the command in the test's process: ``token("--role", "admin", JWT_SECRET="…")``."""
+
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return command_line("token", *arguments, **settings)
+
+    return run
+
+
+async def status(app: App, shown: str) -> int:
+    async with app.http.get("/api/orders", headers={"Authorization": f"Bearer {shown}"}) as response:
         return response.status
 
 
-async def test_a_printed_token_is_accepted(start_server: StartServer, database_url: str) -> None:
+async def test_a_printed_token_is_accepted(start_app: StartApp, token: Token) -> None:
     settings = {"JWT_SECRET": SECRET, "JWT_AUDIENCE": "orderwire", "JWT_ISSUER": "https://login.example"}
-    server: Server = await start_server(database_url, **settings)
-    for arguments, allowed in (
-        (["--role", "admin"], True),
-        (["--role", "viewer", "--ttl", "7d"], False),
-        (["--role", "customer", "--sub", "anna"], True),
-        (["--role", "customer", "--order", "1", "--order", "2"], True),
+    app = await start_app(**settings)
+    for run, arguments, allowed in (
+        (token_process, ["--role", "admin"], True),
+        (token, ["--role", "viewer", "--ttl", "7d"], False),
+        (token, ["--role", "customer", "--sub", "anna"], True),
+        (token, ["--role", "customer", "--order", "1", "--order", "2"], True),
     ):
-        done = token(*arguments, **settings)
+        done = run(*arguments, **settings)
         assert (done.returncode, done.stderr) == (0, "")
-        assert await status(server, done.stdout.strip()) == (200 if allowed else 403)
+        assert await status(app, done.stdout.strip()) == (200 if allowed else 403)
     claims = jwt.decode(done.stdout.strip(), options={"verify_signature": False})
     assert claims["orders"] == [1, 2]
     assert claims["exp"] - claims["iat"] == 3600
-    # Tokens of another issuer or for another audience are not valid.
-    assert await status(server, token("--role", "admin", **{**settings, "JWT_ISSUER": "other"}).stdout.strip()) == 401
-    assert await status(server, token("--role", "admin", **{**settings, "JWT_AUDIENCE": "other"}).stdout.strip()) == 401
+    # Tokens of another issuer or for another audience are rejected.
+    assert await status(app, token("--role", "admin", **{**settings, "JWT_ISSUER": "other"}).stdout.strip()) == 401
+    assert await status(app, token("--role", "admin", **{**settings, "JWT_AUDIENCE": "other"}).stdout.strip()) == 401
 
 
 @pytest.mark.parametrize("key", [RSA, P256, ED25519], ids=["RSA", "P-256", "Ed25519"])
 async def test_a_token_signed_with_a_private_key_is_accepted_by_its_public_key(
-    start_server: StartServer, database_url: str, tmp_path: Path, key: Any
+    start_app: StartApp, token: Token, tmp_path: Path, key: Any
 ) -> None:
     (tmp_path / "private.pem").write_text(private_pem(key))
     (tmp_path / "public.pem").write_text(public_pem(key))
-    server: Server = await start_server(database_url, JWT_PUBLIC_KEY=str(tmp_path / "public.pem"))
+    app = await start_app(JWT_PUBLIC_KEY=str(tmp_path / "public.pem"))
     done = token("--role", "admin", "--key", str(tmp_path / "private.pem"))
     assert done.returncode == 0, done.stderr
-    assert await status(server, done.stdout.strip()) == 200
+    assert await status(app, done.stdout.strip()) == 200
 
 
 @pytest.mark.parametrize(
@@ -74,9 +88,9 @@ async def test_a_token_signed_with_a_private_key_is_accepted_by_its_public_key(
     ],
 )
 def test_a_token_that_cannot_be_signed_is_reported_in_one_line(
-    arguments: list[str], settings: dict[str, str], message: str
+    token: Token, arguments: list[str], settings: dict[str, str], message: str
 ) -> None:
-    done = token(*arguments, **settings)
+    done = (token if settings or "--key" in arguments else token_process)(*arguments, **settings)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""A row changes, every client hears of it: frame by frame as in the contract."""
+"""What a WebSocket client receives when rows change: each type of message, and the totals."""
 
 from __future__ import annotations
 
@@ -6,26 +6,21 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from tests.support import Client, Connect, Server, StartServer
+from tests.gateway.conftest import App
+from tests.support import Connect
 
 CURSOR = re.compile(r"[0-9a-f]{8}-\d+-\d+")
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-async def test_first_frame_is_the_totals_of_an_empty_shop(
-    start_server: StartServer, connect: Connect, database_url: str
-) -> None:
-    server: Server = await start_server(database_url)
-    client: Client = await connect(server.ws_url)
-    await client.wait_until(lambda c: len(c.messages) >= 1, "first frame")
+async def test_the_first_message_has_the_totals(app: App, connect: Connect) -> None:
+    client = await connect(app.ws_url)
+    await client.wait_until(lambda c: len(c.messages) >= 1, "the first message")
     assert client.messages[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
 
 
-async def test_each_kind_of_change_has_its_frame(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    client: Client = await connect(server.ws_url)
+async def test_each_type_of_change_has_its_message(app: App, connect: Connect, db: Any) -> None:
+    client = await connect(app.ws_url)
 
     await db.execute("insert into orders (customer_name, total) values ('Иван Иванов', 150.50)")
     await db.execute("update orders set status = 'preparing' where id = 1")
@@ -50,11 +45,8 @@ async def test_each_kind_of_change_has_its_frame(
     await client.wait_until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
 
 
-async def test_totals_follow_and_equal_the_view(
-    start_server: StartServer, connect: Connect, database_url: str, db: Any
-) -> None:
-    server: Server = await start_server(database_url)
-    client: Client = await connect(server.ws_url)
+async def test_the_totals_follow_and_equal_the_view(app: App, connect: Connect, db: Any) -> None:
+    client = await connect(app.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.01 from generate_series(1, 1000) n")
     await db.execute("update orders set status = 'cancelled' where id % 3 = 0")
     await db.execute("update orders set status = 'ready', total = total * 2 where id % 3 = 1")
@@ -64,5 +56,5 @@ async def test_totals_follow_and_equal_the_view(
         f"totals {tuple(row)}",
     )
     assert len(client.events) == 1000 + 333 + 334
-    await server.stop()
+    await app.close()
     assert await client.wait_closed() == 3001

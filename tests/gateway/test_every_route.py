@@ -1,0 +1,155 @@
+"""Each route answers, in a server process and in an application that is mounted below a prefix of another one.
+
+These are also the two ways of a WebSocket: a server process reads the handshake itself (gateway/inbound.py), a mounted
+application gets it from aiohttp (gateway/websocket/upgrade.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from serving import create_app
+from settings import Settings
+from tests.gateway.conftest import App, StartApp
+from tests.support import TIMEOUT_SECONDS, Client, Server, StartServer, within
+
+pytestmark = pytest.mark.usefixtures("built")
+
+PREFIX = "/shop/orderwire"
+INSERT = "insert into orders (customer_name, total) values ('Anna', 5)"
+
+Target = App | Server
+
+
+@pytest.fixture(params=["process", "mounted"])
+async def target(request: Any, start_server: StartServer, start_app: StartApp, database_url: str) -> Target:
+    if request.param == "process":
+        server: Server = await start_server(database_url)
+        assert f"dashboard  {server.http_url}/admin/dashboard" in server.lines
+        return server
+
+    def mount(app: web.Application) -> tuple[web.Application, str]:
+        host = web.Application()
+        host.add_subapp(PREFIX, app)
+        return host, PREFIX
+
+    return await start_app(mount=mount)
+
+
+async def get(target: Target, path: str, content_type: str) -> str:
+    async with aiohttp.ClientSession() as http, http.get(target.http_url + path) as response:
+        assert (response.status, response.content_type) == (200, content_type), path
+        return await response.text()
+
+
+async def get_json(target: Target, path: str) -> Any:
+    async with aiohttp.ClientSession() as http, http.get(target.http_url + path) as response:
+        assert response.status == 200, path
+        return await response.json()
+
+
+async def check_root(target: Target, _db: Any) -> None:
+    async with aiohttp.ClientSession() as http, http.get(target.http_url + "/", allow_redirects=False) as response:
+        assert response.status == 302
+        assert target.http_url.endswith(response.headers["Location"].removesuffix("/admin/dashboard"))
+
+
+async def check_dashboard(target: Target, _db: Any) -> None:
+    assert "<title>Orderwire" in await get(target, "/admin/dashboard", "text/html")
+
+
+async def check_asset(target: Target, _db: Any) -> None:
+    page = await get(target, "/admin/dashboard", "text/html")
+    [name] = re.findall(r'src="[^"]*/assets/([^"]+\.js)"', page)
+    assert await get(target, f"/admin/assets/{name}", "text/javascript")
+
+
+async def check_client(target: Target, _db: Any) -> None:
+    assert "WebSocketService" in await get(target, "/client/orderwire.js", "text/javascript")
+
+
+async def check_websocket(target: Target, db: Any) -> None:
+    client = await Client.connect(target.ws_url)
+    try:
+        await client.wait_until(lambda c: c.messages[:1] == [c.totals] if c.messages else False, "the totals")
+        await db.execute(INSERT)
+        await client.wait_until(lambda c: [event["type"] for event in c.events] == ["new_order"], "the event")
+        await client.send('{"type":"ping"}')
+        await client.wait_until(lambda c: bool(c.of_type("pong")), "the answer to a command")
+    finally:
+        await client.disconnect()
+
+
+async def check_sse(target: Target, db: Any) -> None:
+    async def until(response: aiohttp.ClientResponse, line: bytes) -> None:
+        async for received in response.content:
+            if received == line:
+                return
+        raise AssertionError("the stream has ended")
+
+    async with aiohttp.ClientSession() as http, http.get(target.http_url + "/api/sse") as response:
+        assert (response.status, response.content_type) == (200, "text/event-stream")
+        await within(TIMEOUT_SECONDS, until(response, b"event: analytics_update\n"), "the totals")
+        await db.execute(INSERT)
+        await within(TIMEOUT_SECONDS, until(response, b"event: new_order\n"), "the event")
+
+
+async def check_events(target: Target, db: Any) -> None:
+    await db.execute(INSERT)
+    events = (await get_json(target, "/api/events"))["events"]
+    assert len(events) == await db.fetchval("select count(*) from orders")
+    assert events[-1]["type"] == "new_order"
+
+
+async def check_orders(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    assert (await get_json(target, "/api/orders"))["orders"][0]["id"] == order_id
+
+
+async def check_analytics(target: Target, db: Any) -> None:
+    await db.execute(INSERT)
+    assert (await get_json(target, "/api/analytics"))["total_orders"] == await db.fetchval("select count(*) from orders")
+
+
+async def check_metrics(target: Target, _db: Any) -> None:
+    assert re.search(r"^orderwire_ready 1\.0$", await get(target, "/metrics", "text/plain"), re.MULTILINE)
+
+
+async def check_health(target: Target, _db: Any) -> None:
+    assert await get_json(target, "/healthz") == {"status": "ok"}
+
+
+async def check_readiness(target: Target, _db: Any) -> None:
+    assert await get_json(target, "/readyz") == {"status": "ok"}
+
+
+CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
+    "/": check_root,
+    "/admin/dashboard": check_dashboard,
+    "/admin/assets/{name}": check_asset,
+    "/client/{name}": check_client,
+    "/api/ws": check_websocket,
+    "/api/sse": check_sse,
+    "/api/events": check_events,
+    "/api/orders": check_orders,
+    "/api/analytics": check_analytics,
+    "/metrics": check_metrics,
+    "/healthz": check_health,
+    "/readyz": check_readiness,
+}
+
+
+def test_every_route_of_the_application_is_checked() -> None:
+    app = create_app(Settings.from_environment({"DATABASE_URL": "postgresql://127.0.0.1/database"}))
+    assert {resource.canonical for resource in app.router.resources()} == set(CHECKS)
+
+
+async def test_every_route_answers(target: Target, db: Any) -> None:
+    for check in CHECKS.values():
+        await check(target, db)

@@ -1,0 +1,49 @@
+"""Limits that hold for requests and sessions, however the connections are accepted: behind a proxy, and on messages."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tests.gateway.conftest import StartApp
+from tests.helpers.tokens import SECRET, token
+from tests.support import Connect
+
+
+async def test_clients_behind_a_proxy_are_counted_by_their_own_addresses(start_app: StartApp, connect: Connect) -> None:
+    app = await start_app(
+        JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2", HANDSHAKES_PER_SECOND="2"
+    )
+
+    def headers(n: int) -> dict[str, str]:
+        return {"X-Forwarded-For": f"198.51.100.{n}", "Authorization": f"Bearer {token()}"}
+
+    async def status(n: int) -> int:
+        async with app.http.get("/api/analytics", headers=headers(n)) as response:
+            return response.status
+
+    for _ in range(2):
+        client = await connect(app.ws_url, headers=headers(1))
+        await client.wait_until(lambda c: len(c.messages) >= 1, "accepted")
+    assert await (await connect(app.ws_url, headers=headers(1))).wait_closed() == 3504
+    for n in range(2, 12):
+        client = await connect(app.ws_url, headers=headers(n))
+        await client.wait_until(lambda c: len(c.messages) >= 1, "accepted")
+    assert [await status(20) for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert await status(21) == 200
+
+
+async def test_a_client_over_its_rate_of_frames_or_bytes_is_closed(start_app: StartApp, connect: Connect) -> None:
+    app = await start_app(FRAMES_PER_SECOND="10", BYTES_PER_SECOND="4KiB")
+    other = await connect(app.ws_url)
+    fast, large, pinging = [await connect(app.ws_url) for _ in range(3)]
+    with suppress(ConnectionError):  # the server may close it before all is sent
+        for _ in range(200):
+            await fast.ws.send_str("{}")
+    with suppress(ConnectionError):
+        for _ in range(200):
+            await pinging.ws.ping()
+    await large.ws.send_str('{"type":"pong","x":"' + "x" * 9000 + '"}')
+    for client in (fast, large, pinging):
+        assert await client.wait_closed() == 3013
+    await other.send('{"type":"ping"}')
+    await other.wait_until(lambda c: len(c.of_type("pong")) == 1, "pong")
