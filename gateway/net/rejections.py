@@ -14,7 +14,7 @@ log = logging.getLogger("orderwire.rejections")
 def report_rejection(metrics: Metrics, label: str | None, message: str, address: object) -> None:
     """Count a rejection and log it at DEBUG.
 
-    ``label``: of ``orderwire_rejections_total``; None for a rejection that the metric does not count, such as a malformed
+    ``label``: that of ``Metrics.rejections``; None for a rejection that the metric does not count, such as a malformed
     handshake. ``message``: what the client is told; it may repeat what the client sent, hence the escaping. ``address``: the
     client's, None if it is not known.
     """
