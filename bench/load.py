@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from contextlib import suppress
@@ -37,7 +38,8 @@ def compile_c(source: Path) -> Path:
                 "the load generator is C, and this machine has no cc: on Debian and Ubuntu, apt install gcc libc6-dev"
             )
         CACHE.mkdir(exist_ok=True)
-        fresh = program.with_suffix(".new")
+        # Several processes may compile it at a time; the last one to finish replaces an equal program.
+        fresh = program.with_suffix(f".{os.getpid()}")
         subprocess.run([compiler, "-O2", "-std=gnu11", "-Wall", "-Wextra", "-o", str(fresh), str(source)], check=True)
         fresh.replace(program)
     return program
