@@ -13,11 +13,11 @@ from typing import Any, Never
 import asyncpg
 
 from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, ignore_driver_leftovers, wrap_driver_errors
-from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
 from push.errors import ConnectionLost
 from push.journal.events import Page, Position, Snapshot
-from push.journal.queries import JournalConnection
+from push.journal.queries import Baseline, JournalConnection
 
 __all__ = ["CHANNEL", "Listener"]
 
@@ -150,12 +150,22 @@ class _ListenConnection(JournalReader, JournalConnection):
 
     async def _fetch_or_lose(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         """The ``Fetch`` of this connection: any error of the driver, also the time-out, becomes ConnectionLost."""
+        async with self._deadline(timeout or self._timeout_seconds):
+            return await self._connection.fetch(query, *args)
+
+    @asynccontextmanager
+    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
+        """Around the queries of one method: an error of the driver, or no end within ``seconds``, is ConnectionLost."""
         try:
             with wrap_driver_errors():
-                async with asyncio.timeout(timeout or self._timeout_seconds):
-                    return await self._connection.fetch(query, *args)
+                async with asyncio.timeout(seconds):
+                    yield
         except DatabaseError as error:
             raise ConnectionLost(str(error)) from error
+
+    async def baseline(self) -> Baseline:
+        async with self._deadline(SCAN_TIMEOUT_SECONDS):
+            return await super().baseline()
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         # A read with a new snapshot answers all notifications so far. A further page of an older snapshot answers none, so
@@ -167,11 +177,12 @@ class _ListenConnection(JournalReader, JournalConnection):
     async def require_notify(self) -> bool:
         if self._notify_guaranteed:
             return True
-        if not self._notify_required:
-            self._is_notifier = False
-            self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
-        if self._notify_required:
-            self._notify_guaranteed = not await self._fetch_flag("select orderwire.silent_writers()")
+        async with self._deadline(self._timeout_seconds):
+            if not self._notify_required:
+                self._is_notifier = False
+                self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
+            if self._notify_required:
+                self._notify_guaranteed = not await self._fetch_flag("select orderwire.silent_writers()")
         return self._notify_guaranteed
 
     async def release_notify(self) -> None:
