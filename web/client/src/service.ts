@@ -67,6 +67,9 @@ class Listeners<T> {
   }
 }
 
+/** Part of the name under which tabs find each other: tabs with other messages between them do not share a connection. */
+const TAB_PROTOCOL_VERSION = 2;
+
 /** A connection to an Orderwire server that reconnects, resumes, drops duplicate events, and reports gaps. */
 export class WebSocketService {
   #options: Options;
@@ -185,7 +188,7 @@ export class WebSocketService {
     if (!options.share || !canShare()) return new ConnectionManager(managerOptions, { ...environment, onUpdate });
     return new SharedConnection({
       ...managerOptions,
-      name: JSON.stringify(["orderwire", endpointUrl(options, "websocket").href, options.topics, options.share]),
+      name: JSON.stringify(["orderwire", TAB_PROTOCOL_VERSION, endpointUrl(options, "websocket").href, options.topics, options.share]),
       getCursor: environment.getCursor,
       onUpdate,
       createManager: (onLeaderUpdate, topics = managerOptions.topics) =>
