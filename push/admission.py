@@ -173,7 +173,8 @@ class SessionManager:
     async def _subscribe(self, session: Session, topics: frozenset[str]) -> None:
         grant = session.grant
         assert grant is not None
-        if len(session.topics | topics) > self._max_topics:
+        current = session.topics
+        if len(current | topics) > self._max_topics:
             session.send_error("too_many_topics", f"at most {self._max_topics}")
             return
         permitted = await self._permitted_topics(grant, topics)
@@ -181,7 +182,7 @@ class SessionManager:
             self._metrics.rejections.labels("not_permitted").inc()
             session.send_error("not_permitted", f"not permitted: {min(rejected)}")
             return
-        totals_are_new = ANALYTICS_TOPIC in topics - session.topics
+        totals_are_new = ANALYTICS_TOPIC in topics - current
         self._set_topics(session, session.topics | topics)
         if totals_are_new:
             session.schedule_totals()
