@@ -105,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--role", required=True, choices=list(Role), help="role that the token grants")
     command.add_argument(
         "--ttl",
-        type=parse_duration,
+        type=parse_ttl,
         default=timedelta(hours=1),
         help="time until it expires: 90m, 12h, 7d (default: 1h)",
     )
@@ -130,11 +130,22 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_rate(text: str) -> float:
-    """Raises ValueError, which argparse reports."""
-    rate = float(text)
+    """Changes a second. Raises argparse.ArgumentTypeError, whose text argparse prints."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
     if not 0 < rate <= MAX_DEMO_RATE:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to {MAX_DEMO_RATE:,.0f}")
     return rate
+
+
+def parse_ttl(text: str) -> timedelta:
+    """The same for a duration."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from None
 
 
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:

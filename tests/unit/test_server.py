@@ -123,3 +123,20 @@ async def test_the_diagnosis_is_printed_with_its_fixes(
     problems.clear()
     assert await server.print_diagnosis(settings) == 0
     assert capsys.readouterr().out == "no problem found: events can arrive\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo", "--rate", "0"], "'0' is not a number above 0"),
+        (["demo", "--rate", "fast"], "'fast' is not a number above 0"),
+        (["token", "--role", "admin", "--ttl", "5"], "'5' is not a period from 10s to 3650d"),
+    ],
+)
+def test_wrong_values_are_reported_with_what_is_expected(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        server.make_parser().parse_args(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
