@@ -95,7 +95,8 @@ class Gateway:
         app.add_routes(routes)
         app.on_response_prepare.append(self._guard.add_headers)
         app.cleanup_ctx.append(self._run)
-        app.on_shutdown.append(self._drain)
+        app.on_shutdown.append(self._on_shutdown)
+        self._drained = False
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run while the application serves, by name."""
@@ -115,10 +116,20 @@ class Gateway:
         await asyncio.sleep(0)  # transports report the end of a connection in the next tick
         self.transports.close()
 
-    async def _drain(self, _app: web.Application) -> None:
-        """Flush every session and close it with DRAIN ("come back"), then cancel the sessions' tasks that are left."""
-        await self._hub.drain(DRAIN_SECONDS)
-        await self._background_tasks.cancel_all()
+    async def drain(self) -> None:
+        """Flush every session and close it with DRAIN ("come back"), then cancel the sessions' tasks that are left. Has no
+        effect when it is called again.
+        """
+        if self._drained:
+            return
+        self._drained = True
+        try:
+            await self._hub.drain(DRAIN_SECONDS)
+        finally:
+            await self._background_tasks.cancel_all()
+
+    async def _on_shutdown(self, _app: web.Application) -> None:
+        await self.drain()
 
 
 def runner_options(settings: Settings) -> dict[str, Any]:
@@ -227,7 +238,7 @@ class HttpServer:
         return server_address(self._server)
 
     async def close(self) -> None:
-        """Stop accepting, then shut down the application, which drains its sessions. Safe to call again."""
+        """Stop accepting, drain the sessions, then shut down the application. Safe to call again."""
         if self._closed:
             return
         self._closed = True
@@ -236,4 +247,8 @@ class HttpServer:
         if self._server is not None:
             self._server.close()
         self._inbound.close()
-        await self._runner.cleanup()
+        try:
+            # Before the runner, which first closes idle connections: probes and scrapers get answers until the drain is over.
+            await self._gateway.drain()
+        finally:
+            await self._runner.cleanup()
