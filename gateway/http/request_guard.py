@@ -87,7 +87,7 @@ class RequestGuard:
         with self._limiter.count_request(request.transport, request.remote) as connection:
             if connection is None:
                 rejection = Rejection("connections", 429, TOO_MANY_REQUESTS, close_connection=True)
-                self.report_rejection(rejection.label, rejection.message, request.remote)
+                self.report_rejection(rejection.label, request.remote)
                 return _rejection_response(rejection)
             return await self._handle(request, handler, connection)
 
@@ -97,7 +97,7 @@ class RequestGuard:
         rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted
         if rejection is not None:
-            self.report_rejection(rejection.label, rejection.message, head.peer.address)
+            self.report_rejection(rejection.label, head.peer.address)
             return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
@@ -196,13 +196,13 @@ class RequestGuard:
 
     # ---------------------------------------------------------------- reports
 
-    def report_rejection(self, label: str | None, message: str, address: object) -> None:
+    def report_rejection(self, label: str, address: object, *, counted: bool = True) -> None:
         """Count and log a request or handshake that is rejected: see ``gateway.net.rejections.report_rejection``."""
-        report_rejection(self._metrics, label, message, address)
+        report_rejection(self._metrics, label, address, counted=counted)
 
     def report_denied(self, denied: AccessDenied, head: RequestHead) -> None:
         """The same for a request whose token, topics or limits were rejected. The label is the lower-case name of the code."""
-        self.report_rejection(denied.close_code.name.lower(), str(denied), head.peer.address)
+        self.report_rejection(denied.close_code.name.lower(), head.peer.address)
 
 
 _LOOPBACK_ONLY = (

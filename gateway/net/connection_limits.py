@@ -160,10 +160,10 @@ class ConnectionLimiter:
         """Count a new connection against the limits, and register it. None, after reporting it, if it must be rejected."""
         key, is_proxy = self._key(remote)
         if not is_proxy and not self.within_rate(key):
-            report_rejection(self._metrics, "handshakes", TOO_MANY_REQUESTS, remote)
+            report_rejection(self._metrics, "handshakes", remote)
             return None
         if self._counter.total >= self._hard_limit:
-            report_rejection(self._metrics, "connections", TOO_MANY_REQUESTS, remote)
+            report_rejection(self._metrics, "connections", remote)
             return None
         # The first request of a direct connection is charged together with the connection.
         connection = Connection(key, within_limits=self._counter.add(key), within_rate=not is_proxy)

@@ -11,13 +11,12 @@ __all__ = ["report_rejection"]
 log = logging.getLogger("orderwire.rejections")
 
 
-def report_rejection(metrics: Metrics, label: str | None, message: str, address: object) -> None:
-    """Count a rejection and log it at DEBUG.
+def report_rejection(metrics: Metrics, label: str, address: object, *, counted: bool = True) -> None:
+    """Count a rejection and log it at DEBUG, by its label alone: the message to the client may repeat what the client sent.
 
-    ``label``: that of ``Metrics.rejections``; None for a rejection that the metric does not count, such as a malformed
-    handshake. ``message``: what the client is told; it may repeat what the client sent, hence the escaping. ``address``: the
-    client's, None if it is not known.
+    ``label``: that of ``Metrics.rejections``. ``counted``: false for a rejection that the metric leaves out, such as a
+    malformed handshake. ``address``: the client's, None if it is not known.
     """
-    if label is not None:
+    if counted:
         metrics.rejections.labels(label).inc()
-    log.debug("rejected: %r", message, extra={"label": label, "address": str(address)})
+    log.debug("rejected", extra={"label": label, "address": str(address)})

@@ -33,8 +33,8 @@ async def websocket_handler(request: web.Request) -> web.StreamResponse:
     app, head = request.app, request[REQUEST_HEAD]
     try:
         handshake = negotiate(app, head)
-    except web.HTTPException as error:
-        app[REQUEST_GUARD].report_rejection(None, error.text or error.reason, head.peer.address)
+    except web.HTTPException:
+        app[REQUEST_GUARD].report_rejection("malformed_handshake", head.peer.address, counted=False)
         raise
     client = await admit_client(app, head, handshake)
     try:

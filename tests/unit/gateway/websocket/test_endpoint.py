@@ -118,11 +118,11 @@ async def test_a_handshake_that_fails_is_reported_once_and_not_counted(
     app: Any = {
         SETTINGS: Settings.from_environment({}),
         RELAY: SimpleNamespace(epoch=epoch, not_ready_reason="waiting for the database"),
-        REQUEST_GUARD: SimpleNamespace(report_rejection=lambda *report: reports.append(report)),
+        REQUEST_GUARD: SimpleNamespace(report_rejection=lambda *report, counted: reports.append((*report, counted))),
     }
     head = make_request_head("GET", {**UPGRADE_HEADERS, **headers})
     request: Any = Request(app, head)
     with pytest.raises(web.HTTPException) as raised:
         await websocket_handler(request)
     assert raised.value.status == status
-    assert reports == [(None, raised.value.text, head.peer.address)]
+    assert reports == [("malformed_handshake", head.peer.address, False)]
