@@ -50,14 +50,16 @@ async def test_changes_without_triggers_are_found_and_the_totals_corrected(
 ) -> None:
     app = await start_app(**OFTEN)
     client = await connected_after_one_event(app, connect, db)
-    await db.execute(disable_triggers)
-    await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
-    await db.execute("update orders set status = 'ready' where customer_name = 'first'")
-    await db.execute(enable_triggers)
-    # The audit may run between the two changes, and then corrects the totals twice.
-    expected = {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
-    await client.wait_until(lambda c: c.totals == expected, "corrected totals")
-    assert "WARNING the totals had drifted by +7 orders, +35.00" in await app.log.wait_for_line("drifted")
+    # One transaction: an audit between the two changes would correct the totals twice.
+    async with db.transaction():
+        await db.execute(disable_triggers)
+        await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
+        await db.execute("update orders set status = 'ready' where customer_name = 'first'")
+        await db.execute(enable_triggers)
+    await client.wait_until(lambda c: c.totals["total_orders"] == 8, "corrected totals")
+    assert client.totals == {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
+    drift = "WARNING the totals had drifted by +7 orders, +35.000000 revenue, +6 pending"
+    assert drift in await app.log.wait_for_line("drifted")
     await order(db, "loud")
     await client.wait_until(lambda c: c.totals["total_orders"] == 9, "later changes are added")
     assert [event["customer_name"] for event in client.events] == ["first", "loud"]
