@@ -10,11 +10,15 @@ real and migrated (``database_url``, ``db``). Settings are given as in the envir
         response = await app.http.get("/api/orders")       # aiohttp's TestClient
         async with aiohttp.ClientSession() as http, http.get(app.http_url + "/api/sse") as stream: ...
 
-``app.ws_url`` and ``app.http_url`` are as those of ``tests.support.Server``: a test can be moved from one to the other.
 ``await app.close()`` stops it before the end of the test. ``app.log`` has the log lines of the process from LOG_LEVEL up; log
 settings of the command line and what it prints are not part of the application. A background task that fails, and a log line
 with a traceback, fail the test when it ends. ``WEBSOCKET_IO``, ``NOTIFY_MODE`` and ``COMPRESSION`` are taken from the tests'
 environment, as in a server process; ``WORKERS`` does not apply.
+
+``start_target`` runs the test twice: with a server process, to which ``WORKERS`` applies, and with the application in the
+test's process. ``Target`` has what both offer: ``ws_url``, ``http_url``, ``lines``, ``wait_for_line``, ``stop``, ``kill``. Use
+it where the acceptor, the transports or the number of workers can change what a client receives: replay, totals, roles,
+limits, conflation.
 
 aiohttp accepts the connections here, so WebSockets are upgraded by gateway/websocket/upgrade.py, not by gateway/inbound.py, and
 limits count requests and sessions instead of connections. aiohttp's limits (header size, idle time) are set as in production.
@@ -37,9 +41,9 @@ from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
 from serving import create_app
 from settings import Settings
-from tests.support import FORWARDED_SETTINGS, TIMEOUT_SECONDS, within
+from tests.support import FORWARDED_SETTINGS, TIMEOUT_SECONDS, Server, StartServer, within
 
-__all__ = ["App", "Log", "StartApp"]
+__all__ = ["App", "Log", "StartApp", "StartTarget", "Target"]
 
 
 class Log(logging.Handler):
@@ -95,11 +99,13 @@ def _captured_log() -> Iterator[Log]:
 class App:
     """An application that runs in the test's process."""
 
-    def __init__(self, app: web.Application, http: TestClient[Any, Any], prefix: str, log: Log) -> None:
+    def __init__(self, app: web.Application, http: TestClient[Any, Any], prefix: str, log: Log, first_line: int) -> None:
         self.app = app
         self.http = http
         self.log = log
         self._prefix = prefix
+        # The log is that of the process: lines of applications that the test started before come first.
+        self._first_line = first_line
 
     @property
     def http_url(self) -> str:
@@ -123,8 +129,27 @@ class App:
         """Drain and stop. The fixture does so at the end of the test."""
         await self.http.close()
 
+    async def stop(self) -> None:
+        """The same as ``close``, under the name that it has in ``Server``."""
+        await self.close()
+
+    async def kill(self) -> None:
+        """Drain and stop, because SIGKILL, which ``Server.kill`` sends, would end the test too."""
+        await self.close()
+
+    @property
+    def lines(self) -> list[str]:
+        """The log lines since this application started."""
+        return self.log.lines[self._first_line :]
+
+    async def wait_for_line(self, substring: str, start_index: int = 0) -> str:
+        """The first of ``lines``, from index ``start_index`` on, that contains ``substring``, now or later."""
+        return await self.log.wait_for_line(substring, self._first_line + start_index)
+
 
 StartApp = Callable[..., Coroutine[Any, Any, App]]
+Target = App | Server
+StartTarget = Callable[..., Coroutine[Any, Any, Target]]
 
 
 @pytest.fixture
@@ -150,8 +175,9 @@ async def start_app(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient
             logging.getLogger().setLevel(settings.log_level)
             app = create_app(settings, lambda name, error: failures.append(f"{name}: {error!r}"))
             root, prefix = mount(app)
+            first_line = len(log.lines)
             server = await aiohttp_server(root, **runner_options(settings))
-            started = App(app, await aiohttp_client(server), prefix, log)
+            started = App(app, await aiohttp_client(server), prefix, log, first_line)
             running.append(started)
             if wait:
                 await started.wait_until_ready()
@@ -168,3 +194,17 @@ async def start_app(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient
 async def app(start_app: StartApp) -> App:
     """An application with default settings."""
     return await start_app()
+
+
+@pytest.fixture(params=["process", "mounted"])
+def start_target(
+    request: pytest.FixtureRequest, start_server: StartServer, start_app: StartApp, database_url: str
+) -> StartTarget:
+    """Starts server processes, or applications in the test's process: ``await start_target(SETTING="…")``."""
+
+    async def start(**environment: str) -> Target:
+        if request.param == "process":
+            return await start_server(database_url, **environment)
+        return await start_app(**environment)
+
+    return start

@@ -10,8 +10,8 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from tests.gateway.conftest import App, StartApp
-from tests.support import Client, Connect, Process
+from tests.gateway.conftest import App, StartApp, StartTarget
+from tests.support import WORKERS, Client, Connect, Process
 
 OFTEN = {"AUDIT_SECONDS": "0.1"}
 
@@ -50,14 +50,16 @@ async def test_changes_without_triggers_are_found_and_the_totals_corrected(
 ) -> None:
     app = await start_app(**OFTEN)
     client = await connected_after_one_event(app, connect, db)
-    await db.execute(disable_triggers)
-    await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
-    await db.execute("update orders set status = 'ready' where customer_name = 'first'")
-    await db.execute(enable_triggers)
-    # The audit may run between the two changes, and then corrects the totals twice.
-    expected = {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
-    await client.wait_until(lambda c: c.totals == expected, "corrected totals")
-    assert "WARNING the totals had drifted by +7 orders, +35.00" in await app.log.wait_for_line("drifted")
+    # One transaction: an audit between the two changes would correct the totals twice.
+    async with db.transaction():
+        await db.execute(disable_triggers)
+        await db.execute("insert into orders (customer_name, total) select 'silent', 5 from generate_series(1, 7)")
+        await db.execute("update orders set status = 'ready' where customer_name = 'first'")
+        await db.execute(enable_triggers)
+    await client.wait_until(lambda c: c.totals["total_orders"] == 8, "corrected totals")
+    assert client.totals == {"type": "analytics_update", "total_orders": 8, "total_revenue": "45.00", "pending_orders": 7}
+    drift = "WARNING the totals had drifted by +7 orders, +35.000000 revenue, +6 pending"
+    assert drift in await app.log.wait_for_line("drifted")
     await order(db, "loud")
     await client.wait_until(lambda c: c.totals["total_orders"] == 9, "later changes are added")
     assert [event["customer_name"] for event in client.events] == ["first", "loud"]
@@ -66,33 +68,35 @@ async def test_changes_without_triggers_are_found_and_the_totals_corrected(
 FROM_CHECKPOINT = "from the checkpoint and the journal since"
 
 
-async def test_after_a_start_from_a_checkpoint_the_first_audit_is_soon(start_app: StartApp, connect: Connect, db: Any) -> None:
+async def test_after_a_start_from_a_checkpoint_the_first_audit_is_soon(
+    start_target: StartTarget, connect: Connect, db: Any
+) -> None:
     rarely = {"AUDIT_SECONDS": "3600", "LOG_LEVEL": "DEBUG"}
     await order(db, "before")
-    first = await start_app(**rarely)
-    await first.log.wait_for_line("totals and position by a scan")
+    first = await start_target(**rarely)
+    await first.wait_for_line("totals and position by a scan")
     async with db.transaction():
         await db.execute("set local session_replication_role = replica")
         await db.execute("insert into orders (customer_name, total) values ('silent', 5)")
     await order(db, "after")
-    await first.close()
-    assert FROM_CHECKPOINT not in first.log.text
+    await first.kill()
+    if WORKERS == 1:  # of several, those that start last may find a checkpoint of the first
+        assert FROM_CHECKPOINT not in "\n".join(first.lines)
 
-    second = await start_app(**rarely)
-    await second.log.wait_for_line(FROM_CHECKPOINT)
+    second = await start_target(**rarely)
+    await second.wait_for_line(FROM_CHECKPOINT)
     client = await connect(second.ws_url)
     await client.wait_until(lambda c: bool(c.messages), "the first message")
     await client.wait_until(lambda c: c.totals["total_orders"] == 3, "the silent change is found before AUDIT_SECONDS")
-    assert "drifted by +1 orders, +5.00" in await second.log.wait_for_line("drifted")
+    assert "drifted by +1 orders, +5.00" in await second.wait_for_line("drifted")
     assert client.totals["total_revenue"] == "25.00"
     await order(db, "live")
     await client.wait_until(lambda c: c.totals["total_orders"] == 4, "later changes are added")
-    await second.close()
+    await second.kill()
 
     # The audit's count is the checkpoint of the third, whose totals are right from the start.
-    lines_before = len(second.log.lines)
-    third = await start_app(**rarely)
-    await third.log.wait_for_line(FROM_CHECKPOINT, lines_before)
+    third = await start_target(**rarely)
+    await third.wait_for_line(FROM_CHECKPOINT)
     newcomer = await connect(third.ws_url)
     await newcomer.wait_until(lambda c: bool(c.messages), "the first message")
     assert newcomer.messages[0] == {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import StartApp
+from tests.gateway.conftest import StartApp, StartTarget
 from tests.support import Connect, Process, open_connections
 
 ROWS = 3000
@@ -17,12 +17,12 @@ async def insert(db: Any, count: int, name: str) -> None:
 
 
 async def test_many_events_become_one_message_except_those_of_subscribed_orders(
-    start_app: StartApp, connect: Connect, db: Any
+    start_target: StartTarget, connect: Connect, db: Any
 ) -> None:
     await insert(db, ROWS, "first")
-    app = await start_app()
-    plain = await connect(app.ws_url)
-    client = await connect(f"{app.ws_url}?conflate=50&topics=orders,analytics,order:7,order:2500")
+    target = await start_target()
+    plain = await connect(target.ws_url)
+    client = await connect(f"{target.ws_url}?conflate=50&topics=orders,analytics,order:7,order:2500")
     await db.execute("update orders set status = 'ready'")
     await plain.wait_until(lambda c: len(c.events) == ROWS, "every event, without conflation")
     await client.wait_until(
@@ -42,7 +42,7 @@ async def test_many_events_become_one_message_except_those_of_subscribed_orders(
     # A resume from the position of a bulk message neither misses nor repeats an event.
     await client.disconnect()
     await insert(db, 3, "meanwhile")
-    back = await connect(f"{app.ws_url}?conflate=50&last_event_id={client.events[-1]['id']}")
+    back = await connect(f"{target.ws_url}?conflate=50&last_event_id={client.events[-1]['id']}")
     await back.wait_until(lambda c: len(c.events) == 3, "what was missed")
     assert [event["customer_name"] for event in back.events] == ["meanwhile"] * 3
     # Up to N events at once are sent one by one.
@@ -52,11 +52,11 @@ async def test_many_events_become_one_message_except_those_of_subscribed_orders(
 
 
 async def test_a_slow_client_that_conflates_gets_fewer_messages_and_stays_connected(
-    start_app: StartApp, connect: Connect, database_url: str
+    start_target: StartTarget, connect: Connect, database_url: str
 ) -> None:
-    app = await start_app(SEND_QUEUE_FRAMES="10", SEND_QUEUE_BYTES="10000")
-    plain = await connect(app.ws_url)
-    lazy = await connect(f"{app.ws_url}?conflate=10000")
+    target = await start_target(SEND_QUEUE_FRAMES="10", SEND_QUEUE_BYTES="10000")
+    plain = await connect(target.ws_url)
+    lazy = await connect(f"{target.ws_url}?conflate=10000")
     assert lazy.ws._conn is not None
     transport: Any = lazy.ws._conn.transport
     transport.pause_reading()

@@ -16,15 +16,13 @@ from aiohttp import web
 
 from serving import create_app
 from settings import Settings
-from tests.gateway.conftest import App, StartApp
+from tests.gateway.conftest import StartApp, Target
 from tests.support import TIMEOUT_SECONDS, Client, Server, StartServer, within
 
 pytestmark = pytest.mark.usefixtures("built")
 
 PREFIX = "/shop/orderwire"
 INSERT = "insert into orders (customer_name, total) values ('Anna', 5)"
-
-Target = App | Server
 
 
 @pytest.fixture(params=["process", "mounted"])

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from tests.gateway.conftest import StartApp
+import aiohttp
+
+from tests.conftest import needs_one_worker
+from tests.gateway.conftest import StartTarget
 from tests.helpers.tokens import SECRET, token
 from tests.support import Connect
 
 
-async def test_clients_behind_a_proxy_are_counted_by_their_own_addresses(start_app: StartApp, connect: Connect) -> None:
-    app = await start_app(
+@needs_one_worker
+async def test_clients_behind_a_proxy_are_counted_by_their_own_addresses(start_target: StartTarget, connect: Connect) -> None:
+    target = await start_target(
         JWT_SECRET=SECRET, TRUSTED_PROXIES="127.0.0.1", MAX_CONNECTIONS_PER_ADDRESS="2", HANDSHAKES_PER_SECOND="2"
     )
 
@@ -18,24 +22,26 @@ async def test_clients_behind_a_proxy_are_counted_by_their_own_addresses(start_a
         return {"X-Forwarded-For": f"198.51.100.{n}", "Authorization": f"Bearer {token()}"}
 
     async def status(n: int) -> int:
-        async with app.http.get("/api/analytics", headers=headers(n)) as response:
+        url = target.http_url + "/api/analytics"
+        # A new connection for each request.
+        async with aiohttp.ClientSession() as http, http.get(url, headers=headers(n)) as response:
             return response.status
 
     for _ in range(2):
-        client = await connect(app.ws_url, headers=headers(1))
+        client = await connect(target.ws_url, headers=headers(1))
         await client.wait_until(lambda c: len(c.messages) >= 1, "accepted")
-    assert await (await connect(app.ws_url, headers=headers(1))).wait_closed() == 3504
+    assert await (await connect(target.ws_url, headers=headers(1))).wait_closed() == 3504
     for n in range(2, 12):
-        client = await connect(app.ws_url, headers=headers(n))
+        client = await connect(target.ws_url, headers=headers(n))
         await client.wait_until(lambda c: len(c.messages) >= 1, "accepted")
     assert [await status(20) for _ in range(5)] == [200, 200, 200, 200, 429]
     assert await status(21) == 200
 
 
-async def test_a_client_over_its_rate_of_frames_or_bytes_is_closed(start_app: StartApp, connect: Connect) -> None:
-    app = await start_app(FRAMES_PER_SECOND="10", BYTES_PER_SECOND="4KiB")
-    other = await connect(app.ws_url)
-    fast, large, pinging = [await connect(app.ws_url) for _ in range(3)]
+async def test_a_client_over_its_rate_of_frames_or_bytes_is_closed(start_target: StartTarget, connect: Connect) -> None:
+    target = await start_target(FRAMES_PER_SECOND="10", BYTES_PER_SECOND="4KiB")
+    other = await connect(target.ws_url)
+    fast, large, pinging = [await connect(target.ws_url) for _ in range(3)]
     with suppress(ConnectionError):  # the server may close it before all is sent
         for _ in range(200):
             await fast.ws.send_str("{}")

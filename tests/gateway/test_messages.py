@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from tests.gateway.conftest import App
+from tests.gateway.conftest import App, StartTarget
 from tests.support import Connect
 
 CURSOR = re.compile(r"[0-9a-f]{8}-\d+-\d+")
@@ -19,8 +19,9 @@ async def test_the_first_message_has_the_totals(app: App, connect: Connect) -> N
     assert client.messages[0] == {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0}
 
 
-async def test_each_type_of_change_has_its_message(app: App, connect: Connect, db: Any) -> None:
-    client = await connect(app.ws_url)
+async def test_each_type_of_change_has_its_message(start_target: StartTarget, connect: Connect, db: Any) -> None:
+    target = await start_target()
+    client = await connect(target.ws_url)
 
     await db.execute("insert into orders (customer_name, total) values ('Иван Иванов', 150.50)")
     await db.execute("update orders set status = 'preparing' where id = 1")
@@ -45,8 +46,9 @@ async def test_each_type_of_change_has_its_message(app: App, connect: Connect, d
     await client.wait_until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
 
 
-async def test_the_totals_follow_and_equal_the_view(app: App, connect: Connect, db: Any) -> None:
-    client = await connect(app.ws_url)
+async def test_the_totals_follow_and_equal_the_view(start_target: StartTarget, connect: Connect, db: Any) -> None:
+    target = await start_target()
+    client = await connect(target.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'c', n + 0.01 from generate_series(1, 1000) n")
     await db.execute("update orders set status = 'cancelled' where id % 3 = 0")
     await db.execute("update orders set status = 'ready', total = total * 2 where id % 3 = 1")
@@ -56,5 +58,5 @@ async def test_the_totals_follow_and_equal_the_view(app: App, connect: Connect, 
         f"totals {tuple(row)}",
     )
     assert len(client.events) == 1000 + 333 + 334
-    await app.close()
+    await target.stop()
     assert await client.wait_closed() == 3001

@@ -13,7 +13,7 @@ from pytest_aiohttp import AiohttpClient
 from db.database import Database
 from gateway.app_keys import HUB, METRICS
 from serving import create_app
-from settings import BadSetting, Settings
+from settings import Settings
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.tokens import SECRET, token
 from tests.support import Connect, within
@@ -140,11 +140,6 @@ async def test_a_background_task_that_fails_is_reported(
         "background task 'retention' has failed: events may not arrive any more"
     ]
     assert (await http.get("/healthz")).status == 200
-
-
-def test_an_application_needs_the_address_of_its_database() -> None:
-    with pytest.raises(BadSetting, match="DATABASE_URL"):
-        create_app(Settings.from_environment({}))
 
 
 async def test_an_application_starts_while_its_database_is_away(start_app: StartApp) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.gateway.conftest import StartApp
+from tests.gateway.conftest import StartApp, StartTarget
 from tests.support import Client, Connect, Message
 
 
@@ -16,17 +16,17 @@ def resumed(client: Client) -> Message:
     return client.of_type("resumed")[0]
 
 
-async def test_a_resume_replays_exactly_the_missed_events(start_app: StartApp, connect: Connect, db: Any) -> None:
-    app = await start_app()
-    first = await connect(app.ws_url)
+async def test_a_resume_replays_exactly_the_missed_events(start_target: StartTarget, connect: Connect, db: Any) -> None:
+    target = await start_target()
+    first = await connect(target.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.wait_until(lambda c: len(c.events) == 1, "the first event")
     await first.disconnect()
-    witness = await connect(app.ws_url)
+    witness = await connect(target.ws_url)
     await db.execute("insert into orders (customer_name, total) select 'missed', n from generate_series(1, 7) n")
     await witness.wait_until(lambda c: len(c.events) == 7, "published")  # else some of them would come live, after the replay
 
-    second = await connect(f"{app.ws_url}?last_event_id={first.events[0]['id']}")
+    second = await connect(f"{target.ws_url}?last_event_id={first.events[0]['id']}")
     await second.wait_until(lambda c: len(c.events) == 7, "seven missed events")
     assert [frame["type"] for frame in second.messages[:3]] == ["analytics_update", "resumed", "new_order"]
     assert resumed(second) == {"type": "resumed", "recovered": True, "replayed": 7}
@@ -35,15 +35,15 @@ async def test_a_resume_replays_exactly_the_missed_events(start_app: StartApp, c
     assert [event["customer_name"] for event in second.events] == ["missed"] * 7 + ["live"]
 
 
-async def test_a_resume_on_another_server_reads_the_journal(start_app: StartApp, connect: Connect, db: Any) -> None:
-    app = await start_app()
-    first = await connect(app.ws_url)
+async def test_a_resume_on_another_server_reads_the_journal(start_target: StartTarget, connect: Connect, db: Any) -> None:
+    target = await start_target()
+    first = await connect(target.ws_url)
     await db.execute("insert into orders (customer_name, total) values ('seen', 1)")
     await first.wait_until(lambda c: len(c.events) == 1, "the first event")
-    await app.close()
+    await target.kill()
     await db.execute("insert into orders (customer_name, total) select 'missed', n from generate_series(1, 3000) n")
 
-    other = await start_app()
+    other = await start_target()
     second = await connect(f"{other.ws_url}?last_event_id={first.events[0]['id']}")
     await second.wait_until(lambda c: len(c.events) == 3000, "the missed events")
     assert resumed(second) == {"type": "resumed", "recovered": True, "replayed": 3000}

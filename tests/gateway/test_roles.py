@@ -6,16 +6,23 @@ import json
 import time
 from typing import Any
 
+import aiohttp
 import pytest
 
-from tests.gateway.conftest import App, StartApp
+from tests.conftest import needs_one_worker
+from tests.gateway.conftest import App, StartApp, StartTarget, Target
 from tests.helpers.tokens import SECRET, token
-from tests.support import Client, Connect
+from tests.support import WORKERS, Client, Connect, Server
 
 
 @pytest.fixture
 async def app(start_app: StartApp) -> App:
     return await start_app(JWT_SECRET=SECRET)
+
+
+@pytest.fixture
+async def target(start_target: StartTarget) -> Target:
+    return await start_target(JWT_SECRET=SECRET)
 
 
 def shown(role: str, **claims: Any) -> dict[str, str]:
@@ -46,10 +53,10 @@ async def ask(client: Client, kind: str, *topics: str) -> dict[str, Any]:
     return next(frame for frame in reversed(client.messages) if frame["type"] in ("subscribed", "error"))
 
 
-async def test_a_customer_sees_their_own_orders_and_nothing_else(app: App, connect: Connect, db: Any) -> None:
+async def test_a_customer_sees_their_own_orders_and_nothing_else(target: Target, connect: Connect, db: Any) -> None:
     own, listed, others = await insert(db, "Anna", "anna"), await insert(db, "Bo", "bo"), await insert(db, "Cy", "cy")
-    admin = await connect(app.ws_url, headers=shown("admin"))
-    customer = await connect(app.ws_url, headers=shown("customer", sub="anna", orders=[listed]))
+    admin = await connect(target.ws_url, headers=shown("admin"))
+    customer = await connect(target.ws_url, headers=shown("customer", sub="anna", orders=[listed]))
     await customer.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert customer.messages[0] == {"type": "subscribed", "topics": [f"order:{listed}"]}
     assert customer.messages[1]["type"] == "authenticated"
@@ -67,6 +74,8 @@ async def test_a_customer_sees_their_own_orders_and_nothing_else(app: App, conne
     await db.execute("update orders set customer_name = 'Other name' where id = $1", others)
     await db.execute("delete from orders where id = $1", own)
     await admin.wait_until(lambda c: c.totals["total_orders"] == 2, "the totals after the delete")
+    # The admin's worker may be another one than the customer's.
+    await customer.wait_until(lambda c: bool(c.of_type("order_delete")), "the last of the customer's own events")
     await settle(customer)
     assert {event["order_id"] for event in customer.events} == {own, listed}
     assert [event["type"] for event in customer.events if event["order_id"] == own] == ["order_status_update", "order_delete"]
@@ -102,10 +111,10 @@ async def test_a_viewer_sees_the_totals_only(app: App, connect: Connect, db: Any
     assert viewer.events == []
 
 
-async def test_topics_are_chosen_in_the_url_or_by_commands(app: App, connect: Connect, db: Any) -> None:
+async def test_topics_are_chosen_in_the_url_or_by_commands(target: Target, connect: Connect, db: Any) -> None:
     first, second = await insert(db, "Anna"), await insert(db, "Bo")
-    everything = await connect(app.ws_url, headers=shown("admin"))
-    one = await connect(f"{app.ws_url}?topics=order:{first}", headers=shown("admin"))
+    everything = await connect(target.ws_url, headers=shown("admin"))
+    one = await connect(f"{target.ws_url}?topics=order:{first}", headers=shown("admin"))
     await one.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
     assert one.messages[0] == {"type": "subscribed", "topics": [f"order:{first}"]}
     await db.execute("update orders set status = 'ready'")
@@ -115,7 +124,7 @@ async def test_topics_are_chosen_in_the_url_or_by_commands(app: App, connect: Co
     await everything.wait_until(lambda c: c.totals["pending_orders"] == 0, "the totals after the update")
     # A subscription to the totals sends them at once.
     await ask(one, "subscribe", "analytics")
-    await one.wait_until(lambda c: len(c.of_type("analytics_update")) == 1, "the totals")
+    await one.wait_until(lambda c: bool(c.of_type("analytics_update")), "the totals")
     # An event of two subscribed topics is delivered once.
     await ask(one, "subscribe", "orders")
     await db.execute("update orders set status = 'delivered'")
@@ -126,7 +135,9 @@ async def test_topics_are_chosen_in_the_url_or_by_commands(app: App, connect: Co
     await one.wait_until(lambda c: len(c.events) == 4, "one event")
     await settle(one)
     assert [event["order_id"] for event in one.events] == [first, first, second, first]
-    assert len(one.of_type("analytics_update")) == 1
+    totals = one.of_type("analytics_update")
+    # With another worker than ``everything``, ``one`` may have subscribed before its worker announced the same totals.
+    assert len(totals) == 1 or (WORKERS > 1 and isinstance(target, Server) and totals == totals[:1] * 2)
     for topics in (["order:"], ["order:01"], ["order:1 "], ["Orders"], [""], ["order:99999999999999999999"], [1], [None]):
         await one.send(json.dumps({"type": "subscribe", "topics": topics}))
     await settle(one)
@@ -156,8 +167,8 @@ async def test_bad_or_forbidden_topics_in_the_url_are_rejected(
         assert response.status == {3501: 400, 3507: 403}[code]
 
 
-async def resumed(connect: Connect, app: App, cursor: str, topics: str, **claims: Any) -> Client:
-    client = await connect(f"{app.ws_url}?last_event_id={cursor}&topics={topics}", headers=shown("customer", **claims))
+async def resumed(connect: Connect, target: Target, cursor: str, topics: str, **claims: Any) -> Client:
+    client = await connect(f"{target.ws_url}?last_event_id={cursor}&topics={topics}", headers=shown("customer", **claims))
     await client.wait_until(lambda c: len(c.of_type("resumed")) == 1, "the answer to the resume")
     await client.wait_until(lambda c: len(c.events) >= c.of_type("resumed")[0]["replayed"], "the replay")
     await settle(client)
@@ -166,27 +177,30 @@ async def resumed(connect: Connect, app: App, cursor: str, topics: str, **claims
 
 @pytest.mark.parametrize("after_restart", [False, True])
 async def test_a_replay_has_and_counts_only_the_events_that_the_role_may_see(
-    app: App, start_app: StartApp, connect: Connect, db: Any, after_restart: bool
+    target: Target, start_target: StartTarget, connect: Connect, db: Any, after_restart: bool
 ) -> None:
     """From the recent events in memory and, on a server that has just started, from the journal."""
     own = await insert(db, "Anna", "anna")
     other = await insert(db, "Bo", "bo")
-    anna = await connect(f"{app.ws_url}?topics=order:{own}", headers=shown("customer", sub="anna"))
+    anna = await connect(f"{target.ws_url}?topics=order:{own}", headers=shown("customer", sub="anna"))
     await settle(anna)
     await db.execute("update orders set status = 'confirmed' where id = $1", own)
     await anna.wait_until(lambda c: len(c.events) == 1, "an event")
     cursor = anna.events[0]["id"]
     await anna.disconnect()
+    witness = await connect(f"{target.ws_url}?topics=order:{own}", headers=shown("admin"))
+    await settle(witness)
     for n in range(1200):
         await db.execute("update orders set total = $2 where id = $1", other, n)
     await db.execute("update orders set status = 'ready' where id = $1", own)
+    await witness.wait_until(lambda c: len(c.events) == 1, "published")  # else it would come live, after the replay
     if after_restart:
-        app = await start_app(JWT_SECRET=SECRET)
-    back = await resumed(connect, app, cursor, f"order:{own}", sub="anna")
+        target = await start_target(JWT_SECRET=SECRET)
+    back = await resumed(connect, target, cursor, f"order:{own}", sub="anna")
     assert back.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 1}]
     assert [event["status"] for event in back.events] == ["ready"]
     # The cursor of an event that the client may not see reveals nothing.
-    other_customer = await resumed(connect, app, cursor, f"order:{other}", sub="bo", orders=[])
+    other_customer = await resumed(connect, target, cursor, f"order:{other}", sub="bo", orders=[])
     assert {event["order_id"] for event in other_customer.events} == {other}
     await db.execute("update orders set status = 'delivered'")
     await back.wait_until(lambda c: len(c.events) == 2, "live again")
@@ -297,20 +311,23 @@ async def test_a_bad_token_closes_the_session(app: App, connect: Connect, bad: s
     assert await client.wait_closed() == code
 
 
-async def test_the_sessions_of_a_revoked_subject_are_closed(app: App, connect: Connect, db: Any) -> None:
+@needs_one_worker
+async def test_the_sessions_of_a_revoked_subject_are_closed(target: Target, connect: Connect, db: Any) -> None:
     old = token("admin", sub="mallory", iat=int(time.time()) - 60)
     undated = token("admin", sub="mallory", iat=None)
     headers = {"Authorization": f"Bearer {old}"}
-    mallory = await connect(app.ws_url, headers=headers)
-    other = await connect(app.ws_url, headers=shown("admin", sub="alice"))
+    mallory = await connect(target.ws_url, headers=headers)
+    other = await connect(target.ws_url, headers=shown("admin", sub="alice"))
     await mallory.wait_until(lambda c: len(c.of_type("authenticated")) == 1, "the first messages")
     await db.execute("select orderwire.revoke('mallory')")
     assert await mallory.wait_closed() == 3500
-    for revoked in (old, undated):
-        async with app.http.get("/api/orders", headers={"Authorization": f"Bearer {revoked}"}) as response:
-            assert response.status == 401
-    async with app.http.get("/api/orders", headers=shown("admin", sub="mallory", iat=int(time.time()) + 3)) as response:
-        assert response.status == 200  # issued since
+    url = f"{target.http_url}/api/orders"
+    async with aiohttp.ClientSession() as http:
+        for revoked in (old, undated):
+            async with http.get(url, headers={"Authorization": f"Bearer {revoked}"}) as response:
+                assert response.status == 401
+        async with http.get(url, headers=shown("admin", sub="mallory", iat=int(time.time()) + 3)) as response:
+            assert response.status == 200  # issued since
     await insert(db, "Anna")
     await other.wait_until(lambda c: len(c.events) == 1, "an event")
     assert mallory.events == []

@@ -19,6 +19,8 @@ from settings import BadSetting, Settings
 from tests.helpers.tokens import SECRET
 
 URL = "postgresql://user:password@127.0.0.1:1/database"
+ONLY_THIS_MACHINE = "only this machine may connect"
+EVERYTHING_IS_VISIBLE = "every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)"
 
 
 async def test_run_until_drains_before_it_cancels() -> None:
@@ -83,10 +85,10 @@ def test_a_database_url_is_used_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({}, ["http://h:1/admin", "ws://h:1/api/ws", '"$DATABASE_URL"', "only this machine may connect"]),
-        ({"ALLOW_ANONYMOUS": "1"}, ["http://h:1/admin", "ws://h:1/api/ws", "", "ALLOW_ANONYMOUS=1"]),
+        ({}, ["http://h:1/admin", "ws://h:1/api/ws", '"$DATABASE_URL"', ONLY_THIS_MACHINE]),
+        ({"ALLOW_ANONYMOUS": "1"}, ["http://h:1/admin", "ws://h:1/api/ws", "", EVERYTHING_IS_VISIBLE]),
         ({"JWT_SECRET": SECRET}, ["http://h:1/admin", "ws://h:1/api/ws", "", "by token"]),
-        ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", "only this machine"]),
+        ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", ONLY_THIS_MACHINE]),
     ],
 )
 @pytest.mark.parametrize("superuser", [True, False, None])

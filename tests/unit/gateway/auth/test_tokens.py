@@ -22,7 +22,7 @@ from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Role
 from push.protocol.messages import CloseCode
 from settings import BadSetting, Settings
 from tests.fuzz.tokens import SECRET as FUZZ_SECRET
-from tests.fuzz.tokens import odd_token
+from tests.fuzz.tokens import odd_token, valid_token
 from tests.helpers.tokens import ED25519, P256, RSA, SECRET, hs256_token, private_pem, public_pem, token, unsigned_token
 
 SECRET_KEY = FixedKey(as_jwk(SECRET.encode(), "HS256"))
@@ -180,6 +180,7 @@ def test_signing_without_a_usable_key_is_a_bad_setting(tmp_path: Path, file: str
 async def test_an_arbitrary_token_is_denied_or_does_not_grant_admin(seed: int) -> None:
     rng = random.Random(seed)
     verifier, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": FUZZ_SECRET}))
+    assert (await verifier.verify(valid_token(rng, "admin"))).role is Role.ADMIN
     for _ in range(500):
         sent = odd_token(rng)
         try:

@@ -184,6 +184,9 @@ async def test_first_audit_is_repeated_until_one_could_compare(site: Site, monke
 
 async def test_audit_waits_for_the_relay_to_start() -> None:
     site = Site(ModelDatabase())
-    async with running(site.audit, interval_seconds=0.001):
+    async with running(site.audit, interval_seconds=0.001), asyncio.timeout(TIMEOUT_SECONDS):
         await asyncio.sleep(0.02)
         assert site.reader.scans == 0
+        async with following(site.relay, ModelConnection(site.database)):
+            while not site.reader.scans:
+                await asyncio.sleep(0.001)
