@@ -54,9 +54,9 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 
 
 class Rejection(NamedTuple):
-    """``label``: that of the metric of rejections. ``close_connection``: accept no more requests on this connection."""
+    """``reason``: the label of ``Metrics.rejections``. ``close_connection``: accept no more requests on this connection."""
 
-    label: str
+    reason: str
     status: int
     message: str
     close_connection: bool = False
@@ -87,7 +87,7 @@ class RequestGuard:
         with self._limiter.count_request(request.transport, request.remote) as connection:
             if connection is None:
                 rejection = Rejection("connections", 429, TOO_MANY_REQUESTS, close_connection=True)
-                self.report_rejection(rejection.label, request.remote)
+                self.report_rejection(rejection.reason, request.remote)
                 return _rejection_response(rejection)
             return await self._handle(request, handler, connection)
 
@@ -97,7 +97,7 @@ class RequestGuard:
         rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted
         if rejection is not None:
-            self.report_rejection(rejection.label, head.peer.address)
+            self.report_rejection(rejection.reason, head.peer.address)
             return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
@@ -196,12 +196,12 @@ class RequestGuard:
 
     # ---------------------------------------------------------------- reports
 
-    def report_rejection(self, label: str, address: object, *, counted: bool = True) -> None:
+    def report_rejection(self, reason: str, address: object, *, counted: bool = True) -> None:
         """Count and log a request or handshake that is rejected: see ``gateway.net.rejections.report_rejection``."""
-        report_rejection(self._metrics, label, address, counted=counted)
+        report_rejection(self._metrics, reason, address, counted=counted)
 
     def report_denied(self, denied: AccessDenied, head: RequestHead) -> None:
-        """The same for a request whose token, topics or limits were rejected. The label is the lower-case name of the code."""
+        """The same for a request whose token, topics or limits were rejected. The reason is the lower-case name of the code."""
         self.report_rejection(denied.close_code.name.lower(), head.peer.address)
 
 

@@ -24,6 +24,8 @@ __all__ = ["admit_client", "check_upgrade", "start", "websocket_handler"]
 
 # Frames that a rejected client may still send before it has read the close frame; its own close frame is one of them.
 MAX_FRAMES_AFTER_REJECTION = 100
+# Why ``negotiate`` failed, by the status of its error response.
+_HANDSHAKE_FAILURES = {400: "malformed_handshake", 426: "unsupported_version", 503: "not_started"}
 
 
 async def websocket_handler(request: web.Request) -> web.StreamResponse:
@@ -33,8 +35,8 @@ async def websocket_handler(request: web.Request) -> web.StreamResponse:
     app, head = request.app, request[REQUEST_HEAD]
     try:
         handshake = negotiate(app, head)
-    except web.HTTPException:
-        app[REQUEST_GUARD].report_rejection("malformed_handshake", head.peer.address, counted=False)
+    except web.HTTPException as error:
+        app[REQUEST_GUARD].report_rejection(_HANDSHAKE_FAILURES[error.status], head.peer.address, counted=False)
         raise
     client = await admit_client(app, head, handshake)
     try:

@@ -60,7 +60,7 @@ class Site:
 
     def reason(self, *arguments: Any, **named: Any) -> tuple[str, int] | None:
         rejection = self.guard.find_rejection(self.head(*arguments, **named))
-        return None if rejection is None else (rejection.label, rejection.status)
+        return None if rejection is None else (rejection.reason, rejection.status)
 
     def rejections(self, reason: str) -> float:
         return self.metrics.registry.get_sample_value("orderwire_rejections_total", {"reason": reason}) or 0.0
@@ -111,7 +111,7 @@ def test_without_login_a_proxy_that_is_not_trusted_is_named() -> None:
     site = Site(login=False)
     rejection = site.guard.find_rejection(site.head(X_Forwarded_For="192.0.2.1"))
     assert rejection is not None
-    assert (rejection.label, "TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
+    assert (rejection.reason, "TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
 
 
 @pytest.mark.parametrize(("body", "expected"), [(0, None), (65536, None), (65537, ("body", 413)), (None, ("body", 413))])
@@ -126,7 +126,13 @@ def test_beyond_the_limit_of_connections_only_a_websocket_goes_on() -> None:
         head = site.head(path)
         head.connection.within_limits = False
         rejection = site.guard.find_rejection(head)
-        assert (rejection and rejection.label) == expected
+        assert (rejection and rejection.reason) == expected
+
+
+def test_a_denied_session_is_counted_by_the_name_of_its_close_code() -> None:
+    site = Site()
+    site.guard.report_denied(AccessDenied(CloseCode.TOO_MANY_CONNECTIONS, "too many"), site.head("/api/ws"))
+    assert (site.rejections("too_many_connections"), site.rejections("connections")) == (1.0, 0.0)
 
 
 def test_requests_are_limited_by_address_and_counted_once() -> None:
@@ -138,7 +144,7 @@ def test_requests_are_limited_by_address_and_counted_once() -> None:
     assert site.guard.find_rejection(first) is None  # the same request again, as after a handshake that aiohttp has to answer
     rejection = site.guard.find_rejection(second)
     assert rejection is not None
-    assert (rejection.label, rejection.status, rejection.close_connection) == ("handshakes", 429, True)
+    assert (rejection.reason, rejection.status, rejection.close_connection) == ("handshakes", 429, True)
     assert site.guard.find_rejection(other) is None
 
 

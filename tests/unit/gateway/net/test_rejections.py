@@ -11,7 +11,7 @@ from push.metrics import Metrics
 
 
 @pytest.mark.parametrize(("counted", "expected"), [(True, {"origin": 1.0}), (False, {})])
-def test_a_rejection_is_counted_under_its_label_and_logged(
+def test_a_rejection_is_counted_under_its_reason_and_logged(
     counted: bool, expected: dict[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
     metrics = Metrics()
@@ -22,7 +22,7 @@ def test_a_rejection_is_counted_under_its_label_and_logged(
     assert found == expected
     (record,) = caplog.records
     fields: dict[str, Any] = vars(record)
-    assert (record.levelname, fields["label"], fields["address"]) == ("DEBUG", "origin", "192.0.2.1")
+    assert (record.levelname, fields["reason"], fields["address"]) == ("DEBUG", "origin", "192.0.2.1")
     assert record.getMessage() == "rejected"
 
 

@@ -108,11 +108,16 @@ class Request(dict[Any, Any]):
 
 
 @pytest.mark.parametrize(
-    ("headers", "epoch", "status"),
-    [({"Sec-WebSocket-Key": "short"}, "e1", 400), ({"Sec-WebSocket-Version": "8"}, "e1", 426), ({}, None, 503)],
+    ("headers", "epoch", "status", "reason"),
+    [
+        ({"Sec-WebSocket-Key": "short"}, "e1", 400, "malformed_handshake"),
+        ({"Sec-WebSocket-Extensions": "="}, "e1", 400, "malformed_handshake"),
+        ({"Sec-WebSocket-Version": "8"}, "e1", 426, "unsupported_version"),
+        ({}, None, 503, "not_started"),
+    ],
 )
-async def test_a_handshake_that_fails_is_reported_once_and_not_counted(
-    headers: dict[str, str], epoch: str | None, status: int
+async def test_a_handshake_that_fails_is_reported_once_with_its_reason_and_not_counted(
+    headers: dict[str, str], epoch: str | None, status: int, reason: str
 ) -> None:
     reports: list[tuple[Any, ...]] = []
     app: Any = {
@@ -125,4 +130,4 @@ async def test_a_handshake_that_fails_is_reported_once_and_not_counted(
     with pytest.raises(web.HTTPException) as raised:
         await websocket_handler(request)
     assert raised.value.status == status
-    assert reports == [("malformed_handshake", head.peer.address, False)]
+    assert reports == [(reason, head.peer.address, False)]
