@@ -186,7 +186,7 @@ export class ConnectionManager implements ConnectionControl {
     if (message === undefined || connection !== this.#connection) return;
     if (message.type === "ping") this.#write({ type: "pong" });
     if (message.type === "subscribed") this.#topics = message.topics;
-    if (message.type === "authenticated") this.#scheduleTokenRefresh(Date.parse(message.expires));
+    if (message.type === "authenticated" && message.expires) this.#scheduleTokenRefresh(Date.parse(message.expires));
     this.environment.onUpdate({ kind: "message", message });
   }
 

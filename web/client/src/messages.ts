@@ -58,7 +58,8 @@ export interface Subscribed {
 export interface Authenticated {
   type: "authenticated";
   role: "admin" | "viewer" | "customer";
-  expires: string;
+  /** When the session ends unless a fresh token is sent; null if the server needs no token. */
+  expires: string | null;
 }
 
 export interface ErrorMessage {

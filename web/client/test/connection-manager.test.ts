@@ -524,7 +524,8 @@ describe("the parameters of a connection", () => {
 });
 
 describe("an expiring token", () => {
-  const authenticated = (ms: number) => JSON.stringify({ type: "authenticated", role: "admin", expires: new Date(Date.now() + ms).toISOString() });
+  const expiring = (expires: string | null) => JSON.stringify({ type: "authenticated", role: "admin", expires });
+  const authenticated = (ms: number) => expiring(new Date(Date.now() + ms).toISOString());
   const later = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
   it("is refreshed one minute before", async () => {
@@ -548,10 +549,14 @@ describe("an expiring token", () => {
     expect(last().sent).toEqual([{ type: "auth", token: "one" }, { type: "auth", token: "two" }]);
   });
 
-  it.each([["has expired by the local clock", -5_000], ["has an invalid expiry", NaN]])("is not refreshed if it %s", async (_, ms) => {
+  it.each([
+    ["has expired by the local clock", () => authenticated(-5_000)],
+    ["has an invalid expiry", () => expiring("soon")],
+    ["never expires", () => expiring(null)],
+  ])("is not refreshed if it %s", async (_, message) => {
     const { last, online } = setUp({ heartbeatMs: 10 ** 9 });
     online();
-    last().onMessage(ms ? authenticated(ms) : '{"type":"authenticated","role":"admin","expires":"soon"}');
+    last().onMessage(message());
     await later(3_600_000);
     expect(last().sent).toEqual([]);
   });
