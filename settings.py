@@ -188,7 +188,9 @@ class Settings:
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(
-        100, _integer(1, 1_000_000), "messages that may wait for a slow client before it is disconnected"
+        100,
+        _integer(1, 1_000_000),
+        "messages that may wait for a slow client; with more, it is disconnected when another comes",
     )
     send_queue_bytes: int = _setting(1024**2, _size, "the same in bytes", "1 MiB")
     compression: bool = _setting(True, _boolean, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")
