@@ -70,12 +70,12 @@ async def test_copy_rollback_and_truncate(checkout: Checkout, wscat: Wscat) -> N
 
     # The order after it shows that nothing of the rolled-back one was on its way.
     checkout.psql(
-        "begin; insert into orders (customer_name, total) values ('nobody', 1); rollback;"
-        "insert into orders (customer_name, total) values ('somebody', 2);"
+        "begin; insert into orders (customer_name, total) values ('rolled back', 1); rollback;"
+        "insert into orders (customer_name, total) values ('committed', 2);"
     )
     await wscat.wait_for_totals(1001)
     after = wscat.events[1000:]
-    assert [(event["type"], event["customer_name"]) for event in after] == [("new_order", "somebody")]
+    assert [(event["type"], event["customer_name"]) for event in after] == [("new_order", "committed")]
 
     checkout.psql("truncate orders;")
     assert await wscat.wait_for_totals(0, after=1) == EMPTY

@@ -143,7 +143,7 @@ async def test_a_background_task_that_fails_is_reported(
 
 
 async def test_an_application_starts_while_its_database_is_away(start_app: StartApp) -> None:
-    app = await start_app("postgresql://nobody@127.0.0.1:1/none", wait=False)
+    app = await start_app("postgresql://unused@127.0.0.1:1/none", wait=False)
     assert (await app.http.get("/healthz")).status == 200
     assert (await app.http.get("/readyz")).status == 503
 

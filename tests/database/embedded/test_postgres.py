@@ -157,16 +157,16 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
     """When the tests run as root, this one covers an ordinary user."""
     if os.geteuid() != 0:
         pytest.skip("all tests already run as an ordinary user")
-    nobody = pwd.getpwnam("nobody")
-    home = Path("/tmp") / f"orderwire-nobody-{os.getpid()}"  # other users cannot enter the directories of pytest
+    account = pwd.getpwnam("nobody")
+    home = Path("/tmp") / f"orderwire-user-{os.getpid()}"  # other users cannot enter the directories of pytest
     home.mkdir()
     try:
-        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        os.chown(home, account.pw_uid, account.pw_gid)
         shutil.copytree(ROOT / "db", home / "db")
         shutil.copytree(ROOT / "push", home / "push")
         probe = [sys.executable, "-c", "import db.embedded.binaries; db.embedded.binaries.find_binaries()"]
         try:
-            subprocess.run(probe, cwd=home, user=nobody.pw_uid, group=nobody.pw_gid, capture_output=True, check=True)
+            subprocess.run(probe, cwd=home, user=account.pw_uid, group=account.pw_gid, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError):
             pytest.skip("other users cannot run this Python")
         script = USER_SCRIPT.replace("signal.sigwait([signal.SIGTERM])", "")
@@ -174,8 +174,8 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
             subprocess.run,
             [sys.executable, "-c", script, str(home / ".data")],
             cwd=home,
-            user=nobody.pw_uid,
-            group=nobody.pw_gid,
+            user=account.pw_uid,
+            group=account.pw_gid,
             extra_groups=[],
             capture_output=True,
             text=True,
@@ -184,6 +184,6 @@ async def test_runs_as_an_ordinary_user(tmp_path: Path) -> None:
         )
         assert result.returncode == 0, result.stderr
         assert "released" in result.stdout
-        assert (home / ".data" / "state.json").stat().st_uid == nobody.pw_uid
+        assert (home / ".data" / "state.json").stat().st_uid == account.pw_uid
     finally:
         shutil.rmtree(home)

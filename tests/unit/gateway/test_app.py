@@ -11,7 +11,7 @@ from serving import Service
 from settings import Settings
 
 # No database listens there: the server accepts connections nevertheless.
-URL = "postgresql://nobody@127.0.0.1:1/none"
+URL = "postgresql://unused@127.0.0.1:1/none"
 
 
 def fail(name: str, error: BaseException) -> None:
