@@ -158,6 +158,8 @@ async def test_table_of_5000_orders_draws_fewer_than_60_rows(server: Server, db:
 async def test_new_orders_do_not_move_the_rows_in_view(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 200) n")
     await open_dashboard(page, server)
+    # The cards above the table have their final height when they show the totals.
+    await expect(page.locator("[data-total=orders]")).to_have_text("200")
     grid = page.get_by_role("grid")
     await grid.evaluate("grid => { grid.scrollTop = 2000; }")
     row = page.locator(".cell-customer", has_text=re.compile("^Anna 145$"))
