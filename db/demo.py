@@ -10,6 +10,8 @@ from typing import Never
 
 import asyncpg
 
+from db.errors import DatabaseError, wrap_driver_errors
+
 __all__ = ["CUSTOMER_NAMES", "NEXT_STATUS", "make_one_change", "run"]
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -40,16 +42,18 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
     open_orders: dict[int, str] = {}
     while True:
         try:
-            connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
-        except (OSError, asyncpg.PostgresError) as error:
+            with wrap_driver_errors():
+                connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+        except DatabaseError as error:
             print_line(f"cannot connect to the database ({error}); retrying")
             await asyncio.sleep(RETRY_SECONDS)
             continue
         try:
-            while True:
-                print_line(await make_one_change(connection, open_orders))
-                await asyncio.sleep(random.expovariate(rate))
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            with wrap_driver_errors():
+                while True:
+                    print_line(await make_one_change(connection, open_orders))
+                    await asyncio.sleep(random.expovariate(rate))
+        except DatabaseError as error:
             print_line(f"lost the connection to the database ({error}); retrying")
         finally:
             connection.terminate()

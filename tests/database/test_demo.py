@@ -50,6 +50,7 @@ async def test_a_lost_connection_is_opened_again(db: Any, database_url: str, mon
 
     async def changes(count: int) -> None:
         while sum(line.startswith("order ") for line in lines) < count:
+            assert not running.done(), running
             await asyncio.sleep(0.01)
 
     # Without the workers of autovacuum.

@@ -58,7 +58,12 @@ class HeadlessServer:
 
     async def wait_notify_suppressed(self, expected: bool) -> None:
         async def poll() -> None:
-            while self.is_notify_suppressed is not expected or self.relay.not_ready_reason is not None:
+            # The metric is 0 before the second read of the relay, the first one after it has required NOTIFY.
+            while (
+                self.is_notify_suppressed is not expected
+                or self.relay.not_ready_reason is not None
+                or self.relay.read_barrier.reads_published < 2
+            ):
                 assert not self._task.done(), self._task
                 self.relay.read_barrier.trigger_read()  # the relay asks the policy before each read
                 await asyncio.sleep(0.005)

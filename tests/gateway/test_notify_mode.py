@@ -7,7 +7,7 @@ import json
 import time
 from typing import Any
 
-from gateway.app_keys import METRICS
+from gateway.app_keys import METRICS, RELAY
 from push.journal.relay import NOTIFY_INTERVAL
 from tests.gateway.conftest import App, StartApp
 from tests.support import TIMEOUT_SECONDS, Connect, open_connections, within
@@ -21,8 +21,11 @@ def is_suppressed(app: App) -> bool:
 
 
 async def until_suppressed(app: App, expected: bool) -> None:
+    # The metric is 0 before anything is known: the second read of the relay is the first one after it has required NOTIFY.
+    reads = app.app[RELAY].read_barrier
+
     async def poll() -> None:
-        while is_suppressed(app) is not expected:
+        while reads.reads_published < 2 or is_suppressed(app) is not expected:
             await asyncio.sleep(0.02)
 
     await within(TIMEOUT_SECONDS, poll(), f"orderwire_notify_suppressed is {expected:d}")
