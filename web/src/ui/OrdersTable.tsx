@@ -235,6 +235,7 @@ function indexOf(orders: readonly Order[], id: number): number {
 
 /** Keeps the visible orders in place when rows are inserted above them, unless the table is scrolled to the top. */
 function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHeight, onScroll }: VirtualRows): void {
+  const remainder = useRef(0);
   const previous = useRef(orders);
   useLayoutEffect(() => {
     const before = previous.current;
@@ -244,7 +245,11 @@ function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHe
     const index = indexOf(orders, first.id);
     const moved = index - indexOf(before, first.id);
     if (index < 0 || moved === 0) return;
-    (scrollRef.current as HTMLDivElement).scrollTop += moved * rowHeight;
+    const element = scrollRef.current as HTMLDivElement;
+    // Browsers round scrollTop. A row of 37.5 px would drift by half a pixel with each odd number of new rows.
+    const target = element.scrollTop + remainder.current + moved * rowHeight;
+    element.scrollTop = target;
+    remainder.current = target - element.scrollTop;
     onScroll();
   }, [orders, scrollRef, scrollTop, rowHeight, onScroll]);
 }
