@@ -19,4 +19,5 @@ def report_rejection(metrics: Metrics, reason: str, address: object, *, counted:
     """
     if counted:
         metrics.rejections.labels(reason).inc()
-    log.debug("rejected", extra={"reason": reason, "address": str(address)})
+    if log.isEnabledFor(logging.DEBUG):  # a flood is rejected here
+        log.debug("rejected", extra={"reason": reason, "address": str(address)})
