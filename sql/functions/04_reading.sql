@@ -1,15 +1,15 @@
 -- What the server reads: the journal between two snapshots.
 --
 -- A position is a snapshot ("everything visible in it has been seen") and, when it comes from an event's cursor, that
--- event's own transaction: the snapshot is the writer's own, so it says nothing of the writer's later rows. Of that
+-- event's own transaction: the snapshot is the writer's own, so it says nothing about the writer's later rows. Of that
 -- transaction exactly the rows with a greater id are still to come (where `upto` sees it: a server that lags behind would
--- otherwise give them before what came between).
+-- otherwise send them before what came between).
 
--- Events that are not covered by the position and are visible in `upto`, from id `past` on, in no order.
+-- Events that are not covered by the position and are visible in `upto`, with an id above `past`, in no order.
 --
 -- Indexed exactly by "unseen": transactions from the snapshot's xmax on, and those that were running in it.
 -- This function and the next two are inlined into the caller's plan.
-create function orderwire.unseen(
+create or replace function orderwire.unseen(
     seen pg_snapshot,
     own_txid xid8,
     own_id bigint,
@@ -39,9 +39,14 @@ as $$
     where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
 $$;
 
--- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event).
--- `more`: this row is not the last one.
-create function orderwire.journal_page(
+-- About how many bytes of JSON an event is.
+create or replace function orderwire.event_bytes(customer_name text, data jsonb) returns bigint
+language sql stable parallel safe
+return 350 + coalesce(octet_length(customer_name), 0) + coalesce(pg_column_size(data), 0);
+
+-- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event). The differences
+-- are what the event adds to the totals. `more`: this row is not the last one.
+create or replace function orderwire.journal_page(
     seen pg_snapshot,
     own_txid xid8,
     own_id bigint,
@@ -52,13 +57,18 @@ create function orderwire.journal_page(
 ) returns table (
     txid xid8,
     id bigint,
-    order_id bigint,
+    stream text,
+    key text,
+    order_key text,
     customer_id text,
     seen_by_writer pg_snapshot,
     at timestamptz,
     orders integer,
-    revenue numeric,
     pending integer,
+    previous_revenue numeric,
+    revenue numeric,
+    previous_currency text,
+    currency text,
     event text,
     more boolean
 )
@@ -67,28 +77,34 @@ as $$
     select
         page.txid,
         page.id,
-        page.order_id,
+        page.stream,
+        page.key,
+        case when page.stream is null then page.key else page.order_key end,
         page.customer_id,
         page.seen,
         page.at,
-        (page.status is not null)::integer - (page.previous_status is not null)::integer,
-        coalesce(orderwire.counted_revenue(page.status, page.total), 0)
-            - coalesce(orderwire.counted_revenue(page.previous_status, page.previous_total), 0),
-        coalesce(orderwire.counted_pending(page.status), 0)
-            - coalesce(orderwire.counted_pending(page.previous_status), 0),
+        case when page.stream is null then page.is_order::integer - page.was_order::integer else 0 end,
+        page.is_pending::integer - page.was_pending::integer,
+        case when page.was_counted then coalesce(page.previous_total, 0) else 0 end,
+        case when page.is_counted then coalesce(page.total, 0) else 0 end,
+        page.previous_currency,
+        page.currency,
         orderwire.event_json(
-            page.epoch, page.txid, page.id, page.at, page.order_id, page.order_number, page.customer_name,
-            page.previous_status, page.status, page.previous_total, page.total
+            page.epoch, page.integer_keys, page.txid, page.id, page.at, page.stream, page.key, page.order_key,
+            page.was_order, page.is_order, page.number, page.customer_name, page.previous_status, page.status,
+            page.previous_total, page.total, page.previous_currency, page.currency, page.data, page.actor_role,
+            page.actor_application
         ),
         page.followed
     from (
         select
             unseen.*,
             i.epoch,
+            i.integer_keys,
             row_number() over (order by unseen.id) as nth,
             lead(unseen.id) over (order by unseen.id) is not null as followed,
-            sum(300 + octet_length(coalesce(unseen.customer_name, ''))) over (order by unseen.id) as bytes,
-            300 + octet_length(coalesce(unseen.customer_name, '')) as own_bytes
+            sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
+            orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
         from (
             select u.*
             from orderwire.unseen($1, $2, $3, $4, $5) as u
@@ -100,9 +116,10 @@ as $$
     where page.nth <= $6 and page.bytes - page.own_bytes < $7
     order by page.id
 $$;
+comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
 
 -- How many they are, counted up to at_most.
-create function orderwire.journal_count(
+create or replace function orderwire.journal_count(
     seen pg_snapshot,
     own_txid xid8,
     own_id bigint,
@@ -119,35 +136,19 @@ as $$
 $$;
 
 -- What the writer of an event saw as committed; null when the event is not in the journal.
-create function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot
+create or replace function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot
 language sql stable
 as $$
     select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2
 $$;
 
-comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
-
--- An order as the JSON object of GET /api/orders.
-create function orderwire.order_json(o public.orders) returns text
-language sql stable parallel safe
-return
-    '{"id":' || (o).id::text
-    || ',"order_number":' || to_json((o).order_number)::text
-    || ',"customer_name":' || to_json((o).customer_name)::text
-    || ',"customer_id":' || coalesce(to_json((o).customer_id)::text, 'null')
-    || ',"total":"' || (o).total::text
-    || '","status":' || to_json((o).status)::text
-    || ',"created_at":"' || orderwire.rfc3339((o).created_at)
-    || '","updated_at":"' || orderwire.rfc3339((o).updated_at)
-    || '"}';
-
--- Newest orders first; only those of one status, only those older than an id, where asked for.
-create function orderwire.latest_orders(max_orders integer, only_status text, before_id bigint) returns setof text
+-- The newest events of one order, newest first: its history as far as the journal goes back.
+create or replace function orderwire.order_history(key text, max_events integer) returns setof text
 language sql stable
 as $$
-    select orderwire.order_json(o)
-    from public.orders as o
-    where ($2 is null or o.status = $2) and ($3 is null or o.id < $3)
-    order by o.id desc
-    limit $1
+    select orderwire.event_json(j, i)
+    from orderwire.journal as j, orderwire.journal_identity as i
+    where j.key = $1 and j.stream is null or j.order_key = $1
+    order by j.id desc
+    limit $2
 $$;

@@ -1,0 +1,527 @@
+-- Attach a table, and take it out again. One transaction each, nothing half-done; all checks come before the first change.
+
+-- Raise an error that says why a table cannot be attached by a map, with the way out as its hint.
+create or replace function orderwire.check_map(name text, relation regclass, map jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    is_stream constant boolean := name <> 'orders';
+    known     constant text[] := case
+        when is_stream then '{key,order_key,where,joins,data,actor,publications,key_is_unique}'
+        else '{key,number,customer_name,customer_id,total,currency,status,created_at,where,joins,data,pending,cancelled,'
+            'statuses,total_currency,actor,payload,publications,key_is_unique,write}'
+    end::text[];
+    fields    constant text[] := case
+        when is_stream then '{key,order_key,data,where}'
+        else '{key,number,customer_name,customer_id,total,currency,status,created_at,data,where}'
+    end::text[];
+    types     constant text[] := case
+        when is_stream then '{text,text,jsonb,boolean}'
+        else '{text,text,text,text,numeric,text,text,timestamptz,jsonb,boolean}'
+    end::text[];
+    c         pg_class;
+    keys      text[];
+    member    text;
+    found_one text;
+    field     text;
+    type      text;
+begin
+    select r.* into c from pg_class as r where r.oid = relation;
+    if c.relkind not in ('r', 'p') then
+        raise exception '% is not a table', relation using hint = 'attach the table that it reads';
+    elsif c.relnamespace in ('orderwire'::regnamespace, 'pg_catalog'::regnamespace) or c.relpersistence = 't' then
+        raise exception '% is a table of Orderwire, of PostgreSQL or a temporary one', relation using hint = 'attach a table of the shop';
+    elsif c.relpersistence = 'u' then
+        raise exception '% is unlogged: a crash would empty it without an event', relation
+            using hint = format('alter table %s set logged', relation);
+    elsif c.relispartition then
+        raise exception '% is a partition', relation using hint = 'attach its parent';
+    elsif getdatabaseencoding() = 'SQL_ASCII' then
+        raise exception 'the database has the encoding SQL_ASCII, of which no JSON can be made' using hint = 'use a database with UTF8';
+    end if;
+
+    if jsonb_typeof(map) is distinct from 'object' then
+        raise exception 'the map is not an object' using hint = 'see docs/how-to/attach.md';
+    end if;
+    select string_agg(k, ', ') into found_one from jsonb_object_keys(map) as k where k <> all(known);
+    if found_one is not null then
+        raise exception 'the map has unknown members: %', found_one using hint = 'known are: ' || array_to_string(known, ', ');
+    end if;
+    for member in select m.key from jsonb_each(map) as m loop
+        if (
+            case
+                when member = 'key' then jsonb_typeof(map -> member) not in ('string', 'array')
+                when member in ('pending', 'cancelled', 'statuses') then jsonb_typeof(map -> member) <> 'array'
+                when member in ('actor', 'publications', 'key_is_unique') then jsonb_typeof(map -> member) <> 'boolean'
+                when member = 'data' then jsonb_typeof(map -> member) not in ('array', 'object')
+                when member = 'write' then jsonb_typeof(map -> member) <> 'object'
+                else jsonb_typeof(map -> member) <> 'string'
+            end
+        ) then
+            raise exception 'the map''s member % has the wrong type', member using hint = 'see docs/how-to/attach.md';
+        end if;
+    end loop;
+    if coalesce(map ->> 'payload', 'full') not in ('full', 'keys') then
+        raise exception 'the map''s payload is %', map ->> 'payload' using hint = 'it is "full" or "keys"';
+    end if;
+
+    -- The key: unique and not null by declaration, since events of two rows with one key would be one history.
+    keys := orderwire.key_columns(map);
+    if keys is null or cardinality(keys) = 0 then
+        raise exception 'the map has no key' using hint = 'name a column that is unique and not null';
+    end if;
+    foreach member in array keys loop
+        if not exists (
+            select from pg_attribute as a where a.attrelid = relation and a.attname = member and a.attnum > 0 and not a.attisdropped
+        ) then
+            raise exception 'the key % is not a column of %', member, relation using hint = 'the key is a column, or a list of columns';
+        elsif not exists (
+            select from pg_attribute as a where a.attrelid = relation and a.attname = member and a.attnotnull
+        ) then
+            raise exception 'the key column % of % may be null', member, relation using hint = 'take a column that is not null';
+        elsif not exists (
+            select from pg_attribute as a
+            where a.attrelid = relation and a.attname = member and orderwire.base_type(a.atttypid) in (
+                'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'text'::regtype, 'varchar'::regtype, 'bpchar'::regtype
+            )
+        ) then
+            raise exception 'the key column % of % is neither an integer, a uuid nor a text', member, relation
+                using hint = 'take another unique column';
+        end if;
+    end loop;
+    if not exists (
+        select
+        from pg_index as x
+        where
+            x.indrelid = relation and x.indisunique and x.indisvalid and x.indimmediate and x.indpred is null and x.indexprs is null
+            and (
+                select array_agg(a.attname::text order by a.attname)
+                from generate_series(0, x.indnkeyatts - 1) as n
+                join pg_attribute as a on a.attrelid = relation and a.attnum = x.indkey[n]
+            ) = (select array_agg(k order by k) from unnest(keys) as k)
+    ) and not (c.relkind = 'p' and coalesce((map ->> 'key_is_unique')::boolean, false)) then
+        raise exception 'the key % of % has no unique index of its own', array_to_string(keys, ', '), relation
+            using hint = case
+                when c.relkind = 'p' then 'where the partition column must be part of every unique index: "key_is_unique": true'
+                else 'take the columns of a unique index'
+            end;
+    end if;
+
+    -- Rights, and what hides or bypasses.
+    if not has_table_privilege(relation, 'trigger') or not has_table_privilege(relation, 'select') then
+        raise exception 'the role % may not create triggers on %, or not read it', current_user, relation
+            using hint = format('grant trigger, select on %s to %I', relation, current_user);
+    elsif c.relrowsecurity and (c.relforcerowsecurity or not pg_has_role(c.relowner, 'usage')) and not (
+        select r.rolbypassrls or r.rolsuper from pg_roles as r where r.rolname = current_user
+    ) then
+        raise exception 'row level security hides rows of % from the role %', relation, current_user
+            using hint = format('alter role %I bypassrls', current_user);
+    end if;
+    select string_agg(s.subname, ', ') into found_one
+    from pg_subscription_rel as r
+    join pg_subscription as s on s.oid = r.srsubid
+    where r.srrelid = relation;
+    if found_one is not null then
+        raise exception '% receives its rows by logical replication (%), for which statement triggers do not fire', relation, found_one
+            using hint = 'attach the table at the publisher';
+    end if;
+    select string_agg(p.pubname, ', ') into found_one from pg_publication as p where p.puballtables;
+    if found_one is not null and not coalesce((map ->> 'publications')::boolean, false) then
+        raise exception 'the publication % is FOR ALL TABLES: it sends the journal too, and its subscribers stop', found_one
+            using hint = 'create the schema orderwire at each subscriber (pg_dump --schema-only --schema=orderwire), then '
+                'set "publications": true in the map; or publish the shop''s tables by name';
+    end if;
+    select string_agg(t.tgname, ', ') into found_one
+    from pg_trigger as t
+    join pg_proc as p on p.oid = t.tgfoid
+    where t.tgrelid = relation and t.tgname like 'zz\_orderwire\_%' and p.pronamespace <> 'orderwire'::regnamespace;
+    if found_one is not null then
+        raise exception 'the table % has triggers of these names already: %', relation, found_one using hint = 'rename them';
+    end if;
+    select string_agg(ch.oid::regclass::text, ', ') into found_one
+    from pg_partition_tree(relation) as t
+    join pg_class as ch on ch.oid = t.relid
+    where ch.relkind = 'f';
+    if found_one is not null then
+        raise exception '% has foreign tables as partitions: %', relation, found_one using hint = 'triggers cannot see their rows';
+    end if;
+
+    -- Each expression on its own, so that the message names it.
+    for field, type in select * from unnest(fields, types) loop
+        begin
+            execute format(
+                'explain select (%s)::%s from %s as o', coalesce(orderwire.field_sql(relation, map, field), 'null'), type, relation
+            );
+        exception when others then
+            raise exception 'the map''s % does not work: %', field, sqlerrm
+                using hint = 'it is a column, or an SQL expression over the row "o"; names outside pg_catalog say their schema';
+        end;
+    end loop;
+    if exists (
+        select from pg_attribute as a
+        where
+            a.attrelid = relation and to_jsonb(a) ->> 'attgenerated' = 'v'
+            and (
+                orderwire.map_can_raise(relation, map)
+                or exists (select from jsonb_each_text(map) as m where m.value ~ ('\m' || a.attname || '\M'))
+            )
+    ) then
+        raise exception 'the map would read a virtual generated column of %, which triggers cannot see', relation
+            using hint = 'write its expression in the map, over plain columns only; or make the column stored';
+    end if;
+end
+$$;
+
+-- Raise an error if a function that was generated from a map depends on anything but the row: a volatile function, the current
+-- time, a setting, the session's time zone.
+create or replace function orderwire.check_volatility(name text) returns void
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    culprit text;
+begin
+    select string_agg(distinct f.oid::regprocedure::text, ', ') into culprit
+    from pg_proc as p
+    cross join lateral regexp_matches(p.prosqlbody::text, ':(?:funcid|opfuncid|aggfnoid) (\d+)', 'g') as m
+    join pg_proc as f on f.oid = m[1]::oid
+    where
+        p.pronamespace = 'orderwire'::regnamespace
+        and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+        and p.proname like 'map\_%'
+        and f.pronamespace <> 'orderwire'::regnamespace
+        and (
+            f.provolatile = 'v'
+            or f.provolatile = 's' and (
+                'timestamptz'::regtype = any(f.proargtypes::oid[]) or f.prorettype = 'timestamptz'::regtype
+                or f.proname in ('current_setting', 'current_database', 'inet_client_addr', 'pg_backend_pid', 'current_schema')
+            ) and f.proname not in ('timestamptz_cmp_date', 'to_timestamp')
+        );
+    if culprit is null then
+        select '"current_date" or the like' into culprit
+        from pg_proc as p
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            and p.prosqlbody::text ~ '\{SQLVALUEFUNCTION';
+    end if;
+    if culprit is not null then
+        raise exception 'the map depends on more than the row: %', culprit
+            using hint = 'an expression must give the same for the same row at any time and in any session: '
+                'write "at time zone ''UTC''" for times, and no now() or random()';
+    end if;
+end
+$$;
+
+-- Run statements that create functions, and mark those as generated for `name`, so that detach finds them.
+create or replace function orderwire.create_generated(name text, statements text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    known     constant oid[] := array(select p.oid from pg_proc as p where p.pronamespace = 'orderwire'::regnamespace);
+    statement text;
+    f         regprocedure;
+begin
+    foreach statement in array statements loop
+        execute statement;
+    end loop;
+    for f in
+        select p.oid
+        from pg_proc as p
+        where p.pronamespace = 'orderwire'::regnamespace and p.oid <> all(known)
+    loop
+        execute format('comment on function %s is %L', f, 'Generated for ' || name);
+    end loop;
+end
+$$;
+
+-- Lock a table for the creation or removal of its triggers: at most for a second, since all writers wait behind.
+create or replace function orderwire.lock_table_briefly(relation regclass, mode text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform set_config('lock_timeout', '1s', true);
+    execute format('lock table %s in %s mode', relation, mode);
+exception when lock_not_available then
+    raise exception using
+        errcode = 'lock_not_available',
+        message = format('%s could not be locked within a second: a transaction holds it', relation),
+        hint = 'try again, or end that transaction: see pg_stat_activity and pg_prepared_xacts';
+end
+$$;
+
+-- Statements for one partition, or child table, of an attached table.
+create or replace function orderwire.partition_statements(name text, child regclass) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t        constant orderwire.attached_tables := (select a from orderwire.attached_tables as a where a.name = partition_statements.name);
+    prefix   constant text := name || '_p' || child::oid;
+    row_type constant text := case when name = 'orders' then 'mapped_order' else 'mapped_row' end;
+    made     text[];
+begin
+    made := array[
+        -- The parent's row, whatever the order of the columns.
+        format('create function orderwire.%I(r %s) returns %s language sql stable return r::%s', prefix || '_row', child, t.relation, t.relation),
+        format(
+            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
+            'select m.* from only %s as o, lateral orderwire.%I(orderwire.%I(o)) as m; end',
+            prefix || '_all', row_type, child, 'map_' || name, prefix || '_row'
+        )
+    ];
+    return made || orderwire.trigger_function_statements(
+        name, prefix, t.map, format('orderwire.%I(orderwire.%I(r))', 'map_' || name, prefix || '_row'), prefix || '_all'
+    );
+end
+$$;
+
+-- Create the triggers of partitions and child tables that have none yet. Called by attach, and by the servers every minute:
+-- until then, writes that name a new partition make no events. Returns how many there were.
+create or replace function orderwire.attach_partitions() returns integer
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t         orderwire.attached_tables;
+    child     regclass;
+    statement text;
+    made      integer := 0;
+begin
+    for t in select a.* from orderwire.attached_tables as a loop
+        for child in
+            with recursive children as (
+                select i.inhrelid from pg_inherits as i where i.inhparent = t.relation
+                union
+                select i.inhrelid from pg_inherits as i join children as c on c.inhrelid = i.inhparent
+            )
+            select c.inhrelid
+            from children as c
+            where not exists (select from orderwire.attached_partitions as p where p.relation = c.inhrelid)
+        loop
+            perform orderwire.create_generated(t.name, orderwire.partition_statements(t.name, child));
+            perform orderwire.lock_table_briefly(child, 'share row exclusive');
+            foreach statement in array orderwire.trigger_statements(child, t.name || '_p' || child::oid) loop
+                execute statement;
+            end loop;
+            insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
+            made := made + 1;
+        end loop;
+    end loop;
+    return made;
+end
+$$;
+
+-- Drop what was generated for a table. Without `triggers` the trigger functions stay, which are replaced.
+create or replace function orderwire.drop_generated(name text, triggers boolean) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    f regprocedure;
+begin
+    if name = 'orders' then
+        perform orderwire.drop_reads();
+    end if;
+    for f in
+        select p.oid
+        from pg_proc as p
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            and (triggers or p.prorettype <> 'trigger'::regtype)
+        order by p.oid desc
+    loop
+        if to_regprocedure(f::text) is not null then
+            execute format('drop function %s cascade', f);
+        end if;
+    end loop;
+end
+$$;
+
+create or replace function orderwire.attach_table(name text, relation regclass, map jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    before       constant orderwire.attached_tables := (
+        select a from orderwire.attached_tables as a where a.name = attach_table.name
+    );
+    are_integers boolean := false;
+    statement    text;
+    server       regrole;
+begin
+    lock table orderwire.attached_tables in share row exclusive mode;
+    if before.relation is not null and before.relation <> relation then
+        raise exception '% is attached as % already', before.relation, name
+            using hint = format('detach it first: select orderwire.detach(%L)', name);
+    end if;
+    if exists (
+        select from orderwire.attached_tables as a where a.relation = attach_table.relation and a.name <> attach_table.name
+    ) then
+        raise exception '% is attached under another name already', relation using hint = 'a table is attached once';
+    end if;
+    perform orderwire.check_map(name, relation, map);
+
+    if before.relation is not null then
+        perform orderwire.drop_generated(name, triggers => false);
+    elsif name = 'orders' then
+        perform orderwire.drop_reads();
+    end if;
+    perform orderwire.create_generated(name, orderwire.map_statements(name, relation, map));
+    perform orderwire.check_volatility(name);
+
+    if name = 'orders' then
+        if cardinality(orderwire.key_columns(map)) = 1 then
+            select orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) into are_integers
+            from pg_attribute as a
+            where a.attrelid = relation and a.attname = (orderwire.key_columns(map))[1];
+            if are_integers then
+                execute format(
+                    'select coalesce(max(o.%1$I) <= 9007199254740991 and min(o.%1$I) >= -9007199254740991, true) from %2$s as o',
+                    (orderwire.key_columns(map))[1], relation
+                ) into are_integers;
+            end if;
+        end if;
+        perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
+    else
+        perform orderwire.create_generated(
+            name,
+            array[format(
+                'create function orderwire.%I() returns setof orderwire.mapped_row language sql stable begin atomic '
+                'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
+                'all_' || name, relation, 'map_' || name
+            )]
+        );
+    end if;
+    perform orderwire.create_generated(
+        name,
+        orderwire.trigger_function_statements(
+            name, name, map, format('orderwire.%I(r)', 'map_' || name), case when name = 'orders' then 'all_orders' else 'all_' || name end
+        )
+    );
+
+    -- From here on writers wait. Those of before have ended, so every later one has triggers and map.
+    perform orderwire.lock_table_briefly(relation, 'share row exclusive');
+    foreach statement in array orderwire.trigger_statements(relation, name) loop
+        execute statement;
+    end loop;
+    insert into orderwire.attached_tables as a (name, relation, relation_name, map)
+    values (name, relation, relation::text, map)
+    on conflict on constraint attached_tables_pkey do update
+    set relation_name = excluded.relation_name, map = excluded.map, attached_at = now();
+    delete from orderwire.attached_partitions as p where p.name = attach_table.name;
+    perform orderwire.attach_partitions();
+
+    if name = 'orders' then
+        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+        update orderwire.journal_identity as i
+        set integer_keys = are_integers, notify_keys_only = coalesce(map ->> 'payload' = 'keys', false);
+    end if;
+    -- Roles that serve have to read the table.
+    for server in
+        select distinct x.grantee
+        from pg_namespace as n, aclexplode(n.nspacl) as x
+        where n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
+    loop
+        perform orderwire.grant_serving(server);
+    end loop;
+    if pg_notification_queue_usage() <= 0.5::double precision then
+        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
+    end if;
+end
+$$;
+
+-- Attach a table of orders: from the end of this transaction on, every change of it makes an event. Repeatable; another map
+-- for the same table changes the epoch, so clients fetch anew.
+create or replace function orderwire.attach(relation regclass, map jsonb) returns void
+language sql volatile
+as $$ select orderwire.attach_table('orders', $1, $2) $$;
+comment on function orderwire.attach is 'Attach a table of orders by a map: see docs/how-to/attach.md.';
+
+-- Attach a further table as a stream: its events go to the topics <name> and <name>:<key>, and with an order_key in the map
+-- also to order:<order_key>.
+create or replace function orderwire.attach_stream(name text, relation regclass, map jsonb) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if name !~ '^[a-z][a-z0-9_]{0,39}$' or name in ('orders', 'order', 'analytics') then
+        raise exception 'a stream cannot be named %', name
+            using hint = 'take lower-case letters, digits and underscores, and none of orders, order, analytics';
+    end if;
+    perform orderwire.attach_table(name, relation, map);
+end
+$$;
+comment on function orderwire.attach_stream is 'Attach a further table as a stream of events: see docs/how-to/attach.md.';
+
+-- Remove the triggers of a table, and all that was generated for it. Its events stay in the journal until they are trimmed.
+create or replace function orderwire.detach(name text default 'orders') returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t         constant orderwire.attached_tables := (select a from orderwire.attached_tables as a where a.name = detach.name);
+    statement text;
+begin
+    lock table orderwire.attached_tables in share row exclusive mode;
+    if t.name is null then
+        raise exception 'no table is attached as %', name
+            using hint = 'attached are: ' || coalesce((select string_agg(a.name, ', ') from orderwire.attached_tables as a), 'none');
+    end if;
+    if exists (select from pg_class as c where c.oid = t.relation) then
+        perform orderwire.lock_table_briefly(t.relation, 'access exclusive');
+    end if;
+    perform orderwire.drop_generated(name, triggers => true);
+    if name = 'orders' then
+        foreach statement in array orderwire.empty_read_statements() loop
+            execute statement;
+        end loop;
+        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+    end if;
+    delete from orderwire.attached_tables as a where a.name = detach.name;
+    if pg_notification_queue_usage() <= 0.5::double precision then
+        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
+    end if;
+end
+$$;
+comment on function orderwire.detach is 'Remove the triggers of an attached table, and all that was generated for it.';
+
+-- Remove everything: detach all tables, drop the schema, and the starter table if it is empty. A schema dump is then as
+-- before the installation.
+create or replace function orderwire.uninstall() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    name text;
+    has_rows boolean;
+begin
+    for name in select a.name from orderwire.attached_tables as a loop
+        perform orderwire.detach(name);
+    end loop;
+    if obj_description(to_regclass('public.orders'), 'pg_class') like 'Starter table of Orderwire.%' then
+        drop view if exists public.order_analytics;
+        execute 'select exists (select from public.orders)' into has_rows;
+        if not has_rows then
+            drop table public.orders;
+            drop function public.orders_set_number();
+            drop function public.orders_touch_updated_at();
+        end if;
+    end if;
+    drop schema orderwire cascade;
+end
+$$;
+comment on function orderwire.uninstall is 'Remove everything that Orderwire has installed; a starter table with rows stays.';
+
+revoke execute on function
+orderwire.attach_table(text, regclass, jsonb),
+orderwire.attach(regclass, jsonb),
+orderwire.attach_stream(text, regclass, jsonb),
+orderwire.attach_partitions(),
+orderwire.detach(text),
+orderwire.uninstall()
+from public;

@@ -1,0 +1,72 @@
+-- What other roles may do: revoke tokens, erase a person's data, serve.
+
+create or replace function orderwire.revoke(subject text) returns void
+language sql volatile
+as $$
+    insert into orderwire.revocations as r (subject) values ($1)
+    on conflict on constraint revocations_pkey do update set revoked_at = now()
+$$;
+comment on function orderwire.revoke is 'Revoke every token that was issued to this subject so far.';
+
+-- Erase a person's data from the journal: name, customer and data of one order. Returns how many events had any. Totals and the
+-- order's history stay; so do the rows of the shop's own tables, and what clients have already received.
+create or replace function orderwire.erase(key text) returns bigint
+language sql volatile
+as $$
+    with erased as (
+        update orderwire.journal as j
+        set customer_name = null, customer_id = null, data = null
+        where
+            (j.stream is null and j.key = $1 or j.order_key = $1)
+            and (j.customer_name is not null or j.customer_id is not null or j.data is not null)
+        returning 1
+    )
+    select count(*) from erased
+$$;
+comment on function orderwire.erase is 'Erase name, customer and data of one order from the journal; returns the number of events.';
+
+-- Those of the orders that belong to the customer.
+create or replace function orderwire.owned_keys(subject text, keys text[]) returns setof text
+language sql stable
+as $$ select k.key from orderwire.orders_by_key($2) as k where k.customer_id = $1 $$;
+
+-- Give a role what serving needs: to read the attached tables and the journal, and nothing else. Run it as the owner of the
+-- schema; attach runs it again for the roles that have it.
+create or replace function orderwire.grant_serving(server regrole) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    t record;
+begin
+    execute format('grant usage on schema orderwire to %s', server);
+    execute format(
+        'grant select on orderwire.journal, orderwire.journal_identity, orderwire.migrations, orderwire.functions, '
+        'orderwire.revocations, orderwire.attached_tables, orderwire.attached_partitions, orderwire.order_analytics, '
+        'orderwire.events to %s',
+        server
+    );
+    -- These run with their owner's rights: to name a restored copy anew, to create and drop the journal's partitions, to store
+    -- what was counted, and to create triggers on new partitions.
+    execute format(
+        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval), '
+        'orderwire.scan_totals(), orderwire.totals_from_checkpoint(), orderwire.attach_partitions() to %s',
+        server
+    );
+    for t in
+        select a.relation, c.relnamespace::regnamespace as schema
+        from orderwire.attached_tables as a
+        join pg_class as c on c.oid = a.relation
+    loop
+        begin
+            execute format('grant usage on schema %s to %s', t.schema, server);
+            execute format('grant select on %s to %s', t.relation, server);
+        exception when insufficient_privilege then
+            raise warning 'the owner of % has to run: grant select on % to %', t.relation, t.relation, server;
+        end;
+    end loop;
+end
+$$;
+comment on function orderwire.grant_serving is 'Give a role what the push server needs, and nothing else.';
+
+revoke execute on function orderwire.grant_serving(regrole), orderwire.erase(text) from public;
