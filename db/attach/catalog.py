@@ -6,16 +6,16 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
 from db.attach.facts import Column, ForeignKey, Index, Table
 from db.errors import DatabaseMisconfigured
 
-__all__ = ["find_table", "read_samples", "read_tables"]
+__all__ = ["find_table", "read_samples", "read_tables", "sampled"]
 
-Connection = asyncpg.Connection[asyncpg.Record]
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 SAMPLED_ROWS = 2000
 # Longer texts are cut: they are no status, code or name.
@@ -199,8 +199,8 @@ async def read_samples(connection: Connection, table: Table) -> Table:
 
 
 def sampled(table: Table, rows: int = SAMPLED_ROWS) -> str:
-    """A FROM item, named ``o``, that reads some rows of all the table, without a scan of a large one."""
+    """A FROM item, named ``o``: about twice as many rows, from all over a table that is much larger; else the table."""
     if table.rows > 20 * rows:
-        percent = max(0.0001, min(100.0, 100.0 * 2 * rows / table.rows))
+        percent = max(0.0001, 100.0 * 2 * rows / table.rows)
         return f"{table.name} as o tablesample system ({percent:.6f})"
     return f"{table.name} as o"

@@ -41,6 +41,7 @@ MEMBERS = (
     "where",
     "order_key",
     "data",
+    "payload",
 )
 MAX_STATUSES = 40
 # A column is taken from this score on.
@@ -67,8 +68,8 @@ _FIRST_AND_LAST_NAMES = (
     (("nome",), ("cognome", "sobrenome")),
 )
 _PLACED_AT = re.compile(r"(order_)?placed_at|completed_at|checkout_completed_at|submitted_at|finalized_at|purchased_at")
-_DELETED_AT = re.compile(r"(deleted|removed|geloescht|usuniet[oy]|eliminado|supprime)_?(at|on|am|date|utc|on_utc)")
-_DELETED = re.compile(r"(is_)?(deleted|removed|geloescht|usuniety|eliminado|supprime)|soft_deleted")
+_DELETED_AT = re.compile(r"(deleted|removed|geloescht|usuniet[oye]|eliminado|supprime)_?(at|on|am|date|utc|on_utc)")
+_DELETED = re.compile(r"(is_)?(deleted|removed|geloescht|usuniet[aey]|eliminado|supprime)|soft_deleted")
 _IS_DRAFT = re.compile(r"is_(draft|cart|quote|draft_order|basket)|draft|draft_order")
 _ORDER_CODE = re.compile(r"[A-Za-z#/]{0,8}[-#/ ]?\d[\w/-]*")
 
@@ -374,7 +375,7 @@ def _guess_customer_id(guess: Guess, others: Mapping[str, Table]) -> Column | No
 
 def _guess_customer_name(guess: Guess, customer: Column | None, others: Mapping[str, Table]) -> None:
     table = guess.table
-    taken = {guess.map.get("number"), guess.map.get("key"), guess.map.get("status"), guess.map.get("customer_id")}
+    taken = [guess.map.get(member) for member in ("number", "key", "status", "customer_id")]
     email = _email(table)
 
     def score(column: Column, named: int) -> int:
@@ -483,11 +484,11 @@ def _guess_total(guess: Guess, others: Mapping[str, Table]) -> None:
         other.name
         for other in others.values()
         if any(key.table == table.name for key in other.foreign_keys)
-        and any(set(split_words(column.name)) & {"total", "totals", "amount"} for column in other.columns)
+        and any(set(split_words(column.name)) & {"total", "totals", "amount", "price"} for column in other.columns)
     )
     where = f" ({', '.join(elsewhere[:4])} may have it)" if elsewhere else ""
     guess.notes.append(
-        f"total: no column of this table has it{where}. A map reads its own row only, so that totals are exact: keep the total in "
+        f"total: no column of this table has it{where}. A map reads only the row, so that totals are exact: keep the total in "
         f"a column of {table.name}, or do without revenue"
     )
 
@@ -625,8 +626,8 @@ def _name_in(other: Table, alias: str) -> tuple[str, bool]:
     for name in (
         "full_name",
         "fullname",
-        "display_name",
         "name",
+        "display_name",
         "customer_name",
         "nazwa",
         "nombre",
