@@ -182,7 +182,8 @@ async def read_samples(connection: Connection, table: Table) -> Table:
         selected = ", ".join(f"left({column.sql}::text, {SAMPLED_CHARACTERS})" for column in columns)
         rows: Sequence[Any] = await connection.fetch(f"select {selected} from {sampled(table)} limit {SAMPLED_ROWS}")
         for position, column in enumerate(columns):
-            values[column.name] = dict(Counter(row[position] for row in rows).most_common())
+            counts = Counter(row[position] for row in rows)
+            values[column.name] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0] or "")))
     lookups: dict[str, Sequence[Mapping[str, str | None]]] = {}
     for key in table.foreign_keys:
         if "status" in key.column.lower() or "state" in key.column.lower():

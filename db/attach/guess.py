@@ -252,7 +252,7 @@ def _guess_where(guess: Guess, status: Column | None) -> None:
     conditions: list[str] = []
     reasons: list[str] = []
     statuses = _statuses_of(guess, status)
-    carts = [value for value in statuses if is_cart(value, statuses)]
+    carts = sorted(value for value in statuses if is_cart(value, statuses))
     placed = None
     for column in table.columns:
         if column.is_time and not column.not_null and _PLACED_AT.fullmatch(_joined(column)):
