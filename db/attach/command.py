@@ -30,7 +30,7 @@ MAX_CANDIDATES = 10
 LEAST_SCORE = 35
 # Tables of which a sample is read for the list.
 MAX_SAMPLED_TABLES = 15
-# Larger tables are counted by a sample of as many rows.
+# Of larger tables a sample is counted, of about a quarter as many rows.
 MAX_COUNTED_ROWS = 200_000
 RETRY_SECONDS = 2.0
 WAIT_SECONDS = 300.0
@@ -399,7 +399,7 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     table = replace(target.table, rows=await _planned_rows(connection, target.table))
     is_sampled = table.rows > MAX_COUNTED_ROWS
     # The same rows for both statements.
-    source = f"{sampled(table, MAX_COUNTED_ROWS // 40)} repeatable (1)" if is_sampled else f"{table.name} as o"
+    source = f"{sampled(table, MAX_COUNTED_ROWS // 8)} repeatable (1)" if is_sampled else f"{table.name} as o"
     read = await connection.fetchval(f"select count(*) from {source}")
     began = time.perf_counter()
     counts = await connection.fetch(

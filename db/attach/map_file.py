@@ -19,29 +19,29 @@ __all__ = ["MapFile", "UsageError", "differences", "format_map", "load_map", "pa
 
 # Members of a map: what each is, and an example for the message about a wrong one.
 _ORDERS_MEMBERS = {
-    "key": ("column or a list of columns", 'key = "id"'),
+    "key": ("a column or a list of columns", 'key = "id"'),
     "key_is_unique": ("true or false", "key_is_unique = true"),
-    "number": ("text", 'number = "order_number"'),
-    "customer_name": ("text", 'customer_name = "customer_name"'),
-    "customer_id": ("text", 'customer_id = "customer_id"'),
-    "total": ("text", 'total = "total"'),
-    "currency": ("text", 'currency = "currency"'),
-    "total_currency": ("text", 'total_currency = "EUR"'),
-    "status": ("text", 'status = "status"'),
-    "created_at": ("text", 'created_at = "created_at"'),
-    "where": ("text", "where = \"o.status <> 'cart'\""),
-    "joins": ("text", 'joins = "left join public.customers as customer on customer.id = o.customer_id"'),
-    "pending": ("list of texts", 'pending = ["new"]'),
-    "cancelled": ("list of texts", 'cancelled = ["cancelled"]'),
-    "statuses": ("list of texts", 'statuses = ["new", "shipped"]'),
-    "data": ("list of columns, or a table of names and expressions", 'data = ["note"]'),
+    "number": ("a text", 'number = "order_number"'),
+    "customer_name": ("a text", 'customer_name = "customer_name"'),
+    "customer_id": ("a text", 'customer_id = "customer_id"'),
+    "total": ("a text", 'total = "total"'),
+    "currency": ("a text", 'currency = "currency"'),
+    "total_currency": ("a text", 'total_currency = "EUR"'),
+    "status": ("a text", 'status = "status"'),
+    "created_at": ("a text", 'created_at = "created_at"'),
+    "where": ("a text", "where = \"o.status <> 'cart'\""),
+    "joins": ("a text", 'joins = "left join public.customers as customer on customer.id = o.customer_id"'),
+    "pending": ("a list of texts", 'pending = ["new"]'),
+    "cancelled": ("a list of texts", 'cancelled = ["cancelled"]'),
+    "statuses": ("a list of texts", 'statuses = ["new", "shipped"]'),
+    "data": ("a list of columns, or a table of names and expressions", 'data = ["note"]'),
     "actor": ("true or false", "actor = true"),
     "payload": ('"full" or "keys"', 'payload = "keys"'),
     "publications": ("true or false", "publications = true"),
 }
 _STREAM_MEMBERS = {
     member: _ORDERS_MEMBERS[member] for member in ("key", "key_is_unique", "where", "joins", "data", "actor", "publications")
-} | {"order_key": ("text", 'order_key = "order_id"')}
+} | {"order_key": ("a text", 'order_key = "order_id"')}
 # What says which table the map is for; the rest is the map.
 _OWN_MEMBERS = ("table", "stream")
 _STREAM_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -89,6 +89,8 @@ def parse_map(text: str, name: str) -> MapFile:
         _check_member(name, member, value, known, is_stream=stream is not None)
     if "key" not in content:
         raise UsageError(f'{name}: "key" is missing: name the columns of the primary key, such as key = "id"')
+    if "joins" in content and not {"customer_name", "data"} & set(content):
+        raise UsageError(f'{name}: "joins" is for customer_name and data alone, and the map has neither: remove it')
     return MapFile(content, table, stream)
 
 
@@ -129,9 +131,7 @@ def _check_member(name: str, member: str, value: Any, known: Mapping[str, tuple[
         case _:
             is_right = isinstance(value, str)
     if not is_right:
-        raise UsageError(
-            f'{name}: "{member}" is {_kind(value)}; it is a {what}: {example}'.replace("it is a true", "it is true")
-        )
+        raise UsageError(f'{name}: "{member}" is {_kind(value)}; it is {what}: {example}')
     if value in ("", [], {}) and member not in ("pending", "cancelled", "statuses"):
         raise UsageError(f'{name}: "{member}" is empty: leave it out, or write {example}')
 

@@ -102,7 +102,7 @@ def _fields(one: Table) -> dict[str, Any]:
     ],
 )
 def test_total(columns: list[tuple[str, str]], total: str | None) -> None:
-    guess = guessed(*(Column(name, type) for name, type in columns))
+    guess = guessed(*(Column(*column) for column in columns))
     assert guess.map.get("total") == total
     assert (total is None) == any(note.startswith("total:") for note in guess.notes)
 
@@ -169,7 +169,7 @@ def test_rows_that_are_no_orders(columns: list[Column], values: dict[str, Any], 
 
 
 @pytest.mark.parametrize(
-    ("type", "values", "expression"),
+    ("column_type", "values", "expression"),
     [
         ("timestamp with time zone", [], "created_at"),
         ("timestamp without time zone", [], "o.created_at at time zone 'UTC'"),
@@ -180,8 +180,8 @@ def test_rows_that_are_no_orders(columns: list[Column], values: dict[str, Any], 
         ("text", ["2026"], None),
     ],
 )
-def test_created_at(type: str, values: list[str], expression: str | None) -> None:
-    guess = guessed(Column("created_at", type, not_null=True), values={"created_at": values})
+def test_created_at(column_type: str, values: list[str], expression: str | None) -> None:
+    guess = guessed(Column("created_at", column_type, not_null=True), values={"created_at": values})
     assert guess.map.get("created_at") == expression
 
 

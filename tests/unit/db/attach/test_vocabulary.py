@@ -38,12 +38,13 @@ def test_cart() -> None:
 
 def test_statuses_rank_as_an_order_lives() -> None:
     life = ["new", "confirmed", "paid", "processing", "ready", "shipped", "delivered", "cancelled"]
-    assert sorted(reversed(life), key=lifecycle_rank) == life
+    ranks = [lifecycle_rank(status) for status in life]
+    assert ranks == sorted(set(ranks))
     assert lifecycle_rank("odd") > lifecycle_rank("cancelled")
 
 
 def test_names_of_tables() -> None:
-    scores = [table_name_score(name) for name in ("orders", "spree_orders", "order_book", "products", "order_items")]
+    scores = [table_name_score(name) for name in ("orders", "spree_orders", "order_book", "customers", "order_items")]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == len(scores)
     assert table_name_score("Order") == table_name_score("zamowienia") == 50
