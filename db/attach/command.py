@@ -32,6 +32,8 @@ LEAST_SCORE = 35
 MAX_SAMPLED_TABLES = 15
 # Of larger tables a sample is counted, of about a quarter as many rows.
 MAX_COUNTED_ROWS = 200_000
+# How long to look for a key that occurs twice; after that, in a sample.
+MAX_CHECK_SECONDS = 10
 RETRY_SECONDS = 2.0
 WAIT_SECONDS = 300.0
 SAMPLE_ROWS = 5
@@ -138,8 +140,10 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
             await connection.execute("set local lock_timeout = '10s'")
             await set_role_to_owner(connection)
             target = await _target(connection, options)
+            await _check_uniqueness(connection, target)
             if target.guess is not None:
-                print_line(format_map(target.guess, target.stream).rstrip("\n"))
+                for line in format_map(target.guess, target.stream).splitlines():
+                    print_line(line)
             print_status("")
             await _preview(connection, target, print_status)
         finally:
@@ -160,6 +164,7 @@ async def apply(url: str, options: Options, print_line: PrintLine) -> None:
         async with connection.transaction():
             await set_role_to_owner(connection)
             target = await _target(connection, options)
+            await _check_uniqueness(connection, target)
             if not await _difference(connection, target):
                 print_line(f"{target.table.name} is attached as {target.name} by this map already: nothing to do")
                 return
@@ -298,6 +303,29 @@ async def _target(connection: Connection, options: Options) -> Target:
         if guess is not None:
             guess.choices["payload"] = Choice(options.payload, "what NOTIFY carries: keys alone, since any role can listen")
     return Target(table, found, stream, guess)
+
+
+async def _check_uniqueness(connection: Connection, target: Target) -> None:
+    """Raises Refused when a key that is declared unique, without an index that enforces it, occurs twice."""
+    if not target.map.get("key_is_unique"):
+        return
+    keys = target.map["key"] if isinstance(target.map["key"], list) else [target.map["key"]]
+    columns = ", ".join(f"o.{quote_identifier(key.removeprefix('o.'))}" for key in keys)
+
+    async def twice(source: str) -> str | None:
+        async with connection.transaction():
+            await connection.execute(f"set local statement_timeout = '{MAX_CHECK_SECONDS}s'")
+            found: str | None = await connection.fetchval(
+                f"select concat_ws(',', {columns}) from {source} group by {columns} having count(*) > 1 limit 1"
+            )
+            return found
+
+    try:
+        key = await twice(f"{target.table.name} as o")
+    except asyncpg.QueryCanceledError:
+        key = await twice(sampled(replace(target.table, rows=await _planned_rows(connection, target.table)), MAX_COUNTED_ROWS))
+    if key is not None:
+        raise Refused(f"the key {', '.join(keys)} of {target.table.name} is not unique: {_text(key)} occurs more than once")
 
 
 async def _with_samples(connection: Connection, table: Table) -> Table:

@@ -46,7 +46,7 @@ class Column:
     # Digits in all and after the point, of a numeric with a declared precision.
     precision: int | None = None
     scale: int | None = None
-    # Labels of an enum in their order.
+    # Labels of an enum in their order, or the values that a check constraint lists.
     labels: tuple[str, ...] = ()
     # Its default, as SQL. Identity columns have "identity".
     default: str = ""

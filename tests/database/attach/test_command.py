@@ -366,6 +366,19 @@ async def test_a_refusal_is_one_line_and_changes_nothing(
     assert await db.fetchval(CATALOG_SQL) == before
 
 
+async def test_a_key_that_is_declared_unique_and_is_not_is_refused(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("partitioned")
+    await db.execute(
+        "insert into orders (id, order_no, customer, amount, state, created_at) overriding system value "
+        "values (7, 'N', 'Ada', 1, 'open', '2026-06-01')"
+    )
+    file = MapFile({"key": "id", "key_is_unique": True}, "orders")
+    with pytest.raises(DatabaseMisconfigured, match=r"^the key id of public\.orders is not unique: 7 occurs more than once$"):
+        await apply(empty_database_url, Options(file=file), printed)
+
+
 async def test_a_second_table_of_orders_is_refused(
     create_shape: CreateShape, empty_database_url: str, printed: Printed
 ) -> None:

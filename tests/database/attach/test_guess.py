@@ -343,3 +343,24 @@ async def test_tables_are_found_by_the_names_that_people_write(create_shape: Cre
     tables = await read_tables(await create_shape("nopcommerce"))
     for written in ("Order", '"Order"', "order", "public.Order", 'public."Order"'):
         assert find_table(tables, written).name == 'public."Order"'
+
+
+async def test_statuses_of_an_empty_table_come_from_its_check(empty_db: Any) -> None:
+    await empty_db.execute(
+        """
+        create table orders (
+            id serial primary key,
+            status text not null default 'new' check (status in ('new', 'it''s packed', 'sent', 'cancelled'))
+        )
+        """
+    )
+    [best] = await guesses(empty_db)
+    assert best.map["statuses"] == ["new", "it's packed", "sent", "cancelled"]
+    assert (best.map["pending"], best.map["cancelled"]) == (["new"], ["cancelled"])
+
+
+async def test_an_empty_table_without_a_check_says_what_is_missing(empty_db: Any) -> None:
+    await empty_db.execute("create table orders (id serial primary key, status text)")
+    [best] = await guesses(empty_db)
+    assert best.map == {"key": "id", "status": "status"}
+    assert any(note.startswith("pending, cancelled, statuses: the table has no rows yet") for note in best.notes)
