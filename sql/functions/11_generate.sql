@@ -109,15 +109,16 @@ declare
     map_function constant text := 'orderwire.map_' || name;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
+    common_sql   constant text := ', case when orderwire.nested() then pg_trigger_depth() end'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
     head         constant text := E'\nlanguage plpgsql volatile security definer\nset search_path = pg_catalog, pg_temp\nas $trigger$\n'
         'declare\n    changed bigint;\nbegin\n'
         || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
         '    if to_regproc(%L) is null then\n        return null;\n    end if;\n', map_function);
+    -- %L: whether it is a TRUNCATE.
     tail         constant text := E';\n    get diagnostics changed = row_count;\n'
-        '    if not orderwire.nothing_left_to_do(changed) then\n        perform orderwire.finish_statement(changed);\n'
+        '    if not orderwire.nothing_left_to_do(changed) then\n        perform orderwire.finish_statement(changed, %L);\n'
         '    end if;\n    return null;\nend $trigger$';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
@@ -187,18 +188,18 @@ begin
 
     return array[
         format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head || '    ' || ins
-            || format('new_rows as r, lateral %s as m', map_call) || tail,
+            || format('new_rows as r, lateral %s as m', map_call) || format(tail, false),
         format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head || '    ' || upd
             || format(
                 '(select m.* from old_rows as r, lateral %s as m) as o '
                 'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
                 'where o.key is null or n.key is null or %s',
                 map_call, map_call, changes
-            ) || tail,
+            ) || format(tail, false),
         format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head || '    ' || del
-            || format('old_rows as r, lateral %s as m', map_call) || tail,
+            || format('old_rows as r, lateral %s as m', map_call) || format(tail, false),
         format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head || '    ' || del
-            || format('orderwire.%I() as m', read_all) || tail
+            || format('orderwire.%I() as m', read_all) || format(tail, true)
     ];
 end
 $$;

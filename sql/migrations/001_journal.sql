@@ -13,7 +13,7 @@ create table orderwire.journal (
     -- What the writer saw as committed. A client that has this event has everything that was visible here, so what it may
     -- lack can be asked of the journal alone, on any server: see "Resume" in docs/explanation/delivery.md.
     seen              pg_snapshot not null default pg_current_snapshot(),
-    -- pg_trigger_depth() of the statement where it is above 1. See orderwire.renumber_nested.
+    -- pg_trigger_depth() of a nested statement, and of one that may have nested ones. See orderwire.renumber_nested.
     depth             smallint,
     -- Null: the event of an order. Otherwise the name of the stream (orderwire.attach_stream).
     stream            text,
@@ -49,8 +49,10 @@ create table orderwire.journal (
 comment on table orderwire.journal is
 'Every committed change of the attached tables, kept for the retention time. Read it with: select * from orderwire.events;';
 
--- The only index: the live read, the resume and the trimming all go by transaction.
+-- The live read, the resume and the trimming all go by transaction.
 create index journal_txid_id_idx on orderwire.journal (txid, id);
+-- For orderwire.renumber_nested. Most rows are not in it.
+create index journal_key_txid_idx on orderwire.journal (key, (txid::text)) where depth is not null;
 
 -- Takes what no other partition covers, so that a writer does not fail for want of one. The replica identity lets rows be
 -- changed where a publication FOR ALL TABLES includes the journal; partitions do not inherit it.
