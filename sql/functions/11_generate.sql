@@ -112,15 +112,48 @@ declare
     common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    head         constant text := E'\nlanguage plpgsql volatile security definer\nset search_path = pg_catalog, pg_temp\nas $trigger$\n'
-        'declare\n    changed bigint;\nbegin\n'
-        || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
-        '    if to_regproc(%L) is null then\n        return null;\n    end if;\n', map_function);
-    tail         constant text := E';\n    get diagnostics changed = row_count;\n'
-        '    if orderwire.nothing_left_to_do(changed) then\n        return null;\n    end if;\n'
-        '    if orderwire.nested() then\n        perform orderwire.finish_nested(changed);\n'
-        '    else\n        perform orderwire.notify_changes(changed, nested => false);\n    end if;\n'
-        '    return null;\nend $trigger$';
+    -- The statement that records is there twice: it returns its rows only where a notification shows them.
+    function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $trigger$
+declare
+    mode    constant text := orderwire.recording_mode(%2$L);
+    changed bigint := 0;
+    events  text[];
+    i       orderwire.journal_identity;
+    j       orderwire.journal;
+begin
+    if mode = 'notify' then
+        for j in
+            %3$s
+            returning *
+        loop
+            changed := changed + 1;
+            if changed = 1 then
+                select * into i from orderwire.journal_identity;
+            end if;
+            if changed <= 40 then -- more would not fit
+                events[changed] := case
+                    when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
+                    else orderwire.event_json(j, i.epoch, i.integer_keys)
+                end;
+            end if;
+        end loop;
+        if changed > 0 then
+            perform orderwire.notify_changes(changed, events);
+        end if;
+    elsif mode <> 'step_aside' then
+        %3$s;
+        get diagnostics changed = row_count;
+        if mode = 'nested' and changed > 0 then
+            perform orderwire.finish_nested(changed);
+        end if;
+    end if;
+    return null;
+end
+$trigger$
+$f$;
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -188,19 +221,18 @@ begin
     end if;
 
     return array[
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head || '    ' || ins
-            || format('new_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head || '    ' || upd
-            || format(
+        format(function_sql, prefix || '_insert', map_function, ins || format('new_rows as r, lateral %s as m', map_call)),
+        format(
+            function_sql, prefix || '_update', map_function,
+            upd || format(
                 '(select m.* from old_rows as r, lateral %s as m) as o '
                 'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
                 'where o.key is null or n.key is null or %s',
                 map_call, map_call, changes
-            ) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head || '    ' || del
-            || format('old_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head || '    ' || del
-            || format('orderwire.%I() as m', read_all) || tail
+            )
+        ),
+        format(function_sql, prefix || '_delete', map_function, del || format('old_rows as r, lateral %s as m', map_call)),
+        format(function_sql, prefix || '_truncate', map_function, del || format('orderwire.%I() as m', read_all))
     ];
 end
 $$;
