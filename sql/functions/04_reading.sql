@@ -84,9 +84,10 @@ as $$
         page.seen,
         page.at,
         case when page.stream is null then page.is_order::integer - page.was_order::integer else 0 end,
-        page.is_pending::integer - page.was_pending::integer,
-        case when page.was_counted then coalesce(page.previous_total, 0) else 0 end,
-        case when page.is_counted then coalesce(page.total, 0) else 0 end,
+        (page.stream is null and page.is_order and orderwire.is_pending(page.status))::integer
+            - (page.stream is null and page.was_order and orderwire.is_pending(page.previous_status))::integer,
+        case when page.was_order and orderwire.is_counted(page.previous_status) then coalesce(page.previous_total, 0) else 0 end,
+        case when page.is_order and orderwire.is_counted(page.status) then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
         orderwire.event_json(page.whole_row, page.epoch, page.integer_keys),

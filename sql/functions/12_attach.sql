@@ -66,6 +66,14 @@ begin
         raise exception 'the map''s payload is %', map ->> 'payload' using hint = 'it is "full" or "keys"';
     end if;
 
+    select string_agg(l.value, ', ') into found_one
+    from unnest('{pending,cancelled,statuses}'::text[]) as m, unnest(orderwire.map_list(map, m)) as l (value)
+    where length(l.value) > 100;
+    if found_one is not null then
+        raise exception 'a status of the map is longer than 100 characters: %', left(found_one, 200)
+            using hint = 'map the status to shorter texts with an expression';
+    end if;
+
     -- The key: unique and not null by declaration, since events of two rows with one key would be one history.
     keys := orderwire.key_columns(map);
     if keys is null or cardinality(keys) = 0 then

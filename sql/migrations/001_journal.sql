@@ -20,14 +20,9 @@ create table orderwire.journal (
     key               text not null,
     -- Of a stream's row: the key of the order that it belongs to.
     order_key         text,
-    -- Whether the row was an order before the change and is one after it; likewise whether it was pending, and whether its
-    -- total counted as revenue. An insert was none, a delete is none.
+    -- Whether the row was an order (a row of the stream) before the change, and is one after it.
     was_order         boolean not null default false,
     is_order          boolean not null default false,
-    was_pending       boolean not null default false,
-    is_pending        boolean not null default false,
-    was_counted       boolean not null default false,
-    is_counted        boolean not null default false,
     -- Texts are cut where they enter the journal: see sql/functions/01_events.sql.
     number            text,
     customer_id       text,
