@@ -138,13 +138,17 @@ as $$
     select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2
 $$;
 
--- The newest events of one order, newest first: its history as far as the journal goes back.
+-- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
 create or replace function orderwire.order_history(key text, max_events integer) returns setof text
 language sql stable
 as $$
-    select orderwire.event_json(j, i.epoch, i.integer_keys)
-    from orderwire.journal as j, orderwire.journal_identity as i
-    where j.key = $1 and j.stream is null or j.order_key = $1
-    order by j.id desc
+    select orderwire.event_json(e.j, i.epoch, i.integer_keys)
+    from (
+        select j, j.id from orderwire.journal as j where j.key = $1 and j.stream is null
+        union all
+        select j, j.id from orderwire.journal as j where j.order_key = $1
+    ) as e
+    cross join orderwire.journal_identity as i
+    order by e.id desc
     limit $2
 $$;
