@@ -104,7 +104,7 @@ return
             || coalesce(',"order_id":' || orderwire.order_id_json(order_key, integer_keys), '')
     end
     || ',"key":' || to_json(key)::text
-    || case when number is null then '' else ',"order_number":' || orderwire.text_json(number, 200) end
+    || case when number is null then '' else ',"order_number":' || orderwire.text_json(nullif(number, ''), 200) end
     || case
         when stream is not null or not is_order or (was_order and customer_name is null) then ''
         else ',"customer_name":' || orderwire.text_json(nullif(customer_name, ''), 500)
@@ -114,7 +114,9 @@ return
         else ',"total":' || coalesce('"' || total::text || '"', 'null')
     end
     || case
-        when currency is null or (was_order and total is not distinct from previous_total and currency = previous_currency)
+        when
+            not is_order or (currency is null and previous_currency is null)
+            or (was_order and total is not distinct from previous_total and currency is not distinct from previous_currency)
             then ''
         else ',"currency":' || orderwire.text_json(currency, 20)
     end

@@ -168,8 +168,10 @@ begin
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
             ' select o.key is not null, n.key is not null, coalesce(o.is_pending, false), coalesce(n.is_pending, false),'
             ' coalesce(o.is_counted, false), coalesce(n.is_counted, false), coalesce(n.key, o.key),'
-            ' left(coalesce(n.number, o.number), 201), left(coalesce(n.customer_id, o.customer_id), 201),'
-            -- An update that takes the name away: empty, since null says that it is as before.
+            -- An update that takes the number or the name away: empty, since null says that it is as before.
+            ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
+            ' else coalesce(left(n.number, 201), '''') end,'
+            ' left(coalesce(n.customer_id, o.customer_id), 201),'
             ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
             ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
             ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s from ',
