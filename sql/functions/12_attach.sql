@@ -387,20 +387,20 @@ begin
             end if;
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
-    else
-        perform orderwire.create_generated(
-            name,
-            array[format(
-                'create function orderwire.%I() returns setof orderwire.mapped_row language sql stable begin atomic '
-                'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
-                'all_' || name, relation, 'map_' || name
-            )]
-        );
     end if;
+    -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
+    perform orderwire.create_generated(
+        name,
+        array[format(
+            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
+            'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
+            'own_' || name, case when name = 'orders' then 'mapped_order' else 'mapped_row' end, relation, 'map_' || name
+        )]
+    );
     perform orderwire.create_generated(
         name,
         orderwire.trigger_function_statements(
-            name, name, map, format('orderwire.%I(r)', 'map_' || name), case when name = 'orders' then 'all_orders' else 'all_' || name end
+            name, name, map, format('orderwire.%I(r)', 'map_' || name), 'own_' || name
         )
     );
 
