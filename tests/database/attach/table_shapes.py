@@ -92,7 +92,7 @@ class Shape:
                 for n in numbers
             ]
         )
-        schema, table = (part.strip('"') for part in self.table.split("."))
+        schema, table = (part.strip('"').replace('""', '"') for part in self.table.split("."))
         columns = [column.strip('"') for column in self.row]
         await db.copy_to_table(table, schema_name=schema, columns=columns, source=_Bytes((rows + "\n").encode()))
 
@@ -435,7 +435,7 @@ SHAPES: list[Shape] = [
             "waiting": "{n} * interval '1 minute'",
             "here": "point({n}, 0.5)",
         },
-        move="tags = tags || 'z', items = '{}', here = null, ready_at = 'infinity'",
+        move="tags = o.tags || array['z'], items = '{}', here = null, ready_at = 'infinity'",
     ),
 ]
 
