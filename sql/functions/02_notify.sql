@@ -61,7 +61,7 @@ declare
 begin
     if not nested and current_setting('transaction_isolation') <> 'serializable' then
         if changed = 1 then
-            select case when i.notify_keys_only then orderwire.event_keys_json(j, i) else orderwire.event_json(j, i) end
+            select orderwire.notification_json(j, i)
             into payload
             from orderwire.journal as j, orderwire.journal_identity as i
             where j.txid = pg_current_xact_id()
@@ -82,8 +82,7 @@ begin
                     select
                         j.id,
                         row_number() over (order by j.id desc) as nth_last,
-                        case when i.notify_keys_only then orderwire.event_keys_json(j, i) else orderwire.event_json(j, i) end
-                            as event
+                        orderwire.notification_json(j, i) as event
                     from orderwire.journal as j, orderwire.journal_identity as i
                     where j.txid = pg_current_xact_id()
                     order by j.id desc

@@ -124,20 +124,15 @@ begin
 end
 $$;
 
--- The end of a trigger that has recorded `changed` events, if orderwire.nothing_left_to_do() is false.
-create or replace function orderwire.finish_statement(changed bigint) returns void
+-- The end of a nested statement, or of one after it, that has recorded `changed` events.
+create or replace function orderwire.finish_nested(changed bigint) returns void
 language plpgsql volatile
 as $$
-declare
-    nested constant boolean := orderwire.nested();
 begin
-    if nested then
-        perform orderwire.renumber_nested(changed);
-        if not orderwire.should_notify() then
-            return;
-        end if;
+    perform orderwire.renumber_nested(changed);
+    if orderwire.should_notify() then
+        perform orderwire.notify_changes(changed, nested => true);
     end if;
-    perform orderwire.notify_changes(changed, nested);
 end
 $$;
 
@@ -145,5 +140,5 @@ revoke execute on function
 orderwire.nested(),
 orderwire.nothing_left_to_do(bigint),
 orderwire.renumber_nested(bigint),
-orderwire.finish_statement(bigint)
+orderwire.finish_nested(bigint)
 from public;

@@ -146,7 +146,12 @@ $$;
 create or replace function orderwire.order_history(key text, max_events integer) returns setof text
 language sql stable
 as $$
-    select orderwire.event_json(j, i)
+    select
+        orderwire.event_json(
+            i.epoch, i.integer_keys, j.txid, j.id, j.at, j.stream, j.key, j.order_key, j.was_order, j.is_order, j.number,
+            j.customer_name, j.previous_status, j.status, j.previous_total, j.total, j.previous_currency, j.currency, j.data,
+            j.actor_role, j.actor_application
+        )
     from orderwire.journal as j, orderwire.journal_identity as i
     where j.key = $1 and j.stream is null or j.order_key = $1
     order by j.id desc

@@ -117,8 +117,10 @@ declare
         || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
         '    if to_regproc(%L) is null then\n        return null;\n    end if;\n', map_function);
     tail         constant text := E';\n    get diagnostics changed = row_count;\n'
-        '    if not orderwire.nothing_left_to_do(changed) then\n        perform orderwire.finish_statement(changed);\n'
-        '    end if;\n    return null;\nend $trigger$';
+        '    if orderwire.nothing_left_to_do(changed) then\n        return null;\n    end if;\n'
+        '    if orderwire.nested() then\n        perform orderwire.finish_nested(changed);\n'
+        '    else\n        perform orderwire.notify_changes(changed, nested => false);\n    end if;\n'
+        '    return null;\nend $trigger$';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
