@@ -93,11 +93,10 @@ $f$,
 end
 $$;
 
--- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`. `map_call` maps the row
--- `r`, and `read_all` names the function that returns all mapped rows of the relation.
-create or replace function orderwire.trigger_function_statements(
-    name text, prefix text, map jsonb, map_call text, read_all text
-) returns text[]
+-- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
+-- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
+-- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
+create or replace function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -107,15 +106,29 @@ declare
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_function constant text := 'orderwire.map_' || name;
+    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '(r::%1$s)::%2$s' else 'r' end);
+    own_rows     constant text := case
+        when of_child then format('only %%1$s as r, lateral %s as m', map_call)
+        else format('orderwire.%I() as m', 'own_' || name)
+    end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
     common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
     head         constant text := E'\nlanguage plpgsql volatile security definer\nset search_path = pg_catalog, pg_temp\nas $trigger$\n'
-        'declare\n    changed bigint;\nbegin\n'
+        'declare\n    changed bigint;\n'
+        || case
+            when of_child
+                then format(
+                    E'    parent constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n', name
+                )
+            else ''
+        end || E'begin\n'
         || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
-        '    if to_regproc(%L) is null then\n        return null;\n    end if;\n', map_function);
+        '    if to_regproc(%L) is null%s then\n        return null;\n    end if;\n',
+            map_function, case when of_child then ' or not orderwire.is_child(tg_relid, parent)' else '' end);
+    run          constant text := case when of_child then '    execute format(%L, tg_relid::regclass, parent)' else '    %s' end;
     tail         constant text := E';\n    get diagnostics changed = row_count;\n'
         '    if orderwire.nothing_left_to_do(changed) then\n        return null;\n    end if;\n'
         '    if orderwire.nested() then\n        perform orderwire.finish_nested(changed);\n'
@@ -190,19 +203,22 @@ begin
     end if;
 
     return array[
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head || '    ' || ins
-            || format('new_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head || '    ' || upd
+        format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head
+            || format(run, ins || format('new_rows as r, lateral %s as m', map_call)) || tail,
+        format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head
             || format(
-                '(select m.* from old_rows as r, lateral %s as m) as o '
-                'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
-                'where o.key is null or n.key is null or %s',
-                map_call, map_call, changes
+                run,
+                upd || format(
+                    '(select m.* from old_rows as r, lateral %s as m) as o '
+                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
+                    'where o.key is null or n.key is null or %s',
+                    map_call, map_call, changes
+                )
             ) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head || '    ' || del
-            || format('old_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head || '    ' || del
-            || format('orderwire.%I() as m', read_all) || tail
+        format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head
+            || format(run, del || format('old_rows as r, lateral %s as m', map_call)) || tail,
+        format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head
+            || format(run, del || own_rows) || tail
     ];
 end
 $$;
