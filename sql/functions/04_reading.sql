@@ -89,12 +89,7 @@ as $$
         case when page.is_counted then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
-        orderwire.event_json(
-            page.epoch, page.integer_keys, page.txid, page.id, page.at, page.stream, page.key, page.order_key,
-            page.was_order, page.is_order, page.number, page.customer_name, page.previous_status, page.status,
-            page.previous_total, page.total, page.previous_currency, page.currency, page.data, page.actor_role,
-            page.actor_application
-        ),
+        orderwire.event_json(page.whole_row, page.epoch, page.integer_keys),
         page.followed
     from (
         select
@@ -106,7 +101,7 @@ as $$
             sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
             orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
         from (
-            select u.*
+            select u.*, u as whole_row
             from orderwire.unseen($1, $2, $3, $4, $5) as u
             order by u.id
             limit $6 + 1
@@ -146,12 +141,7 @@ $$;
 create or replace function orderwire.order_history(key text, max_events integer) returns setof text
 language sql stable
 as $$
-    select
-        orderwire.event_json(
-            i.epoch, i.integer_keys, j.txid, j.id, j.at, j.stream, j.key, j.order_key, j.was_order, j.is_order, j.number,
-            j.customer_name, j.previous_status, j.status, j.previous_total, j.total, j.previous_currency, j.currency, j.data,
-            j.actor_role, j.actor_application
-        )
+    select orderwire.event_json(j, i.epoch, i.integer_keys)
     from orderwire.journal as j, orderwire.journal_identity as i
     where j.key = $1 and j.stream is null or j.order_key = $1
     order by j.id desc

@@ -116,29 +116,54 @@ declare
     common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    head         constant text := E'\nlanguage plpgsql volatile security definer\nset search_path = pg_catalog, pg_temp\nas $trigger$\n'
-        'declare\n    changed bigint;\n'
-        || case
-            when of_child
-                then format(
-                    E'    parent constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n', name
-                )
-            else ''
-        end || E'begin\n'
-        || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
-        '    if to_regproc(%L) is null%s then\n        return null;\n    end if;\n',
-            map_function, case when of_child then ' or not orderwire.is_child(tg_relid, parent)' else '' end);
-    run          constant text := case when of_child then '    execute format(%L, tg_relid::regclass, parent)' else '    %s' end;
-    tail         constant text := E';\n    get diagnostics changed = row_count;\n'
-        '    if orderwire.nothing_left_to_do(changed) then\n        return null;\n    end if;\n'
-        '    if orderwire.nested() then\n        perform orderwire.finish_nested(changed);\n'
-        '    else\n        perform orderwire.notify_changes(changed, nested => false);\n    end if;\n'
-        '    return null;\nend $trigger$';
+    -- The statement that records is there twice: it returns its rows only where a notification shows them.
+    function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $trigger$
+declare
+%2$s    changed bigint := 0;
+    events  text[];
+    i       orderwire.journal_identity;
+    j       orderwire.journal;
+begin
+    if mode = 'notify' then
+        for j in
+            %4$s
+        loop
+            changed := changed + 1;
+            if changed = 1 then
+                select * into i from orderwire.journal_identity;
+            end if;
+            if changed <= 40 then -- more would not fit
+                events[changed] := case
+                    when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
+                    else orderwire.event_json(j, i.epoch, i.integer_keys)
+                end;
+            end if;
+        end loop;
+        if changed > 0 then
+            perform orderwire.notify_changes(changed, events);
+        end if;
+    elsif mode <> 'step_aside' then
+        %3$s;
+        get diagnostics changed = row_count;
+        if mode = 'nested' and changed > 0 then
+            perform orderwire.finish_nested(changed);
+        end if;
+    end if;
+    return null;
+end
+$trigger$
+$f$;
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
     del          text;
     changes      text;
+    kind         text;
+    statement    text;
+    made         text[] := '{}';
 begin
     if is_stream then
         ins := format(
@@ -202,24 +227,44 @@ begin
         );
     end if;
 
-    return array[
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head
-            || format(run, ins || format('new_rows as r, lateral %s as m', map_call)) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head
-            || format(
-                run,
+    for kind, statement in
+        select * from (
+            values
+            ('_insert', ins || format('new_rows as r, lateral %s as m', map_call)),
+            (
+                '_update',
                 upd || format(
                     '(select m.* from old_rows as r, lateral %s as m) as o '
                     'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
                     'where o.key is null or n.key is null or %s',
                     map_call, map_call, changes
                 )
-            ) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head
-            || format(run, del || format('old_rows as r, lateral %s as m', map_call)) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head
-            || format(run, del || own_rows) || tail
-    ];
+            ),
+            ('_delete', del || format('old_rows as r, lateral %s as m', map_call)),
+            ('_truncate', del || own_rows)
+        ) as s
+    loop
+        made := made || case
+            when of_child
+                then format(
+                    function_sql, prefix || kind,
+                    format(
+                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        '    mode    constant text := case\n'
+                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '    end;\n',
+                        name, map_function
+                    ),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *')
+                )
+            else format(
+                function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
+                statement, statement || ' returning *'
+            )
+        end;
+    end loop;
+    return made;
 end
 $$;
 
