@@ -39,10 +39,11 @@ begin
     return
         case
             when
-                j.currency is null
-                or j.was_order and j.total is not distinct from j.previous_total and j.currency = j.previous_currency
+                not j.is_order or (j.currency is null and j.previous_currency is null)
+                or j.was_order and j.total is not distinct from j.previous_total
+                and j.currency is not distinct from j.previous_currency
                 then ''
-            else ',"currency":' || to_json(j.currency)::text
+            else ',"currency":' || coalesce(to_json(j.currency)::text, 'null')
         end
         || case when j.data is null or j.data = 'null'::jsonb then '' else ',"data":' || j.data::text end
         || case when cut = '' then '' else ',"truncated":[' || cut || ']' end
@@ -72,7 +73,10 @@ begin
     event :=
         '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text
         || '","order_id":' || orderwire.order_id_json(j.key, integer_keys) || ',"key":' || to_json(j.key)::text
-        || coalesce(',"order_number":' || to_json(left(j.number, 200))::text, '');
+        || case
+            when j.number = '' then ',"order_number":null'
+            else coalesce(',"order_number":' || to_json(left(j.number, 200))::text, '')
+        end;
 
     if not j.was_order then
         event := '{"type":"new_order' || event
@@ -98,7 +102,7 @@ begin
     end if;
 
     if
-        j.currency is not null or j.data is not null or j.actor_role is not null
+        j.currency is not null or j.previous_currency is not null or j.data is not null or j.actor_role is not null
         or octet_length(j.number) > 200 or octet_length(j.customer_name) > 500
         or octet_length(j.previous_status) > 100 or octet_length(j.status) > 100
     then

@@ -28,6 +28,18 @@ create or replace function orderwire.writer_role() returns text
 language sql stable
 return coalesce(nullif(current_setting('role', true), 'none'), session_user::text);
 
+-- Whether a table is a partition or child of `parent`, at any depth. False for one that has left it.
+create or replace function orderwire.is_child(relation regclass, parent regclass) returns boolean
+language sql stable
+as $$
+    with recursive parents as (
+        select i.inhparent from pg_inherits as i where i.inhrelid = $1
+        union
+        select i.inhparent from pg_inherits as i join parents as p on i.inhrelid = p.inhparent
+    )
+    select exists (select from parents as p where p.inhparent = $2)
+$$;
+
 -- Whether this statement is nested in another, or a nested statement has recorded events in this transaction. The setting is
 -- a hint that saves the search: any session can change it, so nothing is concluded from it but whether to look.
 create or replace function orderwire.nested() returns boolean

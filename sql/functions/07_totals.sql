@@ -100,6 +100,12 @@ as $$
 declare
     counted constant orderwire.checkpoint := (select c from orderwire.checkpoint as c);
     most    constant bigint := greatest(10000, counted.total_orders / 4);
+    -- The currency of total_revenue; null where all revenue is in it.
+    only_in constant text := (
+        select a.map ->> 'total_currency'
+        from orderwire.attached_tables as a
+        where a.name = 'orders' and a.map ->> 'currency' is not null
+    );
     folded  bigint;
 begin
     select
@@ -119,7 +125,7 @@ begin
         select
             coalesce(sum(c.events), 0)::bigint as events,
             coalesce(sum(c.orders), 0)::bigint as orders,
-            coalesce(sum(c.revenue), 0) as revenue,
+            coalesce(sum(c.revenue) filter (where only_in is null or c.currency = only_in), 0) as revenue,
             coalesce(sum(c.pending), 0)::bigint as pending,
             jsonb_object_agg(c.currency, c.revenue) filter (where c.currency is not null) as revenue_by_currency
         from (

@@ -98,11 +98,10 @@ $f$,
 end
 $$;
 
--- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`. `map_call` maps the row
--- `r`, and `read_all` names the function that returns all mapped rows of the relation.
-create or replace function orderwire.trigger_function_statements(
-    name text, prefix text, map jsonb, map_call text, read_all text
-) returns text[]
+-- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
+-- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
+-- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
+create or replace function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -112,6 +111,11 @@ declare
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_function constant text := 'orderwire.map_' || name;
+    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '(r::%1$s)::%2$s' else 'r' end);
+    own_rows     constant text := case
+        when of_child then format('only %%1$s as r, lateral %s as m', map_call)
+        else format('orderwire.%I() as m', 'own_' || name)
+    end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
     common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
@@ -124,8 +128,7 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $trigger$
 declare
-    mode constant text := orderwire.recording_mode(%2$L);
-begin
+%2$sbegin
     if mode = 'silent' then
         %3$s;
     elsif mode = 'notify' then
@@ -136,8 +139,7 @@ begin
             j       orderwire.journal;
         begin
             for j in
-                %3$s
-                returning *
+                %4$s
             loop
                 changed := changed + 1;
                 if changed = 1 then
@@ -174,6 +176,9 @@ $f$;
     upd          text;
     del          text;
     changes      text;
+    kind         text;
+    statement    text;
+    made         text[] := '{}';
 begin
     if is_stream then
         ins := format(
@@ -217,8 +222,10 @@ begin
             'insert into orderwire.journal (was_order, is_order, key, number,'
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
             ' select o.key is not null, n.key is not null, coalesce(n.key, o.key),'
-            ' left(coalesce(n.number, o.number), 201), left(coalesce(n.customer_id, o.customer_id), 201),'
-            -- An update that takes the name away: empty, since null says that it is as before.
+            -- An update that takes the number or the name away: empty, since null says that it is as before.
+            ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
+            ' else coalesce(left(n.number, 201), '''') end,'
+            ' left(coalesce(n.customer_id, o.customer_id), 201),'
             ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
             ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
             ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s from ',
@@ -234,20 +241,44 @@ begin
         );
     end if;
 
-    return array[
-        format(function_sql, prefix || '_insert', map_function, ins || format('new_rows as r, lateral %s as m', map_call)),
-        format(
-            function_sql, prefix || '_update', map_function,
-            upd || format(
-                '(select m.* from old_rows as r, lateral %s as m) as o '
-                'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
-                'where o.key is null or n.key is null or %s',
-                map_call, map_call, changes
+    for kind, statement in
+        select * from (
+            values
+            ('_insert', ins || format('new_rows as r, lateral %s as m', map_call)),
+            (
+                '_update',
+                upd || format(
+                    '(select m.* from old_rows as r, lateral %s as m) as o '
+                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
+                    'where o.key is null or n.key is null or %s',
+                    map_call, map_call, changes
+                )
+            ),
+            ('_delete', del || format('old_rows as r, lateral %s as m', map_call)),
+            ('_truncate', del || own_rows)
+        ) as s
+    loop
+        made := made || case
+            when of_child
+                then format(
+                    function_sql, prefix || kind,
+                    format(
+                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        '    mode    constant text := case\n'
+                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '    end;\n',
+                        name, map_function
+                    ),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *')
+                )
+            else format(
+                function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
+                statement, statement || ' returning *'
             )
-        ),
-        format(function_sql, prefix || '_delete', map_function, del || format('old_rows as r, lateral %s as m', map_call)),
-        format(function_sql, prefix || '_truncate', map_function, del || format('orderwire.%I() as m', read_all))
-    ];
+        end;
+    end loop;
+    return made;
 end
 $$;
 
