@@ -28,23 +28,40 @@ create or replace function orderwire.writer_role() returns text
 language sql stable
 return coalesce(nullif(current_setting('role', true), 'none'), session_user::text);
 
+-- Whether a table is a partition or child of `parent`, at any depth. False for one that has left it.
+create or replace function orderwire.is_child(relation regclass, parent regclass) returns boolean
+language sql stable
+as $$
+    with recursive parents as (
+        select i.inhparent from pg_inherits as i where i.inhrelid = $1
+        union
+        select i.inhparent from pg_inherits as i join parents as p on i.inhrelid = p.inhparent
+    )
+    select exists (select from parents as p where p.inhparent = $2)
+$$;
+
 -- Whether this statement is nested in another, or a nested statement may have recorded events before it in this transaction. The
--- setting only saves a search (see finish_statement): any session can change it, so nothing is concluded from it but whether
--- to look.
+-- setting only saves a search (see finish_nested): any session can change it, so nothing is concluded from it but whether to
+-- look.
 create or replace function orderwire.nested() returns boolean
 language sql volatile
 return pg_trigger_depth() > 1 or coalesce(current_setting('orderwire.nested', true), '') <> '';
 
--- Whether a statement that has recorded so many events has nothing more to do. One expression, since PL/pgSQL prepares each
--- of its expressions again in each transaction (src/pl/plpgsql/src/pl_exec.c, exec_eval_simple_expr).
-create or replace function orderwire.nothing_left_to_do(changed bigint) returns boolean
+-- How a statement's events are to be recorded. One question, since PL/pgSQL prepares each of its expressions again in each
+-- transaction (src/pl/plpgsql/src/pl_exec.c, exec_eval_simple_expr).
+--
+--   step_aside  the map function was dropped, with all that depends on it: nothing is recorded, and the doctor says so
+--   nested      orderwire.finish_nested follows
+--   silent      without a notification
+--   notify      with one that shows the events
+create or replace function orderwire.recording_mode(map_function text) returns text
 language sql volatile
-return
-    case
-        when changed = 0 then true
-        when orderwire.nested() then false
-        else not orderwire.should_notify()
-    end;
+return case
+    when to_regproc(map_function) is null then 'step_aside'
+    when orderwire.nested() then 'nested'
+    when orderwire.should_notify() then 'notify'
+    else 'silent'
+end;
 
 -- Whether the table has what an event of an order ended in. Names and the like are compared where the event has them.
 create or replace function orderwire.is_current(e orderwire.journal) returns boolean
@@ -125,7 +142,8 @@ begin
                         where o.txid = pg_current_xact_id() and o.id >= first_id and o.stream is null
                         offset 0
                     ) as outer_row
-                    -- For each of them by journal_key_txid_idx: another index would find all events of the transaction.
+                    -- For each of them by journal_key_idx: the cast keeps the other index away, by which all events of the
+                    -- transaction would be found.
                     cross join lateral (
                         select n.*
                         from orderwire.journal as n
@@ -150,12 +168,13 @@ begin
 end
 $$;
 
--- The end of a trigger that has recorded `changed` events, if orderwire.nothing_left_to_do() is false. Nothing that came before
--- a TRUNCATE is renumbered: its trigger fires first.
+-- The end of a nested statement, or of one that may have nested ones, that has recorded `changed` events. Their ids may still
+-- change, so the notification only says how many there are. Nothing that came before a TRUNCATE is renumbered: its trigger
+-- fires first.
 --
 -- The setting orderwire.nested is "<start of the client's command> <depth>" of the deepest statement of that command that has
 -- recorded events. Earlier commands of the transaction had ended before this statement began.
-create or replace function orderwire.finish_statement(changed bigint, is_truncate boolean) returns void
+create or replace function orderwire.finish_nested(changed bigint, operation text) returns void
 language plpgsql volatile
 as $$
 declare
@@ -164,22 +183,21 @@ declare
     noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^(\S+) ([1-9]\d{0,3})$');
     deepest   constant integer := case when noted[1] = command then noted[2]::integer else 1 end;
 begin
-    if deepest > own_depth and not is_truncate then
-        perform orderwire.renumber_nested(changed);
-    elsif own_depth > deepest then
+    if own_depth > deepest then
         perform set_config('orderwire.nested', command || ' ' || own_depth, true);
+    elsif deepest > own_depth and operation <> 'TRUNCATE' then
+        perform orderwire.renumber_nested(changed);
     end if;
-    if orderwire.nested() and not orderwire.should_notify() then
-        return; -- otherwise it was asked before
+    if orderwire.should_notify() then
+        perform orderwire.notify_changes(changed, '{}');
     end if;
-    perform orderwire.notify_changes(changed, own_depth > 1 or deepest > 1);
 end
 $$;
 
 revoke execute on function
 orderwire.nested(),
-orderwire.nothing_left_to_do(bigint),
+orderwire.recording_mode(text),
 orderwire.is_current(orderwire.journal),
 orderwire.renumber_nested(bigint),
-orderwire.finish_statement(bigint, boolean)
+orderwire.finish_nested(bigint, text)
 from public;

@@ -51,12 +51,31 @@ as $$
     where to_regproc('orderwire.map_' || a.name) is null
 
     union all
+    -- A map whose expressions may raise is a function for each, and goes on without.
     select
-        format('the partition %s of %s has no triggers yet: writes that name it make no events', i.inhrelid::regclass, a.relation),
+        format('a part of the map of %s is gone, with a column or function that was dropped: it is null in events', a.relation),
+        format('attach it again: python server.py attach %s --map FILE --apply', a.relation)
+    from orderwire.attached_tables as a
+    join pg_proc as p on p.oid = to_regproc('orderwire.map_' || a.name)
+    join pg_language as l on l.oid = p.prolang
+    where l.lanname = 'plpgsql' and to_regproc('orderwire.map_' || a.name || '_exact') is null
+
+    union all
+    select
+        format('the partition %s of %s has no triggers yet: writes that name it make no events', c.child, a.relation),
         'select orderwire.attach_partitions(); the servers do it every minute'
     from orderwire.attached_tables as a
-    join pg_inherits as i on i.inhparent = a.relation
-    where not exists (select from orderwire.attached_partitions as p where p.relation = i.inhrelid)
+    cross join orderwire.children(a.relation) as c (child)
+    where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+
+    union all
+    select
+        format('%s is no partition of %s any more, but still has triggers', c.oid::regclass, a.relation),
+        'select orderwire.attach_partitions(); the servers do it every minute'
+    from orderwire.attached_partitions as p
+    join orderwire.attached_tables as a on a.name = p.name
+    join pg_class as c on c.oid = p.relation
+    where p.relation not in (select c.child from orderwire.children(a.relation) as c (child))
 
     union all
     select
