@@ -84,9 +84,10 @@ as $$
         page.seen,
         page.at,
         case when page.stream is null then page.is_order::integer - page.was_order::integer else 0 end,
-        page.is_pending::integer - page.was_pending::integer,
-        case when page.was_counted then coalesce(page.previous_total, 0) else 0 end,
-        case when page.is_counted then coalesce(page.total, 0) else 0 end,
+        (page.stream is null and page.is_order and orderwire.is_pending(page.status))::integer
+            - (page.stream is null and page.was_order and orderwire.is_pending(page.previous_status))::integer,
+        case when page.was_order and orderwire.is_counted(page.previous_status) then coalesce(page.previous_total, 0) else 0 end,
+        case when page.is_order and orderwire.is_counted(page.status) then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
         orderwire.event_json(page.whole_row, page.epoch, page.integer_keys),
@@ -137,13 +138,17 @@ as $$
     select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2
 $$;
 
--- The newest events of one order, newest first: its history as far as the journal goes back.
+-- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
 create or replace function orderwire.order_history(key text, max_events integer) returns setof text
 language sql stable
 as $$
-    select orderwire.event_json(j, i.epoch, i.integer_keys)
-    from orderwire.journal as j, orderwire.journal_identity as i
-    where j.key = $1 and j.stream is null or j.order_key = $1
-    order by j.id desc
+    select orderwire.event_json(e.j, i.epoch, i.integer_keys)
+    from (
+        select j, j.id from orderwire.journal as j where j.key = $1 and j.stream is null
+        union all
+        select j, j.id from orderwire.journal as j where j.order_key = $1
+    ) as e
+    cross join orderwire.journal_identity as i
+    order by e.id desc
     limit $2
 $$;

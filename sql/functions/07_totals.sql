@@ -141,18 +141,23 @@ begin
                 from orderwire.unseen(counted.snapshot, null, null, pg_current_snapshot(), 0) as u
                 limit most + 1
             ) as u
+            -- The row of a stream has no totals, but counts as an event: reading it takes as long.
             cross join lateral (
                 values
                 (
-                    u.currency, 1, u.is_order::integer, case when u.is_counted then coalesce(u.total, 0) else 0 end,
-                    u.is_pending::integer
+                    u.currency, 1, (u.stream is null and u.is_order)::integer,
+                    case when u.is_order and orderwire.is_counted(u.status) then coalesce(u.total, 0) else 0 end,
+                    (u.stream is null and u.is_order and orderwire.is_pending(u.status))::integer
                 ),
                 (
-                    u.previous_currency, 0, -u.was_order::integer,
-                    case when u.was_counted then -coalesce(u.previous_total, 0) else 0 end, -u.was_pending::integer
+                    u.previous_currency, 0, -(u.stream is null and u.was_order)::integer,
+                    case
+                        when u.was_order and orderwire.is_counted(u.previous_status) then -coalesce(u.previous_total, 0)
+                        else 0
+                    end,
+                    -(u.stream is null and u.was_order and orderwire.is_pending(u.previous_status))::integer
                 )
             ) as side (currency, events, orders, revenue, pending)
-            -- The row of a stream has no totals, but counts as an event here: reading it takes as long.
             group by side.currency
         ) as c
     ) as since

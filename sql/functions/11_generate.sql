@@ -18,8 +18,6 @@ declare
         else '{text,text,text,text,numeric,text,text,timestamptz,jsonb}'
     end::text[];
     row_type  constant text := case when is_stream then 'mapped_row' else 'mapped_order' end;
-    pending   constant text := format('%L::text[]', orderwire.map_list(map, 'pending'));
-    cancelled constant text := format('%L::text[]', orderwire.map_list(map, 'cancelled'));
     can_raise constant boolean := orderwire.map_can_raise(relation, map);
     condition constant text := coalesce(orderwire.field_sql(relation, map, 'where'), 'true');
     columns   text := '';
@@ -45,14 +43,21 @@ begin
         end if;
     end loop;
     if not is_stream then
-        counts := format(
-            ', coalesce(f.status = any(%s), false), coalesce(f.status <> all(%s), true)', pending, cancelled
-        );
-        handlers := handlers || format(
-            E'    m.is_pending := coalesce(m.status = any(%s), false);\n'
-            '    m.is_counted := coalesce(m.status <> all(%s), true);\n',
-            pending, cancelled
-        );
+        made := made || array[
+            format(
+                'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe '
+                'return coalesce(status = any(%L::text[]), false)',
+                orderwire.map_list(map, 'pending')
+            ),
+            format(
+                'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe '
+                'return coalesce(status <> all(%L::text[]), true)',
+                orderwire.map_list(map, 'cancelled')
+            )
+        ];
+        counts := ', orderwire.is_pending(f.status), orderwire.is_counted(f.status)';
+        handlers := handlers || E'    m.is_pending := orderwire.is_pending(m.status);\n'
+            '    m.is_counted := orderwire.is_counted(m.status);\n';
     end if;
 
     made := made || format(
@@ -116,41 +121,51 @@ declare
     common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    -- The statement that records is there twice: it returns its rows only where a notification shows them.
+    -- The statement that records is there three times: it returns its rows only where a notification shows them, and in the
+    -- silent mode, that of a busy database, there is nothing else.
     function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $trigger$
 declare
-%2$s    changed bigint := 0;
-    events  text[];
-    i       orderwire.journal_identity;
-    j       orderwire.journal;
-begin
-    if mode = 'notify' then
-        for j in
-            %4$s
-        loop
-            changed := changed + 1;
-            if changed = 1 then
-                select * into i from orderwire.journal_identity;
-            end if;
-            if changed <= 40 then -- more would not fit
-                events[changed] := case
-                    when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
-                    else orderwire.event_json(j, i.epoch, i.integer_keys)
-                end;
-            end if;
-        end loop;
-        if changed > 0 then
-            perform orderwire.notify_changes(changed, events);
-        end if;
-    elsif mode <> 'step_aside' then
+%2$sbegin
+    if mode = 'silent' then
         %3$s;
-        get diagnostics changed = row_count;
-        if mode = 'nested' and changed > 0 then
-            perform orderwire.finish_nested(changed);
-        end if;
+    elsif mode = 'notify' then
+        declare
+            changed bigint := 0;
+            events  text[];
+            i       orderwire.journal_identity;
+            j       orderwire.journal;
+        begin
+            for j in
+                %4$s
+            loop
+                changed := changed + 1;
+                if changed = 1 then
+                    select * into i from orderwire.journal_identity;
+                end if;
+                if changed <= 40 then -- more would not fit
+                    events[changed] := case
+                        when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
+                        else orderwire.event_json(j, i.epoch, i.integer_keys)
+                    end;
+                end if;
+            end loop;
+            if changed > 0 then
+                perform orderwire.notify_changes(changed, events);
+            end if;
+        end;
+    elsif mode = 'nested' then
+        declare
+            changed bigint;
+        begin
+            %3$s;
+            get diagnostics changed = row_count;
+            if changed > 0 then
+                perform orderwire.finish_nested(changed);
+            end if;
+        end;
     end if;
     return null;
 end
@@ -184,16 +199,16 @@ begin
         );
     else
         ins := format(
-            'insert into orderwire.journal (is_order, is_pending, is_counted, key, number, customer_id, customer_name, status, total%s%s%s)'
-            ' select true, m.is_pending, m.is_counted, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
+            'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
+            ' select true, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
             case when has_currency then ', currency' else '' end, case when has_data then ', data' else '' end, common,
             format(cut, 'm'),
             case when has_currency then ', left(m.currency, 20)' else '' end,
             case when has_data then ', orderwire.bounded_data(m.data)' else '' end, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, was_pending, was_counted, key, number, customer_id, previous_status, previous_total%s%s)'
-            ' select true, m.is_pending, m.is_counted, m.key, left(m.number, 201), left(m.customer_id, 201),'
+            'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
+            ' select true, m.key, left(m.number, 201), left(m.customer_id, 201),'
             ' left(m.status, 101), m.total%s%s from ',
             case when has_currency then ', previous_currency' else '' end, common,
             case when has_currency then ', left(m.currency, 20)' else '' end, common_sql
@@ -204,10 +219,9 @@ begin
             || case when has_currency then ' or n.currency is distinct from o.currency' else '' end
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, was_pending, is_pending, was_counted, is_counted, key, number,'
+            'insert into orderwire.journal (was_order, is_order, key, number,'
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
-            ' select o.key is not null, n.key is not null, coalesce(o.is_pending, false), coalesce(n.is_pending, false),'
-            ' coalesce(o.is_counted, false), coalesce(n.is_counted, false), coalesce(n.key, o.key),'
+            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
             ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
             ' else coalesce(left(n.number, 201), '''') end,'
@@ -438,7 +452,9 @@ as $$
         'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
         'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
         'create or replace view orderwire.order_analytics as select 0::bigint as total_orders, 0::numeric as total_revenue, '
-        '0::bigint as pending_orders, null::jsonb as revenue_by_currency'
+        '0::bigint as pending_orders, null::jsonb as revenue_by_currency',
+        'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe return false',
+        'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe return true'
     ]
 $$;
 

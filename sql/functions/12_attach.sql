@@ -71,6 +71,14 @@ begin
         raise exception 'the map''s payload is %', map ->> 'payload' using hint = 'it is "full" or "keys"';
     end if;
 
+    select string_agg(l.value, ', ') into found_one
+    from unnest('{pending,cancelled,statuses}'::text[]) as m, unnest(orderwire.map_list(map, m)) as l (value)
+    where length(l.value) > 100;
+    if found_one is not null then
+        raise exception 'a status of the map is longer than 100 characters: %', left(found_one, 200)
+            using hint = 'map the status to shorter texts with an expression';
+    end if;
+
     -- The key: unique and not null by declaration, since events of two rows with one key would be one history.
     keys := orderwire.key_columns(map);
     if keys is null or cardinality(keys) = 0 then
@@ -257,6 +265,10 @@ begin
         where p.pronamespace = 'orderwire'::regnamespace and p.oid <> all(known)
     loop
         execute format('comment on function %s is %L', f, 'Generated for ' || name);
+        -- A role that could make one a trigger of its own table could write events.
+        if (select p.prorettype = 'trigger'::regtype from pg_proc as p where p.oid = f) then
+            execute format('revoke execute on function %s from public', f);
+        end if;
     end loop;
 end
 $$;
