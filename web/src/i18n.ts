@@ -1,4 +1,3 @@
-import type { OrderStatus } from "@orderwire/client";
 import type { Period } from "./periods.ts";
 import { usePreferences, type Language } from "./preferences.ts";
 
@@ -55,7 +54,8 @@ const ru = {
     delivering: "В доставке",
     delivered: "Доставлен",
     cancelled: "Отменён",
-  } satisfies Record<OrderStatus, string>,
+  },
+  noStatus: "Без статуса",
   anyStatus: "Любой статус",
   statusLabel: "Статус",
   searchPlaceholder: "Номер или имя",
@@ -69,6 +69,7 @@ const ru = {
   clearFilter: "Сбросить фильтр",
   scrollToNewest: "К новым",
   totalsOnly: "Ваша роль показывает только итоги. Заказы и события видит администратор.",
+  noTable: "Таблица заказов ещё не подключена. Эта команда покажет подходящие таблицы и подключит одну из них:",
 
   events: "События",
   liveEvents: "Сейчас",
@@ -77,6 +78,7 @@ const ru = {
   eventCreated: "создан",
   eventChanged: "изменён",
   eventDeleted: "удалён",
+  changedBy: (name: string) => `кто: ${name}`,
   gapMarker: "Здесь могли быть пропущены события; заказы загружены заново.",
   toFirstPage: "В начало",
   previousPage: "Назад",
@@ -89,7 +91,8 @@ const ru = {
 
   order: "Заказ",
   createdAt: "Создан",
-  updatedAt: "Изменён",
+  key: "Ключ",
+  truncated: "Показано не целиком.",
   close: "Закрыть",
   latestEvents: "Последние события",
   orderDeleted: "Этот заказ удалён.",
@@ -163,6 +166,7 @@ const en: Translations = {
     delivered: "Delivered",
     cancelled: "Cancelled",
   },
+  noStatus: "No status",
   anyStatus: "Any status",
   statusLabel: "Status",
   searchPlaceholder: "Number or name",
@@ -176,6 +180,7 @@ const en: Translations = {
   clearFilter: "Clear the filter",
   scrollToNewest: "To the newest",
   totalsOnly: "Your role shows totals only. Orders and events are for administrators.",
+  noTable: "No table of orders is attached yet. This command lists the tables that fit, and attaches one:",
 
   events: "Events",
   liveEvents: "Live",
@@ -184,6 +189,7 @@ const en: Translations = {
   eventCreated: "created",
   eventChanged: "changed",
   eventDeleted: "deleted",
+  changedBy: (name) => `by ${name}`,
   gapMarker: "Events may be missing here; the orders were loaded anew.",
   toFirstPage: "To the start",
   previousPage: "Back",
@@ -196,7 +202,8 @@ const en: Translations = {
 
   order: "Order",
   createdAt: "Created",
-  updatedAt: "Changed",
+  key: "Key",
+  truncated: "Shown in part.",
   close: "Close",
   latestEvents: "Latest events",
   orderDeleted: "This order was deleted.",
