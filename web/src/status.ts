@@ -24,12 +24,11 @@ export function statusLabel(status: string, t: Translations): string {
   return name === undefined ? readableName(status) || t.noStatus : t.status[name];
 }
 
-/** "UNFULFILLED" becomes "Unfulfilled", "sent_to_kitchen" and "sentToKitchen" become "Sent to kitchen". Prose stays. */
+/** "UNFULFILLED" becomes "Unfulfilled", "sent_to_kitchen" and "sentToKitchen" become "Sent to kitchen". Of prose only the first letter changes. */
 export function readableName(name: string): string {
   const text = name.trim();
   const isProse = /\s/.test(text) && text !== text.toUpperCase();
-  if (isProse) return text;
-  const words = text.replace(/(\p{Ll})(\p{Lu})/gu, "$1 $2").replace(/[_\s-]+/g, " ").trim().toLowerCase();
+  const words = isProse ? text : text.replace(/(\p{Ll})(\p{Lu})/gu, "$1 $2").replace(/[_\s-]+/g, " ").trim().toLowerCase();
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

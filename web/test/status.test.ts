@@ -11,7 +11,7 @@ test.each([
   ["on-hold", "On hold"],
   ["ON HOLD", "On hold"],
   ["Ready for Pickup", "Ready for Pickup"],
-  ["в пути", "в пути"],
+  ["в пути", "В пути"],
   ["ОТМЕНЁН", "Отменён"],
   ["10", "10"],
   ["_", ""],

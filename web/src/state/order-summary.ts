@@ -45,8 +45,8 @@ export function timeSeries(
     if (!(index >= 0 && index < columns)) continue; // also for NaN
     counts[index] = (counts[index] as number) + 1;
     if (order.total === null || cancelled.has(order.status)) continue;
-    const currency = order.currency?.toUpperCase() ?? mainCurrency;
-    if (currency === mainCurrency) {
+    const currency = order.currency ?? mainCurrency;
+    if (isSame(currency, mainCurrency)) {
       (sums[index] as DecimalSum).add(order.total);
       total.add(order.total);
     } else {
@@ -67,7 +67,12 @@ export function timeSeries(
 
 /** The server's revenue of the currencies other than the main one: code and decimal string. */
 export function otherRevenue(byCurrency: Readonly<Record<string, string>> = {}, mainCurrency: string): [string, string][] {
-  return Object.entries(byCurrency).filter(([currency]) => currency.toUpperCase() !== mainCurrency).sort(byText);
+  return Object.entries(byCurrency).filter(([currency]) => !isSame(currency, mainCurrency)).sort(byText);
+}
+
+/** Some tables have small letters in their codes. */
+function isSame(currency: string, mainCurrency: string): boolean {
+  return currency.toUpperCase() === mainCurrency;
 }
 
 function byText([a]: [string, unknown], [b]: [string, unknown]): number {
