@@ -46,8 +46,8 @@ export interface Meta {
   pending: string[];
   /** Orders with these do not count as revenue. */
   cancelled: string[];
-  /** Null: no table is attached. */
-  table: string | null;
+  /** Null: no table is attached. Only an admin is told. */
+  table?: string | null;
 }
 
 const ORDERS_PAGE_SIZE = 1000;

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { PERIODS, type Period } from "../src/periods.ts";
 import { toOrder, type Order } from "../src/state/order-list.ts";
-import { countByStatus, listStatuses, otherRevenue, timeSeries as computeTimeSeries } from "../src/state/order-summary.ts";
+import { countByStatus, listStatuses, mainRevenue, otherRevenue, timeSeries as computeTimeSeries } from "../src/state/order-summary.ts";
 
 const NOW = Date.parse("2026-01-02T12:34:56Z");
 
@@ -50,6 +50,13 @@ test("adds no amounts of different currencies", () => {
 test("shows the revenue of the currencies beside the main one", () => {
   expect(otherRevenue({ usd: "1.00", PLN: "2.00", EUR: "3.00" }, "PLN")).toEqual([["EUR", "3.00"], ["usd", "1.00"]]);
   expect(otherRevenue(undefined, "PLN")).toEqual([]);
+});
+
+test("shows the total revenue, or that in the main currency, however the table spells it", () => {
+  const totals = { type: "analytics_update", total_orders: 1, total_revenue: "5.00", pending_orders: 0 } as const;
+  expect(mainRevenue(totals, "PLN")).toBe("5.00");
+  expect(mainRevenue({ ...totals, total_revenue: "0", revenue_by_currency: { pln: "2.50", PLN: "1", EUR: "7" } }, "PLN")).toBe("3.50");
+  expect(mainRevenue({ ...totals, total_revenue: "0", revenue_by_currency: { EUR: "7" } }, "PLN")).toBe("0");
 });
 
 test("leaves out orders without a time, or with one that JavaScript does not know", () => {

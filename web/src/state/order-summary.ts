@@ -1,3 +1,4 @@
+import type { AnalyticsUpdate } from "@orderwire/client";
 import type { Meta } from "../api.ts";
 import { DecimalSum } from "../money.ts";
 import { PERIODS, type Period } from "../periods.ts";
@@ -63,6 +64,14 @@ export function timeSeries(
     revenueTotal: String(total),
     otherRevenue: [...others].sort(byText).map(([currency, sum]) => [currency, String(sum)]),
   };
+}
+
+/** The server's revenue in the main currency, as a decimal string. */
+export function mainRevenue({ total_revenue, revenue_by_currency }: AnalyticsUpdate, mainCurrency: string): string {
+  if (revenue_by_currency === undefined) return total_revenue;
+  const sum = new DecimalSum();
+  for (const [currency, amount] of Object.entries(revenue_by_currency)) if (isSame(currency, mainCurrency)) sum.add(amount);
+  return String(sum);
 }
 
 /** The server's revenue of the currencies other than the main one: code and decimal string. */

@@ -2,7 +2,7 @@ import { useLayoutEffect, useRef, type CSSProperties } from "react";
 import { mainCurrency, useFormat } from "../format.ts";
 import { useTranslations } from "../i18n.ts";
 import { fromUnits, scaleOf, toUnits } from "../money.ts";
-import { otherRevenue } from "../state/order-summary.ts";
+import { mainRevenue, otherRevenue } from "../state/order-summary.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
 const ANIMATION_MS = 600;
@@ -21,7 +21,7 @@ export function Totals() {
       <Total
         name="revenue"
         label={t.totalRevenue}
-        value={totals && totals.total_revenue}
+        value={totals && mainRevenue(totals, mainCurrency)}
         format={format.money}
         hint={others.slice(0, MAX_OTHER_CURRENCIES).join(" · ") + (others.length > MAX_OTHER_CURRENCIES ? " · …" : "")}
         title={others.join("\n")}
