@@ -28,22 +28,39 @@ create or replace function orderwire.writer_role() returns text
 language sql stable
 return coalesce(nullif(current_setting('role', true), 'none'), session_user::text);
 
+-- Whether a table is a partition or child of `parent`, at any depth. False for one that has left it.
+create or replace function orderwire.is_child(relation regclass, parent regclass) returns boolean
+language sql stable
+as $$
+    with recursive parents as (
+        select i.inhparent from pg_inherits as i where i.inhrelid = $1
+        union
+        select i.inhparent from pg_inherits as i join parents as p on i.inhrelid = p.inhparent
+    )
+    select exists (select from parents as p where p.inhparent = $2)
+$$;
+
 -- Whether this statement is nested in another, or a nested statement has recorded events in this transaction. The setting is
 -- a hint that saves the search: any session can change it, so nothing is concluded from it but whether to look.
 create or replace function orderwire.nested() returns boolean
 language sql volatile
 return pg_trigger_depth() > 1 or coalesce(current_setting('orderwire.nested', true), '') <> '';
 
--- Whether a statement that has recorded so many events has nothing more to do. One expression, since PL/pgSQL prepares each
--- of its expressions again in each transaction (src/pl/plpgsql/src/pl_exec.c, exec_eval_simple_expr).
-create or replace function orderwire.nothing_left_to_do(changed bigint) returns boolean
+-- How a statement's events are to be recorded. One question, since PL/pgSQL prepares each of its expressions again in each
+-- transaction (src/pl/plpgsql/src/pl_exec.c, exec_eval_simple_expr).
+--
+--   step_aside  the map function was dropped, with all that depends on it: nothing is recorded, and the doctor says so
+--   nested      orderwire.finish_nested follows
+--   silent      without a notification
+--   notify      with one that shows the events
+create or replace function orderwire.recording_mode(map_function text) returns text
 language sql volatile
-return
-    case
-        when changed = 0 then true
-        when orderwire.nested() then false
-        else not orderwire.should_notify()
-    end;
+return case
+    when to_regproc(map_function) is null then 'step_aside'
+    when orderwire.nested() then 'nested'
+    when orderwire.should_notify() then 'notify'
+    else 'silent'
+end;
 
 -- Nested statements. An AFTER ROW trigger of the shop may change the row that the statement has just changed. Its statement
 -- is recorded before the outer one is, so that the order's events would be in the wrong order. Therefore each event has the
@@ -124,26 +141,22 @@ begin
 end
 $$;
 
--- The end of a trigger that has recorded `changed` events, if orderwire.nothing_left_to_do() is false.
-create or replace function orderwire.finish_statement(changed bigint) returns void
+-- The end of a nested statement, or of one after it, that has recorded `changed` events. Their ids may still change, so the
+-- notification only says how many there are.
+create or replace function orderwire.finish_nested(changed bigint) returns void
 language plpgsql volatile
 as $$
-declare
-    nested constant boolean := orderwire.nested();
 begin
-    if nested then
-        perform orderwire.renumber_nested(changed);
-        if not orderwire.should_notify() then
-            return;
-        end if;
+    perform orderwire.renumber_nested(changed);
+    if orderwire.should_notify() then
+        perform orderwire.notify_changes(changed, '{}');
     end if;
-    perform orderwire.notify_changes(changed, nested);
 end
 $$;
 
 revoke execute on function
 orderwire.nested(),
-orderwire.nothing_left_to_do(bigint),
+orderwire.recording_mode(text),
 orderwire.renumber_nested(bigint),
-orderwire.finish_statement(bigint)
+orderwire.finish_nested(bigint)
 from public;
