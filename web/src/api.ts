@@ -41,9 +41,8 @@ export interface EventPage {
 
 /** The response of `/api/meta`: the attached table of orders. */
 export interface Meta {
-  /** In the order in which to show them; there may be others. */
+  /** Those that the map names, in the order in which to show them. Orders may have others. */
   statuses: string[];
-  pending: string[];
   /** Orders with these do not count as revenue. */
   cancelled: string[];
   /** Null: no table is attached. Only an admin is told. */

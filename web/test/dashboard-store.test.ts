@@ -51,7 +51,7 @@ beforeEach(() => {
   requests = [];
   alerted = [];
   totals = () => Promise.resolve({});
-  meta = { statuses: ["new", "done"], pending: ["new"], cancelled: [], table: "shop.orders" };
+  meta = { statuses: ["new", "done"], cancelled: [], table: "shop.orders" };
   const api: Api = {
     totals: () => totals(),
     meta: () => Promise.resolve(meta),

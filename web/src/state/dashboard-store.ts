@@ -63,7 +63,7 @@ export class DashboardStore {
   #snapshot: DashboardSnapshot;
   #access: Access = "checking";
   #ordersState: DashboardSnapshot["ordersState"] = "loading";
-  #meta: Meta = { statuses: [], pending: [], cancelled: [] };
+  #meta: Meta = { statuses: [], cancelled: [] };
   #totals: AnalyticsUpdate | null = null;
   /** Oldest first. Shortened to MAX_EVENTS when it has twice as many. */
   #events: DashboardEvent[] = [];

@@ -1,5 +1,4 @@
 import type { AnalyticsUpdate } from "@orderwire/client";
-import type { Meta } from "../api.ts";
 import { DecimalSum } from "../money.ts";
 import { PERIODS, type Period } from "../periods.ts";
 import type { Order } from "./order-list.ts";
@@ -95,19 +94,14 @@ export function countByStatus(orders: readonly Order[]): ReadonlyMap<string, num
 }
 
 /**
- * All statuses, in the order of the map. Those that it does not list come after them, by name, between the pending and the cancelled
- * ones; last comes "" if there are orders without a status.
+ * All statuses: those of the table's map in its order, then others that orders have, by name; last "" if there are orders without one.
  */
-export function listStatuses(
-  { statuses, pending, cancelled }: Pick<Meta, "statuses" | "pending" | "cancelled">,
-  counts: ReadonlyMap<string, number>,
-): string[] {
-  const named = new Set([...statuses, ...pending, ...cancelled, ""]);
+export function listStatuses(listed: readonly string[], counts: ReadonlyMap<string, number>): string[] {
   const unlisted = [...counts]
-    .filter(([status]) => !named.has(status))
+    .filter(([status]) => status !== "" && !listed.includes(status))
     .sort(([, a], [, b]) => b - a)
     .slice(0, MAX_UNLISTED_STATUSES)
     .sort(byText)
     .map(([status]) => status);
-  return [...new Set([...statuses, ...pending, ...unlisted, ...cancelled, ...(counts.has("") ? [""] : [])])];
+  return [...listed, ...unlisted, ...(counts.has("") ? [""] : [])];
 }

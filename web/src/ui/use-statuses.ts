@@ -8,7 +8,7 @@ const NO_TIME_KEY = () => 0;
 
 /** All statuses in the order in which to show them, and the number of loaded orders of each. */
 export function useStatuses(): { statuses: readonly string[]; counts: ReadonlyMap<string, number> } {
-  const meta = useDashboard((snapshot) => snapshot.meta);
+  const listed = useDashboard((snapshot) => snapshot.meta.statuses);
   const counts = useOrderSummary(useCallback(countByStatus, []), NO_TIME_KEY);
-  return useMemo(() => ({ statuses: listStatuses(meta, counts), counts }), [meta, counts]);
+  return useMemo(() => ({ statuses: listStatuses(listed, counts), counts }), [listed, counts]);
 }
