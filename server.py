@@ -27,7 +27,7 @@ from gateway.auth.tokens import sign_token
 from push.console import ConsoleSink
 from push.journal.notify_policy import NotifyMode
 from push.journal.relay import Relay
-from push.protocol.access import Role
+from push.protocol.access import MAX_KEY_BYTES, Role, is_key
 from serving import (
     EXPECTED_ERRORS,
     __version__,
@@ -130,7 +130,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--sub", help="subject of the token; for a customer, the customer_id of the orders to see")
     command.add_argument(
-        "--order", type=int, action="append", default=[], help="for a customer: the id of an order to see, repeatable"
+        "--order",
+        type=parse_key,
+        action="append",
+        default=[],
+        help="for a customer: the key of an order to see, repeatable",
     )
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
     command = add_command("psql", "psql on the server's database; further arguments go to psql")
@@ -200,6 +204,13 @@ def parse_ttl(text: str) -> timedelta:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from None
+
+
+def parse_key(text: str) -> str:
+    """The key of an order. Raises argparse.ArgumentTypeError."""
+    if not is_key(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not the key of an order: up to {MAX_KEY_BYTES} bytes")
+    return text
 
 
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.support import WORKERS, Client, Connect, Server, StartServer
 from web.build import build
 
@@ -80,6 +80,12 @@ def _postgres_is_marked(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setattr(EmbeddedPostgres, "start", refuse)
 
 
+def choose_version(server: EmbeddedPostgres) -> None:
+    """Let the server run with the programs of the directory POSTGRES_BIN, if that is set."""
+    if directory := os.environ.get("POSTGRES_BIN"):
+        server.bin_dir = Path(directory)
+
+
 def url_with_database(url: str, name: str) -> str:
     return url.rsplit("/", 1)[0] + "/" + name
 
@@ -93,8 +99,9 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A real PostgreSQL with a migrated template database."""
+    """A real PostgreSQL with a template database: migrated, with the starter table attached."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", report=lambda line: None)
+    choose_version(server)
     url = server.start()
 
     async def prepare() -> None:
@@ -104,7 +111,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         await connection.execute("select pg_reload_conf()")
         await connection.execute(f"create database {TEMPLATE_DATABASE}")
         await connection.close()
-        await migrate(url_with_database(url, TEMPLATE_DATABASE))
+        template_url = url_with_database(url, TEMPLATE_DATABASE)
+        await migrate(template_url)
+        await create_starter(template_url)
 
     asyncio.run(prepare())
     yield server
@@ -124,7 +133,7 @@ async def _new_database(postgres: EmbeddedPostgres, template: str) -> AsyncItera
 
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """An own, migrated database."""
+    """An own database: migrated, with the starter table attached."""
     async for url in _new_database(postgres, TEMPLATE_DATABASE):
         yield url
 

@@ -1,7 +1,5 @@
 -- The one definition of an event as JSON: what a NOTIFY carries and what a client receives.
 --
--- Built as text, not with json_build_object, which writes spaces and costs several times as much in every writer.
---
 -- An event is at most 16 KiB of JSON, whatever a writer stores. Texts are cut where they enter the journal, in characters,
 -- before JSON escapes them (a control character becomes six bytes): one character more than is shown, which says that the
 -- text was longer. At most 9,200 bytes are left for all but `data`, which is left out beyond 6,000.
@@ -14,16 +12,9 @@ return case
         then to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 end;
 
--- A text as JSON, at most `length` characters of it; null as null.
-create or replace function orderwire.text_json(content text, length integer) returns text
-language sql stable parallel safe
-return coalesce(
-    case when octet_length(content) <= length then to_json(content)::text else to_json(left(content, length))::text end, 'null'
-);
-
--- The "order_id" of an event: a number where clients can read it as one exactly (2^53 - 1), else the key as a string.
+-- An order's key as JSON: a number where clients can read it as one exactly (up to 2^53 - 1), else a string.
 create or replace function orderwire.order_id_json(key text, integer_keys boolean) returns text
-language sql stable parallel safe
+language sql immutable parallel safe
 return case
     when not integer_keys then to_json(key)::text
     when octet_length(key) < 16 then key
@@ -31,128 +22,119 @@ return case
     else to_json(key)::text
 end;
 
-create or replace function orderwire.event_type(
-    stream text, was_order boolean, is_order boolean, previous_status text, status text
-) returns text
-language sql immutable parallel safe
-return case
-    when stream is not null
-        then case when not was_order then 'row_insert' when not is_order then 'row_delete' else 'row_update' end
-    when not was_order then 'new_order'
-    when not is_order then 'order_delete'
-    when status is distinct from previous_status then 'order_status_update'
-    else 'order_update'
-end;
-
--- Names of the fields that were cut or left out, as a member of the event; empty when there are none.
-create or replace function orderwire.truncated_json(
-    number text, customer_name text, previous_status text, status text, data jsonb
-) returns text
-language sql immutable parallel safe
-return case
-    when
-        octet_length(number) > 200 or octet_length(customer_name) > 500 or octet_length(previous_status) > 100
-        or octet_length(status) > 100 or data = 'null'::jsonb
-        then coalesce(
-            ',"truncated":[' || nullif(
-                concat_ws(
-                    ',',
-                    case when length(number) > 200 then '"order_number"' end,
-                    case when length(customer_name) > 500 then '"customer_name"' end,
-                    case when length(previous_status) > 100 then '"previous_status"' end,
-                    case when length(status) > 100 then '"status"' end,
-                    case when data = 'null'::jsonb then '"data"' end
-                ),
-                ''
-            ) || ']',
+-- What few events have, as further members: currency, data, the names of fields that were cut, the writer.
+create or replace function orderwire.rare_members_json(j orderwire.journal) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+    cut constant text := concat_ws(
+        ',',
+        case when length(j.number) > 200 then '"order_number"' end,
+        case when length(j.customer_name) > 500 then '"customer_name"' end,
+        case when length(j.previous_status) > 100 then '"previous_status"' end,
+        case when length(j.status) > 100 then '"status"' end,
+        case when j.data = 'null'::jsonb then '"data"' end
+    );
+begin
+    return
+        case
+            when
+                not j.is_order or (j.currency is null and j.previous_currency is null)
+                or j.was_order and j.total is not distinct from j.previous_total
+                and j.currency is not distinct from j.previous_currency
+                then ''
+            else ',"currency":' || coalesce(to_json(j.currency)::text, 'null')
+        end
+        || case when j.data is null or j.data = 'null'::jsonb then '' else ',"data":' || j.data::text end
+        || case when cut = '' then '' else ',"truncated":[' || cut || ']' end
+        || coalesce(
+            ',"actor":{"role":' || to_json(j.actor_role)::text || ',"application_name":' || to_json(j.actor_application)::text || '}',
             ''
-        )
-    else ''
-end;
+        );
+end
+$$;
 
-create or replace function orderwire.event_json(
-    epoch text,
-    integer_keys boolean,
-    txid xid8,
-    id bigint,
-    at timestamptz,
-    stream text,
-    key text,
-    order_key text,
-    was_order boolean,
-    is_order boolean,
-    number text,
-    customer_name text,
-    previous_status text,
-    status text,
-    previous_total numeric,
-    total numeric,
-    previous_currency text,
-    currency text,
-    data jsonb,
-    actor_role text,
-    actor_application text
-) returns text
-language sql stable parallel safe
-return
-    '{"type":"' || orderwire.event_type(stream, was_order, is_order, previous_status, status)
-    || '","id":"' || epoch || '-' || txid::text || '-' || id::text || '"'
-    || case
-        when stream is null then ',"order_id":' || orderwire.order_id_json(key, integer_keys)
+-- The event of a row of the journal. PL/pgSQL, with one statement for each kind of event: in a trigger, preparing one expression
+-- that has all kinds would take longer than all that the trigger does besides.
+create or replace function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language plpgsql stable parallel safe
+as $$
+declare
+    event text;
+begin
+    if j.stream is not null then
+        return
+            '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
+            || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":"' || j.stream || '"'
+            || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
+            || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
+    end if;
+
+    event :=
+        '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text
+        || '","order_id":' || orderwire.order_id_json(j.key, integer_keys) || ',"key":' || to_json(j.key)::text
+        || case
+            when j.number = '' then ',"order_number":null'
+            else coalesce(',"order_number":' || to_json(left(j.number, 200))::text, '')
+        end;
+
+    if not j.was_order then
+        event := '{"type":"new_order' || event
+            || ',"customer_name":' || coalesce(to_json(left(nullif(j.customer_name, ''), 500))::text, 'null')
+            || ',"total":' || coalesce('"' || j.total::text || '"', 'null')
+            || ',"status":' || coalesce(to_json(left(j.status, 100))::text, 'null');
+    elsif not j.is_order then
+        event := '{"type":"order_delete' || event;
+    else
+        if j.customer_name is not null then
+            event := event || ',"customer_name":' || coalesce(to_json(left(nullif(j.customer_name, ''), 500))::text, 'null');
+        end if;
+        if j.total is distinct from j.previous_total then
+            event := event || ',"total":' || coalesce('"' || j.total::text || '"', 'null');
+        end if;
+        if j.status is distinct from j.previous_status then
+            event := '{"type":"order_status_update' || event
+                || ',"status":' || coalesce(to_json(left(j.status, 100))::text, 'null')
+                || ',"previous_status":' || coalesce(to_json(left(j.previous_status, 100))::text, 'null');
         else
-            ',"stream":"' || stream || '"'
-            || coalesce(',"order_id":' || orderwire.order_id_json(order_key, integer_keys), '')
-    end
-    || ',"key":' || to_json(key)::text
-    || case when number is null then '' else ',"order_number":' || orderwire.text_json(number, 200) end
-    || case
-        when stream is not null or not is_order or (was_order and customer_name is null) then ''
-        else ',"customer_name":' || orderwire.text_json(nullif(customer_name, ''), 500)
-    end
-    || case
-        when stream is not null or not is_order or (was_order and total is not distinct from previous_total) then ''
-        else ',"total":' || coalesce('"' || total::text || '"', 'null')
-    end
-    || case
-        when currency is null or (was_order and total is not distinct from previous_total and currency = previous_currency)
-            then ''
-        else ',"currency":' || orderwire.text_json(currency, 20)
-    end
-    || case
-        when stream is not null or not is_order or (was_order and status is not distinct from previous_status) then ''
-        else
-            ',"status":' || orderwire.text_json(status, 100)
-            || case when was_order then ',"previous_status":' || orderwire.text_json(previous_status, 100) else '' end
-    end
-    || case when data is null or data = 'null'::jsonb then '' else ',"data":' || data::text end
-    || orderwire.truncated_json(number, customer_name, previous_status, status, data)
-    || case
-        when actor_role is null then ''
-        else ',"actor":{"role":' || to_json(actor_role)::text || ',"application_name":' || to_json(actor_application)::text || '}'
-    end
-    || ',"at":"' || orderwire.rfc3339(at) || '"}';
+            event := '{"type":"order_update' || event;
+        end if;
+    end if;
+
+    if
+        j.currency is not null or j.previous_currency is not null or j.data is not null or j.actor_role is not null
+        or octet_length(j.number) > 200 or octet_length(j.customer_name) > 500
+        or octet_length(j.previous_status) > 100 or octet_length(j.status) > 100
+    then
+        event := event || orderwire.rare_members_json(j);
+    end if;
+    return event || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
+end
+$$;
 comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
 
--- The event of a row of the journal.
-create or replace function orderwire.event_json(j orderwire.journal, i orderwire.journal_identity) returns text
-language sql stable parallel safe
-return orderwire.event_json(
-    (i).epoch, (i).integer_keys, (j).txid, (j).id, (j).at, (j).stream, (j).key, (j).order_key, (j).was_order, (j).is_order,
-    (j).number, (j).customer_name, (j).previous_status, (j).status, (j).previous_total, (j).total, (j).previous_currency,
-    (j).currency, (j).data, (j).actor_role, (j).actor_application
-);
-
 -- The same with keys only, for notifications that must not show names, sums and data.
-create or replace function orderwire.event_keys_json(j orderwire.journal, i orderwire.journal_identity) returns text
-language sql stable parallel safe
-return
-    '{"type":"' || orderwire.event_type((j).stream, (j).was_order, (j).is_order, (j).previous_status, (j).status)
-    || '","id":"' || (i).epoch || '-' || (j).txid::text || '-' || (j).id::text || '"'
-    || case
-        when (j).stream is null then ',"order_id":' || orderwire.order_id_json((j).key, (i).integer_keys)
-        else ',"stream":"' || (j).stream || '"'
-    end
-    || ',"key":' || to_json((j).key)::text || '}';
+create or replace function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+    return
+        '{"type":"' || case
+            when j.stream is not null
+                then case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
+            when not j.was_order then 'new_order'
+            when not j.is_order then 'order_delete'
+            when j.status is distinct from j.previous_status then 'order_status_update'
+            else 'order_update'
+        end
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '"'
+        || case
+            when j.stream is null then ',"order_id":' || orderwire.order_id_json(j.key, integer_keys)
+            else ',"stream":"' || j.stream || '"'
+        end
+        || ',"key":' || to_json(j.key)::text || '}';
+end
+$$;
 
 -- For people: the journal, readable.
 create or replace view orderwire.events as
@@ -160,5 +142,5 @@ select
     j.id,
     j.txid,
     j.at,
-    orderwire.event_json(j, i)::json as event
+    orderwire.event_json(j, i.epoch, i.integer_keys)::json as event
 from orderwire.journal as j, orderwire.journal_identity as i;

@@ -46,58 +46,29 @@ return
         else pg_notification_queue_usage() <= 0.5::double precision
     end;
 
--- Notify of the `changed` events that a statement has just recorded. A payload must be shorter than 8,000 bytes, else the
--- writer fails: of several events as many as fit are in it, and "more" says how many are not.
---
--- A serializable transaction must not read the journal, since that would make it conflict with every other writer: its
--- notification only says how many events there are. The same goes for a nested statement, whose ids may still change.
-create or replace function orderwire.notify_changes(changed bigint, nested boolean) returns void
+-- Notify of `changed` events; `events` are the JSON of the first of them. A payload must be shorter than 8,000 bytes, else the
+-- writer fails: as many events as fit are in it, and "more" says how many are not.
+create or replace function orderwire.notify_changes(changed bigint, events text[]) returns void
 language plpgsql volatile
 as $$
 declare
     max_bytes constant integer := 7800;
-    payload   text;
-    shown     bigint := 0;
+    bytes     integer := 0;
+    shown     integer := 0;
+    event     text;
 begin
-    if not nested and current_setting('transaction_isolation') <> 'serializable' then
-        if changed = 1 then
-            select case when i.notify_keys_only then orderwire.event_keys_json(j, i) else orderwire.event_json(j, i) end
-            into payload
-            from orderwire.journal as j, orderwire.journal_identity as i
-            where j.txid = pg_current_xact_id()
-            order by j.id desc
-            limit 1;
-
-            if octet_length(payload) < max_bytes then
-                perform pg_notify('orders', payload);
-                return;
-            end if;
-            payload := null;
-        else
-            select string_agg(sized.event, ',' order by sized.id), count(*)
-            into payload, shown
-            from (
-                select mine.id, mine.event, sum(octet_length(mine.event) + 1) over (order by mine.id) as bytes
-                from (
-                    select
-                        j.id,
-                        row_number() over (order by j.id desc) as nth_last,
-                        case when i.notify_keys_only then orderwire.event_keys_json(j, i) else orderwire.event_json(j, i) end
-                            as event
-                    from orderwire.journal as j, orderwire.journal_identity as i
-                    where j.txid = pg_current_xact_id()
-                    order by j.id desc
-                    limit 40 -- more would not fit; a constant, so that the plan stays cached
-                ) as mine
-                where mine.nth_last <= changed
-            ) as sized
-            where sized.bytes < max_bytes;
-        end if;
+    if changed = 1 and octet_length(events[1]) < max_bytes then
+        perform pg_notify('orders', events[1]);
+        return;
     end if;
-
+    foreach event in array events loop
+        bytes := bytes + octet_length(event) + 1;
+        exit when bytes >= max_bytes;
+        shown := shown + 1;
+    end loop;
     perform pg_notify(
         'orders',
-        '{"type":"batch","events":[' || coalesce(payload, '') || '],"more":' || (changed - shown)::text || '}'
+        '{"type":"batch","events":[' || array_to_string(events[1:shown], ',') || '],"more":' || (changed - shown)::text || '}'
     );
 end
 $$;
@@ -162,5 +133,5 @@ revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
-orderwire.notify_changes(bigint, boolean)
+orderwire.notify_changes(bigint, text[])
 from public;

@@ -100,6 +100,12 @@ as $$
 declare
     counted constant orderwire.checkpoint := (select c from orderwire.checkpoint as c);
     most    constant bigint := greatest(10000, counted.total_orders / 4);
+    -- The currency of total_revenue; null where all revenue is in it.
+    only_in constant text := (
+        select a.map ->> 'total_currency'
+        from orderwire.attached_tables as a
+        where a.name = 'orders' and a.map ->> 'currency' is not null
+    );
     folded  bigint;
 begin
     select
@@ -119,7 +125,7 @@ begin
         select
             coalesce(sum(c.events), 0)::bigint as events,
             coalesce(sum(c.orders), 0)::bigint as orders,
-            coalesce(sum(c.revenue), 0) as revenue,
+            coalesce(sum(c.revenue) filter (where only_in is null or c.currency = only_in), 0) as revenue,
             coalesce(sum(c.pending), 0)::bigint as pending,
             jsonb_object_agg(c.currency, c.revenue) filter (where c.currency is not null) as revenue_by_currency
         from (
@@ -135,18 +141,23 @@ begin
                 from orderwire.unseen(counted.snapshot, null, null, pg_current_snapshot(), 0) as u
                 limit most + 1
             ) as u
+            -- The row of a stream has no totals, but counts as an event: reading it takes as long.
             cross join lateral (
                 values
                 (
-                    u.currency, 1, u.is_order::integer, case when u.is_counted then coalesce(u.total, 0) else 0 end,
-                    u.is_pending::integer
+                    u.currency, 1, (u.stream is null and u.is_order)::integer,
+                    case when u.is_order and orderwire.is_counted(u.status) then coalesce(u.total, 0) else 0 end,
+                    (u.stream is null and u.is_order and orderwire.is_pending(u.status))::integer
                 ),
                 (
-                    u.previous_currency, 0, -u.was_order::integer,
-                    case when u.was_counted then -coalesce(u.previous_total, 0) else 0 end, -u.was_pending::integer
+                    u.previous_currency, 0, -(u.stream is null and u.was_order)::integer,
+                    case
+                        when u.was_order and orderwire.is_counted(u.previous_status) then -coalesce(u.previous_total, 0)
+                        else 0
+                    end,
+                    -(u.stream is null and u.was_order and orderwire.is_pending(u.previous_status))::integer
                 )
             ) as side (currency, events, orders, revenue, pending)
-            -- The row of a stream has no totals, but counts as an event here: reading it takes as long.
             group by side.currency
         ) as c
     ) as since

@@ -18,8 +18,6 @@ declare
         else '{text,text,text,text,numeric,text,text,timestamptz,jsonb}'
     end::text[];
     row_type  constant text := case when is_stream then 'mapped_row' else 'mapped_order' end;
-    pending   constant text := format('%L::text[]', orderwire.map_list(map, 'pending'));
-    cancelled constant text := format('%L::text[]', orderwire.map_list(map, 'cancelled'));
     can_raise constant boolean := orderwire.map_can_raise(relation, map);
     condition constant text := coalesce(orderwire.field_sql(relation, map, 'where'), 'true');
     columns   text := '';
@@ -45,14 +43,21 @@ begin
         end if;
     end loop;
     if not is_stream then
-        counts := format(
-            ', coalesce(f.status = any(%s), false), coalesce(f.status <> all(%s), true)', pending, cancelled
-        );
-        handlers := handlers || format(
-            E'    m.is_pending := coalesce(m.status = any(%s), false);\n'
-            '    m.is_counted := coalesce(m.status <> all(%s), true);\n',
-            pending, cancelled
-        );
+        made := made || array[
+            format(
+                'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe '
+                'return coalesce(status = any(%L::text[]), false)',
+                orderwire.map_list(map, 'pending')
+            ),
+            format(
+                'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe '
+                'return coalesce(status <> all(%L::text[]), true)',
+                orderwire.map_list(map, 'cancelled')
+            )
+        ];
+        counts := ', orderwire.is_pending(f.status), orderwire.is_counted(f.status)';
+        handlers := handlers || E'    m.is_pending := orderwire.is_pending(m.status);\n'
+            '    m.is_counted := orderwire.is_counted(m.status);\n';
     end if;
 
     made := made || format(
@@ -93,11 +98,10 @@ $f$,
 end
 $$;
 
--- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`. `map_call` maps the row
--- `r`, and `read_all` names the function that returns all mapped rows of the relation.
-create or replace function orderwire.trigger_function_statements(
-    name text, prefix text, map jsonb, map_call text, read_all text
-) returns text[]
+-- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
+-- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
+-- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
+create or replace function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -107,23 +111,74 @@ declare
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_function constant text := 'orderwire.map_' || name;
+    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '(r::%1$s)::%2$s' else 'r' end);
+    own_rows     constant text := case
+        when of_child then format('only %%1$s as r, lateral %s as m', map_call)
+        else format('orderwire.%I() as m', 'own_' || name)
+    end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
+    common_sql   constant text := ', case when orderwire.nested() then pg_trigger_depth() end'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    head         constant text := E'\nlanguage plpgsql volatile security definer\nset search_path = pg_catalog, pg_temp\nas $trigger$\n'
-        'declare\n    changed bigint;\nbegin\n'
-        || format(E'    -- Dropped, with all that depends on it: this change is not recorded, and the doctor says so.\n'
-        '    if to_regproc(%L) is null then\n        return null;\n    end if;\n', map_function);
-    tail         constant text := E';\n    get diagnostics changed = row_count;\n'
-        '    if not orderwire.nothing_left_to_do(changed) then\n        perform orderwire.finish_statement(changed);\n'
-        '    end if;\n    return null;\nend $trigger$';
+    -- The statement that records is there three times: it returns its rows only where a notification shows them, and in the
+    -- silent mode, that of a busy database, there is nothing else.
+    function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $trigger$
+declare
+%2$sbegin
+    if mode = 'silent' then
+        %3$s;
+    elsif mode = 'notify' then
+        declare
+            changed bigint := 0;
+            events  text[];
+            i       orderwire.journal_identity;
+            j       orderwire.journal;
+        begin
+            for j in
+                %4$s
+            loop
+                changed := changed + 1;
+                if changed = 1 then
+                    select * into i from orderwire.journal_identity;
+                end if;
+                if changed <= 40 then -- more would not fit
+                    events[changed] := case
+                        when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
+                        else orderwire.event_json(j, i.epoch, i.integer_keys)
+                    end;
+                end if;
+            end loop;
+            if changed > 0 then
+                perform orderwire.notify_changes(changed, events);
+            end if;
+        end;
+    elsif mode = 'nested' then
+        declare
+            changed bigint;
+        begin
+            %3$s;
+            get diagnostics changed = row_count;
+            if changed > 0 then
+                perform orderwire.finish_nested(changed, tg_op);
+            end if;
+        end;
+    end if;
+    return null;
+end
+$trigger$
+$f$;
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
     del          text;
     changes      text;
+    kind         text;
+    statement    text;
+    made         text[] := '{}';
 begin
     if is_stream then
         ins := format(
@@ -144,16 +199,16 @@ begin
         );
     else
         ins := format(
-            'insert into orderwire.journal (is_order, is_pending, is_counted, key, number, customer_id, customer_name, status, total%s%s%s)'
-            ' select true, m.is_pending, m.is_counted, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
+            'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
+            ' select true, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
             case when has_currency then ', currency' else '' end, case when has_data then ', data' else '' end, common,
             format(cut, 'm'),
             case when has_currency then ', left(m.currency, 20)' else '' end,
             case when has_data then ', orderwire.bounded_data(m.data)' else '' end, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, was_pending, was_counted, key, number, customer_id, previous_status, previous_total%s%s)'
-            ' select true, m.is_pending, m.is_counted, m.key, left(m.number, 201), left(m.customer_id, 201),'
+            'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
+            ' select true, m.key, left(m.number, 201), left(m.customer_id, 201),'
             ' left(m.status, 101), m.total%s%s from ',
             case when has_currency then ', previous_currency' else '' end, common,
             case when has_currency then ', left(m.currency, 20)' else '' end, common_sql
@@ -164,12 +219,13 @@ begin
             || case when has_currency then ' or n.currency is distinct from o.currency' else '' end
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, was_pending, is_pending, was_counted, is_counted, key, number,'
+            'insert into orderwire.journal (was_order, is_order, key, number,'
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
-            ' select o.key is not null, n.key is not null, coalesce(o.is_pending, false), coalesce(n.is_pending, false),'
-            ' coalesce(o.is_counted, false), coalesce(n.is_counted, false), coalesce(n.key, o.key),'
-            ' left(coalesce(n.number, o.number), 201), left(coalesce(n.customer_id, o.customer_id), 201),'
-            -- An update that takes the name away: empty, since null says that it is as before.
+            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key),'
+            -- An update that takes the number or the name away: empty, since null says that it is as before.
+            ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
+            ' else coalesce(left(n.number, 201), '''') end,'
+            ' left(coalesce(n.customer_id, o.customer_id), 201),'
             ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
             ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
             ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s from ',
@@ -185,21 +241,44 @@ begin
         );
     end if;
 
-    return array[
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_insert') || head || '    ' || ins
-            || format('new_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_update') || head || '    ' || upd
-            || format(
-                '(select m.* from old_rows as r, lateral %s as m) as o '
-                'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
-                'where o.key is null or n.key is null or %s',
-                map_call, map_call, changes
-            ) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_delete') || head || '    ' || del
-            || format('old_rows as r, lateral %s as m', map_call) || tail,
-        format('create or replace function orderwire.%I() returns trigger', prefix || '_truncate') || head || '    ' || del
-            || format('orderwire.%I() as m', read_all) || tail
-    ];
+    for kind, statement in
+        select * from (
+            values
+            ('_insert', ins || format('new_rows as r, lateral %s as m', map_call)),
+            (
+                '_update',
+                upd || format(
+                    '(select m.* from old_rows as r, lateral %s as m) as o '
+                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
+                    'where o.key is null or n.key is null or %s',
+                    map_call, map_call, changes
+                )
+            ),
+            ('_delete', del || format('old_rows as r, lateral %s as m', map_call)),
+            ('_truncate', del || own_rows)
+        ) as s
+    loop
+        made := made || case
+            when of_child
+                then format(
+                    function_sql, prefix || kind,
+                    format(
+                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        '    mode    constant text := case\n'
+                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '    end;\n',
+                        name, map_function
+                    ),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement),
+                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *')
+                )
+            else format(
+                function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
+                statement, statement || ' returning *'
+            )
+        end;
+    end loop;
+    return made;
 end
 $$;
 
@@ -267,20 +346,22 @@ begin
     loop
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
-            '    return %s;\nexception when others then return null;\nend $key$',
+            -- The cast that RETURN makes by itself would come after the block.
+            '    return (%s)::%s;\nexception when others then return null;\nend $key$',
             cardinality(made) + 1, type,
             case
                 when cardinality(keys) = 1 then 'key'
                 else format('replace(replace(split_part(key, '','', %s), ''%%2C'', '',''), ''%%25'', ''%%'')', cardinality(made) + 1)
-            end
+            end,
+            type
         );
     end loop;
     if sorted.attname is not null then
         type := format_type(orderwire.base_type(sorted.atttypid), null);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
-            '    return value;\nexception when others then return null;\nend $value$',
-            type
+            '    return value::%s;\nexception when others then return null;\nend $value$',
+            type, type
         );
         if sorted.attnotnull then
             sort_order := format('o.%I desc, %s', sorted.attname, key_order);
@@ -373,7 +454,9 @@ as $$
         'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
         'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
         'create or replace view orderwire.order_analytics as select 0::bigint as total_orders, 0::numeric as total_revenue, '
-        '0::bigint as pending_orders, null::jsonb as revenue_by_currency'
+        '0::bigint as pending_orders, null::jsonb as revenue_by_currency',
+        'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe return false',
+        'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe return true'
     ]
 $$;
 

@@ -58,12 +58,25 @@ begin
                 when member = 'write' then jsonb_typeof(map -> member) <> 'object'
                 else jsonb_typeof(map -> member) <> 'string'
             end
+            or jsonb_typeof(map -> member) = 'array' and exists (
+                select
+                from jsonb_array_elements(map -> member) as e (element)
+                where jsonb_typeof(e.element) <> 'string' and (jsonb_typeof(e.element) <> 'number' or member in ('key', 'data'))
+            )
         ) then
             raise exception 'the map''s member % has the wrong type', member using hint = 'see docs/how-to/attach.md';
         end if;
     end loop;
     if coalesce(map ->> 'payload', 'full') not in ('full', 'keys') then
         raise exception 'the map''s payload is %', map ->> 'payload' using hint = 'it is "full" or "keys"';
+    end if;
+
+    select string_agg(l.value, ', ') into found_one
+    from unnest('{pending,cancelled,statuses}'::text[]) as m, unnest(orderwire.map_list(map, m)) as l (value)
+    where length(l.value) > 100;
+    if found_one is not null then
+        raise exception 'a status of the map is longer than 100 characters: %', left(found_one, 200)
+            using hint = 'map the status to shorter texts with an expression';
     end if;
 
     -- The key: unique and not null by declaration, since events of two rows with one key would be one history.
@@ -147,11 +160,12 @@ begin
         raise exception '% has foreign tables as partitions: %', relation, found_one using hint = 'triggers cannot see their rows';
     end if;
 
-    -- Each expression on its own, so that the message names it.
+    -- Each expression on its own, so that the message names it; in a condition, where no aggregate and no set is allowed.
     for field, type in select * from unnest(fields, types) loop
         begin
             execute format(
-                'explain select (%s)::%s from %s as o', coalesce(orderwire.field_sql(relation, map, field), 'null'), type, relation
+                'explain select from %s as o where (%s)::%s is null',
+                relation, coalesce(orderwire.field_sql(relation, map, field), 'null'), type
             );
         exception when others then
             raise exception 'the map''s % does not work: %', field, sqlerrm
@@ -199,6 +213,15 @@ begin
             ) and f.proname not in ('timestamptz_cmp_date', 'to_timestamp')
         );
     if culprit is null then
+        select 'a time as text' into culprit
+        from pg_proc as p
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            -- A cast to text, which calls no function, of a column that is a timestamptz.
+            and p.prosqlbody::text ~ '\{COERCEVIAIO :arg \{FIELDSELECT :arg \{[^{}]*\} :fieldnum \d+ :resulttype 1184 ';
+    end if;
+    if culprit is null then
         select '"current_date" or the like' into culprit
         from pg_proc as p
         where
@@ -210,6 +233,15 @@ begin
         raise exception 'the map depends on more than the row: %', culprit
             using hint = 'an expression must give the same for the same row at any time and in any session: '
                 'write "at time zone ''UTC''" for times, and no now() or random()';
+    end if;
+
+    select string_agg(f.field, ', ') into culprit
+    from unnest('{order_key,number,customer_id,total,currency,status,created_at,where}'::text[]) as f (field)
+    join pg_proc as p on p.oid = to_regproc('orderwire.map_' || name || '_' || f.field)
+    where p.prosqlbody::text like '%:rtekind 0 :relid %';
+    if culprit is not null then
+        raise exception 'the map reads another table for %', culprit
+            using hint = 'a change of that table makes no event, so totals would be wrong: only customer_name and data may read others';
     end if;
 end
 $$;
@@ -233,6 +265,10 @@ begin
         where p.pronamespace = 'orderwire'::regnamespace and p.oid <> all(known)
     loop
         execute format('comment on function %s is %L', f, 'Generated for ' || name);
+        -- A role that could make one a trigger of its own table could write events.
+        if (select p.prorettype = 'trigger'::regtype from pg_proc as p where p.oid = f) then
+            execute format('revoke execute on function %s from public', f);
+        end if;
     end loop;
 end
 $$;
@@ -244,68 +280,55 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform set_config('lock_timeout', '1s', true);
-    execute format('lock table %s in %s mode', relation, mode);
-exception when lock_not_available then
-    raise exception using
-        errcode = 'lock_not_available',
-        message = format('%s could not be locked within a second: a transaction holds it', relation),
-        hint = 'try again, or end that transaction: see pg_stat_activity and pg_prepared_xacts';
-when insufficient_privilege then
-    -- TRIGGER and SELECT do not suffice for LOCK TABLE. The statements that follow take the lock, within the same time.
-    null;
+    begin
+        execute format('lock table %s in %s mode', relation, mode);
+    exception
+        when insufficient_privilege then null; -- LOCK TABLE needs more rights than CREATE TRIGGER, which locks as well
+        when lock_not_available then
+            raise exception using
+                errcode = 'lock_not_available',
+                message = format('%s could not be locked within a second: a transaction holds it', relation),
+                hint = 'try again, or end that transaction: see pg_stat_activity and pg_prepared_xacts';
+    end;
 end
 $$;
 
--- Statements for one partition, or child table, of an attached table.
-create or replace function orderwire.partition_statements(name text, child regclass) returns text[]
-language plpgsql stable
+-- Partitions and child tables of a table, at any depth.
+create or replace function orderwire.children(parent regclass) returns setof regclass
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-    t        constant orderwire.attached_tables := (select a from orderwire.attached_tables as a where a.name = partition_statements.name);
-    prefix   constant text := name || '_p' || child::oid;
-    row_type constant text := case when name = 'orders' then 'mapped_order' else 'mapped_row' end;
-    made     text[];
-begin
-    made := array[
-        -- The parent's row, whatever the order of the columns.
-        format('create function orderwire.%I(r %s) returns %s language sql stable return r::%s', prefix || '_row', child, t.relation, t.relation),
-        format(
-            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
-            'select m.* from only %s as o, lateral orderwire.%I(orderwire.%I(o)) as m; end',
-            prefix || '_all', row_type, child, 'map_' || name, prefix || '_row'
-        )
-    ];
-    return made || orderwire.trigger_function_statements(
-        name, prefix, t.map, format('orderwire.%I(orderwire.%I(r))', 'map_' || name, prefix || '_row'), prefix || '_all'
-    );
-end
+    with recursive children as (
+        select i.inhrelid from pg_inherits as i where i.inhparent = $1
+        union
+        select i.inhrelid from pg_inherits as i join children as c on c.inhrelid = i.inhparent
+    )
+    select c.inhrelid from children as c
 $$;
 
--- Create the triggers of partitions and child tables that have none yet. Called by attach, and by the servers every minute:
--- until then, writes that name a new partition make no events. Returns how many there were.
+-- Create the triggers of partitions and child tables that have none yet, and remove those of tables that are none any more.
+-- Called by attach, and by the servers every minute: until then, writes that name a new partition make no events. Returns how
+-- many have got triggers.
 create or replace function orderwire.attach_partitions() returns integer
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
     t         orderwire.attached_tables;
+    former    orderwire.attached_partitions;
     child     regclass;
     statement text;
     made      integer := 0;
 begin
     for t in select a.* from orderwire.attached_tables as a loop
         for child in
-            with recursive children as (
-                select i.inhrelid from pg_inherits as i where i.inhparent = t.relation
-                union
-                select i.inhrelid from pg_inherits as i join children as c on c.inhrelid = i.inhparent
-            )
-            select c.inhrelid
-            from children as c
-            where not exists (select from orderwire.attached_partitions as p where p.relation = c.inhrelid)
+            select c.child
+            from orderwire.children(t.relation) as c (child)
+            where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
         loop
-            perform orderwire.create_generated(t.name, orderwire.partition_statements(t.name, child));
+            perform orderwire.create_generated(
+                t.name, orderwire.trigger_function_statements(t.name, t.name || '_p' || child::oid, t.map, of_child => true)
+            );
             perform orderwire.lock_table_briefly(child, 'share row exclusive');
             foreach statement in array orderwire.trigger_statements(child, t.name || '_p' || child::oid) loop
                 execute statement;
@@ -313,6 +336,26 @@ begin
             insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
             made := made + 1;
         end loop;
+    end loop;
+
+    for former in
+        select p.*
+        from orderwire.attached_partitions as p
+        join orderwire.attached_tables as a on a.name = p.name
+        where p.relation not in (select c.child from orderwire.children(a.relation) as c (child))
+    loop
+        begin
+            if exists (select from pg_class as c where c.oid = former.relation) then
+                perform orderwire.lock_table_briefly(former.relation, 'access exclusive');
+            end if;
+            foreach statement in array '{insert,update,delete,truncate}'::text[] loop
+                execute format(
+                    'drop function if exists orderwire.%I() cascade', former.name || '_p' || former.relation::oid || '_' || statement
+                );
+            end loop;
+            delete from orderwire.attached_partitions as p where p.relation = former.relation;
+        exception when lock_not_available then null; -- the next call
+        end;
     end loop;
     return made;
 end
@@ -390,21 +433,19 @@ begin
             end if;
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
-    else
-        perform orderwire.create_generated(
-            name,
-            array[format(
-                'create function orderwire.%I() returns setof orderwire.mapped_row language sql stable begin atomic '
-                'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
-                'all_' || name, relation, 'map_' || name
-            )]
-        );
     end if;
+    -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
     perform orderwire.create_generated(
         name,
-        orderwire.trigger_function_statements(
-            name, name, map, format('orderwire.%I(r)', 'map_' || name), case when name = 'orders' then 'all_orders' else 'all_' || name end
-        )
+        array[format(
+            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
+            'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
+            'own_' || name, case when name = 'orders' then 'mapped_order' else 'mapped_row' end, relation, 'map_' || name
+        )]
+    );
+    perform orderwire.create_generated(
+        name,
+        orderwire.trigger_function_statements(name, name, map, of_child => false)
     );
 
     -- From here on writers wait. Those of before have ended, so every later one has triggers and map.

@@ -13,21 +13,16 @@ create table orderwire.journal (
     -- What the writer saw as committed. A client that has this event has everything that was visible here, so what it may
     -- lack can be asked of the journal alone, on any server: see "Resume" in docs/explanation/delivery.md.
     seen              pg_snapshot not null default pg_current_snapshot(),
-    -- pg_trigger_depth() of the statement where it is above 1. See orderwire.renumber_nested.
+    -- pg_trigger_depth() of a nested statement, and of one that may have nested ones. See orderwire.renumber_nested.
     depth             smallint,
     -- Null: the event of an order. Otherwise the name of the stream (orderwire.attach_stream).
     stream            text,
     key               text not null,
     -- Of a stream's row: the key of the order that it belongs to.
     order_key         text,
-    -- Whether the row was an order before the change and is one after it; likewise whether it was pending, and whether its
-    -- total counted as revenue. An insert was none, a delete is none.
+    -- Whether the row was an order (a row of the stream) before the change, and is one after it.
     was_order         boolean not null default false,
     is_order          boolean not null default false,
-    was_pending       boolean not null default false,
-    is_pending        boolean not null default false,
-    was_counted       boolean not null default false,
-    is_counted        boolean not null default false,
     -- Texts are cut where they enter the journal: see sql/functions/01_events.sql.
     number            text,
     customer_id       text,
@@ -49,8 +44,11 @@ create table orderwire.journal (
 comment on table orderwire.journal is
 'Every committed change of the attached tables, kept for the retention time. Read it with: select * from orderwire.events;';
 
--- The only index: the live read, the resume and the trimming all go by transaction.
+-- The live read, the resume and the trimming go by transaction.
 create index journal_txid_id_idx on orderwire.journal (txid, id);
+-- The history of one order. The first costs a writer 2 % of a single-row insert, the second nothing without streams.
+create index journal_key_idx on orderwire.journal (key);
+create index journal_order_key_idx on orderwire.journal (order_key) where order_key is not null;
 
 -- Takes what no other partition covers, so that a writer does not fail for want of one. The replica identity lets rows be
 -- changed where a publication FOR ALL TABLES includes the journal; partitions do not inherit it.

@@ -48,6 +48,17 @@ create table orderwire.attached_partitions (
     constraint attached_partitions_name_fkey foreign key (name) references orderwire.attached_tables (name) on delete cascade
 );
 
+-- What an order with this status counts for: defined here, and nowhere else. Replaced by attach, with the map's lists.
+create function orderwire.is_pending(status text) returns boolean
+language sql immutable parallel safe
+return false;
+comment on function orderwire.is_pending is 'Whether an order with this status counts as pending.';
+
+create function orderwire.is_counted(status text) returns boolean
+language sql immutable parallel safe
+return true;
+comment on function orderwire.is_counted is 'Whether the total of an order with this status counts as revenue.';
+
 -- The totals by query. Replaced by attach and detach.
 create view orderwire.order_analytics as
 select
