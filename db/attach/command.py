@@ -380,8 +380,16 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
     statements = await connection.fetchval(
         "select orderwire.map_statements($1, $2::text::regclass, $3::text::jsonb)", target.name, relation, map_json
     )
-    preview = [re.sub(rf"\borderwire\.map_{target.name}\b", "orderwire.map_preview", one) for one in statements]
-    preview = [re.sub(rf"\borderwire\.map_{target.name}_", "orderwire.map_preview_", one) for one in preview]
+    if target.stream is None:
+        statements += await connection.fetchval(
+            "select orderwire.totals_map_statements($1::text::regclass, $2::text::jsonb)", relation, map_json
+        )
+    preview = [
+        re.sub(rf"\borderwire\.map_{target.name}(?![a-z0-9])", "orderwire.map_preview", statement).replace(
+            "orderwire.map_totals", "orderwire.map_preview_totals"
+        )
+        for statement in statements
+    ]
     await connection.execute("select orderwire.create_generated('preview', $1)", preview)
     await connection.execute("select orderwire.check_volatility('preview')")
 
@@ -433,7 +441,7 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     counts = await connection.fetch(
         "select m.status, count(*) as count, bool_or(m.is_pending) as is_pending, bool_and(m.is_counted) as is_counted, "
         "count(*) filter (where m.total is null) as without_total, sum(case when m.is_counted then m.total end) as revenue "
-        f"from {source}, lateral orderwire.map_preview(o) as m group by m.status order by 2 desc"
+        f"from {source}, lateral orderwire.map_preview_totals(o) as m group by m.status order by 2 desc"
     )
     seconds = (time.perf_counter() - began) * (table.rows / read if is_sampled and read else 1)
     orders = sum(row["count"] for row in counts)
