@@ -405,12 +405,13 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
         generated += await connection.fetchval(
             "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false)", relation, map_json
         )
+    row_type = "mapped_order" if target.stream is None else "mapped_row"
+    generated.append(
+        f"create function orderwire.own_{target.name}() returns setof orderwire.{row_type} language sql stable begin atomic "
+        f"select m.* from only {relation} as o, lateral orderwire.map_{target.name}(o) as m; end"
+    )
     generated += await connection.fetchval(
-        "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, $3, $4)",
-        target.name,
-        map_json,
-        f"orderwire.map_{target.name}(r)",
-        "all_orders" if target.stream is None else f"all_{target.stream}",
+        "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, of_child => false)", target.name, map_json
     )
     generated += await connection.fetchval("select orderwire.trigger_statements($1::text::regclass, $2)", relation, target.name)
     for statement in generated:

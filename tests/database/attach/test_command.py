@@ -136,6 +136,13 @@ async def test_show_prints_a_file_and_changes_nothing(
     text = status.text
     assert "select orderwire.attach('public.zamowienia', '{" in text
     assert "create or replace trigger zz_orderwire_insert after insert on public.zamowienia" in text
+    # Each generated function that attaching makes is shown.
+    await apply(empty_database_url, Options("zamowienia"), Printed())
+    made = await db.fetch(
+        "select p.proname from pg_proc as p where obj_description(p.oid, 'pg_proc') = 'Generated for orders' "
+        "and p.pronamespace = 'orderwire'::regnamespace"
+    )
+    assert [name for (name,) in made if f" orderwire.{name}(" not in text] == []
     assert "what 5 rows become:" in text
     assert "  key 200, number ZAM/200/2026, customer_name Zofia Wiśniewska, customer_id k1@example.com, total 2500.00, " in text
     assert re.search(r"^ +40  nowe  — pending$", text, re.MULTILINE)

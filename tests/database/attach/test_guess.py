@@ -331,6 +331,14 @@ async def test_the_guess_can_be_attached(name: str, create_shape: CreateShape, e
     assert await db.fetch("select problem from orderwire.diagnose_attached()") == []
     row = await db.fetchrow("select count(*), count(key), count(status), count(created_at) from orderwire.all_orders()")
     assert 100 <= row[0] == row[1] == row[2] == row[3]
+    # The totals have a map of their own, without joins.
+    counted = await db.fetchrow(
+        "select count(*), coalesce(sum(m.total) filter (where m.is_counted and ($1::text is null or m.currency = $1)), 0), "
+        "count(*) filter (where m.is_pending) from orderwire.all_orders() as m",
+        EXPECTED[name][1].get("total_currency"),
+    )
+    assert counted == await db.fetchrow("select total_orders, total_revenue, pending_orders from orderwire.order_analytics")
+    assert (counted[1] > 0) == ("total" in EXPECTED[name][1])
 
 
 async def test_known_systems_are_named_with_a_map_made_for_them(create_shape: CreateShape, root: Any) -> None:
