@@ -48,8 +48,8 @@ run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
 
-psql: setup  ## psql on the database that `make run` serves; reads standard input
-	@exec $(PY) server.py psql
+psql: setup  ## psql on the database that `make run` serves: reads standard input, or ARGS="-c 'select 1'"
+	@exec $(PY) server.py psql $(ARGS)
 
 demo: setup  ## simulate a shop: RATE=5 changes a second, until Ctrl-C
 	@exec $(PY) server.py demo --rate $(RATE)

@@ -44,7 +44,7 @@ MAX_DEMO_RATE = 1_000_000.0
 
 def main() -> int:
     """Parse the command line, run the command, and turn each expected error into one line and an exit code."""
-    options = make_parser().parse_args()
+    options = parse_arguments(sys.argv[1:])
     try:
         settings = Settings.from_environment(os.environ)
         logs.configure(settings.log_level, settings.log_format, options.worker_id)
@@ -81,6 +81,16 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
 # ---------------------------------------------------------------- the command line
 
 
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """The options of the command line, without the program's name. What follows ``psql`` is for psql, also what begins with "-"
+    and would be an option of ours; only a lone -h, --help or --version is ours.
+    """
+    parser = make_parser()
+    if arguments[:1] != ["psql"] or arguments[1:] in (["-h"], ["--help"], ["--version"]):
+        return parser.parse_args(arguments)
+    return parser.parse_args(["psql"], argparse.Namespace(arguments=arguments[1:]))
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line; every command has the table of settings in its help."""
     settings = "settings, taken from the environment:\n" + Settings.describe()
@@ -114,8 +124,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--order", type=int, action="append", default=[], help="for a customer: the id of an order to see, repeatable"
     )
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
-    command = add_command("psql", "psql on the server's database; further arguments go to psql")
-    command.add_argument("arguments", nargs=argparse.REMAINDER)
+    command = add_command("psql", "psql on the server's database; everything that follows goes to psql: psql -c 'select 1'")
+    command.usage = "server.py psql [ARGUMENT ...]"
 
     # The supervisor starts its workers with this one. Without a help text it is not listed.
     worker = commands.add_parser("worker", add_help=False)
@@ -206,7 +216,7 @@ def run_psql(settings: Settings, arguments: list[str]) -> int:
         program = str(embedded.bin_dir / "psql") if embedded else "psql"
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C itself
         try:
-            return subprocess.run([program, url, *arguments], check=False).returncode
+            return subprocess.run([program, "-d", url, *arguments], check=False).returncode
         except FileNotFoundError:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 

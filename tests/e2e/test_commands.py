@@ -69,6 +69,9 @@ async def test_make_psql_starts_and_stops_postgres_by_itself(checkout: Checkout)
     assert done.stdout == "42\n"  # so that it can be piped on: nothing but what psql says
     assert checkout.postgres_pid is None
 
+    done = checkout.psql(ARGS="""-At -c "select 'a  b'" -c 'select 2'""")
+    assert (done.returncode, done.stdout) == (0, "a  b\n2\n"), done.stderr
+
     failed = checkout.psql("\\set ON_ERROR_STOP on\nselect nonsense;\n")
     assert failed.returncode != 0
     assert 'column "nonsense" does not exist' in failed.stderr

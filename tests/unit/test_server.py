@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from db.errors import BadDatabaseUrl
 from gateway.net.listening import ListenError
 from serving import __version__, exit_code
 from settings import BadSetting, Settings
+from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import SECRET
 from workers import WorkerFailed
 
@@ -33,6 +35,32 @@ def test_the_default_command_is_serve() -> None:
 def test_the_command_for_workers_is_not_listed() -> None:
     listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
     assert set(listed) == {"serve", "migrate", "watch", "doctor", "demo", "token", "psql"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-c", "select 1"],
+        ["-At", "-c", "select 1"],
+        ["--command=select 1", "--version", "-h", "db.example"],
+        ["--", "-c"],
+        ["shop", "anna"],
+    ],
+)
+def test_what_follows_psql_is_for_psql(
+    arguments: list[str], command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        started.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert command_line("psql", *arguments, DATABASE_URL="postgresql://db.example/shop").returncode == 3
+    assert started == [["psql", "-d", "postgresql://db.example/shop", *arguments]]
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["serve", "--version"], ["token", "--version"]])
