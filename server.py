@@ -82,13 +82,15 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """The options of the command line, without the program's name. What follows ``psql`` is for psql, also what begins with "-"
-    and would be an option of ours; only a lone -h, --help or --version is ours.
+    """Parse the command line without the program's name. What follows ``psql`` is for psql, also what begins with "-" and would
+    be an option of ours; only a lone -h, --help or --version is ours.
     """
-    parser = make_parser()
-    if arguments[:1] != ["psql"] or arguments[1:] in (["-h"], ["--help"], ["--version"]):
-        return parser.parse_args(arguments)
-    return parser.parse_args(["psql"], argparse.Namespace(arguments=arguments[1:]))
+    match arguments:
+        case ["psql", *rest] if rest not in (["-h"], ["--help"], ["--version"]):
+            return make_parser().parse_args(["psql"], argparse.Namespace(arguments=rest))
+        case ["worker", *rest]:
+            return make_worker_parser().parse_args(rest)
+    return make_parser().parse_args(arguments)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -112,7 +114,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add_command("demo", "simulate a shop: insert orders and change their statuses, until Ctrl-C")
     command.add_argument("--rate", type=parse_rate, default=5.0, help="changes a second (default: 5)")
     command = add_command("token", "print a token for a role, signed with JWT_SECRET or a private key")
-    command.add_argument("--role", required=True, choices=list(Role), help="role that the token grants")
+    command.add_argument("--role", required=True, choices=[role.value for role in Role], help="role that the token grants")
     command.add_argument(
         "--ttl",
         type=parse_ttl,
@@ -126,11 +128,15 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
     command = add_command("psql", "psql on the server's database; everything that follows goes to psql: psql -c 'select 1'")
     command.usage = "server.py psql [ARGUMENT ...]"
+    return parser
 
-    # The supervisor starts its workers with this one. Without a help text it is not listed.
-    worker = commands.add_parser("worker", add_help=False)
-    worker.add_argument("worker_id", type=int)
-    worker.add_argument("fd", type=int)
+
+def make_worker_parser() -> argparse.ArgumentParser:
+    """For the command with which the supervisor starts its workers. It is not among the commands that a person may choose."""
+    parser = argparse.ArgumentParser(prog="server.py worker", add_help=False)
+    parser.set_defaults(command="worker")
+    parser.add_argument("worker_id", type=int)
+    parser.add_argument("fd", type=int)
     return parser
 
 

@@ -27,14 +27,33 @@ def claims(*arguments: str) -> dict[str, Any]:
 
 
 def test_the_default_command_is_serve() -> None:
-    assert server.make_parser().parse_args([]).command is None
-    assert server.make_parser().parse_args([]).worker_id is None
-    assert server.make_parser().parse_args(["worker", "2", "7"]).worker_id == 2
+    options = server.parse_arguments([])
+    assert (options.command, options.worker_id) == (None, None)
+
+
+def test_the_command_for_workers_is_parsed() -> None:
+    options = server.parse_arguments(["worker", "2", "7"])
+    assert (options.command, options.worker_id, options.fd) == ("worker", 2, 7)
 
 
 def test_the_command_for_workers_is_not_listed() -> None:
     listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
     assert set(listed) == {"serve", "migrate", "watch", "doctor", "demo", "token", "psql"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (["nonsense"], ["serve", "migrate", "watch", "doctor", "demo", "token", "psql"]),
+        (["token", "--role", "boss"], ["admin", "viewer", "customer"]),
+    ],
+)
+def test_a_wrong_choice_is_answered_with_the_names_to_choose_from(
+    arguments: list[str], choices: list[str], command_line: CommandLine
+) -> None:
+    error = command_line(*arguments).stderr.splitlines()[-1]
+    (listed,) = re.findall(r"\(choose from (.*)\)", error)
+    assert re.sub("'", "", listed).split(", ") == choices  # Python 3.11 prints the quotes
 
 
 @pytest.mark.parametrize(
