@@ -15,29 +15,35 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import logs
-from db import demo
-from db.doctor import diagnose
-from db.listener import Listener
-from db.migrate import migrate
-from gateway.auth.tokens import sign_token
-from push.console import ConsoleSink
-from push.journal.notify_policy import NotifyMode
-from push.journal.relay import Relay
-from push.protocol.access import Role
-from serving import (
-    EXPECTED_ERRORS,
-    __version__,
-    database_server,
-    exit_code,
-    print_line,
-    run_until,
-    run_worker,
-    serve,
-    stop_on_signal,
-    supervise,
-)
-from settings import BadSetting, Settings, parse_duration
+try:
+    import logs
+    from db import demo
+    from db.doctor import diagnose
+    from db.listener import Listener
+    from db.migrate import migrate
+    from gateway.auth.tokens import sign_token
+    from push.console import ConsoleSink
+    from push.journal.notify_policy import NotifyMode
+    from push.journal.relay import Relay
+    from push.protocol.access import Role
+    from serving import (
+        EXPECTED_ERRORS,
+        __version__,
+        database_server,
+        exit_code,
+        print_line,
+        run_until,
+        run_worker,
+        serve,
+        stop_on_signal,
+        supervise,
+    )
+    from settings import BadSetting, Settings, parse_duration
+except ModuleNotFoundError as error:
+    package = str(error.name).partition(".")[0]
+    if __name__ != "__main__" or package in ("logs", "db", "gateway", "push", "serving", "settings", "workers"):
+        raise  # not a package that could be installed
+    sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
 
 MAX_DEMO_RATE = 1_000_000.0
 

@@ -63,6 +63,21 @@ def test_version_is_that_of_the_changelog(command: list[str], command_line: Comm
     assert (done.returncode, done.stdout, done.stderr) == (0, f"orderwire {released[1]}\n", "")
 
 
+@pytest.mark.parametrize("arguments", [["doctor"], ["token", "--role", "admin"], ["--version"]])
+def test_without_its_packages_it_says_how_to_get_them(arguments: list[str]) -> None:
+    done = run(sys.executable, "-S", "server.py", *arguments)  # -S: Python without the packages of the environment
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"server.py: packages are missing \(\w+\): run `make setup`, then use .venv/bin/python", line)
+
+
+def test_a_module_of_its_own_that_is_missing_is_no_missing_package(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_bytes((ROOT / "server.py").read_bytes())
+    done = run(sys.executable, "server.py", "doctor", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'logs'"
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
