@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ web: setup  ## build the dashboard and the client, if their sources changed
 run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
+
+doctor: setup  ## print what would stop events from arriving, and how to fix it
+	@exec $(PY) server.py doctor
 
 psql: setup  ## psql on the database that `make run` serves: reads standard input, or ARGS="-c 'select 1'"
 	@exec $(PY) server.py psql $(ARGS)

@@ -315,7 +315,7 @@ async def print_addresses(
     print_line(f"websocket  ws{tls}://{address}/api/ws")
     print_line(f"psql       {psql}")
     if settings.login_required:
-        print_line("login      by token; make one with: python server.py token --role admin --ttl 1h")
+        print_line("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
     elif settings.allow_anonymous:
         print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:

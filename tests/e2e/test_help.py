@@ -37,7 +37,7 @@ def test_make_help_lists_every_target_with_its_one_line(arguments: Sequence[str]
     assert phony is not None
     targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets == set(phony[1].split()) == set(listed)
-    assert {"help", "run", "test", "psql", "demo", "watch", "lint"} <= targets
+    assert {"help", "run", "test", "doctor", "psql", "demo", "watch", "lint"} <= targets
     assert len(done.stdout.splitlines()) == len(targets)
 
 
