@@ -60,8 +60,8 @@ demo: setup  ## simulate a shop: RATE=5 changes a second, until Ctrl-C
 watch: setup  ## print events as they happen, one line each
 	@exec $(PY) server.py watch
 
-token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
-	@exec $(PY) server.py token --role $(ROLE) --ttl $(TTL) $(ARGS)
+token: setup  ## print a token, signed with JWT_SECRET: ROLE=admin TTL=1h; of a customer: ROLE=customer SUB=user-7, or ORDER="5 6"
+	@exec $(PY) server.py token --role $(ROLE) --ttl $(TTL) $(if $(SUB),--sub "$$SUB") $(ORDER:%=--order %) $(ARGS)
 
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate

@@ -173,7 +173,7 @@ def parse_ttl(text: str) -> timedelta:
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
     """The claims of the token that `token` prints. Raises BadSetting."""
     if options.role == Role.CUSTOMER and not options.sub and not options.order:
-        raise BadSetting("token: a customer's token needs --sub or --order")
+        raise BadSetting("token: a customer's token needs --sub or --order (with make: SUB=user-7 or ORDER=5)")
     now = int(time.time())
     claims: dict[str, Any] = {"role": options.role, "iat": now, "exp": now + int(options.ttl.total_seconds())}
     if options.sub:

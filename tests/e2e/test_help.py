@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import jwt
 import pytest
 
 from settings import Settings
+from tests.e2e.conftest import Checkout
 from tests.helpers.command_line import CommandLine
+from tests.helpers.tokens import SECRET
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
 
 COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
@@ -61,6 +64,20 @@ def test_version_is_that_of_the_changelog(command: list[str], command_line: Comm
     assert released is not None
     done = (command_line if command else server_process)(*command, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"orderwire {released[1]}\n", "")
+
+
+def test_make_token_makes_the_tokens_of_customers() -> None:
+    make = Checkout(ROOT).command("token", f"JWT_SECRET={SECRET}", "ROLE=customer")
+    for variables, claims in (
+        (["SUB=o'neill $5"], {"sub": "o'neill $5"}),
+        (["ORDER=5"], {"orders": [5]}),
+        (["ORDER=5 6", "SUB=user-7", "TTL=2h"], {"orders": [5, 6], "sub": "user-7"}),
+    ):
+        done = run(*make, *(variable.replace("$", "$$") for variable in variables))
+        assert (done.returncode, done.stderr) == (0, "")
+        found = jwt.decode(done.stdout.strip(), SECRET, ["HS256"])
+        assert {name: found[name] for name in found if name not in ("iat", "exp")} == {"role": "customer", **claims}
+    assert "SUB=user-7" in run(*make).stderr
 
 
 @pytest.mark.parametrize("arguments", [["doctor"], ["token", "--role", "admin"], ["--version"]])

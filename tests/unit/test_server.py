@@ -99,7 +99,7 @@ def test_claims_are_those_of_the_options() -> None:
 
 
 def test_a_customer_needs_orders() -> None:
-    with pytest.raises(BadSetting, match="--sub or --order"):
+    with pytest.raises(BadSetting, match=r"--sub or --order \(with make: SUB=user-7 or ORDER=5\)"):
         claims("--role", "customer")
 
 
