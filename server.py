@@ -37,6 +37,7 @@ try:
         serve,
         stop_on_signal,
         supervise,
+        update_schema,
     )
     from settings import BadSetting, Settings, parse_duration
 except ModuleNotFoundError as error:
@@ -191,13 +192,14 @@ async def print_events(settings: Settings) -> None:
     stop = stop_on_signal()
     with database_server(settings) as (url, _):
         relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
-        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow).run()})
+        setting = "DATABASE_URL" if settings.database_url else None
+        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow, setting=setting).run()})
 
 
 async def apply_migrations(settings: Settings) -> None:
     """Bring the schema up to date and print the names of the files that were applied."""
     with database_server(settings) as (url, _):
-        names = await migrate(settings.migrate_database_url or url)
+        names = await update_schema(settings, url)
     print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
