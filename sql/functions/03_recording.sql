@@ -13,10 +13,16 @@ create or replace function orderwire.key_part(value text) returns text
 language sql immutable parallel safe
 return replace(replace(value, '%', '%25'), ',', '%2C');
 
--- A total that can be summed and shown: not NaN or infinite, and not of more digits than a sum of money has.
+-- A total that can be summed and shown: not NaN or infinite, and not of more digits than a sum of money has. Zeros at the end of
+-- a long fraction are taken off, since Prisma stores 30 digits.
 create or replace function orderwire.finite_total(total numeric) returns numeric
 language sql immutable parallel safe
-return case when total > -1e24 and total < 1e24 and scale(total) <= 20 then total end;
+return case
+    when total > -1e24 and total < 1e24 then case
+        when scale(total) <= 8 then total
+        when min_scale(total) <= 20 then round(total, greatest(min_scale(total), 2))
+    end
+end;
 
 -- Data as it enters the journal: JSON null where it is too long.
 create or replace function orderwire.bounded_data(data jsonb) returns jsonb
@@ -40,8 +46,9 @@ as $$
     select exists (select from parents as p where p.inhparent = $2)
 $$;
 
--- Whether this statement is nested in another, or a nested statement has recorded events in this transaction. The setting is
--- a hint that saves the search: any session can change it, so nothing is concluded from it but whether to look.
+-- Whether this statement is nested in another, or a nested statement may have recorded events before it in this transaction. The
+-- setting only saves a search (see finish_nested): any session can change it, so nothing is concluded from it but whether to
+-- look.
 create or replace function orderwire.nested() returns boolean
 language sql volatile
 return pg_trigger_depth() > 1 or coalesce(current_setting('orderwire.nested', true), '') <> '';
@@ -62,27 +69,46 @@ return case
     else 'silent'
 end;
 
+-- Whether the table has what an event of an order ended in. Names and the like are compared where the event has them.
+create or replace function orderwire.is_current(e orderwire.journal) returns boolean
+language plpgsql stable
+as $$
+declare
+    o constant orderwire.mapped_order := (select k from orderwire.orders_by_key(array[e.key]) as k limit 1);
+begin
+    if o.key is null then
+        return not e.is_order;
+    end if;
+    return e.is_order
+        and row(e.status, e.total, e.currency) is not distinct from row(left(o.status, 101), o.total, left(o.currency, 20))
+        and coalesce(e.customer_name = coalesce(left(o.customer_name, 501), ''), true)
+        and coalesce(e.number = left(o.number, 201), true)
+        and coalesce(e.customer_id = left(o.customer_id, 201), true)
+        and coalesce(e.data = coalesce(orderwire.bounded_data(o.data), '{}'), true);
+end
+$$;
+
 -- Nested statements. An AFTER ROW trigger of the shop may change the row that the statement has just changed. Its statement
--- is recorded before the outer one is, so that the order's events would be in the wrong order. Therefore each event has the
--- trigger depth of its statement, and at the end of an outer statement the events of deeper ones are looked at that came since
--- the last one of the same depth or above. They are given new, higher ids if they came after the outer change:
+-- is recorded before the outer one is, so that the order's events would be in the wrong order. Therefore the events of nested
+-- statements have their trigger depth, and at the end of an outer statement each of its orders is compared with the events of
+-- deeper statements that came since the last one of its own depth:
 --
---   * what they ended in is not what the outer statement began with; or
---   * what the outer statement ended in is not what the table has now.
+--   * They came before it, for example from a trigger of another table, if they ended in what it began with, and the table
+--     has what it ended in. Their ids stay.
+--   * Otherwise the last of them came after it, from the first one on that began with what it ended in. Those get new, higher
+--     ids. Where some came before and some after, the chain of states has a gap between them.
 --
--- Otherwise they came before it, for example from a trigger of another table that changed the order first.
+-- Called for the `changed` events that the statement has just recorded.
 create or replace function orderwire.renumber_nested(changed bigint) returns void
 language plpgsql volatile
+set enable_seqscan = off
 as $$
 declare
     own_depth constant integer := pg_trigger_depth();
     first_id  bigint;
-    nested_id bigint;
+    moved     bigint[];
+    moved_id  bigint;
 begin
-    if own_depth > 1 then
-        perform set_config('orderwire.nested', 'on', true);
-    end if;
-
     select j.id into first_id
     from orderwire.journal as j
     where j.txid = pg_current_xact_id()
@@ -90,64 +116,84 @@ begin
     offset changed - 1
     limit 1;
 
-    for nested_id in
-        select nested.id
-        from (
-            select distinct on (j.key) j.*
-            from orderwire.journal as j
-            where j.txid = pg_current_xact_id() and j.id < first_id and j.stream is null
-            order by j.key, j.id desc
-        ) as last_one
-        join orderwire.journal as outer_row
-            on outer_row.txid = pg_current_xact_id() and outer_row.id >= first_id
-            and outer_row.stream is null and outer_row.key = last_one.key
-        left join lateral orderwire.orders_by_key(array[outer_row.key]) as current on true
-        join orderwire.journal as nested
-            on nested.txid = pg_current_xact_id() and nested.id < first_id
-            and nested.stream is null and nested.key = last_one.key
-        where
-            last_one.depth > own_depth
-            and nested.id > coalesce(
-                (
-                    select max(e.id)
-                    from orderwire.journal as e
+    select array_agg(l.id order by l.id) into moved
+    from (
+        select
+            c.id,
+            coalesce(
+                min(c.id) filter (
                     where
-                        e.txid = pg_current_xact_id() and e.id < first_id
-                        and e.stream is null and e.key = last_one.key and coalesce(e.depth, 1) <= own_depth
-                ),
-                0
-            )
-            and (
-                row(last_one.is_order, last_one.status, last_one.total, last_one.currency) is distinct from
-                row(outer_row.was_order, outer_row.previous_status, outer_row.previous_total, outer_row.previous_currency)
-                or row(outer_row.is_order, outer_row.status, outer_row.total, outer_row.currency) is distinct from
-                row(current.key is not null, left(current.status, 101), current.total, left(current.currency, 20))
-                or coalesce(nullif(outer_row.customer_name, '') <> coalesce(left(current.customer_name, 501), ''), false)
-                or (
-                    outer_row.data is not null and current.key is not null
-                    and outer_row.data is distinct from orderwire.bounded_data(current.data)
-                )
-            )
-        order by nested.id
-    loop
+                    row(c.was_order, c.previous_status, c.previous_total, c.previous_currency) is not distinct from
+                    row((c.own).is_order, (c.own).status, (c.own).total, (c.own).currency)
+                ) over (partition by c.key),
+                c.chain_start
+            ) as first_later_id,
+            first_value(
+                row(c.is_order, c.status, c.total, c.currency) is distinct from
+                row((c.own).was_order, (c.own).previous_status, (c.own).previous_total, (c.own).previous_currency)
+                or not orderwire.is_current(c.own)
+            ) over (partition by c.key order by c.id desc) as came_later
+        from (
+            select n.*, max(n.id) filter (where n.gap) over (partition by n.key) as chain_start
+            from (
+                select
+                    e.*,
+                    row(e.was_order, e.previous_status, e.previous_total, e.previous_currency) is distinct from
+                    lag(row(e.is_order, e.status, e.total, e.currency)) over (partition by e.key order by e.id) as gap
+                from (
+                    select j.*, outer_row.own, max(j.id) filter (where j.depth <= own_depth) over (partition by j.key) as last_outer_id
+                    from (
+                        select o as own
+                        from orderwire.journal as o
+                        where o.txid = pg_current_xact_id() and o.id >= first_id and o.stream is null
+                        offset 0
+                    ) as outer_row
+                    -- For each of them by journal_key_idx: the cast keeps the other index away, by which all events of the
+                    -- transaction would be found.
+                    cross join lateral (
+                        select n.*
+                        from orderwire.journal as n
+                        where
+                            n.key = (outer_row.own).key and n.txid::text = pg_current_xact_id()::text and n.depth is not null
+                            and n.id < first_id and n.stream is null
+                        offset 0
+                    ) as j
+                ) as e
+                where e.id > coalesce(e.last_outer_id, 0)
+            ) as n
+        ) as c
+        where c.id >= c.chain_start
+    ) as l
+    where l.came_later and l.id >= l.first_later_id;
+
+    foreach moved_id in array coalesce(moved, '{}') loop
         update orderwire.journal as j
         set id = default
-        where j.txid = pg_current_xact_id() and j.id = nested_id;
+        where j.txid = pg_current_xact_id() and j.id = moved_id;
     end loop;
-
-    if own_depth = 1 then
-        perform set_config('orderwire.nested', '', true);
-    end if;
 end
 $$;
 
--- The end of a nested statement, or of one after it, that has recorded `changed` events. Their ids may still change, so the
--- notification only says how many there are.
-create or replace function orderwire.finish_nested(changed bigint) returns void
+-- The end of a nested statement, or of one that may have nested ones, that has recorded `changed` events. Their ids may still
+-- change, so the notification only says how many there are. Nothing that came before a TRUNCATE is renumbered: its trigger
+-- fires first.
+--
+-- The setting orderwire.nested is "<start of the client's command> <depth>" of the deepest statement of that command that has
+-- recorded events. Earlier commands of the transaction had ended before this statement began.
+create or replace function orderwire.finish_nested(changed bigint, operation text) returns void
 language plpgsql volatile
 as $$
+declare
+    own_depth constant integer := pg_trigger_depth();
+    command   constant text := extract(epoch from statement_timestamp())::text;
+    noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^(\S+) ([1-9]\d{0,3})$');
+    deepest   constant integer := case when noted[1] = command then noted[2]::integer else 1 end;
 begin
-    perform orderwire.renumber_nested(changed);
+    if own_depth > deepest then
+        perform set_config('orderwire.nested', command || ' ' || own_depth, true);
+    elsif deepest > own_depth and operation <> 'TRUNCATE' then
+        perform orderwire.renumber_nested(changed);
+    end if;
     if orderwire.should_notify() then
         perform orderwire.notify_changes(changed, '{}');
     end if;
@@ -157,6 +203,7 @@ $$;
 revoke execute on function
 orderwire.nested(),
 orderwire.recording_mode(text),
+orderwire.is_current(orderwire.journal),
 orderwire.renumber_nested(bigint),
-orderwire.finish_nested(bigint)
+orderwire.finish_nested(bigint, text)
 from public;

@@ -118,7 +118,7 @@ declare
     end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', nullif(pg_trigger_depth(), 1)'
+    common_sql   constant text := ', case when orderwire.nested() then pg_trigger_depth() end'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
     -- The statement that records is there three times: it returns its rows only where a notification shows them, and in the
@@ -163,7 +163,7 @@ declare
             %3$s;
             get diagnostics changed = row_count;
             if changed > 0 then
-                perform orderwire.finish_nested(changed);
+                perform orderwire.finish_nested(changed, tg_op);
             end if;
         end;
     end if;

@@ -13,7 +13,7 @@ create table orderwire.journal (
     -- What the writer saw as committed. A client that has this event has everything that was visible here, so what it may
     -- lack can be asked of the journal alone, on any server: see "Resume" in docs/explanation/delivery.md.
     seen              pg_snapshot not null default pg_current_snapshot(),
-    -- pg_trigger_depth() of the statement where it is above 1. See orderwire.renumber_nested.
+    -- pg_trigger_depth() of a nested statement, and of one that may have nested ones. See orderwire.renumber_nested.
     depth             smallint,
     -- Null: the event of an order. Otherwise the name of the stream (orderwire.attach_stream).
     stream            text,
