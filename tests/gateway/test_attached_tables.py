@@ -1,8 +1,9 @@
-"""Tables of any shape: text keys, currencies, null fields and streams, as clients get them; what is wrong with one in /readyz."""
+"""Tables of any shape: text keys, currencies, null fields and streams, as clients get them; what /readyz says of them."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,7 @@ import pytest
 import serving
 from tests.gateway.conftest import App, StartApp, StartTarget
 from tests.helpers.tokens import SECRET, token
-from tests.support import Connect
+from tests.support import Client, Connect
 
 SHOP = """
 create schema shop;
@@ -60,12 +61,21 @@ async def shop(db: Any) -> Any:
 
 async def insert(db: Any, key: str, amount: str | None = "1", currency: str | None = "PLN", owner: str | None = None) -> None:
     await db.execute(
-        "insert into shop.orders (id, customer, owner, amount, currency, state) values ($1, 'Anna', $4, $2::text::numeric, $3, 'new')",
+        "insert into shop.orders (id, customer, owner, amount, currency, state)"
+        " values ($1, 'Anna', $4, $2::text::numeric, $3, 'new')",
         key,
         amount,
         currency,
         owner,
     )
+
+
+def has_events(count: int, client: Client) -> bool:
+    return len(client.events) >= count
+
+
+def has_message(kind: str, client: Client) -> bool:
+    return bool(client.of_type(kind))
 
 
 async def get_json(app: App, path: str, **headers: str) -> Any:
@@ -210,14 +220,14 @@ async def test_events_of_a_stream_have_topics_of_their_own(start_target: StartTa
         "order:x": [],
     }
     for topics, events in expected.items():
-        await clients[topics].wait_until(lambda c, events=events: len(c.events) >= len(events), f"the events of {topics}")
+        await clients[topics].wait_until(partial(has_events, len(events)), f"the events of {topics}")
         assert clients[topics].events == events, topics
     # A resume gets the same, and says how many.
     for topics in ("orders", "orders,stock", "stock"):
         cursor = everything.events[0]["id"]
         back = await connect(f"{target.ws_url}?topics={topics}&last_event_id={cursor}")
         wanted = [event for event in clients[topics].events if event["id"] != cursor]
-        await back.wait_until(lambda c, wanted=wanted: len(c.events) >= len(wanted), "the replay")
+        await back.wait_until(partial(has_events, len(wanted)), "the replay")
         assert back.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": len(wanted)}]
         assert back.events == wanted
     unknown = await connect(f"{target.ws_url}?topics=stocks")
@@ -229,7 +239,7 @@ async def test_a_topic_of_a_stream_that_is_not_attached_is_an_error(start_app: S
     client = await connect(app.ws_url)
     for topic, answer in (("stock:1", "subscribed"), ("stocks", "error")):
         await client.send(json.dumps({"type": "subscribe", "topics": [topic]}))
-        await client.wait_until(lambda c, answer=answer: bool(c.of_type(answer)), f"the answer for {topic}")
+        await client.wait_until(partial(has_message, answer), f"the answer for {topic}")
     assert client.of_type("error") == [{"type": "error", "code": "bad_topic", "message": "no such topic: stocks"}]
     assert (await get_json(app, "/api/meta"))["streams"] == ["stock"]
 
@@ -286,7 +296,7 @@ async def readiness(app: App, status: int) -> str:
         ),
         (
             "drop trigger zz_orderwire_insert on shop.products",
-            "select orderwire.attach_stream('stock', 'shop.products', (select map from orderwire.attached_tables where name = 'stock'))",
+            "select orderwire.attach_stream(name, relation, map) from orderwire.attached_tables where name = 'stock'",
             "the trigger zz_orderwire_insert of shop.products is missing",
         ),
         (
