@@ -209,6 +209,6 @@ async def test_starter_table_that_was_left_can_be_attached_again(database_url: s
     await add_orders(db, "pending")
     await db.execute("select orderwire.uninstall()")
     await migrate(database_url)
-    await db.execute("select orderwire.attach('public.orders', '{\"key\": \"id\", \"status\": \"status\"}')")
+    await db.execute('select orderwire.attach(\'public.orders\', \'{"key": "id", "status": "status"}\')')
     await db.execute("update orders set status = 'ready'")
     assert await db.fetchval("select event ->> 'status' from orderwire.events") == "ready"
