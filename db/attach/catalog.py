@@ -213,7 +213,7 @@ async def read_samples(connection: Connection, table: Table) -> Table:
 
 
 def sampled(table: Table, rows: int = SAMPLED_ROWS) -> str:
-    """A FROM item, named ``o``: about twice as many rows, from all over a table that is much larger; else the table."""
+    """A FROM item, named "o": about twice as many rows, from all over a table that is much larger; else the table."""
     if table.rows > 4 * rows:
         percent = max(0.0001, 100.0 * 2 * rows / table.rows)
         return f"{table.name} as o tablesample system ({percent:.6f})"
