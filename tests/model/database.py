@@ -52,7 +52,7 @@ class ModelDatabase:
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
-        # The locks of sql/011_gate.sql; the third one is ``skipping`` of each transaction.
+        # The locks of sql/functions/02_notify.sql; the third one is ``skipping`` of each transaction.
         self.notify_required: set[ModelConnection] = set()
         self.notifier: Transaction | ModelConnection | None = None
         # The write-ahead log: the transactions of its records in order, and how many of these are on disk.
