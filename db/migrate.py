@@ -26,6 +26,7 @@ __all__ = [
     "migrate",
     "pending_files",
     "require_primary",
+    "set_role_to_owner",
 ]
 
 log = logging.getLogger("orderwire.migrate")
@@ -140,7 +141,7 @@ async def create_starter(url: str) -> bool:
                     raise DatabaseMisconfigured(
                         "the table public.orders exists already: attach it with python server.py attach public.orders"
                     )
-                await _set_role_to_owner(connection)
+                await set_role_to_owner(connection)
                 await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
                 return True
     finally:
@@ -154,8 +155,8 @@ async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: 
     if "functions" not in tables:
         if "migrations" in tables:
             raise DatabaseMisconfigured(
-                "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema orderwire "
-                "cascade), or delete .data/ if the server started the database itself"
+                "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema "
+                "orderwire cascade), or delete .data/ if the server started the database itself"
             )
         return [*source.migrations, *source.functions]
     rows = await connection.fetch("select number, name, checksum from orderwire.migrations order by number")
@@ -196,7 +197,7 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source:
         return []
     if not await connection.fetch(_TABLES_SQL):
         await connection.execute(_CREATE_SCHEMA_SQL)
-    await _set_role_to_owner(connection)
+    await set_role_to_owner(connection)
     for file in pending:
         await _execute(connection, file)
         if file.number:
@@ -228,7 +229,7 @@ async def _execute(connection: asyncpg.Connection[asyncpg.Record], file: SqlFile
         raise DatabaseMisconfigured(f"sql/{file.name}: {first_line(error)}{hint}") from error
 
 
-async def _set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Become the schema's owner until the end of the transaction: functions of two owners may not call each other."""
     owner = await connection.fetchval(
         "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"

@@ -114,7 +114,7 @@ as $$
 $$;
 comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
 
--- How many they are, counted up to at_most.
+-- How many they are, counted up to at_most, and how many of these are of orders.
 create or replace function orderwire.journal_count(
     seen pg_snapshot,
     own_txid xid8,
@@ -122,12 +122,12 @@ create or replace function orderwire.journal_count(
     upto pg_snapshot,
     past bigint,
     at_most integer
-) returns bigint
+) returns table (events bigint, order_events bigint)
 language sql stable
 as $$
-    select count(*)
+    select count(*), count(*) filter (where unseen.stream is null)
     from (
-        select from orderwire.unseen($1, $2, $3, $4, $5) limit $6
+        select u.stream from orderwire.unseen($1, $2, $3, $4, $5) as u limit $6
     ) as unseen
 $$;
 
@@ -139,7 +139,8 @@ as $$
 $$;
 
 -- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
-create or replace function orderwire.order_history(key text, max_events integer) returns setof text
+-- With a subject only those that name it as the customer.
+create or replace function orderwire.order_history(key text, max_events integer, subject text default null) returns setof text
 language sql stable
 as $$
     select orderwire.event_json(e.j, i.epoch, i.integer_keys)
@@ -149,6 +150,7 @@ as $$
         select j, j.id from orderwire.journal as j where j.order_key = $1
     ) as e
     cross join orderwire.journal_identity as i
+    where $3 is null or (e.j).customer_id = $3
     order by e.id desc
     limit $2
 $$;

@@ -58,6 +58,11 @@ begin
                 when member = 'write' then jsonb_typeof(map -> member) <> 'object'
                 else jsonb_typeof(map -> member) <> 'string'
             end
+            or jsonb_typeof(map -> member) = 'array' and exists (
+                select
+                from jsonb_array_elements(map -> member) as e (element)
+                where jsonb_typeof(e.element) <> 'string' and (jsonb_typeof(e.element) <> 'number' or member in ('key', 'data'))
+            )
         ) then
             raise exception 'the map''s member % has the wrong type', member using hint = 'see docs/how-to/attach.md';
         end if;
@@ -155,11 +160,12 @@ begin
         raise exception '% has foreign tables as partitions: %', relation, found_one using hint = 'triggers cannot see their rows';
     end if;
 
-    -- Each expression on its own, so that the message names it.
+    -- Each expression on its own, so that the message names it; in a condition, where no aggregate and no set is allowed.
     for field, type in select * from unnest(fields, types) loop
         begin
             execute format(
-                'explain select (%s)::%s from %s as o', coalesce(orderwire.field_sql(relation, map, field), 'null'), type, relation
+                'explain select from %s as o where (%s)::%s is null',
+                relation, coalesce(orderwire.field_sql(relation, map, field), 'null'), type
             );
         exception when others then
             raise exception 'the map''s % does not work: %', field, sqlerrm
@@ -207,6 +213,15 @@ begin
             ) and f.proname not in ('timestamptz_cmp_date', 'to_timestamp')
         );
     if culprit is null then
+        select 'a time as text' into culprit
+        from pg_proc as p
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            -- A cast to text, which calls no function, of a column that is a timestamptz.
+            and p.prosqlbody::text ~ '\{COERCEVIAIO :arg \{FIELDSELECT :arg \{[^{}]*\} :fieldnum \d+ :resulttype 1184 ';
+    end if;
+    if culprit is null then
         select '"current_date" or the like' into culprit
         from pg_proc as p
         where
@@ -218,6 +233,15 @@ begin
         raise exception 'the map depends on more than the row: %', culprit
             using hint = 'an expression must give the same for the same row at any time and in any session: '
                 'write "at time zone ''UTC''" for times, and no now() or random()';
+    end if;
+
+    select string_agg(f.field, ', ') into culprit
+    from unnest('{order_key,number,customer_id,total,currency,status,created_at,where}'::text[]) as f (field)
+    join pg_proc as p on p.oid = to_regproc('orderwire.map_' || name || '_' || f.field)
+    where p.prosqlbody::text like '%:rtekind 0 :relid %';
+    if culprit is not null then
+        raise exception 'the map reads another table for %', culprit
+            using hint = 'a change of that table makes no event, so totals would be wrong: only customer_name and data may read others';
     end if;
 end
 $$;

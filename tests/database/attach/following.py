@@ -83,7 +83,9 @@ class Follower:
 
     def _apply(self, event: dict[str, Any]) -> None:
         key = event["key"]
-        fields = {"number" if name == "order_number" else name: value for name, value in event.items() if name not in _NO_EVENT_FIELDS}
+        fields = {
+            "number" if name == "order_number" else name: value for name, value in event.items() if name not in _NO_EVENT_FIELDS
+        }
         if fields.get("total") is not None:
             fields["total"] = Decimal(fields["total"])
         match event["type"]:

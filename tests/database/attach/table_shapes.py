@@ -88,7 +88,10 @@ class Shape:
         """COPY FROM STDIN in the text format."""
         rows = "\n".join(
             [
-                "\t".join(_copy_text(value) for value in await db.fetchrow("select " + ", ".join(f"({e})::text" for e in self.expressions(n))))
+                "\t".join(
+                    _copy_text(value)
+                    for value in await db.fetchrow("select " + ", ".join(f"({e})::text" for e in self.expressions(n)))
+                )
                 for n in numbers
             ]
         )
@@ -148,9 +151,7 @@ _PLAIN_ROW = {
     "placed_at": "timestamptz '2026-01-01 12:00:00Z' + {n} * interval '1 minute'",
     "note": "'note {n}'",
 }
-_PLAIN_COLUMNS = (
-    "id bigint primary key, number text, customer text, total numeric(12, 2), status text, placed_at timestamptz not null, note text"
-)
+_PLAIN_COLUMNS = "id bigint primary key, number text, customer text, total numeric(12, 2), status text, placed_at timestamptz not null, note text"
 
 # The others differ from this one in what their names say.
 _PLAIN = Shape("plain", f"create table public.shop_orders ({_PLAIN_COLUMNS})", _PLAIN_MAP, _PLAIN_ROW)
@@ -262,7 +263,7 @@ SHAPES: list[Shape] = [
         name="carts",
         create=f"create table public.shop_orders ({_PLAIN_COLUMNS}, is_cart boolean, session jsonb)",
         map={**_PLAIN_MAP, "where": "not o.is_cart and coalesce(o.session ->> 'kind', 'web') <> 'test'"},
-        row={**_PLAIN_ROW, "is_cart": "{n} = 1", "session": "'{{\"kind\": \"web\"}}'::jsonb"},
+        row={**_PLAIN_ROW, "is_cart": "{n} = 1", "session": '\'{{"kind": "web"}}\'::jsonb'},
         hide="is_cart = true",
         show="is_cart = false",
     ),
@@ -427,7 +428,7 @@ SHAPES: list[Shape] = [
             "due_on": "date '2026-02-01' + {n}",
             "open_for": "tstzrange('2026-02-01', null)",
             "items": '\'[{{"sku":"a","n":{n}}}]\'::json',
-            "options": '\'{{"wrap": {n}}}\'::jsonb',
+            "options": "'{{\"wrap\": {n}}}'::jsonb",
             "tags": "array['x{n}', 'y']",
             "weight": "{n} / 7.0::real",
             "bits": "decode(lpad('{n}', 8, '0'), 'hex')",

@@ -130,7 +130,9 @@ async def test_table_swap(db: Any, writer: Any, shape: Shape) -> None:
     async with db.transaction():
         await db.execute(f"alter table {shape.table} rename to old_orders")
         await db.execute(f"create table {shape.table} (like {schema}.old_orders including all)")
-        await db.execute(f"insert into {shape.table} ({', '.join(shape.row)}) select {', '.join(shape.row)} from {schema}.old_orders")
+        await db.execute(
+            f"insert into {shape.table} ({', '.join(shape.row)}) select {', '.join(shape.row)} from {schema}.old_orders"
+        )
     assert any("another table has its old name" in problem for problem in await _problems(db))
     await writer.execute(shape.insert(11))
     await writer.execute(shape.update(shape.change, 10, 11))
@@ -139,7 +141,9 @@ async def test_table_swap(db: Any, writer: Any, shape: Shape) -> None:
     await db.execute("select orderwire.detach()")
     await db.execute(f"drop table {schema}.old_orders cascade")
     if shape.name == "partitioned":
-        shape = replace(shape, map={**shape.map, "key": ["id", "region"]})  # what is unique in the copy, which has no partitions
+        shape = replace(
+            shape, map={**shape.map, "key": ["id", "region"]}
+        )  # what is unique in the copy, which has no partitions
     await shape.attach(db)
     assert await _problems(db) == []
     follower = await Follower.start(db)
@@ -188,12 +192,16 @@ async def test_old_child_leaves(db: Any, writer: Any, shape: Shape) -> None:
     # Its rows are no orders any more, and it may change.
     await writer.execute(shape.insert(1003, into="public.third"))
     await writer.execute(shape.update(shape.change, 1003, of="public.third"))
-    await db.execute("alter table public.third drop column total, drop column status cascade, alter column number type varchar(99)")
+    await db.execute(
+        "alter table public.third drop column total, drop column status cascade, alter column number type varchar(99)"
+    )
     await writer.execute("update public.third set note = 'changed'; delete from public.third; truncate public.third")
     assert await follower.check() == Counter()
     await db.execute("select orderwire.attach_partitions()")
     assert await _problems(db) == []
-    assert await db.fetchval("select count(*) from pg_trigger where tgrelid = 'public.third'::regclass and not tgisinternal") == 0
+    assert (
+        await db.fetchval("select count(*) from pg_trigger where tgrelid = 'public.third'::regclass and not tgisinternal") == 0
+    )
     await db.execute("drop table public.third")
     await db.execute(shape.new_child)
     await db.execute("select orderwire.attach_partitions()")
