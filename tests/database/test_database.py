@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from db.database import Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import TIMEOUT_SECONDS, free_port, url_with_role, within
 
@@ -40,24 +42,68 @@ async def insert_orders(db: Any) -> None:
     )
 
 
-def ids(orders: list[str]) -> list[int]:
-    return [int(order.partition('"id":')[2].partition(",")[0]) for order in orders]
+def keys(page: OrderPage) -> list[str]:
+    return [json.loads(order)["key"] for order in page.orders]
 
 
 async def test_latest_orders_are_limited_and_filtered(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.latest_orders(3, None, None)) == [4, 3, 2]
-    assert ids(await database.latest_orders(10, "ready", None)) == [3, 2]
-    assert ids(await database.latest_orders(10, None, 3)) == [2, 1]
+    first = await database.list_orders(OrderFilter(3))
+    assert keys(first) == ["4", "3", "2"]
+    last = await database.list_orders(OrderFilter(3, after=first.next_cursor))
+    assert (keys(last), last.next_cursor) == (["1"], None)
+    assert keys(await database.list_orders(OrderFilter(10, "ready"))) == ["3", "2"]
+    assert (await database.list_orders(OrderFilter(4))).next_cursor is None
 
 
-async def test_orders_of_a_customer_are_those_of_the_subject_or_the_ids(database: Database, db: Any) -> None:
+async def test_orders_are_searched_by_number_customer_and_key(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.customer_orders("anna", [], 10, None, None)) == [3, 1]
-    assert ids(await database.customer_orders("anna", [4], 10, None, None)) == [4, 3, 1]
-    assert ids(await database.customer_orders(None, [2], 10, None, None)) == [2]
-    assert ids(await database.customer_orders(None, [], 10, None, None)) == []
-    assert await database.owned_by("anna", [1, 2, 3, 4, 99]) == {1, 3}
+    number = await db.fetchval("select order_number from orders where id = 3")
+    for search, expected in (("C", ["3"]), (number, ["3"]), ("4", ["4"]), ("", ["4", "3", "2", "1"]), ("%", [])):
+        page = await database.list_orders(OrderFilter(10, search=search))
+        assert (sorted(keys(page)), page.complete) == (sorted(expected), True), search
+    assert keys(await database.list_orders(OrderFilter(10, "pending", search="c"))) == []
+
+
+async def test_orders_of_a_customer_are_those_of_the_subject_or_the_keys(database: Database, db: Any) -> None:
+    await insert_orders(db)
+
+    async def listed(subject: str | None, *own: str) -> list[str]:
+        return keys(await database.list_orders(OrderFilter(10, owner=OrderOwner(subject, frozenset(own)))))
+
+    assert await listed("anna") == ["3", "1"]
+    assert await listed("anna", "4") == ["4", "3", "1"]
+    assert await listed("anna", "3", "99", "not a number") == ["3", "1"]
+    assert await listed(None, "2") == ["2"]
+    assert await listed(None) == []
+    assert await database.owned_keys("anna", ["1", "2", "3", "4", "99", "x"]) == {"1", "3"}
+
+
+async def test_order_and_its_history_are_found_by_key(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    await db.execute("update orders set status = 'delivered' where id = 3")
+    order = json.loads(await database.find_order("3") or "null")
+    assert (order["id"], order["status"], order["total"]) == (3, "delivered", "3.00")
+    assert [json.loads(event)["type"] for event in await database.order_history("3", 10)] == ["order_status_update", "new_order"]
+    assert len(await database.order_history("3", 1)) == 1
+    for key in ("99", "x", "", "9" * 30):
+        assert await database.find_order(key) is None
+        assert await database.order_history(key, 10) == []
+    assert await database.find_order("3", OrderOwner("ben", frozenset())) is None
+    assert await database.find_order("3", OrderOwner("ben", frozenset({"3"}))) is not None
+    assert await database.order_history("3", 10, OrderOwner("ben", frozenset())) == []
+    assert len(await database.order_history("3", 10, OrderOwner("anna", frozenset()))) == 2
+
+
+async def test_database_without_an_attached_table_has_no_orders(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    assert (await database.shop_info()).table == "public.orders"
+    await db.execute("select orderwire.detach()")
+    assert (await database.shop_info()).table is None
+    assert keys(await database.list_orders(OrderFilter(10))) == []
+    assert keys(await database.list_orders(OrderFilter(10, search="a"))) == []
+    assert await database.find_order("1") is None
+    assert (await database.journal.scan_totals()).totals.orders == 0
 
 
 async def test_state_contains_the_revoked_subjects(database: Database, db: Any) -> None:

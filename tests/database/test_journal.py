@@ -68,7 +68,7 @@ async def test_page_after_an_event_does_not_contain_it(reader: JournalReader, db
     after_first = Position(first.writer_snapshot, first.txid, first.id)
     page = await reader.page(after_first, None, 0, NO_LIMIT, NO_LIMIT)
     assert [event.id for event in page.events] == [second.id]
-    assert (await reader.count(after_first, page.upto, 0, 100))[0] == 1
+    assert (await reader.count(after_first, page.upto, 0, 100)).events == 1
 
 
 async def test_count_stops_at_the_limit(reader: JournalReader, db: Any) -> None:

@@ -95,7 +95,7 @@ async def test_commit_notifies_and_the_page_contains_it(database_url: str, db: A
         await db.execute(INSERT_SQL)
         assert await is_notified(connection, TIMEOUT_SECONDS)
         page = await connection.page(START, None, 0, 100, 10_000)
-        assert [event.order_id for event in page.events] == [1]
+        assert [event.key for event in page.events] == ["1"]
 
 
 async def test_new_read_clears_earlier_notifications_and_a_further_page_does_not(database_url: str, db: Any) -> None:

@@ -46,6 +46,7 @@ async def test_table_that_was_detached_stays_so(database_url: str, db: Any) -> N
 
 
 async def test_demo_needs_the_starter_table(empty_database_url: str, empty_db: Any) -> None:
+    await migrate(empty_database_url)
     process = await Process.start(sys.executable, "server.py", "demo", env={"DATABASE_URL": empty_database_url})
     assert await process.wait_for_exit() == 1
     assert process.lines == ["server.py: the demo needs the starter table: python server.py attach --create makes it"]
