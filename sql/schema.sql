@@ -30,7 +30,6 @@ create table orderwire.attached_partitions (
     constraint attached_partitions_name_fkey FOREIGN KEY (name) REFERENCES orderwire.attached_tables(name) ON DELETE CASCADE,
     constraint attached_partitions_pkey PRIMARY KEY (relation)
 );
-comment on table orderwire.attached_partitions is NULL;
 
 create table orderwire.attached_tables (
     name text not null,
@@ -109,7 +108,6 @@ create table orderwire.journal_identity (
     constraint journal_identity_only_row_check CHECK (only_row),
     constraint journal_identity_pkey PRIMARY KEY (only_row)
 );
-comment on table orderwire.journal_identity is NULL;
 comment on column orderwire.journal_identity.epoch is 'Identity of this journal, the first part of every cursor.';
 
 create table orderwire.journal_partitions (
@@ -119,7 +117,6 @@ create table orderwire.journal_partitions (
     constraint journal_partitions_pkey PRIMARY KEY (name),
     constraint journal_partitions_range_check CHECK ((from_at < to_at))
 );
-comment on table orderwire.journal_partitions is NULL;
 
 create table orderwire.migrations (
     number integer not null,
@@ -128,7 +125,6 @@ create table orderwire.migrations (
     applied_at timestamp with time zone not null default now(),
     constraint migrations_pkey PRIMARY KEY (number)
 );
-comment on table orderwire.migrations is NULL;
 
 create table orderwire.revocations (
     subject text not null,
@@ -138,7 +134,6 @@ create table orderwire.revocations (
 comment on table orderwire.revocations is 'Whose tokens were revoked: select orderwire.revoke(''<sub of the token>'');';
 
 create table orderwire.journal_default partition of orderwire.journal DEFAULT;
-comment on table orderwire.journal_default is NULL;
 
 create view orderwire.events as
  SELECT j.id,
@@ -147,7 +142,6 @@ create view orderwire.events as
     orderwire.event_json(j.*, i.epoch, i.integer_keys)::json AS event
    FROM orderwire.journal j,
     orderwire.journal_identity i;
-comment on view orderwire.events is NULL;
 
 create view orderwire.order_analytics as
  SELECT 0::bigint AS total_orders,
@@ -157,10 +151,8 @@ create view orderwire.order_analytics as
 comment on view orderwire.order_analytics is 'The totals of the dashboard, exact at any moment.';
 
 create function orderwire.add_revenue(revenue jsonb, added jsonb) returns jsonb language sql immutable;
-comment on function orderwire.add_revenue(revenue jsonb, added jsonb) is NULL;
 
 create function orderwire.all_orders() returns SETOF orderwire.mapped_order language sql stable;
-comment on function orderwire.all_orders() is NULL;
 
 create function orderwire.attach(relation regclass, map jsonb) returns void language sql volatile;
 revoke execute on function orderwire.attach(relation regclass, map jsonb) from public;
@@ -168,7 +160,6 @@ comment on function orderwire.attach(relation regclass, map jsonb) is 'Attach a 
 
 create function orderwire.attach_partitions() returns integer language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.attach_partitions() from public;
-comment on function orderwire.attach_partitions() is NULL;
 
 create function orderwire.attach_stream(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.attach_stream(name text, relation regclass, map jsonb) from public;
@@ -176,37 +167,26 @@ comment on function orderwire.attach_stream(name text, relation regclass, map js
 
 create function orderwire.attach_table(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.attach_table(name text, relation regclass, map jsonb) from public;
-comment on function orderwire.attach_table(name text, relation regclass, map jsonb) is NULL;
 
 create function orderwire.base_type(type oid) returns oid language sql stable;
-comment on function orderwire.base_type(type oid) is NULL;
 
 create function orderwire.become_notifier() returns boolean language plpgsql volatile;
-comment on function orderwire.become_notifier() is NULL;
 
 create function orderwire.bounded_data(data jsonb) returns jsonb language sql stable;
-comment on function orderwire.bounded_data(data jsonb) is NULL;
 
 create function orderwire.bounded_key(key text) returns text language sql immutable;
-comment on function orderwire.bounded_key(key text) is NULL;
 
 create function orderwire.cannot_raise(relation regclass, field text, expression text) returns boolean language sql stable;
-comment on function orderwire.cannot_raise(relation regclass, field text, expression text) is NULL;
 
 create function orderwire.check_map(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
-comment on function orderwire.check_map(name text, relation regclass, map jsonb) is NULL;
 
 create function orderwire.check_volatility(name text) returns void language plpgsql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.check_volatility(name text) is NULL;
 
 create function orderwire.children(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.children(parent regclass) is NULL;
 
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
-comment on function orderwire.condition_cannot_raise(condition text) is NULL;
 
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
-comment on function orderwire.create_generated(name text, statements text[]) is NULL;
 
 create function orderwire.detach(name text DEFAULT 'orders'::text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.detach(name text) from public;
@@ -216,42 +196,32 @@ create function orderwire.diagnose(OUT problem text, OUT fix text) returns SETOF
 comment on function orderwire.diagnose(OUT problem text, OUT fix text) is 'What would stop events from arriving, and how to fix it.';
 
 create function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) returns SETOF record language sql stable;
-comment on function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) is NULL;
 
 create function orderwire.drop_generated(name text, triggers boolean) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
-comment on function orderwire.drop_generated(name text, triggers boolean) is NULL;
 
 create function orderwire.drop_reads() returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
-comment on function orderwire.drop_reads() is NULL;
 
 create function orderwire.empty_read_statements() returns text[] language sql immutable;
-comment on function orderwire.empty_read_statements() is NULL;
 
 create function orderwire.erase(key text) returns bigint language sql volatile;
 revoke execute on function orderwire.erase(key text) from public;
 comment on function orderwire.erase(key text) is 'Erase name, customer and data of one order from the journal; returns the number of events.';
 
 create function orderwire.event_bytes(customer_name text, data jsonb) returns bigint language sql stable;
-comment on function orderwire.event_bytes(customer_name text, data jsonb) is NULL;
 
 create function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
 comment on function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) is 'An event as the JSON object of docs/reference/protocol.md.';
 
 create function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
-comment on function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) is NULL;
 
 create function orderwire.field_sql(relation regclass, map jsonb, field text) returns text language plpgsql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.field_sql(relation regclass, map jsonb, field text) is NULL;
 
 create function orderwire.find_orders(search text, only_status text, max_orders integer, time_limit interval, OUT complete boolean, OUT orders text[]) language plpgsql stable;
-comment on function orderwire.find_orders(search text, only_status text, max_orders integer, time_limit interval, OUT complete boolean, OUT orders text[]) is NULL;
 
 create function orderwire.finish_nested(changed bigint, operation text) returns void language plpgsql volatile;
 revoke execute on function orderwire.finish_nested(changed bigint, operation text) from public;
-comment on function orderwire.finish_nested(changed bigint, operation text) is NULL;
 
 create function orderwire.finite_total(total numeric) returns numeric language sql immutable;
-comment on function orderwire.finite_total(total numeric) is NULL;
 
 create function orderwire.grant_serving(server regrole) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.grant_serving(server regrole) from public;
@@ -259,107 +229,79 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) from public;
-comment on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) is NULL;
 
 create function orderwire.is_child(relation regclass, parent regclass) returns boolean language sql stable;
-comment on function orderwire.is_child(relation regclass, parent regclass) is NULL;
 
 create function orderwire.is_counted(status text) returns boolean language sql immutable;
 comment on function orderwire.is_counted(status text) is 'Whether the total of an order with this status counts as revenue.';
 
 create function orderwire.is_current(e orderwire.journal) returns boolean language plpgsql stable;
 revoke execute on function orderwire.is_current(e orderwire.journal) from public;
-comment on function orderwire.is_current(e orderwire.journal) is NULL;
 
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
 
 create function orderwire.joined_expression(map jsonb, expression text) returns text language sql immutable;
-comment on function orderwire.joined_expression(map jsonb, expression text) is NULL;
 
 create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, at_most integer) returns TABLE(events bigint, order_events bigint) language sql stable;
-comment on function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, at_most integer) is NULL;
 
 create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, more boolean) language sql stable;
 comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) is 'Events between two snapshots, in pages: what the push server reads.';
 
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;
-comment on function orderwire.key_columns(map jsonb) is NULL;
 
 create function orderwire.key_part(value text) returns text language sql immutable;
-comment on function orderwire.key_part(value text) is NULL;
 
 create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
-comment on function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) is NULL;
 
 create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
-comment on function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) is NULL;
 
 create function orderwire.lock_table_briefly(relation regclass, mode text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
-comment on function orderwire.lock_table_briefly(relation regclass, mode text) is NULL;
 
 create function orderwire.maintain_partitions(retention interval) returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.maintain_partitions(retention interval) from public;
 comment on function orderwire.maintain_partitions(retention interval) is 'Partitions ahead, retention behind; the servers call it every minute.';
 
 create function orderwire.map_can_raise(relation regclass, map jsonb) returns boolean language sql stable;
-comment on function orderwire.map_can_raise(relation regclass, map jsonb) is NULL;
 
 create function orderwire.map_expression(relation regclass, expression text) returns text language sql stable;
-comment on function orderwire.map_expression(relation regclass, expression text) is NULL;
 
 create function orderwire.map_list(map jsonb, member text) returns text[] language sql immutable;
-comment on function orderwire.map_list(map jsonb, member text) is NULL;
 
 create function orderwire.map_statements(name text, relation regclass, map jsonb) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.map_statements(name text, relation regclass, map jsonb) is NULL;
 
 create function orderwire.may_skip_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.may_skip_notify() from public;
-comment on function orderwire.may_skip_notify() is NULL;
 
 create function orderwire.nested() returns boolean language sql volatile;
 revoke execute on function orderwire.nested() from public;
-comment on function orderwire.nested() is NULL;
 
 create function orderwire.notify_changes(changed bigint, events text[]) returns void language plpgsql volatile;
 revoke execute on function orderwire.notify_changes(changed bigint, events text[]) from public;
-comment on function orderwire.notify_changes(changed bigint, events text[]) is NULL;
 
 create function orderwire.notify_on_behalf(event_count bigint) returns void language plpgsql volatile;
-comment on function orderwire.notify_on_behalf(event_count bigint) is NULL;
 
 create function orderwire.notify_unclaimed() returns boolean language sql volatile;
 revoke execute on function orderwire.notify_unclaimed() from public;
-comment on function orderwire.notify_unclaimed() is NULL;
 
 create function orderwire.order_history(key text, max_events integer, subject text DEFAULT NULL::text) returns SETOF text language sql stable;
-comment on function orderwire.order_history(key text, max_events integer, subject text) is NULL;
 
 create function orderwire.order_id_json(key text, integer_keys boolean) returns text language sql immutable;
-comment on function orderwire.order_id_json(key text, integer_keys boolean) is NULL;
 
 create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean) returns text language sql stable;
-comment on function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean) is NULL;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
-comment on function orderwire.orders_by_key(keys text[]) is NULL;
 
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
-comment on function orderwire.owned_keys(subject text, keys text[]) is NULL;
 
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
-comment on function orderwire.plain_column(relation regclass, expression text) is NULL;
 
 create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
-comment on function orderwire.rare_members_json(j orderwire.journal) is NULL;
 
 create function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) is NULL;
 
 create function orderwire.recording_mode(map_function text) returns text language sql volatile;
 revoke execute on function orderwire.recording_mode(map_function text) from public;
-comment on function orderwire.recording_mode(map_function text) is NULL;
 
 create function orderwire.renew_epoch(old_epoch text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.renew_epoch(old_epoch text) from public;
@@ -367,16 +309,13 @@ comment on function orderwire.renew_epoch(old_epoch text) is 'Declare that posit
 
 create function orderwire.renumber_nested(changed bigint) returns void language plpgsql volatile set enable_seqscan=off;
 revoke execute on function orderwire.renumber_nested(changed bigint) from public;
-comment on function orderwire.renumber_nested(changed bigint) is NULL;
 
 create function orderwire.require_notify() returns boolean language plpgsql volatile;
-comment on function orderwire.require_notify() is NULL;
 
 create function orderwire.revoke(subject text) returns void language sql volatile;
 comment on function orderwire.revoke(subject text) is 'Revoke every token that was issued to this subject so far.';
 
 create function orderwire.rfc3339(moment timestamp with time zone) returns text language sql stable;
-comment on function orderwire.rfc3339(moment timestamp with time zone) is NULL;
 
 create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=on;
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
@@ -384,30 +323,23 @@ comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_rev
 
 create function orderwire.should_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.should_notify() from public;
-comment on function orderwire.should_notify() is NULL;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
-comment on function orderwire.silent_writers() is NULL;
 
 create function orderwire.totals_from_checkpoint() returns TABLE(total_orders bigint, total_revenue numeric, pending_orders bigint, revenue_by_currency jsonb, snapshot pg_snapshot, newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=off set enable_hashjoin=off set enable_mergejoin=off set jit=off;
 revoke execute on function orderwire.totals_from_checkpoint() from public;
 comment on function orderwire.totals_from_checkpoint() is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';
 
 create function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) is NULL;
 
 create function orderwire.trigger_statements(relation regclass, prefix text) returns text[] language sql stable set search_path=pg_catalog, pg_temp;
-comment on function orderwire.trigger_statements(relation regclass, prefix text) is NULL;
 
 create function orderwire.uninstall() returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.uninstall() from public;
 comment on function orderwire.uninstall() is 'Remove everything that Orderwire has installed; a starter table with rows stays.';
 
 create function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
-comment on function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) is NULL;
 
 create function orderwire.writer_role() returns text language sql stable;
-comment on function orderwire.writer_role() is NULL;
 
 create function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot language sql stable;
-comment on function orderwire.writer_snapshot(txid xid8, id bigint) is NULL;
