@@ -403,7 +403,7 @@ begin
             '(select %s, %s from %s where %s = subject and (only_status is null or m.status = only_status) '
             'and (after_key is null or %s) order by %s limit max_orders) '
             'union all '
-            '(select %s, %s from unnest(keys) as k (key), %s where %s and %s is distinct from subject '
+            '(select %s, %s from unnest(keys) as k (key), %s where %s and (%s = subject) is not true '
             'and (only_status is null or m.status = only_status) and (after_key is null or %s))'
             ') as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders; end',
             columns, case when sorted.attname is null then '' else format('o.%I, ', sorted.attname) end || key_list,

@@ -469,7 +469,7 @@ async def test_history_is_that_of_the_changes_whatever_the_triggers_do(db: Any) 
             assert sorted(recorded) == sorted(logged), context
             assert recorded[-1] == logged[-1] or recorded[-1].endswith(">" + logged[-1].split(">")[-1]), context
             for before, after in pairwise(recorded):
-                assert before.endswith("gone") and ">" not in after or before.split(">")[-1] == after.split(">")[0], context
+                assert (before.endswith("gone") and ">" not in after) or before.split(">")[-1] == after.split(">")[0], context
         for name in names:
             await db.execute(f"drop function {name} cascade")
         await db.execute(f"drop function courier_{round_number} cascade")

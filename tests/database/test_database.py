@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from db.database import Database
+from db.database import _LIST_SQL, _ORDER_SETTINGS_SQL, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import DatabaseMisconfigured, DatabaseUnavailable
-from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage
+from push.journal.events import Snapshot
+from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import TIMEOUT_SECONDS, free_port, url_with_role, within
 
@@ -42,41 +43,68 @@ async def insert_orders(db: Any) -> None:
     )
 
 
-def keys(page: OrderPage) -> list[str]:
-    return [json.loads(order)["key"] for order in page.orders]
+def ids(orders: Sequence[str]) -> list[int]:
+    return [int(order.partition('"id":')[2].partition(",")[0]) for order in orders]
 
 
 async def test_latest_orders_are_limited_and_filtered(database: Database, db: Any) -> None:
     await insert_orders(db)
     first = await database.list_orders(OrderFilter(3))
-    assert keys(first) == ["4", "3", "2"]
-    last = await database.list_orders(OrderFilter(3, after=first.next_cursor))
-    assert (keys(last), last.next_cursor) == (["1"], None)
-    assert keys(await database.list_orders(OrderFilter(10, "ready"))) == ["3", "2"]
-    assert (await database.list_orders(OrderFilter(4))).next_cursor is None
+    assert ids(first.orders) == [4, 3, 2]
+    assert ids((await database.list_orders(OrderFilter(10, "ready"))).orders) == [3, 2]
+    last = await database.list_orders(OrderFilter(10, after=first.next_cursor))
+    assert (ids(last.orders), last.next_cursor, last.complete) == ([1], None, True)
+    assert isinstance(last.position.after, Snapshot)
 
 
-async def test_orders_are_searched_by_number_customer_and_key(database: Database, db: Any) -> None:
+async def test_orders_of_a_customer_are_those_of_the_subject_or_the_ids(database: Database, db: Any) -> None:
     await insert_orders(db)
-    number = await db.fetchval("select order_number from orders where id = 3")
-    for search, expected in (("C", ["3"]), (number, ["3"]), ("4", ["4"]), ("", ["4", "3", "2", "1"]), ("%", [])):
-        page = await database.list_orders(OrderFilter(10, search=search))
-        assert (sorted(keys(page)), page.complete) == (sorted(expected), True), search
-    assert keys(await database.list_orders(OrderFilter(10, "pending", search="c"))) == []
-
-
-async def test_orders_of_a_customer_are_those_of_the_subject_or_the_keys(database: Database, db: Any) -> None:
-    await insert_orders(db)
-
-    async def listed(subject: str | None, *own: str) -> list[str]:
-        return keys(await database.list_orders(OrderFilter(10, owner=OrderOwner(subject, frozenset(own)))))
-
-    assert await listed("anna") == ["3", "1"]
-    assert await listed("anna", "4") == ["4", "3", "1"]
-    assert await listed("anna", "3", "99", "not a number") == ["3", "1"]
-    assert await listed(None, "2") == ["2"]
-    assert await listed(None) == []
+    for owner, expected in (
+        (OrderOwner("anna", frozenset()), [3, 1]),
+        (OrderOwner("anna", frozenset({"4"})), [4, 3, 1]),
+        (OrderOwner(None, frozenset({"2", "4"})), [4, 2]),  # one with a customer, one without
+        (OrderOwner(None, frozenset({"x"})), []),
+        (OrderOwner(None, frozenset()), []),
+    ):
+        assert ids((await database.list_orders(OrderFilter(10, owner=owner))).orders) == expected
     assert await database.owned_keys("anna", ["1", "2", "3", "4", "99", "x"]) == {"1", "3"}
+
+
+async def test_a_search_of_a_customer_looks_at_the_newest_orders(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert_orders(db)
+    wanted = OrderFilter(10, search="A", owner=OrderOwner("anna", frozenset({"4"})))
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([1], True)
+    monkeypatch.setattr("db.database.MAX_SEARCHED", 2)
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([], False)
+
+
+async def test_a_search_over_all_orders_ends_at_its_time_limit(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 3000)")
+    found = await database.list_orders(OrderFilter(10, search="nobody"))
+    assert (list(found.orders), found.complete) == ([], True)
+    monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
+    assert not (await database.list_orders(OrderFilter(10, search="nobody"))).complete
+
+
+async def test_lists_use_the_indexes(database: Database, db: Any) -> None:
+    """Of a large table: neither a page in the middle nor one of a status reads what comes before it."""
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 20000)")
+    await db.execute("update orders set created_at = created_at + id * interval '1 second'")
+    await db.execute("vacuum analyze orders")
+    after = (await database.list_orders(OrderFilter(1, after=ListCursor("2200-01-01", "1")))).next_cursor
+    assert after is not None
+    await db.execute(_ORDER_SETTINGS_SQL)
+    for arguments in ((3, None, None, None), (3, "pending", None, None), (3, None, *after), (3, "pending", *after)):
+        plan = await db.fetch("explain (analyze, costs off, timing off) " + _LIST_SQL.replace("p.*, l.*", "*"), *arguments)
+        text = "\n".join(row[0] for row in plan)
+        assert "Seq Scan on orders" not in text, text
+        assert "rows=20000" not in text, text
 
 
 async def test_order_and_its_history_are_found_by_key(database: Database, db: Any) -> None:
@@ -84,7 +112,10 @@ async def test_order_and_its_history_are_found_by_key(database: Database, db: An
     await db.execute("update orders set status = 'delivered' where id = 3")
     order = json.loads(await database.find_order("3") or "null")
     assert (order["id"], order["status"], order["total"]) == (3, "delivered", "3.00")
-    assert [json.loads(event)["type"] for event in await database.order_history("3", 10)] == ["order_status_update", "new_order"]
+    assert [json.loads(event)["type"] for event in await database.order_history("3", 10)] == [
+        "order_status_update",
+        "new_order",
+    ]
     assert len(await database.order_history("3", 1)) == 1
     for key in ("99", "x", "", "9" * 30):
         assert await database.find_order(key) is None
@@ -100,8 +131,8 @@ async def test_database_without_an_attached_table_has_no_orders(database: Databa
     assert (await database.shop_info()).table == "public.orders"
     await db.execute("select orderwire.detach()")
     assert (await database.shop_info()).table is None
-    assert keys(await database.list_orders(OrderFilter(10))) == []
-    assert keys(await database.list_orders(OrderFilter(10, search="a"))) == []
+    assert ids((await database.list_orders(OrderFilter(10))).orders) == []
+    assert ids((await database.list_orders(OrderFilter(10, search="a"))).orders) == []
     assert await database.find_order("1") is None
     assert (await database.journal.scan_totals()).totals.orders == 0
 

@@ -90,7 +90,10 @@ async def test_edited_migration_is_rejected_by_name(database_url: str) -> None:
     [
         [replace(SOURCE.functions[0], sql=SOURCE.functions[0].sql + "-- edited\n"), *SOURCE.functions[1:]],
         SOURCE.functions[:-1],
-        [*SOURCE.functions, SqlFile(0, "functions/99_more.sql", "create or replace function orderwire.more() returns int return 1")],
+        [
+            *SOURCE.functions,
+            SqlFile(0, "functions/99_more.sql", "create or replace function orderwire.more() returns int return 1"),
+        ],
     ],
     ids=["edited", "removed", "added"],
 )

@@ -108,7 +108,9 @@ async def test_event_that_is_too_long_for_a_payload_is_counted(
 ) -> None:
     """A name of 500 control characters takes 3,000 bytes. Data of more than 6,000 bytes is left out of the event."""
     await db.execute("alter table orders add column note text")
-    await db.execute("select orderwire.attach('public.orders', a.map || '{\"data\": [\"note\"]}') from orderwire.attached_tables as a")
+    await db.execute(
+        "select orderwire.attach('public.orders', a.map || '{\"data\": [\"note\"]}') from orderwire.attached_tables as a"
+    )
     await listener.all_payloads()
     await db.execute(
         "insert into orders (customer_name, total, note) values (repeat(chr(1), 500), 1, repeat('x', $1))", letters

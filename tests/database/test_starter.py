@@ -161,7 +161,7 @@ async def test_concurrent_creations_create_it_once(empty_database_url: str) -> N
 async def test_table_of_that_name_is_not_touched(empty_database_url: str, empty_db: Any) -> None:
     await empty_db.execute("create table public.orders (id int)")
     await migrate(empty_database_url)
-    with pytest.raises(DatabaseMisconfigured, match="public.orders exists already: attach it with python server.py attach"):
+    with pytest.raises(DatabaseMisconfigured, match=r"public\.orders exists already: attach it with python server.py attach"):
         await create_starter(empty_database_url)
     assert await empty_db.fetchval("select count(*) from pg_trigger where tgrelid = 'public.orders'::regclass") == 0
 
@@ -209,6 +209,6 @@ async def test_starter_table_that_was_left_can_be_attached_again(database_url: s
     await add_orders(db, "pending")
     await db.execute("select orderwire.uninstall()")
     await migrate(database_url)
-    await db.execute("select orderwire.attach('public.orders', '{\"key\": \"id\", \"status\": \"status\"}')")
+    await db.execute('select orderwire.attach(\'public.orders\', \'{"key": "id", "status": "status"}\')')
     await db.execute("update orders set status = 'ready'")
     assert await db.fetchval("select event ->> 'status' from orderwire.events") == "ready"

@@ -53,7 +53,9 @@ async def test_changes_without_triggers_are_found_and_the_totals_corrected(
     # One transaction: an audit between the two changes would correct the totals twice.
     async with db.transaction():
         await db.execute(disable_triggers)
-        await db.execute("insert into orders (order_number, customer_name, total) select n, 'silent', 5 from generate_series(1, 7) n")
+        await db.execute(
+            "insert into orders (order_number, customer_name, total) select n, 'silent', 5 from generate_series(1, 7) n"
+        )
         await db.execute("update orders set status = 'ready' where customer_name = 'first'")
         await db.execute(enable_triggers)
     await client.wait_until(lambda c: c.totals["total_orders"] == 8, "corrected totals")
