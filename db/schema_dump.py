@@ -75,13 +75,17 @@ select
     end || ';'
     || coalesce(
         (
-            select string_agg(E'\\n' || pg_get_indexdef(x.indexrelid) || ';', '' order by x.indexrelid::regclass::text collate "C")
+            select string_agg(
+                E'\\n' || pg_get_indexdef(x.indexrelid) || ';', '' order by x.indexrelid::regclass::text collate "C"
+            )
             from pg_index as x
             where x.indrelid = c.oid and not c.relispartition
                 and not exists (select from pg_constraint as k where k.conindid = x.indexrelid and k.conrelid = c.oid)
         ), ''
     )
-    || coalesce(E'\\ncomment on table orderwire.' || c.relname || ' is ' || quote_literal(obj_description(c.oid, 'pg_class')) || ';', '')
+    || coalesce(
+        E'\\ncomment on table orderwire.' || c.relname || ' is ' || quote_literal(obj_description(c.oid, 'pg_class')) || ';', ''
+    )
     || coalesce(
         (
             select string_agg(
@@ -100,7 +104,9 @@ order by c.relispartition, c.relname collate "C"
 _VIEWS_SQL = """
 select
     format(E'create view orderwire.%I as\\n%s', c.relname, pg_get_viewdef(c.oid, true))
-    || coalesce(E'\\ncomment on view orderwire.' || c.relname || ' is ' || quote_literal(obj_description(c.oid, 'pg_class')) || ';', '')
+    || coalesce(
+        E'\\ncomment on view orderwire.' || c.relname || ' is ' || quote_literal(obj_description(c.oid, 'pg_class')) || ';', ''
+    )
 from pg_class as c
 where c.relnamespace = 'orderwire'::regnamespace and c.relkind = 'v'
 order by c.relname collate "C"
@@ -113,10 +119,14 @@ select
     || ' language ' || l.lanname
     || case p.provolatile when 'i' then ' immutable' when 's' then ' stable' else ' volatile' end
     || case when p.prosecdef then ' security definer' else '' end
-    || coalesce((select string_agg(' set ' || s, '' order by n) from unnest(p.proconfig) with ordinality as o (s, n)), '') || ';'
+    || coalesce(
+        (select string_agg(' set ' || s, '' order by n) from unnest(p.proconfig) with ordinality as o (s, n)), ''
+    ) || ';'
     || case
         when p.proacl is null then ''
-        else format(E'\\nrevoke execute on function orderwire.%I(%s) from public;', p.proname, pg_get_function_identity_arguments(p.oid))
+        else format(
+            E'\\nrevoke execute on function orderwire.%I(%s) from public;', p.proname, pg_get_function_identity_arguments(p.oid)
+        )
     end
     || coalesce(
         E'\\ncomment on function orderwire.' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ') is '
