@@ -90,7 +90,17 @@ as $$
         case when page.is_order and orderwire.is_counted(page.status) then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
-        orderwire.event_json(page.whole_row, page.epoch, page.integer_keys),
+        orderwire.event_json(
+            -- The row, put together again for those of the page only: carrying it through the sort would copy each unseen row.
+            row(
+                page.id, page.txid, page.at, page.seen, page.depth, page.stream, page.key, page.order_key,
+                page.was_order, page.is_order, page.number, page.customer_id, page.customer_name,
+                page.previous_status, page.status, page.previous_total, page.total, page.previous_currency,
+                page.currency, page.data, page.actor_role, page.actor_application
+            )::orderwire.journal,
+            page.epoch,
+            page.integer_keys
+        ),
         page.followed
     from (
         select
@@ -102,7 +112,7 @@ as $$
             sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
             orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
         from (
-            select u.*, u as whole_row
+            select u.*
             from orderwire.unseen($1, $2, $3, $4, $5) as u
             order by u.id
             limit $6 + 1

@@ -205,7 +205,7 @@ async def test_before_first_connect_is_retried_while_the_database_is_unavailable
     async with running(followed):
         await followed.next_connection()
     assert calls == len(failures) + 1
-    assert caplog.text.count("no connection to PostgreSQL (starting): waiting for it") == bool(failures)
+    assert caplog.text.count("no connection to PostgreSQL, waiting for it: starting") == bool(failures)
 
 
 async def test_misconfiguration_before_the_first_connection_is_raised(database_url: str) -> None:
