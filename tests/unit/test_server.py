@@ -37,7 +37,7 @@ def test_the_command_for_workers_is_parsed() -> None:
 
 
 def test_the_command_for_workers_is_not_listed() -> None:
-    listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
+    listed = re.findall(r"^    ([a-z]+)\b", server.make_parser().format_help(), re.MULTILINE)
     assert set(listed) == {
         *("serve", "migrate", "attach", "detach", "uninstall"),
         *("watch", "doctor", "demo", "token", "psql"),
