@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
+.PHONY: help setup web run psql demo watch token migrate attach detach uninstall check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,15 @@ token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
 
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
+
+attach: setup  ## list tables that may have the orders; TABLE=… shows one, MAP=file takes a map, ARGS=--apply does it
+	@exec $(PY) server.py attach $(if $(TABLE),'$(TABLE)') $(if $(MAP),--map $(MAP)) $(ARGS)
+
+detach: setup  ## take the triggers of the attached table away: NAME=orders
+	@exec $(PY) server.py detach $(NAME) $(ARGS)
+
+uninstall: setup  ## remove all that Orderwire made in the database: ARGS=--yes
+	@exec $(PY) server.py uninstall $(ARGS)
 
 # Some environments disable .pyc files, and each test process would compile every module again.
 check test: export PYTHONDONTWRITEBYTECODE =

@@ -27,7 +27,7 @@ class ConsoleSink(Sink):
     def set_totals(self, totals: Totals) -> None:
         if totals != self._totals:
             self._totals = totals
-            self._print_line(f"         {totals.orders} orders, revenue {totals.revenue:f}, {totals.pending} pending")
+            self._print_line(f"         {totals.orders} orders, revenue {totals.describe_revenue()}, {totals.pending} pending")
 
     def announce_gap(self) -> None:
         self._print_line("         events were lost for good: the journal is another one, or was trimmed")

@@ -350,20 +350,22 @@ begin
     loop
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
-            '    return %s;\nexception when others then return null;\nend $key$',
+            -- The cast that RETURN makes by itself would come after the block.
+            '    return (%s)::%s;\nexception when others then return null;\nend $key$',
             cardinality(made) + 1, type,
             case
                 when cardinality(keys) = 1 then 'key'
                 else format('replace(replace(split_part(key, '','', %s), ''%%2C'', '',''), ''%%25'', ''%%'')', cardinality(made) + 1)
-            end
+            end,
+            type
         );
     end loop;
     if sorted.attname is not null then
         type := format_type(orderwire.base_type(sorted.atttypid), null);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
-            '    return value;\nexception when others then return null;\nend $value$',
-            type
+            '    return value::%s;\nexception when others then return null;\nend $value$',
+            type, type
         );
         if sorted.attnotnull then
             sort_order := format('o.%I desc, %s', sorted.attname, key_order);
