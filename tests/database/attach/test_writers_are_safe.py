@@ -184,7 +184,8 @@ async def test_large_json(db: Any) -> None:
     follower = await Follower.start(db)
     await db.execute(shape.insert(10))
     await db.execute(
-        "update public.shop_orders set options = (select jsonb_object_agg(n, repeat('x', 100)) from generate_series(1, 90000) as n) where id = 10"
+        "update public.shop_orders set options = ("
+        "select jsonb_object_agg(n, repeat('x', 100)) from generate_series(1, 90000) as n) where id = 10"
     )
     events = await follower.read()
     assert events[-1]["truncated"] == ["data"]
@@ -285,11 +286,13 @@ async def test_session_replication_role(db: Any) -> None:
     "settings",
     [
         "set search_path = ''",
-        "set search_path = evil, pg_catalog; create schema evil; create function evil.left(text, integer) returns text language sql return 'x'",
-        "set timezone = 'Asia/Kathmandu'; set datestyle = 'German'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'",
+        "set search_path = evil, pg_catalog; create schema evil;"
+        "create function evil.left(text, integer) returns text language sql return 'x'",
+        "set timezone = 'Asia/Kathmandu'; set datestyle = 'German';set intervalstyle = 'iso_8601'; set bytea_output = 'escape'",
         "set standard_conforming_strings = off; set backslash_quote = on; set escape_string_warning = off",
         "set xmloption = document; set extra_float_digits = -15; set array_nulls = off",
-        "set enable_seqscan = off; set enable_nestloop = off; set enable_hashjoin = off; set plan_cache_mode = force_generic_plan",
+        "set enable_seqscan = off; set enable_nestloop = off;"
+        "set enable_hashjoin = off; set plan_cache_mode = force_generic_plan",
         "set jit = on; set jit_above_cost = 0; set work_mem = '64kB'",
         "set check_function_bodies = off; set default_transaction_isolation = 'repeatable read'",
         "set lc_numeric = 'C'; set row_security = off; set transform_null_equals = on; set quote_all_identifiers = on",
@@ -344,10 +347,10 @@ async def roles(db: Any, database_url: str) -> AsyncIterator[Roles]:
     await db.execute(f"grant create on database {database} to {names[0]}")
     host = database_url.rsplit("@", 1)[1]
     await migrate(f"postgresql://{names[0]}:x@{host}")
-    connections = [await asyncpg.connect(f"postgresql://{name}:x@{host}") for name in names]
-    yield Roles(*connections, *names)
-    for connection in connections:
-        await connection.close()
+    owner, writer = [await asyncpg.connect(f"postgresql://{name}:x@{host}") for name in names]
+    yield Roles(owner, writer, names[0], names[1])
+    await owner.close()
+    await writer.close()
 
 
 async def _install_for(roles: Roles, db: Any, name: str) -> Any:
@@ -524,7 +527,8 @@ async def test_publication_for_all_tables(logical_db: Any, name: str) -> None:
         """
         create function public.touch() returns trigger language plpgsql as $$
         begin
-            update public.shop_orders as o set total = o.total + 1, status = 'done' where o.id = new.id and o.status = 'pending';
+            update public.shop_orders as o set total = o.total + 1, status = 'done'
+            where o.id = new.id and o.status = 'pending';
             return null;
         end $$;
         create trigger touch after insert or update on public.shop_orders for each row execute function public.touch();
