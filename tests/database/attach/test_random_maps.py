@@ -163,7 +163,7 @@ def test_random_maps(request: pytest.FixtureRequest, postgres: EmbeddedPostgres,
     """State and totals after random transactions."""
 
     @settings(
-        max_examples=int(os.environ.get("ATTACH_EXAMPLES", "15")),
+        max_examples=int(os.environ.get("ATTACH_EXAMPLES", "8")),
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
