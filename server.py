@@ -16,39 +16,46 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import logs
-from db import demo
-from db.attach import command as attach
-from db.attach.map_file import UsageError, load_map
-from db.doctor import diagnose
-from db.listener import Listener
-from db.migrate import create_starter, migrate
-from gateway.auth.tokens import sign_token
-from push.console import ConsoleSink
-from push.journal.notify_policy import NotifyMode
-from push.journal.relay import Relay
-from push.protocol.access import MAX_KEY_BYTES, Role, is_key
-from serving import (
-    EXPECTED_ERRORS,
-    __version__,
-    database_server,
-    exit_code,
-    print_line,
-    print_status,
-    run_until,
-    run_worker,
-    serve,
-    stop_on_signal,
-    supervise,
-)
-from settings import BadSetting, Settings, parse_duration
+try:
+    import logs
+    from db import demo
+    from db.attach import command as attach
+    from db.attach.map_file import UsageError, load_map
+    from db.doctor import diagnose
+    from db.listener import Listener
+    from db.migrate import create_starter, migrate
+    from gateway.auth.tokens import sign_token
+    from push.console import ConsoleSink
+    from push.journal.notify_policy import NotifyMode
+    from push.journal.relay import Relay
+    from push.protocol.access import MAX_KEY_BYTES, Role, is_key
+    from serving import (
+        EXPECTED_ERRORS,
+        __version__,
+        database_server,
+        exit_code,
+        print_line,
+        print_status,
+        run_until,
+        run_worker,
+        serve,
+        stop_on_signal,
+        supervise,
+        update_schema,
+    )
+    from settings import BadSetting, Settings, parse_duration
+except ModuleNotFoundError as error:
+    package = str(error.name).partition(".")[0]
+    if __name__ != "__main__" or package in ("logs", "db", "gateway", "push", "serving", "settings", "workers"):
+        raise  # not a package that could be installed
+    sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
 
 MAX_DEMO_RATE = 1_000_000.0
 
 
 def main() -> int:
     """Parse the command line, run the command, and turn each expected error into one line and an exit code."""
-    options = make_parser().parse_args()
+    options = parse_arguments(sys.argv[1:])
     try:
         settings = Settings.from_environment(os.environ)
         logs.configure(settings.log_level, settings.log_format, options.worker_id)
@@ -91,6 +98,18 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
 # ---------------------------------------------------------------- the command line
 
 
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line without the program's name. What follows ``psql`` is for psql, also what begins with "-" and would
+    be an option of ours; only a lone -h, --help or --version is ours.
+    """
+    match arguments:
+        case ["psql", *rest] if rest not in (["-h"], ["--help"], ["--version"]):
+            return make_parser().parse_args(["psql"], argparse.Namespace(arguments=rest))
+        case ["worker", *rest]:
+            return make_worker_parser().parse_args(rest)
+    return make_parser().parse_args(arguments)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line; every command has the table of settings in its help."""
     settings = "settings, taken from the environment:\n" + Settings.describe()
@@ -121,7 +140,7 @@ def make_parser() -> argparse.ArgumentParser:
     command = add_command("demo", "simulate a shop: insert orders and change their statuses, until Ctrl-C")
     command.add_argument("--rate", type=parse_rate, default=5.0, help="changes a second (default: 5)")
     command = add_command("token", "print a token for a role, signed with JWT_SECRET or a private key")
-    command.add_argument("--role", required=True, choices=list(Role), help="role that the token grants")
+    command.add_argument("--role", required=True, choices=[role.value for role in Role], help="role that the token grants")
     command.add_argument(
         "--ttl",
         type=parse_ttl,
@@ -137,13 +156,17 @@ def make_parser() -> argparse.ArgumentParser:
         help="for a customer: the key of an order to see, repeatable",
     )
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
-    command = add_command("psql", "psql on the server's database; further arguments go to psql")
-    command.add_argument("arguments", nargs=argparse.REMAINDER)
+    command = add_command("psql", "psql on the server's database; everything that follows goes to psql: psql -c 'select 1'")
+    command.usage = "server.py psql [ARGUMENT ...]"
+    return parser
 
-    # The supervisor starts its workers with this one. Without a help text it is not listed.
-    worker = commands.add_parser("worker", add_help=False)
-    worker.add_argument("worker_id", type=int)
-    worker.add_argument("fd", type=int)
+
+def make_worker_parser() -> argparse.ArgumentParser:
+    """For the command with which the supervisor starts its workers. It is not among the commands that a person may choose."""
+    parser = argparse.ArgumentParser(prog="server.py worker", add_help=False)
+    parser.set_defaults(command="worker")
+    parser.add_argument("worker_id", type=int)
+    parser.add_argument("fd", type=int)
     return parser
 
 
@@ -216,7 +239,7 @@ def parse_key(text: str) -> str:
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
     """The claims of the token that `token` prints. Raises BadSetting."""
     if options.role == Role.CUSTOMER and not options.sub and not options.order:
-        raise BadSetting("token: a customer's token needs --sub or --order")
+        raise BadSetting("token: a customer's token needs --sub or --order (with make: SUB=user-7 or ORDER=5)")
     now = int(time.time())
     claims: dict[str, Any] = {"role": options.role, "iat": now, "exp": now + int(options.ttl.total_seconds())}
     if options.sub:
@@ -234,13 +257,14 @@ async def print_events(settings: Settings) -> None:
     stop = stop_on_signal()
     with database_server(settings) as (url, _):
         relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
-        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow).run()})
+        setting = "DATABASE_URL" if settings.database_url else None
+        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow, setting=setting).run()})
 
 
 async def apply_migrations(settings: Settings) -> None:
     """Bring the schema up to date and print the names of the files that were applied."""
     with database_server(settings) as (url, _):
-        names = await migrate(settings.migrate_database_url or url)
+        names = await update_schema(settings, url)
     print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
@@ -315,7 +339,7 @@ def run_psql(settings: Settings, arguments: list[str]) -> int:
         program = str(embedded.bin_dir / "psql") if embedded else "psql"
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C itself
         try:
-            return subprocess.run([program, url, *arguments], check=False).returncode
+            return subprocess.run([program, "-d", url, *arguments], check=False).returncode
         except FileNotFoundError:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 

@@ -13,7 +13,6 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Never
 
@@ -21,7 +20,7 @@ from aiohttp import web
 
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import BadDatabaseUrl, DatabaseError
+from db.errors import BadDatabaseUrl, DatabaseError, name_server
 from db.listener import Listener
 from db.migrate import migrate
 from gateway.app import Gateway, HttpServer
@@ -50,6 +49,7 @@ __all__ = [
     "serve",
     "stop_on_signal",
     "supervise",
+    "update_schema",
 ]
 
 __version__ = "0.1.0"
@@ -88,15 +88,31 @@ def print_status(line: str) -> None:
 
 @contextlib.contextmanager
 def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends."""
+    """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends.
+
+    An error of the block that says that there is no connection names the server.
+    """
     if settings.database_url is not None:
-        yield settings.database_url, None
+        with name_server(settings.database_url, "DATABASE_URL"):
+            yield settings.database_url, None
         return
     embedded = EmbeddedPostgres(DATA_DIRECTORY, print_status)
     try:
-        yield embedded.start(), embedded
+        url = embedded.start()
+        with name_server(url):
+            yield url, embedded
     finally:
         embedded.release()
+
+
+async def update_schema(settings: Settings, url: str) -> list[str]:
+    """Bring the schema up to date, at MIGRATE_DATABASE_URL if that is set, else at ``url``. Returns the names of the files that
+    were applied.
+    """
+    if settings.migrate_database_url is None:
+        return await migrate(url)
+    with name_server(settings.migrate_database_url, "MIGRATE_DATABASE_URL"):
+        return await migrate(settings.migrate_database_url)
 
 
 # ---------------------------------------------------------------- the application
@@ -124,13 +140,21 @@ class Service:
     """One application with all that it needs. Raises BadSetting when it is made."""
 
     def __init__(
-        self, settings: Settings, on_failure: Callable[[str, BaseException], None], *, maintains_journal: bool = True
+        self,
+        settings: Settings,
+        on_failure: Callable[[str, BaseException], None],
+        *,
+        embedded_url: str | None = None,
+        maintains_journal: bool = True,
     ) -> None:
-        """``maintains_journal``: whether this process creates and trims partitions. Of several workers one does."""
-        if settings.database_url is None:
+        """``embedded_url``: the address of the embedded PostgreSQL; None with DATABASE_URL. ``maintains_journal``: whether this
+        process creates and trims partitions. Of several workers one does.
+        """
+        url = embedded_url or settings.database_url
+        if url is None:
             raise BadSetting("DATABASE_URL is not set: the application needs the address of a PostgreSQL")
         self._settings = settings
-        self._url = settings.database_url
+        self._url = url
         self._on_failure = on_failure
         self._maintains_journal = maintains_journal
         self.metrics = Metrics()
@@ -167,10 +191,11 @@ class Service:
         settings, url = self._settings, self._url
         listener = Listener(
             url,
-            lambda: migrate(settings.migrate_database_url or url),
+            lambda: update_schema(settings, url),
             self.relay.follow,
             settings.database_timeout_seconds,
             self.database.expire_connections,
+            "DATABASE_URL" if settings.database_url else None,
         )
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
@@ -259,7 +284,10 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
 
     with database_server(settings) as (url, embedded):
         service = Service(
-            replace(settings, database_url=url), fail, maintains_journal=supervisor is None or supervisor.worker_id == 1
+            settings,
+            fail,
+            embedded_url=url if embedded else None,
+            maintains_journal=supervisor is None or supervisor.worker_id == 1,
         )
         server = HttpServer(service.gateway, settings)
         try:
@@ -352,7 +380,7 @@ async def print_addresses(
     print_line(f"websocket  ws{tls}://{address}/api/ws")
     print_line(f"psql       {psql}")
     if settings.login_required:
-        print_line("login      by token; make one with: python server.py token --role admin --ttl 1h")
+        print_line("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
     elif settings.allow_anonymous:
         print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:

@@ -1,6 +1,7 @@
 "use client";
 
-// A component for Next.js, or any other React application: npm install @orderwire/client, then <LiveOrders />.
+// <LiveOrders />, for Next.js or any other React application. The client is not in the npm registry; `make web`, then:
+// npm install --install-links /path/to/orderwire/web/client
 import { wsService } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
 

@@ -171,7 +171,5 @@ def sign_token(settings: Settings, claims: Mapping[str, Any], private_key: str |
             raise BadSetting(f"{private_key}: {reason}") from None
         raise BadSetting(f"{private_key}: no private key in PEM form that is RSA, P-256 or Ed25519")
     if settings.jwt_secret is None:
-        raise BadSetting(
-            "nothing to sign with: set JWT_SECRET (make one with: openssl rand -hex 32), or give --key private.pem"
-        )
+        raise BadSetting("nothing to sign with: set JWT_SECRET to the server's key, or give --key private.pem")
     return jwt.encode(claims, settings.jwt_secret, "HS256")

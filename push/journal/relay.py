@@ -154,7 +154,7 @@ class Relay:
         if self._notify_policy.update_queue_usage(usage):
             log.warning(
                 "the notification queue is %.0f %% full, because a session listens and does not read: writers stop notifying, "
-                "see `server.py doctor`",
+                "see `make doctor` (or `python server.py doctor`)",
                 100 * usage,
             )
 

@@ -29,10 +29,17 @@ class Totals:
     revenue_by_currency: Mapping[str, Decimal] | None = None
 
     def revenue_in(self, currency: str) -> Decimal:
-        """The revenue that is shown as the total: that in ``currency``, or all of it where orders have no currency."""
+        """The revenue that is shown as the total: that in ``currency``, or all of it where orders have no currency.
+
+        ``currency`` is in capital letters. Some tables have small ones.
+        """
         if self.revenue_by_currency is None:
             return self.revenue
-        return self.revenue_by_currency.get(currency, Decimal(0))
+        found = Decimal(0)
+        for name, revenue in self.revenue_by_currency.items():
+            if name.upper() == currency:
+                found = _EXACT.add(found, revenue)
+        return found
 
     def plus(self, events: Iterable[Event]) -> Totals:
         """Return the totals after these events. How much each event counts has been decided in SQL."""

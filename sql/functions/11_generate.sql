@@ -98,6 +98,17 @@ $f$,
 end
 $$;
 
+-- Statements that create `map_totals(o)`: the same for what totals are made of alone. It has no joins, so a count of a large table
+-- does not look up a name for each row, and it is inlined wherever these columns cannot raise.
+create or replace function orderwire.totals_map_statements(relation regclass, map jsonb) returns text[]
+language sql stable
+as $$
+    select array_agg(replace(s.statement, 'orderwire.map_orders', 'orderwire.map_totals') order by s.number)
+    from unnest(
+        orderwire.map_statements('orders', $1, $2 - '{number,customer_name,customer_id,created_at,joins,data}'::text[])
+    ) with ordinality as s (statement, number)
+$$;
+
 -- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
 -- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
 -- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
@@ -407,7 +418,7 @@ begin
             '(select %s, %s from %s where %s = subject and (only_status is null or m.status = only_status) '
             'and (after_key is null or %s) order by %s limit max_orders) '
             'union all '
-            '(select %s, %s from unnest(keys) as k (key), %s where %s and %s is distinct from subject '
+            '(select %s, %s from unnest(keys) as k (key), %s where %s and (%s = subject) is not true '
             'and (only_status is null or m.status = only_status) and (after_key is null or %s))'
             ') as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders; end',
             columns, case when sorted.attname is null then '' else format('o.%I, ', sorted.attname) end || key_list,
@@ -436,7 +447,8 @@ begin
                 else 'coalesce(jsonb_object_agg(c.currency, c.revenue) filter (where c.currency is not null and c.revenue <> 0), ''{}'')'
             end,
             case when map ->> 'currency' is null then 'null::text' else 'left(m.currency, 20)' end,
-            source, case when map ->> 'currency' is null then '' else ' group by 1' end
+            format('%s as o, lateral orderwire.map_totals(o) as m', relation),
+            case when map ->> 'currency' is null then '' else ' group by 1' end
         )
     ];
 end

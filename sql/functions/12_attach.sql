@@ -423,6 +423,9 @@ begin
         perform orderwire.drop_reads();
     end if;
     perform orderwire.create_generated(name, orderwire.map_statements(name, relation, map));
+    if name = 'orders' then
+        perform orderwire.create_generated(name, orderwire.totals_map_statements(relation, map));
+    end if;
     perform orderwire.check_volatility(name);
 
     if name = 'orders' then

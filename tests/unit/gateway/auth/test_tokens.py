@@ -174,7 +174,7 @@ def test_a_key_set_has_to_be_kept_fresh() -> None:
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
-        (None, "nothing to sign with: set JWT_SECRET"),
+        (None, "nothing to sign with: set JWT_SECRET to the server's key, or give --key"),
         ("none.pem", "none.pem: No such file or directory"),
         ("text.pem", "text.pem: no private key in PEM form"),
         ("bytes.pem", "bytes.pem: no private key in PEM form"),

@@ -51,6 +51,7 @@ def test_revenue_is_counted_by_currency() -> None:
     # A currency without revenue has no entry, and an order without a currency is in none.
     assert totals.revenue_by_currency == {"EUR": Decimal("3.00"), "USD": Decimal(1)}
     assert [totals.revenue_in(currency) for currency in ("EUR", "PLN")] == [3, 0]
+    assert Totals(revenue_by_currency={"eur": Decimal(1), "EUR": Decimal("0.5")}).revenue_in("EUR") == Decimal("1.5")
     assert totals.revenue == 0
     assert Totals(revenue=Decimal(5)).revenue_in("EUR") == 5
 
