@@ -179,9 +179,12 @@ declare
         end;
     end if;
     return null;
-end
+%5$send
 $trigger$
 $f$;
+    -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
+    on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
+        '    perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    return null;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -281,11 +284,12 @@ begin
                         name, map_function
                     ),
                     format('execute format(%L, tg_relid::regclass, parent)', statement),
-                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *')
+                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *'),
+                    case when kind = '_truncate' then on_unreadable else '' end
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                statement, statement || ' returning *'
+                statement, statement || ' returning *', case when kind = '_truncate' then on_unreadable else '' end
             )
         end;
     end loop;
