@@ -136,16 +136,16 @@ async def bulk_statements(bench: Bench, subject: WriterSetup) -> Measures:
     statements: dict[str, Callable[[Any], Awaitable[object]]] = {
         "INSERT … SELECT": lambda db: db.execute(table.insert_many, BULK_ROWS),
         "UPDATE": lambda db: db.execute(f"update {table.name} set {column} = '{value}'"),
-        "COPY": lambda db: db.copy_to_table(
-            table.name, source=_chunks(rows), columns=list(table.copy_columns), format="text"
-        ),
+        "COPY": lambda db: db.copy_to_table(table.name, source=_chunks(rows), columns=list(table.copy_columns), format="text"),
     }
     found = {}
     async with subject.start(bench) as (url, running):
         db = await asyncpg.connect(url, command_timeout=300)
         for what, run in statements.items():
             if what == "COPY":
-                await db.execute(f"set session_replication_role = replica; truncate {table.name}; reset session_replication_role")
+                await db.execute(
+                    f"set session_replication_role = replica; truncate {table.name}; reset session_replication_role"
+                )
             await db.execute(f"vacuum analyze {table.name}")
             await db.execute("checkpoint")
             if running is not None:
