@@ -21,10 +21,10 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -92,6 +92,12 @@ stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is 
 
 bench-writers: $(VENV)/.dev  ## measure the cost of the triggers for writers: ratios, ROUNDS=3
 	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)
+
+bench-instructions: $(VENV)/.dev  ## count the instructions of a statement with valgrind: OTHER=../before
+	@exec $(PY) -m bench.instructions $(if $(OTHER),--other $(OTHER)) $(ARGS)
+
+bench-attach: $(VENV)/.dev  ## attach a table of 1,500,000 rows under load: how long others wait
+	@exec $(PY) -m bench.attach $(ARGS)
 
 fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaffected: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

@@ -15,6 +15,7 @@ import asyncpg
 
 from bench.tables import SHOP, SHOP_WITH_JOIN, STARTER
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import migrate
 
 WRITERS = 8
 # A writer is a procedure in PostgreSQL: a client process would take processor time from the receivers. The intervals are
@@ -85,6 +86,7 @@ async def _set_up_million(url: str) -> None:
 
 # Template databases: name → the function that fills it. A template is created when its first copy is needed.
 TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {
+    "migrated": migrate,
     "journal": STARTER.create,
     "naive": _set_up_naive,
     "million": _set_up_million,

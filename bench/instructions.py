@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -242,6 +243,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=len(CPUS), help="how many run at the same time")
     parser.add_argument("--profiles", type=Path, help="keep callgrind's files in this directory")
     options = parser.parse_args()
+    # SIGTERM, like Ctrl-C, removes what was copied.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         print(table(count_all(options)))
     except CannotCount as error:
