@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
+from decimal import Context, Decimal, localcontext
 
 from push.journal.events import Event
 
@@ -45,15 +45,15 @@ class Totals:
         """Return the totals after these events. How much each event counts has been decided in SQL."""
         orders, revenue, pending = self.orders, self.revenue, self.pending
         by_currency = None if self.revenue_by_currency is None else dict(self.revenue_by_currency)
-        for event in events:
-            orders += event.orders_delta
-            pending += event.pending_delta
-            if by_currency is None:
-                if event.revenue != event.previous_revenue:
-                    revenue = _EXACT.add(revenue, _EXACT.subtract(event.revenue, event.previous_revenue))
-            elif event.revenue != event.previous_revenue or event.currency != event.previous_currency:
-                _add(by_currency, event.previous_currency, _EXACT.minus(event.previous_revenue))
-                _add(by_currency, event.currency, event.revenue)
+        with localcontext(_EXACT):  # its operators are several times as fast as the methods of a context
+            for event in events:
+                orders += event.orders_delta
+                pending += event.pending_delta
+                if by_currency is None:
+                    revenue += event.revenue - event.previous_revenue
+                elif event.revenue != event.previous_revenue or event.currency != event.previous_currency:
+                    _add(by_currency, event.previous_currency, -event.previous_revenue)
+                    _add(by_currency, event.currency, event.revenue)
         return Totals(orders, revenue, pending, by_currency)
 
     def __add__(self, other: Totals) -> Totals:
