@@ -209,7 +209,7 @@ comment on function orderwire.erase(key text) is 'Erase name, customer and data 
 
 create function orderwire.event_bytes(customer_name text, data jsonb) returns bigint language sql stable;
 
-create function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
+create function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language sql stable;
 comment on function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) is 'An event as the JSON object of docs/reference/protocol.md.';
 
 create function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
@@ -286,9 +286,9 @@ revoke execute on function orderwire.notify_unclaimed() from public;
 
 create function orderwire.order_history(key text, max_events integer, subject text DEFAULT NULL::text) returns SETOF text language sql stable;
 
-create function orderwire.order_id_json(key text, integer_keys boolean) returns text language sql immutable;
+create function orderwire.order_id_json(key text, integer_keys boolean) returns text language plpgsql immutable;
 
-create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean) returns text language sql stable;
+create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean) returns text language plpgsql stable;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
 
@@ -317,6 +317,8 @@ comment on function orderwire.revoke(subject text) is 'Revoke every token that w
 
 create function orderwire.rfc3339(moment timestamp with time zone) returns text language sql stable;
 
+create function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
+
 create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=on;
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
@@ -329,6 +331,8 @@ create function orderwire.silent_writers() returns boolean language plpgsql vola
 create function orderwire.totals_from_checkpoint() returns TABLE(total_orders bigint, total_revenue numeric, pending_orders bigint, revenue_by_currency jsonb, snapshot pg_snapshot, newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=off set enable_hashjoin=off set enable_mergejoin=off set jit=off;
 revoke execute on function orderwire.totals_from_checkpoint() from public;
 comment on function orderwire.totals_from_checkpoint() is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';
+
+create function orderwire.totals_map_statements(relation regclass, map jsonb) returns text[] language sql stable;
 
 create function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
