@@ -8,7 +8,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench import instructions
 from bench.instructions import (
     INSERT,
     NOTIFYING,
