@@ -123,7 +123,7 @@ async def _write(url: str, rng: random.Random, key: str, types: dict[str, str]) 
         try:
             for _ in range(rng.randint(1, 4)):
                 statement = _statement(rng, key, types)
-                # TRUNCATE takes rows away that the snapshot of such a transaction does not show: see "Caveats" of concurrency control.
+                # TRUNCATE takes away rows that the snapshot of such a transaction does not show ("Caveats" of concurrency control).
                 if statement != "truncate t" or isolation == "read_committed":
                     await connection.execute(statement)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
