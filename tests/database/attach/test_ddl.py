@@ -62,7 +62,9 @@ async def test_schema_changes(db: Any, writer: Any, shape: Shape) -> None:
 
     used, other_type = shape.used
     for refused in (f"drop column {used}", f"alter column {used} type {other_type}", f"alter column {used} type bigint"):
-        with pytest.raises((asyncpg.DependentObjectsStillExistError, asyncpg.FeatureNotSupportedError)) as raised:
+        # Some minor versions refuse a change of type with an internal error: "unexpected object depending on column" (16.2).
+        refusals = (asyncpg.DependentObjectsStillExistError, asyncpg.FeatureNotSupportedError, asyncpg.InternalServerError)
+        with pytest.raises(refusals) as raised:
             await db.execute(f"alter table {shape.table} {refused}")
         assert "function" in f"{raised.value} {raised.value.detail}" or shape.name in ("generated_column", "virtual_column")
     with pytest.raises(asyncpg.DependentObjectsStillExistError):

@@ -13,7 +13,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from db.embedded.postgres import EmbeddedPostgres
@@ -117,12 +117,15 @@ async def _write(url: str, rng: random.Random, key: str, types: dict[str, str]) 
     connection = await asyncpg.connect(url)
     await connection.execute("set lock_timeout = '5s'")
     for _ in range(12):
-        transaction = connection.transaction(isolation=rng.choice(["read_committed", "read_committed", "repeatable_read"]))
+        is_repeatable = rng.random() < 1 / 3
+        transaction = connection.transaction(isolation="repeatable_read" if is_repeatable else "read_committed")
         await transaction.start()
         try:
             for _ in range(rng.randint(1, 4)):
-                await connection.execute(_statement(rng, key, types))
-                await asyncio.sleep(0)
+                statement = _statement(rng, key, types)
+                # TRUNCATE takes away rows that an older snapshot does not show ("Caveats" of concurrency control).
+                if statement != "truncate t" or not is_repeatable:
+                    await connection.execute(statement)
         except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.UniqueViolationError):
             await transaction.rollback()
         else:
@@ -170,6 +173,7 @@ def test_random_maps(request: pytest.FixtureRequest, postgres: EmbeddedPostgres,
         print_blob=True,
     )
     @given(tables(), st.integers(0, 2**32))
+    @example(("bigint", {column: sorted(values)[0] for column, values in _COLUMNS.items()}, {"key": "id"}), 52340233)
     def run(table: tuple[str, dict[str, str], dict[str, Any]], seed: int) -> None:
         note(f"seed of the writers: {seed}")
         asyncio.run(_run(shared_url, *table, seed))
