@@ -38,12 +38,21 @@ class Follower:
         await db.execute("select orderwire.scan_totals()")
         return self
 
+    @classmethod
+    async def start_locked(cls, db: Any) -> Follower:
+        """Begin in a transaction of the caller that holds a lock on the table, for which all writers wait."""
+        self = cls(db)
+        self._seen = await db.fetchval("select pg_current_snapshot()::text")
+        self.orders = await self._mapped()
+        self.totals = await self._analytics()
+        return self
+
     async def read(self) -> list[dict[str, Any]]:
         """Apply the events that came since, and return them."""
         async with self.db.transaction(isolation="repeatable_read"):
-            self._next = await self.db.fetchval("select pg_current_snapshot()::text")
+            upto = await self.db.fetchval("select pg_current_snapshot()::text")
             rows = await self.db.fetch(_PAGE_SQL, self._seen)
-            self._seen = self._next
+        self._seen = upto
         events = [json.loads(row["event"], parse_float=Decimal) for row in rows]
         by_currency = Counter[str]()
         for row, event in zip(rows, events, strict=True):
