@@ -87,8 +87,8 @@ check: lint  ## lint, and run the tests without PostgreSQL and npm, with fewer r
 test: $(VENV)/.dev web  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
 
-stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
+stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, TABLE=uuid, SEED=… repeats a run
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE)) $(if $(TABLE),--table $(TABLE))
 
 bench-writers: $(VENV)/.dev  ## measure the cost of the triggers for writers: ratios, ROUNDS=3
 	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)
