@@ -178,13 +178,16 @@ declare
             end if;
         end;
     end if;
-    return null;
+%6$s    return null;
 %5$send
 $trigger$
 $f$;
     -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
     on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
         '    perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    return null;\n';
+    -- A snapshot from before the TRUNCATE may not see rows that it removes.
+    on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
+        '        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    end if;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -285,11 +288,13 @@ begin
                     ),
                     format('execute format(%L, tg_relid::regclass, parent)', statement),
                     format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *'),
-                    case when kind = '_truncate' then on_unreadable else '' end
+                    case when kind = '_truncate' then on_unreadable else '' end,
+                    case when kind = '_truncate' then on_old_snapshot else '' end
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                statement, statement || ' returning *', case when kind = '_truncate' then on_unreadable else '' end
+                statement, statement || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
+                case when kind = '_truncate' then on_old_snapshot else '' end
             )
         end;
     end loop;
