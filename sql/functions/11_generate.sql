@@ -199,34 +199,34 @@ $f$;
 begin
     if is_stream then
         ins := format(
-            'insert into orderwire.journal (is_order, key, order_key, data%s)'
-            ' select true, m.key, m.order_key, orderwire.bounded_data(m.data)%s from ',
+            E'insert into orderwire.journal (is_order, key, order_key, data%s)'
+            '\nselect true, m.key, m.order_key, orderwire.bounded_data(m.data)%s\nfrom ',
             common, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, key, order_key%s) select true, m.key, m.order_key%s from ',
+            E'insert into orderwire.journal (was_order, key, order_key%s) select true, m.key, m.order_key%s\nfrom ',
             common, common_sql
         );
         changes := 'n.order_key is distinct from o.order_key or n.data is distinct from o.data';
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, key, order_key, data%s)'
-            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key), coalesce(n.order_key, o.order_key),'
-            ' orderwire.bounded_data(n.data)%s from ',
+            E'insert into orderwire.journal (was_order, is_order, key, order_key, data%s)'
+            '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key), coalesce(n.order_key, o.order_key),'
+            ' orderwire.bounded_data(n.data)%s\nfrom ',
             common, common_sql
         );
     else
         ins := format(
-            'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
-            ' select true, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
+            E'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
+            '\nselect true, m.key, %s, left(m.status, 101), m.total%s%s%s\nfrom ',
             case when has_currency then ', currency' else '' end, case when has_data then ', data' else '' end, common,
             format(cut, 'm'),
             case when has_currency then ', left(m.currency, 20)' else '' end,
             case when has_data then ', orderwire.bounded_data(m.data)' else '' end, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
-            ' select true, m.key, left(m.number, 201), left(m.customer_id, 201),'
-            ' left(m.status, 101), m.total%s%s from ',
+            E'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
+            '\nselect true, m.key, left(m.number, 201), left(m.customer_id, 201),'
+            ' left(m.status, 101), m.total%s%s\nfrom ',
             case when has_currency then ', previous_currency' else '' end, common,
             case when has_currency then ', left(m.currency, 20)' else '' end, common_sql
         );
@@ -236,22 +236,23 @@ begin
             || case when has_currency then ' or n.currency is distinct from o.currency' else '' end
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, key, number,'
+            E'insert into orderwire.journal (was_order, is_order, key, number,'
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
-            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key),'
+            '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
             ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
             ' else coalesce(left(n.number, 201), '''') end,'
             ' left(coalesce(n.customer_id, o.customer_id), 201),'
             ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
             ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
-            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s from ',
+            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s\nfrom ',
             case when has_currency then ', previous_currency, currency' else '' end, case when has_data then ', data' else '' end,
             common,
             case when has_currency then ', left(o.currency, 20), left(n.currency, 20)' else '' end,
             case
                 when has_data
-                    then ', case when n.data is distinct from o.data then coalesce(orderwire.bounded_data(n.data), ''{}'') end'
+                    then ', case when n.key is not null and n.data is distinct from o.data'
+                    ' then coalesce(orderwire.bounded_data(n.data), ''{}'') end'
                 else ''
             end,
             common_sql
@@ -265,8 +266,8 @@ begin
             (
                 '_update',
                 upd || format(
-                    '(select m.* from old_rows as r, lateral %s as m) as o '
-                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
+                    E'(select m.* from old_rows as r, lateral %s as m) as o\n'
+                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key\n'
                     'where o.key is null or n.key is null or %s',
                     map_call, map_call, changes
                 )
