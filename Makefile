@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +48,11 @@ run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
 
-psql: setup  ## psql on the database that `make run` serves; reads standard input
-	@exec $(PY) server.py psql
+doctor: setup  ## print what would stop events from arriving, and how to fix it
+	@exec $(PY) server.py doctor
+
+psql: setup  ## psql on the database that `make run` serves: reads standard input, or ARGS="-c 'select 1'"
+	@exec $(PY) server.py psql $(ARGS)
 
 demo: setup  ## simulate a shop: RATE=5 changes a second, until Ctrl-C
 	@exec $(PY) server.py demo --rate $(RATE)
@@ -57,11 +60,20 @@ demo: setup  ## simulate a shop: RATE=5 changes a second, until Ctrl-C
 watch: setup  ## print events as they happen, one line each
 	@exec $(PY) server.py watch
 
-token: setup  ## print a token: ROLE=admin TTL=1h, signed with JWT_SECRET
-	@exec $(PY) server.py token --role $(ROLE) --ttl $(TTL) $(ARGS)
+token: setup  ## print a token, signed with JWT_SECRET: ROLE=admin TTL=1h; of a customer: ROLE=customer SUB=user-7, or ORDER="5 6"
+	@exec $(PY) server.py token --role $(ROLE) --ttl $(TTL) $(if $(SUB),--sub "$$SUB") $(ORDER:%=--order %) $(ARGS)
 
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
+
+attach: setup  ## list tables that may have the orders; TABLE=… shows one, MAP=file takes a map, ARGS=--apply does it
+	@exec $(PY) server.py attach $(if $(TABLE),'$(TABLE)') $(if $(MAP),--map $(MAP)) $(ARGS)
+
+detach: setup  ## take the triggers of the attached table away: NAME=orders
+	@exec $(PY) server.py detach $(NAME) $(ARGS)
+
+uninstall: setup  ## remove all that Orderwire made in the database: ARGS=--yes
+	@exec $(PY) server.py uninstall $(ARGS)
 
 # Some environments disable .pyc files, and each test process would compile every module again.
 check test: export PYTHONDONTWRITEBYTECODE =

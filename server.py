@@ -13,38 +13,49 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-import logs
-from db import demo
-from db.doctor import diagnose
-from db.listener import Listener
-from db.migrate import migrate
-from gateway.auth.tokens import sign_token
-from push.console import ConsoleSink
-from push.journal.notify_policy import NotifyMode
-from push.journal.relay import Relay
-from push.protocol.access import Role
-from serving import (
-    EXPECTED_ERRORS,
-    __version__,
-    database_server,
-    exit_code,
-    print_line,
-    run_until,
-    run_worker,
-    serve,
-    stop_on_signal,
-    supervise,
-)
-from settings import BadSetting, Settings, parse_duration
+try:
+    import logs
+    from db import demo
+    from db.attach import command as attach
+    from db.attach.map_file import UsageError, load_map
+    from db.doctor import diagnose
+    from db.listener import Listener
+    from db.migrate import create_starter, migrate
+    from gateway.auth.tokens import sign_token
+    from push.console import ConsoleSink
+    from push.journal.notify_policy import NotifyMode
+    from push.journal.relay import Relay
+    from push.protocol.access import MAX_KEY_BYTES, Role, is_key
+    from serving import (
+        EXPECTED_ERRORS,
+        __version__,
+        database_server,
+        exit_code,
+        print_line,
+        print_status,
+        run_until,
+        run_worker,
+        serve,
+        stop_on_signal,
+        supervise,
+        update_schema,
+    )
+    from settings import BadSetting, Settings, parse_duration
+except ModuleNotFoundError as error:
+    package = str(error.name).partition(".")[0]
+    if __name__ != "__main__" or package in ("logs", "db", "gateway", "push", "serving", "settings", "workers"):
+        raise  # not a package that could be installed
+    sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
 
 MAX_DEMO_RATE = 1_000_000.0
 
 
 def main() -> int:
     """Parse the command line, run the command, and turn each expected error into one line and an exit code."""
-    options = make_parser().parse_args()
+    options = parse_arguments(sys.argv[1:])
     try:
         settings = Settings.from_environment(os.environ)
         logs.configure(settings.log_level, settings.log_format, options.worker_id)
@@ -61,6 +72,12 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "migrate":
             asyncio.run(apply_migrations(settings))
+        case "attach":
+            return asyncio.run(run_attach(settings, options))
+        case "detach":
+            asyncio.run(run_detach(settings, options))
+        case "uninstall":
+            asyncio.run(run_uninstall(settings, options))
         case "watch":
             asyncio.run(print_events(settings))
         case "doctor":
@@ -81,6 +98,18 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
 # ---------------------------------------------------------------- the command line
 
 
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    """Parse the command line without the program's name. What follows ``psql`` is for psql, also what begins with "-" and would
+    be an option of ours; only a lone -h, --help or --version is ours.
+    """
+    match arguments:
+        case ["psql", *rest] if rest not in (["-h"], ["--help"], ["--version"]):
+            return make_parser().parse_args(["psql"], argparse.Namespace(arguments=rest))
+        case ["worker", *rest]:
+            return make_worker_parser().parse_args(rest)
+    return make_parser().parse_args(arguments)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line; every command has the table of settings in its help."""
     settings = "settings, taken from the environment:\n" + Settings.describe()
@@ -97,12 +126,21 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_command("serve", "serve until Ctrl-C (the default)")
     add_command("migrate", "bring the database's schema up to date")
+    add_attach_options(
+        add_command("attach", "list the tables that may have the orders, show how one would be attached, or attach it")
+    )
+    command = add_command("detach", "take the triggers of an attached table away: its changes make no events any more")
+    command.add_argument("name", nargs="?", default="orders", help="orders, or the name of a stream (default: orders)")
+    add_wait_option(command)
+    command = add_command("uninstall", "remove all that migrate and attach have made; your tables stay")
+    command.add_argument("--yes", action="store_true", help="do it; else the command says what would be removed")
+    add_wait_option(command)
     add_command("watch", "print events as they happen, one line each")
     add_command("doctor", "print what would stop events from arriving, and how to fix it")
     command = add_command("demo", "simulate a shop: insert orders and change their statuses, until Ctrl-C")
     command.add_argument("--rate", type=parse_rate, default=5.0, help="changes a second (default: 5)")
     command = add_command("token", "print a token for a role, signed with JWT_SECRET or a private key")
-    command.add_argument("--role", required=True, choices=list(Role), help="role that the token grants")
+    command.add_argument("--role", required=True, choices=[role.value for role in Role], help="role that the token grants")
     command.add_argument(
         "--ttl",
         type=parse_ttl,
@@ -111,17 +149,49 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--sub", help="subject of the token; for a customer, the customer_id of the orders to see")
     command.add_argument(
-        "--order", type=int, action="append", default=[], help="for a customer: the id of an order to see, repeatable"
+        "--order",
+        type=parse_key,
+        action="append",
+        default=[],
+        help="for a customer: the key of an order to see, repeatable",
     )
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
-    command = add_command("psql", "psql on the server's database; further arguments go to psql")
-    command.add_argument("arguments", nargs=argparse.REMAINDER)
-
-    # The supervisor starts its workers with this one. Without a help text it is not listed.
-    worker = commands.add_parser("worker", add_help=False)
-    worker.add_argument("worker_id", type=int)
-    worker.add_argument("fd", type=int)
+    command = add_command("psql", "psql on the server's database; everything that follows goes to psql: psql -c 'select 1'")
+    command.usage = "server.py psql [ARGUMENT ...]"
     return parser
+
+
+def make_worker_parser() -> argparse.ArgumentParser:
+    """For the command with which the supervisor starts its workers. It is not among the commands that a person may choose."""
+    parser = argparse.ArgumentParser(prog="server.py worker", add_help=False)
+    parser.set_defaults(command="worker")
+    parser.add_argument("worker_id", type=int)
+    parser.add_argument("fd", type=int)
+    return parser
+
+
+def add_attach_options(command: argparse.ArgumentParser) -> None:
+    """The options of `attach`."""
+    command.add_argument("table", metavar="TABLE", nargs="?", help="table to attach, with its schema unless it is public")
+    command.add_argument("--map", type=Path, metavar="FILE", help="map to attach it by, TOML; else one is guessed")
+    command.add_argument("--stream", metavar="NAME", help="attach it as a further stream of events, not as the orders")
+    command.add_argument("--payload", choices=["full", "keys"], help="what NOTIFY carries; any role of the database can listen")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--apply", action="store_true", help="attach it; else the command shows what it would do")
+    what.add_argument("--check", action="store_true", help="exit with 0 if the table is attached by the map, else with 1")
+    what.add_argument("--create", action="store_true", help="create the starter table public.orders and attach it")
+    add_wait_option(command)
+
+
+def add_wait_option(command: argparse.ArgumentParser) -> None:
+    """How long a command that needs a lock tries to get it."""
+    command.add_argument(
+        "--wait",
+        type=parse_wait,
+        default=attach.WAIT_SECONDS,
+        metavar="SECONDS",
+        help="how long to try again while other transactions hold the table (default: 300)",
+    )
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +210,17 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_wait(text: str) -> float:
+    """Seconds from 0 to a day. Raises argparse.ArgumentTypeError, whose text argparse prints."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return seconds
+
+
 def parse_ttl(text: str) -> timedelta:
     """The same for a duration."""
     try:
@@ -148,10 +229,17 @@ def parse_ttl(text: str) -> timedelta:
         raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from None
 
 
+def parse_key(text: str) -> str:
+    """The key of an order. Raises argparse.ArgumentTypeError."""
+    if not is_key(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not the key of an order: up to {MAX_KEY_BYTES} bytes")
+    return text
+
+
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
     """The claims of the token that `token` prints. Raises BadSetting."""
     if options.role == Role.CUSTOMER and not options.sub and not options.order:
-        raise BadSetting("token: a customer's token needs --sub or --order")
+        raise BadSetting("token: a customer's token needs --sub or --order (with make: SUB=user-7 or ORDER=5)")
     now = int(time.time())
     claims: dict[str, Any] = {"role": options.role, "iat": now, "exp": now + int(options.ttl.total_seconds())}
     if options.sub:
@@ -169,14 +257,59 @@ async def print_events(settings: Settings) -> None:
     stop = stop_on_signal()
     with database_server(settings) as (url, _):
         relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
-        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow).run()})
+        setting = "DATABASE_URL" if settings.database_url else None
+        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow, setting=setting).run()})
 
 
 async def apply_migrations(settings: Settings) -> None:
     """Bring the schema up to date and print the names of the files that were applied."""
     with database_server(settings) as (url, _):
-        names = await migrate(settings.migrate_database_url or url)
+        names = await update_schema(settings, url)
     print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
+
+
+async def run_attach(settings: Settings, options: argparse.Namespace) -> int:
+    """List candidates, show, check or attach a table; the exit code. Raises EXPECTED_ERRORS."""
+    try:
+        needed = [name for name in ("apply", "check", "stream", "payload") if getattr(options, name)]
+        if options.create and (options.table or options.map or needed):
+            raise UsageError("attach --create takes no table, map or other option but --wait")
+        if options.check and not options.map:
+            raise UsageError("attach --check needs --map FILE: what the database is compared with")
+        if needed and not options.table and not options.map:
+            raise UsageError(f"attach --{needed[0]} needs a table or --map FILE")
+        file = load_map(options.map) if options.map else None
+        wanted = attach.Options(options.table, file, options.stream, options.payload, options.wait)
+        with database_server(settings) as (served_url, _):
+            url = settings.migrate_database_url or served_url
+            if options.create:
+                await attach.create(url, create_starter, print_line)
+            elif options.check:
+                return 0 if await attach.check(url, wanted, print_line) else 1
+            elif options.apply:
+                await attach.apply(url, wanted, print_line)
+            elif options.table or file:
+                await attach.show(url, wanted, print_line, print_status)
+            else:
+                await attach.list_candidates(url, print_line)
+    except UsageError as error:
+        raise BadSetting(str(error)) from None
+    return 0
+
+
+async def run_detach(settings: Settings, options: argparse.Namespace) -> None:
+    """Detach the orders, or a stream."""
+    with database_server(settings) as (url, _):
+        await attach.detach(settings.migrate_database_url or url, options.name, print_line, options.wait)
+
+
+async def run_uninstall(settings: Settings, options: argparse.Namespace) -> None:
+    """Remove everything; without --yes, say what that would be. Raises BadSetting then."""
+    with database_server(settings) as (url, _):
+        try:
+            await attach.uninstall(settings.migrate_database_url or url, options.yes, print_line, options.wait)
+        except UsageError as error:
+            raise BadSetting(str(error)) from None
 
 
 async def print_diagnosis(settings: Settings) -> int:
@@ -206,7 +339,7 @@ def run_psql(settings: Settings, arguments: list[str]) -> int:
         program = str(embedded.bin_dir / "psql") if embedded else "psql"
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C itself
         try:
-            return subprocess.run([program, url, *arguments], check=False).returncode
+            return subprocess.run([program, "-d", url, *arguments], check=False).returncode
         except FileNotFoundError:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 

@@ -13,15 +13,14 @@ import logging
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Never
 
 from aiohttp import web
 
-from db.database import Database
+from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import BadDatabaseUrl, DatabaseError
+from db.errors import BadDatabaseUrl, DatabaseError, name_server
 from db.listener import Listener
 from db.migrate import migrate
 from gateway.app import Gateway, HttpServer
@@ -50,12 +49,15 @@ __all__ = [
     "serve",
     "stop_on_signal",
     "supervise",
+    "update_schema",
 ]
 
 __version__ = "0.1.0"
 
 # How often revoked tokens and the use of the notification queue are read.
 STATE_POLL_SECONDS = 1.0
+# How often it is read what is wrong with the attached tables: some ten looks into the catalog.
+ATTACHMENT_POLL_SECONDS = 5.0
 # A connection is some dozens of objects that live as long as it does: with Python's default of 700, a thousand handshakes start
 # the garbage collector a hundred times.
 GC_THRESHOLDS = (10_000, 10, 10)
@@ -86,15 +88,31 @@ def print_status(line: str) -> None:
 
 @contextlib.contextmanager
 def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
-    """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends."""
+    """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends.
+
+    An error of the block that says that there is no connection names the server.
+    """
     if settings.database_url is not None:
-        yield settings.database_url, None
+        with name_server(settings.database_url, "DATABASE_URL"):
+            yield settings.database_url, None
         return
     embedded = EmbeddedPostgres(DATA_DIRECTORY, print_status)
     try:
-        yield embedded.start(), embedded
+        url = embedded.start()
+        with name_server(url):
+            yield url, embedded
     finally:
         embedded.release()
+
+
+async def update_schema(settings: Settings, url: str) -> list[str]:
+    """Bring the schema up to date, at MIGRATE_DATABASE_URL if that is set, else at ``url``. Returns the names of the files that
+    were applied.
+    """
+    if settings.migrate_database_url is None:
+        return await migrate(url)
+    with name_server(settings.migrate_database_url, "MIGRATE_DATABASE_URL"):
+        return await migrate(settings.migrate_database_url)
 
 
 # ---------------------------------------------------------------- the application
@@ -122,21 +140,34 @@ class Service:
     """One application with all that it needs. Raises BadSetting when it is made."""
 
     def __init__(
-        self, settings: Settings, on_failure: Callable[[str, BaseException], None], *, maintains_journal: bool = True
+        self,
+        settings: Settings,
+        on_failure: Callable[[str, BaseException], None],
+        *,
+        embedded_url: str | None = None,
+        maintains_journal: bool = True,
     ) -> None:
-        """``maintains_journal``: whether this process creates and trims partitions. Of several workers one does."""
-        if settings.database_url is None:
+        """``embedded_url``: the address of the embedded PostgreSQL; None with DATABASE_URL. ``maintains_journal``: whether this
+        process creates and trims partitions. Of several workers one does.
+        """
+        url = embedded_url or settings.database_url
+        if url is None:
             raise BadSetting("DATABASE_URL is not set: the application needs the address of a PostgreSQL")
         self._settings = settings
-        self._url = settings.database_url
+        self._url = url
         self._on_failure = on_failure
         self._maintains_journal = maintains_journal
         self.metrics = Metrics()
-        self._hub = Hub(self.metrics, max_messages=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
+        self._hub = Hub(
+            self.metrics,
+            max_messages=settings.send_queue_frames,
+            max_bytes=settings.send_queue_bytes,
+            currency=settings.currency,
+        )
         self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
         self.database = Database(self._url, settings.database_timeout_seconds)
         planner = ReplayPlanner(self.relay, self.database.journal)
-        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics)
+        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
         self.gateway.app.cleanup_ctx.append(self._run)
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
@@ -160,16 +191,18 @@ class Service:
         settings, url = self._settings, self._url
         listener = Listener(
             url,
-            lambda: migrate(settings.migrate_database_url or url),
+            lambda: update_schema(settings, url),
             self.relay.follow,
             settings.database_timeout_seconds,
             self.database.expire_connections,
+            "DATABASE_URL" if settings.database_url else None,
         )
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
             "heartbeat": self._hub.heartbeat(settings.heartbeat_seconds),
             "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
             "database state": self._poll_database_state(),
+            "attached tables": self._poll_attached_tables(),
             **self.gateway.tasks(),
         }
         if self._maintains_journal:
@@ -188,8 +221,32 @@ class Service:
                     self.gateway.revoke_invalid()
             await asyncio.sleep(STATE_POLL_SECONDS)
 
+    async def _poll_attached_tables(self) -> Never:
+        """Read what is wrong with the attached tables, and log each problem once.
+
+        Not ready (/readyz, ``orderwire_ready``) makes what stops events until somebody mends it: the clients of a server that
+        goes on are shown an old state as the present one. All else is only logged: a table without triggers on a new partition
+        is mended by ``_maintain_journal``, rights that are missing leave the events alone, and without a table there is nothing
+        to miss.
+        """
+        await self.relay.started.wait()
+        known: AttachmentProblem | None = None
+        while True:
+            with contextlib.suppress(DatabaseError):
+                found = await self.database.attachment_problem()
+                self.relay.attachment_problem = found.problem if found is not None and found.stops_events else None
+                if found is not None and found != known:
+                    log.warning("%s; to mend it: %s", *found[:2])
+                elif found is None and known is not None:
+                    log.info("the attached tables are in order again")
+                known = found
+            await asyncio.sleep(ATTACHMENT_POLL_SECONDS)
+
     async def _maintain_journal(self) -> Never:
-        """Create partitions ahead and drop those past the retention. Several servers of one database may do this at a time."""
+        """Create partitions ahead, drop those past the retention, and create the triggers of new partitions of attached tables.
+
+        Several servers of one database may do this at a time.
+        """
         await self.relay.started.wait()
         interval = min(60.0, self._settings.journal_retention.total_seconds() / 10)
         while True:
@@ -197,6 +254,11 @@ class Service:
                 await self.database.maintain_partitions(self._settings.journal_retention)
             except DatabaseError as error:
                 log.warning("the partitions of the journal could not be maintained: %s", error)
+            try:
+                if made := await self.database.attach_partitions():
+                    log.info("%d new partitions of attached tables have their triggers now", made)
+            except DatabaseError as error:
+                log.warning("the triggers of new partitions could not be created: %s", error)
             await asyncio.sleep(interval)
 
 
@@ -222,7 +284,10 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
 
     with database_server(settings) as (url, embedded):
         service = Service(
-            replace(settings, database_url=url), fail, maintains_journal=supervisor is None or supervisor.worker_id == 1
+            settings,
+            fail,
+            embedded_url=url if embedded else None,
+            maintains_journal=supervisor is None or supervisor.worker_id == 1,
         )
         server = HttpServer(service.gateway, settings)
         try:
@@ -315,7 +380,7 @@ async def print_addresses(
     print_line(f"websocket  ws{tls}://{address}/api/ws")
     print_line(f"psql       {psql}")
     if settings.login_required:
-        print_line("login      by token; make one with: python server.py token --role admin --ttl 1h")
+        print_line("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
     elif settings.allow_anonymous:
         print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:

@@ -190,7 +190,7 @@ class Settings:
     send_queue_frames: int = _setting(
         100,
         _integer(1, 1_000_000),
-        "messages that may wait for a slow client; with more, it is disconnected when another comes",
+        "messages that may wait for a slow client; with more, it is closed with 3008 when another comes",
     )
     send_queue_bytes: int = _setting(1024**2, _size, "the same in bytes", "1 MiB")
     compression: bool = _setting(True, _boolean, "1: WebSockets are compressed for clients that offer permessage-deflate", "1")

@@ -10,7 +10,7 @@ from typing import Never
 
 import asyncpg
 
-from db.errors import DatabaseError, wrap_driver_errors
+from db.errors import DatabaseError, with_server_name, wrap_driver_errors
 
 __all__ = ["CUSTOMER_NAMES", "NEXT_STATUS", "make_one_change", "run"]
 
@@ -45,7 +45,7 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
             with wrap_driver_errors():
                 connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
         except DatabaseError as error:
-            print_line(f"cannot connect to the database ({error}); retrying")
+            print_line(f"{with_server_name(error, url)}; retrying")
             await asyncio.sleep(RETRY_SECONDS)
             continue
         try:

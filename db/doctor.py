@@ -1,4 +1,4 @@
-"""Finds what would prevent events from being recorded or delivered. `server.py doctor` prints the result."""
+"""Finds what would prevent events from being recorded or delivered. `make doctor` prints the result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def diagnose(url: str) -> list[tuple[str, str]]:
             if connection.get_server_version().major < MIN_MAJOR_VERSION:
                 problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
             if pending := await pending_files(connection, Source.load()):
-                problems.append((f"{len(pending)} files of sql/ have not been applied", "python server.py migrate"))
+                fix = "make migrate (or: python server.py migrate)"
+                problems.append((f"{len(pending)} files of sql/ have not been applied", fix))
             else:
                 rows = await connection.fetch("select problem, fix from orderwire.diagnose()")
                 problems += [(row["problem"], row["fix"]) for row in rows]

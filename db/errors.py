@@ -11,9 +11,13 @@ StoreError                          push/errors.py: what `push/` knows of them
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
@@ -27,6 +31,8 @@ __all__ = [
     "EmbeddedPostgresError",
     "first_line",
     "ignore_driver_leftovers",
+    "name_server",
+    "with_server_name",
     "wrap_driver_errors",
 ]
 
@@ -61,6 +67,15 @@ _MISCONFIGURED_ERRORS = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+# Errors of a connection that could not be opened: PostgreSQL has answered, and there is no sign of PostgreSQL.
+_REFUSED_ERRORS = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.CannotConnectNowError,  # 57P03: it is starting up or shutting down
+    asyncpg.TooManyConnectionsError,
+)
+_UNREACHABLE_ERRORS = (OSError, asyncpg.PostgresConnectionError)
 
 # A query on a connection that is being lost raises any of these, asyncpg's InterfaceError and InternalClientError included.
 _UNAVAILABLE_ERRORS = (
@@ -128,3 +143,64 @@ def wrap_driver_errors() -> Iterator[None]:
         if isinstance(error, _MISCONFIGURED_ERRORS):
             raise DatabaseMisconfigured(first_line(error)) from error
         raise DatabaseUnavailable(first_line(error)) from error
+
+
+@contextmanager
+def name_server(url: str, setting: str | None = None) -> Iterator[None]:
+    """Name the server in the errors of the block that say that there is no connection to it, as ``with_server_name`` does."""
+    try:
+        yield
+    except DatabaseError as error:
+        named = with_server_name(error, url, setting)
+        if named is error:
+            raise
+        raise named from error
+
+
+def with_server_name(error: DatabaseError, url: str, setting: str | None = None) -> DatabaseError:
+    """The error with a text that names the server: its address in ``url``, without the password, and the setting that has it.
+
+    Returns ``error`` itself if it does not come from ``wrap_driver_errors``, or is not about the connection. ``setting`` is
+    None for a server that no setting names.
+    """
+    cause = error.__cause__
+    if isinstance(error, BadDatabaseUrl) and setting is not None and cause is not None:
+        return BadDatabaseUrl(f"{setting} is not usable: {first_line(cause)}")
+    if cause is None or str(error) != first_line(cause) or not isinstance(cause, (*_REFUSED_ERRORS, *_UNREACHABLE_ERRORS)):
+        return error
+    server = " ".join(["PostgreSQL", *_address(url), *([f"({setting})"] if setting else [])])
+    what = "refuses the connection" if isinstance(cause, _REFUSED_ERRORS) else "cannot be reached"
+    return type(error)(f"{server} {what}: {_reason(cause)}")
+
+
+def _address(url: str) -> list[str]:
+    """["at", "HOST:PORT"]. Empty where the URL has no host, or where a part of the password might be taken for the host."""
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query)
+    except ValueError:
+        return []
+    _, at, hosts = parts.netloc.rpartition("@")
+    if not at and "@" in url:  # a "/", "?" or "#" of the password ends what counts as the host
+        return []
+    names = (unquote(hosts) or query.get("host", [""])[0]).split(",")
+    ports = query.get("port", ["5432"])[0].split(",")
+    if len(ports) != len(names):
+        ports = ports[:1] * len(names)
+    shown = [name if _is_complete(name) else f"{name}:{port}" for name, port in zip(names, ports, strict=True)]
+    return ["at", ",".join(shown)] if all(names) else []
+
+
+def _is_complete(host: str) -> bool:
+    """Whether it has a port, or is the directory of a socket, which needs none."""
+    return host.startswith("/") or ":" in host.rpartition("]")[2]
+
+
+def _reason(cause: BaseException) -> str:
+    if isinstance(cause, TimeoutError) and not str(cause):
+        return "no answer in time"
+    if isinstance(cause, OSError) and cause.errno and not isinstance(cause, (socket.gaierror, ssl.SSLError)):
+        return os.strerror(cause.errno)  # asyncio's text repeats the address
+    if isinstance(cause, socket.gaierror):
+        return str(cause.strerror)
+    return first_line(cause)

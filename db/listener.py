@@ -12,7 +12,14 @@ from typing import Any, Never
 
 import asyncpg
 
-from db.errors import DatabaseError, DatabaseMisconfigured, DatabaseUnavailable, ignore_driver_leftovers, wrap_driver_errors
+from db.errors import (
+    DatabaseError,
+    DatabaseMisconfigured,
+    DatabaseUnavailable,
+    ignore_driver_leftovers,
+    name_server,
+    wrap_driver_errors,
+)
 from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
 from push.errors import ConnectionLost
@@ -37,7 +44,7 @@ class Listener:
 
     One per process, run by one task. ``follow`` reads at least once a second, so a half-open connection is noticed after
     ``timeout_seconds``. ``before_first_connect`` is awaited before each attempt until the first connection succeeds.
-    ``on_connection_lost`` is awaited after each failure.
+    ``on_connection_lost`` is awaited after each failure. ``setting`` is the setting that has ``url``, for errors; None if none.
     """
 
     def __init__(
@@ -47,8 +54,10 @@ class Listener:
         follow: Callable[[JournalConnection], Awaitable[Never]],
         timeout_seconds: float = 10.0,
         on_connection_lost: Callable[[], Awaitable[object]] | None = None,
+        setting: str | None = None,
     ) -> None:
         self._url = url
+        self._setting = setting
         self._before_first_connect = before_first_connect
         self._follow = follow
         self._timeout_seconds = timeout_seconds
@@ -65,13 +74,14 @@ class Listener:
         reported: str | None = None
         while True:
             try:
-                if not self._has_connected:
-                    await self._before_first_connect()
-                async with self._connect() as connection:
-                    if reported is not None:
-                        log.info("connected to PostgreSQL")
-                    self._has_connected, failures, reported = True, 0, None
-                    await self._follow(connection)
+                with name_server(self._url, self._setting):
+                    if not self._has_connected:
+                        await self._before_first_connect()
+                    async with self._connect() as connection:
+                        if reported is not None:
+                            log.info("connected to PostgreSQL")
+                        self._has_connected, failures, reported = True, 0, None
+                        await self._follow(connection)
             except DatabaseMisconfigured as error:
                 if not self._has_connected:
                     raise
@@ -82,7 +92,7 @@ class Listener:
                 await self._on_connection_lost()
             if reported is None:  # one warning per outage
                 reported = str(failure)
-                log.warning("no connection to PostgreSQL (%s): waiting for it", reported)
+                log.warning("no connection to PostgreSQL, waiting for it: %s", reported)
             await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**failures)))
             failures = min(failures + 1, 10)
 

@@ -26,6 +26,7 @@ __all__ = [
     "migrate",
     "pending_files",
     "require_primary",
+    "set_role_to_owner",
 ]
 
 log = logging.getLogger("orderwire.migrate")
@@ -132,7 +133,7 @@ async def create_starter(url: str) -> bool:
                     raise DatabaseMisconfigured(
                         "the table public.orders exists already: attach it with python server.py attach public.orders"
                     )
-                await _set_role_to_owner(connection)
+                await set_role_to_owner(connection)
                 await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
                 return True
     finally:
@@ -144,8 +145,8 @@ async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: 
     if await connection.fetchval("select to_regclass('orderwire.functions')") is None:
         if await connection.fetchval("select to_regclass('orderwire.migrations')") is not None:
             raise DatabaseMisconfigured(
-                "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema orderwire "
-                "cascade), or delete .data/ if the server started the database itself"
+                "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema "
+                "orderwire cascade), or delete .data/ if the server started the database itself"
             )
         return [*source.migrations, *source.functions]
     rows = await connection.fetch("select number, name, checksum from orderwire.migrations order by number")
@@ -185,7 +186,7 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source:
     if not pending:
         return []
     await connection.execute(_CREATE_SCHEMA_SQL)
-    await _set_role_to_owner(connection)
+    await set_role_to_owner(connection)
     for file in pending:
         await _execute(connection, file)
         if file.number:
@@ -217,7 +218,7 @@ async def _execute(connection: asyncpg.Connection[asyncpg.Record], file: SqlFile
         raise DatabaseMisconfigured(f"sql/{file.name}: {first_line(error)}{hint}") from error
 
 
-async def _set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Become the schema's owner until the end of the transaction: functions of two owners may not call each other."""
     owner = await connection.fetchval(
         "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"

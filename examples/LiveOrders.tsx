@@ -1,6 +1,7 @@
 "use client";
 
-// A component for Next.js, or any other React application: npm install @orderwire/client, then <LiveOrders />.
+// <LiveOrders />, for Next.js or any other React application. The client is not in the npm registry; `make web`, then:
+// npm install --install-links /path/to/orderwire/web/client
 import { wsService } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
 
@@ -19,13 +20,13 @@ export function LiveOrders() {
       </p>
       {latestOrder && (
         <p>
-          The latest: {latestOrder.order_number}, {latestOrder.customer_name}, {latestOrder.total}
+          The latest: {latestOrder.order_number ?? latestOrder.key}, {latestOrder.customer_name}, {latestOrder.total}
         </p>
       )}
       <ol>
         {events.map((event) => (
           <li key={event.id}>
-            {event.order_number} {event.type === "order_status_update" ? `${event.previous_status} → ${event.status}` : event.type}
+            {event.order_number ?? event.key} {event.type === "order_status_update" ? `${event.previous_status} → ${event.status}` : event.type}
           </li>
         ))}
       </ol>

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Follow the events with curl alone: ./follow.sh http://127.0.0.1:8000/api/sse
 # It reconnects with the id of the last event, so no event is missed.
+[ $# -eq 1 ] || { echo "usage: $0 http://127.0.0.1:8000/api/sse" >&2; exit 2; }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 trap 'exit 130' INT TERM

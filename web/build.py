@@ -123,6 +123,7 @@ def _install_packages(node: list[str], npm: list[str]) -> None:
     stamp = WEB / "node_modules" / ".lock.sha256"
     if stamp.exists() and stamp.read_text() == lock:
         return
+    print("installing npm packages", flush=True)
     command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", *NPM_RETRY_OPTIONS]
     result = subprocess.run(command, cwd=WEB, env=_environment(node), capture_output=True, text=True, check=False)
     if result.returncode != 0:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gateway.net.error_body import error_body
 from push.errors import StoreError
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
@@ -67,10 +67,7 @@ def denied_response(denied: AccessDenied) -> web.Response:
 
 def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
     """``code``: a name for programs; by default that of the status."""
-    code = code or _ERROR_CODES.get(status, "error")
-    text = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False)
-    # The message may repeat what the client sent; aiohttp decodes bytes that are not UTF-8 to lone surrogates.
-    body = text.encode(errors="replace")
+    body = error_body(code or _ERROR_CODES.get(status, "error"), message)
     return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 

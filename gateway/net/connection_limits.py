@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway.net.client_address import in_networks, parse_address, rate_limit_key
+from gateway.net.error_body import error_body
 from gateway.net.rejections import report_rejection
 from gateway.net.transports import Transport
 from push.delivery.rate_limit import TokenBucket, TokenBucketRate
@@ -37,7 +38,7 @@ ABUSE_PENALTY = 10.0
 MAX_BUCKETS = 10_000
 
 TOO_MANY_REQUESTS = "too many connections or requests: come back in a second"
-_TOO_MANY_REQUESTS_BODY = f'{{"error":{{"code":"too_many_requests","message":"{TOO_MANY_REQUESTS}"}}}}'.encode()
+_TOO_MANY_REQUESTS_BODY = error_body("too_many_requests", TOO_MANY_REQUESTS)
 TOO_MANY_REQUESTS_RESPONSE = (
     b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nConnection: close\r\nContent-Type: application/json\r\n"
     + b"Content-Length: %d\r\n\r\n" % len(_TOO_MANY_REQUESTS_BODY)

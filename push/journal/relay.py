@@ -76,7 +76,7 @@ class Relay:
         self._sink = sink
         self._metrics = metrics or Metrics()
         self._notify_policy = NotifyPolicy(notify_mode)
-        self._metrics.set_ready_source(lambda: self._not_ready_reason is None)
+        self._metrics.set_ready_source(lambda: self.not_ready_reason is None)
         self._identity: JournalIdentity | None = None
         self._watermark = Watermark(Snapshot(0, 0), 0)
         # The newest transaction that has an event among those published, or in the totals of the start.
@@ -97,6 +97,8 @@ class Relay:
         # Within a read of several pages: its upper snapshot, and the id of the last event published.
         self._partial_read: tuple[Snapshot, int] | None = None
         self._not_ready_reason: str | None = "waiting for the database"
+        # Why changes of an attached table make no events, although the journal can be read; set from outside.
+        self.attachment_problem: str | None = None
         self.recent_events = RecentEvents()
         self.read_barrier = ReadBarrier()
         # Set by the first complete read, and never cleared, not even when the connection is lost.
@@ -107,7 +109,7 @@ class Relay:
     @property
     def not_ready_reason(self) -> str | None:
         """Why events do not flow right now, as a text for people; None while they do."""
-        return self._not_ready_reason
+        return self._not_ready_reason or self.attachment_problem
 
     @property
     def epoch(self) -> str | None:
@@ -152,7 +154,7 @@ class Relay:
         if self._notify_policy.update_queue_usage(usage):
             log.warning(
                 "the notification queue is %.0f %% full, because a session listens and does not read: writers stop notifying, "
-                "see `server.py doctor`",
+                "see `make doctor` (or `python server.py doctor`)",
                 100 * usage,
             )
 
@@ -162,9 +164,7 @@ class Relay:
 
     def correct_totals(self, drift: Totals) -> None:
         """Add to the totals what the audit has found missing."""
-        self._totals = Totals(
-            self._totals.orders + drift.orders, self._totals.revenue + drift.revenue, self._totals.pending + drift.pending
-        )
+        self._totals += drift
         self._sink.set_totals(self._totals)
 
     async def wait_until_watermark_retained(self) -> None:

@@ -13,10 +13,16 @@ create or replace function orderwire.key_part(value text) returns text
 language sql immutable parallel safe
 return replace(replace(value, '%', '%25'), ',', '%2C');
 
--- A total that can be summed and shown: not NaN or infinite, and not of more digits than a sum of money has.
+-- A total that can be summed and shown: not NaN or infinite, and not of more digits than a sum of money has. Zeros at the end of
+-- a long fraction are taken off, since Prisma stores 30 digits.
 create or replace function orderwire.finite_total(total numeric) returns numeric
 language sql immutable parallel safe
-return case when total > -1e24 and total < 1e24 and scale(total) <= 20 then total end;
+return case
+    when total > -1e24 and total < 1e24 then case
+        when scale(total) <= 8 then total
+        when min_scale(total) <= 20 then round(total, greatest(min_scale(total), 2))
+    end
+end;
 
 -- Data as it enters the journal: JSON null where it is too long.
 create or replace function orderwire.bounded_data(data jsonb) returns jsonb

@@ -90,7 +90,17 @@ as $$
         case when page.is_order and orderwire.is_counted(page.status) then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
-        orderwire.event_json(page.whole_row, page.epoch, page.integer_keys),
+        orderwire.event_json(
+            -- The row, put together again for those of the page only: carrying it through the sort would copy each unseen row.
+            row(
+                page.id, page.txid, page.at, page.seen, page.depth, page.stream, page.key, page.order_key,
+                page.was_order, page.is_order, page.number, page.customer_id, page.customer_name,
+                page.previous_status, page.status, page.previous_total, page.total, page.previous_currency,
+                page.currency, page.data, page.actor_role, page.actor_application
+            )::orderwire.journal,
+            page.epoch,
+            page.integer_keys
+        ),
         page.followed
     from (
         select
@@ -102,7 +112,7 @@ as $$
             sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
             orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
         from (
-            select u.*, u as whole_row
+            select u.*
             from orderwire.unseen($1, $2, $3, $4, $5) as u
             order by u.id
             limit $6 + 1
@@ -114,7 +124,7 @@ as $$
 $$;
 comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
 
--- How many they are, counted up to at_most.
+-- How many they are, counted up to at_most, and how many of these are of orders.
 create or replace function orderwire.journal_count(
     seen pg_snapshot,
     own_txid xid8,
@@ -122,12 +132,12 @@ create or replace function orderwire.journal_count(
     upto pg_snapshot,
     past bigint,
     at_most integer
-) returns bigint
+) returns table (events bigint, order_events bigint)
 language sql stable
 as $$
-    select count(*)
+    select count(*), count(*) filter (where unseen.stream is null)
     from (
-        select from orderwire.unseen($1, $2, $3, $4, $5) limit $6
+        select u.stream from orderwire.unseen($1, $2, $3, $4, $5) as u limit $6
     ) as unseen
 $$;
 
@@ -139,7 +149,8 @@ as $$
 $$;
 
 -- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
-create or replace function orderwire.order_history(key text, max_events integer) returns setof text
+-- With a subject only those that name it as the customer.
+create or replace function orderwire.order_history(key text, max_events integer, subject text default null) returns setof text
 language sql stable
 as $$
     select orderwire.event_json(e.j, i.epoch, i.integer_keys)
@@ -149,6 +160,7 @@ as $$
         select j, j.id from orderwire.journal as j where j.order_key = $1
     ) as e
     cross join orderwire.journal_identity as i
+    where $3 is null or (e.j).customer_id = $3
     order by e.id desc
     limit $2
 $$;

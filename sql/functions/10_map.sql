@@ -41,7 +41,8 @@ as $$
                 (regexp_match($2, '^(o\.(?:"(?:[^"]|"")+"|\w+))::text$'))[1],
                 (regexp_match($2, '^(o\.(?:"(?:[^"]|"")+"|\w+)) at time zone ''[^'']+''$', 'i'))[1],
                 (regexp_match($2, '^to_timestamp\((o\.(?:"(?:[^"]|"")+"|\w+))(?: / [0-9.]+)?\)$', 'i'))[1],
-                (regexp_match($2, '^(o\.(?:"(?:[^"]|"")+"|\w+)) / [1-9][0-9.]*$'))[1]
+                (regexp_match($2, '^(o\.(?:"(?:[^"]|"")+"|\w+)) / [1-9][0-9.]*$'))[1],
+                (regexp_match($2, '^(o\.(?:"(?:[^"]|"")+"|\w+)) \* 0\.0*1$'))[1]
             ]
         )
 $$;
@@ -73,7 +74,7 @@ as $$
             when $2 = 'created_at' then orderwire.base_type(a.atttypid) in ('timestamptz'::regtype, 'timestamp'::regtype)
             when $2 in ('key', 'number', 'customer_name', 'customer_id', 'currency', 'status')
                 then
-                    $3 !~ ' / '
+                    $3 !~ ' [/*] '
                     and (
                         orderwire.base_type(a.atttypid) in (
                             'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype, 'uuid'::regtype,
@@ -176,7 +177,7 @@ begin
                     orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                     or (
                         orderwire.base_type(a.atttypid) = 'numeric'::regtype and a.atttypmod > 0
-                        and (a.atttypmod - 4) >> 16 <= 24 and expression !~ ' / '
+                        and (a.atttypmod - 4) >> 16 <= 24 and expression !~ ' [/*] '
                     )
                     then format('(%s)::numeric', expression)
                 else format('orderwire.finite_total((%s)::numeric)', expression)

@@ -346,20 +346,22 @@ begin
     loop
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
-            '    return %s;\nexception when others then return null;\nend $key$',
+            -- The cast that RETURN makes by itself would come after the block.
+            '    return (%s)::%s;\nexception when others then return null;\nend $key$',
             cardinality(made) + 1, type,
             case
                 when cardinality(keys) = 1 then 'key'
                 else format('replace(replace(split_part(key, '','', %s), ''%%2C'', '',''), ''%%25'', ''%%'')', cardinality(made) + 1)
-            end
+            end,
+            type
         );
     end loop;
     if sorted.attname is not null then
         type := format_type(orderwire.base_type(sorted.atttypid), null);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
-            '    return value;\nexception when others then return null;\nend $value$',
-            type
+            '    return value::%s;\nexception when others then return null;\nend $value$',
+            type, type
         );
         if sorted.attnotnull then
             sort_order := format('o.%I desc, %s', sorted.attname, key_order);
@@ -401,7 +403,7 @@ begin
             '(select %s, %s from %s where %s = subject and (only_status is null or m.status = only_status) '
             'and (after_key is null or %s) order by %s limit max_orders) '
             'union all '
-            '(select %s, %s from unnest(keys) as k (key), %s where %s and %s is distinct from subject '
+            '(select %s, %s from unnest(keys) as k (key), %s where %s and (%s = subject) is not true '
             'and (only_status is null or m.status = only_status) and (after_key is null or %s))'
             ') as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders; end',
             columns, case when sorted.attname is null then '' else format('o.%I, ', sorted.attname) end || key_list,

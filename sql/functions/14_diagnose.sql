@@ -1,25 +1,29 @@
 -- What would stop events from arriving, or arriving in time; `python server.py doctor` prints it.
 
--- What is wrong with the attached tables; /readyz says the first of it.
-create or replace function orderwire.diagnose_attached(out problem text, out fix text) returns setof record
+-- What is wrong with the attached tables. `stops_events`: changes of a table make no events until somebody mends it, which
+-- /readyz says.
+create or replace function orderwire.diagnose_attached(out problem text, out fix text, out stops_events boolean) returns setof record
 language sql stable
 as $$
     select
         'no table of orders is attached: there are no events',
-        'python server.py attach lists the tables that may be one'
+        'python server.py attach lists the tables that may be one',
+        false -- the server does what it can
     where not exists (select from orderwire.attached_tables as a where a.name = 'orders')
 
     union all
     select
         format('the table %s, attached as %s, does not exist any more', a.relation_name, a.name),
-        format('select orderwire.detach(%L), then attach the table that took its place', a.name)
+        format('select orderwire.detach(%L), then attach the table that took its place', a.name),
+        true
     from orderwire.attached_tables as a
     where not exists (select from pg_class as c where c.oid = a.relation)
 
     union all
     select
         format('%s is attached as %s, but another table has its old name %s', a.relation, a.name, a.relation_name),
-        format('if that one has the orders now: select orderwire.detach(%L), and attach it', a.name)
+        format('if that one has the orders now: select orderwire.detach(%L), and attach it', a.name),
+        true
     from orderwire.attached_tables as a
     where a.relation <> to_regclass(a.relation_name)
 
@@ -31,7 +35,8 @@ as $$
         case
             when t.tgname is null then format('attach it again: python server.py attach %s --map FILE --apply', r.relation)
             else format('alter table %s enable trigger %I', r.relation, wanted.trigger)
-        end
+        end,
+        true
     from (
         select a.name, a.relation from orderwire.attached_tables as a
         union all
@@ -46,7 +51,8 @@ as $$
     union all
     select
         format('the map function of %s is gone: its changes are not recorded', a.relation),
-        format('attach it again: python server.py attach %s --map FILE --apply', a.relation)
+        format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
+        true
     from orderwire.attached_tables as a
     where to_regproc('orderwire.map_' || a.name) is null
 
@@ -54,7 +60,8 @@ as $$
     -- A map whose expressions may raise is a function for each, and goes on without.
     select
         format('a part of the map of %s is gone, with a column or function that was dropped: it is null in events', a.relation),
-        format('attach it again: python server.py attach %s --map FILE --apply', a.relation)
+        format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
+        to_regproc('orderwire.map_' || a.name || '_key') is null or to_regproc('orderwire.map_' || a.name || '_where') is null
     from orderwire.attached_tables as a
     join pg_proc as p on p.oid = to_regproc('orderwire.map_' || a.name)
     join pg_language as l on l.oid = p.prolang
@@ -63,7 +70,8 @@ as $$
     union all
     select
         format('the partition %s of %s has no triggers yet: writes that name it make no events', c.child, a.relation),
-        'select orderwire.attach_partitions(); the servers do it every minute'
+        'select orderwire.attach_partitions(); the servers do it every minute',
+        false
     from orderwire.attached_tables as a
     cross join orderwire.children(a.relation) as c (child)
     where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
@@ -71,7 +79,8 @@ as $$
     union all
     select
         format('%s is no partition of %s any more, but still has triggers', c.oid::regclass, a.relation),
-        'select orderwire.attach_partitions(); the servers do it every minute'
+        'select orderwire.attach_partitions(); the servers do it every minute',
+        false
     from orderwire.attached_partitions as p
     join orderwire.attached_tables as a on a.name = p.name
     join pg_class as c on c.oid = p.relation
@@ -80,7 +89,8 @@ as $$
     union all
     select
         format('the owner of the schema orderwire, %s, may not read %s', n.nspowner::regrole, a.relation),
-        format('grant select on %s to %s', a.relation, n.nspowner::regrole)
+        format('grant select on %s to %s', a.relation, n.nspowner::regrole),
+        false -- events flow: only totals and lists lack the table
     from orderwire.attached_tables as a
     join pg_class as c on c.oid = a.relation
     cross join pg_namespace as n
@@ -89,7 +99,8 @@ as $$
     union all
     select
         format('row level security is forced on %s: totals and lists may lack rows', a.relation),
-        format('alter role %s bypassrls', n.nspowner::regrole)
+        format('alter role %s bypassrls', n.nspowner::regrole),
+        false
     from orderwire.attached_tables as a
     join pg_class as c on c.oid = a.relation
     cross join pg_namespace as n
@@ -100,7 +111,8 @@ as $$
     union all
     select
         format('%s receives changes by logical replication (subscription %s): they make no events', a.relation, s.subname),
-        'statement triggers do not fire for them: attach the table at the publisher'
+        'statement triggers do not fire for them: attach the table at the publisher',
+        true
     from orderwire.attached_tables as a
     join pg_subscription_rel as r on r.srrelid = a.relation
     join pg_subscription as s on s.oid = r.srsubid

@@ -22,7 +22,9 @@ async def recorded_events(db: Any) -> list[Message]:
         sum(row["revenue"] - row["previous_revenue"] for row in rows),
         sum(row["pending"] for row in rows),
     )
-    assert summed == tuple(await db.fetchrow("select total_orders, total_revenue, pending_orders from orderwire.order_analytics"))
+    assert summed == tuple(
+        await db.fetchrow("select total_orders, total_revenue, pending_orders from orderwire.order_analytics")
+    )
     return [json.loads(row["event"]) for row in rows]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from db.database import Database
+from db.database import _LIST_SQL, _ORDER_SETTINGS_SQL, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from push.journal.events import Snapshot
+from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import TIMEOUT_SECONDS, free_port, url_with_role, within
 
@@ -40,24 +42,68 @@ async def insert_orders(db: Any) -> None:
     )
 
 
-def ids(orders: list[str]) -> list[int]:
+def ids(orders: Sequence[str]) -> list[int]:
     return [int(order.partition('"id":')[2].partition(",")[0]) for order in orders]
 
 
 async def test_latest_orders_are_limited_and_filtered(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.latest_orders(3, None, None)) == [4, 3, 2]
-    assert ids(await database.latest_orders(10, "ready", None)) == [3, 2]
-    assert ids(await database.latest_orders(10, None, 3)) == [2, 1]
+    first = await database.list_orders(OrderFilter(3))
+    assert ids(first.orders) == [4, 3, 2]
+    assert ids((await database.list_orders(OrderFilter(10, "ready"))).orders) == [3, 2]
+    last = await database.list_orders(OrderFilter(10, after=first.next_cursor))
+    assert (ids(last.orders), last.next_cursor, last.complete) == ([1], None, True)
+    assert isinstance(last.position.after, Snapshot)
 
 
 async def test_orders_of_a_customer_are_those_of_the_subject_or_the_ids(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.customer_orders("anna", [], 10, None, None)) == [3, 1]
-    assert ids(await database.customer_orders("anna", [4], 10, None, None)) == [4, 3, 1]
-    assert ids(await database.customer_orders(None, [2], 10, None, None)) == [2]
-    assert ids(await database.customer_orders(None, [], 10, None, None)) == []
-    assert await database.owned_by("anna", [1, 2, 3, 4, 99]) == {1, 3}
+    for owner, expected in (
+        (OrderOwner("anna", frozenset()), [3, 1]),
+        (OrderOwner("anna", frozenset({"4"})), [4, 3, 1]),
+        (OrderOwner(None, frozenset({"2", "4"})), [4, 2]),  # one with a customer, one without
+        (OrderOwner(None, frozenset({"x"})), []),
+        (OrderOwner(None, frozenset()), []),
+    ):
+        assert ids((await database.list_orders(OrderFilter(10, owner=owner))).orders) == expected
+    assert await database.owned_keys("anna", ["1", "2", "3", "4", "99", "x"]) == {"1", "3"}
+
+
+async def test_a_search_of_a_customer_looks_at_the_newest_orders(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert_orders(db)
+    wanted = OrderFilter(10, search="A", owner=OrderOwner("anna", frozenset({"4"})))
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([1], True)
+    monkeypatch.setattr("db.database.MAX_SEARCHED", 2)
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([], False)
+
+
+async def test_a_search_over_all_orders_ends_at_its_time_limit(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 3000)")
+    found = await database.list_orders(OrderFilter(10, search="nobody"))
+    assert (list(found.orders), found.complete) == ([], True)
+    monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
+    assert not (await database.list_orders(OrderFilter(10, search="nobody"))).complete
+
+
+async def test_lists_use_the_indexes(database: Database, db: Any) -> None:
+    """Of a large table: neither a page in the middle nor one of a status reads what comes before it."""
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 20000)")
+    await db.execute("update orders set created_at = created_at + id * interval '1 second'")
+    await db.execute("vacuum analyze orders")
+    after = (await database.list_orders(OrderFilter(1, after=ListCursor("2200-01-01", "1")))).next_cursor
+    assert after is not None
+    await db.execute(_ORDER_SETTINGS_SQL)
+    for arguments in ((3, None, None, None), (3, "pending", None, None), (3, None, *after), (3, "pending", *after)):
+        plan = await db.fetch("explain (analyze, costs off, timing off) " + _LIST_SQL.replace("p.*, l.*", "*"), *arguments)
+        text = "\n".join(row[0] for row in plan)
+        assert "Seq Scan on orders" not in text, text
+        assert "rows=20000" not in text, text
 
 
 async def test_state_contains_the_revoked_subjects(database: Database, db: Any) -> None:

@@ -34,7 +34,7 @@ async def test_problem_is_reported_with_its_fix(database_url: str, db: Any, dama
 async def test_pending_migrations_are_reported(empty_database_url: str) -> None:
     [(problem, fix)] = await diagnose(empty_database_url)
     assert "have not been applied" in problem
-    assert fix == "python server.py migrate"
+    assert fix == "make migrate (or: python server.py migrate)"
 
 
 async def test_reported_fix_removes_the_problem(database_url: str, db: Any) -> None:

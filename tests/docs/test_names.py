@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from db.demo import NEXT_STATUS
 from push.metrics import Metrics
 from settings import Settings
 from tests.docs.pages import PAGES, ROOT, code_spans, prose
@@ -207,6 +208,12 @@ def test_the_table_of_locks_is_that_of_the_sql() -> None:
     assert [span for span in code_spans(line) if "/" not in span] == [
         name for row in zip(*rows, strict=True) for name in row if not name.isdigit()
     ]
+
+
+@pytest.mark.parametrize("name", ["docs/reference/protocol.md", "docs/tutorial/first-events.md"])
+def test_the_page_lists_every_status_and_nothing_else(name: str) -> None:
+    (listed,) = re.findall(r"(`pending`, [^.]*? (?:and|or)\s`\w+`)", (ROOT / name).read_text(encoding="utf-8"))
+    assert code_spans(listed) == [*NEXT_STATUS, *(set(NEXT_STATUS.values()) - set(NEXT_STATUS)), "cancelled"]
 
 
 def metric_names() -> set[str]:

@@ -47,10 +47,10 @@ class Checkout:
         self.processes.append(server)
         return await server.wait_until_ready()
 
-    def psql(self, script: str) -> subprocess.CompletedProcess[str]:
-        """``echo "…" | make psql``."""
+    def psql(self, script: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """``echo "…" | make psql``, with variables of make."""
         return subprocess.run(
-            self.command("psql"),
+            self.command("psql", *(f"{name}={value}" for name, value in variables.items())),
             cwd=self.directory,
             env=BASE_ENVIRONMENT,
             input=script,

@@ -69,6 +69,9 @@ async def test_make_psql_starts_and_stops_postgres_by_itself(checkout: Checkout)
     assert done.stdout == "42\n"  # so that it can be piped on: nothing but what psql says
     assert checkout.postgres_pid is None
 
+    done = checkout.psql(ARGS="""-At -c "select 'a  b'" -c 'select 2'""")
+    assert (done.returncode, done.stdout) == (0, "a  b\n2\n"), done.stderr
+
     failed = checkout.psql("\\set ON_ERROR_STOP on\nselect nonsense;\n")
     assert failed.returncode != 0
     assert 'column "nonsense" does not exist' in failed.stderr
@@ -111,7 +114,8 @@ async def test_make_watch_prints_one_readable_line_for_each_event(checkout: Chec
 async def test_make_run_with_several_workers(checkout: Checkout, connect: Connect) -> None:
     """The supervisor owns PostgreSQL, which stops after the last worker. Each line of the announcement is printed once."""
     server = await checkout.run("WORKERS=2")
-    before = ("building", "creating", "starting")  # of the build, if the dashboard is not built yet, and of PostgreSQL
+    # Of the build, if the dashboard is not built yet, and of PostgreSQL.
+    before = ("building", "installing", "creating", "starting")
     printed = [line.split()[0] for line in server.lines if not line.startswith(before) and "INFO" not in line]
     assert printed == ["dashboard", "websocket", "psql", "login", "ready;"]
     client: Client = await connect(server.ws_url)

@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import jwt
 import pytest
 
 from settings import Settings
+from tests.e2e.conftest import Checkout
 from tests.helpers.command_line import CommandLine
+from tests.helpers.tokens import SECRET
 from tests.support import BASE_ENVIRONMENT, ROOT, TIMEOUT_SECONDS
 
 COMMANDS = ("serve", "migrate", "watch", "doctor", "demo", "token", "psql")
@@ -37,7 +40,7 @@ def test_make_help_lists_every_target_with_its_one_line(arguments: Sequence[str]
     assert phony is not None
     targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets == set(phony[1].split()) == set(listed)
-    assert {"help", "run", "test", "psql", "demo", "watch", "lint"} <= targets
+    assert {"help", "run", "test", "doctor", "psql", "demo", "watch", "lint"} <= targets
     assert len(done.stdout.splitlines()) == len(targets)
 
 
@@ -61,6 +64,35 @@ def test_version_is_that_of_the_changelog(command: list[str], command_line: Comm
     assert released is not None
     done = (command_line if command else server_process)(*command, "--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"orderwire {released[1]}\n", "")
+
+
+def test_make_token_makes_the_tokens_of_customers() -> None:
+    make = Checkout(ROOT).command("token", f"JWT_SECRET={SECRET}", "ROLE=customer")
+    for variables, claims in (
+        (["SUB=o'neill $5"], {"sub": "o'neill $5"}),
+        (["ORDER=5"], {"orders": [5]}),
+        (["ORDER=5 6", "SUB=user-7", "TTL=2h"], {"orders": [5, 6], "sub": "user-7"}),
+    ):
+        done = run(*make, *(variable.replace("$", "$$") for variable in variables))
+        assert (done.returncode, done.stderr) == (0, "")
+        found = jwt.decode(done.stdout.strip(), SECRET, ["HS256"])
+        assert {name: found[name] for name in found if name not in ("iat", "exp")} == {"role": "customer", **claims}
+    assert "SUB=user-7" in run(*make).stderr
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["token", "--role", "admin"], ["--version"]])
+def test_without_its_packages_it_says_how_to_get_them(arguments: list[str]) -> None:
+    done = run(sys.executable, "-S", "server.py", *arguments)  # -S: Python without the packages of the environment
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"server.py: packages are missing \(\w+\): run `make setup`, then use .venv/bin/python", line)
+
+
+def test_a_module_of_its_own_that_is_missing_is_no_missing_package(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_bytes((ROOT / "server.py").read_bytes())
+    done = run(sys.executable, "server.py", "doctor", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'logs'"
 
 
 @pytest.mark.parametrize(

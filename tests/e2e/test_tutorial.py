@@ -37,6 +37,7 @@ async def test_resume_after_a_lost_connection_replays_the_missed_event(start_ser
             if not received.endswith("\n\n"):
                 received += await read_until(response, "\n")
         cursor = re.findall(r"^id: (\S+)$", received, flags=re.MULTILINE)[-1]
+        await db.execute(update_status)  # changes nothing: only one event is replayed
         await db.execute(update_total)
         async with http.get(url, headers={"Last-Event-ID": cursor}) as response:
             received = await read_until(response, '"total":"200.00"')

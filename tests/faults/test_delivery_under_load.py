@@ -47,7 +47,7 @@ async def run_and_compare(
         connection = await asyncpg.connect(url)
         await commit_late(url, connection, clients[0])
         journal = await connection.fetch(
-            "select j.id, j.order_id, e.event ->> 'id' as cursor "
+            "select j.id, j.key::bigint as order_id, e.event ->> 'id' as cursor "
             "from orderwire.journal as j join orderwire.events as e using (txid, id) order by j.id"
         )
         totals = await connection.fetchrow("select * from order_analytics")

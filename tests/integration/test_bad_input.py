@@ -90,20 +90,46 @@ async def test_a_database_url_that_the_driver_refuses_is_not_waited_for() -> Non
 # ---------------------------------------------------------------- the database
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
+def address(url: str) -> str:
+    return f"{urlsplit(url).hostname}:{urlsplit(url).port}"
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate", "watch", "doctor", "demo"])
 async def test_a_wrong_password(postgres: EmbeddedPostgres, command: str) -> None:
     password = urlsplit(postgres.url).password
     assert password is not None
     code, line = await failure_of_process({"DATABASE_URL": postgres.url.replace(password, SECRET)}, command)
     assert code == FAILURE
-    assert line == 'server.py: password authentication failed for user "postgres"'
+    assert line == (
+        f"server.py: PostgreSQL at {address(postgres.url)} (DATABASE_URL) refuses the connection: "
+        'password authentication failed for user "postgres"'
+    )
 
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
     code, line = await failure_of_process({"DATABASE_URL": url_with_database(postgres.url, "nowhere")}, command)
     assert code == FAILURE
-    assert line == 'server.py: database "nowhere" does not exist'
+    assert line == (
+        f"server.py: PostgreSQL at {address(postgres.url)} (DATABASE_URL) refuses the connection: "
+        'database "nowhere" does not exist'
+    )
+
+
+@pytest.mark.parametrize("command", ["migrate", "doctor", "demo"])
+async def test_an_unreachable_database(command: str) -> None:
+    """By the commands that do not wait for it."""
+    code, line = await failure_of_process({"DATABASE_URL": f"postgresql://user:{SECRET}@127.0.0.1:1/shop"}, command)
+    assert code == FAILURE
+    assert line == "server.py: PostgreSQL at 127.0.0.1:1 (DATABASE_URL) cannot be reached: Connection refused"
+
+
+@pytest.mark.parametrize("command", ["serve", "migrate"])
+async def test_an_error_of_the_migrations_names_their_own_setting(postgres: EmbeddedPostgres, command: str) -> None:
+    settings = {"DATABASE_URL": postgres.url, "MIGRATE_DATABASE_URL": url_with_database(postgres.url, "nowhere")}
+    code, line = await failure_of_process(settings, command)
+    assert code == FAILURE
+    assert line.startswith(f"server.py: PostgreSQL at {address(postgres.url)} (MIGRATE_DATABASE_URL) refuses the connection: ")
 
 
 async def test_the_server_never_prints_the_password(start_server: StartServer, database_url: str) -> None:
@@ -153,6 +179,7 @@ async def test_an_unreachable_database_is_waited_for_and_reported_once(
         await server.stop()
     warnings = [line for line in server.lines if "WARNING" in line]
     assert len(warnings) == WORKERS + 1
+    assert f"PostgreSQL at 127.0.0.1:{port} (DATABASE_URL) cannot be reached: " in warnings[0]
     assert "is a superuser" in warnings[-1]
 
 

@@ -27,3 +27,9 @@ async def test_curl_resumes_after_a_restart(start_server: StartServer, database_
     await follow.wait_for_line('"customer_name":"after"')
     await follow.stop_group()
     assert follow.output.count("event: new_order") == 3
+
+
+async def test_without_an_address_it_prints_its_usage() -> None:
+    follow = await Process.start("examples/follow.sh")
+    assert await follow.wait_for_exit() == 2
+    assert follow.lines == ["usage: examples/follow.sh http://127.0.0.1:8000/api/sse"]

@@ -1,9 +1,10 @@
-"""Each command line of examples/README.md prints what the page says."""
+"""Each command line of examples/README.md prints what the page says, and so does its client in Python."""
 
 from __future__ import annotations
 
 import re
 import shutil
+import sys
 from typing import Any
 
 import pytest
@@ -38,6 +39,8 @@ async def test_command_prints_its_expected_output(start_server: StartServer, dat
     server: Server = await start_server(database_url, NOTIFY_MODE="auto")
     await db.execute(INSERT)
     command = COMMANDS[number].replace("http://127.0.0.1:8000", server.http_url)
+    # Each psql runs by `make psql`; make installs nothing into the environment of the running tests.
+    command = command.replace("make psql", f"make -o {sys.prefix}/.runtime VENV={sys.prefix} psql")
     path = f"{find_binaries()}:{BASE_ENVIRONMENT['PATH']}"
     process = await Process.start("bash", "-c", command, env={"DATABASE_URL": database_url, "PATH": path})
     if not runs_on:
@@ -48,6 +51,20 @@ async def test_command_prints_its_expected_output(start_server: StartServer, dat
         await insert_until_printed(process, expected, db)
     finally:
         await process.stop_group()
+
+
+async def test_python_client_prints_the_messages(start_server: StartServer, database_url: str, db: Any) -> None:
+    server: Server = await start_server(database_url)
+    (script,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert "ws://127.0.0.1:8000/api/ws" in script
+    script = script.replace("ws://127.0.0.1:8000/api/ws", server.ws_url)
+    process = await Process.start(sys.executable, "-W", "error", "-c", script)
+    try:
+        await process.wait_for_line("'type': 'analytics_update'")
+        await db.execute(INSERT)
+        await process.wait_for_line("'customer_name': 'Анна'")
+    finally:
+        await process.stop()
 
 
 async def insert_until_printed(process: Process, expected: str, db: Any) -> None:

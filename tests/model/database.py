@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from push.errors import ConnectionLost
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, JournalConnection, JournalQueries
+from push.journal.queries import Baseline, EventCount, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
@@ -68,10 +68,10 @@ class ModelDatabase:
 
     def write(self, transaction: Transaction, order_id: int) -> bool:
         """Run a statement that changes one order. False if it would wait for a lock or fail in PostgreSQL."""
-        if any(row.order_id == order_id for other in self.open if other is not transaction for row in other.rows):
+        if any(row.key == str(order_id) for other in self.open if other is not transaction for row in other.rows):
             return False  # the row is locked
         if transaction.fixed is not None and any(
-            row.order_id == order_id and not visible(row.txid, transaction.fixed) for row in self.journal
+            row.key == str(order_id) and not visible(row.txid, transaction.fixed) for row in self.journal
         ):
             self.rollback(transaction)  # could not serialize access due to concurrent update
             return False
@@ -86,13 +86,18 @@ class ModelDatabase:
             Event(
                 txid=transaction.txid,
                 id=row_id,
-                order_id=order_id,
+                stream=None,
+                key=str(order_id),
+                order_key=str(order_id),
                 customer_id=None,
                 writer_snapshot=writer_snapshot,
                 at=datetime(2024, 1, 1, tzinfo=UTC),
                 orders_delta=1,
-                revenue_delta=Decimal(row_id),
                 pending_delta=row_id % 2,
+                previous_revenue=Decimal(0),
+                revenue=Decimal(row_id),
+                previous_currency=None,
+                currency=None,
                 payload=json.dumps(payload).encode(),
             )
         )
@@ -211,11 +216,11 @@ class ModelReader(JournalQueries):
         await self.round_trip()
         return found[0] if found else None
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         await self.round_trip()
-        found = len(self.database.missed(after, upto, past_id))
+        found = self.database.missed(after, upto, past_id)[:limit]
         await self.round_trip()
-        return min(found, limit), self.database.trimmed_txid
+        return EventCount(len(found), sum(row.stream is None for row in found), self.database.trimmed_txid)
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         await self.round_trip()

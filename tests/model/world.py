@@ -23,7 +23,7 @@ from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.journal.totals import Totals
-from push.protocol.access import ANONYMOUS_GRANT, Grant, OrderOwnership, Role
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, TopicLookup
 from push.protocol.messages import CloseCode
 from tests.helpers.fake_transport import FakeTransport
 from tests.model.database import ModelConnection, ModelDatabase, ModelReader
@@ -81,11 +81,14 @@ class FixedNotifyPolicy(NotifyPolicy):
         return self.polls
 
 
-class NoOwnership(OrderOwnership):
-    """The model has no customers with a subject, so nothing should ask."""
+class ModelLookup(TopicLookup):
+    """The model has no customers with a subject, so nothing should ask for these."""
 
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
+    async def owned_keys(self, subject: str, keys: Collection[str]) -> set[str]:
         raise AssertionError("the ownership of orders must not be looked up")
+
+    async def known_streams(self, names: Collection[str]) -> set[str]:
+        return set(names)
 
 
 class ModelServer:
@@ -96,7 +99,7 @@ class ModelServer:
         self.notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
         self.relay.recent_events = RecentEvents(max_events)
         self.session_manager = SessionManager(
-            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), NoOwnership()
+            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), ModelLookup()
         )
         self.connection: ModelConnection | None = None
         self._away_seconds = 0.05
@@ -159,7 +162,7 @@ class ModelClient:
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._takes_positions else None
         params = ConnectParams(self.cursor, None, position)
-        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.own_order}))
+        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_keys=frozenset({str(self.own_order)}))
         topics = await server.session_manager.authorize(grant, params)
         server.session_manager.open(session, grant, topics, params)
         if self.cursor is None:  # it has just gone live, in this tick
@@ -223,11 +226,11 @@ class ModelClient:
         """After a fetch the client knows what this server has published. Everything else still has to arrive as an event."""
         assert self.server is not None
         published = self.server.hub.published
-        self.received.update((row.id, row.order_id) for row in self.server.database.journal if row.id in published)
+        self.received.update((row.id, int(row.key)) for row in self.server.database.journal if row.id in published)
 
     def promised(self, journal: Iterable[Event]) -> dict[int, int]:
         """The events that the client has to receive: id → order."""
-        return {row.id: row.order_id for row in journal if self.own_order in (None, row.order_id)}
+        return {row.id: int(row.key) for row in journal if self.own_order in (None, int(row.key))}
 
     def _add(self, number: int, order_id: int) -> None:
         assert self.own_order in (None, order_id), "an event of another customer"

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import create_starter, migrate
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
 from tests.support import Server, free_port
@@ -38,6 +39,8 @@ class Harness:
 
     async def __aenter__(self) -> Harness:
         await asyncio.to_thread(self.postgres.start)
+        await migrate(self.postgres.url)
+        await create_starter(self.postgres.url)
         for number in range(SERVER_COUNT):
             self.postgres_proxies.append(await Proxy(self._postgres_address).open())
             self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]

@@ -171,10 +171,7 @@ async def _journal_and_totals(harness: Harness, first: int) -> tuple[list[Any], 
     try:
         rows = await connection.fetch(
             """
-            select j.id, extract(epoch from j.at)::float8 as at, orderwire.event_json(
-                i.epoch, j.txid, j.id, j.at, j.order_id, j.order_number, j.customer_name,
-                j.previous_status, j.status, j.previous_total, j.total
-            ) as event
+            select j.id, extract(epoch from j.at)::float8 as at, orderwire.event_json(j, i.epoch, i.integer_keys) as event
             from orderwire.journal as j, orderwire.journal_identity as i
             where j.id >= $1 order by j.id
             """,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from db.errors import BadDatabaseUrl
 from gateway.net.listening import ListenError
 from serving import __version__, exit_code
 from settings import BadSetting, Settings
+from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import SECRET
 from workers import WorkerFailed
 
@@ -25,14 +27,59 @@ def claims(*arguments: str) -> dict[str, Any]:
 
 
 def test_the_default_command_is_serve() -> None:
-    assert server.make_parser().parse_args([]).command is None
-    assert server.make_parser().parse_args([]).worker_id is None
-    assert server.make_parser().parse_args(["worker", "2", "7"]).worker_id == 2
+    options = server.parse_arguments([])
+    assert (options.command, options.worker_id) == (None, None)
+
+
+def test_the_command_for_workers_is_parsed() -> None:
+    options = server.parse_arguments(["worker", "2", "7"])
+    assert (options.command, options.worker_id, options.fd) == ("worker", 2, 7)
 
 
 def test_the_command_for_workers_is_not_listed() -> None:
     listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
     assert set(listed) == {"serve", "migrate", "watch", "doctor", "demo", "token", "psql"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (["nonsense"], ["serve", "migrate", "watch", "doctor", "demo", "token", "psql"]),
+        (["token", "--role", "boss"], ["admin", "viewer", "customer"]),
+    ],
+)
+def test_a_wrong_choice_is_answered_with_the_names_to_choose_from(
+    arguments: list[str], choices: list[str], command_line: CommandLine
+) -> None:
+    error = command_line(*arguments).stderr.splitlines()[-1]
+    (listed,) = re.findall(r"\(choose from (.*)\)", error)
+    assert re.sub("'", "", listed).split(", ") == choices  # Python 3.11 prints the quotes
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["-c", "select 1"],
+        ["-At", "-c", "select 1"],
+        ["--command=select 1", "--version", "-h", "db.example"],
+        ["--", "-c"],
+        ["shop", "anna"],
+    ],
+)
+def test_what_follows_psql_is_for_psql(
+    arguments: list[str], command_line: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        started.append(command)
+        return subprocess.CompletedProcess(command, 3)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert command_line("psql", *arguments, DATABASE_URL="postgresql://db.example/shop").returncode == 3
+    assert started == [["psql", "-d", "postgresql://db.example/shop", *arguments]]
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["serve", "--version"], ["token", "--version"]])
@@ -52,7 +99,7 @@ def test_claims_are_those_of_the_options() -> None:
 
 
 def test_a_customer_needs_orders() -> None:
-    with pytest.raises(BadSetting, match="--sub or --order"):
+    with pytest.raises(BadSetting, match=r"--sub or --order \(with make: SUB=user-7 or ORDER=5\)"):
         claims("--role", "customer")
 
 

@@ -87,7 +87,10 @@ def test_a_database_url_is_used_as_it_is() -> None:
     [
         ({}, ["http://h:1/admin", "ws://h:1/api/ws", '"$DATABASE_URL"', ONLY_THIS_MACHINE]),
         ({"ALLOW_ANONYMOUS": "1"}, ["http://h:1/admin", "ws://h:1/api/ws", "", EVERYTHING_IS_VISIBLE]),
-        ({"JWT_SECRET": SECRET}, ["http://h:1/admin", "ws://h:1/api/ws", "", "by token"]),
+        (
+            {"JWT_SECRET": SECRET},
+            ["http://h:1/admin", "ws://h:1/api/ws", "", "by token; make one with: make token ROLE=admin (or"],
+        ),
         ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", ONLY_THIS_MACHINE]),
     ],
 )

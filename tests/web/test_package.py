@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import BASE_ENVIRONMENT, ROOT, copy_checkout
-from web.build import WEB, npm_run
+from web.build import WEB, node_and_npm, npm_run
 
 pytestmark = pytest.mark.usefixtures("built")
 
@@ -41,6 +41,26 @@ def test_lock_file_names_no_registry() -> None:
     lock = (WEB / "package-lock.json").read_text(encoding="utf-8")
     assert '"integrity"' in lock
     assert '"resolved"' not in lock
+
+
+def test_client_can_be_installed_from_the_checkout(tmp_path: Path) -> None:
+    """By the command that the pages print. A link instead of a copy would find the React of the checkout, not the project's."""
+    printed = "npm install --install-links /path/to/orderwire/web/client\n"
+    for page in ("docs/reference/client.md", "web/client/README.md", "examples/LiveOrders.tsx"):
+        assert printed in (ROOT / page).read_text(encoding="utf-8")
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "page.js").write_text(
+        'import { isOrderEvent } from "@orderwire/client"; console.log(isOrderEvent({ type: "ping" }));'
+    )
+    node, npm = node_and_npm()
+    arguments = printed.replace("/path/to/orderwire", str(ROOT)).split()[1:]
+    for command in ([*npm, *arguments, "--offline", "--no-audit", "--no-fund"], [*node, "page.js"]):
+        done = subprocess.run(command, cwd=tmp_path, env=BASE_ENVIRONMENT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout == "false\n"
+    package = tmp_path / "node_modules" / "@orderwire" / "client"
+    assert not package.is_symlink()
+    assert (package / "dist" / "react.d.ts").exists()
 
 
 def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -98,7 +118,7 @@ def test_unreachable_npm_registry_is_reported_with_the_page_used_instead(
     # No server listens on port 9.
     done = run_build(checkout, npm_config_registry="http://127.0.0.1:9/", npm_config_cache=str(tmp_path / "cache"))
     assert done.returncode == 1
-    assert done.stdout == "building the page\n"
+    assert done.stdout == "building the page\ninstalling npm packages\n"
     assert done.stderr.count("\n") == 1
     assert "the npm registry does not give the packages" in done.stderr
     assert fallback in done.stderr

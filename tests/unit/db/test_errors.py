@@ -1,16 +1,28 @@
-"""db.errors: which errors of the driver the event loop ignores, and where all others go."""
+"""db.errors: which errors of the driver the event loop ignores, and where all others go; how an error names the server."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
+import socket
+import ssl
 from collections.abc import Coroutine
 from typing import Any
 
 import asyncpg
 import pytest
 
-from db.errors import ignore_driver_leftovers
+from db.errors import (
+    BadDatabaseUrl,
+    DatabaseError,
+    DatabaseMisconfigured,
+    DatabaseUnavailable,
+    EmbeddedPostgresError,
+    ignore_driver_leftovers,
+    name_server,
+    wrap_driver_errors,
+)
 
 
 class Connection:
@@ -64,3 +76,92 @@ async def test_all_other_errors_reach_the_handler_that_the_loop_had(calls: int, 
     await abandon(Connection().query())
     assert [type(context["exception"]) for context in contexts] == [TimeoutError]
     assert "never retrieved" not in caplog.text
+
+
+URL = "postgresql://user:secret@db.example/shop"
+
+
+def named(error: Exception, url: str = URL, setting: str | None = "DATABASE_URL") -> DatabaseError:
+    with pytest.raises(DatabaseError) as raised, name_server(url, setting), wrap_driver_errors():
+        raise error
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.1', 5432)"), "Connection refused"),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.1', 5432)"), "No route to host"),
+        (OSError("Multiple exceptions: 1, 2"), "Multiple exceptions: 1, 2"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
+        (ssl.SSLError(1, "wrong version number"), "wrong version number"),
+        (TimeoutError(), "no answer in time"),
+        (asyncpg.ConnectionDoesNotExistError("connection was closed"), "connection was closed"),
+    ],
+)
+async def test_an_error_without_a_connection_names_the_server_and_its_setting(cause: Exception, text: str) -> None:
+    error = named(cause)
+    assert type(error) is DatabaseUnavailable
+    assert str(error) == f"PostgreSQL at db.example:5432 (DATABASE_URL) cannot be reached: {text}"
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (asyncpg.InvalidPasswordError("because"), DatabaseMisconfigured),
+        (asyncpg.InvalidAuthorizationSpecificationError("because"), DatabaseMisconfigured),
+        (asyncpg.InvalidCatalogNameError("because"), DatabaseMisconfigured),
+        (asyncpg.CannotConnectNowError("because"), DatabaseUnavailable),
+        (asyncpg.TooManyConnectionsError("because"), DatabaseUnavailable),
+    ],
+)
+async def test_so_does_a_refusal_by_postgresql(cause: Exception, kind: type[DatabaseError]) -> None:
+    error = named(cause)
+    assert type(error) is kind
+    assert str(error) == "PostgreSQL at db.example:5432 (DATABASE_URL) refuses the connection: because"
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("postgresql://db.example:6432/shop", "PostgreSQL at db.example:6432"),
+        ("postgresql://u:p@a:1,b/shop?port=7", "PostgreSQL at a:1,b:7"),
+        ("postgres://u:p@[::1]/shop", "PostgreSQL at [::1]:5432"),
+        ("postgres://u:p@[::1]:9/shop", "PostgreSQL at [::1]:9"),
+        ("postgresql://u:secret@%2Fvar%2Frun/shop", "PostgreSQL at /var/run"),
+        ("postgresql:///shop?host=/var/run&password=secret", "PostgreSQL at /var/run"),
+        ("postgresql:///shop?host=db.example&port=7", "PostgreSQL at db.example:7"),
+        ("postgresql:///shop?host=a,b&port=7,8", "PostgreSQL at a:7,b:8"),
+        ("postgresql:///shop", "PostgreSQL"),
+        ("postgresql://u:1/secret@db.example/shop", "PostgreSQL"),
+        ("postgresql://u:1#secret@db.example/shop", "PostgreSQL"),
+        ("postgresql://u:sec@ret@db.example/shop", "PostgreSQL at db.example:5432"),
+        ("postgresql://u:secret@[db.example/shop", "PostgreSQL"),
+    ],
+)
+async def test_the_address_is_named_without_user_and_password(url: str, server: str) -> None:
+    assert str(named(TimeoutError(), url, None)) == f"{server} cannot be reached: no answer in time"
+
+
+async def test_an_error_is_named_once_by_the_innermost_setting() -> None:
+    with pytest.raises(DatabaseUnavailable) as raised, name_server("postgresql://outer/shop", "DATABASE_URL"):
+        raise named(TimeoutError(), URL, "MIGRATE_DATABASE_URL")
+    assert str(raised.value).startswith("PostgreSQL at db.example:5432 (MIGRATE_DATABASE_URL) ")
+
+
+async def test_an_option_that_the_driver_refuses_names_its_setting() -> None:
+    error = named(asyncpg.ClientConfigurationError("no such sslmode"), setting="MIGRATE_DATABASE_URL")
+    assert type(error) is BadDatabaseUrl
+    assert str(error) == "MIGRATE_DATABASE_URL is not usable: no such sslmode"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.UndefinedTableError("no such table"),
+        DatabaseMisconfigured("the database is a read-only standby"),
+        EmbeddedPostgresError("the embedded PostgreSQL has ended"),
+    ],
+)
+async def test_all_other_errors_are_as_they_were(error: Exception) -> None:
+    assert str(named(error)) == str(error)
