@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ detach: setup  ## take the triggers of the attached table away: NAME=orders
 
 uninstall: setup  ## remove all that Orderwire made in the database: ARGS=--yes
 	@exec $(PY) server.py uninstall $(ARGS)
+
+schema: setup  ## write sql/schema.sql, the schema as migrate makes it
+	@exec $(PY) -m db.schema_dump
 
 # Some environments disable .pyc files, and each test process would compile every module again.
 check test: export PYTHONDONTWRITEBYTECODE =

@@ -22,8 +22,10 @@ try:
     from db.attach import command as attach
     from db.attach.map_file import UsageError, load_map
     from db.doctor import diagnose
+    from db.embedded.postgres import EmbeddedPostgres
     from db.listener import Listener
     from db.migrate import create_starter, migrate
+    from db.startup import NOTHING_ATTACHED, is_attached, prepare_embedded, require_starter
     from gateway.auth.tokens import sign_token
     from push.console import ConsoleSink
     from push.journal.notify_policy import NotifyMode
@@ -255,10 +257,21 @@ def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
 async def print_events(settings: Settings) -> None:
     """Print events until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_server(settings) as (url, _):
+    with database_server(settings) as (url, embedded):
+
+        async def prepare() -> None:
+            await prepare_database(url, embedded)
+            if not await is_attached(url):
+                print_status(NOTHING_ATTACHED)
+
         relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
         setting = "DATABASE_URL" if settings.database_url else None
-        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow, setting=setting).run()})
+        await run_until(stop, {"listener": Listener(url, prepare, relay.follow, setting=setting).run()})
+
+
+async def prepare_database(url: str, embedded: EmbeddedPostgres | None) -> None:
+    """Migrate; the embedded database also gets the starter table, unless a table is attached or has its name."""
+    await (migrate(url) if embedded is None else prepare_embedded(url))
 
 
 async def apply_migrations(settings: Settings) -> None:
@@ -314,9 +327,9 @@ async def run_uninstall(settings: Settings, options: argparse.Namespace) -> None
 
 async def print_diagnosis(settings: Settings) -> int:
     """Print each problem that would stop events from arriving, with its fix; returns 1 when there is one."""
-    with database_server(settings) as (url, _):
-        if settings.database_url is None:
-            await migrate(url)
+    with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         problems = await diagnose(url)
     for problem, fix in problems:
         print_line(f"problem: {problem}\n   fix: {fix}")
@@ -328,8 +341,9 @@ async def print_diagnosis(settings: Settings) -> int:
 async def run_demo(settings: Settings, rate: float) -> None:
     """Write to the database as a shop would, ``rate`` changes a second, until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_server(settings) as (url, _):
-        await migrate(url)
+    with database_server(settings) as (url, embedded):
+        await prepare_database(url, embedded)
+        await require_starter(url)
         await run_until(stop, {"demo": demo.run(url, rate, print_line)})
 
 

@@ -23,6 +23,7 @@ from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
 from db.listener import Listener
 from db.migrate import migrate
+from db.startup import NOTHING_ATTACHED, prepare_embedded
 from gateway.app import Gateway, HttpServer
 from gateway.net.listening import ListenError
 from push.delivery.hub import Hub
@@ -283,6 +284,8 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
             failure.set_exception(error)
 
     with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         service = Service(
             settings,
             fail,
@@ -336,6 +339,8 @@ async def supervise(settings: Settings) -> None:
     workers = Supervisor(settings)
     await workers.reserve_port()
     with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         async with Database(url, settings.database_timeout_seconds).open() as database:
             tasks = {
                 "startup lines": print_addresses(workers.started, settings, workers.address, database, url, embedded),
@@ -387,6 +392,9 @@ async def print_addresses(
         print_line(
             "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
         )
+    with contextlib.suppress(DatabaseError):
+        if (await database.shop_info()).table is None:
+            print_line(NOTHING_ATTACHED)
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():

@@ -126,7 +126,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         # The pid of this connection's backend. None until the notification of the self-test has arrived: behind a pooler in
         # transaction mode it never does.
         self._backend_pid: int | None = None
-        # State of notify suppression (sql/011_gate.sql): which advisory locks this connection holds.
+        # State of notify suppression (sql/functions/02_notify.sql): which advisory locks this connection holds.
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False

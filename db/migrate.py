@@ -39,18 +39,26 @@ _ADVISORY_LOCK_KEY = 0x6F7264657277
 _CREATE_SCHEMA_SQL = """
 create schema if not exists orderwire;
 comment on schema orderwire is 'Orderwire: the journal of changes of the attached tables, and what the push server reads.';
-create table if not exists orderwire.migrations (
+create table orderwire.migrations (
     number     integer constraint migrations_pkey primary key,
     name       text not null,
     checksum   text not null,
     applied_at timestamptz not null default now()
 );
-create table if not exists orderwire.functions (
+create table orderwire.functions (
     name       text constraint functions_pkey primary key,
     checksum   text not null,
     applied_at timestamptz not null default now()
 );
 comment on table orderwire.functions is 'The files that define the functions of this schema, as they were applied.';
+"""
+
+# Not to_regclass: after the wait for the advisory lock it may still find what its session looked up before.
+_TABLES_SQL = """
+select c.relname::text
+from pg_class as c
+join pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = 'orderwire' and c.relname in ('migrations', 'functions')
 """
 
 
@@ -142,8 +150,10 @@ async def create_starter(url: str) -> bool:
 
 async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[SqlFile]:
     """The files that have to be applied. Raises DatabaseMisconfigured when an applied migration is unknown or was edited."""
-    if await connection.fetchval("select to_regclass('orderwire.functions')") is None:
-        if await connection.fetchval("select to_regclass('orderwire.migrations')") is not None:
+    rows = await connection.fetch(_TABLES_SQL)
+    tables = {row["relname"] for row in rows}
+    if "functions" not in tables:
+        if "migrations" in tables:
             raise DatabaseMisconfigured(
                 "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema "
                 "orderwire cascade), or delete .data/ if the server started the database itself"
@@ -185,7 +195,8 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source:
     pending = await pending_files(connection, source)  # read again, now under the lock
     if not pending:
         return []
-    await connection.execute(_CREATE_SCHEMA_SQL)
+    if not await connection.fetch(_TABLES_SQL):
+        await connection.execute(_CREATE_SCHEMA_SQL)
     await set_role_to_owner(connection)
     for file in pending:
         await _execute(connection, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -103,12 +104,24 @@ join pg_attribute as a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
 join pg_attribute as t on t.attrelid = k.confrelid and t.attnum = k.confkey[1]
 where k.contype = 'f' and cardinality(k.conkey) = 1 and k.conrelid = any($1::oid[])
 """
+# Conditions of one column, such as status in ('new', 'shipped').
+_CHECKS_SQL = """
+select k.conrelid as oid, a.attname::text as column, pg_get_constraintdef(k.oid) as definition
+from pg_constraint as k
+join pg_attribute as a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
+where k.contype = 'c' and cardinality(k.conkey) = 1 and k.conrelid = any($1::oid[])
+"""
 
 
 async def read_tables(connection: Connection) -> dict[str, Table]:
     """All tables that could be attached, by their qualified name, without samples."""
     rows = await connection.fetch(_TABLES_SQL)
     oids = [row["oid"] for row in rows]
+    allowed: dict[tuple[int, str], tuple[str, ...]] = {}
+    for row in await connection.fetch(_CHECKS_SQL, oids):
+        if listed := re.search(r"= ANY \(\(*ARRAY\[(.*?)\]", row["definition"]):
+            values = re.findall(r"'((?:[^']|'')*)'", listed[1])
+            allowed[row["oid"], row["column"]] = tuple(value.replace("''", "'") for value in values)
     columns: dict[int, list[Column]] = {oid: [] for oid in oids}
     for row in await connection.fetch(_COLUMNS_SQL, oids):
         columns[row["oid"]].append(
@@ -118,7 +131,7 @@ async def read_tables(connection: Connection) -> dict[str, Table]:
                 not_null=row["not_null"],
                 precision=row["precision"],
                 scale=row["scale"],
-                labels=tuple(row["labels"]),
+                labels=tuple(row["labels"]) or allowed.get((row["oid"], row["name"]), ()),
                 default=row["default"],
                 is_virtual=row["is_virtual"],
             )
@@ -200,7 +213,7 @@ async def read_samples(connection: Connection, table: Table) -> Table:
 
 
 def sampled(table: Table, rows: int = SAMPLED_ROWS) -> str:
-    """A FROM item, named ``o``: about twice as many rows, from all over a table that is much larger; else the table."""
+    """A FROM item, named "o": about twice as many rows, from all over a table that is much larger; else the table."""
     if table.rows > 4 * rows:
         percent = max(0.0001, 100.0 * 2 * rows / table.rows)
         return f"{table.name} as o tablesample system ({percent:.6f})"

@@ -32,6 +32,8 @@ LEAST_SCORE = 35
 MAX_SAMPLED_TABLES = 15
 # Of larger tables a sample is counted, of about a quarter as many rows.
 MAX_COUNTED_ROWS = 200_000
+# How long to look for a key that occurs twice; after that, in a sample.
+MAX_CHECK_SECONDS = 10
 RETRY_SECONDS = 2.0
 WAIT_SECONDS = 300.0
 SAMPLE_ROWS = 5
@@ -138,8 +140,10 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
             await connection.execute("set local lock_timeout = '10s'")
             await set_role_to_owner(connection)
             target = await _target(connection, options)
+            await _check_uniqueness(connection, target)
             if target.guess is not None:
-                print_line(format_map(target.guess, target.stream).rstrip("\n"))
+                for line in format_map(target.guess, target.stream).splitlines():
+                    print_line(line)
             print_status("")
             await _preview(connection, target, print_status)
         finally:
@@ -160,6 +164,7 @@ async def apply(url: str, options: Options, print_line: PrintLine) -> None:
         async with connection.transaction():
             await set_role_to_owner(connection)
             target = await _target(connection, options)
+            await _check_uniqueness(connection, target)
             if not await _difference(connection, target):
                 print_line(f"{target.table.name} is attached as {target.name} by this map already: nothing to do")
                 return
@@ -300,6 +305,29 @@ async def _target(connection: Connection, options: Options) -> Target:
     return Target(table, found, stream, guess)
 
 
+async def _check_uniqueness(connection: Connection, target: Target) -> None:
+    """Raises Refused when a key that is declared unique, without an index that enforces it, occurs twice."""
+    if not target.map.get("key_is_unique"):
+        return
+    keys = target.map["key"] if isinstance(target.map["key"], list) else [target.map["key"]]
+    columns = ", ".join(f"o.{quote_identifier(key.removeprefix('o.'))}" for key in keys)
+
+    async def twice(source: str) -> str | None:
+        async with connection.transaction():
+            await connection.execute(f"set local statement_timeout = '{MAX_CHECK_SECONDS}s'")
+            found: str | None = await connection.fetchval(
+                f"select concat_ws(',', {columns}) from {source} group by {columns} having count(*) > 1 limit 1"
+            )
+            return found
+
+    try:
+        key = await twice(f"{target.table.name} as o")
+    except asyncpg.QueryCanceledError:
+        key = await twice(sampled(replace(target.table, rows=await _planned_rows(connection, target.table)), MAX_COUNTED_ROWS))
+    if key is not None:
+        raise Refused(f"the key {', '.join(keys)} of {target.table.name} is not unique: {_text(key)} occurs more than once")
+
+
 async def _with_samples(connection: Connection, table: Table) -> Table:
     try:
         async with connection.transaction():
@@ -352,8 +380,16 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
     statements = await connection.fetchval(
         "select orderwire.map_statements($1, $2::text::regclass, $3::text::jsonb)", target.name, relation, map_json
     )
-    preview = [re.sub(rf"\borderwire\.map_{target.name}\b", "orderwire.map_preview", one) for one in statements]
-    preview = [re.sub(rf"\borderwire\.map_{target.name}_", "orderwire.map_preview_", one) for one in preview]
+    if target.stream is None:
+        statements += await connection.fetchval(
+            "select orderwire.totals_map_statements($1::text::regclass, $2::text::jsonb)", relation, map_json
+        )
+    preview = [
+        re.sub(rf"\borderwire\.map_{target.name}(?![a-z0-9])", "orderwire.map_preview", statement).replace(
+            "orderwire.map_totals", "orderwire.map_preview_totals"
+        )
+        for statement in statements
+    ]
     await connection.execute("select orderwire.create_generated('preview', $1)", preview)
     await connection.execute("select orderwire.check_volatility('preview')")
 
@@ -369,12 +405,13 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
         generated += await connection.fetchval(
             "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false)", relation, map_json
         )
+    row_type = "mapped_order" if target.stream is None else "mapped_row"
+    generated.append(
+        f"create function orderwire.own_{target.name}() returns setof orderwire.{row_type} language sql stable begin atomic "
+        f"select m.* from only {relation} as o, lateral orderwire.map_{target.name}(o) as m; end"
+    )
     generated += await connection.fetchval(
-        "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, $3, $4)",
-        target.name,
-        map_json,
-        f"orderwire.map_{target.name}(r)",
-        "all_orders" if target.stream is None else f"all_{target.stream}",
+        "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, of_child => false)", target.name, map_json
     )
     generated += await connection.fetchval("select orderwire.trigger_statements($1::text::regclass, $2)", relation, target.name)
     for statement in generated:
@@ -405,7 +442,7 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     counts = await connection.fetch(
         "select m.status, count(*) as count, bool_or(m.is_pending) as is_pending, bool_and(m.is_counted) as is_counted, "
         "count(*) filter (where m.total is null) as without_total, sum(case when m.is_counted then m.total end) as revenue "
-        f"from {source}, lateral orderwire.map_preview(o) as m group by m.status order by 2 desc"
+        f"from {source}, lateral orderwire.map_preview_totals(o) as m group by m.status order by 2 desc"
     )
     seconds = (time.perf_counter() - began) * (table.rows / read if is_sampled and read else 1)
     orders = sum(row["count"] for row in counts)

@@ -46,7 +46,7 @@ class Column:
     # Digits in all and after the point, of a numeric with a declared precision.
     precision: int | None = None
     scale: int | None = None
-    # Labels of an enum in their order.
+    # Labels of an enum in their order, or the values that a check constraint lists.
     labels: tuple[str, ...] = ()
     # Its default, as SQL. Identity columns have "identity".
     default: str = ""
@@ -67,7 +67,7 @@ class Column:
 
     @property
     def sql(self) -> str:
-        """The column of the row ``o``, as the SQL functions write it."""
+        """The column of the row "o", as the SQL functions write it."""
         return f"o.{quote_identifier(self.name)}"
 
 
@@ -139,6 +139,6 @@ def quote_literal(text: str) -> str:
 
 
 def split_words(name: str) -> tuple[str, ...]:
-    """The words of a name in lower case: ``createdOnUtc``, ``created_on_utc`` and ``CreatedOnUTC`` are the same."""
+    """The words of a name in lower case: createdOnUtc, created_on_utc and CreatedOnUTC are the same."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return tuple(word for word in re.split(r"[^0-9a-z\u0080-\U0010ffff]+", spaced.lower()) if word)

@@ -233,6 +233,8 @@ def _guess_status(guess: Guess) -> Column | None:
     reason = f"by its name; {len(values)} values" + (f", such as {values[0]!r}" if values else "")
     if column.type == "enum":
         reason = f"an enum of {len(column.labels)} labels"
+    elif column.labels:
+        reason = f"by its name; a check allows {len(column.labels)} values"
     if column.is_integer:
         reason += ": numbers, whose meaning only the shop knows; name them with case o.… when … then … end"
     guess.choices["status"] = Choice(column.name, reason, is_sure=bool(known) or not values)
@@ -522,7 +524,7 @@ def _guess_status_lists(guess: Guess, status: Column) -> None:
     where = guess.choices["where"].value if "where" in guess.choices else ""
     carts = [value for value in values if is_cart(value, values)] if status.sql in where or "is not null" in where else []
     values = [value for value in values if value not in carts]
-    if status.type != "enum":
+    if not status.labels:
         values = sorted(values, key=lifecycle_rank)
     pending = [value for value in values if is_pending(value)]
     cancelled = [value for value in values if is_cancelled(value)]
@@ -534,6 +536,8 @@ def _guess_status_lists(guess: Guess, status: Column) -> None:
         guess.choices["cancelled"] = Choice(cancelled, f"{_list(cancelled)}: no revenue")
     elif values:
         guess.notes.append("cancelled: no status is known to mean that an order is no revenue; list those that do")
+    else:
+        guess.notes.append("pending, cancelled, statuses: the table has no rows yet; list the statuses that it will have")
     if values:
         guess.choices["statuses"] = Choice(values, "the order in which a dashboard shows them")
 
@@ -565,7 +569,7 @@ def _joined(column: Column) -> str:
 
 
 def _status_values(table: Table, column: Column) -> list[str]:
-    """The values of a status column: all labels of an enum, else those sampled, the most frequent first."""
+    """The values of a status column: all that its type or a check allows, else those sampled, the most frequent first."""
     if column.labels:
         return list(column.labels)
     return [value for value in table.sampled(column.name) if value is not None]

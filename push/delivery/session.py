@@ -145,7 +145,7 @@ class Session:
         """
         broadcast_log = self._broadcast_log
         slow = not self._leave_broadcast()
-        self.subscription = Subscription.of(topics)
+        self.subscription = Subscription.of(topics) if self.grant is None else Subscription.of(topics, self.grant.order_keys)
         if broadcast_log is not None and not slow:
             self.go_live(broadcast_log)
 

@@ -30,12 +30,17 @@ class Subscription:
         self.receives_everything = receives_all_orders and receives_totals
 
     @classmethod
-    def of(cls, topics: frozenset[str]) -> Subscription:
-        """The subscription to topics that ``push.protocol.access.parse_topics`` has checked."""
+    def of(cls, topics: frozenset[str], order_keys: frozenset[str] = frozenset()) -> Subscription:
+        """The subscription to topics that ``push.protocol.access.parse_topics`` has checked.
+
+        ``order_keys``: those of the client's grant. If they are what is selected, the grant's set is kept, not a second one.
+        """
         receives_all_orders, receives_totals = ORDERS_TOPIC in topics, ANALYTICS_TOPIC in topics
         if len(topics) == receives_all_orders + receives_totals:
             return _without_rows(receives_all_orders, receives_totals)
         selected = frozenset(selector for topic in topics if (selector := selector_of(topic)) is not None)
+        if selected == order_keys:
+            selected = order_keys
         return cls(selected, receives_all_orders=receives_all_orders, receives_totals=receives_totals)
 
     @property

@@ -80,7 +80,7 @@ class JournalConnection(JournalReads, Protocol):
         """Make the current or next ``wait_for_notify`` return."""
 
     async def require_notify(self) -> bool:
-        """Ask writers to notify for every transaction (sql/011_gate.sql).
+        """Ask writers to notify for every transaction (sql/functions/02_notify.sql).
 
         True: a transaction that the next read does not see will notify. False: a writer may still be at work that skips its
         notification, so the caller has to poll, and to call this again before its next read.

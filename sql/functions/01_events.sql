@@ -14,13 +14,15 @@ end;
 
 -- An order's key as JSON: a number where clients can read it as one exactly (up to 2^53 - 1), else a string.
 create or replace function orderwire.order_id_json(key text, integer_keys boolean) returns text
-language sql immutable parallel safe
-return case
-    when not integer_keys then to_json(key)::text
-    when octet_length(key) < 16 then key
-    when key::numeric between -9007199254740991 and 9007199254740991 then key
-    else to_json(key)::text
-end;
+language plpgsql immutable parallel safe
+as $$
+begin
+    if integer_keys and key::numeric between -9007199254740991 and 9007199254740991 then
+        return key;
+    end if;
+    return to_json(key)::text;
+end
+$$;
 
 -- What few events have, as further members: currency, data, the names of fields that were cut, the writer.
 create or replace function orderwire.rare_members_json(j orderwire.journal) returns text
@@ -54,63 +56,69 @@ begin
 end
 $$;
 
--- The event of a row of the journal. PL/pgSQL, with one statement for each kind of event: in a trigger, preparing one expression
--- that has all kinds would take longer than all that the trigger does besides.
-create or replace function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+-- The event of a stream's row.
+create or replace function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
 language plpgsql stable parallel safe
 as $$
-declare
-    event text;
 begin
-    if j.stream is not null then
-        return
-            '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
-            || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":"' || j.stream || '"'
-            || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
-            || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
-    end if;
-
-    event :=
-        '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text
-        || '","order_id":' || orderwire.order_id_json(j.key, integer_keys) || ',"key":' || to_json(j.key)::text
-        || case
-            when j.number = '' then ',"order_number":null'
-            else coalesce(',"order_number":' || to_json(left(j.number, 200))::text, '')
-        end;
-
-    if not j.was_order then
-        event := '{"type":"new_order' || event
-            || ',"customer_name":' || coalesce(to_json(left(nullif(j.customer_name, ''), 500))::text, 'null')
-            || ',"total":' || coalesce('"' || j.total::text || '"', 'null')
-            || ',"status":' || coalesce(to_json(left(j.status, 100))::text, 'null');
-    elsif not j.is_order then
-        event := '{"type":"order_delete' || event;
-    else
-        if j.customer_name is not null then
-            event := event || ',"customer_name":' || coalesce(to_json(left(nullif(j.customer_name, ''), 500))::text, 'null');
-        end if;
-        if j.total is distinct from j.previous_total then
-            event := event || ',"total":' || coalesce('"' || j.total::text || '"', 'null');
-        end if;
-        if j.status is distinct from j.previous_status then
-            event := '{"type":"order_status_update' || event
-                || ',"status":' || coalesce(to_json(left(j.status, 100))::text, 'null')
-                || ',"previous_status":' || coalesce(to_json(left(j.previous_status, 100))::text, 'null');
-        else
-            event := '{"type":"order_update' || event;
-        end if;
-    end if;
-
-    if
-        j.currency is not null or j.previous_currency is not null or j.data is not null or j.actor_role is not null
-        or octet_length(j.number) > 200 or octet_length(j.customer_name) > 500
-        or octet_length(j.previous_status) > 100 or octet_length(j.status) > 100
-    then
-        event := event || orderwire.rare_members_json(j);
-    end if;
-    return event || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
+    return
+        '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":"' || j.stream || '"'
+        || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
+        || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
 end
 $$;
+
+-- The event of a row of the journal. It is inlined into each statement that calls it, and each execution of such a statement
+-- prepares the whole expression: what is rare is in functions of PL/pgSQL, which cost nothing until they are called.
+create or replace function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language sql stable parallel safe
+return case
+    when (j).stream is not null then orderwire.row_event_json(j, epoch, integer_keys)
+    else
+        case
+            when not (j).was_order then '{"type":"new_order","id":"'
+            when not (j).is_order then '{"type":"order_delete","id":"'
+            when (j).status is distinct from (j).previous_status then '{"type":"order_status_update","id":"'
+            else '{"type":"order_update","id":"'
+        end
+        || epoch || '-' || (j).txid::text || '-' || (j).id::text || '","order_id":'
+        || case
+            when integer_keys and octet_length((j).key) < 16 then (j).key
+            else orderwire.order_id_json((j).key, integer_keys)
+        end
+        || ',"key":' || to_json((j).key)::text
+        || case
+            when (j).number = '' then ',"order_number":null'
+            else coalesce(',"order_number":' || to_json(left((j).number, 200))::text, '')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).customer_name is null) then ''
+            else ',"customer_name":' || coalesce(to_json(left(nullif((j).customer_name, ''), 500))::text, 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).total is not distinct from (j).previous_total) then ''
+            else ',"total":' || coalesce('"' || (j).total::text || '"', 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).status is not distinct from (j).previous_status) then ''
+            else
+                ',"status":' || coalesce(to_json(left((j).status, 100))::text, 'null')
+                || case
+                    when (j).was_order then ',"previous_status":' || coalesce(to_json(left((j).previous_status, 100))::text, 'null')
+                    else ''
+                end
+        end
+        || case
+            when
+                (j).currency is null and (j).previous_currency is null and (j).data is null and (j).actor_role is null
+                and coalesce(octet_length((j).number), 0) <= 200 and coalesce(octet_length((j).customer_name), 0) <= 500
+                and coalesce(octet_length((j).previous_status), 0) <= 100 and coalesce(octet_length((j).status), 0) <= 100
+                then ''
+            else orderwire.rare_members_json(j)
+        end
+        || ',"at":"' || orderwire.rfc3339((j).at) || '"}'
+end;
 comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
 
 -- The same with keys only, for notifications that must not show names, sums and data.

@@ -173,13 +173,12 @@ begin
         when 'total' then
             a := orderwire.plain_column(relation, expression);
             return case
-                when
-                    orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
-                    or (
-                        orderwire.base_type(a.atttypid) = 'numeric'::regtype and a.atttypmod > 0
-                        and (a.atttypmod - 4) >> 16 <= 24 and expression !~ ' [/*] '
-                    )
+                when orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                     then format('(%s)::numeric', expression)
+                when
+                    orderwire.base_type(a.atttypid) = 'numeric'::regtype and a.atttypmod > 0
+                    and (a.atttypmod - 4) >> 16 <= 24 and expression !~ ' [/*] '
+                    then format('nullif((%s)::numeric, ''NaN'')', expression) -- NaN is in a column of any precision
                 else format('orderwire.finite_total((%s)::numeric)', expression)
             end;
         when 'created_at' then

@@ -98,6 +98,17 @@ $f$,
 end
 $$;
 
+-- Statements that create `map_totals(o)`: the same for what totals are made of alone. It has no joins, so a count of a large table
+-- does not look up a name for each row, and it is inlined wherever these columns cannot raise.
+create or replace function orderwire.totals_map_statements(relation regclass, map jsonb) returns text[]
+language sql stable
+as $$
+    select array_agg(replace(s.statement, 'orderwire.map_orders', 'orderwire.map_totals') order by s.number)
+    from unnest(
+        orderwire.map_statements('orders', $1, $2 - '{number,customer_name,customer_id,created_at,joins,data}'::text[])
+    ) with ordinality as s (statement, number)
+$$;
+
 -- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
 -- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
 -- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
@@ -161,7 +172,7 @@ declare
         declare
             changed bigint;
         begin
-            %5$s;
+            %6$s;
             get diagnostics changed = row_count;
             if changed > 0 then
                 perform orderwire.finish_nested(changed, tg_op);
@@ -169,9 +180,12 @@ declare
         end;
     end if;
     return null;
-end
+%5$send
 $trigger$
 $f$;
+    -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
+    on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
+        '    perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    return null;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -273,11 +287,13 @@ begin
                     ),
                     format('execute format(%L, tg_relid::regclass, parent)', plain),
                     format('execute format(%L, tg_relid::regclass, parent)', plain || ' returning *'),
+                    case when kind = '_truncate' then on_unreadable else '' end,
                     format('execute format(%L, tg_relid::regclass, parent)', statement)
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                plain, plain || ' returning *', statement
+                plain, plain || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
+                statement
             )
         end;
     end loop;
@@ -332,7 +348,28 @@ declare
     );
     columns    constant text := format(
         'orderwire.order_json(m, %L), %s, m.key, m.number, m.customer_name', integer_keys,
-        case when sorted.attname is null then 'null::text' else format('o.%I::text', sorted.attname) end
+        case when sorted.attname is null then 'null::text' else format('(p.o).%I::text', sorted.attname) end
+    );
+    -- What a list is sorted by, of a row `p.o`.
+    sort_list  constant text := case when sorted.attname is null then '' else format('(p.o).%I, ', sorted.attname) end
+        || (select string_agg(format('(p.o).%I', k), ', ') from unnest(keys) as k);
+    sort_names constant text[] := case when sorted.attname is null then '{}' else '{sort_column}' end::text[]
+        || array(select 'key_' || n from generate_subscripts(keys, 1) as n);
+    listed     constant text := format(
+        'select l.order_json, l.sort_value, l.key, l.number, l.customer_name from (%%s) '
+        'as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders',
+        array_to_string(sort_names, ', '),
+        (
+            select string_agg('l.' || n || ' desc' || case n when 'sort_column' then ' nulls last' else '' end, ', ' order by i)
+            from unnest(sort_names) with ordinality as s (n, i)
+        )
+    );
+    -- The rows of a list are found and sorted by what totals are made of, which has no joins; only those are mapped whole.
+    page       constant text := format(
+        '(select %%s, %%s from (select o from %s as o, lateral orderwire.map_totals(o) as s where %%s '
+        'and (only_status is null or s.status = only_status) and (after_key is null or %%s) order by %%s limit max_orders) '
+        'as p, lateral orderwire.map_orders(p.o) as m)',
+        relation
     );
     customer   constant text := coalesce(orderwire.field_sql(relation, map, 'customer_id'), 'null::text');
     sort_order text := key_order;
@@ -392,31 +429,26 @@ begin
         ),
         format(
             'create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable begin atomic '
-            'select %s from %s where (only_status is null or m.status = only_status) and (after_key is null or %s) '
-            'order by %s limit max_orders; end',
-            columns, source, after, sort_order
+            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'begin atomic %s; end',
+            format(listed, format(page, columns, sort_list, 'true', after, sort_order))
         ),
         -- Two ranges of indexes, each cut to what can be needed of it.
         format(
             'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
             'after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable begin atomic '
-            'select l.order_json, l.sort_value, l.key, l.number, l.customer_name from ('
-            '(select %s, %s from %s where %s = subject and (only_status is null or m.status = only_status) '
-            'and (after_key is null or %s) order by %s limit max_orders) '
-            'union all '
-            '(select %s, %s from unnest(keys) as k (key), %s where %s and (%s = subject) is not true '
-            'and (only_status is null or m.status = only_status) and (after_key is null or %s))'
-            ') as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders; end',
-            columns, case when sorted.attname is null then '' else format('o.%I, ', sorted.attname) end || key_list,
-            source, customer, after, sort_order,
-            columns, case when sorted.attname is null then '' else format('o.%I, ', sorted.attname) end || key_list,
-            source, key_match, customer, after,
-            case when sorted.attname is null then '' else 'sort_column, ' end
-                || (select string_agg('key_' || n, ', ') from generate_subscripts(keys, 1) as n),
-            case when sorted.attname is null then '' else 'l.sort_column desc nulls last, ' end
-                || (select string_agg('l.key_' || n || ' desc', ', ') from generate_subscripts(keys, 1) as n)
+            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'begin atomic %s; end',
+            format(
+                listed,
+                format(page, columns, sort_list, format('%s = subject', customer), after, sort_order)
+                || format(
+                    ' union all (select %s, %s from (select o from unnest(keys) as k (key), %s as o where %s '
+                    'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m '
+                    'where only_status is null or m.status = only_status)',
+                    columns, sort_list, relation, key_match, customer, after
+                )
+            )
         ),
         format(
             'create or replace view orderwire.order_analytics as select '
@@ -435,7 +467,8 @@ begin
                 else 'coalesce(jsonb_object_agg(c.currency, c.revenue) filter (where c.currency is not null and c.revenue <> 0), ''{}'')'
             end,
             case when map ->> 'currency' is null then 'null::text' else 'left(m.currency, 20)' end,
-            source, case when map ->> 'currency' is null then '' else ' group by 1' end
+            format('%s as o, lateral orderwire.map_totals(o) as m', relation),
+            case when map ->> 'currency' is null then '' else ' group by 1' end
         )
     ];
 end

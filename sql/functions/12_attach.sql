@@ -122,9 +122,12 @@ begin
     end if;
 
     -- Rights, and what hides or bypasses.
-    if not has_table_privilege(relation, 'trigger') or not has_table_privilege(relation, 'select') then
-        raise exception 'the role % may not create triggers on %, or not read it', current_user, relation
-            using hint = format('grant trigger, select on %s to %I', relation, current_user);
+    select string_agg(r::text, ', ') into found_one
+    from (select relation union select * from orderwire.children(relation)) as rs (r)
+    where not has_table_privilege(r, 'trigger') or not has_table_privilege(r, 'select');
+    if found_one is not null then
+        raise exception 'the role % may not create triggers on %, or not read it', current_user, found_one
+            using hint = format('grant trigger, select on %s to %I', found_one, current_user);
     elsif c.relrowsecurity and (c.relforcerowsecurity or not pg_has_role(c.relowner, 'usage')) and not (
         select r.rolbypassrls or r.rolsuper from pg_roles as r where r.rolname = current_user
     ) then
@@ -306,7 +309,7 @@ as $$
     select c.inhrelid from children as c
 $$;
 
--- Create the triggers of partitions and child tables that have none yet, and remove those of tables that are none any more.
+-- Create the triggers of partitions and child tables that have none yet, where the owner of the schema may, and remove those of tables that are none any more.
 -- Called by attach, and by the servers every minute: until then, writes that name a new partition make no events. Returns how
 -- many have got triggers.
 create or replace function orderwire.attach_partitions() returns integer
@@ -324,7 +327,9 @@ begin
         for child in
             select c.child
             from orderwire.children(t.relation) as c (child)
-            where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+            where
+                not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+                and has_table_privilege(c.child, 'trigger') and has_table_privilege(c.child, 'select')
         loop
             perform orderwire.create_generated(
                 t.name, orderwire.trigger_function_statements(t.name, t.name || '_p' || child::oid, t.map, of_child => true)
@@ -418,6 +423,9 @@ begin
         perform orderwire.drop_reads();
     end if;
     perform orderwire.create_generated(name, orderwire.map_statements(name, relation, map));
+    if name = 'orders' then
+        perform orderwire.create_generated(name, orderwire.totals_map_statements(relation, map));
+    end if;
     perform orderwire.check_volatility(name);
 
     if name = 'orders' then

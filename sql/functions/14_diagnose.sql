@@ -57,6 +57,18 @@ as $$
     where to_regproc('orderwire.map_' || a.name) is null
 
     union all
+    select
+        format('the function orderwire.%s is gone: lists, totals or TRUNCATE of %s do not work', f.name, a.relation),
+        format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
+        false -- events flow
+    from orderwire.attached_tables as a
+    cross join lateral unnest(
+        array['own_' || a.name]
+        || case when a.name = 'orders' then '{all_orders,orders_by_key,list_orders,list_customer_orders}'::text[] end
+    ) as f (name)
+    where to_regproc('orderwire.map_' || a.name) is not null and to_regproc('orderwire.' || f.name) is null
+
+    union all
     -- A map whose expressions may raise is a function for each, and goes on without.
     select
         format('a part of the map of %s is gone, with a column or function that was dropped: it is null in events', a.relation),
@@ -70,9 +82,14 @@ as $$
     union all
     select
         format('the partition %s of %s has no triggers yet: writes that name it make no events', c.child, a.relation),
-        'select orderwire.attach_partitions(); the servers do it every minute',
+        case
+            when has_table_privilege(n.nspowner, c.child, 'trigger') and has_table_privilege(n.nspowner, c.child, 'select')
+                then 'select orderwire.attach_partitions(); the servers do it every minute'
+            else format('grant trigger, select on %s to %s', c.child, n.nspowner::regrole)
+        end,
         false
     from orderwire.attached_tables as a
+    join pg_namespace as n on n.nspname = 'orderwire'
     cross join orderwire.children(a.relation) as c (child)
     where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -104,6 +105,36 @@ async def test_lists_use_the_indexes(database: Database, db: Any) -> None:
         text = "\n".join(row[0] for row in plan)
         assert "Seq Scan on orders" not in text, text
         assert "rows=20000" not in text, text
+
+
+async def test_order_and_its_history_are_found_by_key(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    await db.execute("update orders set status = 'delivered' where id = 3")
+    order = json.loads(await database.find_order("3") or "null")
+    assert (order["id"], order["status"], order["total"]) == (3, "delivered", "3.00")
+    assert [json.loads(event)["type"] for event in await database.order_history("3", 10)] == [
+        "order_status_update",
+        "new_order",
+    ]
+    assert len(await database.order_history("3", 1)) == 1
+    for key in ("99", "x", "", "9" * 30):
+        assert await database.find_order(key) is None
+        assert await database.order_history(key, 10) == []
+    assert await database.find_order("3", OrderOwner("ben", frozenset())) is None
+    assert await database.find_order("3", OrderOwner("ben", frozenset({"3"}))) is not None
+    assert await database.order_history("3", 10, OrderOwner("ben", frozenset())) == []
+    assert len(await database.order_history("3", 10, OrderOwner("anna", frozenset()))) == 2
+
+
+async def test_database_without_an_attached_table_has_no_orders(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    assert (await database.shop_info()).table == "public.orders"
+    await db.execute("select orderwire.detach()")
+    assert (await database.shop_info()).table is None
+    assert ids((await database.list_orders(OrderFilter(10))).orders) == []
+    assert ids((await database.list_orders(OrderFilter(10, search="a"))).orders) == []
+    assert await database.find_order("1") is None
+    assert (await database.journal.scan_totals()).totals.orders == 0
 
 
 async def test_state_contains_the_revoked_subjects(database: Database, db: Any) -> None:

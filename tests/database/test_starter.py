@@ -161,7 +161,7 @@ async def test_concurrent_creations_create_it_once(empty_database_url: str) -> N
 async def test_table_of_that_name_is_not_touched(empty_database_url: str, empty_db: Any) -> None:
     await empty_db.execute("create table public.orders (id int)")
     await migrate(empty_database_url)
-    with pytest.raises(DatabaseMisconfigured, match="public.orders exists already: attach it with python server.py attach"):
+    with pytest.raises(DatabaseMisconfigured, match=r"public\.orders exists already: attach it with python server.py attach"):
         await create_starter(empty_database_url)
     assert await empty_db.fetchval("select count(*) from pg_trigger where tgrelid = 'public.orders'::regclass") == 0
 

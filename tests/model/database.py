@@ -20,6 +20,9 @@ from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
 ROW_BYTES = 300
+# The rows of the stream, and the orders that they belong to.
+STREAM = "stock"
+STREAM_ROWS = {-1: "1", -2: None}
 
 
 def visible(txid: int, snapshot: Snapshot) -> bool:
@@ -52,7 +55,7 @@ class ModelDatabase:
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
-        # The locks of sql/011_gate.sql; the third one is ``skipping`` of each transaction.
+        # The locks of sql/functions/02_notify.sql; the third one is ``skipping`` of each transaction.
         self.notify_required: set[ModelConnection] = set()
         self.notifier: Transaction | ModelConnection | None = None
         # The write-ahead log: the transactions of its records in order, and how many of these are on disk.
@@ -66,12 +69,16 @@ class ModelDatabase:
         self.open.append(transaction)
         return transaction
 
-    def write(self, transaction: Transaction, order_id: int) -> bool:
-        """Run a statement that changes one order. False if it would wait for a lock or fail in PostgreSQL."""
-        if any(row.key == str(order_id) for other in self.open if other is not transaction for row in other.rows):
+    def write(self, transaction: Transaction, number: int) -> bool:
+        """Run a statement that changes one order, or for a number below 0 a row of a stream: STREAM_ROWS has their orders.
+
+        False if it would wait for a lock or fail in PostgreSQL.
+        """
+        key = str(number)
+        if any(row.key == key for other in self.open if other is not transaction for row in other.rows):
             return False  # the row is locked
         if transaction.fixed is not None and any(
-            row.key == str(order_id) and not visible(row.txid, transaction.fixed) for row in self.journal
+            row.key == key and not visible(row.txid, transaction.fixed) for row in self.journal
         ):
             self.rollback(transaction)  # could not serialize access due to concurrent update
             return False
@@ -81,21 +88,21 @@ class ModelDatabase:
         self.wal.append(transaction.txid)
         row_id = self._next_id
         self._next_id += 1
-        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "order_id": order_id, "n": row_id}
+        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "row": number, "n": row_id}
         transaction.rows.append(
             Event(
                 txid=transaction.txid,
                 id=row_id,
-                stream=None,
-                key=str(order_id),
-                order_key=str(order_id),
+                stream=STREAM if number < 0 else None,
+                key=key,
+                order_key=STREAM_ROWS[number] if number < 0 else key,
                 customer_id=None,
                 writer_snapshot=writer_snapshot,
                 at=datetime(2024, 1, 1, tzinfo=UTC),
-                orders_delta=1,
-                pending_delta=row_id % 2,
+                orders_delta=int(number >= 0),
+                pending_delta=row_id % 2 if number >= 0 else 0,
                 previous_revenue=Decimal(0),
-                revenue=Decimal(row_id),
+                revenue=Decimal(row_id if number >= 0 else 0),
                 previous_currency=None,
                 currency=None,
                 payload=json.dumps(payload).encode(),

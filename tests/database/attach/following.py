@@ -61,16 +61,20 @@ class Follower:
         self.events += events
         return events
 
-    async def check(self) -> Counter[str]:
-        """Assert that events, table and totals agree; return the types of the events that came since, and how many."""
+    async def check(self, *, cut: bool = False) -> Counter[str]:
+        """Assert that events, table and totals agree; return the types of the events that came since, and how many.
+
+        With `cut`, names in the table are cut as those in events are.
+        """
         events = await self.read()
         mapped = await self._mapped()
-        assert self.orders == mapped
+        assert self.orders == (_cut(mapped) if cut else mapped)
         analytics = await self._analytics()
         assert self.totals == analytics
-        by_key = await self.db.fetch("select k.* from orderwire.orders_by_key($1) as k", list(mapped))
+        by_key = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.orders_by_key($1)", list(mapped))
         assert {row["key"]: self._state(row) for row in by_key} == mapped
-        await self._check_checkpoint()
+        if len(events) < 10_000:  # the checkpoint serves no longer than counting takes
+            await self._check_checkpoint()
         return Counter(event["type"] for event in events)
 
     async def _check_checkpoint(self) -> None:
@@ -101,16 +105,17 @@ class Follower:
                 raise AssertionError(other)
 
     async def _mapped(self) -> dict[str, dict[str, Any]]:
-        rows = await self.db.fetch("select m.* from orderwire.all_orders() as m")
+        rows = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.all_orders()")
         mapped = {row["key"]: self._state(row) for row in rows}
         assert len(mapped) == len(rows)
         return mapped
 
     @staticmethod
     def _state(row: Any) -> dict[str, Any]:
-        """What events say of an order: an empty name is none, and data is an object."""
+        """What events say of an order: an empty name or number is none, and data is an object."""
         state = {name: row[name] for name in _FIELDS}
         state["customer_name"] = state["customer_name"] or None
+        state["number"] = state["number"] or None
         state["data"] = json.loads(state["data"] or "{}", parse_float=Decimal)
         return state
 
@@ -130,6 +135,13 @@ class Follower:
             "pending": row["pending_orders"],
             "revenue": {currency: amount for currency, amount in revenue.items() if amount},
         }
+
+
+def _cut(orders: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        key: {**order, "customer_name": order["customer_name"] and order["customer_name"][:500]}
+        for key, order in orders.items()
+    }
 
 
 def _plain(row: Any) -> list[Any]:

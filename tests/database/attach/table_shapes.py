@@ -79,7 +79,8 @@ class Shape:
         )
         of_column = dict(zip(self.row, names, strict=True))
         return (
-            f"merge into {self.table} as o using ({source}) as s on {' and '.join(f'o.{k} = s.{of_column[k]}' for k in self.key)} "
+            f"merge into {self.table} as o using ({source}) as s "
+            f"on {' and '.join(f'o.{k} = s.{of_column[k]}' for k in self.key)} "
             f"when matched and s.n = {delete} then delete when matched then update set {self.change} "
             f"when not matched then insert ({', '.join(self.row)}) values ({', '.join(f's.{name}' for name in names)})"
         )
@@ -151,7 +152,10 @@ _PLAIN_ROW = {
     "placed_at": "timestamptz '2026-01-01 12:00:00Z' + {n} * interval '1 minute'",
     "note": "'note {n}'",
 }
-_PLAIN_COLUMNS = "id bigint primary key, number text, customer text, total numeric(12, 2), status text, placed_at timestamptz not null, note text"
+_PLAIN_COLUMNS = """
+    id bigint primary key, number text, customer text, total numeric(12, 2), status text, placed_at timestamptz not null,
+    note text
+""".strip()
 
 # The others differ from this one in what their names say.
 _PLAIN = Shape("plain", f"create table public.shop_orders ({_PLAIN_COLUMNS})", _PLAIN_MAP, _PLAIN_ROW)
@@ -333,9 +337,11 @@ SHAPES: list[Shape] = [
             );
             alter table public.shop_orders_north drop column gone;
             alter table public.shop_orders attach partition public.shop_orders_north for values in ('north');
-            create table public.shop_orders_south partition of public.shop_orders for values in ('south', 'west') partition by list (region);
+            create table public.shop_orders_south partition of public.shop_orders for values in ('south', 'west')
+            partition by list (region);
             create table public.shop_orders_south_1 (
-                region text not null, id bigint not null, customer text, total numeric(12, 2), number text, note text, status text,
+                region text not null, id bigint not null, customer text, total numeric(12, 2), number text, note text,
+                status text,
                 placed_at timestamptz not null
             );
             alter table public.shop_orders_south attach partition public.shop_orders_south_1 for values in ('south');
@@ -414,7 +420,8 @@ SHAPES: list[Shape] = [
         name="data_types",
         create=f"""
             create table public.shop_orders (
-                {_PLAIN_COLUMNS}, ready_at timestamptz, due_on date, open_for tstzrange, items json, options jsonb, tags text[], weight real,
+                {_PLAIN_COLUMNS}, ready_at timestamptz, due_on date, open_for tstzrange, items json, options jsonb,
+                tags text[], weight real,
                 bits bytea, address inet, waiting interval, here point
             )
         """,

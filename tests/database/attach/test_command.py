@@ -136,6 +136,13 @@ async def test_show_prints_a_file_and_changes_nothing(
     text = status.text
     assert "select orderwire.attach('public.zamowienia', '{" in text
     assert "create or replace trigger zz_orderwire_insert after insert on public.zamowienia" in text
+    # Each generated function that attaching makes is shown.
+    await apply(empty_database_url, Options("zamowienia"), Printed())
+    made = await db.fetch(
+        "select p.proname from pg_proc as p where obj_description(p.oid, 'pg_proc') = 'Generated for orders' "
+        "and p.pronamespace = 'orderwire'::regnamespace"
+    )
+    assert [name for (name,) in made if f" orderwire.{name}(" not in text] == []
     assert "what 5 rows become:" in text
     assert "  key 200, number ZAM/200/2026, customer_name Zofia Wiśniewska, customer_id k1@example.com, total 2500.00, " in text
     assert re.search(r"^ +40  nowe  — pending$", text, re.MULTILINE)
@@ -364,6 +371,19 @@ async def test_a_refusal_is_one_line_and_changes_nothing(
         await running
     assert "\n" not in str(raised.value)
     assert await db.fetchval(CATALOG_SQL) == before
+
+
+async def test_a_key_that_is_declared_unique_and_is_not_is_refused(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("partitioned")
+    await db.execute(
+        "insert into orders (id, order_no, customer, amount, state, created_at) overriding system value "
+        "values (7, 'N', 'Ada', 1, 'open', '2026-06-01')"
+    )
+    file = MapFile({"key": "id", "key_is_unique": True}, "orders")
+    with pytest.raises(DatabaseMisconfigured, match=r"^the key id of public\.orders is not unique: 7 occurs more than once$"):
+        await apply(empty_database_url, Options(file=file), printed)
 
 
 async def test_a_second_table_of_orders_is_refused(

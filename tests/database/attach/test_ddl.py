@@ -126,7 +126,7 @@ async def test_table_swap(db: Any, writer: Any, shape: Shape) -> None:
     await shape.install(db)
     await shape.attach(db)
     await writer.execute(shape.insert(10))
-    schema, table = shape.table.split(".")
+    schema = shape.table.split(".")[0]
     async with db.transaction():
         await db.execute(f"alter table {shape.table} rename to old_orders")
         await db.execute(f"create table {shape.table} (like {schema}.old_orders including all)")

@@ -331,6 +331,14 @@ async def test_the_guess_can_be_attached(name: str, create_shape: CreateShape, e
     assert await db.fetch("select problem from orderwire.diagnose_attached()") == []
     row = await db.fetchrow("select count(*), count(key), count(status), count(created_at) from orderwire.all_orders()")
     assert 100 <= row[0] == row[1] == row[2] == row[3]
+    # The totals have a map of their own, without joins.
+    counted = await db.fetchrow(
+        "select count(*), coalesce(sum(m.total) filter (where m.is_counted and ($1::text is null or m.currency = $1)), 0), "
+        "count(*) filter (where m.is_pending) from orderwire.all_orders() as m",
+        EXPECTED[name][1].get("total_currency"),
+    )
+    assert counted == await db.fetchrow("select total_orders, total_revenue, pending_orders from orderwire.order_analytics")
+    assert (counted[1] > 0) == ("total" in EXPECTED[name][1])
 
 
 async def test_known_systems_are_named_with_a_map_made_for_them(create_shape: CreateShape, root: Any) -> None:
@@ -343,3 +351,24 @@ async def test_tables_are_found_by_the_names_that_people_write(create_shape: Cre
     tables = await read_tables(await create_shape("nopcommerce"))
     for written in ("Order", '"Order"', "order", "public.Order", 'public."Order"'):
         assert find_table(tables, written).name == 'public."Order"'
+
+
+async def test_statuses_of_an_empty_table_come_from_its_check(empty_db: Any) -> None:
+    await empty_db.execute(
+        """
+        create table orders (
+            id serial primary key,
+            status text not null default 'new' check (status in ('new', 'it''s packed', 'sent', 'cancelled'))
+        )
+        """
+    )
+    [best] = await guesses(empty_db)
+    assert best.map["statuses"] == ["new", "it's packed", "sent", "cancelled"]
+    assert (best.map["pending"], best.map["cancelled"]) == (["new"], ["cancelled"])
+
+
+async def test_an_empty_table_without_a_check_says_what_is_missing(empty_db: Any) -> None:
+    await empty_db.execute("create table orders (id serial primary key, status text)")
+    [best] = await guesses(empty_db)
+    assert best.map == {"key": "id", "status": "status"}
+    assert any(note.startswith("pending, cancelled, statuses: the table has no rows yet") for note in best.notes)

@@ -50,7 +50,8 @@ _TABLES = [
         "foreign_table",
         "is not a table",
         "attach the table",
-        "create foreign data wrapper w; create server s foreign data wrapper w; create foreign table public.f (id bigint not null) server s",
+        "create foreign data wrapper w; create server s foreign data wrapper w;"
+        "create foreign table public.f (id bigint not null) server s",
         "public.f",
     ),
     Refused("own_table", "is a table of Orderwire", "table of the shop", table="orderwire.revocations", map={"key": "subject"}),
@@ -151,7 +152,7 @@ _KEYS = [
         "key_deferrable",
         "has no unique index",
         "columns of a unique index",
-        "alter table public.shop_orders add column k bigint not null generated always as (id) stored, add unique (k) deferrable",
+        "alter table public.shop_orders add column k bigint not null generated always as (id) stored,add unique (k) deferrable",
         map=_with(key="k"),
     ),
     Refused(
@@ -206,7 +207,7 @@ _MAPS = [
     ),
     *[
         Refused(f"volatile_{n}", "the map depends on more than the row", "same for the same row", map=_with(**members))
-        for n, members in enumerate(
+        for n, members in enumerate[dict[str, Any]](
             [
                 {"number": "random()::text"},
                 {"number": "gen_random_uuid()::text"},
@@ -278,7 +279,7 @@ async def test_cases(db: Any, case: Refused) -> None:
     await db.execute(case.setup or "select 1")
     await _expect_refusal(db, case)
     # Not a table that could not be attached: by another map it can.
-    if case in _MAPS or case in _KEYS and not case.table.endswith(".p"):
+    if case in _MAPS or (case in _KEYS and not case.table.endswith(".p")):
         await _PLAIN.attach(db)
         await db.execute(_PLAIN.insert(10))
         assert await db.fetchval("select count(*) from orderwire.journal") == 1
@@ -314,7 +315,8 @@ async def test_subscription(db: Any) -> None:
     await _PLAIN.install(db)
     await db.execute(
         "set client_min_messages = error;"
-        "create subscription elsewhere connection 'host=127.0.0.1 port=1' publication p with (connect = false, slot_name = none);"
+        "create subscription elsewhere connection 'host=127.0.0.1 port=1' publication p "
+        "with (connect = false, slot_name = none);"
         "set allow_system_table_mods = on;"
         "insert into pg_subscription_rel (srsubid, srrelid, srsubstate) "
         "select oid, 'public.shop_orders'::regclass, 'r' from pg_subscription where subname = 'elsewhere'"
@@ -354,7 +356,7 @@ async def test_names_of_streams(db: Any, name: str) -> None:
     await _PLAIN.install(db)
     with pytest.raises(asyncpg.RaiseError, match="a stream cannot be named") as raised:
         await db.execute("select orderwire.attach_stream($1, 'public.shop_orders', $2)", name, '{"key": "id"}')
-    assert "lower-case letters" in raised.value.hint
+    assert "lower-case letters" in (raised.value.hint or "")
 
 
 async def test_members_of_a_stream(db: Any) -> None:

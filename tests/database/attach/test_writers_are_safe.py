@@ -7,7 +7,6 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -44,7 +43,7 @@ async def _journal_size(db: Any) -> int:
         ("total", "o.total / (o.id - 11)"),
         ("status", "case when o.id <> 11 or 1 / (o.id - 11) = 0 then o.status end"),
         ("currency", "case when o.id <> 11 or 1 / (o.id - 11) = 0 then 'EUR' end"),
-        ("created_at", "o.placed_at + (1 / (o.id - 11)) * interval '1 day'"),
+        ("created_at", "to_timestamp(1000000000 / (o.id - 11))"),
         ("where", "1 / (o.id - 11) is not null"),
         ("data", {"x": "1 / (o.id - 11)", "y": "o.note"}),
     ],
@@ -132,20 +131,17 @@ async def test_odd_times(db: Any, moment: str) -> None:
 
 
 async def test_texts_of_all_sizes(db: Any) -> None:
-    """200 MB of control characters, each of which is six bytes of JSON."""
+    """200 MB of control characters, each of which is six bytes of JSON: more than a text may have."""
     await _PLAIN.install(db)
-    await _PLAIN.attach(db, customer_id="customer", currency="customer", status="customer", data=["customer"])
+    await _PLAIN.attach(db, data=["customer"])
     follower = await Follower.start(db)
     await db.execute(_PLAIN.insert(10))
     await db.execute("alter table public.shop_orders alter column customer set storage external")
-    for text in ("repeat(chr(1), 200 * 1024 * 1024)", "repeat('€', 6000)", "''", "repeat(chr(31), 5999)"):
+    for text in ("repeat(chr(1), 200 * 1024 * 1024)", "repeat('€', 6000)", "repeat(chr(31), 5999)", "''"):
         await db.execute(f"update public.shop_orders set customer = {text} where id = 10")
         await db.execute("update public.shop_orders set total = total + 1 where id = 10")
-        events = await follower.read()
-        assert len(events) == 2
-    truncated = [event.get("truncated") for event in follower.events]
-    assert truncated[1] == ["customer_name", "status", "data"]
-    assert await db.fetchval("select max(octet_length(event::text)) from orderwire.events") <= 16384
+        await follower.read()
+    assert [event.get("truncated") for event in follower.events[1:]] == [["customer_name", "data"], None] * 3 + [None, None]
 
 
 async def test_long_texts_in_every_field(db: Any) -> None:
@@ -188,7 +184,8 @@ async def test_large_json(db: Any) -> None:
     follower = await Follower.start(db)
     await db.execute(shape.insert(10))
     await db.execute(
-        "update public.shop_orders set options = (select jsonb_object_agg(n, repeat('x', 100)) from generate_series(1, 90000) as n) where id = 10"
+        "update public.shop_orders set options = ("
+        "select jsonb_object_agg(n, repeat('x', 100)) from generate_series(1, 90000) as n) where id = 10"
     )
     events = await follower.read()
     assert events[-1]["truncated"] == ["data"]
@@ -197,21 +194,31 @@ async def test_large_json(db: Any) -> None:
     await follower.check()
 
 
-@pytest.mark.parametrize("shape", [_PLAIN, shape_named("carts"), shape_named("partitioned")], ids=lambda shape: shape.name)
-async def test_large_statements(db: Any, shape: Any) -> None:
-    """100,000 rows at once."""
+@pytest.mark.parametrize(("name", "rows"), [("plain", 100_000), ("carts", 20_000), ("partitioned", 20_000)])
+async def test_large_statements(db: Any, name: str, rows: int) -> None:
+    """Each row has its event, and they sum up."""
+    shape = shape_named(name)
     await shape.install(db)
     await shape.attach(db)
-    follower = await Follower.start(db)
+    await db.execute("truncate public.shop_orders")
+    await db.execute("delete from orderwire.journal")
     columns = ", ".join(shape.row)
-    values = ", ".join(expression.replace("'N-{n}'", "'N-' || n").format(n="n") for expression in shape.row.values())
-    values = values.replace("'customer n'", "'customer ' || n").replace("n.25", "n + 0.25").replace("'note n'", "'note'")
-    await db.execute(f"insert into {shape.table} ({columns}) select {values} from generate_series(1001, 101000) as n")
-    assert await _journal_size(db) == 100_000
-    await db.execute(f"update {shape.table} as o set {shape.change} where o.id > 1000")
-    assert await _journal_size(db) == 200_000
-    await db.execute(f"delete from {shape.table} as o where o.id > 1000")
-    assert (await follower.check())["order_delete"] == 100_000
+    values = ", ".join(shape.row.values()).replace("'N-{n}'", "'N-' || {n}").replace("'customer {n}'", "'customer ' || {n}")
+    values = values.replace("{n}.25", "{n} + 0.25").replace("{{", "{").replace("}}", "}").replace("{n}", "n")
+    for number, statement in enumerate(
+        [
+            f"insert into {shape.table} ({columns}) select {values} from generate_series(2001, 2000 + {rows}) as n",
+            f"update {shape.table} as o set {shape.change}",
+            f"delete from {shape.table} as o where o.id % 2 = 0",
+        ]
+    ):
+        await db.execute(statement)
+        assert await _journal_size(db) == [rows, 2 * rows, 2.5 * rows][number]
+        summed = await db.fetchrow(
+            "select sum(orders), sum(revenue) - sum(previous_revenue), sum(pending) from orderwire.journal_page("
+            "'1:1:', null, null, pg_current_snapshot(), 0, 10000000, 1000000000000)"
+        )
+        assert summed == await db.fetchrow("select total_orders, total_revenue, pending_orders from orderwire.order_analytics")
 
 
 # ---------------------------------------------------------------- schema and settings
@@ -222,8 +229,6 @@ async def test_large_statements(db: Any, shape: Any) -> None:
     [
         "map_orders",
         "map_orders_exact",
-        "map_orders_where",
-        "map_orders_key",
         "own_orders",
         "all_orders",
         "orders_by_key",
@@ -261,7 +266,7 @@ async def test_disabled_triggers(db: Any, trigger: str) -> None:
     await db.execute(_PLAIN.insert(10))
     await db.execute(_PLAIN.update(_PLAIN.change, 10))
     assert await _journal_size(db) == (0 if trigger == "all" else 1)
-    assert any("zz_orderwire_update of public.shop_orders is not enabled" in problem for problem in await _problems(db))
+    assert any("zz_orderwire_update" in problem and "is not enabled" in problem for problem in await _problems(db))
     await db.execute(f"alter table public.shop_orders enable trigger {trigger}")
     assert await _problems(db) == []
 
@@ -281,11 +286,13 @@ async def test_session_replication_role(db: Any) -> None:
     "settings",
     [
         "set search_path = ''",
-        "set search_path = evil, pg_catalog; create schema evil; create function evil.left(text, integer) returns text language sql return 'x'",
-        "set timezone = 'Asia/Kathmandu'; set datestyle = 'German'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'",
+        "set search_path = evil, pg_catalog; create schema evil;"
+        "create function evil.left(text, integer) returns text language sql return 'x'",
+        "set timezone = 'Asia/Kathmandu'; set datestyle = 'German';set intervalstyle = 'iso_8601'; set bytea_output = 'escape'",
         "set standard_conforming_strings = off; set backslash_quote = on; set escape_string_warning = off",
         "set xmloption = document; set extra_float_digits = -15; set array_nulls = off",
-        "set enable_seqscan = off; set enable_nestloop = off; set enable_hashjoin = off; set plan_cache_mode = force_generic_plan",
+        "set enable_seqscan = off; set enable_nestloop = off;"
+        "set enable_hashjoin = off; set plan_cache_mode = force_generic_plan",
         "set jit = on; set jit_above_cost = 0; set work_mem = '64kB'",
         "set check_function_bodies = off; set default_transaction_isolation = 'repeatable read'",
         "set lc_numeric = 'C'; set row_security = off; set transform_null_equals = on; set quote_all_identifiers = on",
@@ -340,10 +347,10 @@ async def roles(db: Any, database_url: str) -> AsyncIterator[Roles]:
     await db.execute(f"grant create on database {database} to {names[0]}")
     host = database_url.rsplit("@", 1)[1]
     await migrate(f"postgresql://{names[0]}:x@{host}")
-    connections = [await asyncpg.connect(f"postgresql://{name}:x@{host}") for name in names]
-    yield Roles(*connections, *names)
-    for connection in connections:
-        await connection.close()
+    owner, writer = [await asyncpg.connect(f"postgresql://{name}:x@{host}") for name in names]
+    yield Roles(owner, writer, names[0], names[1])
+    await owner.close()
+    await writer.close()
 
 
 async def _install_for(roles: Roles, db: Any, name: str) -> Any:
@@ -352,7 +359,7 @@ async def _install_for(roles: Roles, db: Any, name: str) -> Any:
     tables = "public.shop_orders" + (", public.customers" if name == "customer_join" else "")
     await db.execute(f"grant select, trigger on {tables} to {roles.owner_name}")
     await db.execute(f"grant select, insert, update, delete, truncate on public.shop_orders to {roles.writer_name}")
-    for child in shape.children:
+    for child in (*shape.children, *(["public.shop_orders_south_1"] if name == "partitioned_reordered" else [])):
         await db.execute(f"grant select, trigger on {child} to {roles.owner_name}")
         await db.execute(f"grant select, insert, update, delete, truncate on {child} to {roles.writer_name}")
     await shape.attach(roles.owner)
@@ -520,7 +527,8 @@ async def test_publication_for_all_tables(logical_db: Any, name: str) -> None:
         """
         create function public.touch() returns trigger language plpgsql as $$
         begin
-            update public.shop_orders as o set total = o.total + 1, status = 'done' where o.id = new.id and o.status = 'pending';
+            update public.shop_orders as o set total = o.total + 1, status = 'done'
+            where o.id = new.id and o.status = 'pending';
             return null;
         end $$;
         create trigger touch after insert or update on public.shop_orders for each row execute function public.touch();
@@ -557,17 +565,6 @@ async def test_prepared_transactions(logical_db: Any) -> None:
     assert await follower.check() == Counter(new_order=1)
     await db.execute("rollback prepared 'two'")
     await db.execute("commit prepared 'one'")
-    assert await follower.check() == Counter(new_order=1, order_update=1)
-
-
-async def test_a_journal_with_partitions(db: Any) -> None:
-    """The default partition takes what no other covers, and the others what they cover."""
-    await _PLAIN.install(db)
-    await _PLAIN.attach(db)
-    follower = await Follower.start(db)
-    await db.execute(_PLAIN.insert(10))
-    await db.execute("select orderwire.maintain_partitions('1 second')")
-    await db.execute(_PLAIN.update(_PLAIN.change, 10))
     assert await follower.check() == Counter(new_order=1, order_update=1)
 
 

@@ -23,7 +23,7 @@ from push.protocol.messages import Auth, CloseCode, Subscribe, Unsubscribe
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import FakeTransport
 from tests.helpers.following import commit, following, read_again
-from tests.model.database import ModelConnection, ModelDatabase, ModelReader
+from tests.model.database import EPOCH, ModelConnection, ModelDatabase, ModelReader
 from tests.support import TIMEOUT_SECONDS
 
 ADMIN = Grant(Role.ADMIN, "boss", expires_at=4e9)
@@ -126,7 +126,7 @@ def types(messages: list[dict[str, Any]]) -> list[str]:
 
 
 def orders(messages: list[dict[str, Any]]) -> list[int]:
-    return [message["order_id"] for message in messages if "order_id" in message]
+    return [message["row"] for message in messages if "row" in message]
 
 
 @pytest.fixture
@@ -173,6 +173,39 @@ async def test_customer_may_follow_orders_of_the_token_and_of_the_subject(site: 
     topics = frozenset({"order:1", "order:2"})
     assert await site.manager.authorize(ANNA, ConnectParams(topics=topics)) == topics
     assert site.lookup.lookups == [{"2"}], "order 1 is in the token"
+
+
+async def test_streams_are_for_admins_and_have_to_exist(site: Site) -> None:
+    for topics in ({"stock"}, {"stock:a%2Fb", "orders"}):
+        assert await site.manager.authorize(ADMIN, ConnectParams(topics=frozenset(topics))) == topics
+        for grant in (ANNA, Grant(Role.VIEWER)):
+            with pytest.raises(AccessDenied, match="not permitted") as denied:
+                await site.manager.authorize(grant, ConnectParams(topics=frozenset(topics)))
+            assert denied.value.close_code is CloseCode.NOT_PERMITTED
+    with pytest.raises(AccessDenied, match="topics: no such topic: stocks") as denied:
+        await site.manager.authorize(ADMIN, ConnectParams(topics=frozenset({"stock", "stocks:1"})))
+    assert denied.value.close_code is CloseCode.BAD_REQUEST
+    session = await site.open(params=ConnectParams(topics=frozenset({"orders"})))
+    take(session)
+    await site.manager.handle_command(session, Subscribe(frozenset({"stock"})), ConnectParams())
+    await site.manager.handle_command(session, Subscribe(frozenset({"stocks"})), ConnectParams())
+    answers = take(session)
+    assert answers[0] == {"type": "subscribed", "topics": ["orders", "stock"]}
+    assert answers[1] == {"type": "error", "code": "bad_topic", "message": "no such topic: stocks"}
+
+
+async def test_a_replay_is_counted_without_the_events_of_streams(site: Site) -> None:
+    (event,) = await site.commit(1)
+    cursor = f"{EPOCH}-{event.txid}-{event.id}"
+    await site.commit(-1, 2, -2)  # see ``STREAM_ROWS``: the first one belongs to order 1
+    for topics, rows in (({"orders"}, [2]), ({"orders", "stock"}, [-1, 2, -2]), ({"order:1"}, [-1]), ({"stock:-2"}, [-2])):
+        params = ConnectParams(cursor=cursor, topics=frozenset(topics))
+        session = await site.open(params=params)
+        take(session)
+        await site.manager.resume(session, params)
+        messages = take(session)
+        assert messages[0] == {"type": "resumed", "recovered": True, "replayed": len(rows)}
+        assert [message["row"] for message in messages if "row" in message] == rows
 
 
 async def test_too_many_topics_are_a_bad_request(site: Site) -> None:

@@ -80,6 +80,12 @@ def test_topics_survive_the_conversion(topics: frozenset[str]) -> None:
     assert len(subscription.selected) == len(topics - {"orders", "analytics"})
 
 
+def test_keys_that_the_grant_has_are_kept_once() -> None:
+    grant = Grant(Role.CUSTOMER, None, frozenset({"1", "a/b"}))
+    assert session_with(grant, grant.default_topics()).subscription.selected is grant.order_keys
+    assert session_with(grant, frozenset({"order:1"})).subscription.selected == {"1"}
+
+
 @pytest.mark.parametrize("topics", [set(), {"orders"}, {"analytics"}, {"orders", "analytics"}])
 def test_subscriptions_without_single_orders_are_shared(topics: set[str]) -> None:
     assert Subscription.of(frozenset(topics)) is Subscription.of(frozenset(topics))
