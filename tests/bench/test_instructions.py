@@ -8,7 +8,6 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench import instructions
 from bench.instructions import (
     INSERT,
     NOTIFYING,
@@ -82,7 +81,7 @@ async def test_table_of_a_checkout_with_numbered_files(empty_database_url: str, 
 
 
 def test_missing_valgrind_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instructions.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(CannotCount, match="valgrind is not installed"):
         count_all(argparse.Namespace())
 
