@@ -129,11 +129,12 @@ declare
     end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', case when orderwire.nested() then pg_trigger_depth() end'
+    common_sql   constant text := ', pg_trigger_depth()'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    -- The statement that records is there three times: it returns its rows only where a notification shows them, and in the
-    -- silent mode, that of a busy database, there is nothing else.
+    -- The statement that records is there three times: only where statements are nested its rows have a depth, only where a
+    -- notification shows them it returns them, and in the silent mode, that of a busy database, there is nothing else. Each
+    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time.
     function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -171,7 +172,7 @@ declare
         declare
             changed bigint;
         begin
-            %3$s;
+            %7$s;
             get diagnostics changed = row_count;
             if changed > 0 then
                 perform orderwire.finish_nested(changed, tg_op);
@@ -195,6 +196,7 @@ $f$;
     changes      text;
     kind         text;
     statement    text;
+    plain        text;
     made         text[] := '{}';
 begin
     if is_stream then
@@ -240,11 +242,10 @@ begin
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
             '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
-            ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
-            ' else coalesce(left(n.number, 201), '''') end,'
+            ' left(coalesce(n.number, case when n.key is null then o.number when o.number is not null then '''' end), 201),'
             ' left(coalesce(n.customer_id, o.customer_id), 201),'
-            ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
-            ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
+            ' left(case when n.key is null then null when o.key is null then n.customer_name'
+            ' when n.customer_name is distinct from o.customer_name then coalesce(n.customer_name, '''') end, 501),'
             ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s\nfrom ',
             case when has_currency then ', previous_currency, currency' else '' end, case when has_data then ', data' else '' end,
             common,
@@ -276,6 +277,7 @@ begin
             ('_truncate', del || own_rows)
         ) as s
     loop
+        plain := replace(replace(statement, ', depth', ''), ', pg_trigger_depth()', '');
         made := made || case
             when of_child
                 then format(
@@ -287,15 +289,16 @@ begin
                         '    end;\n',
                         name, map_function
                     ),
-                    format('execute format(%L, tg_relid::regclass, parent)', statement),
-                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *'),
+                    format('execute format(%L, tg_relid::regclass, parent)', plain),
+                    format('execute format(%L, tg_relid::regclass, parent)', plain || ' returning *'),
                     case when kind = '_truncate' then on_unreadable else '' end,
-                    case when kind = '_truncate' then on_old_snapshot else '' end
+                    case when kind = '_truncate' then on_old_snapshot else '' end,
+                    format('execute format(%L, tg_relid::regclass, parent)', statement)
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                statement, statement || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
-                case when kind = '_truncate' then on_old_snapshot else '' end
+                plain, plain || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
+                case when kind = '_truncate' then on_old_snapshot else '' end, statement
             )
         end;
     end loop;
