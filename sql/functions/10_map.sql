@@ -173,7 +173,7 @@ begin
         when 'total' then
             a := orderwire.plain_column(relation, expression);
             return case
-                when orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+                when (orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) and expression !~ ' / ')
                     then format('(%s)::numeric', expression)
                 when
                     orderwire.base_type(a.atttypid) = 'numeric'::regtype and a.atttypmod > 0

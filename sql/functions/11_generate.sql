@@ -129,11 +129,12 @@ declare
     end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', case when orderwire.nested() then pg_trigger_depth() end'
+    common_sql   constant text := ', pg_trigger_depth()'
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    -- The statement that records is there three times: it returns its rows only where a notification shows them, and in the
-    -- silent mode, that of a busy database, there is nothing else.
+    -- The statement that records is there three times: only where statements are nested its rows have a depth, only where a
+    -- notification shows them it returns them, and in the silent mode, that of a busy database, there is nothing else. Each
+    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time.
     function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -171,20 +172,23 @@ declare
         declare
             changed bigint;
         begin
-            %3$s;
+            %7$s;
             get diagnostics changed = row_count;
             if changed > 0 then
                 perform orderwire.finish_nested(changed, tg_op);
             end if;
         end;
     end if;
-    return null;
+%6$s    return null;
 %5$send
 $trigger$
 $f$;
     -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
     on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
         '    perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    return null;\n';
+    -- A snapshot from before the TRUNCATE may not see rows that it removes.
+    on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
+        '        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    end if;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -192,38 +196,39 @@ $f$;
     changes      text;
     kind         text;
     statement    text;
+    plain        text;
     made         text[] := '{}';
 begin
     if is_stream then
         ins := format(
-            'insert into orderwire.journal (is_order, key, order_key, data%s)'
-            ' select true, m.key, m.order_key, orderwire.bounded_data(m.data)%s from ',
+            E'insert into orderwire.journal (is_order, key, order_key, data%s)'
+            '\nselect true, m.key, m.order_key, orderwire.bounded_data(m.data)%s\nfrom ',
             common, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, key, order_key%s) select true, m.key, m.order_key%s from ',
+            E'insert into orderwire.journal (was_order, key, order_key%s) select true, m.key, m.order_key%s\nfrom ',
             common, common_sql
         );
         changes := 'n.order_key is distinct from o.order_key or n.data is distinct from o.data';
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, key, order_key, data%s)'
-            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key), coalesce(n.order_key, o.order_key),'
-            ' orderwire.bounded_data(n.data)%s from ',
+            E'insert into orderwire.journal (was_order, is_order, key, order_key, data%s)'
+            '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key), coalesce(n.order_key, o.order_key),'
+            ' orderwire.bounded_data(n.data)%s\nfrom ',
             common, common_sql
         );
     else
         ins := format(
-            'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
-            ' select true, m.key, %s, left(m.status, 101), m.total%s%s%s from ',
+            E'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
+            '\nselect true, m.key, %s, left(m.status, 101), m.total%s%s%s\nfrom ',
             case when has_currency then ', currency' else '' end, case when has_data then ', data' else '' end, common,
             format(cut, 'm'),
             case when has_currency then ', left(m.currency, 20)' else '' end,
             case when has_data then ', orderwire.bounded_data(m.data)' else '' end, common_sql
         );
         del := format(
-            'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
-            ' select true, m.key, left(m.number, 201), left(m.customer_id, 201),'
-            ' left(m.status, 101), m.total%s%s from ',
+            E'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
+            '\nselect true, m.key, left(m.number, 201), left(m.customer_id, 201),'
+            ' left(m.status, 101), m.total%s%s\nfrom ',
             case when has_currency then ', previous_currency' else '' end, common,
             case when has_currency then ', left(m.currency, 20)' else '' end, common_sql
         );
@@ -233,22 +238,22 @@ begin
             || case when has_currency then ' or n.currency is distinct from o.currency' else '' end
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
-            'insert into orderwire.journal (was_order, is_order, key, number,'
+            E'insert into orderwire.journal (was_order, is_order, key, number,'
             ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
-            ' select o.key is not null, n.key is not null, coalesce(n.key, o.key),'
+            '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
-            ' case when n.key is null then left(o.number, 201) when o.number is null then left(n.number, 201)'
-            ' else coalesce(left(n.number, 201), '''') end,'
+            ' left(coalesce(n.number, case when n.key is null then o.number when o.number is not null then '''' end), 201),'
             ' left(coalesce(n.customer_id, o.customer_id), 201),'
-            ' case when n.key is null then null when o.key is null then left(n.customer_name, 501)'
-            ' when n.customer_name is distinct from o.customer_name then coalesce(left(n.customer_name, 501), '''') end,'
-            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s from ',
+            ' left(case when n.key is null then null when o.key is null then n.customer_name'
+            ' when n.customer_name is distinct from o.customer_name then coalesce(n.customer_name, '''') end, 501),'
+            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s\nfrom ',
             case when has_currency then ', previous_currency, currency' else '' end, case when has_data then ', data' else '' end,
             common,
             case when has_currency then ', left(o.currency, 20), left(n.currency, 20)' else '' end,
             case
                 when has_data
-                    then ', case when n.data is distinct from o.data then coalesce(orderwire.bounded_data(n.data), ''{}'') end'
+                    then ', case when n.key is not null and n.data is distinct from o.data'
+                    ' then coalesce(orderwire.bounded_data(n.data), ''{}'') end'
                 else ''
             end,
             common_sql
@@ -262,8 +267,8 @@ begin
             (
                 '_update',
                 upd || format(
-                    '(select m.* from old_rows as r, lateral %s as m) as o '
-                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key '
+                    E'(select m.* from old_rows as r, lateral %s as m) as o\n'
+                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key\n'
                     'where o.key is null or n.key is null or %s',
                     map_call, map_call, changes
                 )
@@ -272,6 +277,7 @@ begin
             ('_truncate', del || own_rows)
         ) as s
     loop
+        plain := replace(replace(statement, ', depth', ''), ', pg_trigger_depth()', '');
         made := made || case
             when of_child
                 then format(
@@ -283,13 +289,16 @@ begin
                         '    end;\n',
                         name, map_function
                     ),
-                    format('execute format(%L, tg_relid::regclass, parent)', statement),
-                    format('execute format(%L, tg_relid::regclass, parent)', statement || ' returning *'),
-                    case when kind = '_truncate' then on_unreadable else '' end
+                    format('execute format(%L, tg_relid::regclass, parent)', plain),
+                    format('execute format(%L, tg_relid::regclass, parent)', plain || ' returning *'),
+                    case when kind = '_truncate' then on_unreadable else '' end,
+                    case when kind = '_truncate' then on_old_snapshot else '' end,
+                    format('execute format(%L, tg_relid::regclass, parent)', statement)
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                statement, statement || ' returning *', case when kind = '_truncate' then on_unreadable else '' end
+                plain, plain || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
+                case when kind = '_truncate' then on_old_snapshot else '' end, statement
             )
         end;
     end loop;

@@ -505,6 +505,15 @@ begin
         raise exception 'a stream cannot be named %', name
             using hint = 'take lower-case letters, digits and underscores, and none of orders, order, analytics';
     end if;
+    -- The names of generated functions begin with those of the tables.
+    if exists (
+        select
+        from (select a.name from orderwire.attached_tables as a union select 'orders') as other
+        where starts_with(attach_stream.name, other.name || '_') or starts_with(other.name, attach_stream.name || '_')
+    ) then
+        raise exception 'a stream cannot be named %: an attached table has a name that begins with it, or that it begins with', name
+            using hint = 'take another name';
+    end if;
     perform orderwire.attach_table(name, relation, map);
 end
 $$;
