@@ -55,24 +55,27 @@ class Cluster:
         self.kills = 0
         self.running = asyncio.Event()
         self.running.set()
+        # Held from a kill until everything is as before.
+        self.lock = asyncio.Lock()
 
     async def connect(self) -> Any:
         return await asyncpg.connect(self.url, timeout=30, command_timeout=60)
 
     async def kill(self) -> None:
         """Kill it, start it again, and assert that the table is attached or detached as a whole."""
-        self.running.clear()
-        self.kills += 1
-        pid = self._postgres.pid
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        while self._postgres.pid is not None:
-            await asyncio.sleep(0.01)
-        assert await asyncio.to_thread(self._postgres.start) == self.url
-        connection = await self.connect()
-        await assert_nothing_half_attached(connection)
-        await connection.close()
-        self.running.set()
+        async with self.lock:
+            self.running.clear()
+            self.kills += 1
+            pid = self._postgres.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            while self._postgres.pid is not None:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(self._postgres.start) == self.url
+            connection = await self.connect()
+            await assert_nothing_half_attached(connection)
+            await connection.close()
+            self.running.set()
 
     def assert_killed_since(self, kills: int, error: BaseException) -> None:
         assert self.kills != kills, f"a connection was lost without a kill: {error!r}"
@@ -298,6 +301,7 @@ class RestartedServer:
         self._start_server = start_server
         self._url = url
         self._port = free_port()
+        self.lock = asyncio.Lock()
         self.all: list[Server] = []
 
     async def start(self) -> None:
@@ -306,8 +310,9 @@ class RestartedServer:
     async def kill_at_random(self, rng: random.Random) -> None:
         while True:
             await asyncio.sleep(rng.uniform(2, 6))
-            await self.all[-1].kill()
-            await self.start()
+            async with self.lock:
+                await self.all[-1].kill()
+                await self.start()
 
 
 async def wait_for_totals(server: Server, expected: dict[str, Decimal]) -> None:
@@ -353,11 +358,10 @@ async def test_attach_and_detach_while_writers_write_and_everything_is_killed(
         while not await administrator.do(administrator.attach):
             pass
         await asyncio.sleep(LAST_SECONDS)
-        for task in killing:
-            task.cancel()
-        await asyncio.wait(killing)
-        if not cluster.running.is_set():  # cancelled between its kill and its start
-            await cluster.kill()
+        async with cluster.lock, killed.lock:
+            for task in killing:
+                task.cancel()
+            await asyncio.wait(killing)
         writers.stopping.set()
         await writing
 
