@@ -398,14 +398,14 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    before       constant orderwire.attached_tables := (
-        select a from orderwire.attached_tables as a where a.name = attach_table.name
-    );
+    before       orderwire.attached_tables;
     are_integers boolean := false;
     statement    text;
     server       regrole;
 begin
+    -- Read after the wait: another session may have attached or detached meanwhile.
     lock table orderwire.attached_tables in share row exclusive mode;
+    select a.* into before from orderwire.attached_tables as a where a.name = attach_table.name;
     if before.relation is not null and before.relation <> relation then
         raise exception '% is attached as % already', before.relation, name
             using hint = format('detach it first: select orderwire.detach(%L)', name);
@@ -525,10 +525,12 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    t         constant orderwire.attached_tables := (select a from orderwire.attached_tables as a where a.name = detach.name);
+    t         orderwire.attached_tables;
     statement text;
 begin
+    -- Read after the wait: another session may have attached or detached meanwhile.
     lock table orderwire.attached_tables in share row exclusive mode;
+    select a.* into t from orderwire.attached_tables as a where a.name = detach.name;
     if t.name is null then
         raise exception 'no table is attached as %', name
             using hint = 'attached are: ' || coalesce((select string_agg(a.name, ', ') from orderwire.attached_tables as a), 'none');
