@@ -225,10 +225,9 @@ class Service:
     async def _poll_attached_tables(self) -> Never:
         """Read what is wrong with the attached tables, and log each problem once.
 
-        Not ready (/readyz, ``orderwire_ready``) makes what stops events until somebody mends it: the clients of a server that
-        goes on are shown an old state as the present one. All else is only logged: a table without triggers on a new partition
-        is mended by ``_maintain_journal``, rights that are missing leave the events alone, and without a table there is nothing
-        to miss.
+        A problem that stops events until a person acts makes the server not ready (/readyz and the metric): otherwise its
+        clients would take an old state for the present one. All else is only logged: ``_maintain_journal`` attaches a new
+        partition, missing rights do not stop events, and without a table there are no events to miss.
         """
         await self.relay.started.wait()
         known: AttachmentProblem | None = None

@@ -60,7 +60,7 @@ order by a.name
 
 
 class AttachmentProblem(NamedTuple):
-    """What is wrong with an attached table, how to fix it, and whether changes make no events until somebody does."""
+    """What is wrong with an attached table, how to fix it, and whether changes make no events until then."""
 
     problem: str
     fix: str

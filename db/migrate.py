@@ -1,8 +1,8 @@
 """Installs and upgrades the schema ``orderwire`` from the files of ``sql/``, in one transaction.
 
-``sql/migrations/NNN_*.sql`` create tables: each is applied once, in order, and never edited after a release.
-``sql/functions/*.sql`` are applied in the order of their names, all of them again when the checksum of one changes.
-``sql/starter/`` creates the starter table, which is attached like any other: see ``create_starter``.
+The files of ``sql/migrations`` create tables: each is applied once, in order, and never edited after a release.
+The files of ``sql/functions`` are applied in the order of their names, all of them again when the checksum of one changes.
+``sql/starter`` creates the starter table, which is attached like any other: see ``create_starter``.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class ConsoleSink(Sink):
 
 
 def format_event(payload: bytes) -> str:
-    """Return an event's JSON as one printable line. A field that is null in the table is shown as ``-``."""
+    """Return an event's JSON as one printable line. A field that is null in the table is shown as a hyphen."""
     event = json.loads(payload)
     name = _text(event.get("order_number") or event["key"])
     match event["type"]:

@@ -76,7 +76,7 @@ _ORDER_CODE = re.compile(r"[A-Za-z#/]{0,8}[-#/ ]?\d[\w/-]*")
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The value of one member of a map, and why. ``is_sure`` is false where somebody should look."""
+    """The value of one member of a map, and why. ``is_sure`` is false where a person should check it."""
 
     value: Any
     reason: str

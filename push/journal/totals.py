@@ -79,7 +79,7 @@ class Totals:
         return bool(self.orders or self.revenue or self.pending or self.revenue_by_currency)
 
     def describe_revenue(self, number_format: str = "f") -> str:
-        """The revenue as a text for people; ``number_format`` as in ``format``. With currencies: ``12.50 EUR, 3 PLN``."""
+        """The revenue as a text for people; ``number_format`` as in ``format``. With currencies, each has its code."""
         if self.revenue_by_currency is None:
             return format(self.revenue, number_format)
         found = ", ".join(f"{revenue:{number_format}} {name}" for name, revenue in sorted(self.revenue_by_currency.items()))

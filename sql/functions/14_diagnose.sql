@@ -1,6 +1,6 @@
 -- What would stop events from arriving, or arriving in time; `python server.py doctor` prints it.
 
--- What is wrong with the attached tables. `stops_events`: changes of a table make no events until somebody mends it, which
+-- What is wrong with the attached tables. `stops_events`: changes of a table make no events until a person acts, which
 -- /readyz says.
 create or replace function orderwire.diagnose_attached(out problem text, out fix text, out stops_events boolean) returns setof record
 language sql stable

@@ -70,8 +70,8 @@ def test_make_token_makes_the_tokens_of_customers() -> None:
     make = Checkout(ROOT).command("token", f"JWT_SECRET={SECRET}", "ROLE=customer")
     for variables, claims in (
         (["SUB=o'neill $5"], {"sub": "o'neill $5"}),
-        (["ORDER=5"], {"orders": [5]}),
-        (["ORDER=5 6", "SUB=user-7", "TTL=2h"], {"orders": [5, 6], "sub": "user-7"}),
+        (["ORDER=5"], {"orders": ["5"]}),
+        (["ORDER=5 6", "SUB=user-7", "TTL=2h"], {"orders": ["5", "6"], "sub": "user-7"}),
     ):
         done = run(*make, *(variable.replace("$", "$$") for variable in variables))
         assert (done.returncode, done.stderr) == (0, "")
