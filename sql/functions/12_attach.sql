@@ -323,6 +323,10 @@ declare
     statement text;
     made      integer := 0;
 begin
+    begin
+        lock table orderwire.attached_tables in share row exclusive mode nowait;
+    exception when lock_not_available then return 0; -- another session attaches, detaches or does this
+    end;
     for t in select a.* from orderwire.attached_tables as a loop
         for child in
             select c.child

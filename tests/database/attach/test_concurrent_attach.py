@@ -75,3 +75,20 @@ async def test_detach_waits_for_attach(db: Any, database_url: str) -> None:
     await _run_while_it_waits(db, _ATTACH, database_url, "select orderwire.detach()")
     assert await db.fetchval("select count(*) from orderwire.attached_tables") == 0
     assert await db.fetchval(r"select count(*) from pg_trigger where tgname like 'zz\_orderwire\_%'") == 0
+
+
+async def test_two_servers_find_a_new_partition(db: Any, database_url: str) -> None:
+    """One creates its triggers, and the other one does not wait."""
+    shape = shape_named("partitioned")
+    await shape.install(db)
+    await shape.attach(db)
+    await db.execute(shape.new_child)
+    other = await asyncpg.connect(database_url, command_timeout=60)
+    try:
+        async with db.transaction():
+            assert await db.fetchval("select orderwire.attach_partitions()") == 1
+            assert await other.fetchval("select orderwire.attach_partitions()") == 0
+        assert await other.fetchval("select orderwire.attach_partitions()") == 0
+    finally:
+        await other.close()
+    assert await db.fetch("select problem from orderwire.diagnose_attached()") == []
