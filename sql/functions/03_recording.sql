@@ -82,7 +82,9 @@ begin
     exception when insufficient_privilege or undefined_function or undefined_table then
         return true; -- the table cannot be read any more, and the doctor says so
     end;
-    if o.key is null then
+    if o.key is null and e.key ~ '~[0-9a-f]{32}$' then
+        return true; -- a shortened key, by which nothing is found (orderwire.bounded_key)
+    elsif o.key is null then
         return not e.is_order;
     end if;
     return e.is_order
@@ -199,7 +201,7 @@ as $$
 declare
     own_depth constant integer := pg_trigger_depth();
     command   constant text := extract(epoch from statement_timestamp())::text;
-    noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^(\S+) ([1-9]\d{0,3})$');
+    noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^([^ ]+) ([1-9][0-9]{0,3})$');
     deepest   constant integer := case when noted[1] = command then noted[2]::integer else 1 end;
 begin
     if own_depth > deepest then
