@@ -184,6 +184,8 @@ create function orderwire.check_volatility(name text) returns void language plpg
 
 create function orderwire.children(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
 
+create function orderwire.children_for_triggers(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
+
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
 
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
@@ -192,14 +194,25 @@ create function orderwire.detach(name text DEFAULT 'orders'::text) returns void 
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
 
+create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.detach_former_partitions(deadline timestamp with time zone) from public;
+
 create function orderwire.diagnose(OUT problem text, OUT fix text) returns SETOF record language sql stable;
 comment on function orderwire.diagnose(OUT problem text, OUT fix text) is 'What would stop events from arriving, and how to fix it.';
 
 create function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) returns SETOF record language sql stable;
 
+create function orderwire.drop_child_functions(prefix text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.drop_child_functions(prefix text) from public;
+
 create function orderwire.drop_generated(name text, triggers boolean) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.drop_reads() returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+
+create function orderwire.drop_trigger_statements(relations regclass[]) returns text[] language sql stable set search_path=pg_catalog, pg_temp;
+
+create function orderwire.drop_triggers(names text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.drop_triggers(names text[]) from public;
 
 create function orderwire.empty_read_statements() returns text[] language sql immutable;
 
@@ -255,8 +268,6 @@ create function orderwire.key_part(value text) returns text language sql immutab
 create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
 
 create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
-
-create function orderwire.lock_table_briefly(relation regclass, mode text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.maintain_partitions(retention interval) returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.maintain_partitions(retention interval) from public;
@@ -318,6 +329,9 @@ comment on function orderwire.revoke(subject text) is 'Revoke every token that w
 create function orderwire.rfc3339(moment timestamp with time zone) returns text language sql stable;
 
 create function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
+
+create function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp set lock_timeout=1ms;
+revoke execute on function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) from public;
 
 create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=on;
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
