@@ -245,6 +245,8 @@ revoke execute on function orderwire.identify(known_epoch text, delivered_txids 
 
 create function orderwire.is_child(relation regclass, parent regclass) returns boolean language sql stable;
 
+create function orderwire.is_child_now(relation regclass, parent regclass) returns boolean language plpgsql stable;
+
 create function orderwire.is_counted(status text) returns boolean language sql immutable;
 comment on function orderwire.is_counted(status text) is 'Whether the total of an order with this status counts as revenue.';
 
@@ -304,6 +306,9 @@ create function orderwire.order_json(o orderwire.mapped_order, integer_keys bool
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
 
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
+
+create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
+revoke execute on function orderwire.parent_of_children(name text) from public;
 
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 

@@ -283,9 +283,9 @@ begin
                 then format(
                     function_sql, prefix || kind,
                     format(
-                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        E'    parent  constant regclass := orderwire.parent_of_children(%L);\n'
                         '    mode    constant text := case\n'
-                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '        when orderwire.is_child_now(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
                         '    end;\n',
                         name, map_function
                     ),

@@ -570,6 +570,12 @@ begin
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
     end if;
+    perform orderwire.create_generated(
+        name,
+        array[format(
+            'create function orderwire.%I() returns regclass language sql immutable return %L::regclass', 'parent_' || name, relation
+        )]
+    );
     -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
     perform orderwire.create_generated(
         name,

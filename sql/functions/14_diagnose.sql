@@ -58,12 +58,12 @@ as $$
 
     union all
     select
-        format('the function orderwire.%s is gone: lists, totals or TRUNCATE of %s do not work', f.name, a.relation),
+        format('the function orderwire.%s is gone: lists, totals, TRUNCATE or partitions of %s do not work', f.name, a.relation),
         format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
         false -- events flow
     from orderwire.attached_tables as a
     cross join lateral unnest(
-        array['own_' || a.name]
+        array['own_' || a.name, 'parent_' || a.name]
         || case when a.name = 'orders' then '{all_orders,orders_by_key,list_orders,list_customer_orders}'::text[] end
     ) as f (name)
     where to_regproc('orderwire.map_' || a.name) is not null and to_regproc('orderwire.' || f.name) is null

@@ -88,7 +88,8 @@ async def test_locks_are_waited_for_a_second_in_all(db: Any, open_session: OpenS
     for session, name in zip(sessions, names, strict=True):
         await session.execute(f"begin; lock table public.{name} in row exclusive mode")
     holders = [
-        asyncio.create_task(session.execute(f"select pg_sleep({0.8 * n}); commit")) for n, session in enumerate(sessions, start=1)
+        asyncio.create_task(session.execute(f"select pg_sleep({0.8 * n}); commit"))
+        for n, session in enumerate(sessions, start=1)
     ]
     start = time.perf_counter()
     with pytest.raises(asyncpg.LockNotAvailableError, match="within a second"):
@@ -114,3 +115,34 @@ async def test_a_new_partition_that_is_locked_does_not_hold_up_others(db: Any, o
         assert "second of shop_orders has no triggers yet" in problem
     assert await db.fetchval("select orderwire.attach_partitions()") == 1
     assert await _problems(db) == []
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+@pytest.mark.parametrize("name", ["partitioned", "partitioned_reordered", "inherited"])
+async def test_a_writer_whose_snapshot_is_from_before(db: Any, open_session: OpenSession, name: str, isolation: Any) -> None:
+    """It sees neither that a table was attached, nor which partitions have come and gone since."""
+    shape = shape_named(name)
+    await shape.install(db)
+    writer = await open_session()
+    child = shape.children[0]
+    async with writer.transaction(isolation=isolation):
+        await writer.execute("select from pg_class")
+        await shape.attach(db)
+        await db.execute(shape.new_child)
+        await db.execute("select orderwire.attach_partitions()")
+        follower = await Follower.start(db)
+        await writer.execute(shape.insert(10, into=child))
+        await writer.execute(shape.update(shape.change, 10, of=child))
+        await writer.execute(shape.insert(12, into=child))
+        await writer.execute(shape.delete(12, of=child))
+        await writer.execute(shape.insert(1003, into="public.third"))
+    assert await follower.check() == Counter(new_order=3, order_update=1, order_delete=1)
+    async with writer.transaction(isolation=isolation):
+        await writer.execute("select from pg_class")
+        if name == "inherited":
+            await db.execute("alter table public.third no inherit public.shop_orders")
+        else:
+            await db.execute("alter table public.shop_orders detach partition public.third")
+        await writer.execute(shape.delete(1003, of="public.third"))
+        follower = await Follower.start(db)
+    assert await follower.check() == Counter()
