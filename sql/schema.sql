@@ -335,6 +335,8 @@ create function orderwire.rfc3339(moment timestamp with time zone) returns text 
 
 create function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
 
+create function orderwire.row_of_parent(name text, child regclass, parent regclass) returns text language sql stable;
+
 create function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp set lock_timeout=1ms;
 revoke execute on function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) from public;
 

@@ -83,6 +83,17 @@ begin
 end
 $$;
 
+-- SQL that makes the row `r` of a child one of its parent. A cast names both; where the owner of the schema has no right on theirs
+-- any more, by JSON, which takes longer.
+create or replace function orderwire.row_of_parent(name text, child regclass, parent regclass) returns text
+language sql stable
+return case
+    -- The schema of a name as PostgreSQL prints it: pg_class is older to a writer with an old snapshot.
+    when has_schema_privilege((parse_ident(child::text))[1], 'usage') and has_schema_privilege((parse_ident(parent::text))[1], 'usage')
+        then format('(r::%s)::%s', child, parent)
+    else format('orderwire.%I(to_jsonb(r))', 'row_of_' || name)
+end;
+
 -- Whether this statement is nested in another, or a nested statement may have recorded events before it in this transaction. The
 -- setting only saves a search (see finish_nested): any session can change it, so nothing is concluded from it but whether to
 -- look.

@@ -572,9 +572,16 @@ begin
     end if;
     perform orderwire.create_generated(
         name,
-        array[format(
-            'create function orderwire.%I() returns regclass language sql immutable return %L::regclass', 'parent_' || name, relation
-        )]
+        array[
+            format(
+                'create function orderwire.%I() returns regclass language sql immutable return %L::regclass',
+                'parent_' || name, relation
+            ),
+            format(
+                'create function orderwire.%I(r jsonb) returns %s language sql stable return jsonb_populate_record(null::%s, r)',
+                'row_of_' || name, relation, relation
+            )
+        ]
     );
     -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
     perform orderwire.create_generated(
