@@ -56,6 +56,10 @@ create table orderwire.checkpoint (
 );
 comment on table orderwire.checkpoint is 'The totals as they were last counted. May be deleted at any time: the next start counts.';
 
+create table orderwire.epoch_requests (
+    requested_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table orderwire.functions (
     name text not null,
     checksum text not null,
@@ -178,6 +182,10 @@ create function orderwire.bounded_key(key text) returns text language sql immuta
 
 create function orderwire.cannot_raise(relation regclass, field text, expression text) returns boolean language sql stable;
 
+create function orderwire.canonical_key(key text) returns text language sql stable;
+
+create function orderwire.case_column(expression text) returns text language sql immutable;
+
 create function orderwire.check_map(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.check_volatility(name text) returns void language plpgsql stable set search_path=pg_catalog, pg_temp;
@@ -256,6 +264,8 @@ revoke execute on function orderwire.is_current(e orderwire.journal) from public
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
 
+create function orderwire.is_self_contained(sql_text text) returns boolean language plpgsql immutable set standard_conforming_strings=on;
+
 create function orderwire.joined_expression(map jsonb, expression text) returns text language sql immutable;
 
 create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, at_most integer) returns TABLE(events bigint, order_events bigint) language sql stable;
@@ -314,6 +324,8 @@ create function orderwire.plain_column(relation regclass, expression text) retur
 
 create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
 
+create function orderwire.read_relations() returns SETOF regclass language sql stable;
+
 create function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.recording_mode(map_function text) returns text language sql volatile;
@@ -348,6 +360,9 @@ create function orderwire.should_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.should_notify() from public;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
+
+create function orderwire.take_epoch_requests() returns boolean language sql volatile;
+revoke execute on function orderwire.take_epoch_requests() from public;
 
 create function orderwire.totals_from_checkpoint() returns TABLE(total_orders bigint, total_revenue numeric, pending_orders bigint, revenue_by_currency jsonb, snapshot pg_snapshot, newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=off set enable_hashjoin=off set enable_mergejoin=off set jit=off;
 revoke execute on function orderwire.totals_from_checkpoint() from public;

@@ -90,8 +90,8 @@ language sql stable
 return case
     -- The schema of a name as PostgreSQL prints it: pg_class is older to a writer with an old snapshot.
     when has_schema_privilege((parse_ident(child::text))[1], 'usage') and has_schema_privilege((parse_ident(parent::text))[1], 'usage')
-        then format('(r::%s)::%s', child, parent)
-    else format('orderwire.%I(to_jsonb(r))', 'row_of_' || name)
+        then format('((r.*)::%s)::%s', child, parent)
+    else format('orderwire.%I(to_jsonb(r.*))', 'row_of_' || name)
 end;
 
 -- Whether this statement is nested in another, or a nested statement may have recorded events before it in this transaction. The
@@ -129,7 +129,9 @@ begin
     exception when insufficient_privilege or undefined_function or undefined_table then
         return true; -- the table cannot be read any more, and the doctor says so
     end;
-    if o.key is null then
+    if o.key is null and e.key ~ '~[0-9a-f]{32}$' then
+        return true; -- a shortened key, by which nothing is found (orderwire.bounded_key)
+    elsif o.key is null then
         return not e.is_order;
     end if;
     return e.is_order
@@ -246,7 +248,7 @@ as $$
 declare
     own_depth constant integer := pg_trigger_depth();
     command   constant text := extract(epoch from statement_timestamp())::text;
-    noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^(\S+) ([1-9]\d{0,3})$');
+    noted     constant text[] := regexp_match(current_setting('orderwire.nested', true), '^([^ ]+) ([1-9][0-9]{0,3})$');
     deepest   constant integer := case when noted[1] = command then noted[2]::integer else 1 end;
 begin
     if own_depth > deepest then

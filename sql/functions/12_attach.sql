@@ -26,6 +26,7 @@ declare
     found_one text;
     field     text;
     type      text;
+    plan      text;
 begin
     select r.* into c from pg_class as r where r.oid = relation;
     if c.relkind not in ('r', 'p') then
@@ -163,13 +164,34 @@ begin
         raise exception '% has foreign tables as partitions: %', relation, found_one using hint = 'triggers cannot see their rows';
     end if;
 
+    -- A map is run with the owner's rights. Its texts are expressions and nothing more.
+    select string_agg(distinct t.member, ', ') into found_one
+    from (
+        select m.key as member, m.value from jsonb_each_text(map) as m where jsonb_typeof(map -> m.key) = 'string'
+        union all
+        select 'data', d.value
+        from jsonb_each_text(case jsonb_typeof(map -> 'data') when 'object' then map -> 'data' else '{}' end) as d
+    ) as t (member, value)
+    where t.member in ('order_key', 'number', 'customer_name', 'customer_id', 'total', 'currency', 'status', 'created_at', 'where', 'joins', 'data')
+        and not orderwire.is_self_contained(t.value)
+        and not exists (
+            select from pg_attribute as a where a.attrelid = relation and a.attname = t.value and a.attnum > 0 and not a.attisdropped
+        );
+    if found_one is not null then
+        raise exception 'the map''s % is not one expression', found_one
+            using hint = 'no semicolons, comments, dollar quotes or E'''' strings, and every parenthesis in its pair';
+    end if;
+
     -- Each expression on its own, so that the message names it; in a condition, where no aggregate and no set is allowed.
     for field, type in select * from unnest(fields, types) loop
         begin
-            execute format(
+            -- A loop, since a cursor takes one statement only.
+            for plan in execute format(
                 'explain select from %s as o where (%s)::%s is null',
                 relation, coalesce(orderwire.field_sql(relation, map, field), 'null'), type
-            );
+            ) loop
+                exit;
+            end loop;
         exception when others then
             raise exception 'the map''s % does not work: %', field, sqlerrm
                 using hint = 'it is a column, or an SQL expression over the row "o"; names outside pg_catalog say their schema';
@@ -221,8 +243,8 @@ begin
         where
             p.pronamespace = 'orderwire'::regnamespace
             and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
-            -- A cast to text, which calls no function, of a column that is a timestamptz.
-            and p.prosqlbody::text ~ '\{COERCEVIAIO :arg \{FIELDSELECT :arg \{[^{}]*\} :fieldnum \d+ :resulttype 1184 ';
+            -- A cast to text, which calls no function, of a column that is a date, a time, an interval or money.
+            and p.prosqlbody::text ~ '\{COERCEVIAIO :arg \{FIELDSELECT :arg \{[^{}]*\} :fieldnum \d+ :resulttype (?:1082|1083|1114|1184|1186|1266|790) ';
     end if;
     if culprit is null then
         select '"current_date" or the like' into culprit
@@ -588,7 +610,7 @@ begin
         name,
         array[format(
             'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
-            'select m.* from only %s as o, lateral orderwire.%I(o) as m; end',
+            'select m.* from only %s as o, lateral orderwire.%I(o.*) as m; end',
             'own_' || name, case when name = 'orders' then 'mapped_order' else 'mapped_row' end, relation, 'map_' || name
         )]
     );
@@ -667,6 +689,18 @@ begin
     if name !~ '^[a-z][a-z0-9_]{0,39}$' or name in ('orders', 'order', 'analytics') then
         raise exception 'a stream cannot be named %', name
             using hint = 'take lower-case letters, digits and underscores, and none of orders, order, analytics';
+    end if;
+    if exists (
+        select from pg_proc as p
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and p.proname in (
+                'map_' || name, 'own_' || name, 'parent_' || name, 'row_of_' || name, name || '_insert', name || '_update', name || '_delete', name || '_truncate'
+            )
+            and obj_description(p.oid, 'pg_proc') is distinct from 'Generated for ' || name
+    ) then
+        raise exception 'a stream cannot be named %: a function of the schema orderwire has such a name', name
+            using hint = 'take another name';
     end if;
     -- The names of generated functions begin with those of the tables.
     if exists (

@@ -123,6 +123,19 @@ as $$
     where n.nspname = 'orderwire' and not has_table_privilege(n.nspowner, a.relation, 'select')
 
     union all
+    -- Without this right, fields of a map with joins are null, and lists fail otherwise.
+    select
+        format('the role %s, which serves, may not read %s', x.grantee::regrole, r.relation),
+        format('grant select on %s to %s', r.relation, x.grantee::regrole),
+        false
+    from pg_namespace as n
+    cross join aclexplode(n.nspacl) as x
+    cross join orderwire.read_relations() as r (relation)
+    where
+        n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
+        and not has_table_privilege(x.grantee, r.relation, 'select')
+
+    union all
     select
         format('row level security is forced on %s: totals and lists may lack rows', a.relation),
         format('alter role %s bypassrls', n.nspowner::regrole),
