@@ -129,9 +129,9 @@ declare
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_function constant text := 'orderwire.map_' || name;
-    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '((r.*)::%1$s)::%2$s' else 'r.*' end);
+    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '%1$s' else 'r.*' end);
     own_rows     constant text := case
-        when of_child then format('only %%1$s as r, lateral %s as m', map_call)
+        when of_child then format('only %%2$s as r, lateral %s as m', map_call)
         else format('orderwire.%I() as m', 'own_' || name)
     end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
@@ -290,17 +290,18 @@ begin
                 then format(
                     function_sql, prefix || kind,
                     format(
-                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        E'    parent  constant regclass := orderwire.parent_of_children(%L);\n'
                         '    mode    constant text := case\n'
-                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
-                        '    end;\n',
-                        name, map_function
+                        '        when orderwire.is_child_now(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '    end;\n'
+                        '    row_sql constant text := case when mode <> ''step_aside'' then orderwire.row_of_parent(%L, tg_relid, parent) end;\n',
+                        name, map_function, name
                     ),
-                    format('execute format(%L, tg_relid::regclass, parent)', plain),
-                    format('execute format(%L, tg_relid::regclass, parent)', plain || ' returning *'),
+                    format('execute format(%L, row_sql, tg_relid::regclass)', plain),
+                    format('execute format(%L, row_sql, tg_relid::regclass)', plain || ' returning *'),
                     case when kind = '_truncate' then on_unreadable else '' end,
                     case when kind = '_truncate' then on_old_snapshot else '' end,
-                    format('execute format(%L, tg_relid::regclass, parent)', statement)
+                    format('execute format(%L, row_sql, tg_relid::regclass)', statement)
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
