@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ __all__ = [
     "first_line",
     "ignore_driver_leftovers",
     "name_server",
+    "role_of",
     "with_server_name",
     "wrap_driver_errors",
 ]
@@ -67,6 +69,9 @@ _MISCONFIGURED_ERRORS = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+# Of those, the ones that a missing or old schema gives.
+_MISSING_ERRORS = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 # Errors of a connection that could not be opened: PostgreSQL has answered, and there is no sign of PostgreSQL.
 _REFUSED_ERRORS = (
@@ -125,9 +130,18 @@ class _LeftoverFilter:
             self._next_handler(loop, context)
 
 
+def role_of(connection: Any) -> str | None:
+    """The role that this connection of the driver has logged in as."""
+    role: str | None = getattr(connection.get_settings(), "session_authorization", None)
+    return role
+
+
 @contextmanager
-def wrap_driver_errors() -> Iterator[None]:
-    """Translate each error of the driver or the socket that the block raises into a DatabaseError."""
+def wrap_driver_errors(role: str | None = None) -> Iterator[None]:
+    """Translate each error of the driver or the socket that the block raises into a DatabaseError.
+
+    ``role`` is that of a connection which serves: if it lacks a privilege, the text says how to grant it.
+    """
     try:
         yield
     except DatabaseError:
@@ -141,8 +155,27 @@ def wrap_driver_errors() -> Iterator[None]:
         if isinstance(error, asyncpg.ClientConfigurationError):
             raise BadDatabaseUrl(f"DATABASE_URL is not usable: {first_line(error)}") from error
         if isinstance(error, _MISCONFIGURED_ERRORS):
-            raise DatabaseMisconfigured(first_line(error)) from error
+            raise DatabaseMisconfigured(_misconfigured_text(error, role)) from error
         raise DatabaseUnavailable(first_line(error)) from error
+
+
+def _misconfigured_text(error: BaseException, role: str | None) -> str:
+    """The first line of the error's text, with the way out where it is about the schema."""
+    text = first_line(error)
+    if isinstance(error, _MISSING_ERRORS) and "orderwire" in text:
+        return f"the schema orderwire is gone or not up to date: python server.py migrate ({text})"
+    if isinstance(error, asyncpg.InsufficientPrivilegeError) and (role is not None or "orderwire" in text):
+        name = "this role" if role is None else f"the role {role}"
+        argument = "…" if role is None else _quoted_role(role)
+        grant = f"as the owner of the schema, select orderwire.grant_serving('{argument}')"
+        return f"{name} may not read the journal: {grant} ({text})"
+    return text
+
+
+def _quoted_role(role: str) -> str:
+    """As it stands in a string constant that is cast to regrole."""
+    quoted = role if re.fullmatch(r"[a-z_][a-z0-9_]*", role) else '"' + role.replace('"', '""') + '"'
+    return quoted.replace("'", "''")
 
 
 @contextmanager

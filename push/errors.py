@@ -23,4 +23,11 @@ class StoreError(PushError):
 
 
 class ConnectionLost(StoreError):
-    """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again."""
+    """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again.
+
+    ``reason`` is the cause, for people, where it is not the connection: PostgreSQL has refused the query, say.
+    """
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason
