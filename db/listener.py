@@ -15,6 +15,7 @@ import asyncpg
 from db.errors import (
     DatabaseError,
     DatabaseMisconfigured,
+    DatabaseTimeout,
     DatabaseUnavailable,
     ignore_driver_leftovers,
     name_server,
@@ -92,8 +93,10 @@ class Listener:
                 await self._on_connection_lost()
             if not self._is_outage_reported:  # one warning per outage
                 self._is_outage_reported = True
-                refused = isinstance(failure, ConnectionLost) and failure.reason is not None
-                what = "the journal cannot be read, trying again" if refused else "no connection to PostgreSQL, waiting for it"
+                is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
+                what = (
+                    "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
+                )
                 log.warning("%s: %s", what, failure)
             limit = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**self._failures)
             await asyncio.sleep(random.uniform(0, limit))
@@ -179,11 +182,13 @@ class _ListenConnection(JournalReader, JournalConnection):
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         """Around the queries of one method: an error of the driver, or no end within ``seconds``, is ConnectionLost."""
         try:
-            with wrap_driver_errors(role_of(self._connection)):
+            usual = " (DATABASE_TIMEOUT_SECONDS)" if seconds == self._timeout_seconds else ""
+            with wrap_driver_errors(role_of(self._connection), f"{seconds:g} s{usual}"):
                 async with asyncio.timeout(seconds):
                     yield
         except DatabaseError as error:
-            raise ConnectionLost(str(error), str(error) if isinstance(error, DatabaseMisconfigured) else None) from error
+            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout))
+            raise ConnectionLost(str(error), str(error) if is_answer else None) from error
 
     async def baseline(self) -> Baseline:
         async with self._deadline(SCAN_TIMEOUT_SECONDS):

@@ -21,6 +21,9 @@ class BadCursor(PushError):
 class StoreError(PushError):
     """The database could not answer. Base of the errors of ``db``."""
 
+    # What any client may read; the text of the error is for the operator.
+    public_text = "the database cannot be reached"
+
 
 class ConnectionLost(StoreError):
     """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again.

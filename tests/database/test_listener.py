@@ -170,8 +170,9 @@ async def test_query_on_a_half_open_connection_is_lost_after_the_time_out(
     async with running(followed):
         connection = await followed.next_connection()
         between.stalled = True
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLost) as lost:
             await within(TIMEOUT_SECONDS, query(connection), "the time-out")  # type: ignore[arg-type]
+        assert lost.value.reason == "a query took longer than 0.3 s (DATABASE_TIMEOUT_SECONDS)"
         between.stalled = False
         followed.lose_connection()
         connection = await followed.next_connection()

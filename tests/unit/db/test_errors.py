@@ -173,14 +173,14 @@ async def test_all_other_errors_are_as_they_were(error: Exception) -> None:
         (
             asyncpg.InsufficientPrivilegeError("permission denied for schema orderwire"),
             "web",
-            "the role web may not read the journal: as the owner of the schema, select orderwire.grant_serving('web') "
-            "(permission denied for schema orderwire)",
+            "the role web may not read all that serving reads: as the owner of the schema, "
+            "select orderwire.grant_serving('web') (permission denied for schema orderwire)",
         ),
         (
             asyncpg.InsufficientPrivilegeError("permission denied for table journal"),
             "Web's",
-            "the role Web's may not read the journal: as the owner of the schema, select orderwire.grant_serving('\"Web''s\"') "
-            "(permission denied for table journal)",
+            "the role Web's may not read all that serving reads: as the owner of the schema, "
+            "select orderwire.grant_serving('\"Web''s\"') (permission denied for table journal)",
         ),
         (
             asyncpg.InvalidSchemaNameError('schema "orderwire" does not exist'),
