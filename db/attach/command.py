@@ -18,7 +18,7 @@ from db.attach.facts import Table, quote_identifier, quote_literal
 from db.attach.guess import Choice, Guess, guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences, format_map
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
-from db.migrate import Source, migrate, pending_files, require_primary, set_role_to_owner
+from db.migrate import Source, install_for_now, migrate, pending_files, require_primary, set_role_to_owner
 
 __all__ = ["Options", "apply", "check", "create", "detach", "list_candidates", "show", "uninstall"]
 
@@ -132,12 +132,14 @@ async def list_candidates(url: str, print_line: PrintLine) -> None:
 
 async def show(url: str, options: Options, print_line: PrintLine, print_status: PrintLine) -> None:
     """Print the map to `print_line`, and to `print_status` the SQL and what the map makes of the rows. Changes no table."""
-    await _migrate(url, print_status)
     async with _connect(url) as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
             await connection.execute("set local lock_timeout = '10s'")
+            await _find(connection, options)  # a name that is wrong is the first to be said
+            if await install_for_now(connection):
+                print_status("the schema orderwire is not installed: --apply, or python server.py migrate, installs it")
             await set_role_to_owner(connection)
             target = await _target(connection, options)
             await _check_uniqueness(connection, target)
@@ -159,6 +161,8 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
 
 async def apply(url: str, options: Options, print_line: PrintLine) -> None:
     """Attach the table. While other transactions hold it, tries again and says who they are."""
+    async with _connect(url) as connection, connection.transaction(readonly=True):
+        await _find(connection, options)
     await _migrate(url, print_line)
     async with _connect(url) as connection:
         async with connection.transaction():
@@ -279,13 +283,7 @@ async def _target(connection: Connection, options: Options) -> Target:
     stream = options.stream if options.stream is not None else file.stream if file else None
     if stream is not None:
         check_stream_name(stream, "--stream")
-    named = options.table or (file.table if file else None)
-    if named is None:
-        raise UsageError('name the table: attach TABLE --map FILE, or table = "schema.name" in the file')
-    tables = await read_tables(connection)
-    table = find_table(tables, named)
-    if options.table and file and file.table and find_table(tables, file.table).name != table.name:
-        raise UsageError(f"the command line names {table.name}, the file {file.table}: name one of them")
+    tables, table = await _find(connection, options)
     guess = None
     if file is not None:
         found: dict[str, Any] = dict(file.map)
@@ -303,6 +301,19 @@ async def _target(connection: Connection, options: Options) -> Target:
         if guess is not None:
             guess.choices["payload"] = Choice(options.payload, "what NOTIFY carries: keys alone, since any role can listen")
     return Target(table, found, stream, guess)
+
+
+async def _find(connection: Connection, options: Options) -> tuple[Mapping[str, Table], Table]:
+    """All tables, and the one that is meant. Raises DatabaseError."""
+    file = options.file
+    named = options.table or (file.table if file else None)
+    if named is None:
+        raise UsageError('name the table: attach TABLE --map FILE, or table = "schema.name" in the file')
+    tables = await read_tables(connection)
+    table = find_table(tables, named)
+    if options.table and file and file.table and find_table(tables, file.table).name != table.name:
+        raise UsageError(f"the command line names {table.name}, the file {file.table}: name one of them")
+    return tables, table
 
 
 async def _check_uniqueness(connection: Connection, target: Target) -> None:

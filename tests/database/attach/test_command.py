@@ -153,15 +153,42 @@ async def test_show_prints_a_file_and_changes_nothing(
     assert "nothing has been changed" in status
 
 
-async def test_show_says_that_it_installs_the_schema_first(
-    create_shape: CreateShape, empty_database_url: str, printed: Printed
-) -> None:
-    await create_shape("tenants")
+async def test_a_look_installs_nothing(create_shape: CreateShape, empty_database_url: str, printed: Printed) -> None:
+    db = await create_shape("tenants")
+    before = await db.fetchval(CATALOG_SQL)
     status = Printed()
     await show(empty_database_url, Options("orders"), printed, status)
-    assert re.fullmatch(r"installed the schema orderwire: \d+ files of sql/", status[0])
+    assert status[0] == "the schema orderwire is not installed: --apply, or python server.py migrate, installs it"
+    assert "what 5 rows become:" in status
+    assert "nothing has been changed" in status
+    assert await db.fetchval(CATALOG_SQL) == before
+    assert await db.fetchval("select to_regnamespace('orderwire')") is None
+    await apply(empty_database_url, Options("orders"), printed)
+    status.clear()
     await show(empty_database_url, Options("orders"), printed, status)
-    assert status.text.count("installed the schema") == 1
+    assert "is not installed" not in status.text
+
+
+@pytest.mark.parametrize("does_apply", [False, True])
+async def test_a_name_that_is_wrong_installs_nothing(
+    does_apply: bool, create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("tenants")
+    options = Options("ordres")
+    with pytest.raises(DatabaseMisconfigured, match=r"^there is no table 'ordres'"):
+        await (
+            apply(empty_database_url, options, printed) if does_apply else show(empty_database_url, options, printed, printed)
+        )
+    assert await db.fetchval("select to_regnamespace('orderwire')") is None
+
+
+async def test_a_look_does_not_upgrade_the_schema(create_shape: CreateShape, empty_database_url: str, printed: Printed) -> None:
+    db = await create_shape("tenants")
+    await migrate(empty_database_url)
+    await db.execute("update orderwire.functions set checksum = 'older'")
+    with pytest.raises(DatabaseMisconfigured, match=r"^the schema orderwire is not up to date: python server\.py migrate$"):
+        await show(empty_database_url, Options("orders"), printed, printed)
+    assert await db.fetchval("select count(*) from orderwire.functions where checksum <> 'older'") == 0
 
 
 async def test_show_works_while_another_map_is_attached(
