@@ -37,6 +37,7 @@ MAX_CHECK_SECONDS = 10
 RETRY_SECONDS = 2.0
 WAIT_SECONDS = 300.0
 SAMPLE_ROWS = 5
+MAX_LISTED_CODES = 50
 
 # Modes of locks that conflict with that of CREATE TRIGGER, and with that of DROP TRIGGER.
 _WRITERS = [
@@ -471,6 +472,8 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
         print_line(f"  {row['count']:>9,}  {status}" + (f"  — {', '.join(kinds)}" if kinds else ""))
     if len(counts) > 50:
         print_line(f"  … {len(counts) - 50} more values: this column is hardly a status")
+    for line in await _codes_without_a_name(connection, target):
+        print_line(f"  {line}")
     unused = [
         value
         for member in ("pending", "cancelled")
@@ -486,6 +489,29 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     print_line("")
     number = f"about {int(table.rows):,}" if is_sampled else f"{read:,}"
     print_line(f"rows: {number}; the first count of the totals takes about {max(seconds, 0.01):.2g} s")
+
+
+async def _codes_without_a_name(connection: Connection, target: Target) -> list[str]:
+    """Codes that the table of a status's codes has and the map's case has not."""
+    status = target.map.get("status", "")
+    match = re.match(r'\s*case\s+(?:o\.)?(?:"((?:[^"]|"")+)"|(\w+))\s+when\s', status, re.IGNORECASE)
+    key = target.table.foreign_key((match[1] or "").replace('""', '"') or match[2]) if match else None
+    if key is None:
+        return []
+    named = {
+        text.replace("''", "'") or number
+        for text, number in re.findall(r"\bwhen\s+(?:'((?:[^']|'')*)'|([^\s']+))\s+then\b", status, re.IGNORECASE)
+    }
+    try:
+        async with connection.transaction():
+            code = f"l.{quote_identifier(key.target)}"
+            rows = await connection.fetch(
+                f"select {code}::text as code from {key.table} as l order by {code} limit {MAX_LISTED_CODES}"
+            )
+    except asyncpg.InsufficientPrivilegeError:
+        return []
+    codes = [row["code"] for row in rows if row["code"] not in named]
+    return [f"codes of {key.table} that the map's status does not name: {', '.join(codes)}"] if codes else []
 
 
 async def _planned_rows(connection: Connection, table: Table) -> float:
@@ -578,7 +604,12 @@ async def _connect(url: str) -> AsyncIterator[Connection]:
 
 def _one_line(error: asyncpg.PostgresError) -> str:
     hint = getattr(error, "hint", None)
-    return first_line(error) + (f" ({' '.join(hint.split())})" if hint else "")
+    text = first_line(error)
+    if "missing FROM-clause entry" in text and not re.search(r"the map's (customer_name|data) ", text):
+        hint = "joins are for customer_name and data only: for a code, write case o.code when 1 then 'new' … else 'unknown' end"
+    elif re.search(r"the map's .* does not work: column .* does not exist", text):
+        hint = f"write a column that is there; if it was dropped, take it out of the map. {hint or ''}"
+    return text + (f" ({' '.join(hint.split())})" if hint else "")
 
 
 async def _migrate(url: str, print_line: PrintLine) -> None:

@@ -232,6 +232,18 @@ async def test_a_large_table_is_counted_by_a_sample(
     assert re.search(r"^rows: about 30,200; the first count", status.text, re.MULTILINE)
 
 
+async def test_codes_that_the_map_does_not_name_are_listed(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    await create_shape("bestellungen")
+    found = {"key": "id", "status": "case o.status_id when 1 then 'offen' when 3 then 'versandt' else 'unbekannt' end"}
+    await show(empty_database_url, Options(file=MapFile(found, "bestellungen")), printed, printed)
+    assert re.search(r"^  codes of public\.\w+ that the map's status does not name: 2, 4$", printed.text, re.MULTILINE)
+    printed.clear()
+    await show(empty_database_url, Options("bestellungen"), printed, printed)
+    assert "does not name" not in printed.text
+
+
 # ---------------------------------------------------------------- apply and check
 
 
@@ -364,7 +376,7 @@ async def test_a_stream_is_attached_beside_the_orders(
         (
             Options(file=a_map(total="o.price")),
             DatabaseMisconfigured,
-            r"the map's total does not work: column o\.price does not",
+            r"the map's total does not work: column o\.price does not .*; if it was dropped, take it out of the map\. ",
         ),
         (Options(file=a_map(total="random()")), DatabaseMisconfigured, r"the map depends on more than the row: random\(\)"),
         (
@@ -376,6 +388,15 @@ async def test_a_stream_is_attached_beside_the_orders(
             Options(file=a_map(joins="left join nothing on true", customer_name="nothing.name")),
             DatabaseMisconfigured,
             r"relation \"nothing\" does not exist",
+        ),
+        (
+            Options(
+                file=a_map(
+                    joins="left join public.customers as c on c.id = o.customer_id", customer_name="c.name", status="c.name"
+                )
+            ),
+            DatabaseMisconfigured,
+            r"missing FROM-clause entry .*\(joins are for customer_name and data only: for a code, write case o\.code when ",
         ),
     ],
 )
