@@ -73,11 +73,11 @@ class Follower:
     async def check(self, *, cut: bool = False) -> Counter[str]:
         """Assert that events, table and totals agree; return the types of the events that came since, and how many.
 
-        With `cut`, names in the table are cut as those in events are.
+        With `cut`, names are compared as they are cut in events: a name that was there at the start is whole.
         """
         events = await self.read()
         mapped = await self._mapped()
-        assert self.orders == (_cut(mapped) if cut else mapped)
+        assert (_cut(self.orders) == _cut(mapped)) if cut else (self.orders == mapped)
         analytics = await self._analytics()
         assert self.totals == analytics
         by_key = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.orders_by_key($1)", list(mapped))
