@@ -17,10 +17,11 @@ create or replace function orderwire.order_id_json(key text, integer_keys boolea
 language plpgsql immutable parallel safe
 as $$
 begin
-    if integer_keys and key::numeric between -9007199254740991 and 9007199254740991 then
-        return key;
-    end if;
-    return to_json(key)::text;
+    return case
+        when not integer_keys or key !~ '^(0|-?[1-9][0-9]{0,15})$' then to_json(key)::text
+        when key::numeric between -9007199254740991 and 9007199254740991 then key
+        else to_json(key)::text
+    end;
 end
 $$;
 
@@ -84,7 +85,7 @@ return case
         end
         || epoch || '-' || (j).txid::text || '-' || (j).id::text || '","order_id":'
         || case
-            when integer_keys and octet_length((j).key) < 16 then (j).key
+            when integer_keys and octet_length((j).key) < 16 and translate((j).key, '0123456789', '') in ('', '-') then (j).key
             else orderwire.order_id_json((j).key, integer_keys)
         end
         || ',"key":' || to_json((j).key)::text

@@ -18,6 +18,18 @@ comment on function orderwire.renew_epoch is 'Declare that positions of this epo
 
 revoke execute on function orderwire.renew_epoch(text) from public;
 
+-- Whether writers have asked for a new epoch. Their requests are deleted; rows that another server is deleting are left to it.
+create or replace function orderwire.take_epoch_requests() returns boolean
+language sql volatile
+as $$
+    with taken as (
+        delete from orderwire.epoch_requests as r
+        where r.ctid = any(array(select e.ctid from orderwire.epoch_requests as e for update skip locked))
+        returning 1
+    )
+    select exists (select from taken)
+$$;
+
 -- The journal's epoch, and how far it has been trimmed.
 --
 -- A copy that finds itself in another cluster or database (a restored dump) is another journal: its transaction numbers
@@ -48,7 +60,7 @@ begin
     if found then
         delete from orderwire.journal;
         perform orderwire.renew_epoch(old_epoch);
-    elsif exists (
+    elsif orderwire.take_epoch_requests() or exists (
         select from orderwire.journal_identity as i
         where i.timeline <> substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)
     ) or exists (
@@ -68,4 +80,4 @@ begin
 end
 $$;
 
-revoke execute on function orderwire.identify(text, xid8[], bigint[]) from public;
+revoke execute on function orderwire.take_epoch_requests(), orderwire.identify(text, xid8[], bigint[]) from public;

@@ -20,6 +20,9 @@ begin
     if not pg_try_advisory_xact_lock(hashtext('orderwire.maintain_partitions')) then
         return; -- another server is at it
     end if;
+    if orderwire.take_epoch_requests() then
+        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+    end if;
     perform set_config('lock_timeout', '100ms', true);
 
     update orderwire.journal_identity as i

@@ -62,6 +62,22 @@ as $$
     select t.oid from types as t where t.typtype <> 'd'
 $$;
 
+-- The column of `case o.column when constant then constant … else constant end`, the usual map of a code; null for anything else.
+-- Such an expression cannot raise.
+create or replace function orderwire.case_column(expression text) returns text
+language sql immutable
+as $$
+    select (
+        regexp_match(
+            $1,
+            '^case (o[.](?:"(?:[^"]|"")+"|[[:alnum:]_]+))'
+            '(?: when (?:''(?:[^'']|'''')*''|-?[0-9]+|true|false) then (?:''(?:[^'']|'''')*''|null))+'
+            '(?: else (?:''(?:[^'']|'''')*''|null))? end$',
+            'i'
+        )
+    )[1]
+$$;
+
 -- Whether an expression of this field cannot raise an error, whatever the row: a column whose cast cannot fail.
 create or replace function orderwire.cannot_raise(relation regclass, field text, expression text) returns boolean
 language sql stable
@@ -69,12 +85,17 @@ as $$
     select coalesce(
         case
             when $3 is null then true
-            when $2 in ('total')
+            when $2 in ('number', 'customer_name', 'customer_id', 'currency', 'status') and orderwire.case_column($3) is not null then true
+            when $2 = 'total' and $3 ~* 'at time zone|to_timestamp' then false
+            when $2 = 'total'
                 then orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)
-            when $2 = 'created_at' then orderwire.base_type(a.atttypid) in ('timestamptz'::regtype, 'timestamp'::regtype)
+            when $2 = 'created_at'
+                then
+                    orderwire.base_type(a.atttypid) in ('timestamptz'::regtype, 'timestamp'::regtype)
+                    and $3 !~* 'at time zone ''(?!UTC'')'
             when $2 in ('key', 'number', 'customer_name', 'customer_id', 'currency', 'status')
                 then
-                    $3 !~ ' [/*] '
+                    $3 !~* ' [/*] |at time zone|to_timestamp'
                     and (
                         orderwire.base_type(a.atttypid) in (
                             'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype, 'uuid'::regtype,
@@ -82,6 +103,7 @@ as $$
                         )
                         or exists (select from pg_type as t where t.oid = a.atttypid and t.typtype = 'e')
                     )
+            when $2 = 'data' and $3 !~ '^o[.]("([^"]|"")+"|[[:alnum:]_]+)$' then false
             when $2 = 'data'
                 then orderwire.base_type(a.atttypid) in (
                     'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'uuid'::regtype, 'bool'::regtype, 'date'::regtype,
@@ -138,6 +160,28 @@ as $$
     end
 $$;
 
+-- Whether a text of a map stays within its place: no statement or comment after it, and no parenthesis that closes one outside.
+create or replace function orderwire.is_self_contained(sql_text text) returns boolean
+language plpgsql immutable
+set standard_conforming_strings = on
+as $$
+declare
+    rest text := regexp_replace($1, '''([^'']|'''')*''|"([^"]|"")*"', 'q', 'g');
+    before text;
+begin
+    -- E'…' and U&'…' have escapes, $…$ is a quote of its own.
+    if rest ~ '[''"$;]|--|/[*]' or $1 ~* '(^|[^[:alnum:]_])(e|u&)''' then
+        return false;
+    end if;
+    loop
+        before := rest;
+        rest := regexp_replace(rest, '[(][^()]*[)]', 'p', 'g');
+        exit when rest = before;
+    end loop;
+    return rest !~ '[()]';
+end
+$$;
+
 -- The SQL of one field of a map, with its cast; null where the map has no such field.
 create or replace function orderwire.field_sql(relation regclass, map jsonb, field text) returns text
 language plpgsql stable
@@ -177,7 +221,7 @@ begin
                     then format('(%s)::numeric', expression)
                 when
                     orderwire.base_type(a.atttypid) = 'numeric'::regtype and a.atttypmod > 0
-                    and (a.atttypmod - 4) >> 16 <= 24 and expression !~ ' [/*] '
+                    and (a.atttypmod - 4) >> 16 <= 24 and (a.atttypmod - 4) & 2047 <= 20 and expression !~ ' [/*] '
                     then format('nullif((%s)::numeric, ''NaN'')', expression) -- NaN is in a column of any precision
                 else format('orderwire.finite_total((%s)::numeric)', expression)
             end;
@@ -198,6 +242,15 @@ begin
                 a := orderwire.plain_column(relation, value);
                 if orderwire.base_type(a.atttypid) = 'timestamptz'::regtype and value !~ '::' then
                     value := format('orderwire.rfc3339(%s)', value);
+                elsif exists (
+                    -- Of a type of the shop's own, a cast to json could be created later, and would run with the owner's rights.
+                    select
+                    from pg_type as t
+                    left join pg_type as e on e.oid = t.typelem
+                    where t.oid = orderwire.base_type(a.atttypid)
+                        and coalesce(e.typnamespace, t.typnamespace) <> 'pg_catalog'::regnamespace
+                ) then
+                    value := format('(%s)::text', value);
                 end if;
                 parts := parts || format('%L, %s', name, value);
             end loop;

@@ -2,6 +2,11 @@
 -- bodies that PostgreSQL stores parsed: RENAME follows by itself, and DROP COLUMN and ALTER TYPE of a used column are refused.
 -- The bodies of PL/pgSQL functions are text, so they name nothing but functions of this schema.
 
+-- The condition that a status is in a list. A comparison with one value takes half as long as one with an array.
+create or replace function orderwire.list_condition(list text[]) returns text
+language sql immutable
+as $$ select case when cardinality($1) = 1 then format('status = %L', $1[1]) else format('status = any(%L::text[])', $1) end $$;
+
 -- Statements that create the map of a table as a function on its row: `map_<name>(o)` returns no row or one.
 create or replace function orderwire.map_statements(name text, relation regclass, map jsonb) returns text[]
 language plpgsql stable
@@ -37,7 +42,7 @@ begin
                 'map_' || name || '_' || field, relation, type, body
             );
             handlers := handlers || format(
-                E'    begin\n        m.%I := orderwire.%I(o);\n    exception when others then %s\n    end;\n',
+                E'    begin\n        m.%I := orderwire.%I(o);\n    exception when others or assert_failure then %s\n    end;\n',
                 field, 'map_' || name || '_' || field, case when field = 'key' then 'return;' else 'null;' end
             );
         end if;
@@ -46,13 +51,13 @@ begin
         made := made || array[
             format(
                 'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe '
-                'return coalesce(status = any(%L::text[]), false)',
-                orderwire.map_list(map, 'pending')
+                'return coalesce(%s, false)',
+                orderwire.list_condition(orderwire.map_list(map, 'pending'))
             ),
             format(
                 'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe '
-                'return coalesce(status <> all(%L::text[]), true)',
-                orderwire.map_list(map, 'cancelled')
+                'return coalesce(not %s, true)',
+                orderwire.list_condition(orderwire.map_list(map, 'cancelled'))
             )
         ];
         counts := ', orderwire.is_pending(f.status), orderwire.is_counted(f.status)';
@@ -62,9 +67,11 @@ begin
 
     made := made || format(
         'create function orderwire.%I(o %s) returns setof orderwire.%s language sql stable begin atomic '
-        'select %s%s from (select %s) as f where %s; end',
+        'select %s%s from (select %s) as f where %s and %s; end',
         'map_' || name || case when can_raise then '_exact' else '' end, relation, row_type,
-        (select string_agg(format('f.%I', f), ', ') from unnest(fields) as f), counts, columns, condition
+        (select string_agg(format('f.%I', f), ', ') from unnest(fields) as f), counts, columns, condition,
+        -- Not null by declaration when it was attached. Of the column and not of the text that is made of it, for a quick count.
+        (select string_agg(format('o.%I is not null', k), ' and ') from unnest(orderwire.key_columns(map)) as k)
     );
     if can_raise then
         made := made || format(
@@ -79,14 +86,14 @@ begin
     begin
         return query select e.* from orderwire.%I(o) as e;
         return;
-    exception when others then null;
+    exception when others or assert_failure then null;
     end;
     -- An expression raises for this row: each on its own, null where it fails.
     begin
         if orderwire.%I(o) is not true then
             return;
         end if;
-    exception when others then return;
+    exception when others or assert_failure then return;
     end;
 %s    return next m;
 end $map$
@@ -122,9 +129,9 @@ declare
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_function constant text := 'orderwire.map_' || name;
-    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '(r::%1$s)::%2$s' else 'r' end);
+    map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '%1$s' else 'r.*' end);
     own_rows     constant text := case
-        when of_child then format('only %%1$s as r, lateral %s as m', map_call)
+        when of_child then format('only %%2$s as r, lateral %s as m', map_call)
         else format('orderwire.%I() as m', 'own_' || name)
     end;
     common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
@@ -185,10 +192,10 @@ $trigger$
 $f$;
     -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
     on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
-        '    perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    return null;\n';
+        '    insert into orderwire.epoch_requests default values;\n    return null;\n';
     -- A snapshot from before the TRUNCATE may not see rows that it removes.
     on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
-        '        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));\n    end if;\n';
+        '        insert into orderwire.epoch_requests default values;\n    end if;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
@@ -283,17 +290,18 @@ begin
                 then format(
                     function_sql, prefix || kind,
                     format(
-                        E'    parent  constant regclass := (select a.relation from orderwire.attached_tables as a where a.name = %L);\n'
+                        E'    parent  constant regclass := orderwire.parent_of_children(%L);\n'
                         '    mode    constant text := case\n'
-                        '        when orderwire.is_child(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
-                        '    end;\n',
-                        name, map_function
+                        '        when orderwire.is_child_now(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+                        '    end;\n'
+                        '    row_sql constant text := case when mode <> ''step_aside'' then orderwire.row_of_parent(%L, tg_relid, parent) end;\n',
+                        name, map_function, name
                     ),
-                    format('execute format(%L, tg_relid::regclass, parent)', plain),
-                    format('execute format(%L, tg_relid::regclass, parent)', plain || ' returning *'),
+                    format('execute format(%L, row_sql, tg_relid::regclass)', plain),
+                    format('execute format(%L, row_sql, tg_relid::regclass)', plain || ' returning *'),
                     case when kind = '_truncate' then on_unreadable else '' end,
                     case when kind = '_truncate' then on_old_snapshot else '' end,
-                    format('execute format(%L, tg_relid::regclass, parent)', statement)
+                    format('execute format(%L, row_sql, tg_relid::regclass)', statement)
                 )
             else format(
                 function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
@@ -341,7 +349,9 @@ as $$
 declare
     keys       constant text[] := orderwire.key_columns(map);
     sorted     constant pg_attribute := orderwire.plain_column(relation, orderwire.map_expression(relation, map ->> 'created_at'));
-    source     constant text := format('%s as o, lateral orderwire.map_orders(o) as m', relation);
+    -- In templates a per cent sign of the table's name is doubled.
+    source     constant text := format('%s as o, lateral orderwire.map_orders(o.*) as m', relation);
+    template   constant text := replace(relation::text, '%', '%%');
     key_list   constant text := (select string_agg(format('o.%I', k), ', ') from unnest(keys) as k);
     key_order  constant text := (select string_agg(format('o.%I desc', k), ', ') from unnest(keys) as k);
     key_values constant text := (
@@ -371,10 +381,10 @@ declare
     );
     -- The rows of a list are found and sorted by what totals are made of, which has no joins; only those are mapped whole.
     page       constant text := format(
-        '(select %%s, %%s from (select o from %s as o, lateral orderwire.map_totals(o) as s where %%s '
+        '(select %%s, %%s from (select (o.*)::%s as o from %s as o, lateral orderwire.map_totals(o.*) as s where %%s '
         'and (only_status is null or s.status = only_status) and (after_key is null or %%s) order by %%s limit max_orders) '
         'as p, lateral orderwire.map_orders(p.o) as m)',
-        relation
+        template, template
     );
     customer   constant text := coalesce(orderwire.field_sql(relation, map, 'customer_id'), 'null::text');
     sort_order text := key_order;
@@ -384,7 +394,7 @@ declare
 begin
     -- The values of a key. Null for a text that is none, so that a request for it finds nothing.
     for type in
-        select format_type(orderwire.base_type(a.atttypid), null)
+        select format_type(orderwire.base_type(a.atttypid), -1)
         from unnest(keys) with ordinality as k (k, n)
         join pg_attribute as a on a.attrelid = relation and a.attname = k.k
         order by k.n
@@ -392,7 +402,7 @@ begin
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
             -- The cast that RETURN makes by itself would come after the block.
-            '    return (%s)::%s;\nexception when others then return null;\nend $key$',
+            '    return (%s)::%s;\nexception when others or assert_failure then return null;\nend $key$',
             cardinality(made) + 1, type,
             case
                 when cardinality(keys) = 1 then 'key'
@@ -402,10 +412,10 @@ begin
         );
     end loop;
     if sorted.attname is not null then
-        type := format_type(orderwire.base_type(sorted.atttypid), null);
+        type := format_type(orderwire.base_type(sorted.atttypid), -1);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
-            '    return value::%s;\nexception when others then return null;\nend $value$',
+            '    return value::%s;\nexception when others or assert_failure then return null;\nend $value$',
             type, type
         );
         if sorted.attnotnull then
@@ -448,10 +458,10 @@ begin
                 listed,
                 format(page, columns, sort_list, format('%s = subject', customer), after, sort_order)
                 || format(
-                    ' union all (select %s, %s from (select o from unnest(keys) as k (key), %s as o where %s '
+                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest(keys) as k (key), %s as o where %s '
                     'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m '
                     'where only_status is null or m.status = only_status)',
-                    columns, sort_list, relation, key_match, customer, after
+                    columns, sort_list, relation, relation, key_match, customer, after
                 )
             )
         ),
@@ -472,7 +482,7 @@ begin
                 else 'coalesce(jsonb_object_agg(c.currency, c.revenue) filter (where c.currency is not null and c.revenue <> 0), ''{}'')'
             end,
             case when map ->> 'currency' is null then 'null::text' else 'left(m.currency, 20)' end,
-            format('%s as o, lateral orderwire.map_totals(o) as m', relation),
+            format('%s as o, lateral orderwire.map_totals(o.*) as m', relation),
             case when map ->> 'currency' is null then '' else ' group by 1' end
         )
     ];

@@ -92,6 +92,13 @@ create table orderwire.journal_identity (
 );
 comment on column orderwire.journal_identity.epoch is 'Identity of this journal, the first part of every cursor.';
 
+-- A row asks the servers for a new epoch: by a writer whose changes cannot be recorded. A row of its own, since two writers that
+-- update one row wait for each other, and fail in a REPEATABLE READ transaction.
+create table orderwire.epoch_requests (
+    requested_at timestamptz not null default clock_timestamp()
+);
+alter table orderwire.epoch_requests replica identity full;
+
 insert into orderwire.journal_identity (epoch, system_identifier, database_oid, timeline)
 select
     substr(md5(gen_random_uuid()::text), 1, 8),
