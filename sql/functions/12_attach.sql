@@ -433,7 +433,7 @@ begin
                 perform orderwire.run_locked(
                     array[child], 'share row exclusive',
                     array[array_to_string(orderwire.trigger_statements(child, prefix), '; ')],
-                    case when made > 0 then '-infinity' else deadline end
+                    case when made > 0 then now() else deadline end
                 );
                 insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
                 made := made + 1;
@@ -442,7 +442,7 @@ begin
             end;
         end loop;
     end loop;
-    perform orderwire.detach_former_partitions(case when made > 0 then '-infinity' else deadline end);
+    perform orderwire.detach_former_partitions(case when made > 0 then now() else deadline end);
     return made;
 end
 $$;
@@ -467,7 +467,7 @@ begin
                 perform orderwire.run_locked(
                     array[former.relation], 'access exclusive', orderwire.drop_trigger_statements(array[former.relation]), deadline
                 );
-                deadline := '-infinity'; -- not to wait for another while this one is locked
+                deadline := now(); -- not to wait for another while this one is locked
             end if;
             -- Those of a table that was dropped.
             perform orderwire.drop_child_functions(former.name || '_p' || former.relation::oid);
@@ -651,7 +651,7 @@ begin
     insert into orderwire.attached_partitions (name, relation, adapted)
     select attach_table.name, c.child, true from unnest(children) as c (child)
     on conflict on constraint attached_partitions_pkey do nothing;
-    perform orderwire.detach_former_partitions('-infinity');
+    perform orderwire.detach_former_partitions(now());
 
     if name = 'orders' then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
