@@ -435,7 +435,8 @@ begin
                     array[array_to_string(orderwire.trigger_statements(child, prefix), '; ')],
                     case when made > 0 then now() else deadline end
                 );
-                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
+                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true)
+                on conflict on constraint attached_partitions_pkey do nothing;
                 made := made + 1;
             exception when others then
                 raise warning 'the triggers of % could not be created: %', child, sqlerrm;

@@ -147,3 +147,20 @@ async def test_a_writer_whose_snapshot_is_from_before(db: Any, open_session: Ope
         await writer.execute(shape.delete(1003, of="public.third"))
         follower = await Follower.start(db)
     assert await follower.check() == Counter()
+
+
+async def test_a_foreign_table_does_not_hold_up_others(db: Any) -> None:
+    """Triggers with transition tables cannot be created on it."""
+    shape = shape_named("inherited")
+    await shape.install(db)
+    await shape.attach(db)
+    await db.execute("create foreign data wrapper no_wrapper; create server elsewhere foreign data wrapper no_wrapper")
+    await db.execute(
+        "create foreign table public.far () inherits (public.shop_orders) server elsewhere;" + (shape.new_child or "")
+    )
+    assert await db.fetchval("select orderwire.attach_partitions()") == 1
+    ((problem, fix),) = await db.fetch("select problem, fix from orderwire.diagnose()")
+    assert "the foreign table far belongs to shop_orders" in problem
+    await db.execute(fix.split(";")[0])
+    assert await db.fetchval("select orderwire.attach_partitions()") == 0
+    assert await _problems(db) == []
