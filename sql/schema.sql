@@ -202,7 +202,7 @@ create function orderwire.detach(name text DEFAULT 'orders'::text) returns void 
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
 
-create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns boolean language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.detach_former_partitions(deadline timestamp with time zone) from public;
 
 create function orderwire.diagnose(OUT problem text, OUT fix text) returns SETOF record language sql stable;

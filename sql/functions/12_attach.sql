@@ -411,6 +411,9 @@ declare
     child     regclass;
     prefix    text;
     made      integer := 0;
+    has_rows  boolean := false;
+    rows_came boolean := false;
+    one_left  boolean;
 begin
     begin
         lock table orderwire.attached_tables in share row exclusive mode nowait;
@@ -438,24 +441,34 @@ begin
                 insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true)
                 on conflict on constraint attached_partitions_pkey do nothing;
                 made := made + 1;
+                execute format('select exists (select from only %s)', child) into has_rows;
+                rows_came := rows_came or has_rows;
             exception when others then
                 raise warning 'the triggers of % could not be created: %', child, sqlerrm;
             end;
         end loop;
     end loop;
-    perform orderwire.detach_former_partitions(case when made > 0 then now() else deadline end);
+    one_left := orderwire.detach_former_partitions(case when made > 0 then now() else deadline end);
+    -- What a table brings or takes away has no events.
+    if rows_came or one_left then
+        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+        if pg_notification_queue_usage() <= 0.5::double precision then
+            perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
+        end if;
+    end if;
     return made;
 end
 $$;
 
 -- Remove the triggers of tables that are no partitions or child tables of an attached one any more. Those that cannot be
--- locked are left to the next call.
-create or replace function orderwire.detach_former_partitions(deadline timestamptz) returns void
+-- locked are left to the next call. Returns whether there was one.
+create or replace function orderwire.detach_former_partitions(deadline timestamptz) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    former orderwire.attached_partitions;
+    former   orderwire.attached_partitions;
+    one_left boolean := false;
 begin
     for former in
         select p.*
@@ -473,9 +486,11 @@ begin
             -- Those of a table that was dropped.
             perform orderwire.drop_child_functions(former.name || '_p' || former.relation::oid);
             delete from orderwire.attached_partitions as p where p.relation = former.relation;
+            one_left := true;
         exception when lock_not_available then null;
         end;
     end loop;
+    return one_left;
 end
 $$;
 

@@ -164,3 +164,38 @@ async def test_a_foreign_table_does_not_hold_up_others(db: Any) -> None:
     await db.execute(fix.split(";")[0])
     assert await db.fetchval("select orderwire.attach_partitions()") == 0
     assert await _problems(db) == []
+
+
+@pytest.mark.parametrize("name", ["partitioned", "inherited"])
+async def test_the_epoch_changes_when_rows_come_or_go_with_a_partition(db: Any, name: str) -> None:
+    """There are no events for them. A new partition without rows changes nothing."""
+    shape = shape_named(name)
+    await shape.install(db)
+    await shape.attach(db)
+    add, remove = {
+        "partitioned": ("attach partition public.third for values in ('third')", "detach partition public.third"),
+        "inherited": ("inherit", "no inherit"),
+    }[name]
+
+    async def epoch() -> Any:
+        await db.execute("select orderwire.attach_partitions()")
+        return await db.fetchval("select epoch from orderwire.journal_identity")
+
+    async def change(action: str) -> None:
+        if name == "inherited":
+            await db.execute(f"alter table public.third {action} public.shop_orders")
+        else:
+            await db.execute(f"alter table public.shop_orders {action}")
+
+    first = await epoch()
+    await db.execute(shape.new_child)
+    assert await epoch() == first
+    await db.execute(shape.insert(1003, into="public.third"))
+    assert await epoch() == first
+    await change(remove)
+    second = await epoch()
+    await change(add)
+    third = await epoch()
+    await db.execute("drop table public.third")
+    assert len({first, second, third, await epoch()}) == 4
+    assert await _problems(db) == []
