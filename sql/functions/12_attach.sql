@@ -757,6 +757,7 @@ begin
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
     end if;
     delete from orderwire.attached_tables as a where a.name = detach.name;
+    perform orderwire.revoke_serving();
     if pg_notification_queue_usage() <= 0.5::double precision then
         perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
     end if;
