@@ -199,3 +199,21 @@ async def test_the_epoch_changes_when_rows_come_or_go_with_a_partition(db: Any, 
     await db.execute("drop table public.third")
     assert len({first, second, third, await epoch()}) == 4
     assert await _problems(db) == []
+
+
+async def test_a_partition_of_a_restored_dump_leaves(db: Any) -> None:
+    """The names of its trigger functions have the number that the partition had where the dump was made."""
+    await _PARTITIONED.install(db)
+    await _PARTITIONED.attach(db)
+    for kind in ("insert", "update", "delete", "truncate"):
+        name = await db.fetchval(
+            "select tgfoid::regproc::text from pg_trigger where tgrelid = $1::text::regclass and tgname = $2",
+            _NORTH,
+            f"zz_orderwire_{kind}",
+        )
+        await db.execute(f"alter function {name}() rename to orders_p1_{kind}")
+    await db.execute(f"alter table public.shop_orders detach partition {_NORTH}")
+    await db.execute("select orderwire.attach_partitions()")
+    assert await db.fetchval("select count(*) from pg_trigger where tgrelid = $1::text::regclass", _NORTH) == 0
+    assert await db.fetchval("select count(*) from pg_proc where proname like 'orders\\_p1\\_%'") == 0
+    assert await _problems(db) == []
