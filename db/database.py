@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from db.errors import wrap_driver_errors
+from db.errors import role_of, wrap_driver_errors
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
 from push.journal.events import Cursor, Snapshot
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
@@ -102,14 +102,21 @@ class Database:
         await self._pool.expire_connections()
 
     @asynccontextmanager
-    async def _acquire(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def _acquire(self, timeout: float | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """``timeout`` is that of the queries in the block, where it is not the usual one: for the text of the error."""
         assert self._pool is not None
         with wrap_driver_errors():
             connection = await self._pool.acquire(timeout=self._timeout_seconds)
+            role = role_of(connection)
             try:
                 yield connection
-            except asyncpg.PostgresError:
-                raise  # PostgreSQL answered: the connection is good
+            except asyncpg.PostgresError:  # PostgreSQL answered: the connection is good
+                with wrap_driver_errors(role):
+                    raise
+            except TimeoutError:
+                connection.terminate()
+                with wrap_driver_errors(time_limit=_time_limit(timeout, self._timeout_seconds)):
+                    raise
             except BaseException:
                 connection.terminate()  # its release would wait for a response, and the connection may be dead
                 raise
@@ -133,7 +140,7 @@ class Database:
             log.debug("release of a connection failed: %s", error)
 
     async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
-        async with self._acquire() as connection:
+        async with self._acquire(timeout) as connection:
             await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings when a connection is released
             return await connection.fetch(query, *args, timeout=timeout)
 
@@ -246,6 +253,10 @@ class Database:
         async with self._acquire() as connection:
             made: int = await connection.fetchval("select orderwire.attach_partitions()")
         return made
+
+
+def _time_limit(timeout: float | None, usual: float) -> str:
+    return f"{usual:g} s (DATABASE_TIMEOUT_SECONDS)" if timeout is None else f"{timeout:g} s"
 
 
 def _position(row: asyncpg.Record) -> Cursor:

@@ -23,6 +23,7 @@ __all__ = [
     "Source",
     "SqlFile",
     "create_starter",
+    "install_for_now",
     "migrate",
     "pending_files",
     "require_primary",
@@ -114,16 +115,26 @@ async def migrate(url: str, source: Source | None = None) -> list[str]:
             await require_primary(connection)
             if not await pending_files(connection, files):
                 return []
-            try:
-                async with connection.transaction():
-                    return await _apply_pending(connection, files)
-            except asyncpg.InsufficientPrivilegeError as error:
-                raise DatabaseMisconfigured(
-                    f"the schema is not up to date, and this role may not change it ({first_line(error)}): set "
-                    "MIGRATE_DATABASE_URL to the address of a role that may, or migrate beforehand"
-                ) from error
+            async with connection.transaction():
+                names = await _apply_pending(connection, files)
+            for name in names:
+                log.info("applied sql/%s", name)
+            return names
     finally:
         connection.terminate()
+
+
+async def install_for_now(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """In a transaction that the caller rolls back: install the schema where it is missing; whether it was.
+
+    Raises DatabaseMisconfigured where the schema is not up to date: an upgrade takes locks that writers would wait for.
+    """
+    source = Source.load()
+    if not await pending_files(connection, source):
+        return False
+    if await connection.fetch(_TABLES_SQL):
+        raise DatabaseMisconfigured("the schema orderwire is not up to date: python server.py migrate")
+    return bool(await _apply_pending(connection, source))
 
 
 async def create_starter(url: str) -> bool:
@@ -191,6 +202,17 @@ def _check_history(migrations: Sequence[SqlFile], applied: dict[int, tuple[str, 
 
 
 async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
+    """Apply what is pending, in the transaction that the connection is in; the names of the files."""
+    try:
+        return await _apply(connection, source)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseMisconfigured(
+            f"the schema is not up to date, and this role may not change it ({first_line(error)}): set "
+            "MIGRATE_DATABASE_URL to the address of a role that may, or migrate beforehand"
+        ) from error
+
+
+async def _apply(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
     await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
     pending = await pending_files(connection, source)  # read again, now under the lock
     if not pending:
@@ -212,8 +234,6 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source:
         "insert into orderwire.functions (name, checksum) values ($1, $2)",
         [(file.name, file.checksum) for file in source.functions],
     )
-    for file in pending:
-        log.info("applied sql/%s", file.name)
     return [file.name for file in pending]
 
 

@@ -285,6 +285,8 @@ create function orderwire.key_columns(map jsonb) returns text[] language sql imm
 
 create function orderwire.key_part(value text) returns text language sql immutable;
 
+create function orderwire.list_condition(list text[]) returns text language sql immutable;
+
 create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
 
 create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;

@@ -18,7 +18,7 @@ from db.attach.facts import Table, quote_identifier, quote_literal
 from db.attach.guess import Choice, Guess, guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences, format_map
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
-from db.migrate import Source, migrate, pending_files, require_primary, set_role_to_owner
+from db.migrate import Source, install_for_now, migrate, pending_files, require_primary, set_role_to_owner
 
 __all__ = ["Options", "apply", "check", "create", "detach", "list_candidates", "show", "uninstall"]
 
@@ -37,6 +37,7 @@ MAX_CHECK_SECONDS = 10
 RETRY_SECONDS = 2.0
 WAIT_SECONDS = 300.0
 SAMPLE_ROWS = 5
+MAX_LISTED_CODES = 50
 
 # Modes of locks that conflict with that of CREATE TRIGGER, and with that of DROP TRIGGER.
 _WRITERS = [
@@ -132,12 +133,14 @@ async def list_candidates(url: str, print_line: PrintLine) -> None:
 
 async def show(url: str, options: Options, print_line: PrintLine, print_status: PrintLine) -> None:
     """Print the map to `print_line`, and to `print_status` the SQL and what the map makes of the rows. Changes no table."""
-    await _migrate(url, print_status)
     async with _connect(url) as connection:
         transaction = connection.transaction()
         await transaction.start()
         try:
             await connection.execute("set local lock_timeout = '10s'")
+            await _find(connection, options)  # a name that is wrong is the first to be said
+            if await install_for_now(connection):
+                print_status("the schema orderwire is not installed: --apply, or python server.py migrate, installs it")
             await set_role_to_owner(connection)
             target = await _target(connection, options)
             await _check_uniqueness(connection, target)
@@ -159,6 +162,8 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
 
 async def apply(url: str, options: Options, print_line: PrintLine) -> None:
     """Attach the table. While other transactions hold it, tries again and says who they are."""
+    async with _connect(url) as connection, connection.transaction(readonly=True):
+        await _find(connection, options)
     await _migrate(url, print_line)
     async with _connect(url) as connection:
         async with connection.transaction():
@@ -279,13 +284,7 @@ async def _target(connection: Connection, options: Options) -> Target:
     stream = options.stream if options.stream is not None else file.stream if file else None
     if stream is not None:
         check_stream_name(stream, "--stream")
-    named = options.table or (file.table if file else None)
-    if named is None:
-        raise UsageError('name the table: attach TABLE --map FILE, or table = "schema.name" in the file')
-    tables = await read_tables(connection)
-    table = find_table(tables, named)
-    if options.table and file and file.table and find_table(tables, file.table).name != table.name:
-        raise UsageError(f"the command line names {table.name}, the file {file.table}: name one of them")
+    tables, table = await _find(connection, options)
     guess = None
     if file is not None:
         found: dict[str, Any] = dict(file.map)
@@ -303,6 +302,19 @@ async def _target(connection: Connection, options: Options) -> Target:
         if guess is not None:
             guess.choices["payload"] = Choice(options.payload, "what NOTIFY carries: keys alone, since any role can listen")
     return Target(table, found, stream, guess)
+
+
+async def _find(connection: Connection, options: Options) -> tuple[Mapping[str, Table], Table]:
+    """All tables, and the one that is meant. Raises DatabaseError."""
+    file = options.file
+    named = options.table or (file.table if file else None)
+    if named is None:
+        raise UsageError('name the table: attach TABLE --map FILE, or table = "schema.name" in the file')
+    tables = await read_tables(connection)
+    table = find_table(tables, named)
+    if options.table and file and file.table and find_table(tables, file.table).name != table.name:
+        raise UsageError(f"the command line names {table.name}, the file {file.table}: name one of them")
+    return tables, table
 
 
 async def _check_uniqueness(connection: Connection, target: Target) -> None:
@@ -460,6 +472,8 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
         print_line(f"  {row['count']:>9,}  {status}" + (f"  — {', '.join(kinds)}" if kinds else ""))
     if len(counts) > 50:
         print_line(f"  … {len(counts) - 50} more values: this column is hardly a status")
+    for line in await _codes_without_a_name(connection, target):
+        print_line(f"  {line}")
     unused = [
         value
         for member in ("pending", "cancelled")
@@ -475,6 +489,29 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     print_line("")
     number = f"about {int(table.rows):,}" if is_sampled else f"{read:,}"
     print_line(f"rows: {number}; the first count of the totals takes about {max(seconds, 0.01):.2g} s")
+
+
+async def _codes_without_a_name(connection: Connection, target: Target) -> list[str]:
+    """Codes that the table of a status's codes has and the map's case has not."""
+    status = target.map.get("status", "")
+    match = re.match(r'\s*case\s+(?:o\.)?(?:"((?:[^"]|"")+)"|(\w+))\s+when\s', status, re.IGNORECASE)
+    key = target.table.foreign_key((match[1] or "").replace('""', '"') or match[2]) if match else None
+    if key is None:
+        return []
+    named = {
+        text.replace("''", "'") or number
+        for text, number in re.findall(r"\bwhen\s+(?:'((?:[^']|'')*)'|([^\s']+))\s+then\b", status, re.IGNORECASE)
+    }
+    try:
+        async with connection.transaction():
+            code = f"l.{quote_identifier(key.target)}"
+            rows = await connection.fetch(
+                f"select {code}::text as code from {key.table} as l order by {code} limit {MAX_LISTED_CODES}"
+            )
+    except asyncpg.InsufficientPrivilegeError:
+        return []
+    codes = [row["code"] for row in rows if row["code"] not in named]
+    return [f"codes of {key.table} that the map's status does not name: {', '.join(codes)}"] if codes else []
 
 
 async def _planned_rows(connection: Connection, table: Table) -> float:
@@ -567,7 +604,12 @@ async def _connect(url: str) -> AsyncIterator[Connection]:
 
 def _one_line(error: asyncpg.PostgresError) -> str:
     hint = getattr(error, "hint", None)
-    return first_line(error) + (f" ({' '.join(hint.split())})" if hint else "")
+    text = first_line(error)
+    if "missing FROM-clause entry" in text and not re.search(r"the map's (customer_name|data) ", text):
+        hint = "joins are for customer_name and data only: for a code, write case o.code when 1 then 'new' … else 'unknown' end"
+    elif re.search(r"the map's .* does not work: column .* does not exist", text):
+        hint = f"write a column that is there; if it was dropped, take it out of the map. {hint or ''}"
+    return text + (f" ({' '.join(hint.split())})" if hint else "")
 
 
 async def _migrate(url: str, print_line: PrintLine) -> None:

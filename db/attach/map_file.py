@@ -91,7 +91,28 @@ def parse_map(text: str, name: str) -> MapFile:
         raise UsageError(f'{name}: "key" is missing: name the columns of the primary key, such as key = "id"')
     if "joins" in content and not {"customer_name", "data"} & set(content):
         raise UsageError(f'{name}: "joins" is for customer_name and data alone, and the map has neither: remove it')
+    if kind := _other_join(content.get("joins", "")):
+        raise UsageError(
+            f'{name}: "joins" has {kind} where it needs left join: a row without a match would lose the names of all joins'
+        )
     return MapFile(content, table, stream)
+
+
+def _other_join(joins: str) -> str | None:
+    """The first join outside of parentheses that is no left join, as it is written; None if all are."""
+    text = re.sub(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"", "q", joins)
+    while (shorter := re.sub(r"\([^()]*\)", " ", text)) != text:
+        text = shorter
+    words = re.findall(r"\w+|,", text.lower())
+    for position, word in enumerate(words):
+        if word == ",":
+            return "a comma"
+        if word == "join":
+            before = [other for other in words[max(0, position - 2) : position] if other != "outer"]
+            kind = before[-1] if before else ""
+            if kind != "left":
+                return f"{kind} join" if kind in ("inner", "cross", "right", "full", "natural") else "join"
+    return None
 
 
 def check_stream_name(stream: str, name: str) -> None:

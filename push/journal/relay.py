@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, Never, Protocol
 
+from push.errors import ConnectionLost
 from push.journal.events import Event, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
 from push.journal.queries import JournalConnection
@@ -192,6 +193,7 @@ class Relay:
 
     async def follow(self, connection: JournalConnection) -> Never:
         """Publish what this connection reads, until it fails with ConnectionLost. The next call continues from there."""
+        reason = None
         try:
             self.read_barrier.attach(connection.wake)
             self._connection_count += 1
@@ -204,9 +206,12 @@ class Relay:
                 await self._read_and_wait(connection)
                 if self._identity_check_due:
                     await self._resolve_position(connection)
+        except ConnectionLost as error:
+            reason = error.reason
+            raise
         finally:
             self.read_barrier.detach()
-            self._not_ready_reason = "the connection to the database is lost"
+            self._not_ready_reason = reason or "the connection to the database is lost"
 
     async def _read_and_wait(self, connection: JournalConnection) -> None:
         """Read once, then wait until the next read is due: for a notification, or while writers may skip it, for the clock."""

@@ -13,7 +13,7 @@ import pytest
 
 from db.database import _LIST_SQL, _ORDER_SETTINGS_SQL, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from db.errors import DatabaseMisconfigured, DatabaseTimeout, DatabaseUnavailable, PrivilegeMissing, SchemaMissing
 from push.journal.events import Snapshot
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
@@ -202,6 +202,32 @@ async def test_query_on_a_half_open_connection_is_unavailable_after_the_time_out
         between.stalled = False
         await database.expire_connections()
         assert await within(TIMEOUT_SECONDS, database.is_superuser(), "a new connection")
+
+
+async def test_a_slow_query_a_missing_privilege_and_a_missing_schema_are_told_apart(database_url: str, db: Any) -> None:
+    await db.execute("create role unprivileged login password 'secret'")
+    wanted = OrderFilter(limit=1)
+    try:
+        async with Database(database_url, timeout_seconds=0.3).open() as database:
+            async with db.transaction():
+                await db.execute("lock table orderwire.journal_identity in access exclusive mode")
+                with pytest.raises(
+                    DatabaseTimeout, match=r"^a query took longer than 0\.3 s \(DATABASE_TIMEOUT_SECONDS\)$"
+                ) as late:
+                    await database.list_orders(wanted)
+            assert "took longer than DATABASE_TIMEOUT_SECONDS" in late.value.public_text
+        async with Database(url_with_role(database_url, "unprivileged", "secret")).open() as database:
+            with pytest.raises(PrivilegeMissing, match=r"^the role unprivileged .*grant_serving\('unprivileged'\)") as denied:
+                await database.list_orders(wanted)
+            assert "lacks a privilege" in denied.value.public_text
+            assert "unprivileged" not in denied.value.public_text  # any client may read it
+        async with Database(database_url).open() as database:
+            await db.execute("select orderwire.uninstall()")
+            with pytest.raises(SchemaMissing, match=r"python server\.py migrate") as missing:
+                await database.list_orders(wanted)
+            assert "migrate" in missing.value.public_text
+    finally:
+        await db.execute("drop owned by unprivileged; drop role unprivileged")
 
 
 async def test_expired_connections_are_replaced(database: Database) -> None:

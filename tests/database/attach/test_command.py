@@ -153,15 +153,42 @@ async def test_show_prints_a_file_and_changes_nothing(
     assert "nothing has been changed" in status
 
 
-async def test_show_says_that_it_installs_the_schema_first(
-    create_shape: CreateShape, empty_database_url: str, printed: Printed
-) -> None:
-    await create_shape("tenants")
+async def test_a_look_installs_nothing(create_shape: CreateShape, empty_database_url: str, printed: Printed) -> None:
+    db = await create_shape("tenants")
+    before = await db.fetchval(CATALOG_SQL)
     status = Printed()
     await show(empty_database_url, Options("orders"), printed, status)
-    assert re.fullmatch(r"installed the schema orderwire: \d+ files of sql/", status[0])
+    assert status[0] == "the schema orderwire is not installed: --apply, or python server.py migrate, installs it"
+    assert "what 5 rows become:" in status
+    assert "nothing has been changed" in status
+    assert await db.fetchval(CATALOG_SQL) == before
+    assert await db.fetchval("select to_regnamespace('orderwire')") is None
+    await apply(empty_database_url, Options("orders"), printed)
+    status.clear()
     await show(empty_database_url, Options("orders"), printed, status)
-    assert status.text.count("installed the schema") == 1
+    assert "is not installed" not in status.text
+
+
+@pytest.mark.parametrize("does_apply", [False, True])
+async def test_a_name_that_is_wrong_installs_nothing(
+    does_apply: bool, create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("tenants")
+    options = Options("ordres")
+    with pytest.raises(DatabaseMisconfigured, match=r"^there is no table 'ordres'"):
+        await (
+            apply(empty_database_url, options, printed) if does_apply else show(empty_database_url, options, printed, printed)
+        )
+    assert await db.fetchval("select to_regnamespace('orderwire')") is None
+
+
+async def test_a_look_does_not_upgrade_the_schema(create_shape: CreateShape, empty_database_url: str, printed: Printed) -> None:
+    db = await create_shape("tenants")
+    await migrate(empty_database_url)
+    await db.execute("update orderwire.functions set checksum = 'older'")
+    with pytest.raises(DatabaseMisconfigured, match=r"^the schema orderwire is not up to date: python server\.py migrate$"):
+        await show(empty_database_url, Options("orders"), printed, printed)
+    assert await db.fetchval("select count(*) from orderwire.functions where checksum <> 'older'") == 0
 
 
 async def test_show_works_while_another_map_is_attached(
@@ -203,6 +230,18 @@ async def test_a_large_table_is_counted_by_a_sample(
     assert match is not None, line
     assert 0 < int(match[1].replace(",", "")) < 15_000
     assert re.search(r"^rows: about 30,200; the first count", status.text, re.MULTILINE)
+
+
+async def test_codes_that_the_map_does_not_name_are_listed(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    await create_shape("bestellungen")
+    found = {"key": "id", "status": "case o.status_id when 1 then 'offen' when 3 then 'versandt' else 'unbekannt' end"}
+    await show(empty_database_url, Options(file=MapFile(found, "bestellungen")), printed, printed)
+    assert re.search(r"^  codes of public\.\w+ that the map's status does not name: 2, 4$", printed.text, re.MULTILINE)
+    printed.clear()
+    await show(empty_database_url, Options("bestellungen"), printed, printed)
+    assert "does not name" not in printed.text
 
 
 # ---------------------------------------------------------------- apply and check
@@ -337,7 +376,7 @@ async def test_a_stream_is_attached_beside_the_orders(
         (
             Options(file=a_map(total="o.price")),
             DatabaseMisconfigured,
-            r"the map's total does not work: column o\.price does not",
+            r"the map's total does not work: column o\.price does not .*; if it was dropped, take it out of the map\. ",
         ),
         (Options(file=a_map(total="random()")), DatabaseMisconfigured, r"the map depends on more than the row: random\(\)"),
         (
@@ -349,6 +388,15 @@ async def test_a_stream_is_attached_beside_the_orders(
             Options(file=a_map(joins="left join nothing on true", customer_name="nothing.name")),
             DatabaseMisconfigured,
             r"relation \"nothing\" does not exist",
+        ),
+        (
+            Options(
+                file=a_map(
+                    joins="left join public.customers as c on c.id = o.customer_id", customer_name="c.name", status="c.name"
+                )
+            ),
+            DatabaseMisconfigured,
+            r"missing FROM-clause entry .*\(joins are for customer_name and data only: for a code, write case o\.code when ",
         ),
     ],
 )

@@ -14,7 +14,7 @@ _CREATE = "create table public.o1 (id bigint primary key, status text, total num
 _MAP = {"key": "id", "status": "status", "total": "total", "pending": ["pending"], "cancelled": ["cancelled"]}
 
 
-async def _attach(db: Any, table: str = "public.o1", **members: Any) -> None:
+async def _attach(db: Any, table: str = "public.o1", **members: object) -> None:
     await db.execute("select orderwire.attach($1::text::regclass, $2::text::jsonb)", table, json.dumps({**_MAP, **members}))
 
 
@@ -72,7 +72,7 @@ async def test_a_table_may_have_any_name(db: Any) -> None:
 @pytest.mark.parametrize("member", ["status", "where", "joins", "data"])
 async def test_a_map_is_expressions_and_nothing_more(table: Any, member: str, expression: str) -> None:
     with pytest.raises(asyncpg.RaiseError, match=f"the map's {member} is not one expression"):
-        await _attach(table, **{member: {"x": expression} if member == "data" else expression})
+        await _attach(table, "public.o1", **{member: {"x": expression} if member == "data" else expression})
     assert await table.fetchval("select to_regclass('public.mine') is null")
 
 
@@ -103,7 +103,7 @@ async def test_names_of_streams_that_are_refused(table: Any, name: str) -> None:
 )
 async def test_a_time_that_cannot_be_said_does_not_stop_a_write(table: Any, member: str, expression: str) -> None:
     try:
-        await _attach(table, **{member: expression})
+        await _attach(table, "public.o1", **{member: expression})
     except asyncpg.PostgresError:
         return  # refused is as good
     await table.execute(

@@ -136,3 +136,27 @@ def test_differences_of_a_file_and_the_database() -> None:
         'status: the file has "state", the database "status"',
         'total: the file has nothing, the database "total"',
     ]
+
+
+@pytest.mark.parametrize(
+    ("joins", "kind"),
+    [
+        ("left join a on a.id = o.a", None),
+        ("LEFT OUTER JOIN a on a.id = o.a left join b on b.id = a.b", None),
+        ("left join lateral (select c.x from c join d on d.id = c.d, e) as q on true", None),
+        ('left join "join" on "join".text = \'a, join\'', None),
+        ("join a on a.id = o.a", "join"),
+        ("left join a on a.id = o.a inner join b on b.id = a.b", "inner join"),
+        ("left join a on a.id = o.a join b on b.id = a.b", "join"),
+        ("cross join a", "cross join"),
+        ("right outer join a on true", "right join"),
+        ("left join a on true, b", "a comma"),
+    ],
+)
+def test_joins_are_left_joins(joins: str, kind: str | None) -> None:
+    text = f'key = \'id\'\ncustomer_name = \'a.name\'\njoins = """{joins}"""'
+    if kind is None:
+        assert parse_map(text, "orders.toml").map["joins"] == joins
+    else:
+        with pytest.raises(UsageError, match=rf'^orders\.toml: "joins" has {kind} where it needs left join: '):
+            parse_map(text, "orders.toml")
