@@ -139,13 +139,18 @@ def guess_map(table: Table, others: Mapping[str, Table] | None = None) -> Guess:
     return guess
 
 
-def guess_stream(table: Table, orders: str | None = None) -> Guess:
-    """The map of a stream. ``orders`` is the name of the attached table of orders, which a foreign key may refer to."""
+def guess_stream(table: Table, orders: Table | None = None, orders_key: Column | None = None) -> Guess:
+    """The map of a stream. ``orders`` is the attached table of orders, ``orders_key`` the column that is its key."""
     guess = Guess(table)
     _guess_key(guess)
-    key = next((key for key in table.foreign_keys if key.table == orders), None)
-    if key is not None:
-        guess.choices["order_key"] = Choice(key.column, f"refers to {orders}: its events also go to order:<key>")
+    key = next((key for key in table.foreign_keys if orders is not None and key.table == orders.name), None)
+    column = table.column(orders_key.name) if orders_key is not None and _joined(orders_key) not in ("id", "uuid") else None
+    if orders is not None and key is not None:
+        guess.choices["order_key"] = Choice(key.column, f"refers to {orders.name}: its events also go to order:<key>")
+    elif orders is not None and orders_key is not None and column is not None and column.type == orders_key.type:
+        guess.choices["order_key"] = Choice(
+            column.name, f"named like the key of {orders.name}: its events also go to order:<key>", is_sure=False
+        )
     columns = [
         column.name
         for column in table.columns

@@ -228,5 +228,22 @@ def test_a_stream_carries_plain_columns_and_refers_to_the_order() -> None:
         name="shipments",
         keys=[ForeignKey("order_id", "public.orders", "id")],
     )
-    assert guess_stream(stock, "public.orders").map == {"key": "id", "order_key": "order_id", "data": ["order_id", "quantity"]}
-    assert "order_key" not in guess_stream(stock, "public.others").map
+    found = {"key": "id", "order_key": "order_id", "data": ["order_id", "quantity"]}
+    assert guess_stream(stock, table()).map == found
+    assert "order_key" not in guess_stream(stock, table(name="others")).map
+
+
+@pytest.mark.parametrize(
+    ("key", "order_key"),
+    [
+        (Column("order_no", "text"), "order_no"),
+        (Column("order_no", "bigint"), None),  # of another type
+        (Column("number", "text"), None),
+        (Column("id", "bigint"), None),  # every table has one
+        (None, None),
+    ],
+)
+def test_a_stream_without_a_foreign_key_refers_by_the_name_of_the_key(key: Column | None, order_key: str | None) -> None:
+    guess = guess_stream(table(Column("order_no", "text"), name="history"), table(), key)
+    assert guess.map.get("order_key") == order_key
+    assert order_key is None or not guess.choices["order_key"].is_sure
