@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from db.attach.facts import NUMBER_TYPES, Column, ForeignKey, Table, quote_identifier, quote_literal, split_words, word_set
+from db.attach.facts import (
+    NUMBER_TYPES,
+    Column,
+    ForeignKey,
+    Table,
+    quote_identifier,
+    quote_literal,
+    spellings,
+    split_words,
+    word_set,
+)
 from db.attach.vocabulary import (
     CODES,
     NAME_PATTERNS,
@@ -68,8 +78,15 @@ _FIRST_AND_LAST_NAMES = (
     (("nome",), ("cognome", "sobrenome")),
 )
 _PLACED_AT = re.compile(r"(order_)?placed_at|completed_at|checkout_completed_at|submitted_at|finalized_at|purchased_at")
-_DELETED_AT = re.compile(r"(deleted|removed|geloescht|usuniet[oye]|eliminado|supprime)_?(at|on|am|date|utc|on_utc)")
-_DELETED = re.compile(r"(is_)?(deleted|removed|geloescht|usuniet[aey]|eliminado|supprime)|soft_deleted")
+_DELETED_WORDS = (
+    r"(deleted|removed|geloescht|entfernt|usuniet[oyea]|skasowan[oyea]|eliminad[oa]|borrad[oa]|excluid[oa]|apagad[oa]|supprimee?"
+    r"|eliminat[oa]|cancellat[oa]_il|verwijderd|smazano|borttagen|slettet|удален[оа]?)"
+)
+_DELETED_AT = re.compile(
+    _DELETED_WORDS + r"(_?(at|on|am|date|datum|time|utc|on_utc|op|le|en|em|il|w|dnia))?"
+    r"|(data_usuniecia|loesch_?datum|fecha_(de_)?(eliminacion|borrado)|date_(de_)?suppression|data_(de_)?exclusao|дата_удаления)"
+)
+_DELETED = re.compile(rf"((is|ist|jest|czy)_)?{_DELETED_WORDS}|soft_deleted")
 _IS_DRAFT = re.compile(r"is_(draft|cart|quote|draft_order|basket)|draft|draft_order")
 _ORDER_CODE = re.compile(r"[A-Za-z#/]{0,8}[-#/ ]?\d[\w/-]*")
 
@@ -277,19 +294,24 @@ def _guess_where(guess: Guess, status: Column | None) -> None:
             comparison = f"({comparison} or {status.sql} is null)"
         conditions.append(comparison)
         reasons.append(f"{', '.join(carts)}: no orders yet")
+    knows_deleted = False
     for column in table.columns:
-        name = _joined(column)
-        if column.type == "boolean" and _IS_DRAFT.fullmatch(name):
+        if column.type == "boolean" and _matches(_IS_DRAFT, column):
             conditions.append(_is_false(column))
             reasons.append(f"{column.name}: no orders yet")
-        elif column.is_time and _DELETED_AT.fullmatch(name):
+        elif column.is_time and not column.not_null and _matches(_DELETED_AT, column):
             conditions.append(f"{column.sql} is null")
             reasons.append(f"{column.name} marks deleted rows")
-        elif column.type == "boolean" and _DELETED.fullmatch(name):
+            knows_deleted = True
+        elif column.type == "boolean" and _matches(_DELETED, column):
             conditions.append(_is_false(column))
             reasons.append(f"{column.name} marks deleted rows")
+            knows_deleted = True
     if conditions:
         guess.choices["where"] = Choice(" and ".join(conditions), "; ".join(reasons))
+    if not knows_deleted:
+        every = "" if conditions else "; every row is an order"
+        guess.notes.append(f"where: no column looks like a mark of deletion{every}")
 
 
 def _guess_created_at(guess: Guess) -> None:
@@ -565,8 +587,11 @@ def _best(table: Table, member: str, score: Any) -> Column | None:
 
 
 def _name_score(column: Column, member: str) -> int:
-    name = _joined(column)
-    return next((score for score, pattern in NAME_PATTERNS[member] if pattern.fullmatch(name)), 0)
+    return next((score for score, pattern in NAME_PATTERNS[member] if _matches(pattern, column)), 0)
+
+
+def _matches(pattern: re.Pattern[str], column: Column) -> bool:
+    return any(pattern.fullmatch(name) for name in spellings(_joined(column)))
 
 
 def _joined(column: Column) -> str:

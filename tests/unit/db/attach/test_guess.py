@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.attach.facts import Column, ForeignKey, Index, Table, quote_identifier, split_words
+from db.attach.facts import Column, ForeignKey, Index, Table, quote_identifier, spellings, split_words
 from db.attach.guess import Guess, guess_map, guess_stream
 
 
@@ -47,6 +47,24 @@ def guessed(*columns: Column, **facts: Any) -> Guess:
 )
 def test_words_of_a_name(name: str, words: tuple[str, ...]) -> None:
     assert split_words(name) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("gelöscht_am", "geloescht_am"),
+        ("straße", "strasse"),
+        ("beställning", "bestallning"),
+        ("usunięte", "usuniete"),
+        ("złożono", "zlozono"),
+        ("créé_le", "cree_le"),
+        ("total", "total"),
+        ("сумма", "сумма"),
+    ],
+)
+def test_letters_that_ascii_lacks_are_spelled(name: str, spelled: str) -> None:
+    assert spelled in spellings(name)
+    assert name in spellings(name)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +175,12 @@ def test_numbers_without_a_meaning_are_said() -> None:
         ([Column("status", "text")], {"status": ["address", "new"]}, None),
         ([Column("status", "text")], {"status": ["draft", None, "new"]}, "(o.status <> 'draft' or o.status is null)"),
         ([Column("deleted_at", "timestamp with time zone")], {}, "o.deleted_at is null"),
+        ([Column("gelöscht_am", "timestamp with time zone")], {}, 'o."gelöscht_am" is null'),
+        ([Column("geloescht", "timestamp without time zone")], {}, "o.geloescht is null"),
+        ([Column("usunieto", "timestamp with time zone")], {}, "o.usunieto is null"),
+        ([Column("usunięte", "boolean", not_null=True)], {}, 'not o."usunięte"'),
+        ([Column("data_usunięcia", "date")], {}, 'o."data_usunięcia" is null'),
+        ([Column("deleted", "timestamp with time zone", not_null=True)], {}, None),
         ([Column("isDeleted", "boolean", not_null=True)], {}, 'not o."isDeleted"'),
         ([Column("deleted", "boolean")], {}, "o.deleted is not true"),
         ([Column("placed_at", "timestamp with time zone")], {"placed_at": [None, "2026-01-01"]}, "o.placed_at is not null"),
@@ -166,6 +190,13 @@ def test_numbers_without_a_meaning_are_said() -> None:
 )
 def test_rows_that_are_no_orders(columns: list[Column], values: dict[str, Any], where: str | None) -> None:
     assert guessed(*columns, values=values).map.get("where") == where
+
+
+def test_a_map_without_a_mark_of_deletion_says_so() -> None:
+    assert "where: no column looks like a mark of deletion; every row is an order" in guessed().notes
+    cart = guessed(Column("status", "text"), values={"status": ["cart", "new"]})
+    assert "where: no column looks like a mark of deletion" in cart.notes
+    assert not any(note.startswith("where:") for note in guessed(Column("deleted_at", "timestamp with time zone")).notes)
 
 
 @pytest.mark.parametrize(
