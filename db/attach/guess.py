@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from db.attach.facts import (
@@ -60,14 +60,17 @@ _KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "charac
 _NO_MONEY_OF_AN_ORDER = word_set(
     "tax vat shipping discount sub subtotal net refund refunded paid due weight qty quantity count item items "
     "adjustment payment promo undiscounted base captured authorized authorised charge residual balance unpaid untaxed "
-    "excl excluding fee tip rate outstanding undelivered uninvoiced"
+    "excl excluding fee tip rate outstanding undelivered uninvoiced "
+    "netto mwst ust steuer versand versandkosten rabatt gutschein liefer lieferkosten anzahl menge podatek rabat dostawa "
+    "dostawy gewicht waga peso poids wysylka wysylki ilosc impuesto iva envio descuento frete desconto remise livraison tva spedizione sconto"
 )
 _NO_NUMBER_OF_AN_ORDER = word_set(
     "phone vat tax card house street tracking items customer zip postal bank account version line lines table"
 )
 _NO_CUSTOMER = word_set("seller vendor courier admin staff employee created updated deleted sales group type count")
 _NO_STATUS = word_set("country province address bill ship billing region")
-_MINOR_UNITS = re.compile(r"_?(cents?|minor|minor_units|pence|kopecks|centow|grosze|groszy|centimos|centavos|centimes|ore)$")
+_MINOR_UNITS = re.compile(r"_?(cents?|minor|minor_units|pence|kopecks|centow|grosze|groszy|gr|centimos|centavos|centimes|ore)$")
+_IN_MINOR_UNITS = re.compile(r".+_" + _MINOR_UNITS.pattern.removeprefix("_?"))
 _EMAIL = re.compile(r"((user|customer|guest|contact|buyer|client|kunden?)_)?e?_?mail(_address|_adresse)?")
 _FIRST_AND_LAST_NAMES = (
     (("first_name", "firstname", "given_name", "fname"), ("last_name", "lastname", "surname", "family_name", "lname")),
@@ -498,6 +501,15 @@ def _guess_total(guess: Guess, others: Mapping[str, Table]) -> None:
     if column is not None:
         _choose_total(guess, column.sql, column, "by its name")
         return
+    units = [
+        column
+        for column in _numbers(table)
+        if _matches(_IN_MINOR_UNITS, column) and not set(split_words(column.name)) & _NO_MONEY_OF_AN_ORDER
+    ]
+    if len(units) == 1:
+        _choose_total(guess, units[0].sql, units[0], "the only column with a unit of money")
+        guess.choices["total"] = replace(guess.choices["total"], is_sure=False)
+        return
     for suffix in ("_with_tax", ""):
         parts = [
             column
@@ -516,10 +528,25 @@ def _guess_total(guess: Guess, others: Mapping[str, Table]) -> None:
         and any(set(split_words(column.name)) & {"total", "totals", "amount", "price"} for column in other.columns)
     )
     where = f" ({', '.join(elsewhere[:4])} may have it)" if elsewhere else ""
+    numbers = [column.name for column in _numbers(table)]
     guess.notes.append(
-        f"total: no column of this table has it{where}. A map reads only the row, so that totals are exact: keep the total in "
+        f"total: no column looks like one{where}; numeric columns are {', '.join(numbers) or 'none'}. "
+        "A map reads only the row, so that totals are exact: keep the total in "
         f"a column of {table.name}, or do without revenue"
     )
+
+
+def _numbers(table: Table) -> list[Column]:
+    """Columns of numbers that may mean something else than the identity of a row."""
+    return [
+        column
+        for column in table.columns
+        if column.type in NUMBER_TYPES
+        and not column.is_virtual
+        and table.foreign_key(column.name) is None
+        and not any(index.is_primary and column.name in index.columns for index in table.indexes)
+        and split_words(column.name)[-1:] != ("id",)
+    ]
 
 
 def _choose_total(guess: Guess, sql: str, column: Column, reason: str) -> None:

@@ -32,12 +32,12 @@ _PATTERNS: dict[str, Sequence[tuple[int, str]]] = {
         (95, r"total(_(in_)?(cents|minor|minor_units|pence|kopecks))?|totals?_brutto"),
         (
             85,
-            r"(suma|razem|kwota|wartosc|betrag|gesamtbetrag|gesamtpreis|gesamtsumme|gesamt|summe|importe|importe_total|valor"
+            r"(suma|razem|kwota|wartosc|brutto|kwota_brutto|brutto_betrag|bruttobetrag|endbetrag|rechnungsbetrag|betrag|gesamtbetrag|gesamtpreis|gesamtsumme|gesamt|summe|importe|importe_total|valor"
             r"|valor_total|montant|montant_total|montant_ttc|total_ttc|prix_total|totale|importo|importo_totale|totaal"
             r"|totaalbedrag|bedrag|belopp|summa|celkem|cena_celkem|tutar|toplam|vegosszeg|сумма|итого|стоимость)"
-            r"(_brutto|_zamowienia|_pedido|_commande)?(_(in_)?(cents?|centow|grosze|groszy|centimos|centavos|centimes|ore))?",
+            r"(_brutto|_zamowienia|_pedido|_commande)?(_(in_)?(cents?|centow|grosze|groszy|gr|centimos|centavos|centimes|ore))?",
         ),
-        (60, r"(order_)?(amount|sum|value|price)(_(in_)?(cents|minor|minor_units))?"),
+        (60, r"(order_)?(amount|sum|value|price|koszt|cena)(_(in_)?(cents|minor|minor_units|grosze|groszy|gr))?"),
     ),
     "status": (
         (100, r"(order_)?(status|state)"),

@@ -113,6 +113,13 @@ def _fields(one: Table) -> dict[str, Any]:
         ([("item_total", "numeric"), ("amount", "numeric")], "amount"),
         ([("total_cents", "integer")], "o.total_cents * 0.01"),
         ([("kwota_groszy", "bigint")], "o.kwota_groszy * 0.01"),
+        ([("kwota_gr", "integer"), ("koszt_gr", "integer")], "o.kwota_gr * 0.01"),
+        ([("koszt_gr", "integer")], "o.koszt_gr * 0.01"),
+        ([("brutto_cent", "bigint"), ("netto_cent", "bigint")], "o.brutto_cent * 0.01"),
+        ([("do_zaplaty_gr", "integer"), ("rabat_gr", "integer")], "o.do_zaplaty_gr * 0.01"),
+        ([("warenwert_cent", "integer"), ("pfand_cent", "integer")], None),
+        ([("score", "integer")], None),
+        ([("waga_gr", "integer")], None),
         ([("total", "integer")], "total"),
         ([("total", "text")], None),
         ([("payment_total", "numeric"), ("shipping_total", "numeric")], None),
@@ -123,6 +130,19 @@ def test_total(columns: list[tuple[str, str]], total: str | None) -> None:
     guess = guessed(*(Column(*column) for column in columns))
     assert guess.map.get("total") == total
     assert (total is None) == any(note.startswith("total:") for note in guess.notes)
+
+
+def test_without_a_total_the_numeric_columns_are_named() -> None:
+    guess = guessed(
+        Column("warenwert_cent", "integer"),
+        Column("pfand_cent", "integer"),
+        Column("kunde", "bigint"),
+        Column("note", "text"),
+        keys=[ForeignKey("kunde", "public.kunden", "id")],
+    )
+    [note] = [note for note in guess.notes if note.startswith("total:")]
+    assert note.startswith("total: no column looks like one; numeric columns are warenwert_cent, pfand_cent. A map reads only")
+    assert "numeric columns are none" in "".join(guessed().notes)
 
 
 def test_an_integer_beside_a_currency_is_taken_for_hundredths_unless_the_currency_has_none() -> None:
