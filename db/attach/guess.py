@@ -61,8 +61,9 @@ _NO_MONEY_OF_AN_ORDER = word_set(
     "tax vat shipping discount sub subtotal net refund refunded paid due weight qty quantity count item items "
     "adjustment payment promo undiscounted base captured authorized authorised charge residual balance unpaid untaxed "
     "excl excluding fee tip rate outstanding undelivered uninvoiced "
-    "netto mwst ust steuer versand versandkosten rabatt gutschein liefer lieferkosten anzahl menge podatek rabat dostawa "
-    "dostawy gewicht waga peso poids wysylka wysylki ilosc impuesto iva envio descuento frete desconto remise livraison tva spedizione sconto"
+    "netto mwst ust steuer versand versandkosten rabatt gutschein liefer lieferkosten anzahl menge gewicht podatek rabat "
+    "dostawa dostawy waga wysylka wysylki ilosc impuesto iva envio descuento peso frete desconto remise livraison tva poids "
+    "spedizione sconto"
 )
 _NO_NUMBER_OF_AN_ORDER = word_set(
     "phone vat tax card house street tracking items customer zip postal bank account version line lines table"
@@ -234,7 +235,7 @@ def _guess_status(guess: Guess) -> Column | None:
         known = [value for value in values if is_known_status(value)]
         return named + (20 * len(known) // len(values) if values else 0) - (5 if column.is_integer else 0)
 
-    column = _best(table, "status", score)
+    column = _best(table, "status", score) or _coded_status(guess)
     if column is None:
         guess.notes.append("status: no column looks like one")
         return None
@@ -272,6 +273,15 @@ def _guess_status(guess: Guess) -> Column | None:
     if rest:
         guess.notes.append(f"status: {', '.join(rest)} could be part of data, or the status if it says more than {column.name}")
     return column
+
+
+def _coded_status(guess: Guess) -> Column | None:
+    """A column of numbers, of any name, that refers to a small table whose texts are mostly words for a status of orders."""
+    for column in guess.table.columns:
+        names = list(_named_codes(guess, column).values()) if column.is_integer and not column.is_virtual else []
+        if 2 * sum(is_known_status(name) for name in names) > len(names):
+            return column
+    return None
 
 
 def _guess_where(guess: Guess, status: Column | None) -> None:
@@ -652,7 +662,8 @@ def _named_codes(guess: Guess, status: Column) -> Mapping[str, str]:
     for name in ("code", "key", "slug", "name", "status", "label", "title", "bezeichnung", "nazwa", "nombre", "nom", "nome"):
         if name in rows[0] and name != key.target:
             return {row[key.target] or "": row[name] or "" for row in rows}
-    return {}
+    texts = [name for name in rows[0] if name != key.target]
+    return {row[key.target] or "": row[texts[0]] or "" for row in rows} if len(texts) == 1 else {}
 
 
 def _fk_table(table: Table, column: Column) -> str:
