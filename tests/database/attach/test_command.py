@@ -353,6 +353,27 @@ async def test_check_says_in_what_the_database_differs(
     assert line == "public.orders is attached as orders, not public.customers"
 
 
+async def test_after_a_rename_the_file_has_to_be_changed_too(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    """As docs/how-to/attach.md says: events go on, and the map's text is compared as it was attached."""
+    db = await create_shape("drizzle")
+    await apply(empty_database_url, Options(file=a_map()), printed)
+    await db.execute("alter table orders rename column status to stage")
+    await db.execute(
+        "update orders set stage = 'refunded', total_cents = 7 where id = (select min(id::text)::uuid from orders)"
+    )
+    assert "refunded" in await db.fetchval("select event::text from orderwire.events order by id desc limit 1")
+    assert await check(empty_database_url, Options(file=a_map()), printed)
+    with pytest.raises(DatabaseMisconfigured, match=r"the map's status does not work: column \"?status\"? does not exist"):
+        await show(empty_database_url, Options(file=a_map()), printed, printed)
+    printed.clear()
+    assert not await check(empty_database_url, Options(file=a_map(status="stage")), printed)
+    assert printed == ['status: the file has "stage", the database "status"']
+    await apply(empty_database_url, Options(file=a_map(status="stage")), printed)
+    assert await check(empty_database_url, Options(file=a_map(status="stage")), printed)
+
+
 async def test_a_stream_is_attached_beside_the_orders(
     create_shape: CreateShape, empty_database_url: str, printed: Printed
 ) -> None:
