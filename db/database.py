@@ -49,7 +49,7 @@ _FIND_ORDER_SQL = """
 select orderwire.order_json(o, i.integer_keys) as order_json, o.customer_id
 from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
 """
-_HISTORY_SQL = "select h.event from orderwire.order_history($1, $2, $3) as h (event)"
+_HISTORY_SQL = "select h.event from orderwire.order_history(orderwire.canonical_key($1), $2, $3) as h (event)"
 _ATTACHED_SQL = """
 select a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name
 from orderwire.attached_tables as a

@@ -56,6 +56,10 @@ create table orderwire.checkpoint (
 );
 comment on table orderwire.checkpoint is 'The totals as they were last counted. May be deleted at any time: the next start counts.';
 
+create table orderwire.epoch_requests (
+    requested_at timestamp with time zone not null default clock_timestamp()
+);
+
 create table orderwire.functions (
     name text not null,
     checksum text not null,
@@ -178,11 +182,17 @@ create function orderwire.bounded_key(key text) returns text language sql immuta
 
 create function orderwire.cannot_raise(relation regclass, field text, expression text) returns boolean language sql stable;
 
+create function orderwire.canonical_key(key text) returns text language sql stable;
+
+create function orderwire.case_column(expression text) returns text language sql immutable;
+
 create function orderwire.check_map(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.check_volatility(name text) returns void language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.children(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
+
+create function orderwire.children_for_triggers(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
 
@@ -192,14 +202,25 @@ create function orderwire.detach(name text DEFAULT 'orders'::text) returns void 
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
 
+create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.detach_former_partitions(deadline timestamp with time zone) from public;
+
 create function orderwire.diagnose(OUT problem text, OUT fix text) returns SETOF record language sql stable;
 comment on function orderwire.diagnose(OUT problem text, OUT fix text) is 'What would stop events from arriving, and how to fix it.';
 
 create function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) returns SETOF record language sql stable;
 
+create function orderwire.drop_child_functions(prefix text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.drop_child_functions(prefix text) from public;
+
 create function orderwire.drop_generated(name text, triggers boolean) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.drop_reads() returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+
+create function orderwire.drop_trigger_statements(relations regclass[]) returns text[] language sql stable set search_path=pg_catalog, pg_temp;
+
+create function orderwire.drop_triggers(names text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.drop_triggers(names text[]) from public;
 
 create function orderwire.empty_read_statements() returns text[] language sql immutable;
 
@@ -232,6 +253,8 @@ revoke execute on function orderwire.identify(known_epoch text, delivered_txids 
 
 create function orderwire.is_child(relation regclass, parent regclass) returns boolean language sql stable;
 
+create function orderwire.is_child_now(relation regclass, parent regclass) returns boolean language plpgsql stable;
+
 create function orderwire.is_counted(status text) returns boolean language sql immutable;
 comment on function orderwire.is_counted(status text) is 'Whether the total of an order with this status counts as revenue.';
 
@@ -240,6 +263,8 @@ revoke execute on function orderwire.is_current(e orderwire.journal) from public
 
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
+
+create function orderwire.is_self_contained(sql_text text) returns boolean language plpgsql immutable set standard_conforming_strings=on;
 
 create function orderwire.joined_expression(map jsonb, expression text) returns text language sql immutable;
 
@@ -252,11 +277,11 @@ create function orderwire.key_columns(map jsonb) returns text[] language sql imm
 
 create function orderwire.key_part(value text) returns text language sql immutable;
 
+create function orderwire.list_condition(list text[]) returns text language sql immutable;
+
 create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
 
 create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
-
-create function orderwire.lock_table_briefly(relation regclass, mode text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.maintain_partitions(retention interval) returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.maintain_partitions(retention interval) from public;
@@ -294,9 +319,14 @@ create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.map
 
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
 
+create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
+revoke execute on function orderwire.parent_of_children(name text) from public;
+
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
 create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+
+create function orderwire.read_relations() returns SETOF regclass language sql stable;
 
 create function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
@@ -319,6 +349,11 @@ create function orderwire.rfc3339(moment timestamp with time zone) returns text 
 
 create function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
 
+create function orderwire.row_of_parent(name text, child regclass, parent regclass) returns text language sql stable;
+
+create function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp set lock_timeout=1ms;
+revoke execute on function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamp with time zone) from public;
+
 create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=on;
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
@@ -327,6 +362,9 @@ create function orderwire.should_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.should_notify() from public;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
+
+create function orderwire.take_epoch_requests() returns boolean language sql volatile;
+revoke execute on function orderwire.take_epoch_requests() from public;
 
 create function orderwire.totals_from_checkpoint() returns TABLE(total_orders bigint, total_revenue numeric, pending_orders bigint, revenue_by_currency jsonb, snapshot pg_snapshot, newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=off set enable_hashjoin=off set enable_mergejoin=off set jit=off;
 revoke execute on function orderwire.totals_from_checkpoint() from public;

@@ -47,6 +47,53 @@ as $$
     select exists (select from parents as p where p.inhparent = $2)
 $$;
 
+-- The same for a writer with an old snapshot, in which pg_inherits is as it was: by what PostgreSQL looks up in its catalogs as
+-- they are now.
+create or replace function orderwire.is_child_now(relation regclass, parent regclass) returns boolean
+language plpgsql stable
+as $$
+begin
+    if exists (select from pg_partition_ancestors(relation) as a (ancestor) where a.ancestor = parent) then
+        return true;
+    elsif current_setting('transaction_isolation') in ('read committed', 'read uncommitted') then
+        return orderwire.is_child(relation, parent);
+    end if;
+    begin
+        execute format('select (null::%s)::%s', relation, parent);
+        return true;
+    exception
+        when cannot_coerce then return false;
+        when others then return orderwire.is_child(relation, parent);
+    end;
+end
+$$;
+
+-- The attached table. By a function that attach makes: a writer with a snapshot from before sees it, but no row of
+-- attached_tables. Null if it is gone.
+create or replace function orderwire.parent_of_children(name text) returns regclass
+language plpgsql stable
+as $$
+declare
+    parent regclass;
+begin
+    if to_regproc('orderwire.parent_' || name) is not null then
+        execute format('select orderwire.%I()', 'parent_' || name) into parent;
+    end if;
+    return parent;
+end
+$$;
+
+-- SQL that makes the row `r` of a child one of its parent. A cast names both; where the owner of the schema has no right on theirs
+-- any more, by JSON, which takes longer.
+create or replace function orderwire.row_of_parent(name text, child regclass, parent regclass) returns text
+language sql stable
+return case
+    -- The schema of a name as PostgreSQL prints it: pg_class is older to a writer with an old snapshot.
+    when has_schema_privilege((parse_ident(child::text))[1], 'usage') and has_schema_privilege((parse_ident(parent::text))[1], 'usage')
+        then format('((r.*)::%s)::%s', child, parent)
+    else format('orderwire.%I(to_jsonb(r.*))', 'row_of_' || name)
+end;
+
 -- Whether this statement is nested in another, or a nested statement may have recorded events before it in this transaction. The
 -- setting only saves a search (see finish_nested): any session can change it, so nothing is concluded from it but whether to
 -- look.
@@ -216,6 +263,7 @@ end
 $$;
 
 revoke execute on function
+orderwire.parent_of_children(text),
 orderwire.nested(),
 orderwire.recording_mode(text),
 orderwire.is_current(orderwire.journal),

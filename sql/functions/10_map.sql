@@ -62,6 +62,22 @@ as $$
     select t.oid from types as t where t.typtype <> 'd'
 $$;
 
+-- The column of `case o.column when constant then constant … else constant end`, the usual map of a code; null for anything else.
+-- Such an expression cannot raise.
+create or replace function orderwire.case_column(expression text) returns text
+language sql immutable
+as $$
+    select (
+        regexp_match(
+            $1,
+            '^case (o[.](?:"(?:[^"]|"")+"|[[:alnum:]_]+))'
+            '(?: when (?:''(?:[^'']|'''')*''|-?[0-9]+|true|false) then (?:''(?:[^'']|'''')*''|null))+'
+            '(?: else (?:''(?:[^'']|'''')*''|null))? end$',
+            'i'
+        )
+    )[1]
+$$;
+
 -- Whether an expression of this field cannot raise an error, whatever the row: a column whose cast cannot fail.
 create or replace function orderwire.cannot_raise(relation regclass, field text, expression text) returns boolean
 language sql stable
@@ -69,6 +85,7 @@ as $$
     select coalesce(
         case
             when $3 is null then true
+            when $2 in ('number', 'customer_name', 'customer_id', 'currency', 'status') and orderwire.case_column($3) is not null then true
             when $2 = 'total' and $3 ~* 'at time zone|to_timestamp' then false
             when $2 = 'total'
                 then orderwire.base_type(a.atttypid) in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'numeric'::regtype)

@@ -298,23 +298,58 @@ begin
 end
 $$;
 
--- Lock a table for the creation or removal of its triggers: at most for a second, since all writers wait behind.
-create or replace function orderwire.lock_table_briefly(relation regclass, mode text) returns void
+-- Run a statement for each of these tables, that creates or drops its triggers, under a lock of all of them: until `deadline`
+-- at most, since writers wait behind. It waits for one table at a time while it holds none: a writer that has locked one and
+-- wants another would be in a deadlock with what holds some and waits for others. The row of the identity comes last, so that a
+-- change of the epoch does not wait either.
+create or replace function orderwire.run_locked(relations regclass[], mode text, statements text[], deadline timestamptz) returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set lock_timeout = '1ms'
 as $$
+declare
+    others     integer[];
+    waited_for integer := 1; -- the one that could not be locked at the last try
+    n          integer;
+    patience   integer;
 begin
-    perform set_config('lock_timeout', '1s', true);
-    begin
-        execute format('lock table %s in %s mode', relation, mode);
-    exception
-        when insufficient_privilege then null; -- LOCK TABLE needs more rights than CREATE TRIGGER, which locks as well
-        when lock_not_available then
+    if cardinality(relations) = 0 then
+        return;
+    end if;
+    loop
+        begin
+            others := array_remove(array(select i from generate_subscripts(relations, 1) as i), waited_for);
+            foreach n in array array[waited_for] || others loop
+                patience := case when n = waited_for then extract(epoch from deadline - clock_timestamp()) * 1000 else 0 end;
+                perform set_config('lock_timeout', greatest(patience, 1) || 'ms', true);
+                -- LOCK TABLE needs more rights than TRIGGER, which the statement needs, and locks by itself.
+                if not has_table_privilege(relations[n], 'update, delete, truncate') then
+                    execute statements[n];
+                else
+                    execute format(
+                        'lock table only %s in %s mode %s', relations[n], mode, case when patience < 1 then 'nowait' else '' end
+                    );
+                end if;
+            end loop;
+            perform set_config('lock_timeout', '1ms', true);
+            perform from orderwire.journal_identity as i for update nowait;
+            for n in 1 .. cardinality(relations) loop
+                if has_table_privilege(relations[n], 'update, delete, truncate') then
+                    execute statements[n];
+                end if;
+            end loop;
+            return;
+        exception when lock_not_available or deadlock_detected then null; -- all locks are given back here
+        end;
+        if clock_timestamp() >= deadline then
             raise exception using
                 errcode = 'lock_not_available',
-                message = format('%s could not be locked within a second: a transaction holds it', relation),
+                message = format('%s could not be locked within a second: a transaction holds it', relations[n]),
                 hint = 'try again, or end that transaction: see pg_stat_activity and pg_prepared_xacts';
-    end;
+        end if;
+        waited_for := n;
+        perform pg_sleep(0.002);
+    end loop;
 end
 $$;
 
@@ -331,44 +366,96 @@ as $$
     select c.inhrelid from children as c
 $$;
 
--- Create the triggers of partitions and child tables that have none yet, where the owner of the schema may, and remove those of tables that are none any more.
--- Called by attach, and by the servers every minute: until then, writes that name a new partition make no events. Returns how
--- many have got triggers.
+-- Those of them that get triggers of their own: where the owner of the schema may, and not foreign tables, which take no
+-- transition tables.
+create or replace function orderwire.children_for_triggers(parent regclass) returns setof regclass
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select c.child
+    from orderwire.children($1) as c (child)
+    join pg_class as t on t.oid = c.child
+    where t.relkind in ('r', 'p') and has_table_privilege(c.child, 'trigger') and has_table_privilege(c.child, 'select')
+$$;
+
+-- Statements, one for each of these tables, that drop all triggers of ours.
+create or replace function orderwire.drop_trigger_statements(relations regclass[]) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select array(
+        select coalesce(
+            (
+                select string_agg(format('drop function if exists %s cascade', t.tgfoid::regprocedure), '; ')
+                from pg_trigger as t
+                join pg_proc as p on p.oid = t.tgfoid
+                where t.tgrelid = r.relation and p.pronamespace = 'orderwire'::regnamespace
+            ),
+            'select'
+        )
+        from unnest($1) with ordinality as r (relation, n)
+        order by r.n
+    )
+$$;
+
+-- Create the triggers of partitions and child tables that have none yet, and remove those of tables that are none any more.
+-- Called by the servers every minute: until then, writes that name a new partition make no events. Returns how many have got
+-- triggers. What cannot be locked within a second in all is left to the next call.
 create or replace function orderwire.attach_partitions() returns integer
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    deadline  timestamptz;
     t         orderwire.attached_tables;
-    former    orderwire.attached_partitions;
     child     regclass;
-    statement text;
+    prefix    text;
     made      integer := 0;
 begin
     begin
         lock table orderwire.attached_tables in share row exclusive mode nowait;
     exception when lock_not_available then return 0; -- another session attaches, detaches or does this
     end;
+    deadline := clock_timestamp() + interval '1 second';
     for t in select a.* from orderwire.attached_tables as a loop
         for child in
             select c.child
-            from orderwire.children(t.relation) as c (child)
-            where
-                not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
-                and has_table_privilege(c.child, 'trigger') and has_table_privilege(c.child, 'select')
+            from orderwire.children_for_triggers(t.relation) as c (child)
+            where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+            order by random() -- so that one that is locked for long does not stand before the others
         loop
-            perform orderwire.create_generated(
-                t.name, orderwire.trigger_function_statements(t.name, t.name || '_p' || child::oid, t.map, of_child => true)
-            );
-            perform orderwire.lock_table_briefly(child, 'share row exclusive');
-            foreach statement in array orderwire.trigger_statements(child, t.name || '_p' || child::oid) loop
-                execute statement;
-            end loop;
-            insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
-            made := made + 1;
+            exit when clock_timestamp() >= deadline;
+            prefix := t.name || '_p' || child::oid;
+            begin
+                perform orderwire.create_generated(
+                    t.name, orderwire.trigger_function_statements(t.name, prefix, t.map, of_child => true)
+                );
+                perform orderwire.run_locked(
+                    array[child], 'share row exclusive',
+                    array[array_to_string(orderwire.trigger_statements(child, prefix), '; ')],
+                    case when made > 0 then '-infinity' else deadline end
+                );
+                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
+                made := made + 1;
+            exception when others then
+                raise warning 'the triggers of % could not be created: %', child, sqlerrm;
+            end;
         end loop;
     end loop;
+    perform orderwire.detach_former_partitions(case when made > 0 then '-infinity' else deadline end);
+    return made;
+end
+$$;
 
+-- Remove the triggers of tables that are no partitions or child tables of an attached one any more. Those that cannot be
+-- locked are left to the next call.
+create or replace function orderwire.detach_former_partitions(deadline timestamptz) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    former orderwire.attached_partitions;
+begin
     for former in
         select p.*
         from orderwire.attached_partitions as p
@@ -377,18 +464,55 @@ begin
     loop
         begin
             if exists (select from pg_class as c where c.oid = former.relation) then
-                perform orderwire.lock_table_briefly(former.relation, 'access exclusive');
-            end if;
-            foreach statement in array '{insert,update,delete,truncate}'::text[] loop
-                execute format(
-                    'drop function if exists orderwire.%I() cascade', former.name || '_p' || former.relation::oid || '_' || statement
+                perform orderwire.run_locked(
+                    array[former.relation], 'access exclusive', orderwire.drop_trigger_statements(array[former.relation]), deadline
                 );
-            end loop;
+                deadline := '-infinity'; -- not to wait for another while this one is locked
+            end if;
+            -- Those of a table that was dropped.
+            perform orderwire.drop_child_functions(former.name || '_p' || former.relation::oid);
             delete from orderwire.attached_partitions as p where p.relation = former.relation;
-        exception when lock_not_available then null; -- the next call
+        exception when lock_not_available then null;
         end;
     end loop;
-    return made;
+end
+$$;
+
+create or replace function orderwire.drop_child_functions(prefix text) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    kind text;
+begin
+    foreach kind in array '{insert,update,delete,truncate}'::text[] loop
+        execute format('drop function if exists orderwire.%I()', prefix || '_' || kind);
+    end loop;
+end
+$$;
+
+-- Drop all triggers of these attached tables and of their partitions.
+create or replace function orderwire.drop_triggers(names text[]) returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    relations constant regclass[] := array(
+        select t.tgrelid::regclass
+        from pg_trigger as t
+        join pg_proc as p on p.oid = t.tgfoid
+        left join orderwire.attached_tables as a on a.relation = t.tgrelid
+        where
+            p.pronamespace = 'orderwire'::regnamespace
+            and obj_description(p.oid, 'pg_proc') in (select 'Generated for ' || n from unnest(names) as n)
+        group by t.tgrelid
+        -- That of the most writers first, which may take a while; then no writer that goes through it has locked another.
+        order by bool_or(a.name is not null) desc, t.tgrelid
+    );
+begin
+    perform orderwire.run_locked(
+        relations, 'access exclusive', orderwire.drop_trigger_statements(relations), clock_timestamp() + interval '1 second'
+    );
 end
 $$;
 
@@ -426,7 +550,7 @@ as $$
 declare
     before       orderwire.attached_tables;
     are_integers boolean := false;
-    statement    text;
+    children     regclass[];
     server       regrole;
 begin
     -- Read after the wait: another session may have attached or detached meanwhile.
@@ -468,6 +592,19 @@ begin
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
     end if;
+    perform orderwire.create_generated(
+        name,
+        array[
+            format(
+                'create function orderwire.%I() returns regclass language sql immutable return %L::regclass',
+                'parent_' || name, relation
+            ),
+            format(
+                'create function orderwire.%I(r jsonb) returns %s language sql stable return jsonb_populate_record(null::%s, r)',
+                'row_of_' || name, relation, relation
+            )
+        ]
+    );
     -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
     perform orderwire.create_generated(
         name,
@@ -477,22 +614,44 @@ begin
             'own_' || name, case when name = 'orders' then 'mapped_order' else 'mapped_row' end, relation, 'map_' || name
         )]
     );
+    -- Writers wait a millisecond for each: further ones are left to attach_partitions.
+    children := array(
+        select c.child
+        from orderwire.children_for_triggers(relation) as c (child)
+        order by exists (select from orderwire.attached_partitions as p where p.relation = c.child), c.child
+        limit 200
+    );
     perform orderwire.create_generated(
         name,
         orderwire.trigger_function_statements(name, name, map, of_child => false)
+        || array(
+            select unnest(orderwire.trigger_function_statements(name, name || '_p' || c.child::oid, map, of_child => true))
+            from orderwire.children_for_triggers(relation) as c (child)
+            where c.child = any(children) or exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+        )
     );
 
     -- From here on writers wait. Those of before have ended, so every later one has triggers and map.
-    perform orderwire.lock_table_briefly(relation, 'share row exclusive');
-    foreach statement in array orderwire.trigger_statements(relation, name) loop
-        execute statement;
-    end loop;
+    perform orderwire.run_locked(
+        relation || children,
+        'share row exclusive',
+        array(
+            select array_to_string(
+                orderwire.trigger_statements(r.r, name || case when r.r = relation then '' else '_p' || r.r::oid end), '; '
+            )
+            from unnest(relation || children) with ordinality as r (r, n)
+            order by r.n
+        ),
+        clock_timestamp() + interval '1 second'
+    );
     insert into orderwire.attached_tables as a (name, relation, relation_name, map)
     values (name, relation, relation::text, map)
     on conflict on constraint attached_tables_pkey do update
     set relation_name = excluded.relation_name, map = excluded.map, attached_at = now();
-    delete from orderwire.attached_partitions as p where p.name = attach_table.name;
-    perform orderwire.attach_partitions();
+    insert into orderwire.attached_partitions (name, relation, adapted)
+    select attach_table.name, c.child, true from unnest(children) as c (child)
+    on conflict on constraint attached_partitions_pkey do nothing;
+    perform orderwire.detach_former_partitions('-infinity');
 
     if name = 'orders' then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
@@ -535,7 +694,9 @@ begin
         select from pg_proc as p
         where
             p.pronamespace = 'orderwire'::regnamespace
-            and p.proname in ('map_' || name, 'own_' || name, name || '_insert', name || '_update', name || '_delete', name || '_truncate')
+            and p.proname in (
+                'map_' || name, 'own_' || name, 'parent_' || name, 'row_of_' || name, name || '_insert', name || '_update', name || '_delete', name || '_truncate'
+            )
             and obj_description(p.oid, 'pg_proc') is distinct from 'Generated for ' || name
     ) then
         raise exception 'a stream cannot be named %: a function of the schema orderwire has such a name', name
@@ -571,9 +732,7 @@ begin
         raise exception 'no table is attached as %', name
             using hint = 'attached are: ' || coalesce((select string_agg(a.name, ', ') from orderwire.attached_tables as a), 'none');
     end if;
-    if exists (select from pg_class as c where c.oid = t.relation) then
-        perform orderwire.lock_table_briefly(t.relation, 'access exclusive');
-    end if;
+    perform orderwire.drop_triggers(array[name]);
     perform orderwire.drop_generated(name, triggers => true);
     if name = 'orders' then
         foreach statement in array orderwire.empty_read_statements() loop
@@ -599,6 +758,8 @@ declare
     name text;
     has_rows boolean;
 begin
+    -- Of all tables at once, so as not to wait for one while another is locked.
+    perform orderwire.drop_triggers(array(select a.name from orderwire.attached_tables as a));
     for name in select a.name from orderwire.attached_tables as a loop
         perform orderwire.detach(name);
     end loop;
@@ -617,6 +778,10 @@ $$;
 comment on function orderwire.uninstall is 'Remove everything that Orderwire has installed; a starter table with rows stays.';
 
 revoke execute on function
+orderwire.run_locked(regclass[], text, text[], timestamptz),
+orderwire.detach_former_partitions(timestamptz),
+orderwire.drop_child_functions(text),
+orderwire.drop_triggers(text[]),
 orderwire.attach_table(text, regclass, jsonb),
 orderwire.attach(regclass, jsonb),
 orderwire.attach_stream(text, regclass, jsonb),

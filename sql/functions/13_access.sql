@@ -8,6 +8,11 @@ as $$
 $$;
 comment on function orderwire.revoke is 'Revoke every token that was issued to this subject so far.';
 
+-- The key of an order as its events have it, where it is written otherwise (a uuid in upper case); an unknown key as it is.
+create or replace function orderwire.canonical_key(key text) returns text
+language sql stable
+as $$ select coalesce((select k.key from orderwire.orders_by_key(array[$1]) as k limit 1), $1) $$;
+
 -- Erase a person's data from the journal: name, customer and data of one order. Returns how many events had any. Totals and the
 -- order's history stay; so do the rows of the shop's own tables, and what clients have already received.
 create or replace function orderwire.erase(key text) returns bigint
@@ -17,7 +22,7 @@ as $$
         update orderwire.journal as j
         set customer_name = null, customer_id = null, data = null
         where
-            (j.stream is null and j.key = $1 or j.order_key = $1)
+            (j.stream is null and j.key = orderwire.canonical_key($1) or j.order_key = orderwire.canonical_key($1))
             and (j.customer_name is not null or j.customer_id is not null or j.data is not null)
         returning 1
     )
@@ -29,6 +34,22 @@ comment on function orderwire.erase is 'Erase name, customer and data of one ord
 create or replace function orderwire.owned_keys(subject text, keys text[]) returns setof text
 language sql stable
 as $$ select k.key from orderwire.orders_by_key($2) as k where k.customer_id = $1 $$;
+
+-- The shop's tables that the server reads: those that are attached, and those that their maps join.
+create or replace function orderwire.read_relations() returns setof regclass
+language sql stable
+as $$
+    select a.relation from orderwire.attached_tables as a
+    union
+    select d.refobjid::regclass
+    from pg_depend as d
+    join pg_proc as p on p.oid = d.objid
+    join pg_class as c on c.oid = d.refobjid
+    where
+        d.classid = 'pg_proc'::regclass and d.refclassid = 'pg_class'::regclass
+        and p.pronamespace = 'orderwire'::regnamespace and c.relnamespace <> 'orderwire'::regnamespace
+        and c.relkind in ('r', 'p', 'v', 'm', 'f')
+$$;
 
 -- Give a role what serving needs: to read the attached tables and the journal, and nothing else. Run it as the owner of the
 -- schema; attach runs it again for the roles that have it.
@@ -54,9 +75,8 @@ begin
         server
     );
     for t in
-        select a.relation, c.relnamespace::regnamespace as schema
-        from orderwire.attached_tables as a
-        join pg_class as c on c.oid = a.relation
+        select r.relation, c.relnamespace::regnamespace as schema from orderwire.read_relations() as r (relation)
+        join pg_class as c on c.oid = r.relation
     loop
         begin
             execute format('grant usage on schema %s to %s', t.schema, server);

@@ -25,7 +25,13 @@ as $$
         format('if that one has the orders now: select orderwire.detach(%L), and attach it', a.name),
         true
     from orderwire.attached_tables as a
-    where a.relation <> to_regclass(a.relation_name)
+    where exists (
+        -- to_regclass() fails without USAGE on the schema.
+        select
+        from pg_class as c
+        join pg_namespace as n on n.oid = c.relnamespace
+        where array[n.nspname, c.relname]::text[] = parse_ident(a.relation_name) and c.oid <> a.relation
+    )
 
     union all
     -- Triggers that are not there, or not enabled.
@@ -58,12 +64,12 @@ as $$
 
     union all
     select
-        format('the function orderwire.%s is gone: lists, totals or TRUNCATE of %s do not work', f.name, a.relation),
+        format('the function orderwire.%s is gone: lists, totals, TRUNCATE or partitions of %s do not work', f.name, a.relation),
         format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
         false -- events flow
     from orderwire.attached_tables as a
     cross join lateral unnest(
-        array['own_' || a.name]
+        array['own_' || a.name, 'parent_' || a.name, 'row_of_' || a.name]
         || case when a.name = 'orders' then '{all_orders,orders_by_key,list_orders,list_customer_orders}'::text[] end
     ) as f (name)
     where to_regproc('orderwire.map_' || a.name) is not null and to_regproc('orderwire.' || f.name) is null
@@ -83,6 +89,8 @@ as $$
     select
         format('the partition %s of %s has no triggers yet: writes that name it make no events', c.child, a.relation),
         case
+            when not has_schema_privilege(n.nspowner, t.relnamespace, 'usage')
+                then format('grant usage on schema %s to %s', t.relnamespace::regnamespace, n.nspowner::regrole)
             when has_table_privilege(n.nspowner, c.child, 'trigger') and has_table_privilege(n.nspowner, c.child, 'select')
                 then 'select orderwire.attach_partitions(); the servers do it every minute'
             else format('grant trigger, select on %s to %s', c.child, n.nspowner::regrole)
@@ -91,6 +99,7 @@ as $$
     from orderwire.attached_tables as a
     join pg_namespace as n on n.nspname = 'orderwire'
     cross join orderwire.children(a.relation) as c (child)
+    join pg_class as t on t.oid = c.child
     where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
 
     union all
@@ -112,6 +121,19 @@ as $$
     join pg_class as c on c.oid = a.relation
     cross join pg_namespace as n
     where n.nspname = 'orderwire' and not has_table_privilege(n.nspowner, a.relation, 'select')
+
+    union all
+    -- Without this right, fields of a map with joins are null, and lists fail otherwise.
+    select
+        format('the role %s, which serves, may not read %s', x.grantee::regrole, r.relation),
+        format('grant select on %s to %s', r.relation, x.grantee::regrole),
+        false
+    from pg_namespace as n
+    cross join aclexplode(n.nspacl) as x
+    cross join orderwire.read_relations() as r (relation)
+    where
+        n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
+        and not has_table_privilege(x.grantee, r.relation, 'select')
 
     union all
     select

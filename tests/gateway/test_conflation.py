@@ -60,7 +60,7 @@ async def test_a_slow_client_that_conflates_gets_fewer_messages_and_stays_connec
     assert lazy.ws._conn is not None
     transport: Any = lazy.ws._conn.transport
     transport.pause_reading()
-    name = "x" * 2000
+    name = "🍕" * 500  # 2000 bytes: an event has up to 500 characters of a name
     async with open_connections(database_url, 1) as (writer,):
         for written in range(1, 21):
             await insert(writer, 500, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import Any
 
@@ -54,15 +54,15 @@ class Follower:
             rows = await self.db.fetch(_PAGE_SQL, self._seen)
         self._seen = upto
         events = [json.loads(row["event"], parse_float=Decimal) for row in rows]
-        by_currency = Counter[str]()
+        by_currency: dict[str | None, Decimal] = defaultdict(Decimal)
         for row, event in zip(rows, events, strict=True):
             assert len(row["event"].encode()) <= 16384, len(row["event"])
             if event.get("stream") is None:
                 self._apply(event)
             self.totals["orders"] += row["orders"]
             self.totals["pending"] += row["pending"]
-            by_currency[row["previous_currency"] or ""] -= row["previous_revenue"]
-            by_currency[row["currency"] or ""] += row["revenue"]
+            by_currency[row["previous_currency"]] -= row["previous_revenue"]
+            by_currency[row["currency"]] += row["revenue"]
         revenue = self.totals["revenue"]
         for currency, amount in by_currency.items():
             revenue[currency] = revenue.get(currency, 0) + amount
@@ -73,11 +73,11 @@ class Follower:
     async def check(self, *, cut: bool = False) -> Counter[str]:
         """Assert that events, table and totals agree; return the types of the events that came since, and how many.
 
-        With `cut`, names in the table are cut as those in events are.
+        With `cut`, names are compared as they are cut in events: a name that was there at the start is whole.
         """
         events = await self.read()
         mapped = await self._mapped()
-        assert self.orders == (_cut(mapped) if cut else mapped)
+        assert (_cut(self.orders) == _cut(mapped)) if cut else (self.orders == mapped)
         analytics = await self._analytics()
         assert self.totals == analytics
         by_key = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.orders_by_key($1)", list(mapped))
@@ -131,14 +131,14 @@ class Follower:
     async def _analytics(self) -> dict[str, Any]:
         row = await self.db.fetchrow("select * from orderwire.order_analytics")
         if row["revenue_by_currency"] is None:
-            revenue = {"": row["total_revenue"]}
+            revenue = {None: row["total_revenue"]}
         else:
             revenue = json.loads(row["revenue_by_currency"], parse_float=Decimal, parse_int=Decimal)
             # Orders without a currency are not in it.
             rest = await self.db.fetchval(
                 "select coalesce(sum(m.total), 0) from orderwire.all_orders() as m where m.is_counted and m.currency is null"
             )
-            revenue[""] = rest
+            revenue[None] = rest
         return {
             "orders": row["total_orders"],
             "pending": row["pending_orders"],

@@ -407,6 +407,30 @@ async def test_rights_are_revoked(roles: Roles, db: Any, revoked: str) -> None:
     assert (await _problems(db) != []) == ("shop_orders" in revoked)
 
 
+@pytest.mark.parametrize("name", ["partitioned_reordered", "inherited"])
+async def test_usage_on_the_schema_of_partitions_is_revoked(roles: Roles, db: Any, name: str) -> None:
+    """Writes that name a partition are recorded as before, and the doctor works; new partitions wait for the right."""
+    shape = await _install_for(roles, db, name)
+    follower = await Follower.start(db)
+    await db.execute("revoke all on schema public from public")
+    await db.execute(f"grant usage on schema public to {roles.writer_name}")
+    child = shape.children[0]
+    await roles.writer.execute(shape.insert(10, 12, into=child))
+    await roles.writer.execute(shape.update(shape.change, 10, of=child))
+    await roles.writer.execute(shape.update("customer = null, total = 'NaN', number = E'\\u0001\\\"'", 12, of=child))
+    await roles.writer.execute(shape.delete(10, of=child))
+    await roles.writer.execute(shape.insert(14))
+    assert await follower.check() == Counter(new_order=3, order_update=2, order_delete=1)
+    await roles.writer.execute(f"truncate {child}")
+    assert [row[0] for row in await roles.owner.fetch("select problem from orderwire.diagnose()")] == []
+    await db.execute(shape.new_child)
+    await db.execute(f"grant select, trigger on public.third to {roles.owner_name}")
+    assert await roles.owner.fetchval("select orderwire.attach_partitions()") == 0
+    ((fix,),) = await roles.owner.fetch("select fix from orderwire.diagnose()")
+    await db.execute(fix)
+    assert await roles.owner.fetchval("select orderwire.attach_partitions()") == 1
+
+
 @pytest.mark.parametrize("settings", ["select 1", "set row_security = off"])
 @pytest.mark.parametrize("force", ["no force", "force"])
 async def test_row_level_security(roles: Roles, db: Any, force: str, settings: str) -> None:
