@@ -180,6 +180,7 @@ def add_attach_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--payload", choices=["full", "keys"], help="what NOTIFY carries; any role of the database can listen")
     what = command.add_mutually_exclusive_group()
     what.add_argument("--apply", action="store_true", help="attach it; else the command shows what it would do")
+    what.add_argument("--sql", action="store_true", help="show the SQL too that --apply runs")
     what.add_argument("--check", action="store_true", help="exit with 0 if the table is attached by the map, else with 1")
     what.add_argument("--create", action="store_true", help="create the starter table public.orders and attach it")
     add_wait_option(command)
@@ -284,7 +285,7 @@ async def apply_migrations(settings: Settings) -> None:
 async def run_attach(settings: Settings, options: argparse.Namespace) -> int:
     """List candidates, show, check or attach a table; the exit code. Raises EXPECTED_ERRORS."""
     try:
-        needed = [name for name in ("apply", "check", "stream", "payload") if getattr(options, name)]
+        needed = [name for name in ("apply", "check", "sql", "stream", "payload") if getattr(options, name)]
         if options.create and (options.table or options.map or needed):
             raise UsageError("attach --create takes no table, map or other option but --wait")
         if options.check and not options.map:
@@ -292,7 +293,7 @@ async def run_attach(settings: Settings, options: argparse.Namespace) -> int:
         if needed and not options.table and not options.map:
             raise UsageError(f"attach --{needed[0]} needs a table or --map FILE")
         file = load_map(options.map) if options.map else None
-        wanted = attach.Options(options.table, file, options.stream, options.payload, options.wait)
+        wanted = attach.Options(options.table, file, options.stream, options.payload, options.wait, options.sql)
         with database_server(settings) as (served_url, _):
             url = settings.migrate_database_url or served_url
             if options.create:

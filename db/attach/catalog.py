@@ -199,15 +199,23 @@ async def read_samples(connection: Connection, table: Table) -> Table:
             values[column.name] = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0] or "")))
     lookups: dict[str, Sequence[Mapping[str, str | None]]] = {}
     for key in table.foreign_keys:
-        if "status" in key.column.lower() or "state" in key.column.lower():
+        named = "status" in key.column.lower() or "state" in key.column.lower()
+        own = table.column(key.column)
+        if named or (own is not None and own.is_integer):
             try:
                 async with connection.transaction():
                     found = await connection.fetch(f"select l.* from {key.table} as l limit {MAX_LOOKUP_ROWS + 1}")
             except asyncpg.PostgresError:
                 continue  # no privilege: codes stay codes
-            if found and len(found) <= MAX_LOOKUP_ROWS:
+            texts = {name for row in found for name, value in row.items() if isinstance(value, str)} - {key.target}
+            if found and len(found) <= MAX_LOOKUP_ROWS and (named or len(texts) == 1):
                 lookups[key.column] = [
-                    {name: None if value is None else str(value) for name, value in row.items()} for row in found
+                    {
+                        name: None if value is None else str(value)
+                        for name, value in row.items()
+                        if named or name == key.target or name in texts
+                    }
+                    for row in found
                 ]
     return replace(table, values=values, lookups=lookups)
 

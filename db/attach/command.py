@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from db.attach.catalog import find_table, read_samples, read_tables, sampled
-from db.attach.facts import Table, quote_identifier, quote_literal
+from db.attach.facts import Column, Table, quote_identifier, quote_literal
 from db.attach.guess import Choice, Guess, guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences, format_map
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
@@ -85,6 +85,8 @@ class Options:
     stream: str | None = None
     payload: str | None = None
     wait_seconds: float = WAIT_SECONDS
+    # Print the SQL that attaching runs.
+    sql: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ async def list_candidates(url: str, print_line: PrintLine) -> None:
 
 
 async def show(url: str, options: Options, print_line: PrintLine, print_status: PrintLine) -> None:
-    """Print the map to `print_line`, and to `print_status` the SQL and what the map makes of the rows. Changes no table."""
+    """Print the map to `print_line`, and to `print_status` what it makes of the rows, and the SQL if asked. Changes nothing."""
     async with _connect(url) as connection:
         transaction = connection.transaction()
         await transaction.start()
@@ -148,14 +150,15 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
                 for line in format_map(target.guess, target.stream).splitlines():
                     print_line(line)
             print_status("")
-            await _preview(connection, target, print_status)
+            await _preview(connection, target, options.sql, print_status)
         finally:
             await transaction.rollback()
     print_status("")
     print_status("nothing has been changed")
     if options.file is None:
-        print_status(f"edit: python server.py attach {_shell(target.table.name)}{_stream_option(target)} > orders.toml")
-        print_status("apply: python server.py attach --map orders.toml --apply")
+        file = f"{target.name}.toml"
+        print_status(f"edit: python server.py attach {_shell(target.table.name)}{_stream_option(target)} > {file}")
+        print_status(f"apply: python server.py attach --map {file} --apply")
     else:
         print_status("apply: the same command with --apply")
 
@@ -290,8 +293,11 @@ async def _target(connection: Connection, options: Options) -> Target:
         found: dict[str, Any] = dict(file.map)
     else:
         table = await _with_samples(connection, table)
-        orders = (await _attached(connection)).get("orders")
-        guess = guess_map(table, tables) if stream is None else guess_stream(table, orders)
+        if stream is None:
+            guess = guess_map(table, tables)
+        else:
+            orders = tables.get((await _attached(connection)).get("orders", ""))
+            guess = guess_stream(table, orders, await _key_of_orders(connection, orders))
         if "key" not in guess.choices:
             raise Refused(f"{table.name} cannot be attached: {guess.notes[0].removeprefix('key: ')}")
         found = dict(guess.map)
@@ -368,6 +374,16 @@ async def _difference(connection: Connection, target: Target) -> list[str]:
     return lines + [f"{problem['problem']} (fix: {problem['fix']})" for problem in problems]
 
 
+async def _key_of_orders(connection: Connection, orders: Table | None) -> Column | None:
+    """The column that is the key of the attached table of orders; None if it has more than one."""
+    if orders is None:
+        return None
+    keys = await connection.fetchval(
+        "select orderwire.key_columns(a.map) from orderwire.attached_tables as a where a.name = 'orders'"
+    )
+    return orders.column(keys[0]) if len(keys) == 1 else None
+
+
 async def _attached(connection: Connection) -> dict[str, str]:
     """The attached tables: their name, and the relation. Empty where nothing is installed."""
     if await connection.fetchval("select to_regclass('orderwire.attached_tables')") is None:
@@ -383,7 +399,7 @@ async def _attached(connection: Connection) -> dict[str, str]:
 # ---------------------------------------------------------------- the preview
 
 
-async def _preview(connection: Connection, target: Target, print_line: PrintLine) -> None:
+async def _preview(connection: Connection, target: Target, with_sql: bool, print_line: PrintLine) -> None:
     """In a transaction that is rolled back: check the map, create its functions under another name, run them on rows."""
     relation, map_json = target.table.name, json.dumps(target.map)
     await connection.fetchval(
@@ -405,6 +421,27 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
     await connection.execute("select orderwire.create_generated('preview', $1)", preview)
     await connection.execute("select orderwire.check_volatility('preview')")
 
+    if with_sql:
+        await _print_sql(connection, target, statements, print_line)
+        print_line("")
+    keys = target.map["key"] if isinstance(target.map["key"], list) else [target.map["key"]]
+    newest = ", ".join(f"o.{quote_identifier(key.removeprefix('o.'))} desc" for key in keys)
+    rows = await connection.fetch(
+        f"select m.* from {relation} as o, lateral orderwire.map_preview(o) as m order by {newest} limit {SAMPLE_ROWS}"
+    )
+    print_line(f"what {len(rows)} rows become:" if rows else "no row of the table is an order by this map")
+    for row in rows:
+        print_line("  " + _row(row))
+    if target.stream is None:
+        await _count(connection, target, print_line)
+        await _advise(connection, target, print_line)
+    if not with_sql:
+        print_line("the SQL that --apply runs is shown with --sql")
+
+
+async def _print_sql(connection: Connection, target: Target, statements: Sequence[str], print_line: PrintLine) -> None:
+    """Print what --apply runs; ``statements`` create the functions of the map."""
+    relation, map_json = target.table.name, json.dumps(target.map)
     print_line("-- SQL that --apply runs, in one transaction:")
     literal = quote_literal(map_json)
     call = f"attach({quote_literal(relation)}, {literal})"
@@ -418,29 +455,21 @@ async def _preview(connection: Connection, target: Target, print_line: PrintLine
             "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false)", relation, map_json
         )
     row_type = "mapped_order" if target.stream is None else "mapped_row"
-    generated.append(
+    # As orderwire.attach makes them for triggers of partitions, and for TRUNCATE.
+    generated += [
+        f"create function orderwire.parent_{target.name}() returns regclass language sql immutable "
+        f"return {quote_literal(relation)}::regclass",
+        f"create function orderwire.row_of_{target.name}(r jsonb) returns {relation} language sql stable "
+        f"return jsonb_populate_record(null::{relation}, r)",
         f"create function orderwire.own_{target.name}() returns setof orderwire.{row_type} language sql stable begin atomic "
-        f"select m.* from only {relation} as o, lateral orderwire.map_{target.name}(o) as m; end"
-    )
+        f"select m.* from only {relation} as o, lateral orderwire.map_{target.name}(o.*) as m; end",
+    ]
     generated += await connection.fetchval(
         "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, of_child => false)", target.name, map_json
     )
     generated += await connection.fetchval("select orderwire.trigger_statements($1::text::regclass, $2)", relation, target.name)
     for statement in generated:
         print_line(statement.rstrip() + ";")
-
-    keys = target.map["key"] if isinstance(target.map["key"], list) else [target.map["key"]]
-    newest = ", ".join(f"o.{quote_identifier(key.removeprefix('o.'))} desc" for key in keys)
-    rows = await connection.fetch(
-        f"select m.* from {relation} as o, lateral orderwire.map_preview(o) as m order by {newest} limit {SAMPLE_ROWS}"
-    )
-    print_line("")
-    print_line(f"what {len(rows)} rows become:" if rows else "no row of the table is an order by this map")
-    for row in rows:
-        print_line("  " + _row(row))
-    if target.stream is None:
-        await _count(connection, target, print_line)
-        await _advise(connection, target, print_line)
 
 
 async def _count(connection: Connection, target: Target, print_line: PrintLine) -> None:

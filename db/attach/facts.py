@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Column", "ForeignKey", "Index", "Table", "quote_identifier", "quote_literal", "split_words", "word_set"]
+__all__ = [
+    "Column",
+    "ForeignKey",
+    "Index",
+    "Table",
+    "quote_identifier",
+    "quote_literal",
+    "spellings",
+    "split_words",
+    "word_set",
+]
 
 
 def word_set(words: str) -> frozenset[str]:
@@ -142,3 +153,16 @@ def split_words(name: str) -> tuple[str, ...]:
     """The words of a name in lower case: createdOnUtc, created_on_utc and CreatedOnUTC are the same."""
     spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name)
     return tuple(word for word in re.split(r"[^0-9a-z\u0080-\U0010ffff]+", spaced.lower()) if word)
+
+
+_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
+_WITHOUT_DECOMPOSITION = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "ı": "i", "æ": "ae", "œ": "oe", "ß": "ss"})
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """A name in lower case as it is, and as people write it in ASCII: gelöscht, geloescht, geloscht."""
+    if name.isascii():
+        return (name,)
+    plain = unicodedata.normalize("NFD", name.translate(_WITHOUT_DECOMPOSITION))
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    return tuple(dict.fromkeys([name, name.translate(_GERMAN), plain]))

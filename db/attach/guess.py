@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from db.attach.facts import NUMBER_TYPES, Column, ForeignKey, Table, quote_identifier, quote_literal, split_words, word_set
+from db.attach.facts import (
+    NUMBER_TYPES,
+    Column,
+    ForeignKey,
+    Table,
+    quote_identifier,
+    quote_literal,
+    spellings,
+    split_words,
+    word_set,
+)
 from db.attach.vocabulary import (
     CODES,
     NAME_PATTERNS,
@@ -50,14 +60,18 @@ _KEY_TYPES = frozenset({"smallint", "integer", "bigint", "uuid", "text", "charac
 _NO_MONEY_OF_AN_ORDER = word_set(
     "tax vat shipping discount sub subtotal net refund refunded paid due weight qty quantity count item items "
     "adjustment payment promo undiscounted base captured authorized authorised charge residual balance unpaid untaxed "
-    "excl excluding fee tip rate outstanding undelivered uninvoiced"
+    "excl excluding fee tip rate outstanding undelivered uninvoiced "
+    "netto mwst ust steuer versand versandkosten rabatt gutschein liefer lieferkosten anzahl menge gewicht podatek rabat "
+    "dostawa dostawy waga wysylka wysylki ilosc impuesto iva envio descuento peso frete desconto remise livraison tva poids "
+    "spedizione sconto"
 )
 _NO_NUMBER_OF_AN_ORDER = word_set(
     "phone vat tax card house street tracking items customer zip postal bank account version line lines table"
 )
 _NO_CUSTOMER = word_set("seller vendor courier admin staff employee created updated deleted sales group type count")
 _NO_STATUS = word_set("country province address bill ship billing region")
-_MINOR_UNITS = re.compile(r"_?(cents?|minor|minor_units|pence|kopecks|centow|grosze|groszy|centimos|centavos|centimes|ore)$")
+_MINOR_UNITS = re.compile(r"_?(cents?|minor|minor_units|pence|kopecks|centow|grosze|groszy|gr|centimos|centavos|centimes|ore)$")
+_IN_MINOR_UNITS = re.compile(r".+_" + _MINOR_UNITS.pattern.removeprefix("_?"))
 _EMAIL = re.compile(r"((user|customer|guest|contact|buyer|client|kunden?)_)?e?_?mail(_address|_adresse)?")
 _FIRST_AND_LAST_NAMES = (
     (("first_name", "firstname", "given_name", "fname"), ("last_name", "lastname", "surname", "family_name", "lname")),
@@ -68,8 +82,15 @@ _FIRST_AND_LAST_NAMES = (
     (("nome",), ("cognome", "sobrenome")),
 )
 _PLACED_AT = re.compile(r"(order_)?placed_at|completed_at|checkout_completed_at|submitted_at|finalized_at|purchased_at")
-_DELETED_AT = re.compile(r"(deleted|removed|geloescht|usuniet[oye]|eliminado|supprime)_?(at|on|am|date|utc|on_utc)")
-_DELETED = re.compile(r"(is_)?(deleted|removed|geloescht|usuniet[aey]|eliminado|supprime)|soft_deleted")
+_DELETED_WORDS = (
+    r"(deleted|removed|geloescht|entfernt|usuniet[oyea]|skasowan[oyea]|eliminad[oa]|borrad[oa]|excluid[oa]|apagad[oa]|supprimee?"
+    r"|eliminat[oa]|cancellat[oa]_il|verwijderd|smazano|borttagen|slettet|удален[оа]?)"
+)
+_DELETED_AT = re.compile(
+    _DELETED_WORDS + r"(_?(at|on|am|date|datum|time|utc|on_utc|op|le|en|em|il|w|dnia))?"
+    r"|(data_usuniecia|loesch_?datum|fecha_(de_)?(eliminacion|borrado)|date_(de_)?suppression|data_(de_)?exclusao|дата_удаления)"
+)
+_DELETED = re.compile(rf"((is|ist|jest|czy)_)?{_DELETED_WORDS}|soft_deleted")
 _IS_DRAFT = re.compile(r"is_(draft|cart|quote|draft_order|basket)|draft|draft_order")
 _ORDER_CODE = re.compile(r"[A-Za-z#/]{0,8}[-#/ ]?\d[\w/-]*")
 
@@ -139,13 +160,18 @@ def guess_map(table: Table, others: Mapping[str, Table] | None = None) -> Guess:
     return guess
 
 
-def guess_stream(table: Table, orders: str | None = None) -> Guess:
-    """The map of a stream. ``orders`` is the name of the attached table of orders, which a foreign key may refer to."""
+def guess_stream(table: Table, orders: Table | None = None, orders_key: Column | None = None) -> Guess:
+    """The map of a stream. ``orders`` is the attached table of orders, ``orders_key`` the column that is its key."""
     guess = Guess(table)
     _guess_key(guess)
-    key = next((key for key in table.foreign_keys if key.table == orders), None)
-    if key is not None:
-        guess.choices["order_key"] = Choice(key.column, f"refers to {orders}: its events also go to order:<key>")
+    key = next((key for key in table.foreign_keys if orders is not None and key.table == orders.name), None)
+    column = table.column(orders_key.name) if orders_key is not None and _joined(orders_key) not in ("id", "uuid") else None
+    if orders is not None and key is not None:
+        guess.choices["order_key"] = Choice(key.column, f"refers to {orders.name}: its events also go to order:<key>")
+    elif orders is not None and orders_key is not None and column is not None and column.type == orders_key.type:
+        guess.choices["order_key"] = Choice(
+            column.name, f"named like the key of {orders.name}: its events also go to order:<key>", is_sure=False
+        )
     columns = [
         column.name
         for column in table.columns
@@ -209,7 +235,7 @@ def _guess_status(guess: Guess) -> Column | None:
         known = [value for value in values if is_known_status(value)]
         return named + (20 * len(known) // len(values) if values else 0) - (5 if column.is_integer else 0)
 
-    column = _best(table, "status", score)
+    column = _best(table, "status", score) or _coded_status(guess)
     if column is None:
         guess.notes.append("status: no column looks like one")
         return None
@@ -249,6 +275,15 @@ def _guess_status(guess: Guess) -> Column | None:
     return column
 
 
+def _coded_status(guess: Guess) -> Column | None:
+    """A column of numbers, of any name, that refers to a small table whose texts are mostly words for a status of orders."""
+    for column in guess.table.columns:
+        names = list(_named_codes(guess, column).values()) if column.is_integer and not column.is_virtual else []
+        if 2 * sum(is_known_status(name) for name in names) > len(names):
+            return column
+    return None
+
+
 def _guess_where(guess: Guess, status: Column | None) -> None:
     table = guess.table
     conditions: list[str] = []
@@ -272,19 +307,24 @@ def _guess_where(guess: Guess, status: Column | None) -> None:
             comparison = f"({comparison} or {status.sql} is null)"
         conditions.append(comparison)
         reasons.append(f"{', '.join(carts)}: no orders yet")
+    knows_deleted = False
     for column in table.columns:
-        name = _joined(column)
-        if column.type == "boolean" and _IS_DRAFT.fullmatch(name):
+        if column.type == "boolean" and _matches(_IS_DRAFT, column):
             conditions.append(_is_false(column))
             reasons.append(f"{column.name}: no orders yet")
-        elif column.is_time and _DELETED_AT.fullmatch(name):
+        elif column.is_time and not column.not_null and _matches(_DELETED_AT, column):
             conditions.append(f"{column.sql} is null")
             reasons.append(f"{column.name} marks deleted rows")
-        elif column.type == "boolean" and _DELETED.fullmatch(name):
+            knows_deleted = True
+        elif column.type == "boolean" and _matches(_DELETED, column):
             conditions.append(_is_false(column))
             reasons.append(f"{column.name} marks deleted rows")
+            knows_deleted = True
     if conditions:
         guess.choices["where"] = Choice(" and ".join(conditions), "; ".join(reasons))
+    if not knows_deleted:
+        every = "" if conditions else "; every row is an order"
+        guess.notes.append(f"where: no column looks like a mark of deletion{every}")
 
 
 def _guess_created_at(guess: Guess) -> None:
@@ -471,6 +511,15 @@ def _guess_total(guess: Guess, others: Mapping[str, Table]) -> None:
     if column is not None:
         _choose_total(guess, column.sql, column, "by its name")
         return
+    units = [
+        column
+        for column in _numbers(table)
+        if _matches(_IN_MINOR_UNITS, column) and not set(split_words(column.name)) & _NO_MONEY_OF_AN_ORDER
+    ]
+    if len(units) == 1:
+        _choose_total(guess, units[0].sql, units[0], "the only column with a unit of money")
+        guess.choices["total"] = replace(guess.choices["total"], is_sure=False)
+        return
     for suffix in ("_with_tax", ""):
         parts = [
             column
@@ -489,10 +538,25 @@ def _guess_total(guess: Guess, others: Mapping[str, Table]) -> None:
         and any(set(split_words(column.name)) & {"total", "totals", "amount", "price"} for column in other.columns)
     )
     where = f" ({', '.join(elsewhere[:4])} may have it)" if elsewhere else ""
+    numbers = [column.name for column in _numbers(table)]
     guess.notes.append(
-        f"total: no column of this table has it{where}. A map reads only the row, so that totals are exact: keep the total in "
+        f"total: no column looks like one{where}; numeric columns are {', '.join(numbers) or 'none'}. "
+        "A map reads only the row, so that totals are exact: keep the total in "
         f"a column of {table.name}, or do without revenue"
     )
+
+
+def _numbers(table: Table) -> list[Column]:
+    """Columns of numbers that may mean something else than the identity of a row."""
+    return [
+        column
+        for column in table.columns
+        if column.type in NUMBER_TYPES
+        and not column.is_virtual
+        and table.foreign_key(column.name) is None
+        and not any(index.is_primary and column.name in index.columns for index in table.indexes)
+        and split_words(column.name)[-1:] != ("id",)
+    ]
 
 
 def _choose_total(guess: Guess, sql: str, column: Column, reason: str) -> None:
@@ -560,8 +624,11 @@ def _best(table: Table, member: str, score: Any) -> Column | None:
 
 
 def _name_score(column: Column, member: str) -> int:
-    name = _joined(column)
-    return next((score for score, pattern in NAME_PATTERNS[member] if pattern.fullmatch(name)), 0)
+    return next((score for score, pattern in NAME_PATTERNS[member] if _matches(pattern, column)), 0)
+
+
+def _matches(pattern: re.Pattern[str], column: Column) -> bool:
+    return any(pattern.fullmatch(name) for name in spellings(_joined(column)))
 
 
 def _joined(column: Column) -> str:
@@ -595,7 +662,8 @@ def _named_codes(guess: Guess, status: Column) -> Mapping[str, str]:
     for name in ("code", "key", "slug", "name", "status", "label", "title", "bezeichnung", "nazwa", "nombre", "nom", "nome"):
         if name in rows[0] and name != key.target:
             return {row[key.target] or "": row[name] or "" for row in rows}
-    return {}
+    texts = [name for name in rows[0] if name != key.target]
+    return {row[key.target] or "": row[texts[0]] or "" for row in rows} if len(texts) == 1 else {}
 
 
 def _fk_table(table: Table, column: Column) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from db.attach.facts import split_words, word_set
+from db.attach.facts import spellings, split_words, word_set
 
 __all__ = [
     "CODES",
@@ -32,12 +32,12 @@ _PATTERNS: dict[str, Sequence[tuple[int, str]]] = {
         (95, r"total(_(in_)?(cents|minor|minor_units|pence|kopecks))?|totals?_brutto"),
         (
             85,
-            r"(suma|razem|kwota|wartosc|betrag|gesamtbetrag|gesamtpreis|gesamtsumme|gesamt|summe|importe|importe_total|valor"
+            r"(suma|razem|kwota|wartosc|brutto|kwota_brutto|brutto_betrag|bruttobetrag|endbetrag|rechnungsbetrag|betrag|gesamtbetrag|gesamtpreis|gesamtsumme|gesamt|summe|importe|importe_total|valor"
             r"|valor_total|montant|montant_total|montant_ttc|total_ttc|prix_total|totale|importo|importo_totale|totaal"
             r"|totaalbedrag|bedrag|belopp|summa|celkem|cena_celkem|tutar|toplam|vegosszeg|сумма|итого|стоимость)"
-            r"(_brutto|_zamowienia|_pedido|_commande)?(_(in_)?(cents?|centow|grosze|groszy|centimos|centavos|centimes|ore))?",
+            r"(_brutto|_zamowienia|_pedido|_commande)?(_(in_)?(cents?|centow|grosze|groszy|gr|centimos|centavos|centimes|ore))?",
         ),
-        (60, r"(order_)?(amount|sum|value|price)(_(in_)?(cents|minor|minor_units))?"),
+        (60, r"(order_)?(amount|sum|value|price|koszt|cena)(_(in_)?(cents|minor|minor_units|grosze|groszy|gr))?"),
     ),
     "status": (
         (100, r"(order_)?(status|state)"),
@@ -194,7 +194,7 @@ def is_cart(status: str, others: Sequence[str] = ()) -> bool:
     """Whether rows of this status are no orders yet. ``others`` are the statuses that occur in the same table."""
     word = _joined(status)
     present = {_joined(other) for other in others}
-    if word in _CART:
+    if _CART.intersection(spellings(word)):
         return True
     if word == "sent":  # a quotation, where drafts become sales
         return {"draft", "sale"} <= present
@@ -204,13 +204,15 @@ def is_cart(status: str, others: Sequence[str] = ()) -> bool:
 def is_pending(status: str) -> bool:
     """Whether an order of this status waits for the shop."""
     word = _joined(status)
-    return word in _PENDING or (bool({"pending", "awaiting"} & set(word.split("_"))) and not is_cancelled(status))
+    return bool(_PENDING.intersection(spellings(word))) or (
+        bool({"pending", "awaiting"} & set(word.split("_"))) and not is_cancelled(status)
+    )
 
 
 def is_cancelled(status: str) -> bool:
     """Whether an order of this status is no revenue."""
     words = split_words(status)
-    return "_".join(words) in _CANCELLED or (
+    return bool(_CANCELLED.intersection(spellings("_".join(words)))) or (
         bool({"cancelled", "canceled"} & set(words)) and not {"partially", "partial", "not"} & set(words)
     )
 
@@ -226,23 +228,23 @@ def lifecycle_rank(status: str) -> int:
         return len(_LIFECYCLE) - 1
     word = _joined(status)
     for rank, words in enumerate(_LIFECYCLE):
-        if word in words:
+        if words.intersection(spellings(word)):
             return rank
     return 0 if is_pending(status) else len(_LIFECYCLE)
 
 
 def table_name_score(relation: str) -> int:
     """How much the name of a table says that it has the orders: 0 to 50, less for parts of orders."""
-    words = split_words(relation)
+    words = [set(spellings(word)) for word in split_words(relation)]
     if not words:
         return 0
-    if len(words) == 1 and words[0] in _ORDER_NAMES:
+    if len(words) == 1 and words[0] & _ORDER_NAMES:
         return 50
-    if set(words) & _PARTS_OF_ORDERS:
+    if set().union(*words) & _PARTS_OF_ORDERS:
         return -30
-    if words[-1] in _ORDER_NAMES:
+    if words[-1] & _ORDER_NAMES:
         return 45
-    return 20 if set(words) & _ORDER_NAMES else 0
+    return 20 if set().union(*words) & _ORDER_NAMES else 0
 
 
 def _joined(status: str) -> str:

@@ -126,7 +126,7 @@ async def test_show_prints_a_file_and_changes_nothing(
     before = await db.fetchval(CATALOG_SQL)
     # Conflicts with every lock but ACCESS SHARE.
     async with holding(empty_database_url, "exclusive", "zamowienia"):
-        await within(TIMEOUT_SECONDS, show(empty_database_url, Options("zamowienia"), printed, status), "the preview")
+        await within(TIMEOUT_SECONDS, show(empty_database_url, Options("zamowienia", sql=True), printed, status), "the preview")
     assert await db.fetchval(CATALOG_SQL) == before
 
     file = tomllib.loads(printed.text)
@@ -151,6 +151,20 @@ async def test_show_prints_a_file_and_changes_nothing(
     assert re.search(r"^rows: 200; the first count of the totals takes about [\d.]+ s$", text, re.MULTILINE)
     assert "create index concurrently on public.zamowienia (data_zamowienia, id);" in text
     assert "nothing has been changed" in status
+
+
+async def test_the_sql_is_shown_when_it_is_asked_for(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    await create_shape("tenants")
+    await show(empty_database_url, Options("orders"), Printed(), printed)
+    assert "create " not in printed.text.replace("create index", "")
+    assert "the SQL that --apply runs is shown with --sql" in printed
+    assert len(printed) < 40
+    printed.clear()
+    await show(empty_database_url, Options("orders", sql=True), Printed(), printed)
+    assert "create or replace trigger" in printed.text
+    assert "--sql" not in printed.text
 
 
 async def test_a_look_installs_nothing(create_shape: CreateShape, empty_database_url: str, printed: Printed) -> None:
@@ -339,6 +353,27 @@ async def test_check_says_in_what_the_database_differs(
     assert line == "public.orders is attached as orders, not public.customers"
 
 
+async def test_after_a_rename_the_file_has_to_be_changed_too(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    """As docs/how-to/attach.md says: events go on, and the map's text is compared as it was attached."""
+    db = await create_shape("drizzle")
+    await apply(empty_database_url, Options(file=a_map()), printed)
+    await db.execute("alter table orders rename column status to stage")
+    await db.execute(
+        "update orders set stage = 'refunded', total_cents = 7 where id = (select min(id::text)::uuid from orders)"
+    )
+    assert "refunded" in await db.fetchval("select event::text from orderwire.events order by id desc limit 1")
+    assert await check(empty_database_url, Options(file=a_map()), printed)
+    with pytest.raises(DatabaseMisconfigured, match=r"the map's status does not work: column \"?status\"? does not exist"):
+        await show(empty_database_url, Options(file=a_map()), printed, printed)
+    printed.clear()
+    assert not await check(empty_database_url, Options(file=a_map(status="stage")), printed)
+    assert printed == ['status: the file has "stage", the database "status"']
+    await apply(empty_database_url, Options(file=a_map(status="stage")), printed)
+    assert await check(empty_database_url, Options(file=a_map(status="stage")), printed)
+
+
 async def test_a_stream_is_attached_beside_the_orders(
     create_shape: CreateShape, empty_database_url: str, printed: Printed
 ) -> None:
@@ -348,6 +383,8 @@ async def test_a_stream_is_attached_beside_the_orders(
     await show(empty_database_url, Options("order_items", stream="items"), printed, status)
     assert 'order_key = "order_id"' in printed.text
     assert "what 5 rows become:" in status
+    assert "edit: python server.py attach public.order_items --stream items > items.toml" in status
+    assert "apply: python server.py attach --map items.toml --apply" in status
     await apply(empty_database_url, Options("order_items", stream="items"), printed)
     key = await db.fetchval("select id from order_items limit 1")
     await db.execute("update order_items set quantity = 7 where id = $1", key)
@@ -587,6 +624,7 @@ def test_the_command_line_from_list_to_uninstall(with_orders: str, command_line:
         (["attach", "--map", "missing.toml"], 2, "missing.toml: No such file"),
         (["attach", "--check"], 2, "attach --check needs --map FILE"),
         (["attach", "orders", "--check"], 2, "attach --check needs --map FILE"),
+        (["attach", "--sql"], 2, "attach --sql needs a table or --map FILE"),
         (["attach", "--apply"], 2, "attach --apply needs a table or --map FILE"),
         (["attach", "--stream", "stock"], 2, "attach --stream needs a table or --map FILE"),
         (["attach", "orders", "--create"], 2, "attach --create takes no table"),

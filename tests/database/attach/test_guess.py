@@ -372,3 +372,38 @@ async def test_an_empty_table_without_a_check_says_what_is_missing(empty_db: Any
     [best] = await guesses(empty_db)
     assert best.map == {"key": "id", "status": "status"}
     assert any(note.startswith("pending, cancelled, statuses: the table has no rows yet") for note in best.notes)
+
+
+async def test_a_status_is_found_by_the_table_of_its_codes_whatever_its_name(empty_db: Any, empty_database_url: str) -> None:
+    await empty_db.execute(
+        """
+        create table auftrag_stand (code smallint primary key, text text not null, rang integer);
+        insert into auftrag_stand values (1, 'neu', 1), (2, 'bezahlt', 2), (3, 'in Arbeit', 3), (4, 'storniert', 4);
+        create table filiale (nr smallint primary key, ort text);
+        insert into filiale values (1, 'Bonn'), (2, 'Köln');
+        create table auftrag (
+            nr bigint primary key, filiale smallint references filiale, stand smallint references auftrag_stand, summe numeric
+        );
+        insert into auftrag select n, 1 + n % 2, 1 + n % 2, 10 from generate_series(1, 20) as n
+        """
+    )
+    [best] = [guess for guess in await guesses(empty_db) if guess.table.relation == "auftrag"]
+    assert best.map["status"] == (
+        "case o.stand when 1 then 'neu' when 2 then 'bezahlt' when 3 then 'in Arbeit' when 4 then 'storniert' "
+        "else o.stand::text end"
+    )
+    assert (best.map["pending"], best.map["cancelled"]) == (["neu"], ["storniert"])
+    await apply(empty_database_url, Options("auftrag"), lambda line: None)
+    assert await empty_db.fetchval("select count(*) from orderwire.all_orders() as o where o.status = 'bezahlt'") == 10
+
+
+async def test_a_small_table_of_other_words_is_no_status(empty_db: Any) -> None:
+    await empty_db.execute(
+        """
+        create table filiale (nr smallint primary key, ort text);
+        insert into filiale values (1, 'Bonn'), (2, 'Köln');
+        create table auftrag (nr bigint primary key, filiale smallint references filiale)
+        """
+    )
+    [best] = [guess for guess in await guesses(empty_db) if guess.table.relation == "auftrag"]
+    assert "status" not in best.map

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from db.attach.facts import Column, ForeignKey, Index, Table, quote_identifier, split_words
+from db.attach.facts import Column, ForeignKey, Index, Table, quote_identifier, spellings, split_words
 from db.attach.guess import Guess, guess_map, guess_stream
 
 
@@ -47,6 +47,24 @@ def guessed(*columns: Column, **facts: Any) -> Guess:
 )
 def test_words_of_a_name(name: str, words: tuple[str, ...]) -> None:
     assert split_words(name) == words
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("gelöscht_am", "geloescht_am"),
+        ("straße", "strasse"),
+        ("beställning", "bestallning"),
+        ("usunięte", "usuniete"),
+        ("złożono", "zlozono"),
+        ("créé_le", "cree_le"),
+        ("total", "total"),
+        ("сумма", "сумма"),
+    ],
+)
+def test_letters_that_ascii_lacks_are_spelled(name: str, spelled: str) -> None:
+    assert spelled in spellings(name)
+    assert name in spellings(name)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +113,13 @@ def _fields(one: Table) -> dict[str, Any]:
         ([("item_total", "numeric"), ("amount", "numeric")], "amount"),
         ([("total_cents", "integer")], "o.total_cents * 0.01"),
         ([("kwota_groszy", "bigint")], "o.kwota_groszy * 0.01"),
+        ([("kwota_gr", "integer"), ("koszt_gr", "integer")], "o.kwota_gr * 0.01"),
+        ([("koszt_gr", "integer")], "o.koszt_gr * 0.01"),
+        ([("brutto_cent", "bigint"), ("netto_cent", "bigint")], "o.brutto_cent * 0.01"),
+        ([("do_zaplaty_gr", "integer"), ("rabat_gr", "integer")], "o.do_zaplaty_gr * 0.01"),
+        ([("warenwert_cent", "integer"), ("pfand_cent", "integer")], None),
+        ([("score", "integer")], None),
+        ([("waga_gr", "integer")], None),
         ([("total", "integer")], "total"),
         ([("total", "text")], None),
         ([("payment_total", "numeric"), ("shipping_total", "numeric")], None),
@@ -105,6 +130,19 @@ def test_total(columns: list[tuple[str, str]], total: str | None) -> None:
     guess = guessed(*(Column(*column) for column in columns))
     assert guess.map.get("total") == total
     assert (total is None) == any(note.startswith("total:") for note in guess.notes)
+
+
+def test_without_a_total_the_numeric_columns_are_named() -> None:
+    guess = guessed(
+        Column("warenwert_cent", "integer"),
+        Column("pfand_cent", "integer"),
+        Column("kunde", "bigint"),
+        Column("note", "text"),
+        keys=[ForeignKey("kunde", "public.kunden", "id")],
+    )
+    [note] = [note for note in guess.notes if note.startswith("total:")]
+    assert note.startswith("total: no column looks like one; numeric columns are warenwert_cent, pfand_cent. A map reads only")
+    assert "numeric columns are none" in "".join(guessed().notes)
 
 
 def test_an_integer_beside_a_currency_is_taken_for_hundredths_unless_the_currency_has_none() -> None:
@@ -157,6 +195,12 @@ def test_numbers_without_a_meaning_are_said() -> None:
         ([Column("status", "text")], {"status": ["address", "new"]}, None),
         ([Column("status", "text")], {"status": ["draft", None, "new"]}, "(o.status <> 'draft' or o.status is null)"),
         ([Column("deleted_at", "timestamp with time zone")], {}, "o.deleted_at is null"),
+        ([Column("gelöscht_am", "timestamp with time zone")], {}, 'o."gelöscht_am" is null'),
+        ([Column("geloescht", "timestamp without time zone")], {}, "o.geloescht is null"),
+        ([Column("usunieto", "timestamp with time zone")], {}, "o.usunieto is null"),
+        ([Column("usunięte", "boolean", not_null=True)], {}, 'not o."usunięte"'),
+        ([Column("data_usunięcia", "date")], {}, 'o."data_usunięcia" is null'),
+        ([Column("deleted", "timestamp with time zone", not_null=True)], {}, None),
         ([Column("isDeleted", "boolean", not_null=True)], {}, 'not o."isDeleted"'),
         ([Column("deleted", "boolean")], {}, "o.deleted is not true"),
         ([Column("placed_at", "timestamp with time zone")], {"placed_at": [None, "2026-01-01"]}, "o.placed_at is not null"),
@@ -166,6 +210,13 @@ def test_numbers_without_a_meaning_are_said() -> None:
 )
 def test_rows_that_are_no_orders(columns: list[Column], values: dict[str, Any], where: str | None) -> None:
     assert guessed(*columns, values=values).map.get("where") == where
+
+
+def test_a_map_without_a_mark_of_deletion_says_so() -> None:
+    assert "where: no column looks like a mark of deletion; every row is an order" in guessed().notes
+    cart = guessed(Column("status", "text"), values={"status": ["cart", "new"]})
+    assert "where: no column looks like a mark of deletion" in cart.notes
+    assert not any(note.startswith("where:") for note in guessed(Column("deleted_at", "timestamp with time zone")).notes)
 
 
 @pytest.mark.parametrize(
@@ -228,5 +279,22 @@ def test_a_stream_carries_plain_columns_and_refers_to_the_order() -> None:
         name="shipments",
         keys=[ForeignKey("order_id", "public.orders", "id")],
     )
-    assert guess_stream(stock, "public.orders").map == {"key": "id", "order_key": "order_id", "data": ["order_id", "quantity"]}
-    assert "order_key" not in guess_stream(stock, "public.others").map
+    found = {"key": "id", "order_key": "order_id", "data": ["order_id", "quantity"]}
+    assert guess_stream(stock, table()).map == found
+    assert "order_key" not in guess_stream(stock, table(name="others")).map
+
+
+@pytest.mark.parametrize(
+    ("key", "order_key"),
+    [
+        (Column("order_no", "text"), "order_no"),
+        (Column("order_no", "bigint"), None),  # of another type
+        (Column("number", "text"), None),
+        (Column("id", "bigint"), None),  # every table has one
+        (None, None),
+    ],
+)
+def test_a_stream_without_a_foreign_key_refers_by_the_name_of_the_key(key: Column | None, order_key: str | None) -> None:
+    guess = guess_stream(table(Column("order_no", "text"), name="history"), table(), key)
+    assert guess.map.get("order_key") == order_key
+    assert order_key is None or not guess.choices["order_key"].is_sure

@@ -8,14 +8,16 @@ from db.attach.vocabulary import is_cancelled, is_cart, is_pending, lifecycle_ra
 
 
 @pytest.mark.parametrize(
-    "status", ["cancelled", "CANCELED", "Cancelled", "canceled_by_user", "order_cancelled", "storniert", "отменен"]
+    "status", ["cancelled", "CANCELED", "Cancelled", "canceled_by_user", "order_cancelled", "storniert", "отменен", "zwrócone"]
 )
 def test_cancelled(status: str) -> None:
     assert is_cancelled(status)
     assert not is_pending(status)
 
 
-@pytest.mark.parametrize("status", ["pending", "NEW", "UNFULFILLED", "payment_pending", "PaymentAuthorized", "offen", "nowe"])
+@pytest.mark.parametrize(
+    "status", ["pending", "NEW", "UNFULFILLED", "payment_pending", "PaymentAuthorized", "offen", "nowe", "Złożone", "przyjęte"]
+)
 def test_pending(status: str) -> None:
     assert is_pending(status)
     assert not is_cancelled(status)
@@ -47,4 +49,5 @@ def test_names_of_tables() -> None:
     scores = [table_name_score(name) for name in ("orders", "spree_orders", "order_book", "customers", "order_items")]
     assert scores == sorted(scores, reverse=True)
     assert len(set(scores)) == len(scores)
+    assert table_name_score("Zamówienie") == table_name_score("Aufträge") == 50
     assert table_name_score("Order") == table_name_score("zamowienia") == 50
