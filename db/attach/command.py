@@ -427,7 +427,7 @@ async def _preview(connection: Connection, target: Target, with_sql: bool, print
     keys = target.map["key"] if isinstance(target.map["key"], list) else [target.map["key"]]
     newest = ", ".join(f"o.{quote_identifier(key.removeprefix('o.'))} desc" for key in keys)
     rows = await connection.fetch(
-        f"select m.* from {relation} as o, lateral orderwire.map_preview(o) as m order by {newest} limit {SAMPLE_ROWS}"
+        f"select m.* from {relation} as o, lateral orderwire.map_preview(o.*) as m order by {newest} limit {SAMPLE_ROWS}"
     )
     print_line(f"what {len(rows)} rows become:" if rows else "no row of the table is an order by this map")
     for row in rows:
@@ -483,7 +483,7 @@ async def _count(connection: Connection, target: Target, print_line: PrintLine) 
     counts = await connection.fetch(
         "select m.status, count(*) as count, bool_or(m.is_pending) as is_pending, bool_and(m.is_counted) as is_counted, "
         "count(*) filter (where m.total is null) as without_total, sum(case when m.is_counted then m.total end) as revenue "
-        f"from {source}, lateral orderwire.map_preview_totals(o) as m group by m.status order by 2 desc"
+        f"from {source}, lateral orderwire.map_preview_totals(o.*) as m group by m.status order by 2 desc"
     )
     seconds = (time.perf_counter() - began) * (table.rows / read if is_sampled and read else 1)
     orders = sum(row["count"] for row in counts)
