@@ -137,6 +137,14 @@ create table orderwire.revocations (
 );
 comment on table orderwire.revocations is 'Whose tokens were revoked: select orderwire.revoke(''<sub of the token>'');';
 
+create table orderwire.serving_grants (
+    relation regclass not null,
+    role name not null,
+    gave_select boolean not null,
+    gave_usage boolean not null,
+    constraint serving_grants_pkey PRIMARY KEY (relation, role)
+);
+
 create table orderwire.journal_default partition of orderwire.journal DEFAULT;
 
 create view orderwire.events as
@@ -202,7 +210,7 @@ create function orderwire.detach(name text DEFAULT 'orders'::text) returns void 
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
 
-create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+create function orderwire.detach_former_partitions(deadline timestamp with time zone) returns boolean language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.detach_former_partitions(deadline timestamp with time zone) from public;
 
 create function orderwire.diagnose(OUT problem text, OUT fix text) returns SETOF record language sql stable;
@@ -344,6 +352,9 @@ create function orderwire.require_notify() returns boolean language plpgsql vola
 
 create function orderwire.revoke(subject text) returns void language sql volatile;
 comment on function orderwire.revoke(subject text) is 'Revoke every token that was issued to this subject so far.';
+
+create function orderwire.revoke_serving() returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.revoke_serving() from public;
 
 create function orderwire.rfc3339(moment timestamp with time zone) returns text language sql stable;
 

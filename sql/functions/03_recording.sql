@@ -161,6 +161,7 @@ as $$
 declare
     own_depth constant integer := pg_trigger_depth();
     first_id  bigint;
+    recent_id bigint; -- nothing before it is needed; null if not known
     moved     bigint[];
     moved_id  bigint;
 begin
@@ -170,6 +171,28 @@ begin
     order by j.id desc
     offset changed - 1
     limit 1;
+
+    -- Where each order has an event of this depth among the last ones of the transaction, as in a loop that changes one order
+    -- again and again, reading all events of these orders each time would take a quadratic time.
+    if changed <= 10 then
+        select case when count(*) = count(l.id) then min(l.id) end into recent_id
+        from (
+            select distinct r.key
+            from orderwire.journal as r
+            where r.txid = pg_current_xact_id() and r.id >= first_id and r.stream is null
+        ) as o
+        cross join lateral (
+            select max(p.id) as id
+            from (
+                select j.id, j.key, j.depth, j.stream
+                from orderwire.journal as j
+                where j.txid = pg_current_xact_id() and j.id < first_id
+                order by j.id desc
+                limit 100
+            ) as p
+            where p.key = o.key and p.depth <= own_depth and p.stream is null
+        ) as l;
+    end if;
 
     select array_agg(l.id order by l.id) into moved
     from (
@@ -217,6 +240,12 @@ begin
                         from orderwire.journal as n
                         where
                             n.key = (o.own).key and n.txid::text = pg_current_xact_id()::text and n.depth is not null
+                            and n.id < first_id and n.stream is null and recent_id is null
+                        union all
+                        select n
+                        from orderwire.journal as n
+                        where
+                            n.txid = pg_current_xact_id() and n.id >= recent_id and n.key = (o.own).key and n.depth is not null
                             and n.id < first_id and n.stream is null
                         offset 0
                     ) as j

@@ -411,6 +411,9 @@ declare
     child     regclass;
     prefix    text;
     made      integer := 0;
+    has_rows  boolean := false;
+    rows_came boolean := false;
+    one_left  boolean;
 begin
     begin
         lock table orderwire.attached_tables in share row exclusive mode nowait;
@@ -433,28 +436,39 @@ begin
                 perform orderwire.run_locked(
                     array[child], 'share row exclusive',
                     array[array_to_string(orderwire.trigger_statements(child, prefix), '; ')],
-                    case when made > 0 then '-infinity' else deadline end
+                    case when made > 0 then now() else deadline end
                 );
-                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true);
+                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true)
+                on conflict on constraint attached_partitions_pkey do nothing;
                 made := made + 1;
+                execute format('select exists (select from only %s)', child) into has_rows;
+                rows_came := rows_came or has_rows;
             exception when others then
                 raise warning 'the triggers of % could not be created: %', child, sqlerrm;
             end;
         end loop;
     end loop;
-    perform orderwire.detach_former_partitions(case when made > 0 then '-infinity' else deadline end);
+    one_left := orderwire.detach_former_partitions(case when made > 0 then now() else deadline end);
+    -- What a table brings or takes away has no events.
+    if rows_came or one_left then
+        perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+        if pg_notification_queue_usage() <= 0.5::double precision then
+            perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
+        end if;
+    end if;
     return made;
 end
 $$;
 
 -- Remove the triggers of tables that are no partitions or child tables of an attached one any more. Those that cannot be
--- locked are left to the next call.
-create or replace function orderwire.detach_former_partitions(deadline timestamptz) returns void
+-- locked are left to the next call. Returns whether there was one.
+create or replace function orderwire.detach_former_partitions(deadline timestamptz) returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    former orderwire.attached_partitions;
+    former   orderwire.attached_partitions;
+    one_left boolean := false;
 begin
     for former in
         select p.*
@@ -467,14 +481,16 @@ begin
                 perform orderwire.run_locked(
                     array[former.relation], 'access exclusive', orderwire.drop_trigger_statements(array[former.relation]), deadline
                 );
-                deadline := '-infinity'; -- not to wait for another while this one is locked
+                deadline := now(); -- not to wait for another while this one is locked
             end if;
             -- Those of a table that was dropped.
             perform orderwire.drop_child_functions(former.name || '_p' || former.relation::oid);
             delete from orderwire.attached_partitions as p where p.relation = former.relation;
+            one_left := true;
         exception when lock_not_available then null;
         end;
     end loop;
+    return one_left;
 end
 $$;
 
@@ -651,7 +667,7 @@ begin
     insert into orderwire.attached_partitions (name, relation, adapted)
     select attach_table.name, c.child, true from unnest(children) as c (child)
     on conflict on constraint attached_partitions_pkey do nothing;
-    perform orderwire.detach_former_partitions('-infinity');
+    perform orderwire.detach_former_partitions(now());
 
     if name = 'orders' then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
@@ -741,6 +757,7 @@ begin
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
     end if;
     delete from orderwire.attached_tables as a where a.name = detach.name;
+    perform orderwire.revoke_serving();
     if pg_notification_queue_usage() <= 0.5::double precision then
         perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
     end if;

@@ -58,7 +58,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    t record;
+    t           record;
+    gave_select boolean;
+    gave_usage  boolean;
 begin
     execute format('grant usage on schema orderwire to %s', server);
     execute format(
@@ -79,8 +81,20 @@ begin
         join pg_class as c on c.oid = r.relation
     loop
         begin
-            execute format('grant usage on schema %s to %s', t.schema, server);
-            execute format('grant select on %s to %s', t.relation, server);
+            gave_usage := not has_schema_privilege(server, t.schema, 'usage');
+            gave_select := not has_table_privilege(server, t.relation, 'select');
+            if gave_usage then
+                execute format('grant usage on schema %s to %s', t.schema, server);
+            end if;
+            if gave_select then
+                execute format('grant select on %s to %s', t.relation, server);
+            end if;
+            insert into orderwire.serving_grants as g (relation, role, gave_select, gave_usage)
+            select t.relation, r.rolname, gave_select, gave_usage
+            from pg_roles as r
+            where r.oid = server and (gave_select or gave_usage)
+            on conflict on constraint serving_grants_pkey do update
+            set gave_select = g.gave_select or excluded.gave_select, gave_usage = g.gave_usage or excluded.gave_usage;
         exception when insufficient_privilege then
             raise warning 'the owner of % has to run: grant select on % to %', t.relation, t.relation, server;
         end;
@@ -89,4 +103,47 @@ end
 $$;
 comment on function orderwire.grant_serving is 'Give a role what the push server needs, and nothing else.';
 
+-- Take back what grant_serving gave on tables that are not read any more, and nothing that the roles had before.
+create or replace function orderwire.revoke_serving() returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    g record;
+begin
+    for g in
+        delete from orderwire.serving_grants as d
+        where d.relation not in (select r.relation from orderwire.read_relations() as r (relation))
+        returning d.*
+    loop
+        if not exists (select from pg_roles as r where r.rolname = g.role) then
+            continue;
+        end if;
+        begin
+            if g.gave_select and exists (select from pg_class as c where c.oid = g.relation) then
+                execute format('revoke select on %s from %I', g.relation, g.role);
+            end if;
+            if g.gave_usage then
+                -- Another table of the same schema may still be read.
+                update orderwire.serving_grants as other
+                set gave_usage = true
+                from pg_class as c
+                where
+                    other.role = g.role and c.oid = other.relation
+                    and c.relnamespace = (select o.relnamespace from pg_class as o where o.oid = g.relation);
+                if not found and exists (select from pg_class as c where c.oid = g.relation) then
+                    execute format(
+                        'revoke usage on schema %s from %I',
+                        (select c.relnamespace::regnamespace from pg_class as c where c.oid = g.relation), g.role
+                    );
+                end if;
+            end if;
+        exception when insufficient_privilege then
+            raise warning 'the owner of % has to run: revoke select on % from %', g.relation, g.relation, g.role;
+        end;
+    end loop;
+end
+$$;
+
+revoke execute on function orderwire.revoke_serving() from public;
 revoke execute on function orderwire.grant_serving(regrole), orderwire.erase(text) from public;

@@ -100,7 +100,21 @@ as $$
     join pg_namespace as n on n.nspname = 'orderwire'
     cross join orderwire.children(a.relation) as c (child)
     join pg_class as t on t.oid = c.child
-    where not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+    where t.relkind <> 'f' and not exists (select from orderwire.attached_partitions as p where p.relation = c.child)
+
+    union all
+    select
+        format('the foreign table %s belongs to %s: triggers cannot see its rows', c.child, a.relation),
+        case
+            when t.relispartition then format('alter table %s detach partition %s', i.inhparent::regclass, c.child)
+            else format('alter foreign table %s no inherit %s', c.child, i.inhparent::regclass)
+        end || '; or see to it that its rows do not change',
+        false
+    from orderwire.attached_tables as a
+    cross join orderwire.children(a.relation) as c (child)
+    join pg_class as t on t.oid = c.child
+    join pg_inherits as i on i.inhrelid = c.child
+    where t.relkind = 'f'
 
     union all
     select

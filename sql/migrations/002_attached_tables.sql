@@ -48,6 +48,17 @@ create table orderwire.attached_partitions (
     constraint attached_partitions_name_fkey foreign key (name) references orderwire.attached_tables (name) on delete cascade
 );
 
+-- What orderwire.grant_serving gave on the shop's tables and their schemas: detach and uninstall take it back.
+create table orderwire.serving_grants (
+    relation    regclass not null,
+    -- A name, since a dump may be restored where there is no such role.
+    role        name not null,
+    gave_select boolean not null,
+    gave_usage  boolean not null,
+
+    constraint serving_grants_pkey primary key (relation, role)
+);
+
 -- What an order with this status counts for: defined here, and nowhere else. Replaced by attach, with the map's lists.
 create function orderwire.is_pending(status text) returns boolean
 language sql immutable parallel safe

@@ -193,16 +193,15 @@ class ModelDatabase:
 
     def missed(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
         """The three branches of orderwire.unseen."""
+        xmax, xip, own = after.snapshot.xmax, after.snapshot.xip, after.txid
         rows = [
             row
             for row in self.journal
-            if row.id > past_id
-            and visible(row.txid, upto)
-            and (
-                (row.txid >= after.snapshot.xmax and row.txid != after.txid)
-                or (row.txid in after.snapshot.xip and row.txid != after.txid)
-                or (row.txid == after.txid and after.id is not None and row.id > after.id)
-            )
+            # First what few rows are: most are older than the position.
+            if ((txid := row.txid) >= xmax or txid in xip or txid == own)
+            and (txid != own or (after.id is not None and row.id > after.id))
+            and row.id > past_id
+            and visible(txid, upto)
         ]
         return sorted(rows, key=lambda row: row.id)
 

@@ -83,7 +83,8 @@ async def test_locks_are_waited_for_a_second_in_all(db: Any, open_session: OpenS
     names = [f"other{n}" for n in range(4)]
     for name in names:
         await db.execute(_NEW_PARTITION.format(name))
-    await db.execute("select orderwire.attach_partitions()")
+    if statement != _ATTACH:
+        assert await db.fetchval("select orderwire.attach_partitions()") == len(names)
     sessions = [await open_session() for _ in names]
     for session, name in zip(sessions, names, strict=True):
         await session.execute(f"begin; lock table public.{name} in row exclusive mode")
@@ -146,3 +147,73 @@ async def test_a_writer_whose_snapshot_is_from_before(db: Any, open_session: Ope
         await writer.execute(shape.delete(1003, of="public.third"))
         follower = await Follower.start(db)
     assert await follower.check() == Counter()
+
+
+async def test_a_foreign_table_does_not_hold_up_others(db: Any) -> None:
+    """Triggers with transition tables cannot be created on it."""
+    shape = shape_named("inherited")
+    await shape.install(db)
+    await shape.attach(db)
+    await db.execute("create foreign data wrapper no_wrapper; create server elsewhere foreign data wrapper no_wrapper")
+    await db.execute(
+        "create foreign table public.far () inherits (public.shop_orders) server elsewhere;" + (shape.new_child or "")
+    )
+    assert await db.fetchval("select orderwire.attach_partitions()") == 1
+    ((problem, fix),) = await db.fetch("select problem, fix from orderwire.diagnose()")
+    assert "the foreign table far belongs to shop_orders" in problem
+    await db.execute(fix.split(";")[0])
+    assert await db.fetchval("select orderwire.attach_partitions()") == 0
+    assert await _problems(db) == []
+
+
+@pytest.mark.parametrize("name", ["partitioned", "inherited"])
+async def test_the_epoch_changes_when_rows_come_or_go_with_a_partition(db: Any, name: str) -> None:
+    """There are no events for them. A new partition without rows changes nothing."""
+    shape = shape_named(name)
+    await shape.install(db)
+    await shape.attach(db)
+    add, remove = {
+        "partitioned": ("attach partition public.third for values in ('third')", "detach partition public.third"),
+        "inherited": ("inherit", "no inherit"),
+    }[name]
+
+    async def epoch() -> Any:
+        await db.execute("select orderwire.attach_partitions()")
+        return await db.fetchval("select epoch from orderwire.journal_identity")
+
+    async def change(action: str) -> None:
+        if name == "inherited":
+            await db.execute(f"alter table public.third {action} public.shop_orders")
+        else:
+            await db.execute(f"alter table public.shop_orders {action}")
+
+    first = await epoch()
+    await db.execute(shape.new_child)
+    assert await epoch() == first
+    await db.execute(shape.insert(1003, into="public.third"))
+    assert await epoch() == first
+    await change(remove)
+    second = await epoch()
+    await change(add)
+    third = await epoch()
+    await db.execute("drop table public.third")
+    assert len({first, second, third, await epoch()}) == 4
+    assert await _problems(db) == []
+
+
+async def test_a_partition_of_a_restored_dump_leaves(db: Any) -> None:
+    """The names of its trigger functions have the number that the partition had where the dump was made."""
+    await _PARTITIONED.install(db)
+    await _PARTITIONED.attach(db)
+    for kind in ("insert", "update", "delete", "truncate"):
+        name = await db.fetchval(
+            "select tgfoid::regproc::text from pg_trigger where tgrelid = $1::text::regclass and tgname = $2",
+            _NORTH,
+            f"zz_orderwire_{kind}",
+        )
+        await db.execute(f"alter function {name}() rename to orders_p1_{kind}")
+    await db.execute(f"alter table public.shop_orders detach partition {_NORTH}")
+    await db.execute("select orderwire.attach_partitions()")
+    assert await db.fetchval("select count(*) from pg_trigger where tgrelid = $1::text::regclass", _NORTH) == 0
+    assert await db.fetchval("select count(*) from pg_proc where proname like 'orders\\_p1\\_%'") == 0
+    assert await _problems(db) == []
