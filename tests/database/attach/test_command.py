@@ -246,6 +246,17 @@ async def test_a_large_table_is_counted_by_a_sample(
     assert re.search(r"^rows: about 30,200; the first count", status.text, re.MULTILINE)
 
 
+async def test_a_column_with_the_name_of_the_row_does_not_confuse_the_preview(
+    empty_db: Any, empty_database_url: str, printed: Printed
+) -> None:
+    await empty_db.execute(
+        "create table orders (id int primary key, o int, status text); insert into orders values (1, 2, 'new')"
+    )
+    await show(empty_database_url, Options("orders"), printed, printed)
+    assert "what 1 rows become:" in printed
+    assert re.search(r"^ +1  new  — pending$", printed.text, re.MULTILINE)
+
+
 async def test_codes_that_the_map_does_not_name_are_listed(
     create_shape: CreateShape, empty_database_url: str, printed: Printed
 ) -> None:
