@@ -78,7 +78,7 @@ as $$
     -- A map whose expressions may raise is a function for each, and goes on without.
     select
         format('a part of the map of %s is gone, with a column or function that was dropped: it is null in events', a.relation),
-        format('attach it again: python server.py attach %s --map FILE --apply', a.relation),
+        format('attach it again with a map that does without: python server.py attach %s --map FILE --apply', a.relation),
         to_regproc('orderwire.map_' || a.name || '_key') is null or to_regproc('orderwire.map_' || a.name || '_where') is null
     from orderwire.attached_tables as a
     join pg_proc as p on p.oid = to_regproc('orderwire.map_' || a.name)
