@@ -147,7 +147,7 @@ async def test_a_reinstalled_schema_is_another_journal(
     client = await connected_after_one_event(app, connect, db)
     order_map = await db.fetchval("select map from orderwire.attached_tables")
     await db.execute("drop schema orderwire cascade")
-    await app.log.wait_for_line("no connection to PostgreSQL")
+    await app.log.wait_for_line("the journal cannot be read")
     await order_without_number(db)
     await migrate(database_url)
     await client.wait_until(was_told_to_fetch_again, "the client is told")

@@ -174,12 +174,18 @@ class FaultInjector:
         here = self._clients_of(fault.server)
         away, staying = here[::2], here[1::2]
         self._record(fault, away)
-        for client in away:
-            client.may_connect.clear()
-            if client.connection is not None:
-                client.connection.abort()
         async with self._harness.postgres_lock:
             connection = await connect_when_recovered(self._harness.postgres.url)
+            # A client that has no event yet has no cursor, and nothing to be behind of.
+            await connection.execute(self._harness.table.insert_bulk, 1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(60):
+                    while not all(client.newest_id for client in away):
+                        await asyncio.sleep(0.05)
+            for client in away:
+                client.may_connect.clear()
+                if client.connection is not None:
+                    client.connection.abort()
             await connection.execute(self._harness.table.insert_bulk, MAX_REPLAYED + 500)
             newest = await connection.fetchval("select max(id) from orderwire.journal")
             connection.terminate()
