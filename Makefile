@@ -21,10 +21,10 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(VENV)/.runtime: requirements/runtime.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
@@ -66,6 +66,18 @@ token: setup  ## print a token, signed with JWT_SECRET: ROLE=admin TTL=1h; of a 
 migrate: setup  ## bring the database's schema up to date
 	@exec $(PY) server.py migrate
 
+attach: setup  ## list tables that may have the orders; TABLE=… shows one, MAP=file takes a map, ARGS=--apply does it
+	@exec $(PY) server.py attach $(if $(TABLE),'$(TABLE)') $(if $(MAP),--map $(MAP)) $(ARGS)
+
+detach: setup  ## take the triggers of the attached table away: NAME=orders
+	@exec $(PY) server.py detach $(NAME) $(ARGS)
+
+uninstall: setup  ## remove all that Orderwire made in the database: ARGS=--yes
+	@exec $(PY) server.py uninstall $(ARGS)
+
+schema: setup  ## write sql/schema.sql, the schema as migrate makes it
+	@exec $(PY) -m db.schema_dump
+
 # Some environments disable .pyc files, and each test process would compile every module again.
 check test: export PYTHONDONTWRITEBYTECODE =
 
@@ -75,11 +87,17 @@ check: lint  ## lint, and run the tests without PostgreSQL and npm, with fewer r
 test: $(VENV)/.dev web  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
 
-stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE))
+stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, TABLE=uuid, SEED=… repeats a run
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE)) $(if $(TABLE),--table $(TABLE))
 
 bench-writers: $(VENV)/.dev  ## measure the cost of the triggers for writers: ratios, ROUNDS=3
 	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)
+
+bench-instructions: $(VENV)/.dev  ## count the instructions of a statement with valgrind: OTHER=../before
+	@exec $(PY) -m bench.instructions $(if $(OTHER),--other $(OTHER)) $(ARGS)
+
+bench-attach: $(VENV)/.dev  ## attach a table of 1,500,000 rows under load: how long others wait
+	@exec $(PY) -m bench.attach $(ARGS)
 
 fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaffected: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

@@ -13,25 +13,31 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 try:
     import logs
     from db import demo
+    from db.attach import command as attach
+    from db.attach.map_file import UsageError, load_map
     from db.doctor import diagnose
+    from db.embedded.postgres import EmbeddedPostgres
     from db.listener import Listener
-    from db.migrate import migrate
+    from db.migrate import create_starter, migrate
+    from db.startup import NOTHING_ATTACHED, is_attached, prepare_embedded, require_starter
     from gateway.auth.tokens import sign_token
     from push.console import ConsoleSink
     from push.journal.notify_policy import NotifyMode
     from push.journal.relay import Relay
-    from push.protocol.access import Role
+    from push.protocol.access import MAX_KEY_BYTES, Role, is_key
     from serving import (
         EXPECTED_ERRORS,
         __version__,
         database_server,
         exit_code,
         print_line,
+        print_status,
         run_until,
         run_worker,
         serve,
@@ -68,6 +74,12 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
     match options.command:
         case "migrate":
             asyncio.run(apply_migrations(settings))
+        case "attach":
+            return asyncio.run(run_attach(settings, options))
+        case "detach":
+            asyncio.run(run_detach(settings, options))
+        case "uninstall":
+            asyncio.run(run_uninstall(settings, options))
         case "watch":
             asyncio.run(print_events(settings))
         case "doctor":
@@ -116,6 +128,15 @@ def make_parser() -> argparse.ArgumentParser:
 
     add_command("serve", "serve until Ctrl-C (the default)")
     add_command("migrate", "bring the database's schema up to date")
+    add_attach_options(
+        add_command("attach", "list the tables that may have the orders, show how one would be attached, or attach it")
+    )
+    command = add_command("detach", "take the triggers of an attached table away: its changes make no events any more")
+    command.add_argument("name", nargs="?", default="orders", help="orders, or the name of a stream (default: orders)")
+    add_wait_option(command)
+    command = add_command("uninstall", "remove all that migrate and attach have made; your tables stay")
+    command.add_argument("--yes", action="store_true", help="do it; else the command says what would be removed")
+    add_wait_option(command)
     add_command("watch", "print events as they happen, one line each")
     add_command("doctor", "print what would stop events from arriving, and how to fix it")
     command = add_command("demo", "simulate a shop: insert orders and change their statuses, until Ctrl-C")
@@ -130,7 +151,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--sub", help="subject of the token; for a customer, the customer_id of the orders to see")
     command.add_argument(
-        "--order", type=int, action="append", default=[], help="for a customer: the id of an order to see, repeatable"
+        "--order",
+        type=parse_key,
+        action="append",
+        default=[],
+        help="for a customer: the key of an order to see, repeatable",
     )
     command.add_argument("--key", help="file with the private key, PEM, where JWT_PUBLIC_KEY or a key set checks tokens")
     command = add_command("psql", "psql on the server's database; everything that follows goes to psql: psql -c 'select 1'")
@@ -145,6 +170,31 @@ def make_worker_parser() -> argparse.ArgumentParser:
     parser.add_argument("worker_id", type=int)
     parser.add_argument("fd", type=int)
     return parser
+
+
+def add_attach_options(command: argparse.ArgumentParser) -> None:
+    """The options of `attach`."""
+    command.add_argument("table", metavar="TABLE", nargs="?", help="table to attach, with its schema unless it is public")
+    command.add_argument("--map", type=Path, metavar="FILE", help="map to attach it by, TOML; else one is guessed")
+    command.add_argument("--stream", metavar="NAME", help="attach it as a further stream of events, not as the orders")
+    command.add_argument("--payload", choices=["full", "keys"], help="what NOTIFY carries; any role of the database can listen")
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--apply", action="store_true", help="attach it; else the command shows what it would do")
+    what.add_argument("--sql", action="store_true", help="show the SQL too that --apply runs")
+    what.add_argument("--check", action="store_true", help="exit with 0 if the table is attached by the map, else with 1")
+    what.add_argument("--create", action="store_true", help="create the starter table public.orders and attach it")
+    add_wait_option(command)
+
+
+def add_wait_option(command: argparse.ArgumentParser) -> None:
+    """How long a command that needs a lock tries to get it."""
+    command.add_argument(
+        "--wait",
+        type=parse_wait,
+        default=attach.WAIT_SECONDS,
+        metavar="SECONDS",
+        help="how long to try again while other transactions hold the table (default: 300)",
+    )
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -163,12 +213,30 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_wait(text: str) -> float:
+    """Seconds from 0 to a day. Raises argparse.ArgumentTypeError, whose text argparse prints."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return seconds
+
+
 def parse_ttl(text: str) -> timedelta:
     """The same for a duration."""
     try:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not {error}") from None
+
+
+def parse_key(text: str) -> str:
+    """The key of an order. Raises argparse.ArgumentTypeError."""
+    if not is_key(text):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not the key of an order: up to {MAX_KEY_BYTES} bytes")
+    return text
 
 
 def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
@@ -190,10 +258,21 @@ def claims_from_options(options: argparse.Namespace) -> dict[str, Any]:
 async def print_events(settings: Settings) -> None:
     """Print events until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_server(settings) as (url, _):
+    with database_server(settings) as (url, embedded):
+
+        async def prepare() -> None:
+            await prepare_database(url, embedded)
+            if not await is_attached(url):
+                print_status(NOTHING_ATTACHED)
+
         relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
         setting = "DATABASE_URL" if settings.database_url else None
-        await run_until(stop, {"listener": Listener(url, lambda: migrate(url), relay.follow, setting=setting).run()})
+        await run_until(stop, {"listener": Listener(url, prepare, relay.follow, setting=setting).run()})
+
+
+async def prepare_database(url: str, embedded: EmbeddedPostgres | None) -> None:
+    """Migrate; the embedded database also gets the starter table, unless a table is attached or has its name."""
+    await (migrate(url) if embedded is None else prepare_embedded(url))
 
 
 async def apply_migrations(settings: Settings) -> None:
@@ -203,11 +282,55 @@ async def apply_migrations(settings: Settings) -> None:
     print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
 
 
+async def run_attach(settings: Settings, options: argparse.Namespace) -> int:
+    """List candidates, show, check or attach a table; the exit code. Raises EXPECTED_ERRORS."""
+    try:
+        needed = [name for name in ("apply", "check", "sql", "stream", "payload") if getattr(options, name)]
+        if options.create and (options.table or options.map or needed):
+            raise UsageError("attach --create takes no table, map or other option but --wait")
+        if options.check and not options.map:
+            raise UsageError("attach --check needs --map FILE: what the database is compared with")
+        if needed and not options.table and not options.map:
+            raise UsageError(f"attach --{needed[0]} needs a table or --map FILE")
+        file = load_map(options.map) if options.map else None
+        wanted = attach.Options(options.table, file, options.stream, options.payload, options.wait, options.sql)
+        with database_server(settings) as (served_url, _):
+            url = settings.migrate_database_url or served_url
+            if options.create:
+                await attach.create(url, create_starter, print_line)
+            elif options.check:
+                return 0 if await attach.check(url, wanted, print_line) else 1
+            elif options.apply:
+                await attach.apply(url, wanted, print_line)
+            elif options.table or file:
+                await attach.show(url, wanted, print_line, print_status)
+            else:
+                await attach.list_candidates(url, print_line)
+    except UsageError as error:
+        raise BadSetting(str(error)) from None
+    return 0
+
+
+async def run_detach(settings: Settings, options: argparse.Namespace) -> None:
+    """Detach the orders, or a stream."""
+    with database_server(settings) as (url, _):
+        await attach.detach(settings.migrate_database_url or url, options.name, print_line, options.wait)
+
+
+async def run_uninstall(settings: Settings, options: argparse.Namespace) -> None:
+    """Remove everything; without --yes, say what that would be. Raises BadSetting then."""
+    with database_server(settings) as (url, _):
+        try:
+            await attach.uninstall(settings.migrate_database_url or url, options.yes, print_line, options.wait)
+        except UsageError as error:
+            raise BadSetting(str(error)) from None
+
+
 async def print_diagnosis(settings: Settings) -> int:
     """Print each problem that would stop events from arriving, with its fix; returns 1 when there is one."""
-    with database_server(settings) as (url, _):
-        if settings.database_url is None:
-            await migrate(url)
+    with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         problems = await diagnose(url)
     for problem, fix in problems:
         print_line(f"problem: {problem}\n   fix: {fix}")
@@ -219,8 +342,9 @@ async def print_diagnosis(settings: Settings) -> int:
 async def run_demo(settings: Settings, rate: float) -> None:
     """Write to the database as a shop would, ``rate`` changes a second, until SIGINT or SIGTERM."""
     stop = stop_on_signal()
-    with database_server(settings) as (url, _):
-        await migrate(url)
+    with database_server(settings) as (url, embedded):
+        await prepare_database(url, embedded)
+        await require_starter(url)
         await run_until(stop, {"demo": demo.run(url, rate, print_line)})
 
 

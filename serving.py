@@ -18,11 +18,12 @@ from typing import Any, Never
 
 from aiohttp import web
 
-from db.database import Database
+from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
 from db.listener import Listener
 from db.migrate import migrate
+from db.startup import NOTHING_ATTACHED, prepare_embedded
 from gateway.app import Gateway, HttpServer
 from gateway.net.listening import ListenError
 from push.delivery.hub import Hub
@@ -56,6 +57,8 @@ __version__ = "0.1.0"
 
 # How often revoked tokens and the use of the notification queue are read.
 STATE_POLL_SECONDS = 1.0
+# How often it is read what is wrong with the attached tables: some ten looks into the catalog.
+ATTACHMENT_POLL_SECONDS = 5.0
 # A connection is some dozens of objects that live as long as it does: with Python's default of 700, a thousand handshakes start
 # the garbage collector a hundred times.
 GC_THRESHOLDS = (10_000, 10, 10)
@@ -156,11 +159,16 @@ class Service:
         self._on_failure = on_failure
         self._maintains_journal = maintains_journal
         self.metrics = Metrics()
-        self._hub = Hub(self.metrics, max_messages=settings.send_queue_frames, max_bytes=settings.send_queue_bytes)
+        self._hub = Hub(
+            self.metrics,
+            max_messages=settings.send_queue_frames,
+            max_bytes=settings.send_queue_bytes,
+            currency=settings.currency,
+        )
         self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
         self.database = Database(self._url, settings.database_timeout_seconds)
         planner = ReplayPlanner(self.relay, self.database.journal)
-        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics)
+        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
         self.gateway.app.cleanup_ctx.append(self._run)
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
@@ -195,6 +203,7 @@ class Service:
             "heartbeat": self._hub.heartbeat(settings.heartbeat_seconds),
             "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
             "database state": self._poll_database_state(),
+            "attached tables": self._poll_attached_tables(),
             **self.gateway.tasks(),
         }
         if self._maintains_journal:
@@ -213,8 +222,31 @@ class Service:
                     self.gateway.revoke_invalid()
             await asyncio.sleep(STATE_POLL_SECONDS)
 
+    async def _poll_attached_tables(self) -> Never:
+        """Read what is wrong with the attached tables, and log each problem once.
+
+        A problem that stops events until a person acts makes the server not ready (/readyz and the metric): otherwise its
+        clients would take an old state for the present one. All else is only logged: ``_maintain_journal`` attaches a new
+        partition, missing rights do not stop events, and without a table there are no events to miss.
+        """
+        await self.relay.started.wait()
+        known: AttachmentProblem | None = None
+        while True:
+            with contextlib.suppress(DatabaseError):
+                found = await self.database.attachment_problem()
+                self.relay.attachment_problem = found.problem if found is not None and found.stops_events else None
+                if found is not None and found != known:
+                    log.warning("%s; to mend it: %s", *found[:2])
+                elif found is None and known is not None:
+                    log.info("the attached tables are in order again")
+                known = found
+            await asyncio.sleep(ATTACHMENT_POLL_SECONDS)
+
     async def _maintain_journal(self) -> Never:
-        """Create partitions ahead and drop those past the retention. Several servers of one database may do this at a time."""
+        """Create partitions ahead, drop those past the retention, and create the triggers of new partitions of attached tables.
+
+        Several servers of one database may do this at a time.
+        """
         await self.relay.started.wait()
         interval = min(60.0, self._settings.journal_retention.total_seconds() / 10)
         while True:
@@ -222,6 +254,11 @@ class Service:
                 await self.database.maintain_partitions(self._settings.journal_retention)
             except DatabaseError as error:
                 log.warning("the partitions of the journal could not be maintained: %s", error)
+            try:
+                if made := await self.database.attach_partitions():
+                    log.info("%d new partitions of attached tables have their triggers now", made)
+            except DatabaseError as error:
+                log.warning("the triggers of new partitions could not be created: %s", error)
             await asyncio.sleep(interval)
 
 
@@ -246,6 +283,8 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
             failure.set_exception(error)
 
     with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         service = Service(
             settings,
             fail,
@@ -299,6 +338,8 @@ async def supervise(settings: Settings) -> None:
     workers = Supervisor(settings)
     await workers.reserve_port()
     with database_server(settings) as (url, embedded):
+        if embedded is not None:
+            await prepare_embedded(url)
         async with Database(url, settings.database_timeout_seconds).open() as database:
             tasks = {
                 "startup lines": print_addresses(workers.started, settings, workers.address, database, url, embedded),
@@ -350,6 +391,9 @@ async def print_addresses(
         print_line(
             "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
         )
+    with contextlib.suppress(DatabaseError):
+        if (await database.shop_info()).table is None:
+            print_line(NOTHING_ATTACHED)
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 
+from bench.tables import SHOP, SHOP_WITH_JOIN, STARTER
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 
@@ -73,21 +74,24 @@ set database_oid = (select oid from pg_database where datname = current_database
 
 
 async def _set_up_naive(url: str) -> None:
-    await _execute(url, NAIVE_SQL)
+    await execute(url, NAIVE_SQL)
 
 
 async def _set_up_million(url: str) -> None:
-    await migrate(url)
+    await STARTER.create(url)
     for _ in range(TEMPLATE_ROWS // ROWS_PER_STATEMENT):
-        await _execute(url, BULK_SQL.replace("$1", "'Иван Иванов'").replace("$2", str(ROWS_PER_STATEMENT)))
-    await _execute(url, "vacuum analyze")
+        await execute(url, BULK_SQL.replace("$1", "'Иван Иванов'").replace("$2", str(ROWS_PER_STATEMENT)))
+    await execute(url, "vacuum analyze")
 
 
 # Template databases: name → the function that fills it. A template is created when its first copy is needed.
 TEMPLATES: dict[str, Callable[[str], Awaitable[object]]] = {
-    "journal": migrate,
+    "migrated": migrate,
+    "journal": STARTER.create,
     "naive": _set_up_naive,
     "million": _set_up_million,
+    "attached": SHOP.create,
+    "attached_with_join": SHOP_WITH_JOIN.create,
 }
 
 
@@ -106,19 +110,19 @@ class Databases:
     async def create(self, template: str) -> AsyncIterator[str]:
         """Create a copy of a template; yields its URL and drops it afterwards."""
         if template not in self._templates:
-            await _execute(self._url, f"create database {template}")
+            await execute(self._url, f"create database {template}")
             await TEMPLATES[template](self._address(template))
             self._templates.add(template)
         name = f"bench_{next(self._ids)}"
         # PostgreSQL 14 does not know the option.
         strategy = "strategy file_copy" if int((await self.version()).split(".")[0]) >= 15 else ""
-        await _execute(self._url, f"create database {name} template {template} {strategy}")
+        await execute(self._url, f"create database {name} template {template} {strategy}")
         try:
             if template != "naive":
-                await _execute(self._address(name), KEEP_EPOCH_SQL)
+                await execute(self._address(name), KEEP_EPOCH_SQL)
             yield self._address(name)
         finally:
-            await _execute(self._url, f"drop database {name} with (force)")
+            await execute(self._url, f"drop database {name} with (force)")
 
     def _address(self, name: str) -> str:
         return self._url.rsplit("/", 1)[0] + "/" + name
@@ -131,7 +135,7 @@ class Databases:
             await admin.close()
 
 
-async def _execute(url: str, sql: str) -> None:
+async def execute(url: str, sql: str) -> None:
     connection = await asyncpg.connect(url, command_timeout=300)
     try:
         await connection.execute(sql)

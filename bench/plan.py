@@ -28,9 +28,12 @@ from bench.subjects import (
 from bench.writers import (
     BULK_ROWS,
     NAIVE_NOTIFY,
+    NO_SHOP_TRIGGERS,
     NO_TRIGGERS,
     SETUPS,
     WITH_SERVER,
+    WITH_SHOP,
+    WITH_SHOP_JOIN,
     bulk_statements,
     notify_suppressed,
     small_transactions,
@@ -86,7 +89,9 @@ RESUME = Scenario.for_subjects(
 BURST = Scenario.for_subjects("burst: one statement, 1,000 clients", burst, LISTENING_SUBJECTS, clients=1000)
 WRITERS = {count: _writers(count) for count in (1, 8, 16)}
 BULK = Scenario.for_subjects(
-    f"writers: one statement of {BULK_ROWS:,} rows", bulk_statements, (NO_TRIGGERS, NAIVE_NOTIFY, WITH_SERVER)
+    f"writers: one statement of {BULK_ROWS:,} rows",
+    bulk_statements,
+    (NO_TRIGGERS, NAIVE_NOTIFY, WITH_SERVER, NO_SHOP_TRIGGERS, WITH_SHOP, WITH_SHOP_JOIN),
 )
 NOTIFY_SUPPRESSED = Scenario.for_subjects("writers: NOTIFY suppressed, 400 commits/s of others", notify_suppressed, (SERVER,))
 

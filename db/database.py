@@ -3,23 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from db.errors import wrap_driver_errors
+from db.errors import role_of, wrap_driver_errors
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from push.journal.events import Cursor, Snapshot
+from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
 
-__all__ = ["Database"]
+__all__ = ["AttachmentProblem", "Database"]
 
 log = logging.getLogger("orderwire.database")
 
 MAX_CONNECTIONS = 4
+# How long a search over all orders goes on, and among how many orders of their own a customer can search.
+SEARCH_TIME = timedelta(seconds=1)
+MAX_SEARCHED = 1000
+
+# Of the queries on the attached tables. The lists are functions that are inlined: only a plan for the values at hand leaves out
+# the conditions that are not asked for, and then finds an index for the rest.
+_ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
+# The position of a read, in the same statement as the read. ``newest_txid`` as in ``Baseline``.
+_POSITION_SQL = """
+select
+    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys,
+    greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1)) as newest_txid
+from orderwire.journal_identity as i
+"""
+_LIST_SQL = f"""
+select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
+"""
+_LIST_OWN_SQL = f"""
+select p.*, l.*
+from ({_POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($5, $6, $1, $2, $3, $4) as l on true
+"""
+_FIND_SQL = f"select p.*, f.* from ({_POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4) as f"
+_FIND_ORDER_SQL = """
+select orderwire.order_json(o, i.integer_keys) as order_json, o.customer_id
+from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
+"""
+_HISTORY_SQL = "select h.event from orderwire.order_history(orderwire.canonical_key($1), $2, $3) as h (event)"
+_ATTACHED_SQL = """
+select a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name
+from orderwire.attached_tables as a
+left join pg_class as c on c.oid = a.relation
+left join pg_namespace as n on n.oid = c.relnamespace
+order by a.name
+"""
+
+
+class AttachmentProblem(NamedTuple):
+    """What is wrong with an attached table, how to fix it, and whether changes make no events until then."""
+
+    problem: str
+    fix: str
+    stops_events: bool
 
 
 class Database:
@@ -57,14 +102,21 @@ class Database:
         await self._pool.expire_connections()
 
     @asynccontextmanager
-    async def _acquire(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+    async def _acquire(self, timeout: float | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
+        """``timeout`` is that of the queries in the block, where it is not the usual one: for the text of the error."""
         assert self._pool is not None
         with wrap_driver_errors():
             connection = await self._pool.acquire(timeout=self._timeout_seconds)
+            role = role_of(connection)
             try:
                 yield connection
-            except asyncpg.PostgresError:
-                raise  # PostgreSQL answered: the connection is good
+            except asyncpg.PostgresError:  # PostgreSQL answered: the connection is good
+                with wrap_driver_errors(role):
+                    raise
+            except TimeoutError:
+                connection.terminate()
+                with wrap_driver_errors(time_limit=_time_limit(timeout, self._timeout_seconds)):
+                    raise
             except BaseException:
                 connection.terminate()  # its release would wait for a response, and the connection may be dead
                 raise
@@ -88,33 +140,88 @@ class Database:
             log.debug("release of a connection failed: %s", error)
 
     async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
-        async with self._acquire() as connection:
+        async with self._acquire(timeout) as connection:
             await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings when a connection is released
             return await connection.fetch(query, *args, timeout=timeout)
 
-    async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
-        """Newest orders first, each as a JSON object."""
+    async def _fetch_orders(self, query: str, *args: Any) -> list[asyncpg.Record]:
         async with self._acquire() as connection:
-            rows = await connection.fetch("select orderwire.latest_orders($1, $2, $3)", limit, status, before)
-        return [row[0] for row in rows]
+            await connection.execute(_ORDER_SETTINGS_SQL)
+            return await connection.fetch(query, *args)
 
-    async def customer_orders(
-        self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
-    ) -> list[str]:
-        """The same, but only orders whose customer_id is ``subject`` or whose id is among ``ids``."""
-        async with self._acquire() as connection:
-            rows = await connection.fetch(
-                "select orderwire.orders_of($1, $2, $3, $4, $5)", subject, list(ids), limit, status, before
-            )
-        return [row[0] for row in rows]
+    async def list_orders(self, wanted: OrderFilter) -> OrderPage:
+        """A page of orders, newest first. A search has one page."""
+        if wanted.search is None:
+            return await self._list_page(wanted)
+        if wanted.owner is None:
+            (row,) = await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME)
+            return OrderPage(row["orders"][: wanted.limit], None, row["complete"], _position(row))
+        return await self._search_own_orders(wanted, wanted.search.lower())
 
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        """Those of ``ids`` whose order has ``subject`` as customer_id."""
-        async with self._acquire() as connection:
-            rows = await connection.fetch(
-                "select o.id from public.orders as o where o.id = any($2::bigint[]) and o.customer_id = $1", subject, list(ids)
-            )
+    async def _list_page(self, wanted: OrderFilter) -> OrderPage:
+        sort_value, key = wanted.after or (None, None)
+        bounds = (wanted.limit + 1, wanted.status, sort_value, key)
+        if wanted.owner is None:
+            rows = await self._fetch_orders(_LIST_SQL, *bounds)
+        else:
+            rows = await self._fetch_orders(_LIST_OWN_SQL, *bounds, wanted.owner.subject, list(wanted.owner.keys))
+        found = [row for row in rows if row["key"] is not None]
+        listed = found[: wanted.limit]
+        next_cursor = ListCursor(listed[-1]["sort_value"], listed[-1]["key"]) if len(found) > wanted.limit else None
+        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(rows[0]))
+
+    async def _search_own_orders(self, wanted: OrderFilter, search: str) -> OrderPage:
+        """Among the newest MAX_SEARCHED orders of a customer, who has few."""
+        assert wanted.owner is not None
+        rows = await self._fetch_orders(
+            _LIST_OWN_SQL, MAX_SEARCHED + 1, wanted.status, None, None, wanted.owner.subject, list(wanted.owner.keys)
+        )
+        found = [
+            row["order_json"]
+            for row in rows[:MAX_SEARCHED]
+            if any(search in (row[name] or "").lower() for name in ("number", "customer_name", "key"))
+        ]
+        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, _position(rows[0]))
+
+    async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
+        """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
+        rows = await self._fetch_orders(_FIND_ORDER_SQL, key)
+        if not rows or (
+            owner is not None and key not in owner.keys and (owner.subject is None or rows[0]["customer_id"] != owner.subject)
+        ):
+            return None
+        order: str = rows[0]["order_json"]
+        return order
+
+    async def order_history(self, key: str, limit: int, owner: OrderOwner | None = None) -> list[str]:
+        """The newest events of one order and of the streams' rows that belong to it, newest first, as far as the journal goes
+        back. For an owner by ``subject`` alone: the events of the order that name the subject.
+        """
+        subject = None if owner is None or key in owner.keys else owner.subject
+        if owner is not None and subject is None and key not in owner.keys:
+            return []
+        return [row[0] for row in await self._fetch_orders(_HISTORY_SQL, key, limit, subject)]
+
+    async def owned_keys(self, subject: str, keys: Collection[str]) -> set[str]:
+        """Those of ``keys`` whose order has ``subject`` as customer_id."""
+        rows = await self._fetch_orders("select k.key from orderwire.owned_keys($1, $2) as k (key)", subject, list(keys))
         return {row[0] for row in rows}
+
+    async def known_streams(self, names: Collection[str]) -> set[str]:
+        """Those of ``names`` that are attached streams."""
+        rows = await self._fetch_orders(
+            "select a.name from orderwire.attached_tables as a where a.name = any($1) and a.name <> 'orders'", list(names)
+        )
+        return {row[0] for row in rows}
+
+    async def shop_info(self) -> ShopInfo:
+        """What the attached table's map says about statuses, and the names of the attached tables."""
+        rows = await self._fetch_orders(_ATTACHED_SQL)
+        attached = {row["name"]: row for row in rows}
+        orders = attached.pop("orders", None)
+        if orders is None:
+            return ShopInfo.from_map({}, None, list(attached))
+        return ShopInfo.from_map(json.loads(orders["map"]), orders["table_name"], list(attached))
 
     async def poll_state(self) -> tuple[float, dict[str, float]]:
         """Usage of the notification queue, 0 to 1; and for each revoked subject the Unix time of the revocation."""
@@ -122,6 +229,13 @@ class Database:
             usage = await connection.fetchval("select pg_notification_queue_usage()")
             rows = await connection.fetch("select subject, extract(epoch from revoked_at)::float8 from orderwire.revocations")
         return usage, {row[0]: row[1] for row in rows}
+
+    async def attachment_problem(self) -> AttachmentProblem | None:
+        """The gravest thing that is wrong with the attached tables."""
+        rows = await self._fetch_orders(
+            "select d.problem, d.fix, d.stops_events from orderwire.diagnose_attached() as d order by 3 desc limit 1"
+        )
+        return AttachmentProblem(*rows[0]) if rows else None
 
     async def is_superuser(self) -> bool:
         """Whether the server's role is a superuser."""
@@ -133,3 +247,18 @@ class Database:
         """Create the next partitions of the journal, and drop those whose events are all older than ``retention``."""
         async with self._acquire() as connection:
             await connection.execute("select orderwire.maintain_partitions($1)", retention)
+
+    async def attach_partitions(self) -> int:
+        """Create the triggers of partitions that an attached table has got; returns how many partitions these were."""
+        async with self._acquire() as connection:
+            made: int = await connection.fetchval("select orderwire.attach_partitions()")
+        return made
+
+
+def _time_limit(timeout: float | None, usual: float) -> str:
+    return f"{usual:g} s (DATABASE_TIMEOUT_SECONDS)" if timeout is None else f"{timeout:g} s"
+
+
+def _position(row: asyncpg.Record) -> Cursor:
+    """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
+    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(row["newest_txid"] + 1))

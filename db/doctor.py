@@ -9,7 +9,7 @@ import asyncpg
 
 from db.embedded.binaries import MIN_MAJOR_VERSION
 from db.errors import wrap_driver_errors
-from db.migrate import load_migrations, pending_migrations, require_primary
+from db.migrate import Source, pending_files, require_primary
 
 __all__ = ["diagnose"]
 
@@ -26,7 +26,7 @@ async def diagnose(url: str) -> list[tuple[str, str]]:
             problems = []
             if connection.get_server_version().major < MIN_MAJOR_VERSION:
                 problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
-            if pending := await pending_migrations(connection, load_migrations()):
+            if pending := await pending_files(connection, Source.load()):
                 fix = "make migrate (or: python server.py migrate)"
                 problems.append((f"{len(pending)} files of sql/ have not been applied", fix))
             else:

@@ -3,8 +3,11 @@
 StoreError                          push/errors.py: what `push/` knows of them
 └── DatabaseError                   base; its text is one line for the operator
     ├── DatabaseMisconfigured       an operator must act; the text says what is wrong and how to fix it. Do not retry
-    │   └── BadDatabaseUrl          DATABASE_URL itself is wrong
+    │   ├── BadDatabaseUrl          DATABASE_URL itself is wrong
+    │   ├── SchemaMissing           the schema orderwire, or a part of it, is not there
+    │   └── PrivilegeMissing        the role lacks one
     ├── DatabaseUnavailable         no connection could be opened, or it was lost. Retry
+    │   └── DatabaseTimeout         a query took too long; the connection was good
     └── EmbeddedPostgresError       the embedded PostgreSQL could not be started
 """
 
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -27,11 +31,15 @@ __all__ = [
     "BadDatabaseUrl",
     "DatabaseError",
     "DatabaseMisconfigured",
+    "DatabaseTimeout",
     "DatabaseUnavailable",
     "EmbeddedPostgresError",
+    "PrivilegeMissing",
+    "SchemaMissing",
     "first_line",
     "ignore_driver_leftovers",
     "name_server",
+    "role_of",
     "with_server_name",
     "wrap_driver_errors",
 ]
@@ -49,8 +57,26 @@ class BadDatabaseUrl(DatabaseMisconfigured):
     """The driver cannot parse DATABASE_URL, or it has an invalid option."""
 
 
+class SchemaMissing(DatabaseMisconfigured):
+    """The schema orderwire is gone, or older than this version."""
+
+    public_text = "the schema orderwire is not in the database, or is not up to date: python server.py migrate"
+
+
+class PrivilegeMissing(DatabaseMisconfigured):
+    """The role may not read what it has to."""
+
+    public_text = "the server's role lacks a privilege in the database: its log and python server.py doctor say which"
+
+
 class DatabaseUnavailable(DatabaseError):
     """The connection failed or the query timed out. A retry may succeed."""
+
+
+class DatabaseTimeout(DatabaseUnavailable):
+    """A query on a good connection took too long."""
+
+    public_text = "the database took longer than DATABASE_TIMEOUT_SECONDS for this"
 
 
 class EmbeddedPostgresError(DatabaseError):
@@ -67,6 +93,9 @@ _MISCONFIGURED_ERRORS = (
     asyncpg.InvalidSchemaNameError,
     asyncpg.ReadOnlySQLTransactionError,
 )
+
+# Of those, the ones that a missing or old schema gives.
+_MISSING_ERRORS = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 # Errors of a connection that could not be opened: PostgreSQL has answered, and there is no sign of PostgreSQL.
 _REFUSED_ERRORS = (
@@ -125,9 +154,19 @@ class _LeftoverFilter:
             self._next_handler(loop, context)
 
 
+def role_of(connection: Any) -> str | None:
+    """The role that this connection of the driver has logged in as."""
+    role: str | None = getattr(connection.get_settings(), "session_authorization", None)
+    return role
+
+
 @contextmanager
-def wrap_driver_errors() -> Iterator[None]:
-    """Translate each error of the driver or the socket that the block raises into a DatabaseError."""
+def wrap_driver_errors(role: str | None = None, time_limit: str | None = None) -> Iterator[None]:
+    """Translate each error of the driver or the socket that the block raises into a DatabaseError.
+
+    ``role`` is that of a connection which serves: if it lacks a privilege, the text says how to grant it. ``time_limit``, for
+    people, is that of the queries in the block, on a connection that is open.
+    """
     try:
         yield
     except DatabaseError:
@@ -141,8 +180,31 @@ def wrap_driver_errors() -> Iterator[None]:
         if isinstance(error, asyncpg.ClientConfigurationError):
             raise BadDatabaseUrl(f"DATABASE_URL is not usable: {first_line(error)}") from error
         if isinstance(error, _MISCONFIGURED_ERRORS):
-            raise DatabaseMisconfigured(first_line(error)) from error
+            raise _misconfigured(error, role) from error
+        if isinstance(error, TimeoutError) and time_limit is not None:
+            raise DatabaseTimeout(f"a query took longer than {time_limit}") from error
+        if isinstance(error, asyncpg.QueryCanceledError):
+            raise DatabaseTimeout(first_line(error)) from error
         raise DatabaseUnavailable(first_line(error)) from error
+
+
+def _misconfigured(error: BaseException, role: str | None) -> DatabaseMisconfigured:
+    """With the first line of the error's text, and the way out where it is about the schema."""
+    text = first_line(error)
+    if isinstance(error, _MISSING_ERRORS) and "orderwire" in text:
+        return SchemaMissing(f"the schema orderwire is gone or not up to date: python server.py migrate ({text})")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError) and (role is not None or "orderwire" in text):
+        name = "this role" if role is None else f"the role {role}"
+        argument = "…" if role is None else _quoted_role(role)
+        grant = f"as the owner of the schema, select orderwire.grant_serving('{argument}')"
+        return PrivilegeMissing(f"{name} may not read all that serving reads: {grant} ({text})")
+    return DatabaseMisconfigured(text)
+
+
+def _quoted_role(role: str) -> str:
+    """As it stands in a string constant that is cast to regrole."""
+    quoted = role if re.fullmatch(r"[a-z_][a-z0-9_]*", role) else '"' + role.replace('"', '""') + '"'
+    return quoted.replace("'", "''")
 
 
 @contextmanager

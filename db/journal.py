@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, JournalQueries
+from push.journal.queries import Baseline, EventCount, JournalQueries
 from push.journal.totals import Totals
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ select coalesce(
 """
 
 _COUNT_SQL = """
-select orderwire.journal_count($1, $2, $3, $4, $5, $6) as found, i.trimmed_txid
-from orderwire.journal_identity as i
+select c.events, c.order_events, i.trimmed_txid
+from orderwire.journal_identity as i, orderwire.journal_count($1, $2, $3, $4, $5, $6) as c
 """
 
 
@@ -83,9 +85,9 @@ class JournalReader(JournalQueries):
         (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
         return None if row[0] is None else Snapshot(*row[0])
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         (row,) = await self._fetch(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
-        return row["found"], row["trimmed_txid"]
+        return EventCount(row["events"], row["order_events"], row["trimmed_txid"])
 
     async def newest_txid(self, upto: Snapshot) -> int:
         """The method of ``JournalConnection``."""
@@ -99,13 +101,18 @@ class JournalReader(JournalQueries):
             Event(
                 txid=row["txid"],
                 id=row["id"],
-                order_id=row["order_id"],
+                stream=row["stream"],
+                key=row["key"],
+                order_key=row["order_key"] if row["stream"] is not None else row["key"],  # one object instead of two
                 customer_id=row["customer_id"],
                 writer_snapshot=Snapshot(*row["seen_by_writer"]),
                 at=row["at"],
                 orders_delta=row["orders"],
-                revenue_delta=row["revenue"],
                 pending_delta=row["pending"],
+                previous_revenue=row["previous_revenue"],
+                revenue=row["revenue"],
+                previous_currency=row["previous_currency"],
+                currency=row["currency"],
                 payload=row["event"].encode(),
             )
             for row in rows
@@ -122,5 +129,10 @@ class JournalReader(JournalQueries):
 
 
 def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:
-    totals = Totals(row["total_orders"], row["total_revenue"], row["pending_orders"])
+    by_currency: str | None = row["revenue_by_currency"]
+    if by_currency is None:
+        totals = Totals(row["total_orders"], row["total_revenue"], row["pending_orders"])
+    else:
+        numbers = json.loads(by_currency, parse_int=Decimal, parse_float=Decimal)
+        totals = Totals(row["total_orders"], Decimal(0), row["pending_orders"], numbers)
     return Baseline(totals, Snapshot(*row["snapshot"]), row["newest_txid"], from_scan)

@@ -15,9 +15,11 @@ import asyncpg
 from db.errors import (
     DatabaseError,
     DatabaseMisconfigured,
+    DatabaseTimeout,
     DatabaseUnavailable,
     ignore_driver_leftovers,
     name_server,
+    role_of,
     wrap_driver_errors,
 )
 from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
@@ -63,6 +65,9 @@ class Listener:
         self._timeout_seconds = timeout_seconds
         self._on_connection_lost = on_connection_lost
         self._has_connected = False
+        # Since the journal was read last.
+        self._failures = 0
+        self._is_outage_reported = False
 
     async def run(self) -> Never:
         """Connect and follow, again after each failure, until this task is cancelled.
@@ -70,17 +75,13 @@ class Listener:
         Raises DatabaseMisconfigured only before the first connection. Later it retries, since an operator may be fixing it.
         """
         ignore_driver_leftovers(asyncio.get_running_loop())
-        failures = 0
-        reported: str | None = None
         while True:
             try:
                 with name_server(self._url, self._setting):
                     if not self._has_connected:
                         await self._before_first_connect()
                     async with self._connect() as connection:
-                        if reported is not None:
-                            log.info("connected to PostgreSQL")
-                        self._has_connected, failures, reported = True, 0, None
+                        self._has_connected = True
                         await self._follow(connection)
             except DatabaseMisconfigured as error:
                 if not self._has_connected:
@@ -90,11 +91,22 @@ class Listener:
                 failure = error
             if self._on_connection_lost is not None:
                 await self._on_connection_lost()
-            if reported is None:  # one warning per outage
-                reported = str(failure)
-                log.warning("no connection to PostgreSQL, waiting for it: %s", reported)
-            await asyncio.sleep(random.uniform(0, min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**failures)))
-            failures = min(failures + 1, 10)
+            if not self._is_outage_reported:  # one warning per outage
+                self._is_outage_reported = True
+                is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
+                what = (
+                    "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
+                )
+                log.warning("%s: %s", what, failure)
+            limit = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**self._failures)
+            await asyncio.sleep(random.uniform(0, limit))
+            self._failures = min(self._failures + 1, 10)
+
+    def _on_read(self) -> None:
+        """The journal has been read: that ends an outage. A connection alone does not, since the schema may be gone."""
+        if self._is_outage_reported:
+            log.info("connected to PostgreSQL")
+        self._failures, self._is_outage_reported = 0, False
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_ListenConnection]:
@@ -105,7 +117,7 @@ class Listener:
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read)
             with wrap_driver_errors():
                 await listening.listen()
             yield listening
@@ -116,8 +128,11 @@ class Listener:
 class _ListenConnection(JournalReader, JournalConnection):
     """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_read: Callable[[], None]
+    ) -> None:
         super().__init__(self._fetch_or_lose)
+        self._on_read = on_read
         self._connection = connection
         self._timeout_seconds = timeout_seconds
         self._notified = asyncio.Event()
@@ -126,7 +141,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         # The pid of this connection's backend. None until the notification of the self-test has arrived: behind a pooler in
         # transaction mode it never does.
         self._backend_pid: int | None = None
-        # State of notify suppression (sql/011_gate.sql): which advisory locks this connection holds.
+        # State of notify suppression (sql/functions/02_notify.sql): which advisory locks this connection holds.
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False
@@ -167,11 +182,13 @@ class _ListenConnection(JournalReader, JournalConnection):
     async def _deadline(self, seconds: float) -> AsyncIterator[None]:
         """Around the queries of one method: an error of the driver, or no end within ``seconds``, is ConnectionLost."""
         try:
-            with wrap_driver_errors():
+            usual = " (DATABASE_TIMEOUT_SECONDS)" if seconds == self._timeout_seconds else ""
+            with wrap_driver_errors(role_of(self._connection), f"{seconds:g} s{usual}"):
                 async with asyncio.timeout(seconds):
                     yield
         except DatabaseError as error:
-            raise ConnectionLost(str(error)) from error
+            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout))
+            raise ConnectionLost(str(error), str(error) if is_answer else None) from error
 
     async def baseline(self) -> Baseline:
         async with self._deadline(SCAN_TIMEOUT_SECONDS):
@@ -182,7 +199,9 @@ class _ListenConnection(JournalReader, JournalConnection):
         # those that arrived meanwhile must stay set. Cleared before the query: one that arrives during it is for the next read.
         if upto is None:
             self._notified.clear()
-        return await super().page(after, upto, past_id, max_events, max_bytes)
+        page = await super().page(after, upto, past_id, max_events, max_bytes)
+        self._on_read()
+        return page
 
     async def require_notify(self) -> bool:
         if self._notify_guaranteed:

@@ -1,11 +1,16 @@
-"""Applies the numbered files of ``sql/``, each once, in order, under a lock."""
+"""Installs and upgrades the schema ``orderwire`` from the files of ``sql/``, in one transaction.
+
+The files of ``sql/migrations`` create tables: each is applied once, in order, and never edited after a release.
+The files of ``sql/functions`` are applied in the order of their names, all of them again when the checksum of one changes.
+``sql/starter`` creates the starter table, which is attached like any other: see ``create_starter``.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,22 +18,54 @@ import asyncpg
 
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
 
-__all__ = ["SQL_DIRECTORY", "Migration", "load_migrations", "migrate", "pending_migrations", "require_primary"]
+__all__ = [
+    "SQL_DIRECTORY",
+    "Source",
+    "SqlFile",
+    "create_starter",
+    "install_for_now",
+    "migrate",
+    "pending_files",
+    "require_primary",
+    "set_role_to_owner",
+]
 
 log = logging.getLogger("orderwire.migrate")
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
-_FILE_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
+_MIGRATION_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
 # An arbitrary constant that no other application in this database may use.
 _ADVISORY_LOCK_KEY = 0x6F7264657277
-# How long a file waits for a lock, and how long it then lets the writers proceed before the next attempt.
-LOCK_TIMEOUT_SECONDS = 1.0
-RETRY_SECONDS = 2.0
+
+_CREATE_SCHEMA_SQL = """
+create schema if not exists orderwire;
+comment on schema orderwire is 'Orderwire: the journal of changes of the attached tables, and what the push server reads.';
+create table orderwire.migrations (
+    number     integer constraint migrations_pkey primary key,
+    name       text not null,
+    checksum   text not null,
+    applied_at timestamptz not null default now()
+);
+create table orderwire.functions (
+    name       text constraint functions_pkey primary key,
+    checksum   text not null,
+    applied_at timestamptz not null default now()
+);
+comment on table orderwire.functions is 'The files that define the functions of this schema, as they were applied.';
+"""
+
+# Not to_regclass: after the wait for the advisory lock it may still find what its session looked up before.
+_TABLES_SQL = """
+select c.relname::text
+from pg_class as c
+join pg_namespace as n on n.oid = c.relnamespace
+where n.nspname = 'orderwire' and c.relname in ('migrations', 'functions')
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Migration:
-    """One numbered file of ``sql/``."""
+class SqlFile:
+    """A file of ``sql/``; ``name`` is its path in that directory. ``number`` is that of a migration, 0 for functions."""
 
     number: int
     name: str
@@ -40,48 +77,108 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def load_migrations(directory: Path = SQL_DIRECTORY) -> list[Migration]:
-    """The files in order. Raises DatabaseMisconfigured when a number is missing or occurs twice."""
-    found = [
-        Migration(int(match[1]), path.name, path.read_text(encoding="utf-8"))
-        for path in sorted(directory.glob("*.sql"))
-        if (match := _FILE_NAME.fullmatch(path.name))
-    ]
-    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
-        raise DatabaseMisconfigured(f"the files in {directory} are not numbered 001, 002, … without gaps")
-    return found
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All files that make up the schema, in the order in which they are applied."""
+
+    migrations: Sequence[SqlFile]
+    functions: Sequence[SqlFile]
+
+    @classmethod
+    def load(cls, directory: Path = SQL_DIRECTORY) -> Source:
+        """Raises DatabaseMisconfigured when the number of a migration is missing or occurs twice."""
+        migrations = [
+            SqlFile(int(match[1]), f"migrations/{path.name}", path.read_text(encoding="utf-8"))
+            for path in sorted((directory / "migrations").glob("*.sql"))
+            if (match := _MIGRATION_NAME.fullmatch(path.name))
+        ]
+        if [file.number for file in migrations] != list(range(1, len(migrations) + 1)):
+            raise DatabaseMisconfigured(f"the files in {directory / 'migrations'} are not numbered 001, 002, … without gaps")
+        functions = [
+            SqlFile(0, f"functions/{path.name}", path.read_text(encoding="utf-8"))
+            for path in sorted((directory / "functions").glob("*.sql"))
+        ]
+        return cls(migrations, functions)
 
 
-async def migrate(url: str, migrations: list[Migration] | None = None) -> list[str]:
+async def migrate(url: str, source: Source | None = None) -> list[str]:
     """Bring the schema up to date; return the names of the files applied. Raises DatabaseError.
 
     Any number of processes may call this at the same time: the advisory lock admits one, and the others then find nothing to
-    do. Each file is applied and recorded in one transaction, so a crash leaves it applied completely or not at all.
+    do. Everything is one transaction: a crash, or an error in a file, leaves the database as it was.
     """
-    files = load_migrations() if migrations is None else migrations
+    files = source or Source.load()
     with wrap_driver_errors():
         connection = await asyncpg.connect(url, timeout=5)
     try:
         with wrap_driver_errors():
             await require_primary(connection)
-            if not await pending_migrations(connection, files):
+            if not await pending_files(connection, files):
                 return []
-            try:
-                return await _apply_pending(connection, files)
-            except asyncpg.InsufficientPrivilegeError as error:
-                raise DatabaseMisconfigured(
-                    f"the schema is not up to date, and this role may not change it ({first_line(error)}): set "
-                    "MIGRATE_DATABASE_URL to the address of a role that may, or migrate beforehand"
-                ) from error
+            async with connection.transaction():
+                names = await _apply_pending(connection, files)
+            for name in names:
+                log.info("applied sql/%s", name)
+            return names
     finally:
         connection.terminate()
 
 
-async def pending_migrations(connection: asyncpg.Connection[asyncpg.Record], migrations: list[Migration]) -> list[Migration]:
-    """The files that have not been applied yet. Raises DatabaseMisconfigured when an applied file is unknown or was edited."""
-    applied = await _applied_migrations(connection)
-    _check_history(migrations, applied)
-    return [migration for migration in migrations if migration.number not in applied]
+async def install_for_now(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+    """In a transaction that the caller rolls back: install the schema where it is missing; whether it was.
+
+    Raises DatabaseMisconfigured where the schema is not up to date: an upgrade takes locks that writers would wait for.
+    """
+    source = Source.load()
+    if not await pending_files(connection, source):
+        return False
+    if await connection.fetch(_TABLES_SQL):
+        raise DatabaseMisconfigured("the schema orderwire is not up to date: python server.py migrate")
+    return bool(await _apply_pending(connection, source))
+
+
+async def create_starter(url: str) -> bool:
+    """Create and attach ``public.orders``; False if a table is attached already. Raises DatabaseError, also if it exists."""
+    path = SQL_DIRECTORY / "starter" / "orders.sql"
+    with wrap_driver_errors():
+        connection = await asyncpg.connect(url, timeout=5)
+    try:
+        with wrap_driver_errors():
+            async with connection.transaction():
+                await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
+                if await connection.fetchval("select exists (select from orderwire.attached_tables where name = 'orders')"):
+                    return False
+                if await connection.fetchval("select to_regclass('public.orders') is not null"):
+                    raise DatabaseMisconfigured(
+                        "the table public.orders exists already: attach it with python server.py attach public.orders"
+                    )
+                await set_role_to_owner(connection)
+                await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
+                return True
+    finally:
+        connection.terminate()
+
+
+async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[SqlFile]:
+    """The files that have to be applied. Raises DatabaseMisconfigured when an applied migration is unknown or was edited."""
+    rows = await connection.fetch(_TABLES_SQL)
+    tables = {row["relname"] for row in rows}
+    if "functions" not in tables:
+        if "migrations" in tables:
+            raise DatabaseMisconfigured(
+                "the schema orderwire is one of before the first release, which cannot be upgraded: drop it (drop schema "
+                "orderwire cascade), or delete .data/ if the server started the database itself"
+            )
+        return [*source.migrations, *source.functions]
+    rows = await connection.fetch("select number, name, checksum from orderwire.migrations order by number")
+    applied = {row["number"]: (row["name"], row["checksum"]) for row in rows}
+    _check_history(source.migrations, applied)
+    rows = await connection.fetch("select name, checksum from orderwire.functions")
+    checksums = {row["name"]: row["checksum"] for row in rows}
+    pending = [file for file in source.migrations if file.number not in applied]
+    if pending or checksums != {file.name: file.checksum for file in source.functions}:
+        pending += source.functions
+    return pending
 
 
 async def require_primary(connection: asyncpg.Connection[asyncpg.Record]) -> None:
@@ -90,14 +187,7 @@ async def require_primary(connection: asyncpg.Connection[asyncpg.Record]) -> Non
         raise DatabaseMisconfigured("the database is a read-only standby: point DATABASE_URL at the primary")
 
 
-async def _applied_migrations(connection: asyncpg.Connection[asyncpg.Record]) -> dict[int, tuple[str, str]]:
-    if await connection.fetchval("select to_regclass('orderwire.migrations')") is None:
-        return {}
-    rows = await connection.fetch("select number, name, checksum from orderwire.migrations order by number")
-    return {row["number"]: (row["name"], row["checksum"]) for row in rows}
-
-
-def _check_history(migrations: list[Migration], applied: dict[int, tuple[str, str]]) -> None:
+def _check_history(migrations: Sequence[SqlFile], applied: dict[int, tuple[str, str]]) -> None:
     by_number = {migration.number: migration for migration in migrations}
     for number, (name, checksum) in applied.items():
         migration = by_number.get(number)
@@ -111,62 +201,55 @@ def _check_history(migrations: list[Migration], applied: dict[int, tuple[str, st
             )
 
 
-async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], migrations: list[Migration]) -> list[str]:
-    names: list[str] = []
-    # A session lock: it lasts across the transactions below, and PostgreSQL releases that of a killed process.
-    await connection.execute("select pg_advisory_lock($1)", _ADVISORY_LOCK_KEY)
-    async with connection.transaction():
-        await connection.execute(
-            """
-            create schema if not exists orderwire;
-            create table if not exists orderwire.migrations (
-                number     integer constraint migrations_pkey primary key,
-                name       text not null,
-                checksum   text not null,
-                applied_at timestamptz not null default now()
-            )
-            """
-        )
-    for migration in await pending_migrations(connection, migrations):  # read again, now under the lock
-        warned = False
-        while not await _try_apply(connection, migration):
-            if not warned:
-                log.warning(
-                    "sql/%s waits for a lock that an open transaction holds, and retries: see pg_stat_activity and "
-                    "pg_prepared_xacts",
-                    migration.name,
-                )
-                warned = True
-            await asyncio.sleep(RETRY_SECONDS)
-        log.info("applied sql/%s", migration.name)
-        names.append(migration.name)
-    return names
-
-
-async def _try_apply(connection: asyncpg.Connection[asyncpg.Record], migration: Migration) -> bool:
-    """Apply one file. False if it got no lock in time; it waits shortly, since writers queue behind a waiting DDL lock."""
+async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
+    """Apply what is pending, in the transaction that the connection is in; the names of the files."""
     try:
-        async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT_SECONDS}s'")
-            await _set_role_to_owner(connection)
-            # Without `public`: any role may have created operators and functions there that match better.
-            await connection.execute("set local search_path = pg_catalog, pg_temp")
+        return await _apply(connection, source)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseMisconfigured(
+            f"the schema is not up to date, and this role may not change it ({first_line(error)}): set "
+            "MIGRATE_DATABASE_URL to the address of a role that may, or migrate beforehand"
+        ) from error
+
+
+async def _apply(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
+    await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
+    pending = await pending_files(connection, source)  # read again, now under the lock
+    if not pending:
+        return []
+    if not await connection.fetch(_TABLES_SQL):
+        await connection.execute(_CREATE_SCHEMA_SQL)
+    await set_role_to_owner(connection)
+    for file in pending:
+        await _execute(connection, file)
+        if file.number:
             await connection.execute(
                 "insert into orderwire.migrations (number, name, checksum) values ($1, $2, $3)",
-                migration.number,
-                migration.name,
-                migration.checksum,
+                file.number,
+                file.name,
+                file.checksum,
             )
-            await connection.execute(migration.sql)
-    except asyncpg.LockNotAvailableError:
-        return False
+    await connection.execute("delete from orderwire.functions")
+    await connection.executemany(
+        "insert into orderwire.functions (name, checksum) values ($1, $2)",
+        [(file.name, file.checksum) for file in source.functions],
+    )
+    return [file.name for file in pending]
+
+
+async def _execute(connection: asyncpg.Connection[asyncpg.Record], file: SqlFile) -> None:
+    # Without `public`: any role may have created operators and functions there that match better.
+    await connection.execute("set local search_path = pg_catalog, pg_temp")
+    try:
+        await connection.execute(file.sql)
+    except asyncpg.InsufficientPrivilegeError:
+        raise
     except asyncpg.PostgresError as error:
         hint = f" ({error.hint})" if getattr(error, "hint", None) else ""
-        raise DatabaseMisconfigured(f"sql/{migration.name}: {first_line(error)}{hint}") from error
-    return True
+        raise DatabaseMisconfigured(f"sql/{file.name}: {first_line(error)}{hint}") from error
 
 
-async def _set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Become the schema's owner until the end of the transaction: functions of two owners may not call each other."""
     owner = await connection.fetchval(
         "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"

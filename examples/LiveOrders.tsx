@@ -20,13 +20,13 @@ export function LiveOrders() {
       </p>
       {latestOrder && (
         <p>
-          The latest: {latestOrder.order_number}, {latestOrder.customer_name}, {latestOrder.total}
+          The latest: {latestOrder.order_number ?? latestOrder.key}, {latestOrder.customer_name}, {latestOrder.total}
         </p>
       )}
       <ol>
         {events.map((event) => (
           <li key={event.id}>
-            {event.order_number} {event.type === "order_status_update" ? `${event.previous_status} → ${event.status}` : event.type}
+            {event.order_number ?? event.key} {event.type === "order_status_update" ? `${event.previous_status} → ${event.status}` : event.type}
           </li>
         ))}
       </ol>

@@ -18,7 +18,17 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
 
-from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SESSION_MANAGER, SETTINGS, OrderQueries
+from gateway.app_keys import (
+    HUB,
+    METRICS,
+    ORDER_QUERIES,
+    RELAY,
+    REPLAY_PLANNER,
+    SESSION_MANAGER,
+    SETTINGS,
+    VERSION,
+    OrderQueries,
+)
 from gateway.auth.tokens import verifier_from_settings
 from gateway.http.assets import ASSETS, Assets
 from gateway.http.errors import error_middleware
@@ -66,6 +76,7 @@ class Gateway:
         replay_planner: ReplayPlanner,
         order_queries: OrderQueries,
         metrics: Metrics,
+        version: str,
     ) -> None:
         self._settings = settings
         self._hub = hub
@@ -79,6 +90,7 @@ class Gateway:
         self._guard = RequestGuard(settings, self.token_verifier, self.limiter, metrics)
         app = self.app = web.Application(middlewares=[error_middleware, self._guard.middleware])
         app[SETTINGS] = settings
+        app[VERSION] = version
         app[HUB] = hub
         app[RELAY] = relay
         app[METRICS] = metrics

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Protocol
 
 from aiohttp import web
@@ -12,25 +11,41 @@ from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
-from push.protocol.access import OrderOwnership
+from push.protocol.access import TopicLookup
+from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, ShopInfo
 from settings import Settings
 
-__all__ = ["HUB", "METRICS", "ORDER_QUERIES", "RELAY", "REPLAY_PLANNER", "SESSION_MANAGER", "SETTINGS", "OrderQueries"]
+__all__ = [
+    "HUB",
+    "METRICS",
+    "ORDER_QUERIES",
+    "RELAY",
+    "REPLAY_PLANNER",
+    "SESSION_MANAGER",
+    "SETTINGS",
+    "VERSION",
+    "OrderQueries",
+]
 
 
-class OrderQueries(OrderOwnership, Protocol):
-    """Queries on the table `orders`, for the routes and for the topics of customers. Raises StoreError."""
+class OrderQueries(TopicLookup, Protocol):
+    """Queries on the attached tables, for the routes and for topics. Raises StoreError."""
 
-    async def latest_orders(self, limit: int, status: str | None, before: int | None) -> list[str]:
-        """Newest first, each as a JSON object. ``before``: only orders with a smaller id."""
+    async def list_orders(self, wanted: OrderFilter) -> OrderPage:
+        """A page of orders, newest first. A search has one page."""
 
-    async def customer_orders(
-        self, subject: str | None, ids: Collection[int], limit: int, status: str | None, before: int | None
-    ) -> list[str]:
-        """As ``latest_orders``, of the orders that have ``subject`` as customer_id or one of the ids."""
+    async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
+        """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
+
+    async def order_history(self, key: str, limit: int, owner: OrderOwner | None = None) -> list[str]:
+        """The events of one order that the owner may see, newest first, as JSON."""
+
+    async def shop_info(self) -> ShopInfo:
+        """Statuses and attached tables."""
 
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
+VERSION = web.AppKey("VERSION", str)
 HUB = web.AppKey("HUB", Hub)
 RELAY = web.AppKey("RELAY", Relay)
 ORDER_QUERIES = web.AppKey("ORDER_QUERIES", OrderQueries)

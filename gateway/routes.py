@@ -2,44 +2,105 @@
 
 from __future__ import annotations
 
+import json
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER
+from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
 from gateway.http.assets import asset, client_script, dashboard
-from gateway.http.errors import Handler, unavailable_response
+from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
-from gateway.http.query import parse_choice, parse_int
+from gateway.http.query import parse_int, parse_text
 from gateway.http.request_guard import restrict_to_roles
 from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
 from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
 from push.journal.replay import GapError
-from push.protocol.access import Grant, Role
+from push.protocol.access import Grant, Role, is_key
+from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
 __all__ = ["mount_prefix", "routes"]
 
 # Names of routes whose addresses are looked up: they have the prefix of a sub-application.
 _ROOT, _DASHBOARD = "root", "dashboard"
 
-ORDER_STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 MAX_ORDERS = 1000
 MAX_EVENTS = 1000
+# Characters.
+MAX_STATUS_LENGTH = 100
+MAX_SEARCH_LENGTH = 200
 
 
 async def orders(request: web.Request, grant: Grant) -> web.Response:
-    """``GET /api/orders?limit=N&status=S&before=ID``: newest first. A customer gets only their own orders."""
+    """``GET /api/orders?q=TEXT&status=S&after=CURSOR&limit=N``: newest first. A customer gets only their own orders."""
     limit = parse_int(request.query, "limit", 1, MAX_ORDERS)
-    status = parse_choice(request.query, "status", ORDER_STATUSES)
-    before = parse_int(request.query, "before", 1, 2**63 - 1)
-    limit = 100 if limit is None else limit
-    queries = request.app[ORDER_QUERIES]
-    if grant.role is Role.CUSTOMER:
-        rows = await queries.customer_orders(grant.subject, grant.order_ids, limit, status, before)
-    else:
-        rows = await queries.latest_orders(limit, status, before)
-    return json_text_response('{"orders":[' + ",".join(rows) + "]}")
+    search = parse_text(request.query, "q", MAX_SEARCH_LENGTH)
+    after = request.query.get("after")
+    if search is not None and after is not None:
+        raise web.HTTPBadRequest(text="after: a search has one page")
+    try:
+        wanted = OrderFilter(
+            100 if limit is None else limit,
+            parse_text(request.query, "status", MAX_STATUS_LENGTH),
+            search,
+            None if after is None else ListCursor.parse(after),
+            _owner(grant),
+        )
+    except BadCursor:
+        raise web.HTTPBadRequest(text="after: expected the next of an earlier page") from None
+    page = await request.app[ORDER_QUERIES].list_orders(wanted)
+    next_cursor = "null" if page.next_cursor is None else f'"{page.next_cursor}"'
+    return json_text_response(
+        f'{{"orders":[{",".join(page.orders)}],"next":{next_cursor},"complete":{_json_bool(page.complete)},'
+        f'"position":"{page.position}"}}'
+    )
+
+
+async def order(request: web.Request, grant: Grant) -> web.Response:
+    """``GET /api/orders/KEY``: one order, whole. A customer's request for another's order is answered as if there was none."""
+    key = request.match_info["key"]
+    found = await request.app[ORDER_QUERIES].find_order(key, _owner(grant)) if is_key(key) else None
+    return _no_such_order(key) if found is None else json_text_response(found)
+
+
+async def order_events(request: web.Request, grant: Grant) -> web.Response:
+    """``GET /api/orders/KEY/events?limit=N``: the order's newest events, newest first, as far as the journal goes back."""
+    limit = parse_int(request.query, "limit", 1, MAX_EVENTS)
+    key, owner, queries = request.match_info["key"], _owner(grant), request.app[ORDER_QUERIES]
+    found = await queries.order_history(key, 100 if limit is None else limit, owner) if is_key(key) else []
+    if not found and (not is_key(key) or await queries.find_order(key, owner) is None):
+        return _no_such_order(key)
+    return json_text_response(f'{{"events":[{",".join(found)}]}}')
+
+
+async def meta(request: web.Request, grant: Grant) -> web.Response:
+    """``GET /api/meta``: what a page needs to know to show orders. Only an admin is told the names of tables."""
+    info, app = await request.app[ORDER_QUERIES].shop_info(), request.app
+    fields: dict[str, object] = {
+        "statuses": info.statuses,
+        "pending": info.pending,
+        "cancelled": info.cancelled,
+        "currency": app[SETTINGS].currency,
+        "version": app[VERSION],
+    }
+    if grant.role is Role.ADMIN:
+        fields |= {"table": info.table, "streams": info.streams}
+    return json_text_response(json.dumps(fields, ensure_ascii=False))
+
+
+def _owner(grant: Grant) -> OrderOwner | None:
+    """Whose orders the bearer may see; None: all."""
+    return OrderOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
+
+
+def _no_such_order(key: str) -> web.Response:
+    return error_response(404, f"no such order: {key[:200]}")
+
+
+def _json_bool(value: bool) -> str:
+    return "true" if value else "false"
 
 
 async def events(request: web.Request, grant: Grant) -> web.Response:
@@ -52,7 +113,7 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
     except GapError as error:
         raise web.HTTPGone(text=f"cannot go on from there ({error}): fetch anew") from None
     body = b",".join(event.payload for event in page.events if grant.may_see(event)).decode()
-    return json_text_response(f'{{"events":[{body}],"next":"{page.next_cursor}","more":{"true" if page.more else "false"}}}')
+    return json_text_response(f'{{"events":[{body}],"next":"{page.next_cursor}","more":{_json_bool(page.more)}}}')
 
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
@@ -108,6 +169,9 @@ routes = [
     _get("/api/sse", sse_handler),
     _get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders", restrict_to_roles(orders, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/orders/{key}", restrict_to_roles(order, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/orders/{key}/events", restrict_to_roles(order_events, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/meta", restrict_to_roles(meta, *Role)),
     _get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
     _get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
     _get("/healthz", healthz),

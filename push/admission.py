@@ -18,7 +18,17 @@ from push.journal.events import Cursor, Event
 from push.journal.relay import Relay
 from push.journal.replay import GapError, Replay, ReplayPlanner
 from push.metrics import Metrics
-from push.protocol.access import ANALYTICS_TOPIC, AccessDenied, Authenticator, Grant, OrderOwnership, Role, order_ids
+from push.protocol.access import (
+    ANALYTICS_TOPIC,
+    AccessDenied,
+    Authenticator,
+    Grant,
+    Role,
+    TopicLookup,
+    order_keys,
+    order_topic,
+    stream_names,
+)
 from push.protocol.messages import Auth, Authenticated, CloseCode, Command, Resumed, Subscribe, Subscribed, Unsubscribe
 
 __all__ = ["ConnectParams", "CursorEncoder", "SessionManager"]
@@ -63,7 +73,7 @@ class SessionManager:
         relay: Relay,
         replay_planner: ReplayPlanner,
         authenticator: Authenticator,
-        order_ownership: OrderOwnership,
+        topic_lookup: TopicLookup,
         *,
         max_topics: int = 100,
         metrics: Metrics | None = None,
@@ -73,10 +83,10 @@ class SessionManager:
         self._relay = relay
         self._replay_planner = replay_planner
         self._authenticator = authenticator
-        self._order_ownership = order_ownership
+        self._topic_lookup = topic_lookup
         self._max_topics = max_topics
-        # One lookup at a time for all customers, so that one who subscribes without end delays other subscribers only.
-        self._ownership_lookup = asyncio.Semaphore(1)
+        # One lookup at a time for all clients, so that one who subscribes without end delays other subscribers only.
+        self._lookup_slot = asyncio.Semaphore(1)
         self._metrics = metrics or Metrics()
 
     # ---------------------------------------------------------------- opening a session
@@ -93,6 +103,8 @@ class SessionManager:
             raise AccessDenied(CloseCode.BAD_REQUEST, f"more than {self._max_topics} topics")
         if rejected := topics - await self._permitted_topics(grant, topics):
             raise AccessDenied(CloseCode.NOT_PERMITTED, f"not permitted: {min(rejected)}")
+        if unknown := await self._unknown_streams(topics):
+            raise AccessDenied(CloseCode.BAD_REQUEST, f"topics: no such topic: {min(unknown)}")
         await self._relay.read_barrier.wait_for_fresh_read()
         self._reject_revoked(grant)
         return topics
@@ -182,6 +194,9 @@ class SessionManager:
             self._metrics.rejections.labels("not_permitted").inc()
             session.send_error("not_permitted", f"not permitted: {min(rejected)}")
             return
+        if unknown := await self._unknown_streams(topics - current):
+            session.send_error("bad_topic", f"no such topic: {min(unknown)}")
+            return
         totals_are_new = ANALYTICS_TOPIC in topics - current
         self._set_topics(session, session.topics | topics)
         if totals_are_new:
@@ -196,13 +211,21 @@ class SessionManager:
         """Return those of the topics that the grant permits. Raises StoreError."""
         allowed = {topic for topic in topics if grant.may_subscribe(topic)}
         if grant.role is Role.CUSTOMER:
-            unknown = order_ids(allowed) - grant.order_ids
-            owned: set[int] = set()
+            unknown = order_keys(allowed) - grant.order_keys
+            owned: set[str] = set()
             if unknown and grant.subject is not None:
-                async with self._ownership_lookup:
-                    owned = await self._order_ownership.owned_by(grant.subject, unknown)
-            allowed -= {f"order:{order_id}" for order_id in unknown - owned}
+                async with self._lookup_slot:
+                    owned = await self._topic_lookup.owned_keys(grant.subject, unknown)
+            allowed -= set(map(order_topic, unknown - owned))
         return frozenset(allowed)
+
+    async def _unknown_streams(self, topics: frozenset[str]) -> set[str]:
+        """Return the names of streams among the permitted topics that are not attached. Raises StoreError."""
+        names = stream_names(topics)
+        if not names:
+            return names
+        async with self._lookup_slot:
+            return names - await self._topic_lookup.known_streams(names)
 
     def _reject_revoked(self, grant: Grant) -> None:
         """Check once more after an ``await``: ``Hub.revoke_invalid`` closes only the sessions that have their grant already."""
@@ -221,13 +244,18 @@ class SessionManager:
         """True: the session is live or closed. False: the client has been told to fetch anew, and the session can go live."""
         try:
             replay = await self._replay_planner.plan(cursor_text)
-            visible = None if session.subscription.receives_all_events else await self._visible_events(session, replay)
+            subscription = session.subscription
+            # Then it gets exactly the events of orders, and these have been counted.
+            gets_orders = subscription.receives_all_orders and (
+                not subscription.selected or replay.order_event_count == replay.count
+            )
+            visible = None if gets_orders else await self._visible_events(session, replay)
         except GapError:
             self._metrics.resumes.labels("fetch_anew").inc()
             session.send_message(Resumed(recovered=False))
             return False
         # Not the count of all events, which would tell a customer how many orders others have.
-        count = replay.count if visible is None else len(visible)
+        count = replay.order_event_count if visible is None else len(visible)
         self._metrics.resumes.labels("recovered").inc()
         session.send_message(Resumed(recovered=True, replayed=count))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from push.journal.events import Event
 from push.journal.relay import Sink
@@ -27,7 +28,7 @@ class ConsoleSink(Sink):
     def set_totals(self, totals: Totals) -> None:
         if totals != self._totals:
             self._totals = totals
-            self._print_line(f"         {totals.orders} orders, revenue {totals.revenue:f}, {totals.pending} pending")
+            self._print_line(f"         {totals.orders} orders, revenue {totals.describe_revenue()}, {totals.pending} pending")
 
     def announce_gap(self) -> None:
         self._print_line("         events were lost for good: the journal is another one, or was trimmed")
@@ -37,18 +38,34 @@ class ConsoleSink(Sink):
 
 
 def format_event(payload: bytes) -> str:
-    """Return an event's JSON as one printable line."""
+    """Return an event's JSON as one printable line. A field that is null in the table is shown as a hyphen."""
     event = json.loads(payload)
-    number = event["order_number"]
+    name = _text(event.get("order_number") or event["key"])
     match event["type"]:
         case "new_order":
-            text = f"new      {number}  {event['customer_name']}  {event['total']}  {event['status']}"
+            parts = ["new    ", name, *(_text(event.get(field)) for field in ("customer_name", "total", "status"))]
+            if "currency" in event:
+                parts[3] += f" {_text(event['currency'])}"
         case "order_status_update":
-            text = f"status   {number}  {event['previous_status']} → {event['status']}"
+            parts = ["status ", name, f"{_text(event.get('previous_status'))} → {_text(event.get('status'))}"]
         case "order_delete":
-            text = f"deleted  {number}"
+            parts = ["deleted", name]
+        case "row_insert" | "row_update" | "row_delete" as kind:
+            verb = {"row_insert": "new", "row_update": "changed", "row_delete": "deleted"}[kind]
+            parts = [f"{verb:<7}", f"{event['stream']} {name}", *_changes(event)]
         case _:
-            changed = ", ".join(f"{name}: {event[name]}" for name in ("customer_name", "total") if name in event)
-            text = f"changed  {number}  {changed or 'other columns'}"
-    # A customer's name may contain anything, for instance control sequences of a terminal.
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:300])
+            parts = ["changed", name, *(_changes(event) or ["other columns"])]
+    # Names may contain anything, for instance control sequences of a terminal.
+    text = "  ".join(parts)[:300]
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+
+
+def _changes(event: dict[str, Any]) -> list[str]:
+    """What a change says of the row, as one text; empty if it says nothing."""
+    fields = {name: event[name] for name in ("customer_name", "total", "currency") if name in event}
+    fields |= event.get("data") or {}
+    return [", ".join(f"{name}: {_text(value)}" for name, value in fields.items())] if fields else []
+
+
+def _text(value: object) -> str:
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -21,6 +21,16 @@ class BadCursor(PushError):
 class StoreError(PushError):
     """The database could not answer. Base of the errors of ``db``."""
 
+    # What any client may read; the text of the error is for the operator.
+    public_text = "the database cannot be reached"
+
 
 class ConnectionLost(StoreError):
-    """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again."""
+    """A JournalConnection has failed. Its owner opens a new one and calls ``Relay.follow`` again.
+
+    ``reason`` is the cause, for people, where it is not the connection: PostgreSQL has refused the query, say.
+    """
+
+    def __init__(self, text: str, reason: str | None = None) -> None:
+        super().__init__(text)
+        self.reason = reason

@@ -19,7 +19,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.support import WORKERS, Client, Connect, Server, StartServer
 from web.build import build
 
@@ -80,6 +80,12 @@ def _postgres_is_marked(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setattr(EmbeddedPostgres, "start", refuse)
 
 
+def choose_version(server: EmbeddedPostgres) -> None:
+    """Let the server run with the programs of the directory POSTGRES_BIN, if that is set."""
+    if directory := os.environ.get("POSTGRES_BIN"):
+        server.bin_dir = Path(directory)
+
+
 def url_with_database(url: str, name: str) -> str:
     return url.rsplit("/", 1)[0] + "/" + name
 
@@ -93,8 +99,9 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A real PostgreSQL with a migrated template database."""
+    """A real PostgreSQL with a template database: migrated, with the starter table attached."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", report=lambda line: None)
+    choose_version(server)
     url = server.start()
 
     async def prepare() -> None:
@@ -104,14 +111,16 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         await connection.execute("select pg_reload_conf()")
         await connection.execute(f"create database {TEMPLATE_DATABASE}")
         await connection.close()
-        await migrate(url_with_database(url, TEMPLATE_DATABASE))
+        template_url = url_with_database(url, TEMPLATE_DATABASE)
+        await migrate(template_url)
+        await create_starter(template_url)
 
     asyncio.run(prepare())
     yield server
     server.release()
 
 
-async def _new_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def new_database(postgres: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
     name = f"test_{next(_database_numbers)}"
     admin = await asyncpg.connect(postgres.url)
     # file_copy: 30 ms instead of 100 (createdb, "STRATEGY"); version 14 knows no other.
@@ -124,15 +133,15 @@ async def _new_database(postgres: EmbeddedPostgres, template: str) -> AsyncItera
 
 @pytest.fixture
 async def database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
-    """An own, migrated database."""
-    async for url in _new_database(postgres, TEMPLATE_DATABASE):
+    """An own database: migrated, with the starter table attached."""
+    async for url in new_database(postgres, TEMPLATE_DATABASE):
         yield url
 
 
 @pytest.fixture
 async def empty_database_url(postgres: EmbeddedPostgres) -> AsyncIterator[str]:
     """An own database in which nothing has been done."""
-    async for url in _new_database(postgres, "template0"):
+    async for url in new_database(postgres, "template0"):
         yield url
 
 

@@ -34,7 +34,8 @@ class TriggeredHub(Hub):
 
 
 def _event(frame: str) -> Event:
-    return Event(1, 1, 1, None, Snapshot(1, 1), datetime.now(UTC), 0, Decimal(0), 0, frame.encode())
+    none = Decimal(0)
+    return Event(1, 1, None, "1", "1", None, Snapshot(1, 1), datetime.now(UTC), 0, 0, none, none, None, None, frame.encode())
 
 
 @cache

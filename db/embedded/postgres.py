@@ -171,7 +171,7 @@ class EmbeddedPostgres:
     # ---------------------------------------------------------------- the account that runs it
 
     @cached_property
-    def _run_as(self) -> tuple[list[str], dict[str, Any]]:
+    def run_as(self) -> tuple[list[str], dict[str, Any]]:
         """Command prefix and Popen arguments with which PostgreSQL does not run as root, which it refuses."""
         if os.geteuid() != 0:
             return [], {}
@@ -199,7 +199,7 @@ class EmbeddedPostgres:
         )
 
     def _run(self, program: str, *arguments: str, **extra: Any) -> subprocess.CompletedProcess[str]:
-        prefix, popen = self._run_as
+        prefix, popen = self.run_as
         command = [*prefix, str(self.bin_dir / program), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **popen, **extra)
 
@@ -217,7 +217,7 @@ class EmbeddedPostgres:
         password_file = self._directory / "password.new"
         with open(os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(password + "\n")
-        account = self._run_as[1].get("user")
+        account = self.run_as[1].get("user")
         if account is not None:
             os.chown(password_file, account, -1)
         options = [
@@ -255,7 +255,7 @@ class EmbeddedPostgres:
 
     def _try_launch(self, deadline: float) -> str | None:
         """Start the server once. Returns None when it is ready, else its error line."""
-        prefix, popen = self._run_as
+        prefix, popen = self.run_as
         settings = {
             "listen_addresses": "127.0.0.1",  # a Unix socket's path may have 107 bytes, a checkout's path may be longer
             "unix_socket_directories": "",

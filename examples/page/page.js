@@ -14,7 +14,7 @@ service.onMessage((frame) => {
   }
   if (isOrderEvent(frame)) {
     const line = document.createElement("li");
-    line.textContent = `${frame.order_number}: ${frame.type} ${frame.status ?? ""}`;
+    line.textContent = `${frame.order_number ?? frame.key}: ${frame.type} ${frame.status ?? ""}`;
     document.getElementById("events").prepend(line);
   }
 });

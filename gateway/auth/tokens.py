@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 
 from gateway.auth.jwks import FixedKey, KeySource, RemoteKeySet, as_jwk, load_public_key
-from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Grant, Role
+from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Grant, Role, is_key
 from push.protocol.messages import CloseCode
 from settings import BadSetting, Settings
 
@@ -108,14 +108,14 @@ def _grant_from_claims(claims: Mapping[str, Any], key_id: str | None) -> Grant:
     # PostgreSQL's type text can hold neither NUL nor a lone surrogate.
     if subject is not None and (not isinstance(subject, str) or "\0" in subject or _has_lone_surrogate(subject)):
         raise invalid
-    if not isinstance(orders, list) or not all(type(order) is int and -(2**63) <= order < 2**63 for order in orders):
+    if not isinstance(orders, list) or not all(map(_is_order_key, orders)):
         raise invalid
     try:
         role = Role(claims.get("role", ""))
         grant = Grant(
             role,
             subject,
-            frozenset(orders),
+            frozenset(map(str, orders)),
             min(float(int(claims["exp"])), MAX_TIMESTAMP),
             None if issued_at is None else float(issued_at),
             key_id,
@@ -125,6 +125,11 @@ def _grant_from_claims(claims: Mapping[str, Any], key_id: str | None) -> Grant:
     if role is Role.CUSTOMER and subject is None and not orders:
         raise AccessDenied(CloseCode.NOT_PERMITTED, 'a customer\'s token needs "sub" or "orders"')
     return grant
+
+
+def _is_order_key(order: object) -> bool:
+    """An integer that a column can have, or a text."""
+    return is_key(order) if isinstance(order, str) else type(order) is int and -(2**63) <= order < 2**63
 
 
 def _has_lone_surrogate(text: str) -> bool:

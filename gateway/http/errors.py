@@ -91,7 +91,7 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
         raise  # the client has disconnected
     except StoreError as error:
         log.warning("%s: %s", request.path, error)
-        return unavailable_response("the database cannot be reached")
+        return unavailable_response(error.public_text)
     except Exception:
         log.exception("unexpected error at %s", request.path)
         return error_response(500, "internal error")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from aiohttp import web
 
-__all__ = ["parse_choice", "parse_int"]
+__all__ = ["parse_int", "parse_text"]
 
 
 def parse_int(query: Mapping[str, str], name: str, minimum: int, maximum: int) -> int | None:
@@ -20,9 +20,17 @@ def parse_int(query: Mapping[str, str], name: str, minimum: int, maximum: int) -
     return int(text)
 
 
-def parse_choice(query: Mapping[str, str], name: str, choices: Sequence[str]) -> str | None:
-    """The parameter, which must be one of ``choices``; None if it is absent."""
+def parse_text(query: Mapping[str, str], name: str, max_length: int) -> str | None:
+    """The parameter as a text of up to ``max_length`` characters that PostgreSQL can hold; None if it is absent or empty."""
     text = query.get(name)
-    if text is not None and text not in choices:
-        raise web.HTTPBadRequest(text=f"{name}: expected one of {', '.join(choices)}")
+    if not text:
+        return None
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate: bytes that are not UTF-8
+        usable = False
+    else:
+        usable = "\0" not in text and len(text) <= max_length
+    if not usable:
+        raise web.HTTPBadRequest(text=f"{name}: expected a text of up to {max_length} characters")
     return text

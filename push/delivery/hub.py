@@ -1,9 +1,9 @@
 """The hub: all sessions of this process, and the fan-out of what the relay publishes.
 
-Publishing appends to the broadcast log, hands events of single orders to the sessions that subscribe to these orders, and
-schedules a *pass*. The pass runs in the next tick of the event loop, in slices. It visits each cohort and each detached
-session, which take what they have not sent yet. So everything that is published in one tick goes out together, and no session
-waits for another.
+Publishing appends the events of orders to the broadcast log, hands events of single orders and of streams to the sessions that
+subscribe to these, and schedules a *pass*. The pass runs in the next tick of the event loop, in slices. It visits each cohort
+and each detached session, which take what they have not sent yet. So everything that is published in one tick goes out
+together, and no session waits for another.
 """
 
 from __future__ import annotations
@@ -43,9 +43,15 @@ class Hub:
     sessions. Only ``wait_writable``, ``heartbeat`` and ``drain`` await; every other method is atomic to other tasks.
     """
 
-    def __init__(self, metrics: Metrics | None = None, *, max_messages: int = 100, max_bytes: int = 1024**2) -> None:
-        """``max_messages``, ``max_bytes``: how much may be left waiting for a session when more is published."""
+    def __init__(
+        self, metrics: Metrics | None = None, *, max_messages: int = 100, max_bytes: int = 1024**2, currency: str = "PLN"
+    ) -> None:
+        """``max_messages``, ``max_bytes``: how much may be left waiting for a session when more is published.
+
+        ``currency``: that of the total revenue, where orders have a currency.
+        """
         self._metrics = metrics or Metrics()
+        self._currency = currency
         # All sessions. Those that are live are members of a cohort, or in ``_detached``; the others have not been admitted yet,
         # or are being replayed to.
         self._sessions: set[Session] = set()
@@ -126,28 +132,45 @@ class Hub:
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Publish the events, of which there is at least one, and the totals after them."""
-        start_offset, batches = self._broadcast_log.end_offset, list(in_chunks([event.payload for event in events]))
-        self._broadcast_log.append(batches, events[-1].payload)
-        self._published_bytes = sum(batch.size for batch in batches)
         now = time.time()
+        of_orders = [event for event in events if event.stream is None]
+        apart = set() if len(of_orders) == len(events) else self._send_apart(events, now)
+        start_offset, batches = self._broadcast_log.end_offset, list(in_chunks([event.payload for event in of_orders]))
+        if of_orders:
+            self._broadcast_log.append(batches, of_orders[-1].payload)
+        self._published_bytes = sum(batch.size for batch in batches)
+        for session in apart:
+            session.go_live(self._broadcast_log)
         for session in self._order_index.sessions_for(events):
-            if session.close_if_expired(now):
+            if session in apart or session.close_if_expired(now):
                 continue
-            if session.subscription.receives_all_events:
+            if session.subscription.receives_all_orders:
                 offsets = (offset for offset, batch in enumerate(batches, start_offset) for _ in range(batch.count))
-                session.retain_for_conflation(zip(offsets, events, strict=True))
+                session.retain_for_conflation(zip(offsets, of_orders, strict=True))
             else:
                 session.send(*in_chunks([event.payload for event in session.visible(events)]))
         self._unreported += [event.at.timestamp() for event in events]
         self.set_totals(totals)
         self._schedule_pass()
 
+    def _send_apart(self, events: Sequence[Event], now: float) -> set[Session]:
+        """Send events to the sessions that read the log and get, among these events, some that the log lacks.
+
+        Returns those that have to skip what the log gets of them.
+        """
+        selecting = self._order_index.sessions_for(event for event in events if event.stream is not None)
+        return {
+            session
+            for session in selecting
+            if session.subscription.receives_all_orders and not session.close_if_expired(now) and session.send_apart(events)
+        }
+
     def announce_gap(self) -> None:
         """Tell all live sessions that events have been lost, so that the clients fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
         self._broadcast_log.append([batch])
         for session in self._detached:
-            if not session.subscription.receives_all_events:
+            if not session.subscription.receives_all_orders:
                 session.send(batch)
         self._schedule_pass()
 
@@ -162,7 +185,7 @@ class Hub:
     def totals_batch(self) -> Batch:
         """The current totals as a message, which is encoded once for all sessions."""
         if self._totals_batch is None:
-            self._totals_batch = Batch([encode(AnalyticsUpdate(self._totals))])
+            self._totals_batch = Batch([encode(AnalyticsUpdate(self._totals, self._currency))])
             self._totals_batch.is_totals = True
         self._totals_batch.offset = self._broadcast_log.end_offset
         return self._totals_batch

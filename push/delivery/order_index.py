@@ -1,4 +1,4 @@
-"""Which sessions subscribe to single orders, and to which.
+"""Which sessions subscribe to single orders and to streams, and to which.
 
 The hub hands each its events: into the send queue or, where the session also has topic ``orders`` and conflates, as events
 that conflation must not leave out.
@@ -10,38 +10,45 @@ from collections.abc import Iterable
 
 from push.delivery.session import Session
 from push.journal.events import Event
+from push.protocol.access import RowSelector
 
 __all__ = ["OrderIndex"]
 
 
 class OrderIndex:
-    """Order ids to sessions (``Session.indexed_orders``), and back."""
+    """What subscriptions select (``Subscription.selected``) to sessions, and back."""
 
     def __init__(self) -> None:
-        self._sessions_by_order: dict[int, set[Session]] = {}
-        self._orders_by_session: dict[Session, frozenset[int]] = {}
+        self._sessions_by_selector: dict[RowSelector, set[Session]] = {}
+        self._selectors_by_session: dict[Session, frozenset[RowSelector]] = {}
 
     def update(self, session: Session) -> None:
         """Add the session, or replace its entries after its subscription has changed."""
         self.remove(session)
-        if order_ids := session.indexed_orders:
-            self._orders_by_session[session] = order_ids
-        for order_id in order_ids:
-            self._sessions_by_order.setdefault(order_id, set()).add(session)
+        if selected := session.subscription.selected:
+            self._selectors_by_session[session] = selected
+        for selector in selected:
+            self._sessions_by_selector.setdefault(selector, set()).add(session)
 
     def remove(self, session: Session) -> None:
         """Remove the session if it is in the index."""
-        for order_id in self._orders_by_session.pop(session, ()):
-            sessions = self._sessions_by_order[order_id]
+        for selector in self._selectors_by_session.pop(session, ()):
+            sessions = self._sessions_by_selector[selector]
             sessions.discard(session)
             if not sessions:
-                del self._sessions_by_order[order_id]
+                del self._sessions_by_selector[selector]
 
     def sessions_for(self, events: Iterable[Event]) -> set[Session]:
-        """The sessions that are indexed for an order of one of the events."""
-        if not self._sessions_by_order:
+        """The sessions that select the order or the row of one of the events."""
+        if not self._sessions_by_selector:
             return set()
+        selectors: set[RowSelector] = set()
+        for event in events:
+            if event.order_key is not None:
+                selectors.add(event.order_key)
+            if event.stream is not None:
+                selectors.update(((event.stream, None), (event.stream, event.key)))
         sessions: set[Session] = set()
-        for order_id in {event.order_id for event in events}:
-            sessions |= self._sessions_by_order.get(order_id, set())
+        for selector in selectors:
+            sessions |= self._sessions_by_selector.get(selector, set())
         return sessions

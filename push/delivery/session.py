@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from push.delivery.batch import Batch
+from push.delivery.batch import Batch, in_chunks
 from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.conflation import Conflation
 from push.delivery.rate_limit import INITIALLY_FULL, RateLimits
@@ -32,7 +32,6 @@ PING_BATCH = Batch([PING_MESSAGE])
 MAX_MISSED_HEARTBEATS = 2
 
 _NO_TOPICS = Subscription.of(frozenset())
-_NO_ORDERS = _NO_TOPICS.order_ids
 
 
 class CohortMembership(Protocol):
@@ -146,7 +145,7 @@ class Session:
         """
         broadcast_log = self._broadcast_log
         slow = not self._leave_broadcast()
-        self.subscription = Subscription.of(topics)
+        self.subscription = Subscription.of(topics) if self.grant is None else Subscription.of(topics, self.grant.order_keys)
         if broadcast_log is not None and not slow:
             self.go_live(broadcast_log)
 
@@ -261,13 +260,25 @@ class Session:
             return True
         if self._totals_seen != broadcast_log.totals_version:
             self._totals_seen = 0
-        if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
+        if self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset:
             replacement = self._conflation and self._conflation.replacement(broadcast_log, self.offset)
             if not replacement and self.offset < broadcast_log.first_offset:
                 self.close_as_slow_consumer()
                 return False
             self._queue.extend(replacement or broadcast_log.since(self.offset))
         return True
+
+    def send_apart(self, events: Iterable[Event]) -> bool:
+        """Queue the visible ones of these events, behind what waits in the log, and stop reading it. False if that has closed
+        the session.
+
+        For a publication with events of streams that this session selects, while the log gets those of orders only: the client
+        has to get both in the order of the journal, since a cursor stands for everything before its event. ``go_live`` has to
+        follow once the log has its part.
+        """
+        if self._leave_broadcast():
+            self.send(*in_chunks([event.payload for event in self.visible(events)]))
+        return self.close_code is None
 
     def deliver_broadcast(self, now: float) -> None:
         """Have the transport take what is new in the log. Closes the session if it has overflowed or its grant has expired.
@@ -277,7 +288,7 @@ class Session:
         broadcast_log = self._broadcast_log
         if broadcast_log is None or (now >= self.expires_at and self.close_if_expired(now)):
             return
-        if self.subscription.receives_all_events and self.offset != broadcast_log.end_offset:
+        if self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset:
             if self.offset < broadcast_log.first_offset and self._conflation is None:
                 self.close_as_slow_consumer()
                 return
@@ -285,28 +296,20 @@ class Session:
             return
         self._transport.flush_broadcast()
 
-    @property
-    def indexed_orders(self) -> frozenset[int]:
-        """Order ids whose events the hub must hand to this session itself: to queue them, or to retain them if it conflates.
-
-        Empty if the session reads every event from the log and does not conflate.
-        """
-        subscription = self.subscription
-        return _NO_ORDERS if subscription.receives_all_events and self._conflation is None else subscription.order_ids
-
     def retain_for_conflation(self, entries: Iterable[tuple[int, Event]]) -> None:
         """Retain those of the new (offset, event) in the log that are of the session's single orders: conflation never leaves
-        them out.
+        them out. Does nothing unless the session conflates.
         """
         grant, conflation = self.grant, self._conflation
+        if conflation is None:
+            return
         assert grant is not None
-        assert conflation is not None
         if self._queue.exceeds_max_messages(conflation.pending_own):
             self.close_as_slow_consumer()
             return
-        order_ids = self.subscription.order_ids
+        selected = self.subscription.selected
         conflation.add_own(
-            (offset, event.payload) for offset, event in entries if event.order_id in order_ids and grant.may_see(event)
+            (offset, event.payload) for offset, event in entries if event.order_key in selected and grant.may_see(event)
         )
 
     # ---------------------------------------------------------------- cohort
@@ -385,7 +388,7 @@ class Session:
                 return batches
             self._totals_seen = 1
         else:
-            if subscription.receives_all_events and self.offset != broadcast_log.end_offset:
+            if subscription.receives_all_orders and self.offset != broadcast_log.end_offset:
                 conflation = self._conflation
                 if conflation is not None and (replacement := conflation.replacement(broadcast_log, self.offset)):
                     batches += replacement
@@ -416,7 +419,7 @@ class Session:
             return True
         broadcast_log = self._broadcast_log
         return broadcast_log is not None and (
-            (self.subscription.receives_all_events and self.offset != broadcast_log.end_offset)
+            (self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset)
             or self._totals_seen != broadcast_log.totals_version
         )
 
@@ -430,7 +433,7 @@ class Session:
         broadcast_log = self._broadcast_log
         return (
             broadcast_log is not None
-            and self.subscription.receives_all_events
+            and self.subscription.receives_all_orders
             and self._conflation is None
             and broadcast_log.is_behind(self.offset)
         )

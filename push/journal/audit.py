@@ -72,15 +72,14 @@ class Audit:
         if since is None or (self._relay.epoch, self._relay.connection_count) != (epoch, connection_count):
             return None
         self._relay.totals_verified = True
-        right, ours = scan.totals.plus(since), self._relay.totals
-        drift = Totals(right.orders - ours.orders, right.revenue - ours.revenue, right.pending - ours.pending)
-        if drift == Totals():
+        drift = scan.totals.plus(since) - self._relay.totals
+        if not drift:
             return None
         self._metrics.totals_corrections.inc()
         log.warning(
-            "the totals had drifted by %+d orders, %+f revenue, %+d pending: corrected. Rows were changed without the triggers",
+            "the totals had drifted by %+d orders, %s revenue, %+d pending: corrected. Rows were changed without the triggers",
             drift.orders,
-            drift.revenue,
+            drift.describe_revenue("+f"),
             drift.pending,
         )
         self._relay.correct_totals(drift)

@@ -130,21 +130,29 @@ def _format_after(after: EventId | Snapshot) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One recorded change of an order: a row of the journal.
+    """One recorded change of an order, or of a row of a stream: a row of the journal.
 
-    ``writer_snapshot`` is what its writer saw, ``at`` the time of the writer's statement by the database's clock. The deltas
-    are what the change adds to the totals. ``payload`` is the JSON message for clients, as the database built it.
+    ``stream`` is None for an order. ``key`` identifies the row in its table, ``order_key`` the order that the event belongs to:
+    the same as ``key`` for an order, and None for a stream's row that belongs to none. ``writer_snapshot`` is what its writer
+    saw, ``at`` the time of the writer's statement by the database's clock. The deltas are what the change adds to the totals;
+    ``previous_revenue`` and ``revenue`` are what the order counted before and counts after, each in its currency (None where
+    the table has no currency). ``payload`` is the JSON message for clients, as the database built it.
     """
 
     txid: int
     id: int
-    order_id: int
+    stream: str | None
+    key: str
+    order_key: str | None
     customer_id: str | None
     writer_snapshot: Snapshot
     at: datetime
     orders_delta: int
-    revenue_delta: Decimal
     pending_delta: int
+    previous_revenue: Decimal
+    revenue: Decimal
+    previous_currency: str | None
+    currency: str | None
     payload: bytes
 
     @property

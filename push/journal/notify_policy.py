@@ -12,7 +12,8 @@ __all__ = ["NotifyMode", "NotifyPolicy"]
 SUPPRESS_RATE = 50
 RESUME_RATE = 20
 WINDOW_SECONDS = 1.0
-# Usage of the cluster's notification queue, 0 to 1. From 0.5 on the triggers stop notifying by themselves (sql/011_gate.sql).
+# Usage of the cluster's notification queue, 0 to 1. From 0.5 on the triggers stop notifying by themselves:
+# sql/functions/02_notify.sql.
 QUEUE_SUPPRESS_USAGE = 0.25
 QUEUE_RESUME_USAGE = 0.2
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.totals import Totals
 
-__all__ = ["Baseline", "JournalConnection", "JournalQueries", "JournalReads"]
+__all__ = ["Baseline", "EventCount", "JournalConnection", "JournalQueries", "JournalReads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,15 @@ class Baseline:
     snapshot: Snapshot
     newest_txid: int
     from_scan: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """How many events a page without limits would have, how many of these are of orders, and the journal's trimmed_txid."""
+
+    events: int
+    order_events: int
+    trimmed_txid: int
 
 
 class JournalReads(Protocol):
@@ -71,7 +80,7 @@ class JournalConnection(JournalReads, Protocol):
         """Make the current or next ``wait_for_notify`` return."""
 
     async def require_notify(self) -> bool:
-        """Ask writers to notify for every transaction (sql/011_gate.sql).
+        """Ask writers to notify for every transaction (sql/functions/02_notify.sql).
 
         True: a transaction that the next read does not see will notify. False: a writer may still be at work that skips its
         notification, so the caller has to poll, and to call this again before its next read.
@@ -91,8 +100,8 @@ class JournalConnection(JournalReads, Protocol):
 class JournalQueries(JournalReads, Protocol):
     """The journal over a pool of connections, for replays and the audit. Any method may raise StoreError."""
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
-        """Count what ``page`` would return without limits, up to ``limit``; returns that and the journal's trimmed_txid."""
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
+        """Count what ``page`` would return without limits, up to ``limit``."""
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         """Return what the event's writer saw as committed; None if the event is not in the journal."""

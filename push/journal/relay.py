@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple, Never, Protocol
 
+from push.errors import ConnectionLost
 from push.journal.events import Event, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
 from push.journal.queries import JournalConnection
@@ -76,7 +77,7 @@ class Relay:
         self._sink = sink
         self._metrics = metrics or Metrics()
         self._notify_policy = NotifyPolicy(notify_mode)
-        self._metrics.set_ready_source(lambda: self._not_ready_reason is None)
+        self._metrics.set_ready_source(lambda: self.not_ready_reason is None)
         self._identity: JournalIdentity | None = None
         self._watermark = Watermark(Snapshot(0, 0), 0)
         # The newest transaction that has an event among those published, or in the totals of the start.
@@ -97,6 +98,8 @@ class Relay:
         # Within a read of several pages: its upper snapshot, and the id of the last event published.
         self._partial_read: tuple[Snapshot, int] | None = None
         self._not_ready_reason: str | None = "waiting for the database"
+        # Why changes of an attached table make no events, although the journal can be read; set from outside.
+        self.attachment_problem: str | None = None
         self.recent_events = RecentEvents()
         self.read_barrier = ReadBarrier()
         # Set by the first complete read, and never cleared, not even when the connection is lost.
@@ -107,7 +110,7 @@ class Relay:
     @property
     def not_ready_reason(self) -> str | None:
         """Why events do not flow right now, as a text for people; None while they do."""
-        return self._not_ready_reason
+        return self._not_ready_reason or self.attachment_problem
 
     @property
     def epoch(self) -> str | None:
@@ -162,9 +165,7 @@ class Relay:
 
     def correct_totals(self, drift: Totals) -> None:
         """Add to the totals what the audit has found missing."""
-        self._totals = Totals(
-            self._totals.orders + drift.orders, self._totals.revenue + drift.revenue, self._totals.pending + drift.pending
-        )
+        self._totals += drift
         self._sink.set_totals(self._totals)
 
     async def wait_until_watermark_retained(self) -> None:
@@ -192,6 +193,7 @@ class Relay:
 
     async def follow(self, connection: JournalConnection) -> Never:
         """Publish what this connection reads, until it fails with ConnectionLost. The next call continues from there."""
+        reason = None
         try:
             self.read_barrier.attach(connection.wake)
             self._connection_count += 1
@@ -204,9 +206,12 @@ class Relay:
                 await self._read_and_wait(connection)
                 if self._identity_check_due:
                     await self._resolve_position(connection)
+        except ConnectionLost as error:
+            reason = error.reason
+            raise
         finally:
             self.read_barrier.detach()
-            self._not_ready_reason = "the connection to the database is lost"
+            self._not_ready_reason = reason or "the connection to the database is lost"
 
     async def _read_and_wait(self, connection: JournalConnection) -> None:
         """Read once, then wait until the next read is due: for a notification, or while writers may skip it, for the clock."""

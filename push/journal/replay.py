@@ -64,10 +64,12 @@ class _Span:
 class Replay:
     """The plan of a replay: ``count`` events, either all from memory or all from the spans of the journal.
 
-    After them comes what ``RecentEvents`` holds from ``next_seq`` on.
+    ``order_event_count`` of them are of orders, the others of streams. After them comes what ``RecentEvents`` holds from
+    ``next_seq`` on.
     """
 
     count: int
+    order_event_count: int
     from_memory: Sequence[Event]
     from_journal: Sequence[_Span]
     next_seq: int
@@ -117,7 +119,7 @@ class ReplayPlanner:
             return None
         if len(missed) > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(len(missed), missed, (), recent_events.next_seq)
+        return Replay(len(missed), sum(event.stream is None for event in missed), missed, (), recent_events.next_seq)
 
     async def _plan_from_journal(self, cursor: Cursor) -> Replay:
         await self._reject_future_cursor(cursor)
@@ -134,15 +136,16 @@ class ReplayPlanner:
             spans.append(_Span(start, cursor.upto, cursor.past_id))
             start = Position(cursor.upto)
         spans.append(_Span(start, watermark, 0))
-        count = 0
+        count = order_event_count = 0
         for span in spans:
             async with self._read_slots:
-                found, trimmed = await self._queries.count(span.after, span.upto, span.past_id, self._max_replayed + 1)
-            _reject_trimmed(trimmed, span.after)
-            count += found
+                found = await self._queries.count(span.after, span.upto, span.past_id, self._max_replayed + 1)
+            _reject_trimmed(found.trimmed_txid, span.after)
+            count += found.events
+            order_event_count += found.order_events
         if count > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(count, (), spans, next_seq)
+        return Replay(count, order_event_count, (), spans, next_seq)
 
     async def read_events(self, replay: Replay) -> AsyncIterator[Sequence[Event]]:
         """Yield the events of a replay in pages. Raises GapError if they are trimmed meanwhile, or StoreError."""

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from push.errors import PushError
 from push.journal.events import Event
@@ -16,22 +17,36 @@ from push.protocol.messages import CloseCode
 __all__ = [
     "ANALYTICS_TOPIC",
     "ANONYMOUS_GRANT",
+    "MAX_KEY_BYTES",
     "ORDERS_TOPIC",
     "AccessDenied",
     "Authenticator",
     "Grant",
-    "OrderOwnership",
     "Role",
-    "order_ids",
+    "RowSelector",
+    "TopicLookup",
+    "is_key",
+    "order_keys",
+    "order_topic",
     "parse_topics",
+    "selector_of",
+    "stream_names",
+    "topic_of",
 ]
 
 ORDERS_TOPIC = "orders"
 ANALYTICS_TOPIC = "analytics"
 # Shared by all sessions that have these, to save memory.
 _ALL_TOPICS, _ANALYTICS_ONLY = frozenset((ORDERS_TOPIC, ANALYTICS_TOPIC)), frozenset((ANALYTICS_TOPIC,))
-_NO_ORDERS: frozenset[int] = frozenset()
-_ORDER_TOPIC_PATTERN = re.compile(r"order:(0|-?[1-9][0-9]{0,18})")
+_NO_ORDERS: frozenset[str] = frozenset()
+# The key of a row of an attached table, in bytes of UTF-8: the journal has no longer ones (orderwire.bounded_key).
+MAX_KEY_BYTES = 200
+_STREAM_NAME = r"[a-z][a-z0-9_]{0,39}"
+_TOPIC_PATTERN = re.compile(rf"(?P<name>{_STREAM_NAME})(?::(?P<key>(?:[^%,\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{{2}})+))?")
+
+# What a topic beside "orders" and "analytics" selects: one order by its key, one row of a stream by the stream's name and its
+# key, or all rows of a stream by the name and None.
+RowSelector = str | tuple[str, str | None]
 
 
 class AccessDenied(PushError):
@@ -55,13 +70,13 @@ class Role(StrEnum):
 class Grant:
     """What a token permits its bearer, after verification.
 
-    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_ids``. Times are Unix
+    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_keys``. Times are Unix
     seconds. ``key_id`` is that of the key that signed the token, None if there is only one key.
     """
 
     role: Role
     subject: str | None = None
-    order_ids: frozenset[int] = frozenset()
+    order_keys: frozenset[str] = frozenset()
     expires_at: float = math.inf
     issued_at: float | None = None
     key_id: str | None = None
@@ -73,12 +88,14 @@ class Grant:
     def may_see(self, event: Event) -> bool:
         """Whether the bearer may get this event. Checked for each event that is sent to one session alone, replays and
         ``GET /api/events``. The topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+
+        A stream's row does not say whose it is. So a customer gets those that belong to orders named in the token.
         """
         match self.role:
             case Role.ADMIN:
                 return True
             case Role.CUSTOMER:
-                return event.order_id in self.order_ids or (self.subject is not None and event.customer_id == self.subject)
+                return event.order_key in self.order_keys or (self.subject is not None and event.customer_id == self.subject)
             case Role.VIEWER:
                 return False
 
@@ -98,7 +115,7 @@ class Grant:
             case Role.ADMIN:
                 return _ALL_TOPICS
             case Role.CUSTOMER:
-                return frozenset(f"order:{order_id}" for order_id in self.order_ids)
+                return frozenset(map(order_topic, self.order_keys))
             case Role.VIEWER:
                 return _ANALYTICS_ONLY
 
@@ -121,25 +138,70 @@ class Authenticator(Protocol):
         """Whether the token of ``grant`` is not revoked and the key that signed it is still trusted."""
 
 
-class OrderOwnership(Protocol):
-    """Knows the customers of orders."""
+class TopicLookup(Protocol):
+    """Knows the customers of orders, and which streams there are. Raises StoreError."""
 
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        """Return those of the orders that have ``subject`` as customer_id. Raises StoreError."""
+    async def owned_keys(self, subject: str, keys: Collection[str]) -> set[str]:
+        """Return those of the orders that have ``subject`` as customer_id."""
+
+    async def known_streams(self, names: Collection[str]) -> set[str]:
+        """Return those of the names that are attached streams."""
+
+
+def is_key(text: str) -> bool:
+    """Whether the text can be the key of a row: not empty, not too long, and a text that PostgreSQL can hold."""
+    try:
+        return 0 < len(text.encode()) <= MAX_KEY_BYTES and "\0" not in text
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
 
 
 def parse_topics(names: Iterable[object]) -> frozenset[str]:
-    """Return the names as a set. Raises ValueError with the first that is not a topic, cut to 40 characters."""
-    topics = []
-    for name in names:
-        match = _ORDER_TOPIC_PATTERN.fullmatch(name) if isinstance(name, str) else None
-        if name not in (ORDERS_TOPIC, ANALYTICS_TOPIC) and (match is None or not -(2**63) <= int(match[1]) < 2**63):
-            raise ValueError(str(name)[:40])
-        topics.append(str(name))
-    return frozenset(topics)
+    """Return the topics in their one spelling: keys percent-encoded but for RFC 3986's unreserved characters (section 2.3).
+
+    Raises ValueError with the first name that is no topic, cut to 40 characters. Whether there is a stream of that name is not
+    checked.
+    """
+    return frozenset(topic_of(selector) if (selector := _parse_topic(name)) else str(name) for name in names)
 
 
-def order_ids(topics: Iterable[str]) -> frozenset[int]:
-    """Return the ids of the topics ``order:<id>``."""
-    ids = [int(match[1]) for topic in topics if (match := _ORDER_TOPIC_PATTERN.fullmatch(topic))]
-    return frozenset(ids) if ids else _NO_ORDERS
+def _parse_topic(name: object) -> RowSelector | None:
+    """None: ``orders`` or ``analytics``. Raises ValueError."""
+    if name in (ORDERS_TOPIC, ANALYTICS_TOPIC):
+        return None
+    match = _TOPIC_PATTERN.fullmatch(name) if isinstance(name, str) else None
+    if match is not None and match["name"] not in (ORDERS_TOPIC, ANALYTICS_TOPIC):
+        if match["key"] is None and match["name"] != "order":
+            return match["name"], None
+        if match["key"] is not None and is_key(key := unquote(match["key"], errors="surrogateescape")):
+            return key if match["name"] == "order" else (match["name"], key)
+    raise ValueError(str(name)[:40])
+
+
+def selector_of(topic: str) -> RowSelector | None:
+    """What a topic of ``parse_topics`` selects; None for ``orders`` and ``analytics``."""
+    return _parse_topic(topic)
+
+
+def topic_of(selector: RowSelector) -> str:
+    """The inverse of ``selector_of``."""
+    if isinstance(selector, str):
+        return order_topic(selector)
+    stream, key = selector
+    return stream if key is None else f"{stream}:{quote(key, safe='')}"
+
+
+def order_topic(key: str) -> str:
+    """The topic ``order:<key>``."""
+    return f"order:{quote(key, safe='')}"
+
+
+def order_keys(topics: Iterable[str]) -> frozenset[str]:
+    """Return the keys of the topics ``order:<key>``."""
+    keys = [selector for topic in topics if isinstance(selector := selector_of(topic), str)]
+    return frozenset(keys) if keys else _NO_ORDERS
+
+
+def stream_names(topics: Iterable[str]) -> set[str]:
+    """Return the names of the streams among the topics."""
+    return {selector[0] for topic in topics if isinstance(selector := selector_of(topic), tuple)}

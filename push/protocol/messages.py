@@ -38,18 +38,26 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class AnalyticsUpdate:
-    """The totals: the first message of a session, and sent again after changes, always the newest."""
+    """The totals: the first message of a session, and sent again after changes, always the newest.
+
+    ``currency`` is that of ``total_revenue``, where orders have a currency.
+    """
 
     totals: Totals
+    currency: str
     type: Literal["analytics_update"] = "analytics_update"
 
     def fields(self) -> dict[str, Any]:
-        revenue = self.totals.revenue  # as a string: most clients read a JSON number as binary floating point
-        return {
+        # Sums of money are strings: most clients read a JSON number as binary floating point.
+        revenue, by_currency = self.totals.revenue_in(self.currency), self.totals.revenue_by_currency
+        fields: dict[str, Any] = {
             "total_orders": self.totals.orders,
             "total_revenue": format(revenue, "f") if revenue else "0",
             "pending_orders": self.totals.pending,
         }
+        if by_currency is not None:
+            fields["revenue_by_currency"] = {name: format(by_currency[name], "f") for name in sorted(by_currency)}
+        return fields
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.attacks.floods import ATTACKS
 from tests.attacks.harness import CLIENT_COUNT, Harness
 
@@ -43,6 +43,7 @@ async def measure(harness: Harness, name: str) -> tuple[list[float], list[float]
 
 async def run(url: str, names: list[str]) -> bool:
     await migrate(url)
+    await create_starter(url)
     passed = True
     async with Harness(url) as harness:
         print(f"{CLIENT_COUNT} other clients; INSERT to arrival, median of {ROUNDS} x {WRITES} orders, ms")

@@ -217,7 +217,12 @@ async def test_event_log_is_paged_from_the_first_to_the_last_event(server: Serve
 
 async def test_language_follows_the_browser_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
     await insert_order(db, "Anna", "1234567.89")
-    for locale, language, total in (("en-US", "en", "zł 1,234,567.89"), ("ru", "ru", "1 234 567,89 zł"), ("pl-PL", "en", None)):
+    for locale, language, total in (
+        ("en-US", "en", "zł 1,234,567.89"),
+        ("ru", "ru", "1 234 567,89 zł"),
+        ("pl-PL", "pl", "1 234 567,89 zł"),
+        ("de", "en", None),
+    ):
         page = await new_page(locale=locale)
         await open_dashboard(page, server)
         await expect(page.locator("html")).to_have_attribute("lang", language)

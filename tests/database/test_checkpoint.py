@@ -14,12 +14,12 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.support import open_connections, within
 
 SCAN_SQL = "select * from orderwire.scan_totals()"
 FOLD_SQL = "select total_orders, total_revenue, pending_orders from orderwire.totals_from_checkpoint()"
-VIEW_SQL = "select total_orders, total_revenue, pending_orders from order_analytics"
+VIEW_SQL = "select total_orders, total_revenue, pending_orders from orderwire.order_analytics"
 WRITERS = 6
 COMPARISONS = 100
 
@@ -249,6 +249,7 @@ async def test_checkpoint_after_a_crash_equals_a_scan(tmp_path: Path) -> None:
     url = await asyncio.to_thread(postgres.start)
     try:
         await migrate(url)
+        await create_starter(url)
         for _ in range(4):
             writing = asyncio.create_task(write_and_scan(url, choose, 60))
             await asyncio.sleep(choose.uniform(0.5, 1.2))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from db.database import Database
+from db.database import _LIST_SQL, _ORDER_SETTINGS_SQL, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import DatabaseMisconfigured, DatabaseUnavailable
+from db.errors import DatabaseMisconfigured, DatabaseTimeout, DatabaseUnavailable, PrivilegeMissing, SchemaMissing
+from push.journal.events import Snapshot
+from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import TIMEOUT_SECONDS, free_port, url_with_role, within
 
@@ -40,24 +43,98 @@ async def insert_orders(db: Any) -> None:
     )
 
 
-def ids(orders: list[str]) -> list[int]:
+def ids(orders: Sequence[str]) -> list[int]:
     return [int(order.partition('"id":')[2].partition(",")[0]) for order in orders]
 
 
 async def test_latest_orders_are_limited_and_filtered(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.latest_orders(3, None, None)) == [4, 3, 2]
-    assert ids(await database.latest_orders(10, "ready", None)) == [3, 2]
-    assert ids(await database.latest_orders(10, None, 3)) == [2, 1]
+    first = await database.list_orders(OrderFilter(3))
+    assert ids(first.orders) == [4, 3, 2]
+    assert ids((await database.list_orders(OrderFilter(10, "ready"))).orders) == [3, 2]
+    last = await database.list_orders(OrderFilter(10, after=first.next_cursor))
+    assert (ids(last.orders), last.next_cursor, last.complete) == ([1], None, True)
+    assert isinstance(last.position.after, Snapshot)
 
 
 async def test_orders_of_a_customer_are_those_of_the_subject_or_the_ids(database: Database, db: Any) -> None:
     await insert_orders(db)
-    assert ids(await database.customer_orders("anna", [], 10, None, None)) == [3, 1]
-    assert ids(await database.customer_orders("anna", [4], 10, None, None)) == [4, 3, 1]
-    assert ids(await database.customer_orders(None, [2], 10, None, None)) == [2]
-    assert ids(await database.customer_orders(None, [], 10, None, None)) == []
-    assert await database.owned_by("anna", [1, 2, 3, 4, 99]) == {1, 3}
+    for owner, expected in (
+        (OrderOwner("anna", frozenset()), [3, 1]),
+        (OrderOwner("anna", frozenset({"4"})), [4, 3, 1]),
+        (OrderOwner(None, frozenset({"2", "4"})), [4, 2]),  # one with a customer, one without
+        (OrderOwner(None, frozenset({"x"})), []),
+        (OrderOwner(None, frozenset()), []),
+    ):
+        assert ids((await database.list_orders(OrderFilter(10, owner=owner))).orders) == expected
+    assert await database.owned_keys("anna", ["1", "2", "3", "4", "99", "x"]) == {"1", "3"}
+
+
+async def test_a_search_of_a_customer_looks_at_the_newest_orders(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert_orders(db)
+    wanted = OrderFilter(10, search="A", owner=OrderOwner("anna", frozenset({"4"})))
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([1], True)
+    monkeypatch.setattr("db.database.MAX_SEARCHED", 2)
+    page = await database.list_orders(wanted)
+    assert (ids(page.orders), page.complete) == ([], False)
+
+
+async def test_a_search_over_all_orders_ends_at_its_time_limit(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 3000)")
+    found = await database.list_orders(OrderFilter(10, search="nobody"))
+    assert (list(found.orders), found.complete) == ([], True)
+    monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
+    assert not (await database.list_orders(OrderFilter(10, search="nobody"))).complete
+
+
+async def test_lists_use_the_indexes(database: Database, db: Any) -> None:
+    """Of a large table: neither a page in the middle nor one of a status reads what comes before it."""
+    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 20000)")
+    await db.execute("update orders set created_at = created_at + id * interval '1 second'")
+    await db.execute("vacuum analyze orders")
+    after = (await database.list_orders(OrderFilter(1, after=ListCursor("2200-01-01", "1")))).next_cursor
+    assert after is not None
+    await db.execute(_ORDER_SETTINGS_SQL)
+    for arguments in ((3, None, None, None), (3, "pending", None, None), (3, None, *after), (3, "pending", *after)):
+        plan = await db.fetch("explain (analyze, costs off, timing off) " + _LIST_SQL.replace("p.*, l.*", "*"), *arguments)
+        text = "\n".join(row[0] for row in plan)
+        assert "Seq Scan on orders" not in text, text
+        assert "rows=20000" not in text, text
+
+
+async def test_order_and_its_history_are_found_by_key(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    await db.execute("update orders set status = 'delivered' where id = 3")
+    order = json.loads(await database.find_order("3") or "null")
+    assert (order["id"], order["status"], order["total"]) == (3, "delivered", "3.00")
+    assert [json.loads(event)["type"] for event in await database.order_history("3", 10)] == [
+        "order_status_update",
+        "new_order",
+    ]
+    assert len(await database.order_history("3", 1)) == 1
+    for key in ("99", "x", "", "9" * 30):
+        assert await database.find_order(key) is None
+        assert await database.order_history(key, 10) == []
+    assert await database.find_order("3", OrderOwner("ben", frozenset())) is None
+    assert await database.find_order("3", OrderOwner("ben", frozenset({"3"}))) is not None
+    assert await database.order_history("3", 10, OrderOwner("ben", frozenset())) == []
+    assert len(await database.order_history("3", 10, OrderOwner("anna", frozenset()))) == 2
+
+
+async def test_database_without_an_attached_table_has_no_orders(database: Database, db: Any) -> None:
+    await insert_orders(db)
+    assert (await database.shop_info()).table == "public.orders"
+    await db.execute("select orderwire.detach()")
+    assert (await database.shop_info()).table is None
+    assert ids((await database.list_orders(OrderFilter(10))).orders) == []
+    assert ids((await database.list_orders(OrderFilter(10, search="a"))).orders) == []
+    assert await database.find_order("1") is None
+    assert (await database.journal.scan_totals()).totals.orders == 0
 
 
 async def test_state_contains_the_revoked_subjects(database: Database, db: Any) -> None:
@@ -125,6 +202,32 @@ async def test_query_on_a_half_open_connection_is_unavailable_after_the_time_out
         between.stalled = False
         await database.expire_connections()
         assert await within(TIMEOUT_SECONDS, database.is_superuser(), "a new connection")
+
+
+async def test_a_slow_query_a_missing_privilege_and_a_missing_schema_are_told_apart(database_url: str, db: Any) -> None:
+    await db.execute("create role unprivileged login password 'secret'")
+    wanted = OrderFilter(limit=1)
+    try:
+        async with Database(database_url, timeout_seconds=0.3).open() as database:
+            async with db.transaction():
+                await db.execute("lock table orderwire.journal_identity in access exclusive mode")
+                with pytest.raises(
+                    DatabaseTimeout, match=r"^a query took longer than 0\.3 s \(DATABASE_TIMEOUT_SECONDS\)$"
+                ) as late:
+                    await database.list_orders(wanted)
+            assert "took longer than DATABASE_TIMEOUT_SECONDS" in late.value.public_text
+        async with Database(url_with_role(database_url, "unprivileged", "secret")).open() as database:
+            with pytest.raises(PrivilegeMissing, match=r"^the role unprivileged .*grant_serving\('unprivileged'\)") as denied:
+                await database.list_orders(wanted)
+            assert "lacks a privilege" in denied.value.public_text
+            assert "unprivileged" not in denied.value.public_text  # any client may read it
+        async with Database(database_url).open() as database:
+            await db.execute("select orderwire.uninstall()")
+            with pytest.raises(SchemaMissing, match=r"python server\.py migrate") as missing:
+                await database.list_orders(wanted)
+            assert "migrate" in missing.value.public_text
+    finally:
+        await db.execute("drop owned by unprivileged; drop role unprivileged")
 
 
 async def test_expired_connections_are_replaced(database: Database) -> None:

@@ -16,12 +16,17 @@ async def test_healthy_database_has_no_problems(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("damage", "text"),
     [
-        ("alter table orders disable trigger orders_90_journal_update", "not enabled"),
-        ("drop trigger orders_90_journal_delete on orders", "missing"),
+        ("alter table orders disable trigger zz_orderwire_update", "not enabled"),
+        ("drop trigger zz_orderwire_delete on orders", "missing"),
         ("alter database {name} set session_replication_role = replica", "session_replication_role"),
         ("alter database {name} set orders.notify = off", "orders.notify"),
         ("alter database {name} set synchronous_commit = off", "synchronous_commit"),
-        ("create table part () inherits (orders)", "part is a partition"),
+        ("create table part () inherits (orders)", "the partition public.part of public.orders has no triggers yet"),
+        ("alter table orders rename to orders_old; create table orders ()", "another table has its old name"),
+        ("select orderwire.detach()", "no table of orders is attached"),
+        ("drop function orderwire.map_orders cascade", "map function of public.orders is gone"),
+        ("create publication everything for all tables", "FOR ALL TABLES"),
+        ("create role limited; alter schema orderwire owner to limited", "may not read public.orders"),
     ],
 )
 async def test_problem_is_reported_with_its_fix(database_url: str, db: Any, damage: str, text: str) -> None:
@@ -31,14 +36,14 @@ async def test_problem_is_reported_with_its_fix(database_url: str, db: Any, dama
     assert all(fix for _, fix in found)
 
 
-async def test_pending_migrations_are_reported(empty_database_url: str) -> None:
+async def test_pending_files_are_reported(empty_database_url: str) -> None:
     [(problem, fix)] = await diagnose(empty_database_url)
     assert "have not been applied" in problem
     assert fix == "make migrate (or: python server.py migrate)"
 
 
 async def test_reported_fix_removes_the_problem(database_url: str, db: Any) -> None:
-    await db.execute("alter table orders disable trigger orders_90_journal_insert")
+    await db.execute("alter table orders disable trigger zz_orderwire_insert")
     [(_, fix)] = await diagnose(database_url)
     await db.execute(fix)
     assert await diagnose(database_url) == []

@@ -28,8 +28,9 @@ async def test_page_returns_the_events_with_the_journals_identity(reader: Journa
     await db.execute("insert into public.orders (customer_name, customer_id, total) values ('Anna', 'a', 2.50)")
     page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
     (event,) = page.events
-    assert (event.order_id, event.customer_id) == (1, "a")
-    assert (event.orders_delta, event.revenue_delta, event.pending_delta) == (1, Decimal("2.50"), 1)
+    assert (event.stream, event.key, event.order_key, event.customer_id) == (None, "1", "1", "a")
+    assert (event.orders_delta, event.pending_delta) == (1, 1)
+    assert [event.previous_revenue, event.revenue] == [Decimal(0), Decimal("2.50")]
     assert b'"customer_name":"Anna"' in event.payload
     assert not event.writer_snapshot.sees(event.txid)
     assert page.upto.sees(event.txid)
@@ -68,14 +69,14 @@ async def test_page_after_an_event_does_not_contain_it(reader: JournalReader, db
     after_first = Position(first.writer_snapshot, first.txid, first.id)
     page = await reader.page(after_first, None, 0, NO_LIMIT, NO_LIMIT)
     assert [event.id for event in page.events] == [second.id]
-    assert (await reader.count(after_first, page.upto, 0, 100))[0] == 1
+    assert (await reader.count(after_first, page.upto, 0, 100)).events == 1
 
 
 async def test_count_stops_at_the_limit(reader: JournalReader, db: Any) -> None:
     await db.execute("insert into public.orders (customer_name, total) select 'c', 1 from generate_series(1, 5)")
     upto = (await reader.page(START, None, 0, 1, NO_LIMIT)).upto
-    assert (await reader.count(START, upto, 0, 100))[0] == 5
-    assert (await reader.count(START, upto, 0, 3))[0] == 3
+    counts = [await reader.count(START, upto, 0, limit) for limit in (100, 3)]
+    assert [(count.events, count.order_events) for count in counts] == [(5, 5), (3, 3)]
 
 
 async def test_writer_snapshot_of_an_event_and_of_an_unknown_one(reader: JournalReader, db: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Never
@@ -13,9 +14,12 @@ import pytest
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import DatabaseMisconfigured, DatabaseUnavailable
 from db.listener import Listener
+from db.migrate import migrate
+from push.console import ConsoleSink
 from push.errors import ConnectionLost
 from push.journal.events import Position, Snapshot
 from push.journal.queries import JournalConnection
+from push.journal.relay import Relay
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.support import TIMEOUT_SECONDS, open_connections, within
 
@@ -95,7 +99,7 @@ async def test_commit_notifies_and_the_page_contains_it(database_url: str, db: A
         await db.execute(INSERT_SQL)
         assert await is_notified(connection, TIMEOUT_SECONDS)
         page = await connection.page(START, None, 0, 100, 10_000)
-        assert [event.order_id for event in page.events] == [1]
+        assert [event.key for event in page.events] == ["1"]
 
 
 async def test_new_read_clears_earlier_notifications_and_a_further_page_does_not(database_url: str, db: Any) -> None:
@@ -166,8 +170,9 @@ async def test_query_on_a_half_open_connection_is_lost_after_the_time_out(
     async with running(followed):
         connection = await followed.next_connection()
         between.stalled = True
-        with pytest.raises(ConnectionLost):
+        with pytest.raises(ConnectionLost) as lost:
             await within(TIMEOUT_SECONDS, query(connection), "the time-out")  # type: ignore[arg-type]
+        assert lost.value.reason == "a query took longer than 0.3 s (DATABASE_TIMEOUT_SECONDS)"
         between.stalled = False
         followed.lose_connection()
         connection = await followed.next_connection()
@@ -256,3 +261,52 @@ async def test_missing_notifications_are_reported(
         for _ in range(3):
             await connection.wait_for_notify(0.05)
     assert caplog.text.count("NOTIFY does not arrive") == 1
+
+
+async def test_a_schema_that_is_gone_is_reported_once_and_found_again(
+    database_url: str, db: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    losses = 0
+
+    async def on_connection_lost() -> None:
+        nonlocal losses
+        losses += 1
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    relay = Relay(ConsoleSink(lambda _: None))
+    listener = Listener(database_url, lambda: asyncio.sleep(0), relay.follow, on_connection_lost=on_connection_lost)
+    with caplog.at_level(logging.INFO, "orderwire.listener"):
+        task = asyncio.create_task(listener.run())
+        await until(relay.started.is_set)
+        await db.execute("select orderwire.uninstall()")
+        await until(lambda: losses >= 5)
+        assert listener._failures >= 4, "every attempt waits longer than the one before"
+        [warning] = caplog.messages
+        assert "the schema orderwire is gone or not up to date: python server.py migrate" in warning
+        assert relay.not_ready_reason is not None
+        assert "python server.py migrate" in relay.not_ready_reason
+        await migrate(database_url)
+        await until(lambda: relay.not_ready_reason is None)
+        assert [record.message for record in caplog.records if record.name == "orderwire.listener"][1:] == [
+            "connected to PostgreSQL"
+        ]
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_role_without_privileges_is_told_how_to_get_them(database_url: str, db: Any) -> None:
+    followed = Followed(re.sub("//.*@", "//unprivileged:secret@", database_url))
+    await db.execute("create role unprivileged login password 'secret'")
+    try:
+        async with running(followed):
+            connection = await followed.next_connection()
+            with pytest.raises(ConnectionLost, match=r"^the role unprivileged may .*grant_serving\('unprivileged'\)"):
+                await connection.identity(None, [])
+            await db.execute("select orderwire.grant_serving('unprivileged')")
+            await connection.identity(None, [])
+    finally:
+        await db.execute("drop owned by unprivileged; drop role unprivileged")

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.database.journal_rows import add_orders, recorded_events
 from tests.support import TIMEOUT_SECONDS, Message, within
 
@@ -60,7 +60,7 @@ async def test_payload_of_one_change_is_the_event_that_clients_receive(db: Any, 
     received = [json.loads(payload) for payload in await listener.all_payloads()]
     assert received == await recorded_events(db)
 
-    head = {"type", "id", "at", "order_id", "order_number"}
+    head = {"type", "id", "at", "order_id", "key", "order_number"}
     assert [set(event) for event in received] == [
         head | {"customer_name", "total", "status"},
         head | {"status", "previous_status"},
@@ -90,14 +90,35 @@ async def test_batch_contains_the_first_events_that_fit_and_counts_the_others(
     assert len(received["events"]) + received["more"] == 60
 
 
-@pytest.mark.parametrize("letters", [7000, 7400, 7500, 7600, 7700, 7800, 1024 * 1024])
-async def test_customer_name_of_any_size_does_not_fail_the_writer(db: Any, listener: ListeningConnection, letters: int) -> None:
-    await db.execute("insert into orders (customer_name, total) values (repeat('x', $1), 1)", letters)
+@pytest.mark.parametrize("letters", [500, 501, 7000, 7700, 7800, 1024 * 1024])
+@pytest.mark.parametrize("letter", ["x", "Щ", "🍕", "\x01"])
+async def test_customer_name_of_any_size_does_not_fail_the_writer(
+    db: Any, listener: ListeningConnection, letters: int, letter: str
+) -> None:
+    await db.execute("insert into orders (customer_name, total) values (repeat($2, $1), 1)", letters, letter)
     received = await listener.one_message()
-    if letters >= 7800:
-        assert received == {"type": "batch", "events": [], "more": 1}
-    elif letters <= 7500:
-        assert [received] == await recorded_events(db)
+    assert [received] == await recorded_events(db)
+    assert received["customer_name"] == letter * 500
+    assert received.get("truncated") == (None if letters == 500 else ["customer_name"])
+
+
+@pytest.mark.parametrize(("letters", "fits"), [(100, True), (5_900, False), (6_100, True)])
+async def test_event_that_is_too_long_for_a_payload_is_counted(
+    db: Any, listener: ListeningConnection, letters: int, fits: bool
+) -> None:
+    """A name of 500 control characters takes 3,000 bytes. Data of more than 6,000 bytes is left out of the event."""
+    await db.execute("alter table orders add column note text")
+    await db.execute(
+        "select orderwire.attach('public.orders', a.map || '{\"data\": [\"note\"]}') from orderwire.attached_tables as a"
+    )
+    await listener.all_payloads()
+    await db.execute(
+        "insert into orders (customer_name, total, note) values (repeat(chr(1), 500), 1, repeat('x', $1))", letters
+    )
+    received = await listener.one_message()
+    (event,) = await recorded_events(db)
+    assert received == (event if fits else {"type": "batch", "events": [], "more": 1})
+    assert ("data" in event) == (letters < 6_000)
 
 
 async def test_payload_of_100000_changes_is_small(db: Any, listener: ListeningConnection) -> None:
@@ -166,6 +187,7 @@ async def test_orders_notify_off_permits_two_phase_commit(server: EmbeddedPostgr
     server.release()
     url = server.start()
     await migrate(url)
+    await create_starter(url)
     connection = await asyncpg.connect(url)
     add = "insert into orders (customer_name, total) values ('c', 1)"
     try:

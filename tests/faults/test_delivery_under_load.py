@@ -16,6 +16,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import create_starter, migrate
 from tests.faults.load import WriteLoad, random_seed
 from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
@@ -47,7 +48,7 @@ async def run_and_compare(
         connection = await asyncpg.connect(url)
         await commit_late(url, connection, clients[0])
         journal = await connection.fetch(
-            "select j.id, j.order_id, e.event ->> 'id' as cursor "
+            "select j.id, j.key::bigint as order_id, e.event ->> 'id' as cursor "
             "from orderwire.journal as j join orderwire.events as e using (txid, id) order by j.id"
         )
         totals = await connection.fetchrow("select * from order_analytics")
@@ -137,6 +138,8 @@ async def test_delivery_while_the_listen_connection_is_terminated_five_times_a_s
 @pytest.mark.postgres
 async def test_delivery_across_crashes_of_postgres(start_server: StartServer, own_postgres: EmbeddedPostgres) -> None:
     url = own_postgres.url
+    await migrate(url)
+    await create_starter(url)
     server: Server = await start_server(url)
     crashes = 0
 

@@ -18,7 +18,7 @@ import pytest
 
 import push.journal.relay
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from push.journal.events import EventId
 from push.journal.totals import Totals
 from tests.faults.load import random_seed
@@ -214,6 +214,7 @@ def two_phase(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
         await connection.execute("alter system set max_prepared_transactions = 5")
         await connection.close()
         await migrate(postgres.url)
+        await create_starter(postgres.url)
 
     postgres.start()
     asyncio.run(allow())

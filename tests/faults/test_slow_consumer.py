@@ -13,7 +13,7 @@ from tests.helpers.raw_websocket import RawWebSocket
 from tests.support import Message, Server, StartServer
 
 CLIENTS = 100
-NAME = "x" * 2000
+NAME = "\U0001f355" * 500  # 2000 bytes: an event has up to 500 characters of a name
 ROUNDS = 20
 
 

@@ -132,7 +132,7 @@ async def test_killed_worker_is_replaced_without_loss(
         if n == 100:
             os.kill(killed, signal.SIGKILL)
     await asyncio.gather(*following)
-    journal = [row[0] for row in await db.fetch("select order_id from orderwire.journal order by id")]
+    journal = [row[0] for row in await db.fetch("select key::bigint from orderwire.journal order by id")]
     for client in clients:
         # One writer: every client receives the events in the order of the journal.
         assert list(client.ids.values()) == journal

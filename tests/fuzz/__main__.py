@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
+from db.migrate import create_starter, migrate
 from tests.fuzz.run import Plan, Report, fuzz
 
 
 async def run(plan: Plan, url: str) -> Report:
     await migrate(url)
+    await create_starter(url)
     return await fuzz(plan, url, lambda line: print(line, flush=True))
 
 

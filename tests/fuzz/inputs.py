@@ -49,7 +49,10 @@ NUMBERS = (
     "٣",
 )
 STATUSES = ("pending", "ready", "PENDING", "", "nonsense", "pending'--", "\0")
-PATHS = ("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api/analytics", "/metrics", "/healthz", "/readyz")
+PATHS = (
+    *("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api/analytics", "/metrics", "/healthz", "/readyz"),
+    *("/api/orders/1", "/api/orders/1/events", "/api/orders/%00", "/api/orders/%FF/events", "/api/orders/a%2Fb", "/api/meta"),
+)
 METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get", "G")
 
 
@@ -72,7 +75,20 @@ def topic(rng: random.Random) -> Any:
             return rng.choice(ODD_VALUES)
         case 6:
             return rng.choice(
-                ("order", "order:", "Orders", "orders ", "order:1 ", "order:1\n", "order:-0", "order:-9223372036854775808")
+                (
+                    *(
+                        "order",
+                        "order:",
+                        "Orders",
+                        "orders ",
+                        "order:1 ",
+                        "order:1\n",
+                        "order:-0",
+                        "order:-9223372036854775808",
+                    ),
+                    *("order:%31", "order:%", "order:%00", "order:%FF", "order:%ED%A0%80", "order:" + "%C3%A9" * 100, "stock"),
+                    *("stock:1", "orders:1", "order:a%2Fb%25"),
+                )
             )
         case _:
             return random_text(rng)

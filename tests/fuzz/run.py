@@ -199,7 +199,9 @@ class Harness:
 
     async def recorded_events(self) -> list[tuple[str, int]]:
         """The events since all bystanders were connected, in order: (event id, order id)."""
-        rows = await self.database.fetch("select id, order_id from orderwire.journal where id > $1 order by id", self._last)
+        rows = await self.database.fetch(
+            "select id, key::bigint as order_id from orderwire.journal where id > $1 order by id", self._last
+        )
         return [(str(row["id"]), row["order_id"]) for row in rows]
 
     async def wait_until_disconnected(self) -> list[str]:

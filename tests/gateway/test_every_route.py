@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from serving import create_app
+from serving import __version__, create_app
 from settings import Settings
 from tests.gateway.conftest import StartApp, Target
 from tests.support import TIMEOUT_SECONDS, Client, Server, StartServer, within
@@ -110,6 +110,21 @@ async def check_orders(target: Target, db: Any) -> None:
     assert (await get_json(target, "/api/orders"))["orders"][0]["id"] == order_id
 
 
+async def check_order(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    assert (await get_json(target, f"/api/orders/{order_id}"))["key"] == str(order_id)
+
+
+async def check_order_events(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    (event,) = (await get_json(target, f"/api/orders/{order_id}/events"))["events"]
+    assert (event["type"], event["order_id"]) == ("new_order", order_id)
+
+
+async def check_meta(target: Target, _db: Any) -> None:
+    assert (await get_json(target, "/api/meta"))["version"] == __version__
+
+
 async def check_analytics(target: Target, db: Any) -> None:
     await db.execute(INSERT)
     assert (await get_json(target, "/api/analytics"))["total_orders"] == await db.fetchval("select count(*) from orders")
@@ -136,6 +151,9 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/api/sse": check_sse,
     "/api/events": check_events,
     "/api/orders": check_orders,
+    "/api/orders/{key}": check_order,
+    "/api/orders/{key}/events": check_order_events,
+    "/api/meta": check_meta,
     "/api/analytics": check_analytics,
     "/metrics": check_metrics,
     "/healthz": check_health,

@@ -36,7 +36,7 @@ async def test_each_type_of_change_has_its_message(start_target: StartTarget, co
         assert CURSOR.fullmatch(event["id"])
         assert RFC3339.fullmatch(event["at"])
         stripped.append({name: value for name, value in event.items() if name not in ("id", "at")})
-    head = {"order_id": 1, "order_number": number}
+    head = {"order_id": 1, "key": "1", "order_number": number}
     assert stripped == [
         {"type": "new_order", **head, "customer_name": "Иван Иванов", "total": "150.50", "status": "pending"},
         {"type": "order_status_update", **head, "status": "preparing", "previous_status": "pending"},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from gateway.routes import ORDER_STATUSES
+import asyncpg
+
+from serving import __version__
 from tests.gateway.conftest import App
 from tests.support import Connect
 
@@ -32,6 +34,9 @@ async def get_json(app: App, path: str) -> Any:
         return await response.json()
 
 
+STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
+
+
 async def order_ids(app: App, query: str) -> list[int]:
     return [order["id"] for order in (await get_json(app, f"/api/orders{query}"))["orders"]]
 
@@ -41,23 +46,21 @@ async def test_an_order_has_every_field_with_its_type(app: App, db: Any) -> None
     await db.execute(
         "do $$ begin execute format('alter database %I set timezone = ''Asia/Kathmandu''', current_database()); end $$"
     )
-    assert await get_json(app, "/api/orders") == {"orders": []}
+    empty = await get_json(app, "/api/orders")
+    assert re.fullmatch(r"[0-9a-f]{8}-s\d+\.\d+(\.\d+)*", empty.pop("position"))
+    assert empty == {"orders": [], "next": None, "complete": True}
     await db.execute("insert into orders (customer_name, customer_id, total) values ('Anna', 'user-7', 9999999999.90)")
     await db.execute("insert into orders (customer_name, total, order_number, status) values ('Bo', 0, '№ \"7\"', 'ready')")
     second, first = (await get_json(app, "/api/orders"))["orders"]
-    row = await db.fetchrow("select created_at, updated_at, order_number from orders where id = 1")
-    for order in (first, second):
-        assert RFC3339.fullmatch(order["created_at"])
-        assert RFC3339.fullmatch(order["updated_at"])
+    row = await db.fetchrow("select created_at, order_number from orders where id = 1")
+    assert all(RFC3339.fullmatch(order["created_at"]) for order in (first, second))
     assert datetime.fromisoformat(first["created_at"]) == row["created_at"]
-    assert datetime.fromisoformat(first["updated_at"]) == row["updated_at"]
-    assert list(first) == [
-        *["id", "order_number", "customer_name", "customer_id", "total", "status", "created_at", "updated_at"]
-    ]
-    times = ("created_at", "updated_at")
-    assert [{name: value for name, value in order.items() if name not in times} for order in (first, second)] == [
+    assert list(first) == ["id", "key", "order_number", "customer_name", "customer_id", "total", "status", "created_at"]
+    assert await get_json(app, "/api/orders/1") == first
+    assert [{name: value for name, value in order.items() if name != "created_at"} for order in (first, second)] == [
         {
             "id": 1,
+            "key": "1",
             "order_number": row["order_number"],
             "customer_name": "Anna",
             "customer_id": "user-7",
@@ -66,6 +69,7 @@ async def test_an_order_has_every_field_with_its_type(app: App, db: Any) -> None
         },
         {
             "id": 2,
+            "key": "2",
             "order_number": '№ "7"',
             "customer_name": "Bo",
             "customer_id": None,
@@ -82,34 +86,114 @@ async def test_names_of_any_characters_and_length_are_returned_unchanged(app: Ap
     assert [order["customer_id"] for order in reversed(orders)] == ODD_NAMES
 
 
-async def test_orders_are_newest_first_and_take_limit_status_and_before(app: App, db: Any) -> None:
+async def test_orders_are_newest_first_and_take_limit_status_and_after(app: App, db: Any) -> None:
     await db.execute(
         "insert into orders (customer_name, total, status)"
         " select 'c', n, ($1::text[])[1 + n % 7] from generate_series(1, 1200) n",
-        list(ORDER_STATUSES),
+        list(STATUSES),
     )
-    assert await order_ids(app, "") == list(range(1200, 1100, -1))  # the default is 100
-    assert await order_ids(app, "?limit=3") == [1200, 1199, 1198]
-    assert await order_ids(app, "?limit=1000") == list(range(1200, 200, -1))
-    assert await order_ids(app, "?before=4") == [3, 2, 1]
-    assert await order_ids(app, "?before=1") == []
-    assert await order_ids(app, f"?before={2**63 - 1}&limit=1") == [1200]
-    for nth, status in enumerate(ORDER_STATUSES):
-        assert await order_ids(app, f"?status={status}&before=20") == [n for n in range(19, 0, -1) if n % 7 == nth]
-    paged: list[int] = []
-    while page := await order_ids(app, f"?limit=500&before={paged[-1] if paged else 10**9}"):
-        paged += page
-    assert paged == list(range(1200, 0, -1))
+    # The time decides, then the key: order 600 is the newest.
+    await db.execute("update orders set created_at = created_at + interval '1 hour' where id = 600")
+    expected = [600, *(n for n in range(1200, 0, -1) if n != 600)]
+    assert await order_ids(app, "") == expected[:100]  # the default is 100
+    assert await order_ids(app, "?limit=3") == expected[:3]
+    assert await order_ids(app, "?limit=1000") == expected[:1000]
+    for nth, status in enumerate(STATUSES):
+        assert await order_ids(app, f"?status={status}&limit=20") == [n for n in expected if n % 7 == nth][:20]
+    assert await order_ids(app, "?status=unheard%20of") == []
+    for query in ("limit=500", "limit=400", "limit=500&status=ready"):
+        paged: list[int] = []
+        page = await get_json(app, f"/api/orders?{query}")
+        while True:
+            paged += [order["id"] for order in page["orders"]]
+            if page["next"] is None:
+                break
+            page = await get_json(app, f"/api/orders?{query}&after={page['next']}")
+        assert paged == [n for n in expected if "status" not in query or n % 7 == STATUSES.index("ready")]
+
+
+async def test_the_position_of_a_list_is_that_of_its_orders(app: App, connect: Connect, db: Any, database_url: str) -> None:
+    """A client that lists and then follows from the position misses no change, also of a transaction that was open."""
+    await db.execute("insert into orders (customer_name, total) values ('before', 1)")
+    other = await asyncpg.connect(database_url)
+    try:
+        transaction = other.transaction()
+        await transaction.start()
+        await other.execute("insert into orders (customer_name, total) values ('open', 1)")
+        await db.execute("insert into orders (customer_name, total) values ('also before', 1)")
+        page = await get_json(app, "/api/orders")
+        assert [order["customer_name"] for order in page["orders"]] == ["also before", "before"]
+        await transaction.commit()
+    finally:
+        await other.close()
+    await db.execute("insert into orders (customer_name, total) values ('after', 1)")
+    client = await connect(f"{app.ws_url}?last_event_id={page['position']}")
+    await client.wait_until(lambda c: len(c.events) == 2, "what the list lacks")
+    assert [event["customer_name"] for event in client.events] == ["open", "after"]
+    assert client.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 2}]
+
+
+async def test_orders_are_searched_by_number_customer_and_key(app: App, db: Any) -> None:
+    await db.execute(
+        "insert into orders (customer_name, order_number, total) values ('Анна Nowak', 'A-100', 1), ('Bo', 'B-2', 1),"
+        " ('bo%_', 'C-1', 1), ('Cy', 'X', 1)"
+    )
+    for text, expected in {
+        "анна": [1],
+        "BO": [3, 2],
+        "%25_": [3],
+        "-": [3, 2, 1],
+        "a-1": [1],
+        "4": [4],
+        "1": [1, 3],  # the order with this very key comes first
+        "nobody": [],
+        "bo&status=pending": [3, 2],
+        "bo&status=ready": [],
+        "bo&limit=1": [3],
+    }.items():
+        page = await get_json(app, f"/api/orders?q={text}")
+        assert [order["id"] for order in page["orders"]] == expected, text
+        assert (page["complete"], page["next"]) == (True, None)
+    assert await order_ids(app, "?q=") == [4, 3, 2, 1]
+
+
+async def test_one_order_and_its_history(app: App, db: Any) -> None:
+    await db.execute("insert into orders (customer_name, total) values ('Anna', 1), ('Bo', 2)")
+    await db.execute("update orders set status = 'ready' where id = 1")
+    await db.execute("update orders set total = 3 where id = 1")
+    assert (await get_json(app, "/api/orders/1"))["total"] == "3.00"
+    events = (await get_json(app, "/api/orders/1/events"))["events"]
+    assert [event["type"] for event in events] == ["order_update", "order_status_update", "new_order"]
+    assert {event["order_id"] for event in events} == {1}
+    assert (await get_json(app, "/api/orders/1/events?limit=1"))["events"] == events[:1]
+    await db.execute("delete from orders where id = 1")
+    assert await error_of(app, "GET", "/api/orders/1", 404) == ("not_found", "no such order: 1")
+    assert len((await get_json(app, "/api/orders/1/events"))["events"]) == 4
+    for path in ("3", "x", "a%2Fb", "%00", "%FF", "1%20or%201=1", "9" * 300):
+        for of in ("", "/events"):
+            code, message = await error_of(app, "GET", f"/api/orders/{path}{of}", 404)
+            assert code == "not_found"
+            assert message.startswith("no such order: ")
+
+
+async def test_meta_says_what_the_map_says(app: App) -> None:
+    assert await get_json(app, "/api/meta") == {
+        "statuses": list(STATUSES),
+        "pending": ["pending"],
+        "cancelled": ["cancelled"],
+        "currency": "PLN",
+        "version": __version__,
+        "table": "public.orders",
+        "streams": [],
+    }
 
 
 async def test_orders_are_returned_in_their_current_state(app: App, db: Any) -> None:
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1), ('Bo', 2)")
-    await db.execute("update orders set status = 'ready', updated_at = updated_at + interval '1 day' where id = 1")
+    await db.execute("update orders set status = 'ready' where id = 1")
     await db.execute("delete from orders where id = 2")
     (order,) = (await get_json(app, "/api/orders"))["orders"]
     assert (order["id"], order["status"]) == (1, "ready")
-    between = datetime.fromisoformat(order["updated_at"]) - datetime.fromisoformat(order["created_at"])
-    assert between == timedelta(days=1)
 
 
 async def test_analytics_equals_the_last_analytics_update(app: App, connect: Connect, db: Any) -> None:
@@ -155,7 +239,7 @@ async def error_of(app: App, method: str, path: str, status: int) -> tuple[str, 
 
 
 async def test_an_unknown_path_is_404(app: App) -> None:
-    for path in ("/nonsense", "/api", "/api/orders/1", "/admin", "/%FF", "/..%2Fsettings.py", "/Иван<b>"):
+    for path in ("/nonsense", "/api", "/api/orders/1/2", "/admin", "/%FF", "/..%2Fsettings.py", "/Иван<b>"):
         code, message = await error_of(app, "GET", path, 404)
         assert code == "not_found"
         assert message.startswith("no such path: /")
@@ -179,14 +263,16 @@ async def test_a_bad_parameter_is_400_and_names_what_is_expected(app: App, db: A
         "limit=": "limit: expected a whole number from 1 to 1000",
         "limit=%D9%A3": "limit: expected a whole number from 1 to 1000",  # a 3 in Arabic digits
         "limit=" + "9" * 5000: "limit: expected a whole number from 1 to 1000",
-        "before=0": f"before: expected a whole number from 1 to {2**63 - 1}",
-        f"before={2**63}": f"before: expected a whole number from 1 to {2**63 - 1}",
-        "before=1%20or%201=1": f"before: expected a whole number from 1 to {2**63 - 1}",
-        "before=%00": f"before: expected a whole number from 1 to {2**63 - 1}",
-        "status=": "status: expected one of " + ", ".join(ORDER_STATUSES),
-        "status=Pending": "status: expected one of " + ", ".join(ORDER_STATUSES),
-        "status=pending%00": "status: expected one of " + ", ".join(ORDER_STATUSES),
-        "status=%FF": "status: expected one of " + ", ".join(ORDER_STATUSES),
+        "after=0": "after: expected the next of an earlier page",
+        "after=": "after: expected the next of an earlier page",
+        "after=" + "A" * 5000: "after: expected the next of an earlier page",
+        "after=WyJcdTAwMDAiLCJhIl0": "after: expected the next of an earlier page",  # a NUL
+        "after=WzEsMl0": "after: expected the next of an earlier page",  # numbers
+        "after=WzEsMl0&q=x": "after: a search has one page",
+        "status=pending%00": "status: expected a text of up to 100 characters",
+        "status=" + "x" * 101: "status: expected a text of up to 100 characters",
+        "q=%00": "q: expected a text of up to 200 characters",
+        "q=" + "x" * 201: "q: expected a text of up to 200 characters",
     }.items():
         assert await error_of(app, "GET", f"/api/orders?{query}", 400) == ("bad_request", expected)
     assert await order_ids(app, "?unknown=1") == [1]

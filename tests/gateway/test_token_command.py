@@ -54,7 +54,7 @@ async def test_a_printed_token_is_accepted(start_app: StartApp, token: Token) ->
         assert (done.returncode, done.stderr) == (0, "")
         assert await status(app, done.stdout.strip()) == (200 if allowed else 403)
     claims = jwt.decode(done.stdout.strip(), options={"verify_signature": False})
-    assert claims["orders"] == [1, 2]
+    assert claims["orders"] == ["1", "2"]
     assert claims["exp"] - claims["iat"] == 3600
     # Tokens of another issuer or for another audience are rejected.
     assert await status(app, token("--role", "admin", **{**settings, "JWT_ISSUER": "other"}).stdout.strip()) == 401

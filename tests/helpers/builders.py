@@ -19,12 +19,35 @@ def make_event(
     revenue: str = "0",
     pending: int = 0,
     payload: bytes = b"{}",
-    order_id: int = 1,
+    order_key: str | None = "1",
     customer_id: str | None = None,
+    stream: str | None = None,
+    key: str | None = None,
+    previous_revenue: str = "0",
+    previous_currency: str | None = None,
+    currency: str | None = None,
 ) -> Event:
-    """An event of 2026-01-01; ``orders``, ``revenue`` and ``pending`` are what it adds to the totals."""
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    return Event(txid, id_, order_id, customer_id, Snapshot(1, 1), at, orders, Decimal(revenue), pending, payload)
+    """An event of 2026-01-01. ``orders`` and ``pending`` are what it adds to the totals. A stream's event needs a ``key``."""
+    if key is None:
+        assert order_key is not None
+        key = order_key
+    return Event(
+        txid=txid,
+        id=id_,
+        stream=stream,
+        key=key,
+        order_key=order_key,
+        customer_id=customer_id,
+        writer_snapshot=Snapshot(1, 1),
+        at=datetime(2026, 1, 1, tzinfo=UTC),
+        orders_delta=orders,
+        pending_delta=pending,
+        previous_revenue=Decimal(previous_revenue),
+        revenue=Decimal(revenue),
+        previous_currency=previous_currency,
+        currency=currency,
+        payload=payload,
+    )
 
 
 def messages_of(batches: Sequence[Batch]) -> list[bytes]:

@@ -30,7 +30,7 @@ class RecordingSink(Sink):
 
     @property
     def order_ids(self) -> list[int]:
-        return [event.order_id for event in self.events]
+        return [int(event.key) for event in self.events]
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         assert events

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
@@ -247,12 +246,12 @@ async def test_a_read_only_standby(postgres: EmbeddedPostgres, database_url: str
 
 async def test_an_edited_migration(database_url: str, db: Any, tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
-    with (checkout / "sql" / "004_events.sql").open("a") as file:
+    with (checkout / "sql" / "migrations" / "001_journal.sql").open("a") as file:
         file.write("-- an afterthought\n")
     for command in ("serve", "migrate"):
         code, line = await failure_of_process({"DATABASE_URL": database_url}, command, cwd=checkout)
         assert code == FAILURE
-        assert "sql/004_events.sql was edited after it had been applied" in line
+        assert "sql/migrations/001_journal.sql was edited after it had been applied" in line
     await db.execute("insert into orders (customer_name, total) values ('still', 1)")
 
 
@@ -263,13 +262,17 @@ async def test_a_database_of_a_newer_version(database_url: str, db: Any) -> None
     assert "999_later.sql" in line
 
 
-async def test_an_orders_table_of_another_shape(empty_database_url: str) -> None:
-    connection = await asyncpg.connect(empty_database_url)
-    await connection.execute(
+async def test_an_orders_table_that_is_not_attached_is_left_alone(
+    start_server: StartServer, empty_database_url: str, empty_db: Any
+) -> None:
+    await empty_db.execute(
         "create table orders (id bigint primary key, customer_name text); insert into orders values (1, 'x')"
     )
-    code, line = await failure_of_process({"DATABASE_URL": empty_database_url})
-    assert code == FAILURE
-    assert "public.orders lacks columns: order_number, customer_id, total, status, created_at, updated_at" in line
-    assert await connection.fetchval("select count(*) from orders") == 1
-    await connection.close()
+    server: Server = await start_server(empty_database_url)
+    async with aiohttp.ClientSession(server.http_url) as http:
+        for path, expected in {"/readyz": {"status": "ok"}, "/api/orders": []}.items():
+            async with http.get(path) as response:
+                answer = await response.json()
+                assert answer.get("orders", answer) == expected
+    assert not await empty_db.fetchval("select exists (select from pg_trigger where tgrelid = 'public.orders'::regclass)")
+    assert await empty_db.fetchval("select count(*) from orders") == 1

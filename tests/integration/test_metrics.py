@@ -150,7 +150,7 @@ async def test_every_metric_changes_with_its_cause(
     async with asyncio.timeout(TIMEOUT_SECONDS):
         while not await metrics.value("orderwire_send_queue_overflows_total"):
             await db.execute(
-                "insert into orders (customer_name, total) select repeat('x', 3000), 1 from generate_series(1, 300)"
+                "insert into orders (customer_name, total) select repeat('🍕', 500), 1 from generate_series(1, 450)"
             )
     await metrics.reaches(lambda n: n >= 1, "orderwire_send_queue_overflows_total")
     transport.resume_reading()

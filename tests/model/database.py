@@ -15,11 +15,14 @@ from decimal import Decimal
 
 from push.errors import ConnectionLost
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, JournalConnection, JournalQueries
+from push.journal.queries import Baseline, EventCount, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
 ROW_BYTES = 300
+# The rows of the stream, and the orders that they belong to.
+STREAM = "stock"
+STREAM_ROWS = {-1: "1", -2: None}
 
 
 def visible(txid: int, snapshot: Snapshot) -> bool:
@@ -52,7 +55,7 @@ class ModelDatabase:
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
-        # The locks of sql/011_gate.sql; the third one is ``skipping`` of each transaction.
+        # The locks of sql/functions/02_notify.sql; the third one is ``skipping`` of each transaction.
         self.notify_required: set[ModelConnection] = set()
         self.notifier: Transaction | ModelConnection | None = None
         # The write-ahead log: the transactions of its records in order, and how many of these are on disk.
@@ -66,12 +69,16 @@ class ModelDatabase:
         self.open.append(transaction)
         return transaction
 
-    def write(self, transaction: Transaction, order_id: int) -> bool:
-        """Run a statement that changes one order. False if it would wait for a lock or fail in PostgreSQL."""
-        if any(row.order_id == order_id for other in self.open if other is not transaction for row in other.rows):
+    def write(self, transaction: Transaction, number: int) -> bool:
+        """Run a statement that changes one order, or for a number below 0 a row of a stream: STREAM_ROWS has their orders.
+
+        False if it would wait for a lock or fail in PostgreSQL.
+        """
+        key = str(number)
+        if any(row.key == key for other in self.open if other is not transaction for row in other.rows):
             return False  # the row is locked
         if transaction.fixed is not None and any(
-            row.order_id == order_id and not visible(row.txid, transaction.fixed) for row in self.journal
+            row.key == key and not visible(row.txid, transaction.fixed) for row in self.journal
         ):
             self.rollback(transaction)  # could not serialize access due to concurrent update
             return False
@@ -81,18 +88,23 @@ class ModelDatabase:
         self.wal.append(transaction.txid)
         row_id = self._next_id
         self._next_id += 1
-        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "order_id": order_id, "n": row_id}
+        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "row": number, "n": row_id}
         transaction.rows.append(
             Event(
                 txid=transaction.txid,
                 id=row_id,
-                order_id=order_id,
+                stream=STREAM if number < 0 else None,
+                key=key,
+                order_key=STREAM_ROWS[number] if number < 0 else key,
                 customer_id=None,
                 writer_snapshot=writer_snapshot,
                 at=datetime(2024, 1, 1, tzinfo=UTC),
-                orders_delta=1,
-                revenue_delta=Decimal(row_id),
-                pending_delta=row_id % 2,
+                orders_delta=int(number >= 0),
+                pending_delta=row_id % 2 if number >= 0 else 0,
+                previous_revenue=Decimal(0),
+                revenue=Decimal(row_id if number >= 0 else 0),
+                previous_currency=None,
+                currency=None,
                 payload=json.dumps(payload).encode(),
             )
         )
@@ -181,16 +193,15 @@ class ModelDatabase:
 
     def missed(self, after: Position, upto: Snapshot, past_id: int) -> list[Event]:
         """The three branches of orderwire.unseen."""
+        xmax, xip, own = after.snapshot.xmax, after.snapshot.xip, after.txid
         rows = [
             row
             for row in self.journal
-            if row.id > past_id
-            and visible(row.txid, upto)
-            and (
-                (row.txid >= after.snapshot.xmax and row.txid != after.txid)
-                or (row.txid in after.snapshot.xip and row.txid != after.txid)
-                or (row.txid == after.txid and after.id is not None and row.id > after.id)
-            )
+            # First what few rows are: most are older than the position.
+            if ((txid := row.txid) >= xmax or txid in xip or txid == own)
+            and (txid != own or (after.id is not None and row.id > after.id))
+            and row.id > past_id
+            and visible(txid, upto)
         ]
         return sorted(rows, key=lambda row: row.id)
 
@@ -211,11 +222,11 @@ class ModelReader(JournalQueries):
         await self.round_trip()
         return found[0] if found else None
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         await self.round_trip()
-        found = len(self.database.missed(after, upto, past_id))
+        found = self.database.missed(after, upto, past_id)[:limit]
         await self.round_trip()
-        return min(found, limit), self.database.trimmed_txid
+        return EventCount(len(found), sum(row.stream is None for row in found), self.database.trimmed_txid)
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         await self.round_trip()

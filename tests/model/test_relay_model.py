@@ -32,12 +32,20 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 import push.admission
 import push.journal.relay
 import push.journal.replay
+from tests.model.database import STREAM_ROWS
 from tests.model.world import ModelClient, World
 
 SERVERS = st.integers(0, 1)
 ORDERS = st.integers(1, 3)
+# Taken modulo the number of rows: see ``nth_row``.
+ROWS = st.integers(0, 5)
 AWAY_SECONDS = (0.05, 20.0)
 PICK = st.integers(0, 1000)
+
+
+def nth_row(number: int) -> int:
+    """The number of a row, as ``ModelDatabase.write`` takes it: four orders, and the rows of the stream."""
+    return number % (4 + len(STREAM_ROWS)) - len(STREAM_ROWS)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -67,7 +75,7 @@ class Steps:
         if database.open:
             transaction = database.open[pick % len(database.open)]
             for number in range(rows):
-                if not database.write(transaction, (order_id + number) % 4):
+                if not database.write(transaction, nth_row(order_id + number)):
                     break
 
     def end(self, pick: int, commit: bool, notify: bool) -> None:
@@ -82,7 +90,7 @@ class Steps:
     def autocommit(self, order_id: int, rows: int) -> None:
         transaction = self.world.database.begin(False)
         for number in range(rows):
-            self.world.database.write(transaction, (order_id + number) % 4)
+            self.world.database.write(transaction, nth_row(order_id + number))
         self.world.do(lambda: self.world.database.commit(transaction, notify=True))
 
     def write_around_a_commit(self, order_id: int, rows: int) -> None:
@@ -92,7 +100,7 @@ class Steps:
         database.write(transaction, order_id)
         self.autocommit(order_id + 1, 1)
         for number in range(rows):
-            database.write(transaction, (order_id + number) % 4)
+            database.write(transaction, nth_row(order_id + number))
         self.world.do(lambda: database.commit(transaction, notify=True))
 
     def roll_back_savepoint(self) -> None:
@@ -119,9 +127,16 @@ class Steps:
     def restart(self, server: int) -> None:
         self.world.restart(server)
 
-    def new_client(self, server: int, takes_positions: bool, own_order: int | None = None, conflates: bool = False) -> None:
+    def new_client(
+        self,
+        server: int,
+        takes_positions: bool,
+        own_order: int | None = None,
+        conflates: bool = False,
+        streams: bool = False,
+    ) -> None:
         if len(self.world.clients) < 5:
-            client = ModelClient(takes_positions=takes_positions, own_order=own_order, conflates=conflates)
+            client = ModelClient(takes_positions=takes_positions, own_order=own_order, conflates=conflates, streams=streams)
             self.world.clients.append(client)
             self.world.do(lambda: client.connect(self.world.servers[server]))
 
@@ -169,7 +184,7 @@ class RelayMachine(RuleBasedStateMachine):
         self.steps.begin(repeatable_read)
 
     @precondition(lambda self: self.steps.world.database.open)
-    @rule(pick=PICK, order_id=ORDERS, rows=st.sampled_from([1, 2, 9]))
+    @rule(pick=PICK, order_id=ROWS, rows=st.sampled_from([1, 2, 9]))
     def write(self, pick: int, order_id: int, rows: int) -> None:
         self.steps.write(pick, order_id, rows)
 
@@ -178,7 +193,7 @@ class RelayMachine(RuleBasedStateMachine):
     def end(self, pick: int, commit: bool, notify: bool) -> None:
         self.steps.end(pick, commit, notify)
 
-    @rule(order_id=ORDERS, rows=st.sampled_from([1, 2, 9]))
+    @rule(order_id=ROWS, rows=st.sampled_from([1, 2, 9]))
     def autocommit(self, order_id: int, rows: int) -> None:
         self.steps.autocommit(order_id, rows)
 
@@ -218,9 +233,15 @@ class RelayMachine(RuleBasedStateMachine):
     def restart(self, server: int) -> None:
         self.steps.restart(server)
 
-    @rule(server=SERVERS, takes_positions=st.booleans(), own_order=st.none() | ORDERS, conflates=st.booleans())
-    def new_client(self, server: int, takes_positions: bool, own_order: int | None, conflates: bool) -> None:
-        self.steps.new_client(server, takes_positions, own_order, conflates)
+    @rule(
+        server=SERVERS,
+        takes_positions=st.booleans(),
+        own_order=st.none() | ORDERS,
+        conflates=st.booleans(),
+        streams=st.booleans(),
+    )
+    def new_client(self, server: int, takes_positions: bool, own_order: int | None, conflates: bool, streams: bool) -> None:
+        self.steps.new_client(server, takes_positions, own_order, conflates, streams)
 
     @precondition(lambda self: self.steps.world.clients)
     @rule(pick=PICK, about_bytes=st.sampled_from([1, 200, 100_000]))
@@ -262,19 +283,25 @@ def one_step(steps: Steps, choose: random.Random) -> None:
     step = choose.choices(range(18), [6, 14, 8, 8, 4, 20, 5, 3, 1, 4, 14, 4, 8, 6, 12, 3, 2, 4])[0]
     (
         lambda: steps.begin(choose.random() < 0.4),
-        lambda: steps.write(pick, choose.randrange(4), rows),
+        lambda: steps.write(pick, choose.randrange(6), rows),
         lambda: steps.end(pick, choose.random() < 0.8, choose.random() < 0.8),
-        lambda: steps.autocommit(choose.randrange(4), rows),
+        lambda: steps.autocommit(choose.randrange(6), rows),
         steps.roll_back_savepoint,
         lambda: steps.run_ticks(choose.randint(1, 12)),
         steps.settle,
         lambda: steps.lose_connection(pick % 2, choose.choice(AWAY_SECONDS)),
         lambda: steps.restart(pick % 2),
-        lambda: steps.new_client(pick % 2, choose.random() < 0.5, choose.choice([None, None, 1, 2]), choose.random() < 0.4),
+        lambda: steps.new_client(
+            pick % 2,
+            choose.random() < 0.5,
+            choose.choice([None, None, 1, 2]),
+            choose.random() < 0.4,
+            choose.random() < 0.5,
+        ),
         lambda: steps.take(pick, choose.choice([1, 200, 100_000])),
         lambda: steps.drop(pick),
         lambda: steps.reconnect(pick, choose.randrange(2)),
-        lambda: steps.write_around_a_commit(choose.randrange(4), rows),
+        lambda: steps.write_around_a_commit(choose.randrange(6), rows),
         lambda: steps.take_one_and_reconnect(pick, choose.randrange(2)),
         steps.flush_log,
         steps.crash,
@@ -301,7 +328,7 @@ def test_resume_from_the_middle_of_a_batch_larger_than_recent_events() -> None:
     """The watermark from before the batch is dropped, and later ones have seen the transaction of the cursor."""
     steps = Steps()
     try:
-        steps.new_client(1, takes_positions=False)
+        steps.new_client(1, takes_positions=False, streams=True)
         steps.settle()
         steps.begin(repeatable_read=False)
         steps.write(0, 1, rows=1)

@@ -23,10 +23,10 @@ from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.journal.totals import Totals
-from push.protocol.access import ANONYMOUS_GRANT, Grant, OrderOwnership, Role
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, TopicLookup
 from push.protocol.messages import CloseCode
 from tests.helpers.fake_transport import FakeTransport
-from tests.model.database import ModelConnection, ModelDatabase, ModelReader
+from tests.model.database import STREAM, STREAM_ROWS, ModelConnection, ModelDatabase, ModelReader
 
 # Per server: the first resumes mostly from memory, the second mostly from the journal.
 RECENT_EVENTS = (16, 6)
@@ -40,7 +40,7 @@ class _Clock(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         assert timeout is not None, "deadlock: no task can run and no timer is set"
         self.now += max(0.0, timeout)
-        return super().select(0)
+        return []  # nothing here reads from sockets
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -81,11 +81,14 @@ class FixedNotifyPolicy(NotifyPolicy):
         return self.polls
 
 
-class NoOwnership(OrderOwnership):
-    """The model has no customers with a subject, so nothing should ask."""
+class ModelLookup(TopicLookup):
+    """The model has no customers with a subject, so nothing should ask for these."""
 
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
+    async def owned_keys(self, subject: str, keys: Collection[str]) -> set[str]:
         raise AssertionError("the ownership of orders must not be looked up")
+
+    async def known_streams(self, names: Collection[str]) -> set[str]:
+        return set(names)
 
 
 class ModelServer:
@@ -96,7 +99,7 @@ class ModelServer:
         self.notify_policy = self.relay._notify_policy = FixedNotifyPolicy()
         self.relay.recent_events = RecentEvents(max_events)
         self.session_manager = SessionManager(
-            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), NoOwnership()
+            self.hub, self.relay, ReplayPlanner(self.relay, ModelReader(database)), TokenVerifier(None), ModelLookup()
         )
         self.connection: ModelConnection | None = None
         self._away_seconds = 0.05
@@ -124,11 +127,15 @@ class ModelServer:
 class ModelClient:
     """A client that keeps what it has received across connections, and checks the order of events as they arrive.
 
-    ``own_order``: None for an admin, who gets every event; otherwise the one order of a customer.
+    ``own_order``: None for an admin, who gets the events of all orders; otherwise the one order of a customer. ``streams``:
+    the admin gets those of the stream too.
     """
 
-    def __init__(self, *, takes_positions: bool, own_order: int | None = None, conflates: bool = False) -> None:
+    def __init__(
+        self, *, takes_positions: bool, own_order: int | None = None, conflates: bool = False, streams: bool = False
+    ) -> None:
         self.own_order = own_order
+        self.streams = streams and own_order is None
         self.conflates = conflates
         self.server: ModelServer | None = None
         self.session: Session | None = None
@@ -158,8 +165,9 @@ class ModelClient:
 
     async def _admit(self, server: ModelServer, session: Session) -> None:
         position = (lambda cursor: json.dumps({"cursor": cursor}).encode()) if self._takes_positions else None
-        params = ConnectParams(self.cursor, None, position)
-        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_ids=frozenset({self.own_order}))
+        topics = ANONYMOUS_GRANT.default_topics() | {STREAM} if self.streams else None
+        params = ConnectParams(self.cursor, topics, position)
+        grant = ANONYMOUS_GRANT if self.own_order is None else Grant(Role.CUSTOMER, order_keys=frozenset({str(self.own_order)}))
         topics = await server.session_manager.authorize(grant, params)
         server.session_manager.open(session, grant, topics, params)
         if self.cursor is None:  # it has just gone live, in this tick
@@ -217,26 +225,32 @@ class ModelClient:
             self.cursor = message["cursor"]
         else:
             self.cursor = message["id"]
-            self._add(message["n"], message["order_id"])
+            self._add(message["n"], message["row"])
 
     def _fetch_anew(self) -> None:
-        """After a fetch the client knows what this server has published. Everything else still has to arrive as an event."""
+        """After a fetch the client knows the orders as this server has published them. All else has to arrive as an event."""
         assert self.server is not None
         published = self.server.hub.published
-        self.received.update((row.id, row.order_id) for row in self.server.database.journal if row.id in published)
+        self.received.update(
+            (row.id, int(row.key)) for row in self.server.database.journal if row.id in published and row.stream is None
+        )
 
     def promised(self, journal: Iterable[Event]) -> dict[int, int]:
-        """The events that the client has to receive: id → order."""
-        return {row.id: row.order_id for row in journal if self.own_order in (None, row.order_id)}
+        """The events that the client has to receive: id → number of the row."""
+        if self.own_order is not None:
+            return {row.id: int(row.key) for row in journal if row.order_key == str(self.own_order)}
+        return {row.id: int(row.key) for row in journal if row.stream is None or self.streams}
 
-    def _add(self, number: int, order_id: int) -> None:
-        assert self.own_order in (None, order_id), "an event of another customer"
+    def _add(self, number: int, row: int) -> None:
+        order_key = str(row) if row >= 0 else STREAM_ROWS[row]
+        assert self.own_order is None or order_key == str(self.own_order), "an event of another customer"
+        assert self.own_order is not None or self.streams or row >= 0, "an event of a stream without its topic"
         if number in self.received:
             return
         if number not in self.before:
-            newest = max((n for n, order in self.received.items() if order == order_id and n not in self.before), default=0)
-            assert number > newest, f"order {order_id}: event {number} came after event {newest}"
-        self.received[number] = order_id
+            newest = max((n for n, other in self.received.items() if other == row and n not in self.before), default=0)
+            assert number > newest, f"row {row}: event {number} came after event {newest}"
+        self.received[number] = row
 
 
 class World:

@@ -11,6 +11,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 HEARTBEAT_SECONDS = 2.0
@@ -25,6 +26,8 @@ class ReceivedEvents:
     def __init__(self) -> None:
         self.by_frame: dict[bytes, tuple[int, int, str]] = {}
         self.by_id: dict[int, bytes] = {}
+        # The orders' keys, and the number of each here.
+        self.orders: dict[str, int] = {}
         self.failures: list[str] = []
         self.closes: Counter[int] = Counter()
 
@@ -33,7 +36,7 @@ class ReceivedEvents:
             self.failures.append(text)
 
     def parse(self, frame: bytes) -> tuple[int, int, str] | None:
-        """Parse a message: (event id, order id, cursor), or None if it is not an event."""
+        """Parse a message: (event id, number of the order, cursor), or None if it is not an event."""
         fields = json.loads(frame)
         if "id" not in fields:
             return None
@@ -41,10 +44,22 @@ class ReceivedEvents:
         event_id = int(cursor.rsplit("-", 1)[1])
         if event_id in self.by_id:
             self.add_failure(f"event {event_id} came in two forms: {self.by_id[event_id]!r} and {frame!r}")
-        event = (event_id, fields["order_id"], cursor)
+        event = (event_id, self.orders.setdefault(fields["key"], len(self.orders)), cursor)
         self.by_id[event_id] = frame
         self.by_frame[frame] = event
         return event
+
+
+@dataclass(slots=True)
+class FetchedAnew:
+    """A resume that the server refused, at ``at``: the client missed what came after ``cursor``, and fetched the orders.
+
+    ``position`` is the event cursor of the page that it got.
+    """
+
+    cursor: str
+    at: float
+    position: str | None = None
 
 
 class Client:
@@ -58,10 +73,15 @@ class Client:
         self._rng = rng
         self.connection: Connection | None = None
         self.server = -1
+        # While it is not set, the client does not reconnect.
+        self.may_connect = asyncio.Event()
+        self.may_connect.set()
         self.cursor: str | None = None
         self.totals = b""
         self.received_count = self.unique_count = self.duplicates = self.resume_count = 0
         self.rejected_count = 0
+        self.fetched_anew: list[FetchedAnew] = []
+        self._fetches: set[asyncio.Task[None]] = set()
         self.newest_id = 0
         self._seen = bytearray(1 << 16)
         self._last_of_order = array("Q", bytes(8 << 14))
@@ -73,6 +93,7 @@ class Client:
         """Connect, and reconnect after each loss, until this task is cancelled."""
         loop = asyncio.get_running_loop()
         while True:
+            await self.may_connect.wait()
             self.server = self._rng.randrange(len(self._ports))
             line = self._connection_type(self, self.cursor)
             try:
@@ -94,7 +115,7 @@ class Client:
             event = self._handle_other_message(frame)
             if event is None:
                 return
-        event_id, order_id, self.cursor = event
+        event_id, order, self.cursor = event
         self.received_count += 1
         if event_id >= len(self._seen):
             self._seen.extend(bytes(event_id))
@@ -103,13 +124,13 @@ class Client:
             return
         self._seen[event_id] = 1
         self.unique_count += 1
-        if order_id >= len(self._last_of_order):
-            self._last_of_order.frombytes(bytes(8 * order_id))
-        if self._last_of_order[order_id] > event_id:
+        if order >= len(self._last_of_order):
+            self._last_of_order.frombytes(bytes(8 * order))
+        if self._last_of_order[order] > event_id:
             self.received.add_failure(
-                f"{self.name}: order {order_id}: event {event_id} came after {self._last_of_order[order_id]}"
+                f"{self.name}: event {event_id} came after {self._last_of_order[order]} of the same order"
             )
-        self._last_of_order[order_id] = event_id
+        self._last_of_order[order] = event_id
         if event_id > self.newest_id:
             self.newest_id = event_id
 
@@ -118,7 +139,7 @@ class Client:
             self.totals = frame
         elif frame.startswith(b'{"type":"resumed"'):
             if json.loads(frame)["recovered"] is not True:
-                self.received.add_failure(f"{self.name}: was not resumed, at {self.cursor}")
+                self._fetch_anew()
         elif frame == b'{"type":"ping"}':
             assert self.connection is not None
             self.connection.pong()
@@ -128,6 +149,34 @@ class Client:
                 self.received.add_failure(f"{self.name}: unexpected frame {frame!r}")
             return event
         return None
+
+    def _fetch_anew(self) -> None:
+        if self.cursor is None:
+            self.received.add_failure(f"{self.name}: told to fetch anew, without a cursor")
+            return
+        fetched = FetchedAnew(self.cursor, time.time())
+        self.fetched_anew.append(fetched)
+        task = asyncio.create_task(self._fetch_orders(fetched), name=f"{self.name} fetches the orders")
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _fetch_orders(self, fetched: FetchedAnew) -> None:
+        while fetched.position is None:
+            try:
+                async with asyncio.timeout(10):
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self._rng.choice(self._ports))
+                    writer.write(b"GET /api/orders?limit=1 HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
+                    head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+                    writer.transport.abort()
+                if b" 200 " in head.split(b"\r\n", 1)[0]:
+                    fetched.position = json.loads(body)["position"]
+            except (OSError, TimeoutError, ValueError):  # the server is killed, or closed the connection within the body
+                pass
+            await asyncio.sleep(self._rng.uniform(0.02, MAX_BACKOFF_SECONDS))
+
+    @property
+    def is_fetching(self) -> bool:
+        return bool(self._fetches)
 
     def record_progress(self) -> None:
         if not self.newest_ids or self.newest_id > self.newest_ids[-1]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import asyncpg
 
+from push.journal.replay import MAX_REPLAYED
 from tests.stress.clients import Client, client_frame, upgrade_request
 from tests.stress.harness import EXIT_TIMEOUT_SECONDS, HUNG_EXIT_CODE, SERVER_COUNT, Harness, connect_when_recovered
 from tests.stress.proxy import ProxiedConnection
@@ -56,7 +57,7 @@ class FaultInjector:
         async with asyncio.TaskGroup() as group:
             for fault in schedule:
                 await asyncio.sleep(start + fault.at - time.monotonic())
-                group.create_task(FAULT_KINDS[fault.kind].inject(self, fault))
+                group.create_task(ALL_FAULT_KINDS[fault.kind].inject(self, fault))
 
     def _record(self, fault: Fault, clients: list[Client]) -> None:
         self.injected.append(InjectedFault(fault, time.time(), clients))
@@ -168,6 +169,36 @@ class FaultInjector:
             assert line is not None
             line.set_reading(True)
 
+    async def let_clients_fall_behind(self, fault: Fault) -> None:
+        """Commit more events than are replayed while clients are away: they have to fetch anew."""
+        here = self._clients_of(fault.server)
+        away, staying = here[::2], here[1::2]
+        self._record(fault, away)
+        async with self._harness.postgres_lock:
+            connection = await connect_when_recovered(self._harness.postgres.url)
+            # A client that has no event yet has no cursor, and nothing to be behind of.
+            await connection.execute(self._harness.table.insert_bulk, 1)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(60):
+                    while not all(client.newest_id for client in away):
+                        await asyncio.sleep(0.05)
+            for client in away:
+                client.may_connect.clear()
+                if client.connection is not None:
+                    client.connection.abort()
+            await connection.execute(self._harness.table.insert_bulk, MAX_REPLAYED + 500)
+            newest = await connection.fetchval("select max(id) from orderwire.journal")
+            connection.terminate()
+        # Until the server has read them: it would publish them to clients that come back before.
+        try:
+            async with asyncio.timeout(60):
+                while not any(client.newest_id >= newest for client in staying):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            self.failures.append(f"{fault.kind}: the server did not deliver the events")
+        for client in away:
+            client.may_connect.set()
+
     async def send_garbage(self, fault: Fault) -> None:
         rubbish = self._rng.randbytes(300)
         hello = upgrade_request(None).encode()
@@ -225,15 +256,18 @@ FAULT_KINDS = {
     "clients stop reading": FaultKind(12, FaultInjector.pause_client_reading, (0.2, 7.0)),
     "clients send garbage": FaultKind(11, FaultInjector.send_garbage, (0.5, 1.0)),
 }
+# Only when asked for by its name: each takes more events than all others together.
+LARGE_FAULT_KINDS = {"clients fall behind": FaultKind(1, FaultInjector.let_clients_fall_behind)}
+ALL_FAULT_KINDS = FAULT_KINDS | LARGE_FAULT_KINDS
 
 
 def draw_schedule(seed: int, count: int, seconds: float, kinds: list[str]) -> list[Fault]:
     """Draw ``count`` faults: each kind once, the rest by weight."""
     rng = random.Random(seed)
-    names = kinds + rng.choices(kinds, [FAULT_KINDS[name].weight for name in kinds], k=max(0, count - len(kinds)))
+    names = kinds + rng.choices(kinds, [ALL_FAULT_KINDS[name].weight for name in kinds], k=max(0, count - len(kinds)))
     rng.shuffle(names)
     times = sorted(rng.uniform(0, seconds) for _ in names)
     return [
-        Fault(at, name, rng.randrange(SERVER_COUNT), rng.uniform(0.05, 0.6), rng.uniform(*FAULT_KINDS[name].seconds))
+        Fault(at, name, rng.randrange(SERVER_COUNT), rng.uniform(0.05, 0.6), rng.uniform(*ALL_FAULT_KINDS[name].seconds))
         for at, name in zip(times, names, strict=True)
     ]

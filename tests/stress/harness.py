@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import migrate
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
+from tests.stress.tables import Table
 from tests.support import Server, free_port
 
 SERVER_COUNT = 2
@@ -23,10 +25,11 @@ HUNG_EXIT_CODE = 999
 
 
 class Harness:
-    """``async with Harness(directory, notify_mode) as harness``: starts everything, and stops it at the end."""
+    """``async with Harness(directory, notify_mode, table) as harness``: starts everything, and stops it at the end."""
 
-    def __init__(self, directory: Path, notify_mode: str) -> None:
+    def __init__(self, directory: Path, notify_mode: str, table: Table) -> None:
         self._notify_mode = notify_mode
+        self.table = table
         self.postgres = EmbeddedPostgres(directory / "postgres", report=lambda line: None)
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
@@ -38,6 +41,8 @@ class Harness:
 
     async def __aenter__(self) -> Harness:
         await asyncio.to_thread(self.postgres.start)
+        await migrate(self.postgres.url)
+        await self.table.install(self.postgres.url)
         for number in range(SERVER_COUNT):
             self.postgres_proxies.append(await Proxy(self._postgres_address).open())
             self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import resource
 import statistics
@@ -15,9 +16,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from push.journal.events import Cursor, EventId
+from push.journal.replay import MAX_REPLAYED
 from tests.stress.clients import Client, ReceivedEvents, abort_silent_connections
-from tests.stress.faults import FAULT_KINDS, FaultInjector, InjectedFault, draw_schedule
+from tests.stress.faults import ALL_FAULT_KINDS, FAULT_KINDS, FaultInjector, InjectedFault, draw_schedule
 from tests.stress.harness import Harness, connect_when_recovered, memory_mib, open_files
+from tests.stress.tables import TABLES
 from tests.stress.writers import Writers
 from tests.support import WORKERS
 
@@ -37,6 +41,7 @@ class Plan:
     faults: int = 110
     kinds: list[str] = field(default_factory=lambda: list(FAULT_KINDS))
     notify_mode: str = "auto"
+    table: str = "starter"
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ class Report:
             lines.append(f"{kind:<28}{count:>6}{median:>10}{worst:>9}")
         lines += [f"{name:<28}{value}" for name, value in self.figures]
         lines += [f"FAILED: {text}" for text in self.failures]
-        lines.append(f"{'seed':<28}{self.plan.seed}   {'failed' if self.failures else 'passed'}")
+        lines.append(f"{'seed':<28}{self.plan.seed}   {'failed' if self.failures else 'passed'}, table {self.plan.table}")
         return "\n".join(lines)
 
 
@@ -64,7 +69,7 @@ async def stress(plan: Plan, directory: Path, print_line: Callable[[str], None])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 4096:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    async with Harness(directory, plan.notify_mode) as harness:
+    async with Harness(directory, plan.notify_mode, TABLES[plan.table]) as harness:
         report = Report(plan)
         before = [(memory_mib(server), open_files(server)) for server in harness.servers]
         received = ReceivedEvents()
@@ -104,7 +109,7 @@ async def _run_plan(
     await _wait_until(lambda: all(client.has_event(first) for client in clients), "every client has the first event", report)
     each = f" of {WORKERS} workers" if WORKERS > 1 else ""
     print_line(f"{plan.clients} clients on 2 servers{each}; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
-    writers = Writers(plan.seed, lambda: harness.postgres.url)
+    writers = Writers(plan.seed, lambda: harness.postgres.url, harness.table)
     faults = FaultInjector(harness, clients, plan.seed)
     writing = asyncio.create_task(writers.run(), name="writers")
     await faults.run(draw_schedule(plan.seed, plan.faults, plan.seconds, plan.kinds))
@@ -113,18 +118,27 @@ async def _run_plan(
     print_line("all faults have ended")
     writers.stopping.set()
     await writing
-    await _insert_marker(harness)  # an event after the last fault
-    rows, totals = await _journal_and_totals(harness, first)
+    last = await _insert_marker(harness)  # an event after the last fault
+    last_at = time.time()
+    rows, orders, totals = await _read_truth(harness, first)
     wanted = len(rows)
     shown = {name: Decimal(str(value)) for name, value in totals.items()}
 
-    def settled(client: Client) -> bool:
+    def has_totals(client: Client) -> bool:
         frame = client.latest_totals()
-        return client.unique_count >= wanted and all(Decimal(frame.get(name, "-1")) == value for name, value in shown.items())
+        return all(Decimal(frame.get(name, "-1")) == value for name, value in shown.items())
+
+    def settled(client: Client) -> bool:
+        if client.fetched_anew:  # which events it needs is found below: here, that the last one came, or the page has it
+            has_last = client.has_event(last) or client.fetched_anew[-1].at > last_at
+            return has_totals(client) and not client.is_fetching and has_last
+        return has_totals(client) and client.unique_count >= wanted
 
     await _wait_until(lambda: all(map(settled, clients)), "every client has everything", report)
     took = time.monotonic() - start
-    _compare_with_journal(rows, clients, received, report)
+    _compare_with_table(rows, orders, report)
+    skippable = await _skippable_events(harness, clients, report)
+    _compare_with_journal(rows, clients, received, skippable, report)
     for client in clients:
         if not settled(client):
             report.failures.append(f"{client.name}: {client.unique_count} of {wanted} events, {client.totals!r} for {totals}")
@@ -139,6 +153,10 @@ async def _run_plan(
         (
             "resumes",
             f"{resumes:,} ({rejected:,} rejected at first)",
+        ),
+        (
+            "fetched anew",
+            f"{sum(len(client.fetched_anew) for client in clients):,} (more than {MAX_REPLAYED:,} events behind)",
         ),
         ("closes", ", ".join(f"{code}: {count}" for code, count in sorted(received.closes.items())) or "none"),
         ("events", f"{wanted:,} to each of {plan.clients} clients"),
@@ -160,40 +178,104 @@ async def _insert_marker(harness: Harness) -> int:
     connection = await connect_when_recovered(harness.postgres.url)
     try:
         async with connection.transaction():
-            await connection.execute("insert into orders (customer_name, total) values ('beacon', 1)")
+            await connection.execute(harness.table.insert_marker)
             return int(await connection.fetchval("select max(id) from orderwire.journal where txid = pg_current_xact_id()"))
     finally:
         await connection.close()
 
 
-async def _journal_and_totals(harness: Harness, first: int) -> tuple[list[Any], dict[str, Any]]:
+async def _read_truth(harness: Harness, first: int) -> tuple[list[Any], list[Any], dict[str, Any]]:
+    """The events, the orders and the totals. All writers have ended."""
     connection = await connect_when_recovered(harness.postgres.url)
     try:
         rows = await connection.fetch(
             """
-            select j.id, extract(epoch from j.at)::float8 as at, orderwire.event_json(
-                i.epoch, j.txid, j.id, j.at, j.order_id, j.order_number, j.customer_name,
-                j.previous_status, j.status, j.previous_total, j.total
-            ) as event
+            select j.id, extract(epoch from j.at)::float8 as at, orderwire.event_json(j, i.epoch, i.integer_keys) as event
             from orderwire.journal as j, orderwire.journal_identity as i
             where j.id >= $1 order by j.id
             """,
             first,
         )
-        totals = await connection.fetchrow("select * from order_analytics")
+        totals = await connection.fetchrow(harness.table.select_totals)
         assert totals is not None
-        return rows, dict(totals)
+        return rows, await connection.fetch(harness.table.select_orders), dict(totals)
     finally:
         await connection.close()
 
 
-def _compare_with_journal(rows: list[Any], clients: list[Client], received: ReceivedEvents, report: Report) -> None:
+def _compare_with_table(rows: list[Any], orders: list[Any], report: Report) -> None:
+    """What the events say of each order is what the table has."""
+    rebuilt: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        event = json.loads(row["event"])
+        if event["type"] == "order_delete":
+            del rebuilt[event["key"]]
+        else:
+            rebuilt.setdefault(event["key"], {}).update(event)
+    found = {key: (order["status"], Decimal(order["total"])) for key, order in rebuilt.items()}
+    expected = {key: (status, Decimal(total)) for key, status, total in orders}
+    different = [key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)]
+    if different:
+        key = different[0]
+        report.failures.append(
+            f"{len(different)} orders differ: {key} is {expected.get(key)}, and by its events {found.get(key)}"
+        )
+
+
+async def _skippable_events(harness: Harness, clients: list[Client], report: Report) -> dict[Client, set[int]]:
+    """For each client that had to fetch anew, the events up to its fetch that it may lack.
+
+    It is a failure if the client was not too far behind: then the server had to replay.
+    """
+    skippable: dict[Client, set[int]] = {}
+    connection = await connect_when_recovered(harness.postgres.url)
+    try:
+        for client in clients:
+            for fetched in client.fetched_anew:
+                before = await _missed_events(connection, fetched.cursor)
+                behind = sum(at <= fetched.at for at in before.values())
+                if behind <= MAX_REPLAYED:
+                    report.failures.append(f"{client.name}: was not resumed at {fetched.cursor}, {behind} events behind")
+                elif fetched.position is None:
+                    report.failures.append(f"{client.name}: could not fetch the orders anew")
+                else:
+                    after = await _missed_events(connection, fetched.position)
+                    skippable.setdefault(client, set()).update(before.keys() - after.keys())
+    finally:
+        await connection.close()
+    return skippable
+
+
+async def _missed_events(connection: Any, cursor_text: str) -> dict[int, float]:
+    """The ids and times of the events that a client with this cursor may lack, as the server finds them."""
+    cursor = Cursor.parse(cursor_text)
+    own: tuple[str | None, int | None] = (None, None)
+    if isinstance(cursor.after, EventId):
+        own = (str(cursor.after.txid), cursor.after.id)
+        seen = await connection.fetchval("select orderwire.writer_snapshot($1::text::xid8, $2)::text", *own)
+    else:
+        seen = "{}:{}:{}".format(cursor.after.xmin, cursor.after.xmax, ",".join(map(str, cursor.after.xip)))
+    rows = await connection.fetch(
+        """
+        select u.id, extract(epoch from u.at)::float8 as at
+        from orderwire.unseen($1::text::pg_snapshot, $2::text::xid8, $3, pg_current_snapshot(), 0) as u
+        """,
+        seen,
+        *own,
+    )
+    return {row["id"]: row["at"] for row in rows}
+
+
+def _compare_with_journal(
+    rows: list[Any], clients: list[Client], received: ReceivedEvents, skippable: dict[Client, set[int]], report: Report
+) -> None:
     journal = {row["id"]: row["event"].encode() for row in rows}
     for event_id, frame in received.by_id.items():
         if journal.get(event_id) != frame:
             report.failures.append(f"delivered: {frame!r}, in the journal: {journal.get(event_id)!r}")
     for client in clients:
-        missing = [event_id for event_id in journal if not client.has_event(event_id)]
+        may_lack = skippable.get(client, set())
+        missing = [event_id for event_id in journal if not client.has_event(event_id) and event_id not in may_lack]
         if missing:
             report.failures.append(f"{client.name} lacks {len(missing)} events: {missing[:5]}; cursor {client.cursor}")
 
@@ -207,7 +289,7 @@ def _measure_recoveries(rows: list[Any], done: list[InjectedFault], report: Repo
         highest.append(max(event_id, highest[-1] if highest else 0))
     took: dict[str, list[float]] = defaultdict(list)
     counts: dict[str, int] = defaultdict(int)
-    for item in sorted(done, key=lambda item: list(FAULT_KINDS).index(item.fault.kind)):
+    for item in sorted(done, key=lambda item: list(ALL_FAULT_KINDS).index(item.fault.kind)):
         counts[item.fault.kind] += 1
         index = bisect_left(times, item.at)
         later = (highest[index - 1] if index else 0) + 1

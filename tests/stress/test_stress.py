@@ -8,15 +8,26 @@ import pytest
 
 from tests.stress.faults import FAULT_KINDS
 from tests.stress.run import Plan, stress
+from tests.stress.tables import TABLES
 
 # The server detects it after 10 s; tests/faults/test_database_outage.py tests that.
 SLOW = "database connection half-open"
 
 
 @pytest.mark.postgres
-async def test_nothing_is_lost_under_faults_of_every_kind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("table", TABLES)
+async def test_nothing_is_lost_under_faults_of_every_kind(tmp_path: Path, table: str) -> None:
     kinds = [kind for kind in FAULT_KINDS if kind != SLOW]
-    report = await stress(Plan(seed=1, seconds=7, clients=40, faults=16, kinds=kinds), tmp_path, print)
+    report = await stress(Plan(seed=1, seconds=7, clients=40, faults=16, kinds=kinds, table=table), tmp_path, print)
     print(report.table())
     assert report.failures == []
     assert set(report.counts) == set(kinds)
+
+
+@pytest.mark.postgres
+async def test_clients_too_far_behind_fetch_anew(tmp_path: Path) -> None:
+    plan = Plan(seed=2, seconds=2, clients=12, faults=1, kinds=["clients fall behind"], table="uuid")
+    report = await stress(plan, tmp_path, print)
+    print(report.table())
+    assert report.failures == []
+    assert not dict(report.figures)["fetched anew"].startswith("0 ")

@@ -1,4 +1,4 @@
-"""Concurrent writers that change `orders` in every way an application may.
+"""Concurrent writers that change the table in every way an application may.
 
 If a connection is lost, the outcome of the transaction is unknown: the writer reconnects and goes on. Clients are compared with
 the journal.
@@ -14,9 +14,10 @@ from typing import Any
 
 import asyncpg
 
+from tests.stress.tables import STATUSES, Table
+
 Connection = Any
 
-STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 # Seconds between two transactions of one writer, on average.
 PAUSE_SECONDS = 0.35
 BULK_PAUSE_SECONDS = 20.0
@@ -41,17 +42,19 @@ class RolledBack(Exception):
 class Writers:
     """All writers, each with its own random number generator."""
 
-    def __init__(self, seed: int, url: Callable[[], str]) -> None:
+    def __init__(self, seed: int, url: Callable[[], str], table: Table) -> None:
         self._seed = seed
+        self._table = table
         self._url = url
         self.counts: Counter[str] = Counter()
         self.stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Write until ``stopping`` is set and every writer has ended its last transaction."""
+        small = SMALL_OPERATIONS if self._table.change_other_table is None else (*SMALL_OPERATIONS, change_other_table)
         async with asyncio.TaskGroup() as group:
             for number in range(WRITER_COUNT):
-                group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, SMALL_OPERATIONS))
+                group.create_task(self._write(f"writer {number}", PAUSE_SECONDS, small))
             group.create_task(self._write("bulk", BULK_PAUSE_SECONDS, BULK_OPERATIONS))
             group.create_task(self._write("long", 1.0, (long_transaction,)))
 
@@ -87,7 +90,7 @@ class Writers:
         roll_back = operation is not long_transaction and rng.random() < 0.12
         try:
             async with connection.transaction(isolation=isolation):
-                await operation(connection, rng)
+                await operation(self._table, connection, rng)
                 if roll_back:
                     raise RolledBack
         except RolledBack:
@@ -100,91 +103,73 @@ class Writers:
             self.counts["committed"] += 1
 
 
-Operation = Callable[[Connection, random.Random], Awaitable[None]]
+Operation = Callable[[Table, Connection, random.Random], Awaitable[None]]
 
 
-async def random_ids(connection: Connection, rng: random.Random, max_count: int) -> list[int]:
-    newest = await connection.fetchval("select coalesce(max(id), 1) from orders")
-    low = max(1, newest - 400)
-    return [rng.randint(low, newest) for _ in range(rng.randint(1, max_count))]
-
-
-async def insert(connection: Connection, rng: random.Random) -> None:
+async def insert(table: Table, connection: Connection, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 4)):
-        await connection.execute(
-            "insert into orders (customer_name, total) values ($1, $2)",
-            rng.choice(("Иван", 'a"b\\', "O'Neil")),
-            rng.randint(0, 999),
-        )
+        await connection.execute(table.insert, *table.random_row(rng))
 
 
-async def update_statuses(connection: Connection, rng: random.Random) -> None:
-    for order_id in await random_ids(connection, rng, 5):
-        await connection.execute("update orders set status = $1 where id = $2", rng.choice(STATUSES), order_id)
+async def update_statuses(table: Table, connection: Connection, rng: random.Random) -> None:
+    for key in await table.draw_keys(connection, rng, 5):
+        await connection.execute(table.set_status, rng.choice(STATUSES), key)
 
 
-async def update_one_order_repeatedly(connection: Connection, rng: random.Random) -> None:
-    (order_id, *_) = await random_ids(connection, rng, 1)
-    for _ in range(rng.randint(2, 5)):
-        await connection.execute("update orders set total = total + 1 where id = $1", order_id)
+async def update_one_order_repeatedly(table: Table, connection: Connection, rng: random.Random) -> None:
+    for key in await table.draw_keys(connection, rng, 1):
+        for _ in range(rng.randint(2, 5)):
+            await connection.execute(table.increment_total, key)
 
 
-async def update_many(connection: Connection, rng: random.Random) -> None:
-    await connection.execute(
-        "update orders set total = total + 0.01, customer_name = 'x' where id = any($1)", await random_ids(connection, rng, 10)
-    )
+async def update_many(table: Table, connection: Connection, rng: random.Random) -> None:
+    await connection.execute(table.update_many, await table.draw_keys(connection, rng, 10))
 
 
-async def savepoints(connection: Connection, rng: random.Random) -> None:
-    await insert(connection, rng)
+async def savepoints(table: Table, connection: Connection, rng: random.Random) -> None:
+    await insert(table, connection, rng)
     for _ in range(rng.randint(1, 3)):
         try:
             async with connection.transaction():
-                await update_statuses(connection, rng)
+                await update_statuses(table, connection, rng)
                 if rng.random() < 0.5:
                     raise RolledBack
         except RolledBack:
             pass
-    await insert(connection, rng)
+    await insert(table, connection, rng)
 
 
-async def copy(connection: Connection, rng: random.Random) -> None:
-    rows = [("copied", rng.randint(1, 99)) for _ in range(rng.randint(5, 40))]
-    await connection.copy_records_to_table("orders", records=rows, columns=["customer_name", "total"])
+async def copy(table: Table, connection: Connection, rng: random.Random) -> None:
+    rows = [table.random_copied_row(rng) for _ in range(rng.randint(5, 40))]
+    schema, name, columns = table.copy_target
+    await connection.copy_records_to_table(name, schema_name=schema, records=rows, columns=columns)
 
 
-async def upsert(connection: Connection, rng: random.Random) -> None:
+async def upsert(table: Table, connection: Connection, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 3)):
-        await connection.execute(
-            "insert into orders (order_number, customer_name, total) values ($1, 'upsert', 1)"
-            " on conflict (order_number) do update set total = orders.total + 1, status = 'confirmed'",
-            f"UP-{rng.randint(1, 30)}",
-        )
+        await connection.execute(table.upsert, f"UP-{rng.randint(1, 30)}")
 
 
-async def delete(connection: Connection, rng: random.Random) -> None:
-    await connection.execute("delete from orders where id = any($1)", await random_ids(connection, rng, 4))
+async def delete(table: Table, connection: Connection, rng: random.Random) -> None:
+    await connection.execute(table.delete, await table.draw_keys(connection, rng, 4))
 
 
-async def write_bulk(connection: Connection, rng: random.Random) -> None:
+async def change_other_table(table: Table, connection: Connection, rng: random.Random) -> None:
+    assert table.change_other_table is not None
+    await connection.execute(table.change_other_table)
+    await insert(table, connection, rng)
+
+
+async def write_bulk(table: Table, connection: Connection, rng: random.Random) -> None:
     rows = rng.randint(100, 2000)
-    if rng.random() < 0.6:
-        await connection.execute(
-            "insert into orders (customer_name, total) select 'bulk', n from generate_series(1, $1::int) n", rows
-        )
-    else:
-        await connection.execute(
-            "update orders set status = case status when 'ready' then 'delivering' else 'ready' end where id in"
-            " (select id from orders order by id desc limit $1 for update skip locked)",
-            rows,
-        )
+    await connection.execute(table.insert_bulk if rng.random() < 0.6 else table.update_bulk, rows)
 
 
-async def long_transaction(connection: Connection, rng: random.Random) -> None:
+async def long_transaction(table: Table, connection: Connection, rng: random.Random) -> None:
     """Write early and commit late: its events have low ids and are delivered last."""
-    await insert(connection, rng)
+    await insert(table, connection, rng)
     await asyncio.sleep(rng.uniform(0.5, 6))
-    await update_statuses(connection, rng)
+    await update_statuses(table, connection, rng)
 
 
 SMALL_OPERATIONS: tuple[Operation, ...] = (

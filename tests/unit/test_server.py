@@ -37,14 +37,20 @@ def test_the_command_for_workers_is_parsed() -> None:
 
 
 def test_the_command_for_workers_is_not_listed() -> None:
-    listed = re.findall(r"^    ([a-z]+) ", server.make_parser().format_help(), re.MULTILINE)
-    assert set(listed) == {"serve", "migrate", "watch", "doctor", "demo", "token", "psql"}
+    listed = re.findall(r"^    ([a-z]+)\b", server.make_parser().format_help(), re.MULTILINE)
+    assert set(listed) == {
+        *("serve", "migrate", "attach", "detach", "uninstall"),
+        *("watch", "doctor", "demo", "token", "psql"),
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "choices"),
     [
-        (["nonsense"], ["serve", "migrate", "watch", "doctor", "demo", "token", "psql"]),
+        (
+            ["nonsense"],
+            [*("serve", "migrate", "attach", "detach", "uninstall"), *("watch", "doctor", "demo", "token", "psql")],
+        ),
         (["token", "--role", "boss"], ["admin", "viewer", "customer"]),
     ],
 )
@@ -91,16 +97,24 @@ def test_version(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> No
 
 def test_claims_are_those_of_the_options() -> None:
     now = int(time.time())
-    found = claims("--role", "customer", "--sub", "anna", "--order", "1", "--order", "2", "--ttl", "90m")
+    found = claims("--role", "customer", "--sub", "anna", "--order", "1", "--order", "a/b", "--ttl", "90m")
     assert found["exp"] - found["iat"] == 5400
     assert 0 <= found["iat"] - now <= 60
-    assert (found["role"], found["sub"], found["orders"]) == ("customer", "anna", [1, 2])
+    assert (found["role"], found["sub"], found["orders"]) == ("customer", "anna", ["1", "a/b"])
     assert set(claims("--role", "admin")) == {"role", "iat", "exp"}
 
 
 def test_a_customer_needs_orders() -> None:
     with pytest.raises(BadSetting, match=r"--sub or --order \(with make: SUB=user-7 or ORDER=5\)"):
         claims("--role", "customer")
+
+
+@pytest.mark.parametrize("text", ["", "k" * 201, "\ud800"])
+def test_a_text_that_is_no_key_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        claims("--role", "customer", "--order", text)
+    assert raised.value.code == 2
+    assert "is not the key of an order: up to 200 bytes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1e7", "nan", "inf", "fast"])

@@ -14,6 +14,7 @@ from db.database import Database
 from db.errors import DatabaseError
 from db.listener import Listener
 from gateway.app_keys import HUB
+from push.protocol.order_list import ShopInfo
 from serving import EXPECTED_ERRORS, create_app, database_server, print_addresses, run_until
 from settings import BadSetting, Settings
 from tests.helpers.tokens import SECRET
@@ -95,10 +96,12 @@ def test_a_database_url_is_used_as_it_is() -> None:
     ],
 )
 @pytest.mark.parametrize("superuser", [True, False, None])
+@pytest.mark.parametrize("table", ["public.orders", None])
 async def test_the_addresses_are_printed_once_events_flow_and_without_a_password(
     environment: dict[str, str],
     expected: list[str],
     superuser: bool | None,
+    table: str | None,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -107,6 +110,9 @@ async def test_the_addresses_are_printed_once_events_flow_and_without_a_password
             if superuser is None:
                 raise DatabaseError("gone")
             return superuser
+
+        async def shop_info(self) -> ShopInfo:
+            return ShopInfo.from_map({}, table, [])
 
     started = asyncio.Event()
     settings = Settings.from_environment(environment)
@@ -117,6 +123,10 @@ async def test_the_addresses_are_printed_once_events_flow_and_without_a_password
     started.set()
     await running
     lines = capsys.readouterr().out.splitlines()
+    if table is None:
+        assert lines.pop(-2) == (
+            "no table of orders is attached: python server.py attach lists candidates, attach --create makes a starter table"
+        )
     assert [line.split()[0] for line in lines] == ["dashboard", "websocket", "psql", "login", "ready;"]
     for line, part in zip(lines, expected, strict=False):
         assert part in line

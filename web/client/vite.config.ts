@@ -12,6 +12,7 @@ export default defineConfig({
       external: ["react", "./orderwire.js"],
       output: {
         minify: true,
+        comments: false,
         banner: ({ name }) => (name === "react" ? '"use client";' : ""),
       },
     },

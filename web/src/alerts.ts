@@ -40,8 +40,8 @@ function notifyPending(order: NewOrder): void {
 function showNotification(order: NewOrder, count: number): void {
   const { language } = getPreferences();
   const t = translations(language);
-  const title = count === 1 ? t.newOrder(order.order_number) : t.newOrders(count);
-  const body = `${order.customer_name} · ${formatFor(language).money(order.total)}`;
+  const title = count === 1 ? t.newOrder(order.order_number ?? order.key) : t.newOrders(count);
+  const body = formatFor(language).summary(order);
   // With the same tag a notification replaces the previous one, also that of another tab.
   const notification = new Notification(`🛒 ${title}`, { body, tag: "orderwire-new-order" });
   notification.onclick = () => {

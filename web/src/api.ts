@@ -1,4 +1,4 @@
-import type { OrderEvent, OrderStatus } from "@orderwire/client";
+import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { getToken } from "./token.ts";
 
 /** The server answered with a status other than 2xx. */
@@ -11,25 +11,45 @@ export class ApiError extends Error {
   }
 }
 
-/** A row of `/api/orders`. */
+/** An order as `/api/orders` has it. */
 export interface OrderRow {
-  id: number;
-  order_number: string;
-  customer_name: string;
-  total: string;
-  status: OrderStatus;
-  created_at: string;
-  updated_at: string;
+  id: number | string;
+  key: string;
+  order_number: string | null;
+  customer_name: string | null;
+  total: string | null;
+  currency?: string;
+  status: string | null;
+  created_at: string | null;
+  data?: Record<string, unknown>;
+}
+
+/** The response of `/api/orders`. */
+export interface OrderPage {
+  /** Newest first. */
+  orders: OrderRow[];
+  /** The cursor of the next page, null after the last one. */
+  next: string | null;
 }
 
 /** The response of `/api/events`. */
 export interface EventPage {
-  events: OrderEvent[];
+  events: (OrderEvent | StreamEvent)[];
   next: string;
   more: boolean;
 }
 
-export const ORDERS_PAGE_SIZE = 1000;
+/** The response of `/api/meta`: the attached table of orders. */
+export interface Meta {
+  /** Those that the map names, in the order in which to show them. Orders may have others. */
+  statuses: string[];
+  /** Orders with these do not count as revenue. */
+  cancelled: string[];
+  /** Null: no table is attached. Only an admin is told. */
+  table?: string | null;
+}
+
+const ORDERS_PAGE_SIZE = 1000;
 const REQUEST_TIMEOUT_MS = 15_000;
 
 async function get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
@@ -45,9 +65,11 @@ async function get<T>(path: string, query: Record<string, string | number | unde
 }
 
 export const api = {
-  /** Newest first. With `before`, the orders with a smaller id. */
-  orders: async (before?: number): Promise<OrderRow[]> =>
-    (await get<{ orders: OrderRow[] }>("/api/orders", { limit: ORDERS_PAGE_SIZE, before })).orders,
+  meta: (): Promise<Meta> => get<Meta>("/api/meta"),
+  /** The newest orders, or those after a cursor. */
+  orders: (after?: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { limit: ORDERS_PAGE_SIZE, after }),
+  /** One order, nothing of it cut. */
+  order: (key: string): Promise<OrderRow> => get<OrderRow>(`/api/orders/${encodeURIComponent(key)}`),
   /** Oldest first. */
   events: (after: string | undefined, limit: number): Promise<EventPage> => get<EventPage>("/api/events", { after, limit }),
   /** Every role may read these: a request for them shows whether the token is accepted. */

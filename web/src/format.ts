@@ -1,21 +1,34 @@
 import { moneyFormat, shortMoneyFormat } from "./money.ts";
 import { usePreferences, type Language } from "./preferences.ts";
 
-/** Times are in milliseconds since the Unix epoch. */
+/** What an event or an order says of itself. */
+interface Described {
+  customer_name?: string | null;
+  total?: string | null;
+  currency?: string | null;
+}
+
+/** Texts for the user. A time is given as RFC 3339, or in milliseconds since the Unix epoch. */
 export interface Format {
-  money: (decimal: string) => string;
+  /** Without a currency: that of the server's setting CURRENCY. */
+  money: (decimal: string | null, currency?: string | null) => string;
   shortMoney: (amount: number) => string;
-  count: (n: number | bigint) => string;
+  count: (n: number | string) => string;
   percent: (ratio: number) => string;
-  /** The time, with the day if that is not today. */
-  time: (at: number) => string;
+  /** The time, with the day if that is not today. A date that JavaScript does not know is shown as given. */
+  time: (at: string | null) => string;
+  dateTime: (at: string | null) => string;
   /** Hours and minutes. */
   clock: (at: number) => string;
-  dateTime: (at: number) => string;
+  /** The customer and the total, as far as given. */
+  summary: (of: Described) => string;
 }
 
 /** An ISO 4217 code. The server writes its setting CURRENCY into the page. */
-const currency = document.documentElement.dataset.currency ?? "PLN";
+export const mainCurrency = (document.documentElement.dataset.currency ?? "PLN").toUpperCase();
+
+/** For a field that is null. */
+const MISSING = "–";
 
 function createFormat(language: Language): Format {
   // British rather than American conventions: the day before the month, 24 hours.
@@ -26,14 +39,26 @@ function createFormat(language: Language): Format {
   const dateTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
   const count = new Intl.NumberFormat(locale);
   const percent = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 0 });
+  const formatMoney = moneyFormat(locale);
+  const money: Format["money"] = (decimal, currency) => (decimal === null ? MISSING : formatMoney(decimal, currency ?? mainCurrency));
   return {
-    money: moneyFormat(locale, currency),
-    shortMoney: shortMoneyFormat(locale, currency),
-    count: (n) => count.format(n),
+    money,
+    shortMoney: shortMoneyFormat(locale, mainCurrency),
+    count: (n) => count.format(n as number),
     percent: (ratio) => percent.format(ratio),
-    time: (at) => (new Date(at).toDateString() === new Date().toDateString() ? time : day).format(at),
+    time: ifDate((at) => (at.toDateString() === new Date().toDateString() ? time : day).format(at)),
+    dateTime: ifDate((at) => dateTime.format(at)),
     clock: (at) => clock.format(at),
-    dateTime: (at) => dateTime.format(at),
+    summary: ({ customer_name, total, currency }) =>
+      [customer_name, total == null ? null : money(total, currency)].filter((part) => part != null).join(" · "),
+  };
+}
+
+function ifDate(format: (at: Date) => string): (at: string | null) => string {
+  return (at) => {
+    if (at === null) return MISSING;
+    const date = new Date(at);
+    return Number.isNaN(date.getTime()) ? at : format(date);
   };
 }
 

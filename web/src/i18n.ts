@@ -1,15 +1,14 @@
-import type { OrderStatus } from "@orderwire/client";
 import type { Period } from "./periods.ts";
 import { usePreferences, type Language } from "./preferences.ts";
 
-const russianPluralRules = new Intl.PluralRules("ru");
+const pluralRules = { ru: new Intl.PluralRules("ru"), pl: new Intl.PluralRules("pl") };
+const numberFormat = { ru: new Intl.NumberFormat("ru"), en: new Intl.NumberFormat("en"), pl: new Intl.NumberFormat("pl") };
 
-function russianPlural(count: number, one: string, few: string, many: string): string {
-  const form = russianPluralRules.select(count);
-  return form === "one" ? one : form === "few" ? few : many;
+/** The number and the noun in the form for it. */
+function counted(language: keyof typeof pluralRules, count: number, one: string, few: string, many: string): string {
+  const form = pluralRules[language].select(count);
+  return `${numberFormat[language].format(count)} ${form === "one" ? one : form === "few" ? few : many}`;
 }
-
-const numberFormat = { ru: new Intl.NumberFormat("ru"), en: new Intl.NumberFormat("en") };
 
 const ru = {
   online: "Онлайн (Реальное время)",
@@ -28,7 +27,7 @@ const ru = {
   percentOfOrders: (percent: string) => `${percent} всех заказов`,
 
   newOrder: (orderNumber: string) => `Новый заказ #${orderNumber}`,
-  newOrders: (n: number) => `${numberFormat.ru.format(n)} ${russianPlural(n, "новый заказ", "новых заказа", "новых заказов")}`,
+  newOrders: (n: number) => counted("ru", n, "новый заказ", "новых заказа", "новых заказов"),
   latestOrder: (orderNumber: string) => `последний #${orderNumber}`,
   dismiss: "Закрыть",
   toasts: "Новые заказы",
@@ -45,7 +44,7 @@ const ru = {
   byStatus: "По статусам",
   allOrders: "все заказы",
   filterByStatus: "Показать только их",
-  latestOrders: (n: number) => `последние ${numberFormat.ru.format(n)} ${russianPlural(n, "заказ", "заказа", "заказов")}`,
+  latestOrders: (n: number) => `последние ${counted("ru", n, "заказ", "заказа", "заказов")}`,
 
   status: {
     pending: "Ожидает",
@@ -55,12 +54,13 @@ const ru = {
     delivering: "В доставке",
     delivered: "Доставлен",
     cancelled: "Отменён",
-  } satisfies Record<OrderStatus, string>,
+  },
+  noStatus: "Без статуса",
   anyStatus: "Любой статус",
   statusLabel: "Статус",
   searchPlaceholder: "Номер или имя",
   searchLabel: "Поиск заказов",
-  foundOrders: (n: number) => `${numberFormat.ru.format(n)} ${russianPlural(n, "заказ", "заказа", "заказов")}`,
+  foundOrders: (n: number) => counted("ru", n, "заказ", "заказа", "заказов"),
   columns: { number: "Номер", customer: "Клиент", total: "Сумма", status: "Статус", time: "Время" },
   loading: "Загрузка…",
   loadFailed: "Не удалось загрузить заказы. Пробуем ещё раз…",
@@ -69,6 +69,7 @@ const ru = {
   clearFilter: "Сбросить фильтр",
   scrollToNewest: "К новым",
   totalsOnly: "Ваша роль показывает только итоги. Заказы и события видит администратор.",
+  noTable: "Таблица заказов ещё не подключена. Эта команда покажет подходящие таблицы и как подключить одну из них:",
 
   events: "События",
   liveEvents: "Сейчас",
@@ -77,6 +78,7 @@ const ru = {
   eventCreated: "создан",
   eventChanged: "изменён",
   eventDeleted: "удалён",
+  changedBy: (name: string) => `кто: ${name}`,
   gapMarker: "Здесь могли быть пропущены события; заказы загружены заново.",
   toFirstPage: "В начало",
   previousPage: "Назад",
@@ -89,7 +91,8 @@ const ru = {
 
   order: "Заказ",
   createdAt: "Создан",
-  updatedAt: "Изменён",
+  key: "Ключ",
+  truncated: "Показано не целиком.",
   close: "Закрыть",
   latestEvents: "Последние события",
   orderDeleted: "Этот заказ удалён.",
@@ -98,7 +101,8 @@ const ru = {
   notifications: "Уведомления",
   notificationsDenied: "Уведомления запрещены в браузере",
   theme: { system: "Тема: как в системе", light: "Тема: светлая", dark: "Тема: тёмная" },
-  switchLanguage: "EN: switch to English",
+  /** Shown in a page of another language. */
+  switchLanguage: "RU: переключить на русский",
   shortcuts: "Клавиши",
   shortcutDescriptions: {
     "/": "поиск",
@@ -163,6 +167,7 @@ const en: Translations = {
     delivered: "Delivered",
     cancelled: "Cancelled",
   },
+  noStatus: "No status",
   anyStatus: "Any status",
   statusLabel: "Status",
   searchPlaceholder: "Number or name",
@@ -176,6 +181,7 @@ const en: Translations = {
   clearFilter: "Clear the filter",
   scrollToNewest: "To the newest",
   totalsOnly: "Your role shows totals only. Orders and events are for administrators.",
+  noTable: "No table of orders is attached yet. This command lists the tables that fit, and says how to attach one:",
 
   events: "Events",
   liveEvents: "Live",
@@ -184,6 +190,7 @@ const en: Translations = {
   eventCreated: "created",
   eventChanged: "changed",
   eventDeleted: "deleted",
+  changedBy: (name) => `by ${name}`,
   gapMarker: "Events may be missing here; the orders were loaded anew.",
   toFirstPage: "To the start",
   previousPage: "Back",
@@ -196,7 +203,8 @@ const en: Translations = {
 
   order: "Order",
   createdAt: "Created",
-  updatedAt: "Changed",
+  key: "Key",
+  truncated: "Shown in part.",
   close: "Close",
   latestEvents: "Latest events",
   orderDeleted: "This order was deleted.",
@@ -205,7 +213,7 @@ const en: Translations = {
   notifications: "Notifications",
   notificationsDenied: "Notifications are denied in the browser",
   theme: { system: "Theme: as in the system", light: "Theme: light", dark: "Theme: dark" },
-  switchLanguage: "RU: переключить на русский",
+  switchLanguage: "EN: switch to English",
   shortcuts: "Keys",
   shortcutDescriptions: {
     "/": "search",
@@ -223,7 +231,116 @@ const en: Translations = {
   tokenRejected: "The token was not accepted, or it has run out.",
 };
 
-const byLanguage: Record<Language, Translations> = { ru, en };
+const pl: Translations = {
+  online: "Online (na żywo)",
+  offline: "Offline",
+  connecting: "łączenie…",
+  attempt: (n) => `próba ${n}`,
+  inSeconds: (n) => `za ${n} s`,
+  retryNow: "Teraz",
+  retryNowHint: "Połącz teraz",
+  closed: (code) => `połączenie zamknięte (${code})`,
+  overSse: "przez Server-Sent Events",
+
+  totalOrders: "Zamówienia",
+  totalRevenue: "Przychód",
+  pendingOrders: "Oczekujące",
+  percentOfOrders: (percent) => `${percent} wszystkich zamówień`,
+
+  newOrder: (orderNumber) => `Nowe zamówienie #${orderNumber}`,
+  newOrders: (n) => counted("pl", n, "nowe zamówienie", "nowe zamówienia", "nowych zamówień"),
+  latestOrder: (orderNumber) => `ostatnie #${orderNumber}`,
+  dismiss: "Zamknij",
+  toasts: "Nowe zamówienia",
+
+  ordersOverTime: "Zamówienia i przychód",
+  periods: { "15m": "15 min", "1h": "1 godz.", "24h": "24 godz." },
+  forPeriod: { "15m": "z 15 minut", "1h": "z ostatniej godziny", "24h": "z doby" },
+  period: "Okres",
+  orders: "Zamówienia",
+  revenue: "Przychód",
+  chartLabel: (orders, revenue, period) => `Wykres. Dane ${period}: zamówienia ${orders}, przychód ${revenue}`,
+  onlyLoadedOrders: "tylko z wczytanych zamówień",
+
+  byStatus: "Według statusu",
+  allOrders: "wszystkie zamówienia",
+  filterByStatus: "Pokaż tylko te",
+  latestOrders: (n) => `ostatnie: ${counted("pl", n, "zamówienie", "zamówienia", "zamówień")}`,
+
+  status: {
+    pending: "Oczekuje",
+    confirmed: "Potwierdzone",
+    preparing: "W przygotowaniu",
+    ready: "Gotowe",
+    delivering: "W dostawie",
+    delivered: "Dostarczone",
+    cancelled: "Anulowane",
+  },
+  noStatus: "Bez statusu",
+  anyStatus: "Dowolny status",
+  statusLabel: "Status",
+  searchPlaceholder: "Numer lub nazwa",
+  searchLabel: "Szukaj zamówień",
+  foundOrders: (n) => counted("pl", n, "zamówienie", "zamówienia", "zamówień"),
+  columns: { number: "Numer", customer: "Klient", total: "Kwota", status: "Status", time: "Czas" },
+  loading: "Wczytywanie…",
+  loadFailed: "Nie udało się wczytać zamówień. Kolejna próba…",
+  noOrders: "Nie ma jeszcze zamówień. Pierwsze pojawi się tu samo.",
+  nothingFound: "Nic nie znaleziono.",
+  clearFilter: "Wyczyść filtr",
+  scrollToNewest: "Do najnowszych",
+  totalsOnly: "Twoja rola pokazuje tylko podsumowanie. Zamówienia i zdarzenia widzi administrator.",
+  noTable: "Tabela zamówień nie jest jeszcze podłączona. To polecenie pokaże pasujące tabele i sposób podłączenia jednej z nich:",
+
+  events: "Zdarzenia",
+  liveEvents: "Na żywo",
+  eventLog: "Dziennik",
+  noEvents: "Tu pojawią się zdarzenia.",
+  eventCreated: "utworzono",
+  eventChanged: "zmieniono",
+  eventDeleted: "usunięto",
+  changedBy: (name) => `kto: ${name}`,
+  gapMarker: "Tu może brakować zdarzeń; zamówienia wczytano od nowa.",
+  toFirstPage: "Na początek",
+  previousPage: "Wstecz",
+  nextPage: "Dalej",
+  pageNumber: (n) => `str. ${n}`,
+  endOfLog: "Koniec dziennika",
+  logGone: "Tej części dziennika już nie ma. Zacznij od początku.",
+  logFailed: "Nie udało się wczytać dziennika.",
+  retry: "Ponów",
+
+  order: "Zamówienie",
+  createdAt: "Utworzono",
+  key: "Klucz",
+  truncated: "Pokazano tylko część.",
+  close: "Zamknij",
+  latestEvents: "Ostatnie zdarzenia",
+  orderDeleted: "To zamówienie usunięto.",
+
+  sound: "Dźwięk",
+  notifications: "Powiadomienia",
+  notificationsDenied: "Powiadomienia są zablokowane w przeglądarce",
+  theme: { system: "Motyw: jak w systemie", light: "Motyw: jasny", dark: "Motyw: ciemny" },
+  switchLanguage: "PL: przełącz na polski",
+  shortcuts: "Klawisze",
+  shortcutDescriptions: {
+    "/": "szukaj",
+    "↑ ↓": "po zamówieniach",
+    "PgUp PgDn Home End": "szybciej",
+    "Enter": "otwórz zamówienie",
+    "Esc": "wyczyść filtr, zamknij",
+    "?": "ta pomoc",
+  },
+  signOut: "Wyloguj",
+
+  signInHelp: "Ten serwer wpuszcza po okazaniu tokenu. Wklej go tutaj; zostanie zachowany, dopóki karta jest otwarta.",
+  token: "Token",
+  submitToken: "Wejdź",
+  tokenRejected: "Token nie został przyjęty albo wygasł.",
+};
+
+const byLanguage: Record<Language, Translations> = { en, ru, pl };
 
 export function translations(language: Language): Translations {
   return byLanguage[language];

@@ -1,31 +1,80 @@
-/** Amounts are decimal strings. They are added as whole cents, of any size, and never as floating-point numbers. */
+/**
+ * Amounts are decimal strings with any number of digits. They are added as whole numbers of any size, and never as floating-point
+ * numbers. What is no decimal, such as "NaN", counts as 0.
+ */
 
-export function toCents(decimal: string): bigint {
-  const [whole = "0", fraction = ""] = decimal.split(".");
-  const cents = BigInt(whole.replace("-", "") + fraction.padEnd(2, "0").slice(0, 2));
-  return whole.startsWith("-") ? -cents : cents;
+const DECIMAL = /^(-?)(\d+)(?:\.(\d+))?$/;
+/** Engines of 2022 take at most this many. */
+const MAX_FRACTION_DIGITS = 20;
+/** A table may hold any text as a currency. */
+const MAX_CURRENCIES = 200;
+
+/** The number of digits after the point. */
+export function scaleOf(decimal: string): number {
+  return DECIMAL.exec(decimal)?.[3]?.length ?? 0;
 }
 
-export function fromCents(cents: bigint): string {
-  const digits = (cents < 0n ? -cents : cents).toString().padStart(3, "0");
-  return `${cents < 0n ? "-" : ""}${digits.slice(0, -2)}.${digits.slice(-2)}`;
+/** The amount in units of 10^-scale. Digits beyond them are cut off. */
+export function toUnits(decimal: string, scale: number): bigint {
+  const [, sign = "", whole = "0", fraction = ""] = DECIMAL.exec(decimal) ?? [];
+  return BigInt(sign + whole + fraction.padEnd(scale, "0").slice(0, scale));
 }
 
-/** Returns a formatter of decimal strings that loses no digits. `currency` is an ISO 4217 code. */
-export function moneyFormat(language: string, currency: string): (decimal: string) => string {
-  const format = new Intl.NumberFormat(language, {
-    style: "currency",
-    currency,
-    currencyDisplay: "narrowSymbol",
-    minimumFractionDigits: 2,
-    maximumFractionDigits: 2,
-  });
-  return (decimal) => format.format(decimal as `${number}`);
+export function fromUnits(units: bigint, scale: number): string {
+  const digits = (units < 0n ? -units : units).toString().padStart(scale + 1, "0");
+  const whole = digits.slice(0, digits.length - scale);
+  return `${units < 0n ? "-" : ""}${whole}${scale === 0 ? "" : `.${digits.slice(-scale)}`}`;
+}
+
+/** A sum with as many digits after the point as its longest summand. */
+export class DecimalSum {
+  #units = 0n;
+  #scale = 0;
+
+  add(decimal: string): void {
+    const scale = scaleOf(decimal);
+    if (scale > this.#scale) {
+      this.#units *= 10n ** BigInt(scale - this.#scale);
+      this.#scale = scale;
+    }
+    this.#units += toUnits(decimal, this.#scale);
+  }
+
+  toString(): string {
+    return fromUnits(this.#units, this.#scale);
+  }
+}
+
+/**
+ * Returns a formatter of decimal strings that loses no digits, and shows at least as many decimals as the currency has: none of JPY,
+ * three of KWD. A currency that is no ISO 4217 code follows the number.
+ */
+export function moneyFormat(locale: string): (decimal: string, currency: string) => string {
+  const formats = new Map<string, (decimal: string) => string>();
+  return (decimal, currency) => {
+    let format = formats.get(currency);
+    if (format === undefined) {
+      if (formats.size >= MAX_CURRENCIES) formats.clear();
+      formats.set(currency, (format = currencyFormat(locale, currency)));
+    }
+    return format(decimal);
+  };
+}
+
+function currencyFormat(locale: string, currency: string): (decimal: string) => string {
+  const digits = { maximumFractionDigits: MAX_FRACTION_DIGITS };
+  try {
+    const format = new Intl.NumberFormat(locale, { style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits });
+    return (decimal) => format.format(decimal as `${number}`);
+  } catch {
+    const format = new Intl.NumberFormat(locale, { minimumFractionDigits: 2, ...digits });
+    return (decimal) => `${format.format(decimal as `${number}`)}\u00a0${currency}`;
+  }
 }
 
 /** Returns a formatter for the labels of a chart's axis, such as "1.5K". */
-export function shortMoneyFormat(language: string, currency: string): (amount: number) => string {
-  const format = new Intl.NumberFormat(language, {
+export function shortMoneyFormat(locale: string, currency: string): (amount: number) => string {
+  const format = new Intl.NumberFormat(locale, {
     style: "currency",
     currency,
     currencyDisplay: "narrowSymbol",

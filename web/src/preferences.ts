@@ -1,7 +1,8 @@
 import { useSyncExternalStore } from "react";
 import type { Period } from "./periods.ts";
 
-export type Language = "ru" | "en";
+export const LANGUAGES = ["en", "ru", "pl"] as const;
+export type Language = (typeof LANGUAGES)[number];
 export type Theme = "system" | "light" | "dark";
 
 /** The user's choices, stored in `localStorage` and so common to all tabs. */
@@ -18,8 +19,8 @@ const listeners = new Set<() => void>();
 let current = load();
 
 function defaults(): Preferences {
-  const supported = navigator.languages.find((language) => /^(ru|en)\b/.test(language)) ?? "en";
-  return { language: supported.startsWith("ru") ? "ru" : "en", theme: "system", sound: false, notifications: false, period: "1h" };
+  const preferred = navigator.languages.map((tag) => LANGUAGES.find((language) => tag.split("-")[0] === language));
+  return { language: preferred.find((language) => language !== undefined) ?? "en", theme: "system", sound: false, notifications: false, period: "1h" };
 }
 
 function load(): Preferences {

@@ -45,8 +45,8 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function order(n: number): NewOrder {
-  return { type: "new_order", id: `e-1-${n}`, order_id: n, order_number: `N${n}`, customer_name: "Anna", total: "1.50", status: "pending", at: "2026-01-02T03:04:05Z" };
+function order(n: number, fields: Partial<NewOrder> = {}): NewOrder {
+  return { type: "new_order", id: `e-1-${n}`, order_id: n, key: String(n), order_number: `N${n}`, customer_name: "Anna", total: "1.50", status: "pending", at: "2026-01-02T03:04:05Z", ...fields };
 }
 
 function setHidden(hidden: boolean): void {
@@ -70,6 +70,14 @@ test("notifies about the first order at once, and about the following ones toget
   expect(shown.map(({ title }) => title)).toEqual(["🛒 New order #N1", "🛒 4 new orders"]);
   vi.advanceTimersByTime(10_000);
   expect(shown).toHaveLength(2);
+});
+
+test("names an order without a number by its key, and leaves out what is null", () => {
+  setHidden(true);
+  preferences.setPreferences({ notifications: true });
+  const { order_number: _, ...numberless } = order(1, { order_id: "9007199254740993", key: "9007199254740993", customer_name: null, currency: "JPY", total: "150" });
+  alerts.alertNewOrder(numberless);
+  expect(shown).toMatchObject([{ title: "🛒 New order #9007199254740993", body: "¥150" }]);
 });
 
 test("shows no notification while the tab is visible", () => {

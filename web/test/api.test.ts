@@ -13,11 +13,17 @@ afterEach(() => {
   vi.unstubAllGlobals();
 });
 
-test("requests a page of orders, with `before` only if it is given", async () => {
-  fetchMock.mockImplementation(async () => Response.json({ orders: [{ id: 7 }] }));
-  expect(await api.orders()).toEqual([{ id: 7 }]);
-  await api.orders(7);
-  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/api/orders?limit=1000", "/api/orders?limit=1000&before=7"]);
+test("requests a page of orders, after a cursor only if it is given", async () => {
+  fetchMock.mockImplementation(async () => Response.json({ orders: [{ key: "7" }], next: "a b" }));
+  expect(await api.orders()).toEqual({ orders: [{ key: "7" }], next: "a b" });
+  await api.orders("a b");
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/api/orders?limit=1000", "/api/orders?limit=1000&after=a+b"]);
+});
+
+test("requests an order by its key, escaped", async () => {
+  fetchMock.mockImplementation(async () => Response.json({ key: "ü/1?" }));
+  expect(await api.order("ü/1?")).toEqual({ key: "ü/1?" });
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/api/orders/%C3%BC%2F1%3F"]);
 });
 
 test("requests events after a cursor, escaped", async () => {

@@ -1,6 +1,6 @@
 import type { CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
 import { beforeEach, expect, test, vi } from "vitest";
-import { ApiError, type Api, type OrderRow } from "../src/api.ts";
+import { ApiError, type Api, type Meta, type OrderRow } from "../src/api.ts";
 import { DashboardStore } from "../src/state/dashboard-store.ts";
 
 /** The part of WebSocketService that DashboardStore uses. `emit` calls its listeners. */
@@ -32,8 +32,8 @@ class FakeService {
 }
 
 interface OrdersRequest {
-  before: number | undefined;
-  answer: (rows: OrderRow[]) => Promise<void>;
+  after: string | undefined;
+  answer: (rows: OrderRow[], next?: string) => Promise<void>;
   fail: (status: number) => Promise<void>;
 }
 
@@ -42,28 +42,32 @@ let store: DashboardStore;
 let requests: OrdersRequest[];
 let alerted: string[];
 let totals: () => Promise<unknown>;
+let meta: Meta;
 
 beforeEach(() => {
-  vi.useFakeTimers({ toFake: ["setTimeout", "setInterval", "requestAnimationFrame", "performance", "Date"] });
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "requestAnimationFrame", "performance", "Date"] });
   sessionStorage.clear();
   service = new FakeService();
   requests = [];
   alerted = [];
   totals = () => Promise.resolve({});
+  meta = { statuses: ["new", "done"], cancelled: [], table: "shop.orders" };
   const api: Api = {
     totals: () => totals(),
+    meta: () => Promise.resolve(meta),
+    order: () => Promise.reject(new Error("unexpected request")),
     events: () => Promise.reject(new Error("unexpected request")),
-    orders: (before) =>
+    orders: (after) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
         requests.push({
-          before,
-          answer: (rows) => (resolve(rows), settled().then()) as Promise<void>,
+          after,
+          answer: (rows, next) => (resolve({ orders: rows, next: next ?? null }), settled().then()) as Promise<void>,
           fail: (status) => (reject(new ApiError(status)), settled().then()) as Promise<void>,
         });
       }),
   };
-  store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.order_number));
+  store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.key));
 });
 
 async function rendered() {
@@ -72,8 +76,7 @@ async function rendered() {
 }
 
 function row(id: number): OrderRow {
-  const at = "2026-01-02T03:04:05Z";
-  return { id, order_number: `N${id}`, customer_name: "Bo", total: "5.00", status: "pending", created_at: at, updated_at: at };
+  return { id, key: String(id), order_number: `N${id}`, customer_name: "Bo", total: "5.00", status: "new", created_at: "2026-01-02T03:04:05Z" };
 }
 
 function page(from: number, count = 1000): OrderRow[] {
@@ -81,7 +84,7 @@ function page(from: number, count = 1000): OrderRow[] {
 }
 
 function created(id: number): NewOrder {
-  return { type: "new_order", id: `e-1-${id}`, order_id: id, order_number: `N${id}`, customer_name: "Anna", total: "1.00", status: "pending", at: "2026-01-02T03:04:05Z" };
+  return { type: "new_order", id: `e-1-${id}`, order_id: id, key: String(id), order_number: `N${id}`, customer_name: "Anna", total: "1.00", status: "new", at: "2026-01-02T03:04:05Z" };
 }
 
 test("fetches the orders on connect, and alerts once for an order", async () => {
@@ -89,8 +92,8 @@ test("fetches the orders on connect, and alerts once for an order", async () => 
   service.emit("message", created(2));
   await requests[0]?.answer([row(2), row(1)]);
   expect((await rendered()).ordersState).toBe("ready");
-  expect(store.orders.filter().map((order) => order.id)).toEqual([2, 1]);
-  expect(alerted).toEqual(["N2"]);
+  expect(store.orders.filter().map((order) => order.key)).toEqual(["2", "1"]);
+  expect(alerted).toEqual(["2"]);
   expect((await rendered()).toasts).toHaveLength(1);
 });
 
@@ -107,23 +110,23 @@ test("fetches the orders again on a reconnect without a cursor, and not on one w
 
 test("fetches the orders again after a gap, and no older ones meanwhile", async () => {
   service.emit("connect");
-  await requests[0]?.answer(page(5000));
+  await requests[0]?.answer(page(5000), "cursor of 4001");
   service.emit("gap");
   await store.loadOlderOrders();
   expect(requests).toHaveLength(2);
   await requests[1]?.answer([row(9000)]);
   const snapshot = await rendered();
-  expect(store.orders.filter().map((order) => order.id)).toEqual([9000]);
+  expect(store.orders.filter().map((order) => order.key)).toEqual(["9000"]);
   expect(snapshot.events.map((event) => event.type)).toEqual(["gap"]);
   expect(snapshot.ordersState).toBe("ready");
 });
 
 test("adds a page of older orders once", async () => {
   service.emit("connect");
-  await requests[0]?.answer(page(5000));
+  await requests[0]?.answer(page(5000), "cursor of 4001");
   const first = store.loadOlderOrders();
   void store.loadOlderOrders();
-  expect(requests.map(({ before }) => before)).toEqual([undefined, 4001]);
+  expect(requests.map(({ after }) => after)).toEqual([undefined, "cursor of 4001"]);
   await requests[1]?.answer(page(4000, 10));
   await first;
   expect(store.orders.size).toBe(1010);
@@ -193,4 +196,37 @@ test("renders a thousand events together", async () => {
   expect(snapshot.events).toHaveLength(200);
   expect(snapshot.events[0]).toMatchObject({ order_id: 1000 });
   expect(store.orders.size).toBe(1000);
+});
+
+test("has the statuses of the attached table", async () => {
+  expect(store.getSnapshot().meta.statuses).toEqual([]);
+  service.emit("connect");
+  await requests[0]?.answer([row(1)]);
+  expect((await rendered()).meta).toEqual(meta);
+});
+
+test("looks every few seconds whether a table has been attached, while there is none", async () => {
+  meta = { ...meta, table: null };
+  service.emit("connect");
+  await requests[0]?.answer([]);
+  service.emit("connect"); // must not double the requests
+  await requests[1]?.answer([]);
+  expect((await rendered()).meta.table).toBeNull();
+  meta = { ...meta, table: "shop.orders" };
+  await vi.advanceTimersByTimeAsync(5_000);
+  expect(requests).toHaveLength(3);
+  await requests[2]?.answer([row(1)]);
+  expect((await rendered()).meta.table).toBe("shop.orders");
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(requests).toHaveLength(3);
+});
+
+test("shows events of streams, and adds nothing to the orders", async () => {
+  service.emit("connect");
+  await requests[0]?.answer([row(1)]);
+  service.emit("message", { type: "row_delete", id: "e-1-9", stream: "stock", key: "1", order_id: 1, at: "2026-01-02T03:04:05Z" });
+  const snapshot = await rendered();
+  expect(snapshot.events.map(({ type }) => type)).toEqual(["row_delete"]);
+  expect(store.orders.size).toBe(1);
+  expect([alerted, snapshot.toasts]).toEqual([[], []]);
 });

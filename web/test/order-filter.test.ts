@@ -2,12 +2,25 @@ import { expect, test } from "vitest";
 import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../src/state/order-filter.ts";
 import type { Order } from "../src/state/order-list.ts";
 
-const anna: Order = { id: 1, number: "ORD-1", customer: "Anna Nowak", total: "1.00", status: "ready", createdAt: 0, updatedAt: 0 };
-const ivan: Order = { ...anna, id: 2, number: "ORD-22", customer: "Иван Иванов", status: "pending" };
+const anna: Order = {
+  key: "a1",
+  rank: 1,
+  number: "ORD-1",
+  customer: "Anna Nowak",
+  total: "1.00",
+  currency: null,
+  status: "ready",
+  createdAt: null,
+  createdMs: NaN,
+  data: null,
+  truncated: [],
+};
+const ivan: Order = { ...anna, key: "b2", number: "ORD-22", customer: "Иван Иванов", status: "pending" };
+const nobody: Order = { ...anna, key: "c3", number: "c3", customer: null, status: "" };
 
-function matches(filter: Partial<OrderFilter>): number[] {
+function matches(filter: Partial<OrderFilter>): string[] {
   const predicate = filterPredicate({ ...EMPTY_FILTER, ...filter });
-  return [anna, ivan].filter((order) => predicate?.(order) ?? true).map(({ id }) => id);
+  return [anna, ivan, nobody].filter((order) => predicate?.(order) ?? true).map(({ key }) => key);
 }
 
 test("an empty filter needs no predicate", () => {
@@ -15,12 +28,14 @@ test("an empty filter needs no predicate", () => {
   expect(filterPredicate({ status: null, text: "  " })).toBeUndefined();
 });
 
-test.each<[string, Partial<OrderFilter>, number[]]>([
-  ["a status", { status: "ready" }, [1]],
-  ["a part of the number, in any case", { text: "ord-2" }, [2]],
-  ["a part of the name, in any case and with spaces around", { text: " иВАН " }, [2]],
-  ["text that all orders contain", { text: "ORD" }, [1, 2]],
+test.each<[string, Partial<OrderFilter>, string[]]>([
+  ["a status", { status: "ready" }, ["a1"]],
+  ["orders without a status", { status: "" }, ["c3"]],
+  ["a part of the key", { text: "B2" }, ["b2"]],
+  ["a part of the number, in any case", { text: "ord-2" }, ["b2"]],
+  ["a part of the name, in any case and with spaces around", { text: " иВАН " }, ["b2"]],
+  ["text that two orders contain", { text: "ORD" }, ["a1", "b2"]],
   ["a status and a text, which must both match", { status: "ready", text: "иван" }, []],
-])("matches %s", (_, filter, ids) => {
-  expect(matches(filter)).toEqual(ids);
+])("matches %s", (_, filter, keys) => {
+  expect(matches(filter)).toEqual(keys);
 });

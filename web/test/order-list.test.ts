@@ -1,111 +1,170 @@
-import type { OrderEvent } from "@orderwire/client";
+import type { OrderEvent, OrderUpdate } from "@orderwire/client";
 import { expect, test } from "vitest";
 import type { OrderRow } from "../src/api.ts";
 import { OrderList } from "../src/state/order-list.ts";
 
 const AT = "2026-01-02T03:04:05.000000Z";
 
-function created(order: number, sequence: number, total = "10.00"): OrderEvent {
-  return { type: "new_order", id: `e-1-${sequence}`, order_id: order, order_number: `N${order}`, customer_name: "Anna", total, status: "pending", at: AT };
+function base(key: string, sequence: number) {
+  return { id: `e-1-${sequence}`, order_id: key, key, order_number: `N${key}`, at: AT };
 }
 
-function statusChanged(order: number, sequence: number, status: "confirmed" | "ready"): OrderEvent {
-  return { type: "order_status_update", id: `e-1-${sequence}`, order_id: order, order_number: `N${order}`, status, previous_status: "pending", at: AT };
+function created(key: string, sequence: number, total = "10.00"): OrderEvent {
+  return { type: "new_order", ...base(key, sequence), customer_name: "Anna", total, status: "pending" };
 }
 
-function deleted(order: number, sequence: number): OrderEvent {
-  return { type: "order_delete", id: `e-1-${sequence}`, order_id: order, order_number: `N${order}`, at: AT };
+function statusChanged(key: string, sequence: number, status: string | null): OrderEvent {
+  return { type: "order_status_update", ...base(key, sequence), status, previous_status: "pending" };
 }
 
-function row(id: number, status: OrderRow["status"] = "pending"): OrderRow {
-  return { id, order_number: `N${id}`, customer_name: "Bo", total: "5.00", status, created_at: AT, updated_at: AT };
+function changed(key: string, sequence: number, fields: Partial<OrderUpdate>): OrderEvent {
+  return { type: "order_update", ...base(key, sequence), ...fields };
 }
 
-function ids(list: OrderList): number[] {
-  return list.filter().map((order) => order.id);
+function deleted(key: string, sequence: number): OrderEvent {
+  return { type: "order_delete", ...base(key, sequence) };
 }
 
-test("applies events, and lists the newest order first", () => {
+function row(key: string, fields: Partial<OrderRow> = {}): OrderRow {
+  return { id: key, key, order_number: `N${key}`, customer_name: "Bo", total: "5.00", status: "pending", created_at: AT, ...fields };
+}
+
+function keys(list: OrderList): string[] {
+  return list.filter().map((order) => order.key);
+}
+
+test("applies events, and lists new orders on top, whatever their keys", () => {
   const list = new OrderList();
-  expect([created(1, 1), created(3, 2), created(2, 3)].map((event) => list.apply(event))).toEqual(["added", "added", "added"]);
-  expect(ids(list)).toEqual([3, 2, 1]);
-  expect(list.apply(statusChanged(2, 4, "ready"))).toBe("changed");
-  expect(list.get(2)?.status).toBe("ready");
-  expect(list.apply({ type: "order_update", id: "e-1-5", order_id: 2, order_number: "N2", total: "7.50", at: AT })).toBe("changed");
-  expect(list.get(2)).toMatchObject({ total: "7.50", customer: "Anna", status: "ready" });
-  expect(list.apply(deleted(3, 6))).toBe("removed");
-  expect(ids(list)).toEqual([2, 1]);
+  expect([created("b", 1), created("a", 2), created("c", 3)].map((event) => list.apply(event))).toEqual(["added", "added", "added"]);
+  expect(keys(list)).toEqual(["c", "a", "b"]);
+  expect(list.apply(statusChanged("a", 4, "SENT"))).toBe("changed");
+  expect(list.get("a")?.status).toBe("SENT");
+  expect(list.apply(changed("a", 5, { total: "7.50" }))).toBe("changed");
+  expect(list.get("a")).toMatchObject({ total: "7.50", customer: "Anna", status: "SENT" });
+  expect(list.apply(deleted("c", 6))).toBe("removed");
+  expect(keys(list)).toEqual(["a", "b"]);
+});
+
+test("keeps keys apart that are one number in JavaScript", () => {
+  const list = new OrderList();
+  list.apply(created("9007199254740992", 1));
+  list.apply(created("9007199254740993", 2));
+  list.apply(deleted("9007199254740992", 3));
+  expect(keys(list)).toEqual(["9007199254740993"]);
+});
+
+test("takes fields that are null, in rows and in events", () => {
+  const list = new OrderList();
+  list.startFetch(true)([row("x", { order_number: null, customer_name: null, total: null, status: null, created_at: null })], null);
+  expect(list.get("x")).toMatchObject({ number: "x", customer: null, total: null, currency: null, status: "", createdAt: null, createdMs: NaN, data: null });
+  list.apply(changed("x", 1, { customer_name: "Anna", total: "1.500", currency: "KWD", data: { table: 5 } }));
+  expect(list.get("x")).toMatchObject({ number: "Nx", customer: "Anna", total: "1.500", currency: "KWD", data: { table: 5 } });
+  list.apply(changed("x", 2, { customer_name: null, total: null }));
+  list.apply(statusChanged("x", 3, null));
+  expect(list.get("x")).toMatchObject({ customer: null, total: null, currency: "KWD", status: "", data: { table: 5 } });
+});
+
+test("knows which fields events have cut, until an event has them whole", () => {
+  const list = new OrderList();
+  list.apply({ ...created("x", 1), truncated: ["customer_name", "data"] });
+  expect(list.get("x")?.truncated).toEqual(["customer_name", "data"]);
+  list.apply(statusChanged("x", 2, "ready"));
+  expect(list.get("x")?.truncated).toEqual(["customer_name", "data"]);
+  list.apply(changed("x", 3, { customer_name: "Bo" }));
+  expect(list.get("x")?.truncated).toEqual(["data"]);
+  list.apply(changed("x", 4, { data: {} }));
+  expect(list.get("x")?.truncated).toEqual([]);
+});
+
+test("keeps a date that JavaScript does not know", () => {
+  const list = new OrderList();
+  list.startFetch(true)([row("x", { created_at: "10000-01-01T00:00:00.000000Z" })], null);
+  expect(list.get("x")).toMatchObject({ createdAt: "10000-01-01T00:00:00.000000Z", createdMs: NaN });
 });
 
 test("ignores an event that is not newer than the last one of its order", () => {
   const list = new OrderList();
-  list.apply(created(1, 1));
-  list.apply(statusChanged(1, 9, "ready"));
-  expect(list.apply(statusChanged(1, 9, "confirmed"))).toBe("none");
-  expect(list.apply(statusChanged(1, 8, "confirmed"))).toBe("none");
-  expect(list.get(1)?.status).toBe("ready");
-  list.apply(deleted(1, 10));
-  expect(list.apply(created(1, 1))).toBe("none"); // a replayed event does not restore a deleted order
-  expect(ids(list)).toEqual([]);
+  list.apply(created("1", 1));
+  list.apply(statusChanged("1", 9, "ready"));
+  expect(list.apply(statusChanged("1", 9, "confirmed"))).toBe("none");
+  expect(list.apply(statusChanged("1", 8, "confirmed"))).toBe("none");
+  expect(list.get("1")?.status).toBe("ready");
+  list.apply(deleted("1", 10));
+  expect(list.apply(created("1", 1))).toBe("none"); // a replayed event does not restore a deleted order
+  expect(keys(list)).toEqual([]);
 });
 
-test("replaces the object of a changed order, and no other", () => {
+test("replaces the object of a changed order, and no other, and leaves it in its place", () => {
   const list = new OrderList();
-  list.apply(created(1, 1));
-  list.apply(created(2, 2));
-  const [two, one] = list.filter();
-  list.apply(statusChanged(2, 3, "ready"));
-  expect(list.get(1)).toBe(one);
-  expect(list.get(2)).not.toBe(two);
+  for (const [index, key] of ["1", "2", "3"].entries()) list.apply(created(key, index + 1));
+  const [, two, one] = list.filter();
+  list.apply(statusChanged("2", 4, "ready"));
+  expect(list.get("1")).toBe(one);
+  expect(list.get("2")).not.toBe(two);
+  expect(list.get("2")?.rank).toBe(two?.rank);
+  expect(list.filter()[1]).toBe(list.get("2"));
 });
 
-test("keeps the changes that happen during a fetch", () => {
+test("keeps the changes that happen during a fetch, and the order of the server", () => {
   const list = new OrderList();
   const merge = list.startFetch(true);
-  list.apply(created(4, 10)); // after the rows were read
-  list.apply(statusChanged(2, 11, "ready")); // of an order that only the rows contain
-  list.apply(deleted(1, 12)); // after the rows were read
-  expect(merge([row(3), row(2, "confirmed"), row(1)], true)).toBe(true);
-  expect(ids(list)).toEqual([4, 3, 2]);
-  expect(list.get(2)?.status).toBe("ready");
+  list.apply(created("d", 10)); // after the rows were read
+  list.apply(created("c", 11)); // before
+  list.apply(statusChanged("x", 12, "ready")); // of an order that only the rows contain
+  list.apply(deleted("a", 13)); // after the rows were read
+  const createdAt = "2020-01-01T00:00:00.000000Z";
+  expect(merge([row("z"), row("c", { created_at: createdAt }), row("x", { status: "confirmed" }), row("a")], null)).toBe(true);
+  expect(keys(list)).toEqual(["d", "z", "c", "x"]);
+  expect(list.get("x")?.status).toBe("ready");
+  expect(list.get("c")?.createdAt).toBe(createdAt); // an event has no time of creation
   expect(list.isComplete).toBe(true);
 });
 
 test("replaces everything with the rows of a new fetch, including the ids of last events", () => {
   const list = new OrderList();
-  list.apply(created(1, 50));
-  list.apply(created(2, 51));
+  list.apply(created("1", 50));
+  list.apply(created("2", 51));
   const merge = list.startFetch(true);
-  merge([row(1, "ready")], true);
-  expect(ids(list)).toEqual([1]);
-  expect(list.apply(statusChanged(1, 3, "confirmed"))).toBe("changed"); // sequence numbers may have restarted in another epoch
+  merge([row("1", { status: "ready" })], null);
+  expect(keys(list)).toEqual(["1"]);
+  expect(list.get("2")).toBeUndefined();
+  expect(list.apply(statusChanged("1", 3, "confirmed"))).toBe("changed"); // sequence numbers may have restarted in another epoch
 });
 
-test("adds older orders, without those that were deleted meanwhile", () => {
+test("adds older orders once, without those that were deleted meanwhile", () => {
   const list = new OrderList();
-  list.startFetch(true)([row(9), row(8)], false);
+  list.startFetch(true)([row("9"), row("8")], "cursor");
+  expect([list.next, list.isComplete]).toEqual(["cursor", false]);
   const merge = list.startFetch(false);
-  list.apply(statusChanged(7, 20, "ready"));
-  list.apply(deleted(6, 21));
-  merge([row(7), row(6), row(5)], true);
-  expect(ids(list)).toEqual([9, 8, 7, 5]);
-  expect(list.get(7)?.status).toBe("ready");
+  list.apply(statusChanged("7", 20, "ready"));
+  list.apply(deleted("6", 21));
+  list.apply(created("new", 22));
+  merge([row("8"), row("7"), row("6"), row("5")], null);
+  expect(keys(list)).toEqual(["new", "9", "8", "7", "5"]);
+  expect(list.get("7")?.status).toBe("ready");
+  expect([list.next, list.isComplete]).toEqual([undefined, true]);
+  const ranks = list.all().map(({ rank }) => rank);
+  expect(ranks).toEqual([...ranks].sort((a, b) => a - b));
+  expect(new Set(ranks).size).toBe(5);
 });
 
 test("ignores the response of a fetch when a later one was started", () => {
   const list = new OrderList();
   const slow = list.startFetch(true);
   const fast = list.startFetch(true);
-  expect(slow([row(1)], true)).toBe(false);
-  expect(fast([row(2)], true)).toBe(true);
-  expect(ids(list)).toEqual([2]);
+  expect(slow([row("1")], null)).toBe(false);
+  expect(fast([row("2")], null)).toBe(true);
+  expect(keys(list)).toEqual(["2"]);
 });
 
-test("evicts the oldest orders beyond its limit", () => {
+test("evicts the oldest orders beyond its limit, and then fetches no older ones, which would not follow on the rest", () => {
   const list = new OrderList();
-  list.startFetch(true)([], true);
-  for (let id = 1; id <= 25_000; id++) list.apply(created(id, id));
+  list.startFetch(true)([], "cursor");
+  for (let n = 1; n <= 25_000; n++) list.apply(created(String(n), n));
   expect(list.size).toBeLessThanOrEqual(20_000);
-  expect(ids(list)[0]).toBe(25_000);
-  expect(list.isComplete).toBe(false);
+  expect(keys(list)[0]).toBe("25000");
+  expect(list.get("1")).toBeUndefined();
+  for (let n = 10_000; n <= 25_000; n++) list.apply(deleted(String(n), 25_000 + n));
+  expect(list.size).toBeLessThan(10_000);
+  expect([list.isComplete, list.next]).toEqual([false, undefined]);
 });

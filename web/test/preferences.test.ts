@@ -14,9 +14,11 @@ beforeEach(() => localStorage.clear());
 
 test.each([
   [["ru-RU", "en"], "ru"],
-  [["pl", "ru"], "ru"],
+  [["pl", "ru"], "pl"],
+  [["de", "pl-PL", "en"], "pl"],
   [["en-US", "ru"], "en"],
-  [["de", "pl"], "en"],
+  [["de", "fr"], "en"],
+  [["rum"], "en"],
 ])("a browser with the languages %j gets %s", async (languages, language) => {
   await load(languages);
   expect(module.getPreferences()).toEqual({ language, theme: "system", sound: false, notifications: false, period: "1h" });

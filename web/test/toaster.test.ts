@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Toaster } from "../src/state/toaster.ts";
 
 function order(number: number): NewOrder {
-  return { type: "new_order", id: `e-1-${number}`, order_id: number, order_number: `N${number}`, customer_name: "Anna", total: "1.00", status: "pending", at: "2026-01-02T03:04:05Z" };
+  return { type: "new_order", id: `e-1-${number}`, order_id: number, key: String(number), order_number: `N${number}`, customer_name: "Anna", total: "1.00", status: "pending", at: "2026-01-02T03:04:05Z" };
 }
 
 function counts(toaster: Toaster): number[] {

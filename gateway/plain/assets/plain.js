@@ -2,11 +2,13 @@
 
 const byId = (id) => document.getElementById(id);
 const totals = ["total_orders", "total_revenue", "pending_orders"];
+const nameOf = (e) => e.order_number ?? e.key;
+const list = (...parts) => parts.map((part) => part ?? "–").join(", ");
 const words = {
-  new_order: (e) => `new ${e.order_number}: ${e.customer_name}, ${e.total}`,
-  order_status_update: (e) => `${e.order_number}: ${e.previous_status} → ${e.status}`,
-  order_update: (e) => `${e.order_number} changed`,
-  order_delete: (e) => `${e.order_number} deleted`,
+  new_order: (e) => `new ${nameOf(e)}: ${list(e.customer_name, e.total)}`,
+  order_status_update: (e) => `${nameOf(e)}: ${e.previous_status ?? "–"} → ${e.status ?? "–"}`,
+  order_update: (e) => `${nameOf(e)} changed`,
+  order_delete: (e) => `${nameOf(e)} deleted`,
 };
 const seen = new Set();
 let last = "";

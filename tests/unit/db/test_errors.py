@@ -165,3 +165,33 @@ async def test_an_option_that_the_driver_refuses_names_its_setting() -> None:
 )
 async def test_all_other_errors_are_as_they_were(error: Exception) -> None:
     assert str(named(error)) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("cause", "role", "text"),
+    [
+        (
+            asyncpg.InsufficientPrivilegeError("permission denied for schema orderwire"),
+            "web",
+            "the role web may not read all that serving reads: as the owner of the schema, "
+            "select orderwire.grant_serving('web') (permission denied for schema orderwire)",
+        ),
+        (
+            asyncpg.InsufficientPrivilegeError("permission denied for table journal"),
+            "Web's",
+            "the role Web's may not read all that serving reads: as the owner of the schema, "
+            "select orderwire.grant_serving('\"Web''s\"') (permission denied for table journal)",
+        ),
+        (
+            asyncpg.InvalidSchemaNameError('schema "orderwire" does not exist'),
+            None,
+            'the schema orderwire is gone or not up to date: python server.py migrate (schema "orderwire" does not exist)',
+        ),
+        (asyncpg.InsufficientPrivilegeError("permission denied for table orders"), None, "permission denied for table orders"),
+        (asyncpg.UndefinedTableError('relation "orders" does not exist'), None, 'relation "orders" does not exist'),
+    ],
+)
+async def test_a_missing_schema_or_privilege_says_what_to_run(cause: Exception, role: str | None, text: str) -> None:
+    with pytest.raises(DatabaseMisconfigured) as raised, wrap_driver_errors(role):
+        raise cause
+    assert str(raised.value) == text

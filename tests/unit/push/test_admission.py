@@ -18,16 +18,16 @@ from push.journal.events import Event
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
-from push.protocol.access import AccessDenied, Authenticator, Grant, OrderOwnership, Role
+from push.protocol.access import AccessDenied, Authenticator, Grant, Role, TopicLookup
 from push.protocol.messages import Auth, CloseCode, Subscribe, Unsubscribe
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import FakeTransport
 from tests.helpers.following import commit, following, read_again
-from tests.model.database import ModelConnection, ModelDatabase, ModelReader
+from tests.model.database import EPOCH, ModelConnection, ModelDatabase, ModelReader
 from tests.support import TIMEOUT_SECONDS
 
 ADMIN = Grant(Role.ADMIN, "boss", expires_at=4e9)
-ANNA = Grant(Role.CUSTOMER, "anna", frozenset({1}))
+ANNA = Grant(Role.CUSTOMER, "anna", frozenset({"1"}))
 
 
 class FakeAuthenticator(Authenticator):
@@ -50,19 +50,22 @@ class FakeAuthenticator(Authenticator):
         return grant.subject not in self.revoked
 
 
-class FakeOwnership(OrderOwnership):
-    """Order 2 is Anna's."""
+class FakeLookup(TopicLookup):
+    """Order 2 is Anna's, and there is the stream `stock`."""
 
     def __init__(self) -> None:
-        self.lookups: list[set[int]] = []
+        self.lookups: list[set[str]] = []
         self.error: StoreError | None = None
 
-    async def owned_by(self, subject: str, ids: Collection[int]) -> set[int]:
-        self.lookups.append(set(ids))
+    async def owned_keys(self, subject: str, keys: Collection[str]) -> set[str]:
+        self.lookups.append(set(keys))
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
-        return {2} & set(ids) if subject == "anna" else set()
+        return {"2"} & set(keys) if subject == "anna" else set()
+
+    async def known_streams(self, names: Collection[str]) -> set[str]:
+        return {"stock"} & set(names)
 
 
 class Site:
@@ -74,14 +77,14 @@ class Site:
         self.hub = Hub()
         self.relay = Relay(self.hub)
         self.authenticator = FakeAuthenticator()
-        self.ownership = FakeOwnership()
+        self.lookup = FakeLookup()
         self.reader = ModelReader(database)
         self.manager = SessionManager(
             self.hub,
             self.relay,
             ReplayPlanner(self.relay, self.reader, max_replayed),
             self.authenticator,
-            self.ownership,
+            self.lookup,
             max_topics=3,
             metrics=self.metrics,
         )
@@ -123,7 +126,7 @@ def types(messages: list[dict[str, Any]]) -> list[str]:
 
 
 def orders(messages: list[dict[str, Any]]) -> list[int]:
-    return [message["order_id"] for message in messages if "order_id" in message]
+    return [message["row"] for message in messages if "row" in message]
 
 
 @pytest.fixture
@@ -155,7 +158,7 @@ async def test_topics_are_the_default_ones_or_those_asked_for(site: Site) -> Non
         (Grant(Role.VIEWER), {"order:1"}, "not permitted: order:1"),
         (ANNA, {"order:1", "analytics"}, "not permitted: analytics"),
         (ANNA, {"order:1", "order:2", "order:3"}, "not permitted: order:3"),
-        (Grant(Role.CUSTOMER, None, frozenset({1})), {"order:2"}, "not permitted: order:2"),
+        (Grant(Role.CUSTOMER, None, frozenset({"1"})), {"order:2"}, "not permitted: order:2"),
     ],
 )
 async def test_topics_that_the_grant_does_not_permit_are_denied(
@@ -169,14 +172,47 @@ async def test_topics_that_the_grant_does_not_permit_are_denied(
 async def test_customer_may_follow_orders_of_the_token_and_of_the_subject(site: Site) -> None:
     topics = frozenset({"order:1", "order:2"})
     assert await site.manager.authorize(ANNA, ConnectParams(topics=topics)) == topics
-    assert site.ownership.lookups == [{2}], "order 1 is in the token"
+    assert site.lookup.lookups == [{"2"}], "order 1 is in the token"
+
+
+async def test_streams_are_for_admins_and_have_to_exist(site: Site) -> None:
+    for topics in ({"stock"}, {"stock:a%2Fb", "orders"}):
+        assert await site.manager.authorize(ADMIN, ConnectParams(topics=frozenset(topics))) == topics
+        for grant in (ANNA, Grant(Role.VIEWER)):
+            with pytest.raises(AccessDenied, match="not permitted") as denied:
+                await site.manager.authorize(grant, ConnectParams(topics=frozenset(topics)))
+            assert denied.value.close_code is CloseCode.NOT_PERMITTED
+    with pytest.raises(AccessDenied, match="topics: no such topic: stocks") as denied:
+        await site.manager.authorize(ADMIN, ConnectParams(topics=frozenset({"stock", "stocks:1"})))
+    assert denied.value.close_code is CloseCode.BAD_REQUEST
+    session = await site.open(params=ConnectParams(topics=frozenset({"orders"})))
+    take(session)
+    await site.manager.handle_command(session, Subscribe(frozenset({"stock"})), ConnectParams())
+    await site.manager.handle_command(session, Subscribe(frozenset({"stocks"})), ConnectParams())
+    answers = take(session)
+    assert answers[0] == {"type": "subscribed", "topics": ["orders", "stock"]}
+    assert answers[1] == {"type": "error", "code": "bad_topic", "message": "no such topic: stocks"}
+
+
+async def test_a_replay_is_counted_without_the_events_of_streams(site: Site) -> None:
+    (event,) = await site.commit(1)
+    cursor = f"{EPOCH}-{event.txid}-{event.id}"
+    await site.commit(-1, 2, -2)  # see ``STREAM_ROWS``: the first one belongs to order 1
+    for topics, rows in (({"orders"}, [2]), ({"orders", "stock"}, [-1, 2, -2]), ({"order:1"}, [-1]), ({"stock:-2"}, [-2])):
+        params = ConnectParams(cursor=cursor, topics=frozenset(topics))
+        session = await site.open(params=params)
+        take(session)
+        await site.manager.resume(session, params)
+        messages = take(session)
+        assert messages[0] == {"type": "resumed", "recovered": True, "replayed": len(rows)}
+        assert [message["row"] for message in messages if "row" in message] == rows
 
 
 async def test_too_many_topics_are_a_bad_request(site: Site) -> None:
     with pytest.raises(AccessDenied, match="more than 3 topics") as denied:
         await site.manager.authorize(ADMIN, ConnectParams(topics=frozenset(f"order:{n}" for n in range(4))))
     assert denied.value.close_code is CloseCode.BAD_REQUEST
-    many = Grant(Role.CUSTOMER, "anna", frozenset(range(10)))
+    many = Grant(Role.CUSTOMER, "anna", frozenset(map(str, range(10))))
     assert len(await site.manager.authorize(many, ConnectParams())) == 10, "the limit is for topics that a client names"
 
 
@@ -218,7 +254,7 @@ async def test_transport_that_can_carry_it_gets_the_position(site: Site) -> None
     back = await site.open(params=ConnectParams(cursor=messages[-1]["id"]))
     missed = await site.commit(2)
     await site.manager.resume(back, ConnectParams(cursor=messages[-1]["id"]))
-    assert orders(take(back)) == [event.order_id for event in missed]
+    assert orders(take(back)) == [int(event.key) for event in missed]
 
 
 async def test_session_with_a_cursor_waits_for_its_replay(site: Site) -> None:
@@ -411,7 +447,7 @@ async def test_invalid_token_closes_the_session(site: Site) -> None:
 
 async def test_command_that_the_database_cannot_answer_closes_the_session(site: Site) -> None:
     session = await site.open(ANNA)
-    site.ownership.error = StoreError("away")
+    site.lookup.error = StoreError("away")
     await site.manager.handle_command(session, Subscribe(frozenset({"order:2"})), ConnectParams())
     assert session.close_code is CloseCode.UNAVAILABLE
 
@@ -419,15 +455,15 @@ async def test_command_that_the_database_cannot_answer_closes_the_session(site: 
 async def test_orders_are_looked_up_for_one_customer_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     running = most_running = 0
 
-    async def owned_by(subject: str, ids: Collection[int]) -> set[int]:
+    async def owned_keys(subject: str, keys: Collection[str]) -> set[str]:
         nonlocal running, most_running
         running += 1
         most_running = max(most_running, running)
         await asyncio.sleep(0.001)
         running -= 1
-        return set(ids)
+        return set(keys)
 
-    monkeypatch.setattr(site.ownership, "owned_by", owned_by)
+    monkeypatch.setattr(site.lookup, "owned_keys", owned_keys)
     params = ConnectParams(topics=frozenset({"order:2"}))
     await asyncio.gather(*(site.manager.authorize(ANNA, params) for _ in range(5)))
     assert most_running == 1

@@ -138,10 +138,10 @@ export class ConnectionManager implements ConnectionControl {
     if (state !== "idle" && state !== "closed") this.#open("websocket", cursor);
   }
 
-  send(message: ClientMessage): Promise<boolean> {
+  async send(message: ClientMessage): Promise<boolean> {
     const { state } = this.#status;
-    if (state === "closed" || (state === "online" && this.#transport === "sse")) return Promise.resolve(false);
-    return state === "online" && this.#write(message) ? Promise.resolve(true) : this.#sendQueue.add(message);
+    if (state === "closed" || (state === "online" && this.#transport === "sse")) return false;
+    return (state === "online" && this.#write(message)) || this.#sendQueue.add(message);
   }
 
   #start(): void {

@@ -1,47 +1,74 @@
 /** The messages of docs/reference/protocol.md. Amounts of money are decimal strings, times are RFC 3339. */
 
-export type OrderStatus = "pending" | "confirmed" | "preparing" | "ready" | "delivering" | "delivered" | "cancelled";
+/** Who made a change: the database role, and the `application_name` of its connection. */
+export interface Actor {
+  role: string;
+  application_name: string;
+}
 
 interface EventBase {
   /** The cursor. Equal ids denote the same event. */
   id: string;
-  order_id: number;
-  order_number: string;
+  key: string;
+  /** Columns that the map of the table adds. Left out of an update that does not change them. */
+  data?: Record<string, unknown>;
+  /** The fields that are cut, or left out. GET /api/orders/<key> has them whole. */
+  truncated?: string[];
+  actor?: Actor;
   at: string;
 }
 
-export interface NewOrder extends EventBase {
+interface OrderEventBase extends EventBase {
+  /** The key as a number if it is one that JavaScript can hold exactly, otherwise the same text as `key`. */
+  order_id: number | string;
+  order_number?: string;
+  /** The currency of `total`, if the table has one. */
+  currency?: string;
+}
+
+export interface NewOrder extends OrderEventBase {
   type: "new_order";
-  customer_name: string;
-  total: string;
-  status: OrderStatus;
+  customer_name: string | null;
+  total: string | null;
+  /** Any text: the table decides which there are. */
+  status: string | null;
 }
 
-export interface OrderStatusUpdate extends EventBase {
+export interface OrderStatusUpdate extends OrderEventBase {
   type: "order_status_update";
-  status: OrderStatus;
-  previous_status: OrderStatus;
-  customer_name?: string;
-  total?: string;
+  status: string | null;
+  previous_status: string | null;
+  customer_name?: string | null;
+  total?: string | null;
 }
 
-export interface OrderUpdate extends EventBase {
+export interface OrderUpdate extends OrderEventBase {
   type: "order_update";
-  customer_name?: string;
-  total?: string;
+  customer_name?: string | null;
+  total?: string | null;
 }
 
-export interface OrderDelete extends EventBase {
+export interface OrderDelete extends OrderEventBase {
   type: "order_delete";
 }
 
 export type OrderEvent = NewOrder | OrderStatusUpdate | OrderUpdate | OrderDelete;
 
+/** A change of a row of a further attached table. */
+export interface StreamEvent extends EventBase {
+  type: "row_insert" | "row_update" | "row_delete";
+  stream: string;
+  /** The order that the row belongs to, if the table says so. */
+  order_id?: number | string;
+}
+
 export interface AnalyticsUpdate {
   type: "analytics_update";
   total_orders: number;
+  /** Of the server's setting CURRENCY if the table has currencies. */
   total_revenue: string;
   pending_orders: number;
+  revenue_by_currency?: Record<string, string>;
 }
 
 export interface Resumed {
@@ -76,7 +103,7 @@ export interface Pong {
   type: "pong";
 }
 
-export type ServerMessage = OrderEvent | AnalyticsUpdate | Resumed | Subscribed | Authenticated | ErrorMessage | Ping | Pong;
+export type ServerMessage = OrderEvent | StreamEvent | AnalyticsUpdate | Resumed | Subscribed | Authenticated | ErrorMessage | Ping | Pong;
 
 export type ClientMessage =
   | Ping
@@ -84,11 +111,16 @@ export type ClientMessage =
   | { type: "auth"; token: string }
   | { type: "subscribe" | "unsubscribe"; topics: string[] };
 
-const EVENT_TYPES = ["new_order", "order_status_update", "order_update", "order_delete"];
+const EVENT_TYPES = ["new_order", "order_status_update", "order_update", "order_delete", "row_insert", "row_update", "row_delete"];
 const OTHER_TYPES = ["analytics_update", "resumed", "subscribed", "authenticated", "error", "ping", "pong"];
 
-export function isOrderEvent(message: ServerMessage): message is OrderEvent {
+/** Whether it is a change: of an order, or of a row of a stream. */
+export function isEvent(message: ServerMessage): message is OrderEvent | StreamEvent {
   return EVENT_TYPES.includes(message.type);
+}
+
+export function isOrderEvent(message: ServerMessage): message is OrderEvent {
+  return isEvent(message) && !("stream" in message);
 }
 
 /** Returns undefined for invalid JSON and for unknown types: newer servers may send types that this version does not know. */
@@ -100,8 +132,7 @@ export function parseMessage(text: string): ServerMessage | undefined {
     return undefined;
   }
   if (message === null || typeof message !== "object") return undefined;
-  if (EVENT_TYPES.includes(message.type)) return typeof (message as OrderEvent).id === "string" ? message : undefined;
-  return OTHER_TYPES.includes(message.type) ? message : undefined;
+  return (isEvent(message) ? typeof message.id === "string" : OTHER_TYPES.includes(message.type)) ? message : undefined;
 }
 
 /**

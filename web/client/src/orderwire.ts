@@ -3,22 +3,24 @@ import { WebSocketService } from "./service.js";
 export type { Transport } from "./connection.js";
 export type { CloseInfo, ConnectionStatus } from "./connection-manager.js";
 export {
+  type Actor,
   type AnalyticsUpdate,
   type Authenticated,
   type ClientMessage,
   type ErrorMessage,
+  isEvent,
   isNewer,
   isOrderEvent,
   type NewOrder,
   type OrderDelete,
   type OrderEvent,
-  type OrderStatus,
   type OrderStatusUpdate,
   type OrderUpdate,
   type Ping,
   type Pong,
   type Resumed,
   type ServerMessage,
+  type StreamEvent,
   type Subscribed,
 } from "./messages.js";
 export { type GetToken, type Options, WebSocketService } from "./service.js";

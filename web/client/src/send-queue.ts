@@ -2,7 +2,7 @@ import type { ClientMessage } from "./messages.js";
 
 interface QueuedMessage {
   message: ClientMessage;
-  resolve: (sent: boolean) => void;
+  resolve: (sent: boolean | Promise<boolean>) => void;
 }
 
 /** A bounded FIFO queue of the messages that wait for a connection. Each promise resolves to whether its message was sent. */
@@ -11,8 +11,8 @@ export class SendQueue {
 
   constructor(readonly limit: number) {}
 
-  add(message: ClientMessage): Promise<boolean> {
-    if (this.#queue.length >= this.limit) return Promise.resolve(false);
+  async add(message: ClientMessage): Promise<boolean> {
+    if (this.#queue.length >= this.limit) return false;
     return new Promise((resolve) => this.#queue.push({ message, resolve }));
   }
 
@@ -20,6 +20,6 @@ export class SendQueue {
   flush(send: (message: ClientMessage) => boolean | Promise<boolean>): void {
     const queue = this.#queue;
     this.#queue = [];
-    for (const { message, resolve } of queue) void Promise.resolve(send(message)).then(resolve);
+    for (const { message, resolve } of queue) resolve(send(message));
   }
 }

@@ -8,7 +8,7 @@ import {
   type ConnectionUpdate,
   type Environment,
 } from "./connection-manager.js";
-import { type AnalyticsUpdate, type ClientMessage, isOrderEvent, type ServerMessage } from "./messages.js";
+import { type AnalyticsUpdate, type ClientMessage, isEvent, type ServerMessage } from "./messages.js";
 import { ReceivedEvents } from "./received-events.js";
 import { canShare, SharedConnection } from "./shared-connection.js";
 import { openSse, openWebSocket } from "./transports.js";
@@ -243,7 +243,7 @@ export class WebSocketService {
   }
 
   #handleMessage(message: ServerMessage): void {
-    if (isOrderEvent(message) && !this.#events.add(message.id)) return;
+    if (isEvent(message) && !this.#events.add(message.id)) return;
     if (message.type === "subscribed") this.#topics = message.topics;
     if (message.type === "analytics_update") this.#totals = message;
     const gap = message.type === "resumed" && !message.recovered;

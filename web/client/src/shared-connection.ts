@@ -46,7 +46,7 @@ export class SharedConnection implements ConnectionControl {
   #lockRequest: AbortController | undefined;
   #sendCount = 0;
   /** Messages that the leader has not acknowledged. */
-  readonly #unacknowledged = new Map<string, { message: ClientMessage; resolve: (sent: boolean) => void }>();
+  readonly #unacknowledged = new Map<string, { message: ClientMessage; resolve: (sent: boolean | Promise<boolean>) => void }>();
   /** The latest message of each kind that describes a state. Sent to a tab that joins, since the server only sends changes. */
   readonly #latestMessages = new Map<string, ServerMessage>();
   #latestStatus: ConnectionUpdate & { kind: "status" } = { kind: "status", status: { state: "connecting", attempt: 0 } };
@@ -87,9 +87,9 @@ export class SharedConnection implements ConnectionControl {
     else this.#post({ kind: "resume", cursor });
   }
 
-  send(message: ClientMessage): Promise<boolean> {
+  async send(message: ClientMessage): Promise<boolean> {
     if (this.#manager) return this.#manager.send(message);
-    if (this.#unacknowledged.size >= this.options.queueLimit) return Promise.resolve(false);
+    if (this.#unacknowledged.size >= this.options.queueLimit) return false;
     const id = `${this.#id}-${++this.#sendCount}`;
     return new Promise((resolve) => {
       this.#unacknowledged.set(id, { message, resolve });
@@ -139,7 +139,7 @@ export class SharedConnection implements ConnectionControl {
     this.#manager = manager;
     this.#post({ kind: "leader" });
     manager.connect();
-    for (const { message, resolve } of this.#unacknowledged.values()) void manager.send(message).then(resolve);
+    for (const { message, resolve } of this.#unacknowledged.values()) resolve(manager.send(message));
     this.#unacknowledged.clear();
     return new Promise((resolve) => released.addEventListener("abort", () => resolve()));
   }

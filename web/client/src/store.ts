@@ -12,9 +12,11 @@ import { throttle } from "./throttle.js";
 
 export interface Stats {
   totalOrders: number;
-  /** A decimal string. */
+  /** A decimal string. Of the server's setting CURRENCY if the table has currencies. */
   totalRevenue: string;
   pendingOrders: number;
+  /** Undefined if the table has no currencies. */
+  revenueByCurrency: Readonly<Record<string, string>> | undefined;
 }
 
 /** What `useWebSocket` returns. */
@@ -49,7 +51,7 @@ export class OrderStore {
     this.#initial = {
       isConnected: false,
       status: { state: "idle" },
-      stats: { totalOrders: 0, totalRevenue: "0", pendingOrders: 0 },
+      stats: { totalOrders: 0, totalRevenue: "0", pendingOrders: 0, revenueByCurrency: undefined },
       latestOrder: null,
       events: [],
       sendPing: () => service.send({ type: "ping" }),
@@ -104,7 +106,7 @@ export class OrderStore {
 
   #addEvent(event: OrderEvent): void {
     // A resume may replay events that are older than the last one of their order.
-    const last = this.#events.findLast(({ order_id }) => order_id === event.order_id);
+    const last = this.#events.findLast(({ key }) => key === event.key);
     if (!isNewer(event.id, last?.id)) return;
     this.#events.push(event);
     if (this.#events.length > 2 * MAX_EVENTS) this.#events.splice(0, MAX_EVENTS);
@@ -127,6 +129,11 @@ export class OrderStore {
   });
 }
 
-function toStats({ total_orders, total_revenue, pending_orders }: AnalyticsUpdate): Stats {
-  return { totalOrders: total_orders, totalRevenue: total_revenue, pendingOrders: pending_orders };
+function toStats(totals: AnalyticsUpdate): Stats {
+  return {
+    totalOrders: totals.total_orders,
+    totalRevenue: totals.total_revenue,
+    pendingOrders: totals.pending_orders,
+    revenueByCurrency: totals.revenue_by_currency,
+  };
 }

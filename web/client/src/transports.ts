@@ -37,7 +37,7 @@ export const openSse: OpenConnection = (url, token, handlers) => {
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return handlers.onClose(1000, "the stream has ended");
+      if (done) return handlers.onClose(1000, "the stream ended");
       handlers.onActivity();
       parser.feed(value);
     }

@@ -56,10 +56,10 @@ it("connects as docs/reference/client.md says", async () => {
 });
 
 it("merges fetched orders with events", async () => {
-  const row = { id: 1, order_number: "ORD-2024-1", customer_name: "Иван Иванов", total: "150.50", status: "ready" };
+  const row = { id: 1, key: "1", order_number: "ORD-2024-1", customer_name: "Иван Иванов", total: "150.50", status: "ready" };
   let answer!: (response: Response) => void;
   vi.stubGlobal("fetch", () => new Promise<Response>((resolve) => void (answer = resolve)));
-  const { orders } = (await run(blocks("docs/reference/client.md", "js")[1]!, "{ orders }")) as { orders: Map<number, typeof row> };
+  const { orders } = (await run(blocks("docs/reference/client.md", "js")[1]!, "{ orders }")) as { orders: Map<string, typeof row> };
   await settled();
   server.publish(order(1)); // already contained in the fetched row
   server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-50", status: "ready", previous_status: "pending" });
@@ -74,7 +74,7 @@ it("merges fetched orders with events", async () => {
   server.publish(order(3));
   await settled();
   const { id: _, ...rest } = row;
-  expect(Object.fromEntries(orders)).toEqual({ 1: row, 3: { id: 3, ...rest, order_number: "ORD-2024-3", status: "pending" } });
+  expect(Object.fromEntries(orders)).toEqual({ 1: row, 3: { id: 3, ...rest, key: "3", order_number: "ORD-2024-3", status: "pending" } });
 });
 
 it("sends a message", async () => {

@@ -12,6 +12,7 @@ export function order(n: number, fields: Partial<NewOrder> = {}): NewOrder {
     type: "new_order",
     id: `epoch-${700 + n}-${n}`,
     order_id: n,
+    key: String(n),
     order_number: `ORD-2024-${n}`,
     customer_name: "Иван Иванов",
     total: "150.50",

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isNewer, isOrderEvent, parseMessage } from "../src/messages.js";
+import { isEvent, isNewer, isOrderEvent, parseMessage, type StreamEvent } from "../src/messages.js";
 
 describe("isNewer", () => {
   it("compares the sequence numbers after the last hyphen", () => {
@@ -20,8 +20,13 @@ describe("parseMessage", () => {
     expect(parseMessage('{"type":"pong","extra":1}')).toEqual({ type: "pong", extra: 1 });
   });
 
-  it("rejects an event without an id", () => {
-    expect(parseMessage('{"type":"new_order","order_id":1}')).toBeUndefined();
+  it.each(["new_order", "row_insert"])("rejects a %s without an id", (type) => {
+    expect(parseMessage(`{"type":"${type}","order_id":1,"key":"1"}`)).toBeUndefined();
+  });
+
+  it("keeps an id beyond 2^53 and a null field as they come", () => {
+    const event = { type: "new_order", id: "e-1-1", order_id: "9007199254740993", key: "9007199254740993", customer_name: null, total: null };
+    expect(parseMessage(JSON.stringify(event))).toEqual(event);
   });
 
   it.each(['{"type":"telepathy"}', "null", "1", '"x"', "{", "[]"])("ignores %s", (text) => {
@@ -29,7 +34,12 @@ describe("parseMessage", () => {
   });
 });
 
-it("isOrderEvent tells events from other messages", () => {
-  expect(isOrderEvent({ type: "order_delete", id: "e-1-1", order_id: 1, order_number: "N1", at: "2026-01-02T03:04:05Z" })).toBe(true);
-  expect(isOrderEvent({ type: "ping" })).toBe(false);
+it("isOrderEvent and isEvent tell events of orders, of streams, and other messages apart", () => {
+  const stock: StreamEvent = { type: "row_update", id: "e-1-1", stream: "stock", key: "42", at: "2026-01-02T03:04:05Z" };
+  const deleted = { type: "order_delete", id: "e-1-2", order_id: "a b", key: "a b", at: "2026-01-02T03:04:05Z" } as const;
+  expect([deleted, stock, { type: "ping" } as const].map((message) => [isEvent(message), isOrderEvent(message)])).toEqual([
+    [true, true],
+    [true, false],
+    [false, false],
+  ]);
 });

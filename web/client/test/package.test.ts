@@ -67,8 +67,8 @@ it.each(["nodenext", "bundler"])("has types for a project that resolves modules 
     join(project, "shop.ts"),
     `import { wsService, type ServerMessage } from "@orderwire/client";
      const off: () => void = wsService.onMessage((message: ServerMessage) => {
-       if (message.type === "new_order") { const total: string = message.total; console.log(total); }
-       // @ts-expect-error: only events have a total
+       if (message.type === "new_order") { const total: string | null = message.total; console.log(total); }
+       // @ts-expect-error: only events of orders have a total
        else console.log(message.total.length);
      });
      const sent: Promise<boolean> = wsService.send({ type: "subscribe", topics: ["order:5"] });

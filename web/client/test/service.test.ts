@@ -28,10 +28,10 @@ function start(options: Options = {}) {
   service.onGap(() => log.push("gap"));
   service.onMessage((message) => {
     messages.push(message);
-    log.push("id" in message ? message.order_number : message.type);
+    log.push("order_number" in message ? message.order_number! : message.type);
   });
   service.connect();
-  return { service, log, orders: () => messages.flatMap((message) => ("id" in message ? [message.order_id] : [])) };
+  return { service, log, orders: () => messages.flatMap((message) => ("order_id" in message ? [message.order_id] : [])) };
 }
 
 /** Advances time to the next retry. Math.random is 1 here, so the first one comes after exactly 3 s. */
@@ -186,6 +186,17 @@ describe("resuming", () => {
     await settled();
     expect(orders()).toEqual([1, 2, 3]);
     expect(log).not.toContain("gap");
+  });
+
+  it("reports an event of a stream once, and resumes after it", async () => {
+    const { service, log } = start();
+    await settled();
+    const row = { type: "row_update", id: "epoch-800-9", stream: "stock", key: "42", at: "2026-01-02T03:04:05Z" };
+    server.last.send(row);
+    server.last.send(row);
+    await settled();
+    expect(log.filter((entry) => entry === "row_update")).toHaveLength(1);
+    expect(service.lastEventId).toBe("epoch-800-9");
   });
 
   it("starts at lastEventId", async () => {

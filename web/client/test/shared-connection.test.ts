@@ -28,11 +28,11 @@ async function open(options: Options = {}) {
   const service = new WebSocketService({ url: "ws://shop.example/api/ws", share: true, ...options });
   tabs.push(service);
   const log: string[] = [];
-  const orders: number[] = [];
+  const orders: unknown[] = [];
   service.onConnect(() => log.push("connect"));
   service.onDisconnect(({ code }) => log.push(`disconnect ${code}`));
   service.onGap(() => log.push("gap"));
-  service.onMessage((message) => void ("id" in message && orders.push(message.order_id)));
+  service.onMessage((message) => void ("order_id" in message && orders.push(message.order_id)));
   service.connect();
   await settled();
   return { service, log, orders };

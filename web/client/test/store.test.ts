@@ -63,3 +63,28 @@ it("gives a server the initial snapshot, whatever the connection does", async ()
   expect(store.getServerSnapshot()).toBe(initial);
   expect(initial).toMatchObject({ isConnected: false, status: { state: "idle" }, latestOrder: null, events: [] });
 });
+
+it("tells orders apart by their keys, and keeps no events of streams", async () => {
+  store.subscribe(() => {});
+  await published();
+  server.publish(order(1, { order_id: "9007199254740993", key: "9007199254740993" }));
+  server.publish(order(2, { order_id: "9007199254740992", key: "9007199254740992" }));
+  server.last.send(order(3, { id: "epoch-700-0", order_id: "9007199254740992", key: "9007199254740992" })); // replayed
+  server.last.send({ type: "row_insert", id: "epoch-710-9", stream: "stock", key: "1", at: "2026-01-02T03:04:05Z" });
+  await published();
+  expect(store.getSnapshot().events.map(({ id, key }) => [id, key])).toEqual([
+    ["epoch-702-2", "9007199254740992"],
+    ["epoch-701-1", "9007199254740993"],
+  ]);
+  expect(service.lastEventId).toBe("epoch-710-9");
+});
+
+it("has the revenue by currency if the server sends it", async () => {
+  store.subscribe(() => {});
+  await published();
+  expect(store.getSnapshot().stats.revenueByCurrency).toBeUndefined();
+  const totals = { type: "analytics_update", total_orders: 2, total_revenue: "3.000", pending_orders: 0 };
+  server.last.send({ ...totals, revenue_by_currency: { KWD: "3.000", JPY: "500" } });
+  await published();
+  expect(store.getSnapshot().stats).toMatchObject({ totalRevenue: "3.000", revenueByCurrency: { KWD: "3.000", JPY: "500" } });
+});

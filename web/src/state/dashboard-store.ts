@@ -1,22 +1,27 @@
 import {
+  isEvent,
   isOrderEvent,
   type AnalyticsUpdate,
   type NewOrder,
   type OrderEvent,
   type ServerMessage,
+  type StreamEvent,
   type WebSocketService,
 } from "@orderwire/client";
-import { ApiError, ORDERS_PAGE_SIZE, type Api } from "../api.ts";
+import { ApiError, type Api, type Meta } from "../api.ts";
 import { getToken } from "../token.ts";
 import { OrderList } from "./order-list.ts";
 import { Toaster, type Toast } from "./toaster.ts";
 
-/** An entry in the list of events: some may be missing here. */
+/** Some events may be missing here. */
 export interface GapMarker {
   type: "gap";
   id: string;
   at: string;
 }
+
+/** An entry in the list of events. */
+export type DashboardEvent = OrderEvent | StreamEvent | GapMarker;
 
 /** What the server lets the user see. "sign-in": it requires another token. */
 export type Access = "checking" | "sign-in" | "everything" | "totals";
@@ -26,9 +31,11 @@ export interface DashboardSnapshot {
   /** The server rejected the token that is stored. */
   readonly tokenRejected: boolean;
   readonly ordersState: "loading" | "ready" | "failed";
+  /** Empty until it is loaded. */
+  readonly meta: Meta;
   readonly totals: AnalyticsUpdate | null;
   /** Newest first. */
-  readonly events: readonly (OrderEvent | GapMarker)[];
+  readonly events: readonly DashboardEvent[];
   readonly toasts: readonly Toast[];
   /** Changes with every change of the orders, which are not part of the snapshot. */
   readonly version: number;
@@ -39,6 +46,8 @@ const MIN_RENDER_INTERVAL_MS = 100;
 /** Renders take at most one n-th of the main thread's time, so that scrolling and typing stay smooth. */
 const RENDER_INTERVAL_RATIO = 5;
 const RETRY_DELAY_MS = 2_000;
+/** How often the page looks whether a table has been attached, while there is none. */
+const ATTACH_CHECK_INTERVAL_MS = 5_000;
 const TOAST_CHECK_INTERVAL_MS = 500;
 /** A close code of docs/reference/protocol.md. */
 const TOKEN_EXPIRED = 3005;
@@ -54,10 +63,12 @@ export class DashboardStore {
   #snapshot: DashboardSnapshot;
   #access: Access = "checking";
   #ordersState: DashboardSnapshot["ordersState"] = "loading";
+  #meta: Meta = { statuses: [], cancelled: [] };
   #totals: AnalyticsUpdate | null = null;
   /** Oldest first. Shortened to MAX_EVENTS when it has twice as many. */
-  #events: (OrderEvent | GapMarker)[] = [];
+  #events: DashboardEvent[] = [];
   #loadingOlder = false;
+  #loadTimer: ReturnType<typeof setTimeout> | undefined;
   #renderScheduled = false;
   #nextRenderAt = 0;
 
@@ -121,13 +132,13 @@ export class DashboardStore {
   }
 
   async loadOlderOrders(): Promise<void> {
-    const { oldest, isComplete, isFull } = this.orders;
-    if (this.#loadingOlder || this.#ordersState !== "ready" || oldest === undefined || isComplete || isFull) return;
+    const { next } = this.orders;
+    if (this.#loadingOlder || this.#ordersState !== "ready" || next === undefined) return;
     this.#loadingOlder = true;
     const merge = this.orders.startFetch(false);
     try {
-      const rows = await this.#api.orders(oldest.id);
-      if (merge(rows, rows.length < ORDERS_PAGE_SIZE)) this.#scheduleRender();
+      const page = await this.#api.orders(next);
+      if (merge(page.orders, page.next)) this.#scheduleRender();
     } catch {
       // Retried when the user scrolls.
     } finally {
@@ -148,10 +159,12 @@ export class DashboardStore {
     this.#ordersState = "loading"; // prevents loadOlderOrders
     const merge = this.orders.startFetch(true);
     try {
-      const rows = await this.#api.orders();
-      if (!merge(rows, rows.length < ORDERS_PAGE_SIZE)) return;
+      const [meta, page] = await Promise.all([this.#api.meta(), this.#api.orders()]);
+      if (!merge(page.orders, page.next)) return;
+      this.#meta = meta;
       this.#ordersState = "ready";
       this.#access = "everything";
+      if (meta.table === null) this.#loadOrdersLater(ATTACH_CHECK_INTERVAL_MS, () => this.#meta.table === null);
     } catch (error) {
       const status = error instanceof ApiError ? error.status : 0;
       if (status === 401) return this.#requireSignIn();
@@ -159,22 +172,27 @@ export class DashboardStore {
         this.#access = "totals";
       } else {
         this.#ordersState = "failed";
-        setTimeout(() => {
-          if (this.#ordersState === "failed" && this.#service.isConnected()) void this.#loadOrders();
-        }, RETRY_DELAY_MS);
+        this.#loadOrdersLater(RETRY_DELAY_MS, () => this.#ordersState === "failed");
       }
     }
     this.#scheduleRender();
+  }
+
+  #loadOrdersLater(delayMs: number, isNeeded: () => boolean): void {
+    clearTimeout(this.#loadTimer);
+    this.#loadTimer = setTimeout(() => {
+      if (isNeeded() && this.#service.isConnected()) void this.#loadOrders();
+    }, delayMs);
   }
 
   #handleMessage(message: ServerMessage): void {
     if (message.type === "analytics_update") {
       this.#totals = message;
       this.#scheduleRender();
-    } else if (isOrderEvent(message)) {
+    } else if (isEvent(message)) {
       this.#events.push(message);
       if (this.#events.length > 2 * MAX_EVENTS) this.#events = this.#events.slice(-MAX_EVENTS);
-      if (this.orders.apply(message) === "added" && message.type === "new_order") {
+      if (isOrderEvent(message) && this.orders.apply(message) === "added" && message.type === "new_order") {
         this.#toaster.add(message, Date.now());
         this.#onNewOrder(message);
       }
@@ -206,6 +224,7 @@ export class DashboardStore {
       access: this.#access,
       tokenRejected: this.#access === "sign-in" && getToken() !== null,
       ordersState: this.#ordersState,
+      meta: this.#meta,
       totals: this.#totals,
       events: this.#events.slice(-MAX_EVENTS).reverse(),
       toasts: this.#toaster.toasts,

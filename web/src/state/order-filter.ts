@@ -1,9 +1,9 @@
-import type { OrderStatus } from "@orderwire/client";
 import type { Order } from "./order-list.ts";
 
 export interface OrderFilter {
-  status: OrderStatus | null;
-  /** Part of an order's number or of its customer's name; case and surrounding spaces are ignored. */
+  /** Null: any status. "": orders without one. */
+  status: string | null;
+  /** Part of an order's number, key, or customer's name; case and surrounding spaces are ignored. */
   text: string;
 }
 
@@ -15,5 +15,5 @@ export function filterPredicate({ status, text }: OrderFilter): ((order: Order) 
   if (status === null && query === "") return undefined;
   return (order) =>
     (status === null || order.status === status) &&
-    (query === "" || order.number.toLowerCase().includes(query) || order.customer.toLowerCase().includes(query));
+    (query === "" || [order.number, order.customer ?? "", order.key].some((field) => field.toLowerCase().includes(query)));
 }

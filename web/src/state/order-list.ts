@@ -1,16 +1,27 @@
-import { isNewer, type OrderEvent, type OrderStatus } from "@orderwire/client";
+import { isNewer, type OrderEvent } from "@orderwire/client";
 import type { OrderRow } from "../api.ts";
+import { normalizedStatus } from "../status.ts";
 
 /** Immutable: a change makes a new object, so that React can skip the rows of unchanged orders. */
 export interface Order {
-  readonly id: number;
+  readonly key: string;
+  /** The order's place in the list: higher is newer. It changes when the list is fetched anew. */
+  readonly rank: number;
+  /** The key if the table has no numbers. */
   readonly number: string;
-  readonly customer: string;
-  readonly total: string;
-  readonly status: OrderStatus;
-  /** Milliseconds since the Unix epoch. */
-  readonly createdAt: number;
-  readonly updatedAt: number;
+  readonly customer: string | null;
+  /** A decimal string. */
+  readonly total: string | null;
+  readonly currency: string | null;
+  /** "" for none. */
+  readonly status: string;
+  /** RFC 3339. */
+  readonly createdAt: string | null;
+  /** The same in milliseconds since the Unix epoch; NaN for none, and for a date that JavaScript does not know. */
+  readonly createdMs: number;
+  readonly data: Readonly<Record<string, unknown>> | null;
+  /** The fields that an event had cut, or left out, under the names of the protocol. */
+  readonly truncated: readonly string[];
 }
 
 export type Change = "added" | "changed" | "removed" | "none";
@@ -20,20 +31,22 @@ const MAX_ORDERS = 20_000;
 const EVICTION_SIZE = 1_000;
 
 /**
- * The newest orders, kept up to date by events.
+ * The newest orders, in the order of the server's list, with new ones on top, kept up to date by events.
  *
  * Rows are fetched over HTTP, while events arrive over the WebSocket. Events that arrive during a fetch are applied at once, and buffered
  * to be applied to the fetched rows too. So no change around the fetch is lost. Within an order the sequence number of the event id
  * prevents an older event from overwriting a newer one.
  */
 export class OrderList {
-  /** By ascending id. */
+  /** By ascending rank. */
   #orders: Order[] = [];
-  /** Order id to the id of its last event. Also for deleted orders, so that a replayed event does not restore them. */
-  #lastEventIds = new Map<number, string>();
+  #byKey = new Map<string, Order>();
+  /** Key of an order to the id of its last event. Also for deleted orders, so that a replayed event does not restore them. */
+  #lastEventIds = new Map<string, string>();
   /** Null while no fetch is in progress. */
   #bufferedEvents: OrderEvent[] | null = null;
-  #isComplete = false;
+  /** Cursor of the page of older orders; null after the last page, undefined if it is not known. */
+  #next: string | null | undefined;
 
   get size(): number {
     return this.#orders.length;
@@ -41,21 +54,20 @@ export class OrderList {
 
   /** Whether the list goes back to the first order of all. */
   get isComplete(): boolean {
-    return this.#isComplete;
+    return this.#next === null;
   }
 
   get oldest(): Order | undefined {
     return this.#orders[0];
   }
 
-  /** Whether there is no space for a further page of older orders. */
-  get isFull(): boolean {
-    return this.#orders.length >= MAX_ORDERS - EVICTION_SIZE;
+  /** Cursor of the next page of older orders. Undefined if there is none, or no space for it. */
+  get next(): string | undefined {
+    return this.#orders.length >= MAX_ORDERS - EVICTION_SIZE ? undefined : (this.#next ?? undefined);
   }
 
-  get(id: number): Order | undefined {
-    const order = this.#orders[this.#indexOf(id)];
-    return order?.id === id ? order : undefined;
+  get(key: string): Order | undefined {
+    return this.#byKey.get(key);
   }
 
   /** The orders that match, newest first. */
@@ -79,76 +91,64 @@ export class OrderList {
   }
 
   /**
-   * To be called before a request for rows; the returned function takes its response. With `replace` the rows replace all orders,
-   * otherwise they are added as older ones. The function returns false, and changes nothing, if a later fetch was started.
+   * To be called before a request for rows; the returned function takes its response: rows, newest first, and the cursor of the next
+   * page. With `replace` the rows replace all orders, otherwise they are added as older ones. The function returns false, and changes
+   * nothing, if a later fetch was started.
    */
-  startFetch(replace: boolean): (rows: readonly OrderRow[], isComplete: boolean) => boolean {
+  startFetch(replace: boolean): (rows: readonly OrderRow[], next: string | null) => boolean {
     const bufferedEvents: OrderEvent[] = [];
     this.#bufferedEvents = bufferedEvents;
-    return (rows, isComplete) => {
+    return (rows, next) => {
       if (this.#bufferedEvents !== bufferedEvents) return false;
       this.#bufferedEvents = null;
       if (replace) {
         this.#orders = [];
+        this.#byKey.clear();
         this.#lastEventIds.clear();
       }
-      // Orders with an event are in the list already, as new as the row or newer, or they were deleted.
-      const added = rows.filter((row) => !this.#lastEventIds.has(row.id)).map(toOrder);
-      this.#orders = [...added, ...this.#orders].sort((a, b) => a.id - b.id);
-      this.#isComplete = isComplete;
+      const newestRank = (this.oldest?.rank ?? 0) - 1;
+      // Orders with an event are in the list already, as new as the row or newer, or they were deleted. Others may have moved to this page.
+      const added = rows
+        .filter((row) => !this.#lastEventIds.has(row.key) && !this.#byKey.has(row.key))
+        .map((row, index) => toOrder(row, newestRank - index));
+      for (const order of added) this.#byKey.set(order.key, order);
+      this.#orders = [...added.reverse(), ...this.#orders];
+      this.#next = next;
       for (const event of bufferedEvents) this.#apply(event);
       return true;
     };
   }
 
   #apply(event: OrderEvent): Change {
-    const id = event.order_id;
-    if (!isNewer(event.id, this.#lastEventIds.get(id))) return "none";
-    const index = this.#indexOf(id);
-    const before = this.#orders[index]?.id === id ? this.#orders[index] : undefined;
+    const { key } = event;
+    if (!isNewer(event.id, this.#lastEventIds.get(key))) return "none";
+    const before = this.#byKey.get(key);
     // The order is older than the list. If its row is fetched later, the row contains this change.
     if (before === undefined && event.type !== "new_order" && event.type !== "order_delete") return "none";
-    this.#setLastEventId(id, event.id);
+    this.#setLastEventId(key, event.id);
     if (event.type === "order_delete") {
       if (before === undefined) return "none";
-      this.#orders.splice(index, 1);
+      this.#orders.splice(this.#indexOf(before), 1);
+      this.#byKey.delete(key);
       return "removed";
     }
-    const at = Date.parse(event.at);
-    if (event.type === "new_order") {
-      const order: Order = {
-        id,
-        number: event.order_number,
-        customer: event.customer_name,
-        total: event.total,
-        status: event.status,
-        createdAt: at,
-        updatedAt: at,
-      };
-      this.#orders.splice(index, before === undefined ? 0 : 1, order);
-      this.#evictOldest();
-      return before === undefined ? "added" : "changed";
+    const after = changedOrder(before ?? newOrder(event, (this.#orders.at(-1)?.rank ?? 0) + 1), event);
+    this.#byKey.set(key, after);
+    if (before !== undefined) {
+      this.#orders[this.#indexOf(before)] = after;
+      return "changed";
     }
-    const order = before as Order;
-    this.#orders[index] = {
-      ...order,
-      number: event.order_number,
-      customer: event.customer_name ?? order.customer,
-      total: event.total ?? order.total,
-      status: event.type === "order_status_update" ? event.status : order.status,
-      updatedAt: at,
-    };
-    return "changed";
+    this.#orders.push(after);
+    this.#evictOldest();
+    return "added";
   }
 
-  /** Binary search: the index of the order, or the one to insert it at. */
-  #indexOf(id: number): number {
+  #indexOf(order: Order): number {
     let low = 0;
-    let high = this.#orders.length;
-    if (high === 0 || (this.#orders[high - 1] as Order).id < id) return high; // a new order: by far the most frequent case
+    let high = this.#orders.length - 1;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((this.#orders[middle] as Order).id < id) low = middle + 1;
+      if ((this.#orders[middle] as Order).rank < order.rank) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -156,14 +156,14 @@ export class OrderList {
 
   #evictOldest(): void {
     if (this.#orders.length <= MAX_ORDERS) return;
-    this.#orders.splice(0, EVICTION_SIZE);
-    this.#isComplete = false;
+    for (const { key } of this.#orders.splice(0, EVICTION_SIZE)) this.#byKey.delete(key);
+    this.#next = undefined; // the next page does not follow on what is left
   }
 
   /** Keeps the map bounded: removes the entry that was set longest ago. */
-  #setLastEventId(id: number, eventId: string): void {
-    this.#lastEventIds.delete(id); // moves the entry to the end
-    this.#lastEventIds.set(id, eventId);
+  #setLastEventId(key: string, eventId: string): void {
+    this.#lastEventIds.delete(key); // moves the entry to the end
+    this.#lastEventIds.set(key, eventId);
     if (this.#lastEventIds.size <= 2 * MAX_ORDERS) return;
     for (const oldest of this.#lastEventIds.keys()) {
       this.#lastEventIds.delete(oldest);
@@ -172,14 +172,39 @@ export class OrderList {
   }
 }
 
-function toOrder(row: OrderRow): Order {
+export function toOrder(row: OrderRow, rank: number): Order {
   return {
-    id: row.id,
-    number: row.order_number,
+    key: row.key,
+    rank,
+    number: row.order_number ?? row.key,
     customer: row.customer_name,
     total: row.total,
-    status: row.status,
-    createdAt: Date.parse(row.created_at),
-    updatedAt: Date.parse(row.updated_at),
+    currency: row.currency ?? null,
+    status: normalizedStatus(row.status),
+    createdAt: row.created_at,
+    createdMs: Date.parse(row.created_at ?? ""),
+    data: row.data ?? null,
+    truncated: [],
+  };
+}
+
+function newOrder({ key, at }: OrderEvent, rank: number): Order {
+  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at: at }, rank);
+}
+
+/** The order with the fields that the event has. */
+function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
+  const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
+  const fields = ["order_number", "customer_name", "status", "data"];
+  const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
+  return {
+    ...order,
+    number: order_number,
+    customer: customer_name,
+    total,
+    currency: event.currency ?? order.currency,
+    status: "status" in event ? normalizedStatus(event.status) : order.status,
+    data: event.data ?? order.data,
+    truncated: cut,
   };
 }

@@ -14,9 +14,10 @@ import { useDashboard } from "./use-dashboard.ts";
 
 export function Dashboard() {
   const t = useTranslations();
-  const seesEverything = useDashboard((snapshot) => snapshot.access) === "everything";
+  const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
+  const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
   const [filter, setFilter] = useState(EMPTY_FILTER);
-  const [openOrderId, setOpenOrderId] = useState<number | null>(null);
+  const [openOrder, setOpenOrder] = useState<string | null>(null);
   const [helpOpen, setHelpOpen] = useState(false);
   const search = useRef<HTMLInputElement>(null);
 
@@ -37,22 +38,32 @@ export function Dashboard() {
   return (
     <>
       <Header onHelp={() => setHelpOpen(true)} />
-      <main className={seesEverything ? "dashboard" : "dashboard totals-only"}>
+      <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
         <Totals />
-        {seesEverything ? (
+        {seesOrders && isAttached ? (
           <>
             <TimeChart />
             <StatusChart filter={filter} onFilter={setFilter} />
-            <OrdersTable filter={filter} onFilter={setFilter} onOpen={setOpenOrderId} search={search} />
+            <OrdersTable filter={filter} onFilter={setFilter} onOpen={setOpenOrder} search={search} />
             <EventsPanel />
           </>
         ) : (
-          <p className="panel notice">{t.totalsOnly}</p>
+          <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t.totalsOnly}</p>}</div>
         )}
       </main>
-      <Toasts onOpen={setOpenOrderId} />
-      {openOrderId !== null && <OrderDetails id={openOrderId} onClose={() => setOpenOrderId(null)} />}
+      <Toasts onOpen={setOpenOrder} />
+      {openOrder !== null && <OrderDetails orderKey={openOrder} onClose={() => setOpenOrder(null)} />}
       {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
+    </>
+  );
+}
+
+function NoTable() {
+  const t = useTranslations();
+  return (
+    <>
+      <p>{t.noTable}</p>
+      <pre>python server.py attach</pre>
     </>
   );
 }

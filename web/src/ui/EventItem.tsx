@@ -1,44 +1,48 @@
-import type { OrderEvent } from "@orderwire/client";
+import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { memo } from "react";
 import { useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
-import type { GapMarker } from "../state/dashboard-store.ts";
+import { useTranslations, type Translations } from "../i18n.ts";
+import type { DashboardEvent } from "../state/dashboard-store.ts";
+import { normalizedStatus } from "../status.ts";
+import { StatusBadge } from "./StatusBadge.tsx";
 
-export const EventItem = memo(function EventItem({ event }: { event: OrderEvent | GapMarker }) {
+export const EventItem = memo(function EventItem({ event }: { event: DashboardEvent }) {
   const t = useTranslations();
   const format = useFormat();
-  const at = Date.parse(event.at);
   return (
     <li className={`event ${event.type}`} data-event={event.id}>
-      <time dateTime={event.at} title={format.dateTime(at)}>
-        {format.time(at)}
+      <time dateTime={event.at} title={format.dateTime(event.at)}>
+        {format.time(event.at)}
       </time>
       {event.type === "gap" ? <span>{t.gapMarker}</span> : <EventDescription event={event} />}
     </li>
   );
 });
 
-function EventDescription({ event }: { event: OrderEvent }) {
+function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
   const t = useTranslations();
   const format = useFormat();
-  const details = [
-    "customer_name" in event ? event.customer_name : undefined,
-    "total" in event && event.total !== undefined ? format.money(event.total) : undefined,
-  ].filter((detail) => detail !== undefined);
+  const { actor } = event;
+  const by = actor && t.changedBy(actor.application_name === "" ? actor.role : `${actor.role} (${actor.application_name})`);
+  const details = ["stream" in event ? "" : format.summary(event), by].filter(Boolean);
   return (
     <span className="event-description">
-      <b>{event.order_number}</b>{" "}
-      {event.type === "new_order" && t.eventCreated}
-      {event.type === "order_update" && t.eventChanged}
-      {event.type === "order_delete" && t.eventDeleted}
-      {event.type === "order_status_update" && (
+      <b>{"stream" in event ? `${event.stream} ${event.key}` : (event.order_number ?? event.key)}</b>{" "}
+      {event.type === "order_status_update" ? (
         <>
-          <span className={`badge ${event.previous_status} previous`}>{t.status[event.previous_status]}</span>
+          <StatusBadge status={normalizedStatus(event.previous_status)} className="previous" />
           <span aria-hidden="true"> → </span>
-          <span className={`badge ${event.status}`}>{t.status[event.status]}</span>
+          <StatusBadge status={normalizedStatus(event.status)} />
         </>
+      ) : (
+        changeName(event.type, t)
       )}
       {details.length > 0 && <small> {details.join(" · ")}</small>}
     </span>
   );
+}
+
+function changeName(type: Exclude<OrderEvent | StreamEvent, { type: "order_status_update" }>["type"], t: Translations): string {
+  if (type === "new_order" || type === "row_insert") return t.eventCreated;
+  return type === "order_delete" || type === "row_delete" ? t.eventDeleted : t.eventChanged;
 }

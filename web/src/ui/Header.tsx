@@ -1,8 +1,8 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useState } from "react";
 import { notificationsSupported, setNotificationsEnabled, setSoundEnabled } from "../alerts.ts";
-import { useTranslations } from "../i18n.ts";
-import { setPreferences, usePreferences, type Theme } from "../preferences.ts";
+import { translations, useTranslations } from "../i18n.ts";
+import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
 import { getToken, setToken } from "../token.ts";
 import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
@@ -38,6 +38,8 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
   const t = useTranslations();
   const { language, theme, sound, notifications } = usePreferences();
   const [denied, setDenied] = useState(false);
+  const nextLanguage = LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length] ?? "en";
+  const switchLanguage = translations(nextLanguage).switchLanguage;
   const ThemeIcon = THEME_ICON[theme];
   return (
     <div className="toolbar">
@@ -66,12 +68,12 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       <button
         type="button"
         className="language"
-        lang={language === "ru" ? "en" : "ru"}
-        aria-label={t.switchLanguage}
-        title={t.switchLanguage}
-        onClick={() => setPreferences({ language: language === "ru" ? "en" : "ru" })}
+        lang={nextLanguage}
+        aria-label={switchLanguage}
+        title={switchLanguage}
+        onClick={() => setPreferences({ language: nextLanguage })}
       >
-        {language === "ru" ? "EN" : "RU"}
+        {nextLanguage.toUpperCase()}
       </button>
       <button type="button" className="wide-only" aria-label={t.shortcuts} title={t.shortcuts} onClick={onHelp}>
         <icon.Keyboard />

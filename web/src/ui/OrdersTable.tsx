@@ -1,17 +1,22 @@
 import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
-import { useTranslations, type Translations } from "../i18n.ts";
+import { useTranslations } from "../i18n.ts";
 import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
 import type { Order } from "../state/order-list.ts";
-import { ORDER_STATUSES } from "../state/order-summary.ts";
+import { statusLabel } from "../status.ts";
 import * as icon from "./icons.tsx";
+import { StatusBadge } from "./StatusBadge.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
+import { useStatuses } from "./use-statuses.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
+
+/** The value of the option for any status. No status is this text: PostgreSQL has no such character. */
+const ANY_STATUS = "\0";
 
 interface Props {
   filter: OrderFilter;
   onFilter: (filter: OrderFilter) => void;
-  onOpen: (id: number) => void;
+  onOpen: (key: string) => void;
   search: RefObject<HTMLInputElement | null>;
 }
 
@@ -21,6 +26,7 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
   const ordersState = useDashboard((snapshot) => snapshot.ordersState);
   const version = useDashboard((snapshot) => snapshot.version);
   const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
+  const { statuses } = useStatuses();
   const filtered = filter.status !== null || filter.text !== "";
   return (
     <section className="panel orders" aria-labelledby="orders-title">
@@ -54,13 +60,13 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
         </label>
         <select
           aria-label={t.statusLabel}
-          value={filter.status ?? ""}
-          onChange={(event) => onFilter({ ...filter, status: ORDER_STATUSES.find((status) => status === event.target.value) ?? null })}
+          value={filter.status ?? ANY_STATUS}
+          onChange={({ target: { value } }) => onFilter({ ...filter, status: value === ANY_STATUS ? null : value })}
         >
-          <option value="">{t.anyStatus}</option>
-          {ORDER_STATUSES.map((status) => (
+          <option value={ANY_STATUS}>{t.anyStatus}</option>
+          {statuses.map((status) => (
             <option key={status} value={status}>
-              {t.status[status]}
+              {statusLabel(status, t)}
             </option>
           ))}
         </select>
@@ -82,7 +88,7 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
 
 interface GridProps {
   orders: readonly Order[];
-  onOpen: (id: number) => void;
+  onOpen: (key: string) => void;
   busy: boolean;
   emptyText: string;
 }
@@ -92,13 +98,14 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
   const format = useFormat();
   const store = useDashboardStore();
   const rows = useVirtualRows(orders.length);
-  const [activeId, setActiveId] = useState<number | null>(null);
+  const [activeKey, setActiveKey] = useState<string | null>(null);
   useScrollAnchor(orders, rows);
   useEffect(() => {
     if (rows.endIndex === orders.length && rows.startIndex > 0) void store.loadOlderOrders();
   }, [store, rows.endIndex, rows.startIndex, orders.length]);
 
-  const activeIndex = activeId === null ? -1 : indexOf(orders, activeId);
+  const activeOrder = activeKey === null ? undefined : store.orders.get(activeKey);
+  const activeIndex = indexOf(orders, activeOrder);
   const onKeyDown = (event: KeyboardEvent) => {
     const targets: Record<string, number> = {
       ArrowDown: activeIndex + 1,
@@ -112,11 +119,11 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
     if (target !== undefined && orders.length > 0) {
       event.preventDefault(); // the browser must not scroll as well
       const index = Math.min(orders.length - 1, Math.max(0, target));
-      setActiveId((orders[index] as Order).id);
+      setActiveKey((orders[index] as Order).key);
       rows.scrollToRow(index);
     } else if ((event.key === "Enter" || event.key === " ") && activeIndex >= 0) {
       event.preventDefault();
-      onOpen((orders[activeIndex] as Order).id);
+      onOpen((orders[activeIndex] as Order).key);
     }
   };
 
@@ -125,13 +132,12 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
     const order = orders[index] as Order;
     rendered.push(
       <Row
-        key={order.id}
+        key={order.key}
         order={order}
         index={index}
         top={index * rows.rowHeight}
-        active={order.id === activeId}
+        active={order.key === activeKey}
         onOpen={onOpen}
-        t={t}
         format={format}
       />,
     );
@@ -145,7 +151,7 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
       aria-labelledby="orders-title"
       aria-busy={busy}
       aria-rowcount={orders.length + 1}
-      aria-activedescendant={isActiveRendered ? `order-${activeId}` : undefined}
+      aria-activedescendant={isActiveRendered ? rowId(activeOrder as Order) : undefined}
       ref={rows.scrollRef}
       onScroll={rows.onScroll}
       onKeyDown={onKeyDown}
@@ -184,35 +190,32 @@ interface RowProps {
   index: number;
   top: number;
   active: boolean;
-  onOpen: (id: number) => void;
-  t: Translations;
+  onOpen: (key: string) => void;
   format: Format;
 }
 
-const Row = memo(function Row({ order, index, top, active, onOpen, t, format }: RowProps) {
+const Row = memo(function Row({ order, index, top, active, onOpen, format }: RowProps) {
   return (
     <div
       role="row"
-      id={`order-${order.id}`}
+      id={rowId(order)}
       className="grid-row"
       aria-rowindex={index + 2}
       aria-selected={active}
       style={{ transform: `translateY(${top}px)` }}
-      onClick={() => onOpen(order.id)}
+      onClick={() => onOpen(order.key)}
     >
       <span role="gridcell" className="cell-number">
         {order.number}
       </span>
       <span role="gridcell" className="cell-customer">
-        {order.customer}
+        {order.customer ?? "–"}
       </span>
       <span role="gridcell" className="cell-total">
-        {format.money(order.total)}
+        {format.money(order.total, order.currency)}
       </span>
       <span role="gridcell" className="cell-status">
-        <span key={order.status} className={`badge ${order.status}`}>
-          {t.status[order.status]}
-        </span>
+        <StatusBadge key={order.status} status={order.status} />
       </span>
       <span role="gridcell" className="cell-time">
         {format.time(order.createdAt)}
@@ -221,29 +224,37 @@ const Row = memo(function Row({ order, index, top, active, onOpen, t, format }: 
   );
 });
 
-/** Binary search in orders by descending id. Returns -1 if there is no such order. */
-function indexOf(orders: readonly Order[], id: number): number {
+/** A key may hold spaces, which an id must not. */
+function rowId({ rank }: Order): string {
+  return `order-${rank}`;
+}
+
+/** Binary search in orders by descending rank. Returns -1 if the order is not among them. */
+function indexOf(orders: readonly Order[], order: Order | undefined): number {
+  if (order === undefined) return -1;
   let low = 0;
   let high = orders.length;
   while (low < high) {
     const middle = (low + high) >> 1;
-    if ((orders[middle] as Order).id > id) low = middle + 1;
+    if ((orders[middle] as Order).rank > order.rank) low = middle + 1;
     else high = middle;
   }
-  return orders[low]?.id === id ? low : -1;
+  return orders[low]?.key === order.key ? low : -1;
 }
 
 /** Keeps the visible orders in place when rows are inserted above them, unless the table is scrolled to the top. */
 function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHeight, onScroll }: VirtualRows): void {
+  const store = useDashboardStore();
   const remainder = useRef(0);
   const previous = useRef(orders);
   useLayoutEffect(() => {
     const before = previous.current;
     previous.current = orders;
-    const first = before[Math.floor(scrollTop / rowHeight)];
+    const indexBefore = Math.floor(scrollTop / rowHeight);
+    const first = before[indexBefore];
     if (before === orders || first === undefined || scrollTop < rowHeight / 2) return;
-    const index = indexOf(orders, first.id);
-    const moved = index - indexOf(before, first.id);
+    const index = indexOf(orders, store.orders.get(first.key));
+    const moved = index - indexBefore;
     if (index < 0 || moved === 0) return;
     const element = scrollRef.current as HTMLDivElement;
     // Browsers round scrollTop. A row of 37.5 px would drift by half a pixel with each odd number of new rows.
@@ -251,5 +262,5 @@ function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHe
     element.scrollTop = target;
     remainder.current = target - element.scrollTop;
     onScroll();
-  }, [orders, scrollRef, scrollTop, rowHeight, onScroll]);
+  }, [store, orders, scrollRef, scrollTop, rowHeight, onScroll]);
 }

@@ -1,12 +1,12 @@
-import { useCallback, useEffect, useLayoutEffect, useRef } from "react";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
-import { useFormat, type Format } from "../format.ts";
+import { mainCurrency, useFormat, type Format } from "../format.ts";
 import { useTranslations, type Translations } from "../i18n.ts";
 import { PERIODS, type Period } from "../periods.ts";
 import { setPreferences, usePreferences } from "../preferences.ts";
 import type { Order } from "../state/order-list.ts";
 import { timeSeries, type TimeSeries } from "../state/order-summary.ts";
-import { useDashboardStore } from "./use-dashboard.ts";
+import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 import { useMediaQuery } from "./use-media-query.ts";
 import { useOrderSummary } from "./use-order-summary.ts";
 
@@ -15,18 +15,23 @@ export function TimeChart() {
   const format = useFormat();
   const { period } = usePreferences();
   const store = useDashboardStore();
+  const meta = useDashboard((snapshot) => snapshot.meta);
+  const cancelled = useMemo(() => new Set(meta.cancelled), [meta]);
   const { length, step } = PERIODS[period];
   const data = useOrderSummary(
-    useCallback((orders: readonly Order[], now: number) => timeSeries(orders, period, now), [period]),
+    useCallback((orders: readonly Order[], now: number) => timeSeries(orders, period, now, cancelled, mainCurrency), [period, cancelled]),
     useCallback((now: number) => Math.floor(now / step), [step]),
   );
   const start = Date.now() - length;
-  const complete = store.orders.isComplete || (store.orders.oldest?.createdAt ?? Infinity) <= start;
+  // Orders without a time of creation, whose number is NaN, come last.
+  const { oldest } = store.orders;
+  const complete = store.orders.isComplete || (oldest !== undefined && !(oldest.createdMs > start));
   useEffect(() => {
     if (!complete) void store.loadOlderOrders();
   }, [store, complete, data]);
 
-  const revenue = format.money(data.revenueTotal);
+  const revenues: [string, string][] = [[mainCurrency, data.revenueTotal], ...data.otherRevenue];
+  const revenue = revenues.map(([currency, amount]) => format.money(amount, currency)).join(" · ");
   return (
     <section className="panel chart" aria-labelledby="chart-title">
       <header>
@@ -34,7 +39,7 @@ export function TimeChart() {
         <p className="legend">
           <span className="legend-orders">{t.orders} <b data-period="orders">{format.count(data.ordersTotal)}</b></span>
           <span className="legend-revenue">{t.revenue} <b data-period="revenue">{revenue}</b></span>
-          {!complete && store.orders.isFull && <span>{t.onlyLoadedOrders}</span>}
+          {!complete && store.orders.next === undefined && <span>{t.onlyLoadedOrders}</span>}
         </p>
         <fieldset className="segments">
           <legend>{t.period}</legend>

@@ -1,3 +1,4 @@
+import type { NewOrder } from "@orderwire/client";
 import { useEffect, useState } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslations } from "../i18n.ts";
@@ -8,13 +9,13 @@ import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 /** Minimum interval between announcements by a screen reader. */
 const ANNOUNCE_INTERVAL_MS = 3_000;
 
-export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
+export function Toasts({ onOpen }: { onOpen: (key: string) => void }) {
   const t = useTranslations();
   const format = useFormat();
   const store = useDashboardStore();
   const toasts = useDashboard((snapshot) => snapshot.toasts);
   const title = (toast: Toast) =>
-    toast.count === 1 ? t.newOrder(toast.order.order_number) : t.newOrders(toast.count);
+    toast.count === 1 ? t.newOrder(numberOf(toast.order)) : t.newOrders(toast.count);
   const newest = toasts.at(-1);
   const announced = useThrottledText(newest === undefined ? "" : title(newest), ANNOUNCE_INTERVAL_MS);
   return (
@@ -30,15 +31,13 @@ export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
       >
         {toasts.map((toast) => (
           <div key={toast.key} className="toast" data-count={toast.count}>
-            <button type="button" className="toast-open" onClick={() => onOpen(toast.order.order_id)}>
+            <button type="button" className="toast-open" onClick={() => onOpen(toast.order.key)}>
               <span className="toast-title">
                 <span aria-hidden="true">🛒 </span>
                 {title(toast)}
               </span>
               <span className="toast-text">
-                {toast.count === 1
-                  ? `${toast.order.customer_name} · ${format.money(toast.order.total)}`
-                  : t.latestOrder(toast.order.order_number)}
+                {toast.count === 1 ? format.summary(toast.order) : t.latestOrder(numberOf(toast.order))}
               </span>
             </button>
             <button type="button" className="toast-close" aria-label={t.dismiss} onClick={() => store.dismissToast(toast.key)}>
@@ -49,6 +48,10 @@ export function Toasts({ onOpen }: { onOpen: (id: number) => void }) {
       </section>
     </>
   );
+}
+
+function numberOf(order: NewOrder): string {
+  return order.order_number ?? order.key;
 }
 
 /** Returns the given text, changed at most once per interval, and eventually the last one. */

@@ -42,8 +42,11 @@ async def test_without_keys_no_login_is_required() -> None:
 
 async def test_a_token_grants_its_role_subject_orders_and_expiry() -> None:
     expiry = int(time.time()) + 600
-    grant = await TokenVerifier(SECRET_KEY).verify(token("customer", sub="anna", orders=[1, 2, 2**63 - 1], exp=expiry, iat=5))
-    assert (grant.role, grant.subject, grant.order_ids) == (Role.CUSTOMER, "anna", frozenset([1, 2, 2**63 - 1]))
+    grant = await TokenVerifier(SECRET_KEY).verify(
+        token("customer", sub="anna", orders=[1, "2", "a/b", 2**63 - 1], exp=expiry, iat=5)
+    )
+    keys = frozenset(["1", "2", "a/b", str(2**63 - 1)])
+    assert (grant.role, grant.subject, grant.order_keys) == (Role.CUSTOMER, "anna", keys)
     assert (grant.expires_at, grant.issued_at) == (expiry, 5.0)
 
 
@@ -73,7 +76,11 @@ async def test_the_leeway_applies_to_nbf_and_iat_but_not_to_exp() -> None:
         (token(exp=None), CloseCode.INVALID_TOKEN),
         (token(sub="a\0b"), CloseCode.INVALID_TOKEN),
         (token(sub="\ud800"), CloseCode.INVALID_TOKEN),
-        (token("customer", orders=["1"]), CloseCode.INVALID_TOKEN),
+        (token("customer", orders=[""]), CloseCode.INVALID_TOKEN),
+        (token("customer", orders=["a\0"]), CloseCode.INVALID_TOKEN),
+        (token("customer", orders=["\ud800"]), CloseCode.INVALID_TOKEN),
+        (token("customer", orders=["k" * 201]), CloseCode.INVALID_TOKEN),
+        (token("customer", orders=[1.0]), CloseCode.INVALID_TOKEN),
         (token("customer", orders=[True]), CloseCode.INVALID_TOKEN),
         (token("customer", orders=[2**63]), CloseCode.INVALID_TOKEN),
         (token("customer", orders=7), CloseCode.INVALID_TOKEN),
@@ -91,7 +98,11 @@ async def test_the_leeway_applies_to_nbf_and_iat_but_not_to_exp() -> None:
         "no expiry",
         "subject with NUL",
         "subject with a surrogate",
-        "orders of text",
+        "empty key",
+        "key with NUL",
+        "key with a surrogate",
+        "key too long",
+        "order with a fraction",
         "orders of booleans",
         "order out of range",
         "orders not a list",

@@ -110,6 +110,15 @@ async def test_an_unavailable_database_is_503_and_a_warning(caplog: pytest.LogCa
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [("WARNING", "/path: refused")]
 
 
+async def test_the_client_is_told_why_the_database_did_not_answer(caplog: pytest.LogCaptureFixture) -> None:
+    class TookLong(StoreError):
+        public_text = "the database took too long"
+
+    response = await respond(TookLong("a query of the role web took 10 s"))
+    assert error_of(response) == {"code": "unavailable", "message": "the database took too long"}
+    assert caplog.messages == ["/path: a query of the role web took 10 s"]
+
+
 async def test_an_unexpected_error_is_500_and_logged_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
         response = await respond(ValueError("secret"))

@@ -120,7 +120,7 @@ def site() -> Site:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("topics=nonsense", "topics: no such topic: nonsense"),
+        ("topics=Nonsense", "topics: no such topic: Nonsense"),
         ("conflate=0", "conflate: expected a whole number from 1 to 10000"),
         ("conflate=10001", "conflate: expected a whole number from 1 to 10000"),
         ("conflate=1.5", "conflate: expected a whole number from 1 to 10000"),

@@ -22,7 +22,7 @@ ORDER_COUNT = 6
 
 def event(number: int, order_id: int) -> Event:
     payload = json.dumps({"type": "order_update", "id": f"c{number}", "order_id": order_id}).encode()
-    return make_event(txid=number, id_=number, payload=payload, order_id=order_id)
+    return make_event(txid=number, id_=number, payload=payload, order_key=str(order_id))
 
 
 class ConflatedReader:
@@ -73,7 +73,7 @@ class ConflatedReader:
                 self._next += message["events"]
             case "position":
                 assert self._skipped is not None
-                assert all(one.order_id not in self.own for one in self._skipped), "events of its own orders were left out"
+                assert all(int(one.key) not in self.own for one in self._skipped), "events of its own orders were left out"
                 self._skipped = None
                 assert message["id"] == f"c{self._next}"
             case _ if self._skipped is None:
@@ -82,7 +82,7 @@ class ConflatedReader:
                 assert message["id"] == f"c{self._next}"
             case _:
                 # The next one of the skipped events that belongs to an order of its own.
-                while self._skipped[0].order_id not in self.own:
+                while int(self._skipped[0].key) not in self.own:
                     del self._skipped[0]
                 assert message["id"] == f"c{self._skipped.pop(0).id}"
 

@@ -14,6 +14,7 @@ from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
 from push.delivery.slices import SLICE_SIZE
 from push.delivery.totals_throttle import TOTALS_INTERVAL
+from push.journal.events import Event
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
 from push.protocol.messages import CloseCode
@@ -107,6 +108,96 @@ async def test_events_published_before_a_topic_change_are_delivered_before_the_a
     hub.topics_changed(client.session)
     hub.publish([make_event(payload=b"again")], Totals())
     assert messages_of(client.session.take(1000)) == [b"again"]
+
+
+# ---------------------------------------------------------------- streams
+
+
+def stream_event(number: int, stream: str = "stock", order_key: str | None = None) -> Event:
+    return make_event(id_=number, stream=stream, key="a/b", order_key=order_key, payload=b"%d" % number)
+
+
+def subscriber(hub: Hub, *topics: str, conflate_above: int | None = None, max_messages: int = 100) -> Session:
+    session = Session(SendQueue(max_messages, 1 << 20), FakeTransport(), conflate_above=conflate_above)
+    hub.add(session)
+    session.apply_grant(ANONYMOUS_GRANT, frozenset(topics))
+    hub.go_live(session)
+    return session
+
+
+async def test_events_of_streams_reach_their_subscribers_in_the_order_of_the_journal() -> None:
+    hub = Hub()
+    topics = {
+        "orders": [1, 3, 5, 6],
+        "stock": [2, 4],
+        "stock:a%2Fb": [2, 4],
+        "stock:a": [],
+        "order:7": [4],
+        "orders,stock": [1, 2, 3, 4, 5, 6],
+        "orders,order:7": [1, 3, 4, 5, 6],
+        "analytics": [],
+    }
+    sessions = {names: subscriber(hub, *names.split(",")) for names in topics}
+    hub.publish([make_event(id_=1, payload=b"1")], Totals())  # waits in the log when the next publication comes
+    hub.publish(
+        [stream_event(2), make_event(id_=3, payload=b"3"), stream_event(4, order_key="7"), make_event(id_=5, payload=b"5")],
+        Totals(),
+    )
+    hub.publish([make_event(id_=6, payload=b"6")], Totals())
+    await hub.wait_writable()
+    for names, session in sessions.items():
+        assert [int(message) for message in messages_of(session.take(1 << 20))] == topics[names], names
+        assert not session.has_output
+    hub.publish([stream_event(7)], Totals())
+    assert messages_of(sessions["orders"].take(1000)) == []
+    assert messages_of(sessions["orders,stock"].take(1000)) == [b"7"]
+
+
+async def test_a_publication_of_streams_alone_leaves_the_log_as_it_is() -> None:
+    hub = Hub()
+    reader = subscriber(hub, "orders", "stock")
+    hub.publish([make_event(payload=b"order")], Totals())
+    end = hub._broadcast_log.end_offset
+    hub.publish([stream_event(1)], Totals())
+    assert hub._broadcast_log.end_offset == end
+    assert hub._broadcast_log.last_event_payload == b"order"
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await hub.wait_writable()
+    assert messages_of(reader.take(1000)) == [b"order", b"1"]
+
+
+async def test_totals_come_after_the_events_of_a_publication_with_streams() -> None:
+    hub = Hub()
+    session, _ = live_session(hub)
+    session.set_topics(frozenset({"orders", "analytics", "stock"}))
+    hub.topics_changed(session)
+    hub.publish([make_event(payload=b"1"), stream_event(2), make_event(payload=b"3")], Totals(2))
+    first, second, third, totals = messages_of(session.take(1 << 20))
+    assert (first, second, third) == (b"1", b"2", b"3")
+    assert json.loads(totals)["total_orders"] == 2
+    await hub.drain(0)
+
+
+async def test_what_waits_is_conflated_before_an_event_of_a_stream() -> None:
+    hub = Hub()
+    session = subscriber(hub, "orders", "stock", conflate_above=2)
+    for number in range(1, 6):
+        hub.publish([make_event(id_=number, payload=b'{"id":"c%d"}' % number)], Totals())
+    hub.publish([stream_event(6), make_event(id_=7, payload=b"7")], Totals())
+    bulk, position, stream, order = messages_of(session.take(1 << 20))
+    assert (json.loads(bulk)["events"], json.loads(position)["id"]) == (5, "c5")
+    assert (stream, order) == (b"6", b"7")
+
+
+async def test_a_client_that_takes_no_events_of_streams_is_a_slow_consumer() -> None:
+    hub = Hub(max_messages=4)
+    session = subscriber(hub, "orders", "stock", max_messages=4)
+    for number in range(4):
+        assert session.close_code is None
+        hub.publish([stream_event(number), make_event(payload=b"x")], Totals())
+    assert session.close_code is CloseCode.SLOW_CONSUMER
+    hub.publish([stream_event(7)], Totals())
+    assert session.take(1000) == []
 
 
 # ---------------------------------------------------------------- totals

@@ -1,4 +1,4 @@
-"""Which sessions are found for the order of an event."""
+"""Which sessions are found for the order or the stream of an event."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ def test_sessions_are_found_by_the_orders_that_they_subscribe_to() -> None:
     first, both = session_with("order:1"), session_with("order:1", "order:2")
     index.update(first)
     index.update(both)
-    events = {order_id: make_event(order_id=order_id) for order_id in (1, 2, 3)}
-    assert index.sessions_for([events[1]]) == {first, both}
-    assert index.sessions_for([events[2]]) == {both}
-    assert index.sessions_for([events[3]]) == set()
+    events = {key: make_event(order_key=key) for key in ("1", "2", "3")}
+    assert index.sessions_for([events["1"]]) == {first, both}
+    assert index.sessions_for([events["2"]]) == {both}
+    assert index.sessions_for([events["3"]]) == set()
     assert index.sessions_for(events.values()) == {first, both}
 
 
-def test_sessions_that_read_every_event_from_the_log_are_not_indexed() -> None:
+def test_sessions_are_found_by_the_streams_and_rows_that_they_subscribe_to() -> None:
     index = OrderIndex()
-    conflated = session_with("orders", "order:1", conflate_above=10)
-    index.update(session_with("orders", "order:1"))
-    index.update(conflated)
-    assert index.sessions_for([make_event(order_id=1)]) == {conflated}
+    stream, row, order, broadcast = (session_with(topic) for topic in ("stock", "stock:a%2Fb", "order:7", "orders"))
+    for session in (stream, row, order, broadcast):
+        index.update(session)
+    assert index.sessions_for([make_event(stream="stock", key="a/b", order_key=None)]) == {stream, row}
+    assert index.sessions_for([make_event(stream="stock", key="c", order_key="7")]) == {stream, order}
+    assert index.sessions_for([make_event(stream="stocks", key="a/b", order_key=None)]) == set()
+    assert index.sessions_for([make_event(order_key="a/b")]) == set(), "an order with the key of a row"
+    assert index.sessions_for([make_event(order_key="stock")]) == set(), "an order with the name of a stream"
 
 
 def test_update_replaces_and_remove_leaves_nothing() -> None:
@@ -41,10 +45,10 @@ def test_update_replaces_and_remove_leaves_nothing() -> None:
     index.update(session)
     session.set_topics(frozenset({"order:2", "order:3"}))
     index.update(session)
-    found = [index.sessions_for([make_event(order_id=order_id)]) for order_id in (1, 2, 3)]
+    found = [index.sessions_for([make_event(order_key=key)]) for key in "123"]
     assert found == [set(), {session}, {session}]
     index.remove(session)
     index.remove(session)
-    assert index.sessions_for([make_event(order_id=order_id) for order_id in (1, 2, 3)]) == set()
-    assert not index._sessions_by_order
-    assert not index._orders_by_session
+    assert index.sessions_for([make_event(order_key=key) for key in "123"]) == set()
+    assert not index._sessions_by_selector
+    assert not index._selectors_by_session

@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
 from push.delivery.subscription import Subscription
-from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, parse_topics
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role, order_topic, parse_topics
 from tests.helpers.builders import make_event
 from tests.helpers.fake_transport import FakeTransport
 
-ANNAS = make_event(order_id=1, customer_id="anna")
-BOS = make_event(order_id=2, customer_id="bo")
-WITHOUT_CUSTOMER = make_event(order_id=3)
+ANNAS = make_event(order_key="1", customer_id="anna")
+BOS = make_event(order_key="2", customer_id="bo")
+WITHOUT_CUSTOMER = make_event(order_key="3")
 ALL = [ANNAS, BOS, WITHOUT_CUSTOMER]
 EVERYTHING = ANONYMOUS_GRANT.default_topics()
 
 TOPICS = st.sets(
-    st.sampled_from(["orders", "analytics"]) | st.integers(-(2**63), 2**63 - 1).map(lambda order_id: f"order:{order_id}"),
+    st.sampled_from(["orders", "analytics", "stock", "stock:1", "order_2"])
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=50).map(order_topic),
     max_size=10,
 ).map(parse_topics)
 
@@ -45,6 +46,24 @@ def test_session_receives_the_events_that_it_subscribes_to_and_may_see() -> None
     assert session_with(None, EVERYTHING).visible(ALL) == []
 
 
+def test_events_of_streams_come_by_their_own_topics_and_by_that_of_their_order() -> None:
+    row = make_event(stream="stock", key="a", order_key="2")
+    apart = make_event(stream="stock", key="b", order_key=None)
+    events = [ANNAS, row, apart]
+    for topics, expected in (
+        ({"orders"}, [ANNAS]),
+        ({"stock"}, [row, apart]),
+        ({"stock:b"}, [apart]),
+        ({"order:2"}, [row]),
+        ({"order:a", "other", "stock:2"}, []),
+        ({"orders", "stock:a"}, [ANNAS, row]),
+    ):
+        assert session_with(ANONYMOUS_GRANT, frozenset(topics)).visible(events) == expected, topics
+    # A customer by the claim `orders`; a stream's row does not name the customer.
+    assert session_with(Grant(Role.CUSTOMER, None, frozenset({"2"})), frozenset({"order:2"})).visible(events) == [row]
+    assert session_with(Grant(Role.CUSTOMER, "bo"), frozenset({"order:2"})).visible([*events, BOS]) == [BOS]
+
+
 def test_expired_grant_sees_nothing() -> None:
     subscription, grant = Subscription.of(EVERYTHING), Grant(Role.ADMIN, expires_at=1000.0)
     assert subscription.visible(ALL, grant, 999.9) == ALL
@@ -55,10 +74,16 @@ def test_expired_grant_sees_nothing() -> None:
 def test_topics_survive_the_conversion(topics: frozenset[str]) -> None:
     subscription = Subscription.of(topics)
     assert subscription.topics == topics
-    assert subscription.receives_all_events == ("orders" in topics)
+    assert subscription.receives_all_orders == ("orders" in topics)
     assert subscription.receives_totals == ("analytics" in topics)
     assert subscription.receives_everything == ({"orders", "analytics"} <= topics)
-    assert len(subscription.order_ids) == len(topics - {"orders", "analytics"})
+    assert len(subscription.selected) == len(topics - {"orders", "analytics"})
+
+
+def test_keys_that_the_grant_has_are_kept_once() -> None:
+    grant = Grant(Role.CUSTOMER, None, frozenset({"1", "a/b"}))
+    assert session_with(grant, grant.default_topics()).subscription.selected is grant.order_keys
+    assert session_with(grant, frozenset({"order:1"})).subscription.selected == {"1"}
 
 
 @pytest.mark.parametrize("topics", [set(), {"orders"}, {"analytics"}, {"orders", "analytics"}])

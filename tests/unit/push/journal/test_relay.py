@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Never
 
 import pytest
 
@@ -118,6 +119,17 @@ async def test_states_from_start_to_a_lost_connection(database: ModelDatabase, m
         await asyncio.wait([task], timeout=TIMEOUT_SECONDS)
         assert isinstance(task.exception(), ConnectionLost)
     assert state() == ("the connection to the database is lost", database.epoch, True, 0)
+
+
+async def test_a_refused_query_is_named_instead_of_a_lost_connection(database: ModelDatabase, metrics: Metrics) -> None:
+    class Refused(ModelConnection):
+        async def page(self, *_: object) -> Never:
+            raise ConnectionLost("permission denied", "the role web may not read the journal")
+
+    relay = Relay(RecordingSink(), metrics)
+    with pytest.raises(ConnectionLost):
+        await relay.follow(Refused(database))
+    assert relay.not_ready_reason == "the role web may not read the journal"
 
 
 async def test_next_connection_closes_the_gap(database: ModelDatabase, sink: RecordingSink, metrics: Metrics) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from push.errors import BadCursor, StoreError
 from push.journal.events import Cursor, Event, EventId, Page, Position, Snapshot
+from push.journal.queries import EventCount
 from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import GapError, Replay, ReplayPlanner
@@ -44,7 +45,7 @@ class RecordingReader(ModelReader):
         async with self._query("writer_snapshot"):
             return await super().writer_snapshot(event_id)
 
-    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> tuple[int, int]:
+    async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         async with self._query("count"):
             return await super().count(after, upto, past_id, limit)
 
@@ -178,7 +179,7 @@ async def test_replay_continues_in_memory_where_the_plan_ends(database: ModelDat
         replay = await server.planner.plan(str(cursor_of(first)))
         later = await server.commit(3)
         from_journal = [event async for events in server.planner.read_events(replay) for event in events]
-        assert [event.order_id for event in from_journal] == [2]
+        assert [int(event.key) for event in from_journal] == [2]
         assert server.relay.recent_events.since(replay.next_seq) == later
 
 
@@ -394,7 +395,7 @@ async def test_events_committed_while_paging_come_last(database: ModelDatabase) 
 async def test_history_includes_what_was_committed_before_the_request(server: Server, database: ModelDatabase) -> None:
     commit(database, 1)
     page = await server.planner.history_page(None, limit=10)
-    assert [event.order_id for event in page.events] == [1]
+    assert [int(event.key) for event in page.events] == [1]
 
 
 async def test_history_begins_after_what_was_trimmed(database: ModelDatabase) -> None:

@@ -35,7 +35,7 @@ PROTOCOL = Path(ROOT) / "docs" / "reference" / "protocol.md"
     ("message", "expected"),
     [
         (
-            AnalyticsUpdate(Totals(3, Decimal("12345678901234567.80"), 2)),
+            AnalyticsUpdate(Totals(3, Decimal("12345678901234567.80"), 2), "PLN"),
             {
                 "type": "analytics_update",
                 "total_orders": 3,
@@ -44,8 +44,28 @@ PROTOCOL = Path(ROOT) / "docs" / "reference" / "protocol.md"
             },
         ),
         (
-            AnalyticsUpdate(Totals()),
+            AnalyticsUpdate(Totals(), "PLN"),
             {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "pending_orders": 0},
+        ),
+        (
+            AnalyticsUpdate(Totals(2, Decimal(0), 0, {"PLN": Decimal("1.50"), "EUR": Decimal("1E+2")}), "PLN"),
+            {
+                "type": "analytics_update",
+                "total_orders": 2,
+                "total_revenue": "1.50",
+                "pending_orders": 0,
+                "revenue_by_currency": {"EUR": "100", "PLN": "1.50"},
+            },
+        ),
+        (
+            AnalyticsUpdate(Totals(0, Decimal(0), 0, {}), "PLN"),
+            {
+                "type": "analytics_update",
+                "total_orders": 0,
+                "total_revenue": "0",
+                "pending_orders": 0,
+                "revenue_by_currency": {},
+            },
         ),
         (Ping(), {"type": "ping"}),
         (Pong(), {"type": "pong"}),
@@ -67,7 +87,7 @@ def test_json_of_each_message(message: ServerMessage, expected: dict[str, Any]) 
 
 
 def test_small_revenue_is_not_written_with_an_exponent() -> None:
-    text = encode(AnalyticsUpdate(Totals(1, Decimal("1E-7"), 0))).decode()
+    text = encode(AnalyticsUpdate(Totals(1, Decimal("1E-7"), 0), "PLN")).decode()
     assert '"total_revenue":"0.0000001"' in text
 
 

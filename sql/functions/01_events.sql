@@ -1,0 +1,155 @@
+-- The one definition of an event as JSON: what a NOTIFY carries and what a client receives.
+--
+-- An event is at most 16 KiB of JSON, whatever a writer stores. Texts are cut where they enter the journal, in characters,
+-- before JSON escapes them (a control character becomes six bytes): one character more than is shown, which says that the
+-- text was longer. At most 9,200 bytes are left for all but `data`, which is left out beyond 6,000.
+
+-- RFC 3339 in UTC, whatever the session's TimeZone and DateStyle are. Null for what JSON cannot say: infinity and years BC.
+create or replace function orderwire.rfc3339(moment timestamptz) returns text
+language sql stable parallel safe
+return case
+    when moment >= '0001-01-01 00:00:00+00' and moment < 'infinity'
+        then to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+end;
+
+-- An order's key as JSON: a number where clients can read it as one exactly (up to 2^53 - 1), else a string.
+create or replace function orderwire.order_id_json(key text, integer_keys boolean) returns text
+language plpgsql immutable parallel safe
+as $$
+begin
+    return case
+        when not integer_keys or key !~ '^(0|-?[1-9][0-9]{0,15})$' then to_json(key)::text
+        when key::numeric between -9007199254740991 and 9007199254740991 then key
+        else to_json(key)::text
+    end;
+end
+$$;
+
+-- What few events have, as further members: currency, data, the names of fields that were cut, the writer.
+create or replace function orderwire.rare_members_json(j orderwire.journal) returns text
+language plpgsql immutable parallel safe
+as $$
+declare
+    cut constant text := concat_ws(
+        ',',
+        case when length(j.number) > 200 then '"order_number"' end,
+        case when length(j.customer_name) > 500 then '"customer_name"' end,
+        case when length(j.previous_status) > 100 then '"previous_status"' end,
+        case when length(j.status) > 100 then '"status"' end,
+        case when j.data = 'null'::jsonb then '"data"' end
+    );
+begin
+    return
+        case
+            when
+                not j.is_order or (j.currency is null and j.previous_currency is null)
+                or j.was_order and j.total is not distinct from j.previous_total
+                and j.currency is not distinct from j.previous_currency
+                then ''
+            else ',"currency":' || coalesce(to_json(j.currency)::text, 'null')
+        end
+        || case when j.data is null or j.data = 'null'::jsonb then '' else ',"data":' || j.data::text end
+        || case when cut = '' then '' else ',"truncated":[' || cut || ']' end
+        || coalesce(
+            ',"actor":{"role":' || to_json(j.actor_role)::text || ',"application_name":' || to_json(j.actor_application)::text || '}',
+            ''
+        );
+end
+$$;
+
+-- The event of a stream's row.
+create or replace function orderwire.row_event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+    return
+        '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":"' || j.stream || '"'
+        || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
+        || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
+end
+$$;
+
+-- The event of a row of the journal. It is inlined into each statement that calls it, and each execution of such a statement
+-- prepares the whole expression: what is rare is in functions of PL/pgSQL, which cost nothing until they are called.
+create or replace function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language sql stable parallel safe
+return case
+    when (j).stream is not null then orderwire.row_event_json(j, epoch, integer_keys)
+    else
+        case
+            when not (j).was_order then '{"type":"new_order","id":"'
+            when not (j).is_order then '{"type":"order_delete","id":"'
+            when (j).status is distinct from (j).previous_status then '{"type":"order_status_update","id":"'
+            else '{"type":"order_update","id":"'
+        end
+        || epoch || '-' || (j).txid::text || '-' || (j).id::text || '","order_id":'
+        || case
+            when integer_keys and octet_length((j).key) < 16 and translate((j).key, '0123456789', '') in ('', '-') then (j).key
+            else orderwire.order_id_json((j).key, integer_keys)
+        end
+        || ',"key":' || to_json((j).key)::text
+        || case
+            when (j).number = '' then ',"order_number":null'
+            else coalesce(',"order_number":' || to_json(left((j).number, 200))::text, '')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).customer_name is null) then ''
+            else ',"customer_name":' || coalesce(to_json(left(nullif((j).customer_name, ''), 500))::text, 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).total is not distinct from (j).previous_total) then ''
+            else ',"total":' || coalesce('"' || (j).total::text || '"', 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).status is not distinct from (j).previous_status) then ''
+            else
+                ',"status":' || coalesce(to_json(left((j).status, 100))::text, 'null')
+                || case
+                    when (j).was_order then ',"previous_status":' || coalesce(to_json(left((j).previous_status, 100))::text, 'null')
+                    else ''
+                end
+        end
+        || case
+            when
+                (j).currency is null and (j).previous_currency is null and (j).data is null and (j).actor_role is null
+                and coalesce(octet_length((j).number), 0) <= 200 and coalesce(octet_length((j).customer_name), 0) <= 500
+                and coalesce(octet_length((j).previous_status), 0) <= 100 and coalesce(octet_length((j).status), 0) <= 100
+                then ''
+            else orderwire.rare_members_json(j)
+        end
+        || ',"at":"' || orderwire.rfc3339((j).at) || '"}'
+end;
+comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
+
+-- The same with keys only, for notifications that must not show names, sums and data.
+create or replace function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+    return
+        '{"type":"' || case
+            when j.stream is not null
+                then case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
+            when not j.was_order then 'new_order'
+            when not j.is_order then 'order_delete'
+            when j.status is distinct from j.previous_status then 'order_status_update'
+            else 'order_update'
+        end
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '"'
+        || case
+            when j.stream is null then ',"order_id":' || orderwire.order_id_json(j.key, integer_keys)
+            else ',"stream":"' || j.stream || '"'
+        end
+        || ',"key":' || to_json(j.key)::text || '}';
+end
+$$;
+
+-- For people: the journal, readable.
+create or replace view orderwire.events as
+select
+    j.id,
+    j.txid,
+    j.at,
+    orderwire.event_json(j, i.epoch, i.integer_keys)::json as event
+from orderwire.journal as j, orderwire.journal_identity as i;
