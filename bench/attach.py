@@ -286,7 +286,7 @@ def describe_run(name: str, found: Found) -> str:
         f"  the totals from the checkpoint    {found.from_checkpoint * 1000:.0f} ms",
         f"  start of a server until ready     {found.ready:.2f} s",
         f"  processors that others used       {found.other_cpus:.2f}",
-        f"  no failure, nobody waits longer than {MAX_WAIT_SECONDS} s: {longest:.2f} s, {verdict}",
+        f"  no failure, and no wait longer than {MAX_WAIT_SECONDS} s: {longest:.2f} s, {verdict}",
     ]
     return "\n".join(lines)
 

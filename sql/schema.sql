@@ -26,7 +26,6 @@ create sequence orderwire.journal_id_seq as bigint cache 1;
 create table orderwire.attached_partitions (
     name text not null,
     relation regclass not null,
-    adapted boolean not null,
     constraint attached_partitions_name_fkey FOREIGN KEY (name) REFERENCES orderwire.attached_tables(name) ON DELETE CASCADE,
     constraint attached_partitions_pkey PRIMARY KEY (relation)
 );
@@ -252,6 +251,8 @@ revoke execute on function orderwire.finish_nested(changed bigint, operation tex
 
 create function orderwire.finite_total(total numeric) returns numeric language sql immutable;
 
+create function orderwire.generated_functions(name text) returns SETOF oid language sql stable set search_path=pg_catalog, pg_temp;
+
 create function orderwire.grant_serving(server regrole) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.grant_serving(server regrole) from public;
 comment on function orderwire.grant_serving(server regrole) is 'Give a role what the push server needs, and nothing else.';
@@ -298,6 +299,8 @@ comment on function orderwire.maintain_partitions(retention interval) is 'Partit
 create function orderwire.map_can_raise(relation regclass, map jsonb) returns boolean language sql stable;
 
 create function orderwire.map_expression(relation regclass, expression text) returns text language sql stable;
+
+create function orderwire.map_fields(name text) returns TABLE(field text, type text) language sql immutable;
 
 create function orderwire.map_list(map jsonb, member text) returns text[] language sql immutable;
 
@@ -369,10 +372,14 @@ create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
 
+create function orderwire.serving_roles() returns SETOF regrole language sql stable;
+
 create function orderwire.should_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.should_notify() from public;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
+
+create function orderwire.table_statements(name text, relation regclass) returns text[] language sql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.take_epoch_requests() returns boolean language sql volatile;
 revoke execute on function orderwire.take_epoch_requests() from public;
@@ -392,6 +399,9 @@ revoke execute on function orderwire.uninstall() from public;
 comment on function orderwire.uninstall() is 'Remove everything that Orderwire has installed; a starter table with rows stays.';
 
 create function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
+
+create function orderwire.wake_servers() returns void language plpgsql volatile;
+revoke execute on function orderwire.wake_servers() from public;
 
 create function orderwire.writer_role() returns text language sql stable;
 

@@ -454,16 +454,7 @@ async def _print_sql(connection: Connection, target: Target, statements: Sequenc
         generated += await connection.fetchval(
             "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false)", relation, map_json
         )
-    row_type = "mapped_order" if target.stream is None else "mapped_row"
-    # As orderwire.attach makes them for triggers of partitions, and for TRUNCATE.
-    generated += [
-        f"create function orderwire.parent_{target.name}() returns regclass language sql immutable "
-        f"return {quote_literal(relation)}::regclass",
-        f"create function orderwire.row_of_{target.name}(r jsonb) returns {relation} language sql stable "
-        f"return jsonb_populate_record(null::{relation}, r)",
-        f"create function orderwire.own_{target.name}() returns setof orderwire.{row_type} language sql stable begin atomic "
-        f"select m.* from only {relation} as o, lateral orderwire.map_{target.name}(o.*) as m; end",
-    ]
+    generated += await connection.fetchval("select orderwire.table_statements($1, $2::text::regclass)", target.name, relation)
     generated += await connection.fetchval(
         "select orderwire.trigger_function_statements($1, $1, $2::text::jsonb, of_child => false)", target.name, map_json
     )

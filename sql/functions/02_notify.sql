@@ -129,9 +129,21 @@ begin
 end
 $$;
 
+-- Let the servers read now, after a change of the attached tables or of the epoch, unless the notification queue is filling.
+create or replace function orderwire.wake_servers() returns void
+language plpgsql volatile
+as $$
+begin
+    if pg_notification_queue_usage() <= 0.5::double precision then
+        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
+    end if;
+end
+$$;
+
 revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
-orderwire.notify_changes(bigint, text[])
+orderwire.notify_changes(bigint, text[]),
+orderwire.wake_servers()
 from public;

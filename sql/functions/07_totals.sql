@@ -36,7 +36,7 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = on
 as $$
 declare
-    -- Another server that is just counting has it: then its result is remembered, and nobody waits.
+    -- A server that counts at the same time holds the lock: its result is stored, and this one does not wait.
     remembering constant boolean :=
         current_setting('transaction_isolation') = 'read committed'
         and pg_current_xact_id_if_assigned() is null

@@ -7,6 +7,24 @@ create or replace function orderwire.list_condition(list text[]) returns text
 language sql immutable
 as $$ select case when cardinality($1) = 1 then format('status = %L', $1[1]) else format('status = any(%L::text[])', $1) end $$;
 
+-- The fields of a map and their types, in the order of orderwire.mapped_order, or of orderwire.mapped_row for a stream.
+create or replace function orderwire.map_fields(name text) returns table (field text, type text)
+language sql immutable
+as $$
+    select f.field, f.type
+    from unnest(
+        case
+            when $1 <> 'orders' then '{key,order_key,data}'
+            else '{key,number,customer_name,customer_id,total,currency,status,created_at,data}'
+        end::text[],
+        case
+            when $1 <> 'orders' then '{text,text,jsonb}'
+            else '{text,text,text,text,numeric,text,text,timestamptz,jsonb}'
+        end::text[]
+    ) with ordinality as f (field, type, n)
+    order by f.n
+$$;
+
 -- Statements that create the map of a table as a function on its row: `map_<name>(o)` returns no row or one.
 create or replace function orderwire.map_statements(name text, relation regclass, map jsonb) returns text[]
 language plpgsql stable
@@ -14,14 +32,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
     is_stream constant boolean := name <> 'orders';
-    fields    constant text[] := case
-        when is_stream then '{key,order_key,data}'
-        else '{key,number,customer_name,customer_id,total,currency,status,created_at,data}'
-    end::text[];
-    types     constant text[] := case
-        when is_stream then '{text,text,jsonb}'
-        else '{text,text,text,text,numeric,text,text,timestamptz,jsonb}'
-    end::text[];
     row_type  constant text := case when is_stream then 'mapped_row' else 'mapped_order' end;
     can_raise constant boolean := orderwire.map_can_raise(relation, map);
     condition constant text := coalesce(orderwire.field_sql(relation, map, 'where'), 'true');
@@ -33,7 +43,7 @@ declare
     type      text;
     body      text;
 begin
-    for field, type in select * from unnest(fields, types) loop
+    for field, type in select f.field, f.type from orderwire.map_fields(name) as f loop
         body := coalesce(orderwire.field_sql(relation, map, field), 'null::' || type);
         columns := columns || case when columns = '' then '' else ', ' end || format('%s as %I', body, field);
         if can_raise and body not like 'null::%' then
@@ -69,7 +79,7 @@ begin
         'create function orderwire.%I(o %s) returns setof orderwire.%s language sql stable begin atomic '
         'select %s%s from (select %s) as f where %s and %s; end',
         'map_' || name || case when can_raise then '_exact' else '' end, relation, row_type,
-        (select string_agg(format('f.%I', f), ', ') from unnest(fields) as f), counts, columns, condition,
+        (select string_agg(format('f.%I', m.field), ', ') from orderwire.map_fields(name) as m), counts, columns, condition,
         -- Not null by declaration when it was attached. Of the column and not of the text that is made of it, for a quick count.
         (select string_agg(format('o.%I is not null', k), ' and ') from unnest(orderwire.key_columns(map)) as k)
     );
@@ -114,6 +124,26 @@ as $$
     from unnest(
         orderwire.map_statements('orders', $1, $2 - '{number,customer_name,customer_id,created_at,joins,data}'::text[])
     ) with ordinality as s (statement, number)
+$$;
+
+-- Statements that create what triggers need of the table itself: `parent_<name>` and `row_of_<name>` for those of child tables,
+-- and `own_<name>`, the rows that a TRUNCATE removes. ONLY, since it fires the triggers of each child table too.
+create or replace function orderwire.table_statements(name text, relation regclass) returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select array[
+        format('create function orderwire.%I() returns regclass language sql immutable return %L::regclass', 'parent_' || $1, $2),
+        format(
+            'create function orderwire.%I(r jsonb) returns %s language sql stable return jsonb_populate_record(null::%s, r)',
+            'row_of_' || $1, $2, $2
+        ),
+        format(
+            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
+            'select m.* from only %s as o, lateral orderwire.%I(o.*) as m; end',
+            'own_' || $1, case when $1 = 'orders' then 'mapped_order' else 'mapped_row' end, $2, 'map_' || $1
+        )
+    ]
 $$;
 
 -- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a

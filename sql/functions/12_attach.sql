@@ -12,14 +12,6 @@ declare
         else '{key,number,customer_name,customer_id,total,currency,status,created_at,where,joins,data,pending,cancelled,'
             'statuses,total_currency,actor,payload,publications,key_is_unique,write}'
     end::text[];
-    fields    constant text[] := case
-        when is_stream then '{key,order_key,data,where}'
-        else '{key,number,customer_name,customer_id,total,currency,status,created_at,data,where}'
-    end::text[];
-    types     constant text[] := case
-        when is_stream then '{text,text,jsonb,boolean}'
-        else '{text,text,text,text,numeric,text,text,timestamptz,jsonb,boolean}'
-    end::text[];
     c         pg_class;
     keys      text[];
     member    text;
@@ -183,7 +175,11 @@ begin
     end if;
 
     -- Each expression on its own, so that the message names it; in a condition, where no aggregate and no set is allowed.
-    for field, type in select * from unnest(fields, types) loop
+    for field, type in
+        select f.field, f.type from orderwire.map_fields(name) as f
+        union all
+        select 'where', 'boolean'
+    loop
         begin
             -- A loop, since a cursor takes one statement only.
             for plan in execute format(
@@ -212,6 +208,16 @@ begin
 end
 $$;
 
+-- The functions that were generated for a table: create_generated marks them.
+create or replace function orderwire.generated_functions(name text) returns setof oid
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+    select p.oid
+    from pg_proc as p
+    where p.pronamespace = 'orderwire'::regnamespace and obj_description(p.oid, 'pg_proc') = 'Generated for ' || $1
+$$;
+
 -- Raise an error if a function that was generated from a map depends on anything but the row: a volatile function, the current
 -- time, a setting, the session's time zone.
 create or replace function orderwire.check_volatility(name text) returns void
@@ -226,8 +232,7 @@ begin
     cross join lateral regexp_matches(p.prosqlbody::text, ':(?:funcid|opfuncid|aggfnoid) (\d+)', 'g') as m
     join pg_proc as f on f.oid = m[1]::oid
     where
-        p.pronamespace = 'orderwire'::regnamespace
-        and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+        p.oid in (select g from orderwire.generated_functions(name) as g)
         and p.proname like 'map\_%'
         and f.pronamespace <> 'orderwire'::regnamespace
         and (
@@ -241,8 +246,7 @@ begin
         select 'a time as text' into culprit
         from pg_proc as p
         where
-            p.pronamespace = 'orderwire'::regnamespace
-            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            p.oid in (select g from orderwire.generated_functions(name) as g)
             -- A cast to text, which calls no function, of a column that is a date, a time, an interval or money.
             and p.prosqlbody::text ~ '\{COERCEVIAIO :arg \{FIELDSELECT :arg \{[^{}]*\} :fieldnum \d+ :resulttype (?:1082|1083|1114|1184|1186|1266|790) ';
     end if;
@@ -250,8 +254,7 @@ begin
         select '"current_date" or the like' into culprit
         from pg_proc as p
         where
-            p.pronamespace = 'orderwire'::regnamespace
-            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            p.oid in (select g from orderwire.generated_functions(name) as g)
             and p.prosqlbody::text ~ '\{SQLVALUEFUNCTION';
     end if;
     if culprit is not null then
@@ -438,7 +441,7 @@ begin
                     array[array_to_string(orderwire.trigger_statements(child, prefix), '; ')],
                     case when made > 0 then now() else deadline end
                 );
-                insert into orderwire.attached_partitions (name, relation, adapted) values (t.name, child, true)
+                insert into orderwire.attached_partitions (name, relation) values (t.name, child)
                 on conflict on constraint attached_partitions_pkey do nothing;
                 made := made + 1;
                 execute format('select exists (select from only %s)', child) into has_rows;
@@ -452,9 +455,7 @@ begin
     -- What a table brings or takes away has no events.
     if rows_came or one_left then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
-        if pg_notification_queue_usage() <= 0.5::double precision then
-            perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
-        end if;
+        perform orderwire.wake_servers();
     end if;
     return made;
 end
@@ -516,11 +517,8 @@ declare
     relations constant regclass[] := array(
         select t.tgrelid::regclass
         from pg_trigger as t
-        join pg_proc as p on p.oid = t.tgfoid
         left join orderwire.attached_tables as a on a.relation = t.tgrelid
-        where
-            p.pronamespace = 'orderwire'::regnamespace
-            and obj_description(p.oid, 'pg_proc') in (select 'Generated for ' || n from unnest(names) as n)
+        where t.tgfoid in (select g from unnest(names) as n, orderwire.generated_functions(n) as g)
         group by t.tgrelid
         -- That of the most writers first, which may take a while; then no writer that goes through it has locked another.
         order by bool_or(a.name is not null) desc, t.tgrelid
@@ -547,8 +545,7 @@ begin
         select p.oid
         from pg_proc as p
         where
-            p.pronamespace = 'orderwire'::regnamespace
-            and obj_description(p.oid, 'pg_proc') = 'Generated for ' || name
+            p.oid in (select g from orderwire.generated_functions(name) as g)
             and (triggers or p.prorettype <> 'trigger'::regtype)
         order by p.oid desc
     loop
@@ -608,28 +605,7 @@ begin
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
     end if;
-    perform orderwire.create_generated(
-        name,
-        array[
-            format(
-                'create function orderwire.%I() returns regclass language sql immutable return %L::regclass',
-                'parent_' || name, relation
-            ),
-            format(
-                'create function orderwire.%I(r jsonb) returns %s language sql stable return jsonb_populate_record(null::%s, r)',
-                'row_of_' || name, relation, relation
-            )
-        ]
-    );
-    -- What a TRUNCATE takes away. ONLY: it fires the triggers of each child table too.
-    perform orderwire.create_generated(
-        name,
-        array[format(
-            'create function orderwire.%I() returns setof orderwire.%s language sql stable begin atomic '
-            'select m.* from only %s as o, lateral orderwire.%I(o.*) as m; end',
-            'own_' || name, case when name = 'orders' then 'mapped_order' else 'mapped_row' end, relation, 'map_' || name
-        )]
-    );
+    perform orderwire.create_generated(name, orderwire.table_statements(name, relation));
     -- Writers wait a millisecond for each: further ones are left to attach_partitions.
     children := array(
         select c.child
@@ -664,8 +640,8 @@ begin
     values (name, relation, relation::text, map)
     on conflict on constraint attached_tables_pkey do update
     set relation_name = excluded.relation_name, map = excluded.map, attached_at = now();
-    insert into orderwire.attached_partitions (name, relation, adapted)
-    select attach_table.name, c.child, true from unnest(children) as c (child)
+    insert into orderwire.attached_partitions (name, relation)
+    select attach_table.name, c.child from unnest(children) as c (child)
     on conflict on constraint attached_partitions_pkey do nothing;
     perform orderwire.detach_former_partitions(now());
 
@@ -675,16 +651,10 @@ begin
         set integer_keys = are_integers, notify_keys_only = coalesce(map ->> 'payload' = 'keys', false);
     end if;
     -- Roles that serve have to read the table.
-    for server in
-        select distinct x.grantee
-        from pg_namespace as n, aclexplode(n.nspacl) as x
-        where n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
-    loop
+    for server in select r from orderwire.serving_roles() as r loop
         perform orderwire.grant_serving(server);
     end loop;
-    if pg_notification_queue_usage() <= 0.5::double precision then
-        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
-    end if;
+    perform orderwire.wake_servers();
 end
 $$;
 
@@ -713,7 +683,7 @@ begin
             and p.proname in (
                 'map_' || name, 'own_' || name, 'parent_' || name, 'row_of_' || name, name || '_insert', name || '_update', name || '_delete', name || '_truncate'
             )
-            and obj_description(p.oid, 'pg_proc') is distinct from 'Generated for ' || name
+            and p.oid not in (select g from orderwire.generated_functions(name) as g)
     ) then
         raise exception 'a stream cannot be named %: a function of the schema orderwire has such a name', name
             using hint = 'take another name';
@@ -758,9 +728,7 @@ begin
     end if;
     delete from orderwire.attached_tables as a where a.name = detach.name;
     perform orderwire.revoke_serving();
-    if pg_notification_queue_usage() <= 0.5::double precision then
-        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
-    end if;
+    perform orderwire.wake_servers();
 end
 $$;
 comment on function orderwire.detach is 'Remove the triggers of an attached table, and all that was generated for it.';

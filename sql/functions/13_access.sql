@@ -35,6 +35,15 @@ create or replace function orderwire.owned_keys(subject text, keys text[]) retur
 language sql stable
 as $$ select k.key from orderwire.orders_by_key($2) as k where k.customer_id = $1 $$;
 
+-- The roles that serve: those that grant_serving has given the schema.
+create or replace function orderwire.serving_roles() returns setof regrole
+language sql stable
+as $$
+    select distinct x.grantee::regrole
+    from pg_namespace as n, aclexplode(n.nspacl) as x
+    where n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
+$$;
+
 -- The shop's tables that the server reads: those that are attached, and those that their maps join.
 create or replace function orderwire.read_relations() returns setof regclass
 language sql stable

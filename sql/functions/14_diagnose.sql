@@ -139,15 +139,12 @@ as $$
     union all
     -- Without this right, fields of a map with joins are null, and lists fail otherwise.
     select
-        format('the role %s, which serves, may not read %s', x.grantee::regrole, r.relation),
-        format('grant select on %s to %s', r.relation, x.grantee::regrole),
+        format('the role %s, which serves, may not read %s', s.role, r.relation),
+        format('grant select on %s to %s', r.relation, s.role),
         false
-    from pg_namespace as n
-    cross join aclexplode(n.nspacl) as x
+    from orderwire.serving_roles() as s (role)
     cross join orderwire.read_relations() as r (relation)
-    where
-        n.nspname = 'orderwire' and x.privilege_type = 'USAGE' and x.grantee not in (0, n.nspowner)
-        and not has_table_privilege(x.grantee, r.relation, 'select')
+    where not has_table_privilege(s.role, r.relation, 'select')
 
     union all
     select

@@ -41,8 +41,6 @@ comment on table orderwire.attached_tables is 'Tables whose changes are recorded
 create table orderwire.attached_partitions (
     name     text not null,
     relation regclass not null,
-    -- Its columns stand in another order than the parent's.
-    adapted  boolean not null,
 
     constraint attached_partitions_pkey primary key (relation),
     constraint attached_partitions_name_fkey foreign key (name) references orderwire.attached_tables (name) on delete cascade

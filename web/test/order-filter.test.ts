@@ -16,11 +16,11 @@ const anna: Order = {
   truncated: [],
 };
 const ivan: Order = { ...anna, key: "b2", number: "ORD-22", customer: "Иван Иванов", status: "pending" };
-const nobody: Order = { ...anna, key: "c3", number: "c3", customer: null, status: "" };
+const unnamed: Order = { ...anna, key: "c3", number: "c3", customer: null, status: "" };
 
 function matches(filter: Partial<OrderFilter>): string[] {
   const predicate = filterPredicate({ ...EMPTY_FILTER, ...filter });
-  return [anna, ivan, nobody].filter((order) => predicate?.(order) ?? true).map(({ key }) => key);
+  return [anna, ivan, unnamed].filter((order) => predicate?.(order) ?? true).map(({ key }) => key);
 }
 
 test("an empty filter needs no predicate", () => {
