@@ -142,6 +142,7 @@ class SessionManager:
             session.close(CloseCode.RESUME_AGAIN)
             return
         self._go_live(session, params)
+        session.schedule_totals()  # those of ``open`` may have changed while the replay was planned
 
     # ---------------------------------------------------------------- commands
 

@@ -298,10 +298,21 @@ async def test_cursor_that_cannot_be_replayed_leads_to_fetching_anew(site: Site)
     params = ConnectParams(cursor="ffffffff-1-1")
     session = await site.open(params=params)
     await site.manager.resume(session, params)
-    assert take(session)[-1] == {"type": "resumed", "recovered": False, "replayed": 0}
+    assert {"type": "resumed", "recovered": False, "replayed": 0} in take(session)
     await site.commit(1)
     assert orders(take(session)) == [1], "it is live"
     assert (site.resumes("fetch_anew"), site.resumes("recovered")) == (1, None)
+
+
+async def test_totals_that_change_before_a_client_is_told_to_fetch_anew_reach_it(site: Site) -> None:
+    params = ConnectParams(cursor="ffffffff-1-1")
+    session = await site.open(params=params)
+    assert take(session)[0]["total_orders"] == 0
+    await site.commit(1, 2)
+    await site.manager.resume(session, params)
+    messages = take(session)
+    assert types(messages) == ["resumed", "analytics_update"]
+    assert messages[-1]["total_orders"] == 2
 
 
 async def test_resume_does_nothing_without_a_cursor(site: Site) -> None:
