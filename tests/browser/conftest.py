@@ -15,7 +15,7 @@ from tests.browser.chromium import Chromium, find_chromium
 
 # Console errors of a browser whose server or network is down, or that gets a 401, 403 or 503: some tests cause these.
 EXPECTED_ERRORS = re.compile(
-    r"net::ERR_(CONNECTION_\w+|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
+    r"net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
     r"|status of (401|403|503)|WebSocket connection to"
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -65,13 +66,16 @@ async def test_sse_client_that_does_not_read_is_disconnected(start_server: Start
     proxy = await Proxy(lambda: (host, port), 8192).open()
 
     def server_sockets() -> list[str]:
-        directories = [f"/proc/{pid}/fd" for pid in server.serving_pids]
-        files = [os.readlink(f"{directory}/{name}") for directory in directories for name in os.listdir(directory)]
-        return [link for link in files if "socket" in link]
+        links = []
+        for pid in server.serving_pids:
+            for name in os.listdir(f"/proc/{pid}/fd"):
+                with suppress(FileNotFoundError):  # closed since it was listed
+                    links.append(os.readlink(f"/proc/{pid}/fd/{name}"))
+        return [link for link in links if "socket" in link]
 
+    before = set(server_sockets())
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
-        before = set(server_sockets())
-        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
         writer.write(b"GET /api/sse HTTP/1.0\r\n\r\n")
         await within(30, reader.readuntil(b"analytics_update"), "the totals")
         (session,) = set(server_sockets()) - before
@@ -84,6 +88,6 @@ async def test_sse_client_that_does_not_read_is_disconnected(start_server: Start
                 await asyncio.sleep(0.05)
 
         await within(30, wait_until_closed(), "the end of the connection")
-        writer.close()
     finally:
+        writer.close()
         await proxy.close()

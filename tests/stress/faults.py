@@ -172,7 +172,7 @@ class FaultInjector:
     async def let_clients_fall_behind(self, fault: Fault) -> None:
         """Commit more events than are replayed while clients are away: they have to fetch anew."""
         here = self._clients_of(fault.server)
-        away, staying = here[::2], here[1::2]
+        away, staying = here[::2], [here[1::2], self._clients_of(1 - fault.server)]
         self._record(fault, away)
         async with self._harness.postgres_lock:
             connection = await connect_when_recovered(self._harness.postgres.url)
@@ -188,16 +188,25 @@ class FaultInjector:
                     client.connection.abort()
             await connection.execute(self._harness.table.insert_bulk, MAX_REPLAYED + 500)
             newest = await connection.fetchval("select max(id) from orderwire.journal")
+            # Until both servers have read them: one that has not would publish them to clients that come back before.
+            try:
+                async with asyncio.timeout(60):
+                    while not all(not clients or any(client.newest_id >= newest for client in clients) for clients in staying):
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                self.failures.append(f"{fault.kind}: a server did not deliver the events")
+            fetches = {client: len(client.fetched_anew) for client in away}
+            for client in away:
+                client.may_connect.set()
+            # What comes after that is an event by which the recovery is measured.
+            try:
+                async with asyncio.timeout(60):
+                    while not all(len(client.fetched_anew) > count for client, count in fetches.items()):
+                        await asyncio.sleep(0.05)
+            except TimeoutError:
+                self.failures.append(f"{fault.kind}: clients were not told to fetch anew")
+            await connection.execute(self._harness.table.insert_bulk, 1)
             connection.terminate()
-        # Until the server has read them: it would publish them to clients that come back before.
-        try:
-            async with asyncio.timeout(60):
-                while not any(client.newest_id >= newest for client in staying):
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            self.failures.append(f"{fault.kind}: the server did not deliver the events")
-        for client in away:
-            client.may_connect.set()
 
     async def send_garbage(self, fault: Fault) -> None:
         rubbish = self._rng.randbytes(300)

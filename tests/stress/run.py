@@ -16,9 +16,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from push.journal.events import Cursor, EventId
+from push.journal.events import Cursor, EventId, Snapshot
 from push.journal.replay import MAX_REPLAYED
-from tests.stress.clients import Client, ReceivedEvents, abort_silent_connections
+from tests.stress.clients import Client, FetchedAnew, ReceivedEvents, abort_silent_connections
 from tests.stress.faults import ALL_FAULT_KINDS, FAULT_KINDS, FaultInjector, InjectedFault, draw_schedule
 from tests.stress.harness import Harness, connect_when_recovered, memory_mib, open_files
 from tests.stress.tables import TABLES
@@ -106,7 +106,7 @@ async def _run_plan(
     start = time.monotonic()
     await _wait_until(lambda: all(client.totals for client in clients), "every client is connected", report)
     first = await _insert_marker(harness)
-    await _wait_until(lambda: all(client.has_event(first) for client in clients), "every client has the first event", report)
+    await _wait_until(lambda: all(client.has_event(first.id) for client in clients), "every client has the first event", report)
     each = f" of {WORKERS} workers" if WORKERS > 1 else ""
     print_line(f"{plan.clients} clients on 2 servers{each}; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
     writers = Writers(plan.seed, lambda: harness.postgres.url, harness.table)
@@ -119,8 +119,7 @@ async def _run_plan(
     writers.stopping.set()
     await writing
     last = await _insert_marker(harness)  # an event after the last fault
-    last_at = time.time()
-    rows, orders, totals = await _read_truth(harness, first)
+    rows, orders, totals = await _read_truth(harness, first.id)
     wanted = len(rows)
     shown = {name: Decimal(str(value)) for name, value in totals.items()}
 
@@ -130,7 +129,7 @@ async def _run_plan(
 
     def settled(client: Client) -> bool:
         if client.fetched_anew:  # which events it needs is found below: here, that the last one came, or the page has it
-            has_last = client.has_event(last) or client.fetched_anew[-1].at > last_at
+            has_last = client.has_event(last.id) or _page_has(client.fetched_anew[-1], last)
             return has_totals(client) and not client.is_fetching and has_last
         return has_totals(client) and client.unique_count >= wanted
 
@@ -173,13 +172,25 @@ async def _wait_until(condition: Callable[[], bool], what: str, report: Report) 
         await asyncio.sleep(0.1)
 
 
-async def _insert_marker(harness: Harness) -> int:
-    """Commit one event; returns its id."""
+def _page_has(fetched: FetchedAnew, event_id: EventId) -> bool:
+    """Whether the page that the client got includes this event."""
+    if fetched.position is None:
+        return False
+    after = Cursor.parse(fetched.position).after
+    return isinstance(after, Snapshot) and after.sees(event_id.txid)
+
+
+async def _insert_marker(harness: Harness) -> EventId:
+    """Commit one event."""
     connection = await connect_when_recovered(harness.postgres.url)
     try:
         async with connection.transaction():
             await connection.execute(harness.table.insert_marker)
-            return int(await connection.fetchval("select max(id) from orderwire.journal where txid = pg_current_xact_id()"))
+            row = await connection.fetchrow(
+                "select txid, max(id) as id from orderwire.journal where txid = pg_current_xact_id() group by txid"
+            )
+            assert row is not None
+            return EventId(int(row["txid"]), row["id"])
     finally:
         await connection.close()
 
