@@ -186,12 +186,13 @@ class FaultInjector:
                 client.may_connect.clear()
                 if client.connection is not None:
                     client.connection.abort()
-            await connection.execute(self._harness.table.insert_bulk, MAX_REPLAYED + 500)
-            newest = await connection.fetchval("select max(id) from orderwire.journal")
+            async with connection.transaction():
+                await connection.execute(self._harness.table.insert_bulk, MAX_REPLAYED + 500)
+                newest = await connection.fetchval("select max(id) from orderwire.journal where txid = pg_current_xact_id()")
             # Until both servers have read them: one that has not would publish them to clients that come back before.
             try:
                 async with asyncio.timeout(60):
-                    while not all(not clients or any(client.newest_id >= newest for client in clients) for clients in staying):
+                    while not all(not clients or any(client.has_event(newest) for client in clients) for clients in staying):
                         await asyncio.sleep(0.05)
             except TimeoutError:
                 self.failures.append(f"{fault.kind}: a server did not deliver the events")
