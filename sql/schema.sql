@@ -246,6 +246,8 @@ create function orderwire.field_sql(relation regclass, map jsonb, field text) re
 
 create function orderwire.find_orders(search text, only_status text, max_orders integer, time_limit interval, OUT complete boolean, OUT orders text[]) language plpgsql stable;
 
+create function orderwire.find_orders_by_index(search text, only_status text, max_orders integer, OUT complete boolean, OUT keys text[]) language plpgsql stable;
+
 create function orderwire.finish_nested(changed bigint, operation text) returns void language plpgsql volatile;
 revoke execute on function orderwire.finish_nested(changed bigint, operation text) from public;
 
@@ -272,6 +274,8 @@ revoke execute on function orderwire.is_current(e orderwire.journal) from public
 
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
+
+create function orderwire.is_searchable(relation regclass, attnum smallint, whole boolean) returns boolean language sql stable;
 
 create function orderwire.is_self_contained(sql_text text) returns boolean language plpgsql immutable set standard_conforming_strings=on;
 

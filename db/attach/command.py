@@ -570,11 +570,28 @@ async def _advise(connection: Connection, target: Target, print_line: PrintLine)
             _has_index(target.table, [customer.name]) if customer.is_text else _has_expression(target.table, customer.name)
         ):
             advice.append(([text, *order], "the list of one customer"))
+    lines = [(f"({', '.join(dict.fromkeys(names))})", purpose) for names, purpose in advice]
+    unsearchable = await connection.fetchval(
+        """
+        select array_agg(distinct c.attname::text)
+        from
+            unnest($2::text[]) as e,
+            orderwire.plain_column($1::text::regclass, orderwire.map_expression($1::text::regclass, e)) as c
+        where
+            orderwire.base_type(c.atttypid) in ('text'::regtype, 'varchar'::regtype)
+            and not orderwire.is_searchable($1::text::regclass, c.attnum, false)
+        """,
+        relation,
+        [found[member] for member in ("number", "customer_name") if found.get(member)],
+    )
+    if unsearchable:
+        columns_sql = ", ".join(f"{quote_identifier(name)} gin_trgm_ops" for name in unsearchable)
+        lines.append((f"using gin ({columns_sql})", "the search; needs the extension pg_trgm"))
     concurrently = "" if target.table.is_partitioned else "concurrently "
-    if advice:
+    if lines:
         print_line("indexes that would help (yours to create):")
-    for names, purpose in advice:
-        print_line(f"  create index {concurrently}on {relation} ({', '.join(dict.fromkeys(names))});  -- {purpose}")
+    for definition, purpose in lines:
+        print_line(f"  create index {concurrently}on {relation} {definition};  -- {purpose}")
 
 
 def _has_index(table: Table, columns: Sequence[str]) -> bool:

@@ -22,8 +22,84 @@ begin
 end
 $$;
 
--- Orders whose number, customer or key contains a text, newest first. It looks at the newest orders first and stops after the
--- time limit: then `complete` is false, and there may be more.
+-- Whether a column has a valid index that finds its values: those that contain a text, by trigrams (extension pg_trgm), or
+-- with `whole` those that equal it. A GIN index finds them by any of its columns, the others by the first one.
+create or replace function orderwire.is_searchable(relation regclass, attnum smallint, whole boolean) returns boolean
+language sql stable
+as $$
+    select exists (
+        select
+        from pg_index as i
+        cross join lateral unnest(i.indkey, i.indclass) with ordinality as k (attnum, opclass, n)
+        join pg_opclass as c on c.oid = k.opclass
+        join pg_am as m on m.oid = c.opcmethod
+        where
+            i.indrelid = $1 and k.attnum = $2 and i.indisvalid and i.indpred is null
+            and (k.n = 1 or m.amname = 'gin')
+            and case when $3 then m.amname = 'btree' else c.opcname in ('gin_trgm_ops', 'gist_trgm_ops') end
+    )
+$$;
+
+-- The search of orders by indexes of the table: which may be made after it was attached, and hence are looked for each time.
+-- Finds what contains the text in a number or a customer's name whose column has an index of trigrams, and the number that
+-- equals it where the column has any other index. `complete`: that was every number and name.
+create or replace function orderwire.find_orders_by_index(
+    search text,
+    only_status text,
+    max_orders integer,
+    out complete boolean,
+    out keys text[]
+)
+language plpgsql stable
+as $$
+declare
+    -- Texts of fewer characters have no trigram, so that an index of them would be read whole.
+    min_length constant integer := 3;
+    pattern    constant text := '%' || regexp_replace(search, '([\\%_])', '\\\1', 'g') || '%';
+    table_name regclass;
+    order_map  jsonb;
+    field      text;
+    searched   pg_attribute;
+    conditions text[] := '{}';
+begin
+    complete := length(search) >= min_length;
+    keys := '{}';
+    select a.relation, a.map into table_name, order_map from orderwire.attached_tables as a where a.name = 'orders';
+    for field in
+        select f from unnest('{number,customer_name}'::text[]) as f where order_map ->> f is not null
+    loop
+        searched := orderwire.plain_column(table_name, orderwire.map_expression(table_name, order_map ->> field));
+        if
+            searched.attname is null
+            or orderwire.base_type(searched.atttypid) not in ('text'::regtype, 'varchar'::regtype)
+        then
+            complete := false;
+        elsif length(search) >= min_length and orderwire.is_searchable(table_name, searched.attnum, false) then
+            conditions := conditions || format('o.%I ilike $1', searched.attname);
+        else
+            complete := false;
+            if orderwire.is_searchable(table_name, searched.attnum, true) then
+                conditions := conditions || format('o.%I = $2', searched.attname);
+            end if;
+        end if;
+    end loop;
+    if conditions <> '{}' then
+        execute format(
+            'select array(select m.key from %s as o, lateral orderwire.map_orders(o.*) as m '
+            'where (%s) and ($3 is null or m.status = $3) order by m.created_at desc nulls last, %s limit $4)',
+            table_name,
+            array_to_string(conditions, ' or '),
+            (select string_agg(format('o.%I desc', k), ', ') from unnest(orderwire.key_columns(order_map)) as k)
+        )
+        using pattern, search, only_status, max_orders
+        into keys;
+    end if;
+end
+$$;
+
+-- Orders whose number, customer or key contains a text, newest first; the order with this very key, or number where that has
+-- an index, comes before. Where the table has indexes of trigrams, these answer, and the key counts as a whole only. Else it
+-- looks at the newest orders first and stops after the time limit: then `complete` is false, and there may be more.
 create or replace function orderwire.find_orders(
     search text,
     only_status text,
@@ -37,17 +113,24 @@ as $$
 declare
     deadline   constant timestamptz := clock_timestamp() + time_limit;
     pattern    constant text := lower(search);
+    indexed    record;
     listed     record;
     last_key   text;
     last_value text;
     rows       integer;
 begin
-    complete := true;
+    indexed := orderwire.find_orders_by_index(search, only_status, max_orders);
+    complete := indexed.complete;
     orders := array(
         select orderwire.order_json(k, i.integer_keys)
-        from orderwire.orders_by_key(array[search]) as k, orderwire.journal_identity as i
+        from orderwire.orders_by_key(array[search] || array_remove(indexed.keys, search)) as k, orderwire.journal_identity as i
         where only_status is null or k.status = only_status
+        order by k.key = search desc, array_position(indexed.keys, k.key)
     );
+    if complete or cardinality(orders) >= max_orders then
+        return;
+    end if;
+    complete := true;
     loop
         rows := 0;
         for listed in select l.* from orderwire.list_orders(1000, only_status, last_value, last_key) as l loop
@@ -56,6 +139,7 @@ begin
             last_value := listed.sort_value;
             if
                 listed.key <> search
+                and listed.key <> all(indexed.keys)
                 and (
                     strpos(lower(listed.number), pattern) > 0 or strpos(lower(listed.customer_name), pattern) > 0
                     or strpos(lower(listed.key), pattern) > 0

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from db.database import _LIST_SQL, _ORDER_SETTINGS_SQL, Database
@@ -90,6 +91,51 @@ async def test_a_search_over_all_orders_ends_at_its_time_limit(
     assert (list(found.orders), found.complete) == ([], True)
     monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
     assert not (await database.list_orders(OrderFilter(10, search="no such name"))).complete
+
+
+async def test_a_search_finds_an_old_order_by_the_index_of_its_number(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await db.execute("insert into orders (customer_name, order_number, total) values ('old', 'A-1', 1)")
+    await db.execute("insert into orders (customer_name, total) select 'A-1', 1 from generate_series(1, 3000)")
+    monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
+    found = await database.list_orders(OrderFilter(3, search="A-1"))
+    assert ids(found.orders) == [1, 3001, 3000]
+
+
+async def test_a_search_is_answered_by_trigrams_where_the_table_has_them(
+    database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        await db.execute("create extension pg_trgm")
+    except asyncpg.PostgresError:
+        pytest.skip("this PostgreSQL has no pg_trgm")
+    await db.execute(
+        """
+        insert into orders (customer_name, order_number, total)
+        values ('Анна Nowak', 'A-100', 1), ('bo%_', 'B-2', 1), ('bobo', 'B-3', 1);
+        insert into orders (customer_name, total) select 'Cy', 1 from generate_series(1, 3000);
+        create index on orders using gist (customer_name gist_trgm_ops);
+        """
+    )
+    monkeypatch.setattr("db.database.SEARCH_TIME", timedelta(0))
+
+    async def search(text: str, status: str | None = None) -> tuple[list[int], bool]:
+        page = await database.list_orders(OrderFilter(2, search=text, status=status))
+        return ids(page.orders), page.complete
+
+    # Numbers have no trigrams yet, so that not all of them were looked at.
+    assert await search("анна") == ([1], False)
+    await db.execute("create index on orders using gin (customer_id gin_trgm_ops, order_number gin_trgm_ops)")
+    assert await search("АННА n") == ([1], True)
+    assert await search("o%_") == ([2], True), "no pattern of LIKE"
+    assert await search("B-") == ([], False), "too short for trigrams"
+    assert await search("a-100") == ([1], True)
+    assert await search("bob") == ([3], True)
+    assert await search("bob", "ready") == ([], True)
+    assert (await search("Cy "))[1]
+    assert await search("ord-") == ([3003, 3002], True)
+    assert await search("3002") == ([3002], True), "the key as a whole, and a number that contains it"
 
 
 async def test_lists_use_the_indexes(database: Database, db: Any) -> None:
