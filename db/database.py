@@ -46,7 +46,7 @@ from ({_POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($5,
 """
 _FIND_SQL = f"select p.*, f.* from ({_POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4) as f"
 _FIND_ORDER_SQL = """
-select orderwire.order_json(o, i.integer_keys) as order_json, o.customer_id
+select orderwire.order_json(o, i.integer_keys, orderwire.max_order_bytes()) as order_json, o.customer_id
 from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
 """
 _HISTORY_SQL = "select h.event from orderwire.order_history(orderwire.canonical_key($1), $2, $3) as h (event)"

@@ -310,6 +310,10 @@ create function orderwire.map_list(map jsonb, member text) returns text[] langua
 
 create function orderwire.map_statements(name text, relation regclass, map jsonb) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
+create function orderwire.max_listed_bytes() returns integer language sql immutable;
+
+create function orderwire.max_order_bytes() returns integer language sql immutable;
+
 create function orderwire.may_skip_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.may_skip_notify() from public;
 
@@ -328,7 +332,7 @@ create function orderwire.order_history(key text, max_events integer, subject te
 
 create function orderwire.order_id_json(key text, integer_keys boolean) returns text language plpgsql immutable;
 
-create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean) returns text language plpgsql stable;
+create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean, max_bytes integer) returns text language plpgsql stable;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
 

@@ -392,7 +392,8 @@ declare
         from unnest(keys) with ordinality as k (k, n)
     );
     columns    constant text := format(
-        'orderwire.order_json(m, %L), %s, m.key, m.number, m.customer_name', integer_keys,
+        'orderwire.order_json(m, %L, orderwire.max_listed_bytes()), %s, m.key, left(m.number, 1000), left(m.customer_name, 1000)',
+        integer_keys,
         case when sorted.attname is null then 'null::text' else format('(p.o).%I::text', sorted.attname) end
     );
     -- What a list is sorted by, of a row `p.o`.

@@ -157,6 +157,21 @@ async def test_orders_are_searched_by_number_customer_and_key(app: App, db: Any)
     assert await order_ids(app, "?q=") == [4, 3, 2, 1]
 
 
+async def test_an_order_that_is_too_long_fails_no_list(app: App, db: Any) -> None:
+    """A control character is six bytes of JSON: the second name alone would be more than a list should have."""
+    await db.execute("insert into orders (customer_name, total) values ('before', 1)")
+    for length in (100_000, 3_000_000):
+        await db.execute("insert into orders (customer_name, total) values (repeat(e'\\x01', $1), 1)", length)
+    long, longer, before = [await get_json(app, f"/api/orders/{key}") for key in (2, 3, 1)]
+    assert (len(long["customer_name"]), "truncated" in long) == (100_000, False), "one order is whole"
+    assert (len(longer["customer_name"]), longer["truncated"]) == (500, ["customer_name"])
+    cut = {**long, "customer_name": "\x01" * 500, "truncated": ["customer_name"]}
+    for query in ("", "?q=ORD-", "?q=%01"):
+        listed = (await get_json(app, f"/api/orders{query}"))["orders"]
+        assert [order for order in listed if order["id"] != 1] == [longer, cut]
+    assert before["customer_name"] == "before"
+
+
 async def test_one_order_and_its_history(app: App, db: Any) -> None:
     await db.execute("insert into orders (customer_name, total) values ('Anna', 1), ('Bo', 2)")
     await db.execute("update orders set status = 'ready' where id = 1")
