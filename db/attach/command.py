@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from db.attach.catalog import read_tables
 from db.attach.connection import ALL_LOCKS, WRITER_LOCKS, PrintLine, Refused, connect, run_when_unlocked
 from db.attach.facts import Table
-from db.attach.guess import Guess, guess_map
+from db.attach.guess import Guess
+from db.attach.guess_map import guess_map
 from db.attach.map_file import UsageError, format_map
 from db.attach.preview import print_preview
 from db.attach.target import (

@@ -9,7 +9,8 @@ import pytest
 
 from db.attach.catalog import find_table, read_samples, read_tables
 from db.attach.command import Options, apply
-from db.attach.guess import Guess, guess_map
+from db.attach.guess import Guess
+from db.attach.guess_map import guess_map
 from tests.database.attach.conftest import SHAPES, CreateShape
 
 # The orders table of each shape, and the members of its map. What a guess cannot know has no entry.
