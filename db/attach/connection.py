@@ -11,12 +11,12 @@ from typing import TypeAlias
 
 import asyncpg
 
-from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
+from db.connection import Connection, open_connection
+from db.errors import DatabaseMisconfigured, first_line
 from db.migrate import require_primary, set_role_to_owner
 
-__all__ = ["ALL_LOCKS", "WRITER_LOCKS", "Connection", "PrintLine", "Refused", "connect", "run_when_unlocked"]
+__all__ = ["ALL_LOCKS", "WRITER_LOCKS", "PrintLine", "Refused", "connect", "run_when_unlocked"]
 
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 PrintLine: TypeAlias = Callable[[str], None]
 
 RETRY_SECONDS = 2.0
@@ -61,21 +61,16 @@ class Refused(DatabaseMisconfigured):
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Connection]:
     """A connection to the primary; errors of the driver become DatabaseError, with PostgreSQL's hint in brackets."""
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5, server_settings={"application_name": "orderwire attach"})
-    try:
-        with wrap_driver_errors():
-            try:
-                await require_primary(connection)
-                # Not `public`, where other roles may have created functions and operators.
-                await connection.execute("set search_path = pg_catalog, pg_temp")
-                yield connection
-            except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
-                raise
-            except asyncpg.PostgresError as error:
-                raise Refused(_error_line(error)) from error
-    finally:
-        connection.terminate()
+    async with open_connection(url, "orderwire attach") as connection:
+        try:
+            await require_primary(connection)
+            # Not `public`, where other roles may have created functions and operators.
+            await connection.execute("set search_path = pg_catalog, pg_temp")
+            yield connection
+        except (asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError):
+            raise
+        except asyncpg.PostgresError as error:
+            raise Refused(_error_line(error)) from error
 
 
 async def run_when_unlocked(

@@ -10,9 +10,10 @@ from dataclasses import replace
 import asyncpg
 
 from db.attach.catalog import estimate_rows, sampled
-from db.attach.connection import Connection, PrintLine
+from db.attach.connection import PrintLine
 from db.attach.facts import Table, quote_identifier, quote_literal
 from db.attach.target import Target, shorten
+from db.connection import Connection
 
 __all__ = ["print_preview"]
 
@@ -23,7 +24,10 @@ MAX_LISTED_CODES = 50
 
 
 async def print_preview(connection: Connection, target: Target, with_sql: bool, print_line: PrintLine) -> None:
-    """In a transaction that is rolled back: check the map, create its functions under another name, run them on rows."""
+    """Print what the map makes of the table, and the SQL if asked. Raises an error of the driver where the map is wrong.
+
+    The caller rolls the transaction back: the map's functions are created in it, under another name.
+    """
     relation, map_json = target.table.name, target.map_json
     await connection.fetchval(
         "select orderwire.check_map($1, $2::text::regclass, $3::text::jsonb)", target.name, relation, map_json

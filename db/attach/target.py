@@ -10,11 +10,12 @@ from typing import Any
 import asyncpg
 
 from db.attach.catalog import estimate_rows, find_table, read_samples, read_tables, sampled
-from db.attach.connection import Connection, Refused
+from db.attach.connection import Refused
 from db.attach.facts import Column, Table, quote_identifier
 from db.attach.guess import Choice, Guess
 from db.attach.guess_map import guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences
+from db.connection import Connection
 
 __all__ = [
     "Options",
