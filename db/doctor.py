@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-import asyncpg
-
+from db.connection import Connection, open_connection
 from db.embedded.binaries import MIN_MAJOR_VERSION
-from db.errors import wrap_driver_errors
 from db.migrate import Source, pending_files, require_primary
 
 __all__ = ["diagnose"]
@@ -18,33 +16,29 @@ NOTIFY_TIMEOUT_SECONDS = 5.0
 
 async def diagnose(url: str) -> list[tuple[str, str]]:
     """Return pairs of a problem and its fix. Raises DatabaseError when the database cannot be queried."""
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            await require_primary(connection)
-            await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created
-            problems = []
-            if connection.get_server_version().major < MIN_MAJOR_VERSION:
-                problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
-            if pending := await pending_files(connection, Source.load()):
-                fix = "make migrate (or: python server.py migrate)"
-                problems.append((f"{len(pending)} files of sql/ have not been applied", fix))
-            else:
-                rows = await connection.fetch("select problem, fix from orderwire.diagnose()")
-                problems += [(row["problem"], row["fix"]) for row in rows]
-            if not await _notify_arrives(connection):
-                problems.append(
-                    (
-                        "NOTIFY does not arrive on this connection: the server only polls, and events are up to a second late",
-                        "point DATABASE_URL at PostgreSQL itself, not at a pooler in transaction mode",
-                    )
+    async with open_connection(url) as connection:
+        await require_primary(connection)
+        await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created
+        problems = []
+        if connection.get_server_version().major < MIN_MAJOR_VERSION:
+            problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
+        if pending := await pending_files(connection, Source.load()):
+            fix = "make migrate (or: python server.py migrate)"
+            problems.append((f"{len(pending)} files of sql/ have not been applied", fix))
+        else:
+            rows = await connection.fetch("select problem, fix from orderwire.diagnose()")
+            problems += [(row["problem"], row["fix"]) for row in rows]
+        if not await _notify_arrives(connection):
+            problems.append(
+                (
+                    "NOTIFY does not arrive on this connection: the server only polls, and events are up to a second late",
+                    "point DATABASE_URL at PostgreSQL itself, not at a pooler in transaction mode",
                 )
-            return problems
-        finally:
-            connection.terminate()
+            )
+        return problems
 
 
-async def _notify_arrives(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+async def _notify_arrives(connection: Connection) -> bool:
     channel = "orderwire_test_" + secrets.token_hex(8)
     notified = asyncio.Event()
     await connection.add_listener(channel, lambda *_: notified.set())

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import asyncpg
 
-from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
+from db.connection import Connection, open_connection
+from db.errors import DatabaseMisconfigured, first_line
 
 __all__ = [
     "SQL_DIRECTORY",
@@ -108,23 +109,18 @@ async def migrate(url: str, source: Source | None = None) -> list[str]:
     do. Everything is one transaction: a crash, or an error in a file, leaves the database as it was.
     """
     files = source or Source.load()
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-    try:
-        with wrap_driver_errors():
-            await require_primary(connection)
-            if not await pending_files(connection, files):
-                return []
-            async with connection.transaction():
-                names = await _apply_pending(connection, files)
-            for name in names:
-                log.info("applied sql/%s", name)
-            return names
-    finally:
-        connection.terminate()
+    async with open_connection(url) as connection:
+        await require_primary(connection)
+        if not await pending_files(connection, files):
+            return []
+        async with connection.transaction():
+            names = await _apply_pending(connection, files)
+        for name in names:
+            log.info("applied sql/%s", name)
+        return names
 
 
-async def install_for_now(connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+async def install_for_now(connection: Connection) -> bool:
     """In a transaction that the caller rolls back: install the schema where it is missing; whether it was.
 
     Raises DatabaseMisconfigured where the schema is not up to date: an upgrade takes locks that writers would wait for.
@@ -140,26 +136,20 @@ async def install_for_now(connection: asyncpg.Connection[asyncpg.Record]) -> boo
 async def create_starter(url: str) -> bool:
     """Create and attach ``public.orders``; False if a table is attached already. Raises DatabaseError, also if it exists."""
     path = SQL_DIRECTORY / "starter" / "orders.sql"
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-    try:
-        with wrap_driver_errors():
-            async with connection.transaction():
-                await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
-                if await connection.fetchval("select exists (select from orderwire.attached_tables where name = 'orders')"):
-                    return False
-                if await connection.fetchval("select to_regclass('public.orders') is not null"):
-                    raise DatabaseMisconfigured(
-                        "the table public.orders exists already: attach it with python server.py attach public.orders"
-                    )
-                await set_role_to_owner(connection)
-                await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
-                return True
-    finally:
-        connection.terminate()
+    async with open_connection(url) as connection, connection.transaction():
+        await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
+        if await connection.fetchval("select exists (select from orderwire.attached_tables where name = 'orders')"):
+            return False
+        if await connection.fetchval("select to_regclass('public.orders') is not null"):
+            raise DatabaseMisconfigured(
+                "the table public.orders exists already: attach it with python server.py attach public.orders"
+            )
+        await set_role_to_owner(connection)
+        await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
+        return True
 
 
-async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[SqlFile]:
+async def pending_files(connection: Connection, source: Source) -> list[SqlFile]:
     """The files that have to be applied. Raises DatabaseMisconfigured when an applied migration is unknown or was edited."""
     rows = await connection.fetch(_TABLES_SQL)
     tables = {row["relname"] for row in rows}
@@ -181,7 +171,7 @@ async def pending_files(connection: asyncpg.Connection[asyncpg.Record], source: 
     return pending
 
 
-async def require_primary(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def require_primary(connection: Connection) -> None:
     """Raises DatabaseMisconfigured on a standby: it is read-only, and its snapshots do not list all running transactions."""
     if await connection.fetchval("select pg_is_in_recovery()"):
         raise DatabaseMisconfigured("the database is a read-only standby: point DATABASE_URL at the primary")
@@ -201,7 +191,7 @@ def _check_history(migrations: Sequence[SqlFile], applied: dict[int, tuple[str, 
             )
 
 
-async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
+async def _apply_pending(connection: Connection, source: Source) -> list[str]:
     """Apply what is pending, in the transaction that the connection is in; the names of the files."""
     try:
         return await _apply(connection, source)
@@ -212,7 +202,7 @@ async def _apply_pending(connection: asyncpg.Connection[asyncpg.Record], source:
         ) from error
 
 
-async def _apply(connection: asyncpg.Connection[asyncpg.Record], source: Source) -> list[str]:
+async def _apply(connection: Connection, source: Source) -> list[str]:
     await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
     pending = await pending_files(connection, source)  # read again, now under the lock
     if not pending:
@@ -237,7 +227,7 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], source: Source)
     return [file.name for file in pending]
 
 
-async def _execute(connection: asyncpg.Connection[asyncpg.Record], file: SqlFile) -> None:
+async def _execute(connection: Connection, file: SqlFile) -> None:
     # Without `public`: any role may have created operators and functions there that match better.
     await connection.execute("set local search_path = pg_catalog, pg_temp")
     try:
@@ -249,7 +239,7 @@ async def _execute(connection: asyncpg.Connection[asyncpg.Record], file: SqlFile
         raise DatabaseMisconfigured(f"sql/{file.name}: {first_line(error)}{hint}") from error
 
 
-async def set_role_to_owner(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+async def set_role_to_owner(connection: Connection) -> None:
     """Become the schema's owner until the end of the transaction: functions of two owners may not call each other."""
     owner = await connection.fetchval(
         "select c.relowner::regrole::text from pg_class as c where c.oid = 'orderwire.migrations'::regclass"

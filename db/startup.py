@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncpg
-
-from db.errors import DatabaseMisconfigured, wrap_driver_errors
+from db.connection import open_connection
+from db.errors import DatabaseMisconfigured
 from db.migrate import create_starter, migrate
 
 __all__ = ["NOTHING_ATTACHED", "is_attached", "prepare_embedded", "require_starter"]
@@ -26,35 +25,23 @@ where n.nspname = 'public' and c.relname = 'orders'
 async def prepare_embedded(url: str) -> None:
     """Migrate, and create the starter table where no table is attached and none has its name. Raises DatabaseError."""
     await migrate(url)
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            wanted = not await connection.fetchval(_IS_ATTACHED_SQL) and not await connection.fetch(_ORDERS_SQL)
-        finally:
-            connection.terminate()
+    async with open_connection(url) as connection:
+        wanted = not await connection.fetchval(_IS_ATTACHED_SQL) and not await connection.fetch(_ORDERS_SQL)
     if wanted:
         await create_starter(url)
 
 
 async def is_attached(url: str) -> bool:
     """Whether a table of orders is attached. The schema must exist. Raises DatabaseError."""
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            attached: bool = await connection.fetchval(_IS_ATTACHED_SQL)
-        finally:
-            connection.terminate()
+    async with open_connection(url) as connection:
+        attached: bool = await connection.fetchval(_IS_ATTACHED_SQL)
     return attached
 
 
 async def require_starter(url: str) -> None:
     """Raises DatabaseMisconfigured where public.orders is not the starter table: the demo must not write to a shop's table."""
-    with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            rows = await connection.fetch(_ORDERS_SQL)
-        finally:
-            connection.terminate()
+    async with open_connection(url) as connection:
+        rows = await connection.fetch(_ORDERS_SQL)
     if not rows:
         raise DatabaseMisconfigured("the demo needs the starter table: python server.py attach --create makes it")
     if not (rows[0]["description"] or "").startswith("Starter table of Orderwire."):

@@ -352,6 +352,8 @@ create function orderwire.read_statements(relation regclass, map jsonb, integer_
 create function orderwire.recording_mode(map_function text) returns text language sql volatile;
 revoke execute on function orderwire.recording_mode(map_function text) from public;
 
+create function orderwire.recording_statements(name text, map jsonb, of_child boolean, with_depth boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
+
 create function orderwire.renew_epoch(old_epoch text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.renew_epoch(old_epoch text) from public;
 comment on function orderwire.renew_epoch(old_epoch text) is 'Declare that positions of this epoch mean nothing any more.';

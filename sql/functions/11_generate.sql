@@ -146,10 +146,10 @@ as $$
     ]
 $$;
 
--- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
--- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
--- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
-create or replace function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[]
+-- The statements that record what the triggers of a table see: of an insert, an update, a delete and a truncate, in this order.
+-- `with_depth`: of a nested statement, whose rows have a depth. `of_child`: formats, for what the row of a child table is made
+-- by (%1$s) and for the table (%2$s).
+create or replace function orderwire.recording_statements(name text, map jsonb, of_child boolean, with_depth boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -158,83 +158,22 @@ declare
     has_actor    constant boolean := coalesce((map ->> 'actor')::boolean, false);
     has_currency constant boolean := map ->> 'currency' is not null;
     has_data     constant boolean := map -> 'data' is not null;
-    map_function constant text := 'orderwire.map_' || name;
     map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '%1$s' else 'r.*' end);
     own_rows     constant text := case
         when of_child then format('only %%2$s as r, lateral %s as m', map_call)
         else format('orderwire.%I() as m', 'own_' || name)
     end;
-    common       constant text := ', depth' || case when has_actor then ', actor_role, actor_application' else '' end
+    common       constant text := case when with_depth then ', depth' else '' end
+        || case when has_actor then ', actor_role, actor_application' else '' end
         || case when is_stream then ', stream' else '' end;
-    common_sql   constant text := ', pg_trigger_depth()'
+    common_sql   constant text := case when with_depth then ', pg_trigger_depth()' else '' end
         || case when has_actor then ', orderwire.writer_role(), current_setting(''application_name'')' else '' end
         || case when is_stream then format(', %L', name) else '' end;
-    -- The statement that records is there three times: only where statements are nested its rows have a depth, only where a
-    -- notification shows them it returns them, and in the silent mode, that of a busy database, there is nothing else. Each
-    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time.
-    function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
-language plpgsql volatile security definer
-set search_path = pg_catalog, pg_temp
-as $trigger$
-declare
-%2$sbegin
-    if mode = 'silent' then
-        %3$s;
-    elsif mode = 'notify' then
-        declare
-            changed bigint := 0;
-            events  text[];
-            i       orderwire.journal_identity;
-            j       orderwire.journal;
-        begin
-            for j in
-                %4$s
-            loop
-                changed := changed + 1;
-                if changed = 1 then
-                    select * into i from orderwire.journal_identity;
-                end if;
-                if changed <= 40 then -- more would not fit
-                    events[changed] := case
-                        when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
-                        else orderwire.event_json(j, i.epoch, i.integer_keys)
-                    end;
-                end if;
-            end loop;
-            if changed > 0 then
-                perform orderwire.notify_changes(changed, events);
-            end if;
-        end;
-    elsif mode = 'nested' then
-        declare
-            changed bigint;
-        begin
-            %7$s;
-            get diagnostics changed = row_count;
-            if changed > 0 then
-                perform orderwire.finish_nested(changed, tg_op);
-            end if;
-        end;
-    end if;
-%6$s    return null;
-%5$send
-$trigger$
-$f$;
-    -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
-    on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
-        '    insert into orderwire.epoch_requests default values;\n    return null;\n';
-    -- A snapshot from before the TRUNCATE may not see rows that it removes.
-    on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
-        '        insert into orderwire.epoch_requests default values;\n    end if;\n';
     cut          constant text := 'left(%1$s.number, 201), left(%1$s.customer_id, 201), left(%1$s.customer_name, 501)';
     ins          text;
     upd          text;
     del          text;
     changes      text;
-    kind         text;
-    statement    text;
-    plain        text;
-    made         text[] := '{}';
 begin
     if is_stream then
         ins := format(
@@ -297,48 +236,120 @@ begin
         );
     end if;
 
-    for kind, statement in
-        select * from (
-            values
-            ('_insert', ins || format('new_rows as r, lateral %s as m', map_call)),
-            (
-                '_update',
-                upd || format(
-                    E'(select m.* from old_rows as r, lateral %s as m) as o\n'
-                    'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key\n'
-                    'where o.key is null or n.key is null or %s',
-                    map_call, map_call, changes
-                )
-            ),
-            ('_delete', del || format('old_rows as r, lateral %s as m', map_call)),
-            ('_truncate', del || own_rows)
-        ) as s
-    loop
-        plain := replace(replace(statement, ', depth', ''), ', pg_trigger_depth()', '');
-        made := made || case
-            when of_child
-                then format(
-                    function_sql, prefix || kind,
-                    format(
-                        E'    parent  constant regclass := orderwire.parent_of_children(%L);\n'
-                        '    mode    constant text := case\n'
-                        '        when orderwire.is_child_now(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
-                        '    end;\n'
-                        '    row_sql constant text := case when mode <> ''step_aside'' then orderwire.row_of_parent(%L, tg_relid, parent) end;\n',
-                        name, map_function, name
-                    ),
-                    format('execute format(%L, row_sql, tg_relid::regclass)', plain),
-                    format('execute format(%L, row_sql, tg_relid::regclass)', plain || ' returning *'),
-                    case when kind = '_truncate' then on_unreadable else '' end,
-                    case when kind = '_truncate' then on_old_snapshot else '' end,
-                    format('execute format(%L, row_sql, tg_relid::regclass)', statement)
-                )
-            else format(
-                function_sql, prefix || kind, format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function),
-                plain, plain || ' returning *', case when kind = '_truncate' then on_unreadable else '' end,
-                case when kind = '_truncate' then on_old_snapshot else '' end, statement
-            )
+    return array[
+        ins || format('new_rows as r, lateral %s as m', map_call),
+        upd || format(
+            E'(select m.* from old_rows as r, lateral %s as m) as o\n'
+            'full join (select m.* from new_rows as r, lateral %s as m) as n on n.key = o.key\n'
+            'where o.key is null or n.key is null or %s',
+            map_call, map_call, changes
+        ),
+        del || format('old_rows as r, lateral %s as m', map_call),
+        del || own_rows
+    ];
+end
+$$;
+
+-- Statements that create the trigger functions `<prefix>_insert`, `_update`, `_delete`, `_truncate`; with `of_child` those of a
+-- partition or child table. Such a table comes and goes, so nothing may depend on it: their statements are texts, and say what
+-- the row is of when they run. It is made one of the parent by the names of its columns, which may stand in another order.
+create or replace function orderwire.trigger_function_statements(name text, prefix text, map jsonb, of_child boolean) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    map_function constant text := 'orderwire.map_' || name;
+    declarations constant text := case
+        when of_child then format(
+            E'    parent  constant regclass := orderwire.parent_of_children(%L);\n'
+            '    mode    constant text := case\n'
+            '        when orderwire.is_child_now(tg_relid, parent) then orderwire.recording_mode(%L) else ''step_aside''\n'
+            '    end;\n'
+            '    row_sql constant text := case when mode <> ''step_aside'' then orderwire.row_of_parent(%L, tg_relid, parent) end;\n',
+            name, map_function, name
+        )
+        else format(E'    mode    constant text := orderwire.recording_mode(%L);\n', map_function)
+    end;
+    -- How a trigger function runs a statement.
+    run          constant text := case when of_child then 'execute format(%L, row_sql, tg_relid::regclass)' else '%s' end;
+    -- The statement that records is there three times: only where statements are nested its rows have a depth, only where a
+    -- notification shows them it returns them, and in the silent mode, that of a busy database, there is nothing else. Each
+    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time.
+    function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $trigger$
+declare
+%2$sbegin
+    if mode = 'silent' then
+        %3$s;
+    elsif mode = 'notify' then
+        declare
+            changed bigint := 0;
+            events  text[];
+            i       orderwire.journal_identity;
+            j       orderwire.journal;
+        begin
+            for j in
+                %4$s
+            loop
+                changed := changed + 1;
+                if changed = 1 then
+                    select * into i from orderwire.journal_identity;
+                end if;
+                if changed <= 40 then -- more would not fit
+                    events[changed] := case
+                        when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
+                        else orderwire.event_json(j, i.epoch, i.integer_keys)
+                    end;
+                end if;
+            end loop;
+            if changed > 0 then
+                perform orderwire.notify_changes(changed, events);
+            end if;
         end;
+    elsif mode = 'nested' then
+        declare
+            changed bigint;
+        begin
+            %7$s;
+            get diagnostics changed = row_count;
+            if changed > 0 then
+                perform orderwire.finish_nested(changed, tg_op);
+            end if;
+        end;
+    end if;
+%6$s    return null;
+%5$send
+$trigger$
+$f$;
+    -- Rows that cannot be read are not recorded: everything that was counted before is to be counted again.
+    on_unreadable constant text := E'exception when insufficient_privilege or undefined_function or undefined_table then\n'
+        '    insert into orderwire.epoch_requests default values;\n    return null;\n';
+    -- A snapshot from before the TRUNCATE may not see rows that it removes.
+    on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
+        '        insert into orderwire.epoch_requests default values;\n    end if;\n';
+    kind         text;
+    plain        text;
+    nested       text;
+    made         text[] := '{}';
+begin
+    for kind, plain, nested in
+        select s.kind, s.plain, s.nested
+        from unnest(
+            '{insert,update,delete,truncate}'::text[],
+            orderwire.recording_statements(name, map, of_child, with_depth => false),
+            orderwire.recording_statements(name, map, of_child, with_depth => true)
+        ) with ordinality as s (kind, plain, nested, n)
+        order by s.n
+    loop
+        made := made || format(
+            function_sql, prefix || '_' || kind, declarations,
+            format(run, plain), format(run, plain || ' returning *'),
+            case when kind = 'truncate' then on_unreadable else '' end,
+            case when kind = 'truncate' then on_old_snapshot else '' end,
+            format(run, nested)
+        );
     end loop;
     return made;
 end
@@ -520,7 +531,7 @@ begin
 end
 $$;
 
--- Statements that create the same for a database without an orders table: there are no orders.
+-- Statements that create the same for a database without an orders table: there are no orders. The view is that of drop_reads().
 create or replace function orderwire.empty_read_statements() returns text[]
 language sql immutable
 as $$
@@ -535,14 +546,13 @@ as $$
         'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
         'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
         'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
-        'create or replace view orderwire.order_analytics as select 0::bigint as total_orders, 0::numeric as total_revenue, '
-        '0::bigint as pending_orders, null::jsonb as revenue_by_currency',
         'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe return false',
         'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe return true'
     ]
 $$;
 
--- Drop the functions that read the orders table. The view has to name the table no more before they go.
+-- Drop the functions that read the orders table. Before they go, the view has to name the table no more: it becomes that of a
+-- database without orders.
 create or replace function orderwire.drop_reads() returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -580,3 +590,4 @@ begin
     end if;
 end
 $$;
+comment on view orderwire.order_analytics is 'The totals of the dashboard, exact at any moment.';

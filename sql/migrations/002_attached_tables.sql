@@ -67,12 +67,3 @@ create function orderwire.is_counted(status text) returns boolean
 language sql immutable parallel safe
 return true;
 comment on function orderwire.is_counted is 'Whether the total of an order with this status counts as revenue.';
-
--- The totals by query. Replaced by attach and detach.
-create view orderwire.order_analytics as
-select
-    0::bigint as total_orders,
-    0::numeric as total_revenue,
-    0::bigint as pending_orders,
-    null::jsonb as revenue_by_currency;
-comment on view orderwire.order_analytics is 'The totals of the dashboard, exact at any moment.';

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,17 @@ async def database_url(postgres: EmbeddedPostgres, unattached_template: str) -> 
     """An own database: migrated, without a table."""
     async for url in new_database(postgres, unattached_template):
         yield url
+
+
+@asynccontextmanager
+async def migrated_database(postgres: EmbeddedPostgres, name: str, options: str = "") -> AsyncIterator[Any]:
+    """A connection to a migrated database that is created with ``options``, and dropped afterwards."""
+    admin = await asyncpg.connect(postgres.url)
+    await admin.execute(f"create database {name} {options}")
+    url = url_with_database(postgres.url, name)
+    await migrate(url)
+    db = await asyncpg.connect(url)
+    yield db
+    await db.close()
+    await admin.execute(f"drop database {name} with (force)")
+    await admin.close()

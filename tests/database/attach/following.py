@@ -1,4 +1,4 @@
-"""Compares an attached table with what a client makes of its events."""
+"""Compares an attached table with what a client makes of its events, and asks for what is wrong with it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["Follower"]
+__all__ = ["Follower", "read_problems"]
 
 _PAGE_SQL = """
 select p.*, pg_current_snapshot()::text as upto
@@ -15,6 +15,11 @@ from orderwire.journal_page($1::text::pg_snapshot, null, null, pg_current_snapsh
 """
 _FIELDS = ("number", "customer_name", "total", "currency", "status", "data")
 _NO_EVENT_FIELDS = ("id", "type", "at", "key", "order_id", "previous_status", "actor", "truncated")
+
+
+async def read_problems(db: Any) -> list[str]:
+    """What the doctor finds in the database."""
+    return [row["problem"] for row in await db.fetch("select problem from orderwire.diagnose()")]
 
 
 class Follower:

@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.attach import command
+from db.attach import connection, preview
 from db.attach.command import Options, apply, check, create, detach, list_candidates, show, uninstall
 from db.attach.map_file import MapFile, UsageError, load_map, parse_map
 from db.errors import DatabaseError, DatabaseMisconfigured
@@ -245,7 +245,7 @@ async def test_an_index_that_is_there_is_not_advised(
 async def test_a_large_table_is_counted_by_a_sample(
     create_shape: CreateShape, empty_database_url: str, printed: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "MAX_COUNTED_ROWS", 8000)
+    monkeypatch.setattr(preview, "MAX_COUNTED_ROWS", 8000)
     db = await create_shape("tenants")
     await db.execute("insert into orders select 1, n, 'Ada', 1, 'EUR', 'new', now() from generate_series(1001, 31000) as n")
     await db.execute("analyze orders")
@@ -315,7 +315,7 @@ async def test_payload_keys_leaves_names_out_of_notifications(
 async def test_apply_waits_for_a_lock_and_says_who_holds_it(
     create_shape: CreateShape, empty_database_url: str, printed: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.01)
     db = await create_shape("drizzle")
     async with holding(empty_database_url, "row exclusive", "orders") as transaction:
         attaching = asyncio.create_task(apply(empty_database_url, Options("orders"), printed))

@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.attach.following import Follower
+from tests.database.attach.following import Follower, read_problems
 from tests.database.attach.table_shapes import SHAPES, Shape, shape_named
 
 each_shape = pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
@@ -25,10 +25,6 @@ async def writer(database_url: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
-
-
-async def _problems(db: Any) -> list[str]:
-    return [row["problem"] for row in await db.fetch("select problem from orderwire.diagnose()")]
 
 
 @each_shape
@@ -50,7 +46,7 @@ async def test_schema_changes(db: Any, writer: Any, shape: Shape) -> None:
                 await session.execute(shape.delete(n))
                 expected["order_delete"] = 1
             assert await follower.check() == expected
-        assert await _problems(db) == []
+        assert await read_problems(db) == []
 
     await write(shape)
     await db.execute(f"alter table {shape.table} add column added integer default 7, add column more text not null default 'x'")
@@ -104,7 +100,7 @@ async def test_dropping_a_used_column_with_cascade(db: Any, writer: Any, shape: 
         rest = replace(rest, change="quantity = o.quantity + 1")
     # A map with expressions that may raise is a function for each: of those, one is gone.
     is_partly_gone = await db.fetchval("select to_regproc('orderwire.map_orders') is not null")
-    assert any(("a part of the map" if is_partly_gone else "map function") in problem for problem in await _problems(db))
+    assert any(("a part of the map" if is_partly_gone else "map function") in problem for problem in await read_problems(db))
     events = await db.fetchval("select count(*) from orderwire.journal")
     await writer.execute(rest.insert(11))
     await writer.execute(rest.update(rest.cancel, 10))
@@ -115,7 +111,7 @@ async def test_dropping_a_used_column_with_cascade(db: Any, writer: Any, shape: 
 
     less = {member: value for member, value in shape.map.items() if member not in ("total", "data")}
     await replace(rest, map=less).attach(db)
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     follower = await Follower.start(db)
     await writer.execute(rest.insert(13))
     await writer.execute(rest.update(rest.cancel, 12))
@@ -135,7 +131,7 @@ async def test_table_swap(db: Any, writer: Any, shape: Shape) -> None:
         await db.execute(
             f"insert into {shape.table} ({', '.join(shape.row)}) select {', '.join(shape.row)} from {schema}.old_orders"
         )
-    assert any("another table has its old name" in problem for problem in await _problems(db))
+    assert any("another table has its old name" in problem for problem in await read_problems(db))
     await writer.execute(shape.insert(11))
     await writer.execute(shape.update(shape.change, 10, 11))
     with pytest.raises(asyncpg.RaiseError, match="attached as orders already"):
@@ -147,7 +143,7 @@ async def test_table_swap(db: Any, writer: Any, shape: Shape) -> None:
             shape, map={**shape.map, "key": ["id", "region"]}
         )  # what is unique in the copy, which has no partitions
     await shape.attach(db)
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     follower = await Follower.start(db)
     await writer.execute(shape.insert(12))
     assert await follower.check() == Counter(new_order=1)
@@ -166,11 +162,11 @@ async def test_new_child(db: Any, writer: Any, shape: Shape) -> None:
         await writer.execute(shape.delete(1003, of="public.third"))
     else:
         assert await follower.check() == Counter(new_order=1)
-    assert any("public.third" in problem or "third of" in problem for problem in await _problems(db))
+    assert any("public.third" in problem or "third of" in problem for problem in await read_problems(db))
     assert await db.fetchval("select orderwire.attach_partitions()") == 1
     assert await db.fetchval("select orderwire.attach_partitions()") == 0
     await db.execute("select orderwire.scan_totals()")  # as a server does when the epoch has changed
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     if shape.name == "inherited":
         await writer.execute(shape.insert(1003, into="public.third"))
         assert await follower.check() == Counter(new_order=1)
@@ -201,7 +197,7 @@ async def test_old_child_leaves(db: Any, writer: Any, shape: Shape) -> None:
     await writer.execute("update public.third set note = 'changed'; delete from public.third; truncate public.third")
     assert await follower.check() == Counter()
     await db.execute("select orderwire.attach_partitions()")
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     assert (
         await db.fetchval("select count(*) from pg_trigger where tgrelid = 'public.third'::regclass and not tgisinternal") == 0
     )
@@ -212,7 +208,7 @@ async def test_old_child_leaves(db: Any, writer: Any, shape: Shape) -> None:
     await db.execute("select orderwire.scan_totals()")  # as a server does when the epoch has changed
     await writer.execute(shape.insert(10, 11))
     assert await follower.check() == Counter(new_order=2)
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     await db.execute("select orderwire.detach()")
 
 

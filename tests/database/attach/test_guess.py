@@ -9,8 +9,25 @@ import pytest
 
 from db.attach.catalog import find_table, read_samples, read_tables
 from db.attach.command import Options, apply
-from db.attach.guess import Guess, guess_map
+from db.attach.guess import Guess
+from db.attach.guess_map import guess_map
 from tests.database.attach.conftest import SHAPES, CreateShape
+
+# Of both versions of Medusa.
+_MEDUSA = {
+    "key": "id",
+    "number": "display_id",
+    "customer_name": "coalesce(nullif(concat_ws(' ', customer.first_name, customer.last_name), ''), o.email)",
+    "joins": "left join public.customer as customer on customer.id = o.customer_id",
+    "customer_id": "customer_id",
+    "currency": "currency_code",
+    "total_currency": "eur",
+    "status": "status",
+    "pending": ["pending", "requires_action"],
+    "cancelled": ["canceled"],
+    "statuses": ["pending", "completed", "archived", "canceled", "requires_action"],
+    "created_at": "created_at",
+}
 
 # The orders table of each shape, and the members of its map. What a guess cannot know has no entry.
 EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -33,40 +50,10 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
             "where": "o.status <> 'DRAFT'",
         },
     ),
-    "medusa1": (
-        'public."order"',
-        {
-            "key": "id",
-            "number": "display_id",
-            "customer_name": "coalesce(nullif(concat_ws(' ', customer.first_name, customer.last_name), ''), o.email)",
-            "joins": "left join public.customer as customer on customer.id = o.customer_id",
-            "customer_id": "customer_id",
-            "currency": "currency_code",
-            "total_currency": "eur",
-            "status": "status",
-            "pending": ["pending", "requires_action"],
-            "cancelled": ["canceled"],
-            "statuses": ["pending", "completed", "archived", "canceled", "requires_action"],
-            "created_at": "created_at",
-        },
-    ),
+    "medusa1": ('public."order"', _MEDUSA),
     "medusa2": (
         'public."order"',
-        {
-            "key": "id",
-            "number": "display_id",
-            "customer_name": "coalesce(nullif(concat_ws(' ', customer.first_name, customer.last_name), ''), o.email)",
-            "joins": "left join public.customer as customer on customer.id = o.customer_id",
-            "customer_id": "customer_id",
-            "currency": "currency_code",
-            "total_currency": "eur",
-            "status": "status",
-            "pending": ["pending", "requires_action"],
-            "cancelled": ["canceled"],
-            "statuses": ["pending", "completed", "archived", "canceled", "requires_action"],
-            "created_at": "created_at",
-            "where": "o.status <> 'draft' and not o.is_draft_order and o.deleted_at is null",
-        },
+        _MEDUSA | {"where": "o.status <> 'draft' and not o.is_draft_order and o.deleted_at is null"},
     ),
     "spree": (
         "public.spree_orders",
@@ -298,11 +285,23 @@ EXPECTED: dict[str, tuple[str, dict[str, Any]]] = {
 WITHOUT_TOTAL = {"medusa1": "public.line_item may have it", "medusa2": "public.order_summary may have it"}
 
 
+# The small table that a table of orders refers to, and that has no words for a status.
+_BRANCHES = """
+create table filiale (nr smallint primary key, ort text);
+insert into filiale values (1, 'Bonn'), (2, 'Köln');
+"""
+
+
 async def guesses(connection: Any) -> list[Guess]:
     """A guess for each table, the best first."""
     tables = await read_tables(connection)
     found = [guess_map(await read_samples(connection, table), tables) for table in tables.values()]
     return sorted(found, key=lambda guess: -guess.score)
+
+
+async def guess_of(connection: Any, relation: str) -> Guess:
+    [guess] = [guess for guess in await guesses(connection) if guess.table.relation == relation]
+    return guess
 
 
 def test_every_shape_is_expected() -> None:
@@ -376,18 +375,17 @@ async def test_an_empty_table_without_a_check_says_what_is_missing(empty_db: Any
 
 async def test_a_status_is_found_by_the_table_of_its_codes_whatever_its_name(empty_db: Any, empty_database_url: str) -> None:
     await empty_db.execute(
-        """
+        _BRANCHES
+        + """
         create table auftrag_stand (code smallint primary key, text text not null, rang integer);
         insert into auftrag_stand values (1, 'neu', 1), (2, 'bezahlt', 2), (3, 'in Arbeit', 3), (4, 'storniert', 4);
-        create table filiale (nr smallint primary key, ort text);
-        insert into filiale values (1, 'Bonn'), (2, 'Köln');
         create table auftrag (
             nr bigint primary key, filiale smallint references filiale, stand smallint references auftrag_stand, summe numeric
         );
         insert into auftrag select n, 1 + n % 2, 1 + n % 2, 10 from generate_series(1, 20) as n
         """
     )
-    [best] = [guess for guess in await guesses(empty_db) if guess.table.relation == "auftrag"]
+    best = await guess_of(empty_db, "auftrag")
     assert best.map["status"] == (
         "case o.stand when 1 then 'neu' when 2 then 'bezahlt' when 3 then 'in Arbeit' when 4 then 'storniert' "
         "else o.stand::text end"
@@ -398,12 +396,6 @@ async def test_a_status_is_found_by_the_table_of_its_codes_whatever_its_name(emp
 
 
 async def test_a_small_table_of_other_words_is_no_status(empty_db: Any) -> None:
-    await empty_db.execute(
-        """
-        create table filiale (nr smallint primary key, ort text);
-        insert into filiale values (1, 'Bonn'), (2, 'Köln');
-        create table auftrag (nr bigint primary key, filiale smallint references filiale)
-        """
-    )
-    [best] = [guess for guess in await guesses(empty_db) if guess.table.relation == "auftrag"]
+    await empty_db.execute(_BRANCHES + "create table auftrag (nr bigint primary key, filiale smallint references filiale)")
+    best = await guess_of(empty_db, "auftrag")
     assert "status" not in best.map

@@ -34,6 +34,21 @@ class Case:
     data: dict[str, Any] = field(default_factory=dict)
 
 
+def _order(
+    number: str | None, customer_name: str | None, customer_id: str | None, total: str | None, currency: str | None, status: str
+) -> dict[str, Any]:
+    """The order that each `insert` makes: placed at ten o'clock on the first of March."""
+    return {
+        "number": number,
+        "customer_name": customer_name,
+        "customer_id": customer_id,
+        "total": total,
+        "currency": currency,
+        "status": status,
+        "created_at": "2026-03-01T10:00:00.000000Z",
+    }
+
+
 CASES = {
     "saleor": Case(
         """
@@ -44,8 +59,7 @@ CASES = {
         values (900, '2026-03-01 10:00Z', now(), 'UNFULFILLED', 1, 'x@example.com', 'EUR', 10, 12.345, 12.345)
         returning id::text
         """,
-        {"number": "900", "customer_name": "Jan Nowak1", "customer_id": "1", "total": "12.345", "currency": "EUR"}
-        | {"status": "UNFULFILLED", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("900", "Jan Nowak1", "1", "12.345", "EUR", "UNFULFILLED"),
         "update order_order set status = 'FULFILLED' where id = $1::text::uuid",
         "FULFILLED",
         "delete from order_order where id = $1::text::uuid",
@@ -64,8 +78,7 @@ CASES = {
         insert into "order" (id, customer_id, email, currency_code, created_at)
         values ('order_01HNEW', 'cus_01H1', 'x@example.com', 'eur', '2026-03-01 10:00Z') returning id
         """,
-        {"number": "201", "customer_name": "Ada Smith1", "customer_id": "cus_01H1", "total": None, "currency": "eur"}
-        | {"status": "not_fulfilled", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("201", "Ada Smith1", "cus_01H1", None, "eur", "not_fulfilled"),
         """update "order" set fulfillment_status = 'shipped' where id = $1""",
         "shipped",
         """delete from "order" where id = $1""",
@@ -76,8 +89,7 @@ CASES = {
         insert into "order" (id, customer_id, email, currency_code, created_at)
         values ('order_01JNEW', 'cus_1', 'x@example.com', 'eur', '2026-03-01 10:00Z') returning id
         """,
-        {"number": "201", "customer_name": "Ada Smith1", "customer_id": "cus_1", "total": None, "currency": "eur"}
-        | {"status": "pending", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("201", "Ada Smith1", "cus_1", None, "eur", "pending"),
         """update "order" set status = 'completed' where id = $1""",
         "completed",
         """update "order" set deleted_at = now() where id = $1""",
@@ -98,8 +110,7 @@ CASES = {
         )
         returning id::text
         """,
-        {"number": "R900", "customer_name": "Ada Smith1", "customer_id": "1", "total": "99.50", "currency": "USD"}
-        | {"status": "pending", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("R900", "Ada Smith1", "1", "99.50", "USD", "pending"),
         "update spree_orders set shipment_state = 'shipped' where id = $1::text::int",
         "shipped",
         "delete from spree_orders where id = $1::text::int",
@@ -115,8 +126,7 @@ CASES = {
         insert into sale_order (partner_id, partner_invoice_id, partner_shipping_id, name, state, amount_total, date_order)
         values (1, 1, 1, 'S90000', 'sale', 99.5, '2026-03-01 10:00') returning id::text
         """,
-        {"number": "S90000", "customer_name": "Company 1", "customer_id": "1", "total": "99.5", "currency": None}
-        | {"status": "sale", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("S90000", "Company 1", "1", "99.5", None, "sale"),
         "update sale_order set state = 'done' where id = $1::text::int",
         "done",
         "delete from sale_order where id = $1::text::int",
@@ -134,8 +144,7 @@ CASES = {
         )
         values ('CODE1', 'PaymentSettled', false, '2026-03-01 10:00', 'USD', 1, 900, 1000, 250) returning id::text
         """,
-        {"number": "CODE1", "customer_name": "Ada Smith1", "customer_id": "1", "total": "12.50", "currency": "USD"}
-        | {"status": "PaymentSettled", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("CODE1", "Ada Smith1", "1", "12.50", "USD", "PaymentSettled"),
         """update "order" set state = 'Shipped' where id = $1::text::int""",
         "Shipped",
         """delete from "order" where id = $1::text::int""",
@@ -156,8 +165,7 @@ CASES = {
         values (1, '900', 'new', '2026-03-01 10:00', 1000, 250, 1250, now(), 'EUR', 'completed', 'paid', 'ready')
         returning id::text
         """,
-        {"number": "900", "customer_name": "Ada Smith1", "customer_id": "1", "total": "12.50", "currency": "EUR"}
-        | {"status": "new", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("900", "Ada Smith1", "1", "12.50", "EUR", "new"),
         "update sylius_order set state = 'fulfilled' where id = $1::text::int",
         "fulfilled",
         "delete from sylius_order where id = $1::text::int",
@@ -179,8 +187,7 @@ CASES = {
         )
         values ('900', 'GBP', 12.5, 10, 0, 0, 'Pending', 'guest@example.com', '2026-03-01 10:00Z') returning id::text
         """,
-        {"number": "900", "customer_name": "guest@example.com", "customer_id": None, "total": "12.50", "currency": "GBP"}
-        | {"status": "Pending", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("900", "guest@example.com", None, "12.50", "GBP", "Pending"),
         "update order_order set status = 'Being processed' where id = $1::text::bigint",
         "Being processed",
         "delete from order_order where id = $1::text::bigint",
@@ -194,8 +201,7 @@ CASES = {
         )
         values ('900', 1, 1, 10, 20, 30, 10, 12.5, false, '2026-03-01 10:00') returning "Id"::text
         """,
-        {"number": "900", "customer_name": "Ada Smith1", "customer_id": "1", "total": "12.5000", "currency": None}
-        | {"status": "Pending", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("900", "Ada Smith1", "1", "12.5000", None, "Pending"),
         """update "Order" set "OrderStatusId" = 30 where "Id" = $1::text::int""",
         "Complete",
         """update "Order" set "Deleted" = true where "Id" = $1::text::int""",
@@ -205,8 +211,7 @@ CASES = {
         insert into "Order" (id, "totalAmount", "userId", "createdAt", "updatedAt")
         select 'clonew', 12.5, u.id, '2026-03-01 10:00', now() from "User" as u where u.email = 'u1@example.com' returning id
         """,
-        {"number": None, "customer_name": "Ada Smith1", "customer_id": "cluc4ca4238a0b923820dcc509a6f75849b"}
-        | {"total": "12.50", "currency": None, "status": "PENDING", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order(None, "Ada Smith1", "cluc4ca4238a0b923820dcc509a6f75849b", "12.50", None, "PENDING"),
         """update "Order" set status = 'SHIPPED' where id = $1""",
         "SHIPPED",
         """delete from "Order" where id = $1""",
@@ -216,8 +221,7 @@ CASES = {
         insert into orders (order_number, customer_id, total_cents, created_at)
         select 'A-900', null, 1250, '2026-03-01 10:00Z' returning id::text
         """,
-        {"number": "A-900", "customer_name": None, "customer_id": None, "total": "12.50", "currency": None}
-        | {"status": "pending", "created_at": "2026-03-01T10:00:00.000000Z"},
+        _order("A-900", None, None, "12.50", None, "pending"),
         "update orders set status = 'shipped' where id = $1::text::uuid",
         "shipped",
         "delete from orders where id = $1::text::uuid",

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.database.attach.following import Follower
+from tests.database.attach.following import Follower, read_problems
 from tests.database.attach.table_shapes import shape_named
 
 _PARTITIONED = shape_named("partitioned")
@@ -37,10 +37,6 @@ async def open_session(database_url: str) -> AsyncIterator[OpenSession]:
     yield connect
     for connection in connections:
         await connection.close()
-
-
-async def _problems(db: Any) -> list[str]:
-    return [row["problem"] for row in await db.fetch("select problem from orderwire.diagnose()")]
 
 
 async def _run_out(waiting: asyncio.Task[Any]) -> None:
@@ -71,7 +67,7 @@ async def test_a_writer_goes_on_while_a_partition_is_waited_for(db: Any, open_se
     await _run_out(running)
     if statement == _ATTACH:
         await ddl.execute(statement)
-        assert await _problems(db) == []
+        assert await read_problems(db) == []
 
 
 @pytest.mark.parametrize("statement", [_ATTACH, "select orderwire.detach()"])
@@ -98,7 +94,7 @@ async def test_locks_are_waited_for_a_second_in_all(db: Any, open_session: OpenS
     assert time.perf_counter() - start < 2.5
     await asyncio.gather(*holders)
     await db.execute(statement)
-    assert await _problems(db) == [] or statement != _ATTACH
+    assert await read_problems(db) == [] or statement != _ATTACH
 
 
 async def test_a_new_partition_that_is_locked_does_not_hold_up_others(db: Any, open_session: OpenSession) -> None:
@@ -112,10 +108,10 @@ async def test_a_new_partition_that_is_locked_does_not_hold_up_others(db: Any, o
         made = 0
         while made < 2:
             made += await db.fetchval("select orderwire.attach_partitions()")
-        (problem,) = await _problems(db)
+        (problem,) = await read_problems(db)
         assert "second of shop_orders has no triggers yet" in problem
     assert await db.fetchval("select orderwire.attach_partitions()") == 1
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
 
 
 @pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
@@ -163,7 +159,7 @@ async def test_a_foreign_table_does_not_hold_up_others(db: Any) -> None:
     assert "the foreign table far belongs to shop_orders" in problem
     await db.execute(fix.split(";")[0])
     assert await db.fetchval("select orderwire.attach_partitions()") == 0
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
 
 
 @pytest.mark.parametrize("name", ["partitioned", "inherited"])
@@ -198,7 +194,7 @@ async def test_the_epoch_changes_when_rows_come_or_go_with_a_partition(db: Any, 
     third = await epoch()
     await db.execute("drop table public.third")
     assert len({first, second, third, await epoch()}) == 4
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
 
 
 async def test_a_partition_of_a_restored_dump_leaves(db: Any) -> None:
@@ -216,4 +212,4 @@ async def test_a_partition_of_a_restored_dump_leaves(db: Any) -> None:
     await db.execute("select orderwire.attach_partitions()")
     assert await db.fetchval("select count(*) from pg_trigger where tgrelid = $1::text::regclass", _NORTH) == 0
     assert await db.fetchval("select count(*) from pg_proc where proname like 'orders\\_p1\\_%'") == 0
-    assert await _problems(db) == []
+    assert await read_problems(db) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,7 @@ import asyncpg
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import migrate
-from tests.conftest import url_with_database
+from tests.database.attach.conftest import migrated_database
 from tests.database.attach.table_shapes import shape_named
 
 _PLAIN = shape_named("plain")
@@ -33,6 +33,26 @@ class Refused:
 
 def _with(**members: Any) -> dict[str, Any]:
     return {**_MAP, **members}
+
+
+def _wrong_type(name: str, **member: Any) -> Refused:
+    return Refused(name, f"member {next(iter(member))} has the wrong type", "attach.md", map=_with(**member))
+
+
+def _does_not_work(name: str, member: str, **members: Any) -> Refused:
+    return Refused(name, f"the map's {member} does not work", "SQL expression over the row", map=_with(**members))
+
+
+def _without_unique_index(name: str, key: str | list[str], column: str) -> Refused:
+    """``column`` is the definition of k, and what is to be done after it."""
+    keys = key if isinstance(key, str) else ", ".join(key)
+    return Refused(
+        name,
+        f"the key {keys} of public.shop_orders has no unique index",
+        "columns of a unique index",
+        f"alter table public.shop_orders add column {column}",
+        map=_with(key=key),
+    )
 
 
 _TABLES = [
@@ -133,35 +153,17 @@ _KEYS = [
         "alter table public.shop_orders add column k numeric not null unique default random()",
         map=_with(key="k"),
     ),
-    Refused(
-        "key_not_unique",
-        "has no unique index",
-        "columns of a unique index",
-        map=_with(key="placed_at_text"),
-        setup="alter table public.shop_orders add column placed_at_text text not null default 'x'",
-    ),
-    Refused(
+    _without_unique_index("key_not_unique", "k", "k text not null default 'x'"),
+    _without_unique_index(
         "key_partly_unique",
-        "has no unique index",
-        "columns of a unique index",
-        "alter table public.shop_orders add column k bigint not null generated always as (id) stored;"
+        "k",
+        "k bigint not null generated always as (id) stored;"
         "create unique index on public.shop_orders (k) where k > 1; create unique index on public.shop_orders (k, (id + 1))",
-        map=_with(key="k"),
     ),
-    Refused(
-        "key_deferrable",
-        "has no unique index",
-        "columns of a unique index",
-        "alter table public.shop_orders add column k bigint not null generated always as (id) stored,add unique (k) deferrable",
-        map=_with(key="k"),
+    _without_unique_index(
+        "key_deferrable", "k", "k bigint not null generated always as (id) stored, add unique (k) deferrable"
     ),
-    Refused(
-        "more_columns_than_the_index",
-        "the key id, k of public.shop_orders has no unique index",
-        "columns of a unique index",
-        "alter table public.shop_orders add column k bigint not null default 1",
-        map=_with(key=["id", "k"]),
-    ),
+    _without_unique_index("more_columns_than_the_index", ["id", "k"], "k bigint not null default 1"),
     Refused(
         "key_of_partitions",
         "has no unique index",
@@ -175,18 +177,18 @@ _KEYS = [
 _MAPS = [
     Refused("array", "the map is not an object", "attach.md", map=[]),
     Refused("unknown_members", "unknown members: sum", "known are: key, number", map=_with(sum="total")),
-    Refused("key_of_wrong_type", "member key has the wrong type", "attach.md", map=_with(key=1)),
-    Refused("total_of_wrong_type", "member total has the wrong type", "attach.md", map=_with(total=12)),
-    Refused("pending_of_wrong_type", "member pending has the wrong type", "attach.md", map=_with(pending="pending")),
-    Refused("null_as_status", "member pending has the wrong type", "attach.md", map=_with(pending=["a", None])),
-    Refused("data_of_wrong_type", "member data has the wrong type", "attach.md", map=_with(data="note")),
-    Refused("data_of_numbers", "member data has the wrong type", "attach.md", map=_with(data=[1])),
-    Refused("actor_of_wrong_type", "member actor has the wrong type", "attach.md", map=_with(actor="yes")),
+    _wrong_type("key_of_wrong_type", key=1),
+    _wrong_type("total_of_wrong_type", total=12),
+    _wrong_type("pending_of_wrong_type", pending="pending"),
+    _wrong_type("null_as_status", pending=["a", None]),
+    _wrong_type("data_of_wrong_type", data="note"),
+    _wrong_type("data_of_numbers", data=[1]),
+    _wrong_type("actor_of_wrong_type", actor="yes"),
     Refused("payload", "payload is some", '"full" or "keys"', map=_with(payload="some")),
-    Refused("unknown_column", "the map's total does not work", "SQL expression over the row", map=_with(total="totl")),
-    Refused("cast", "the map's total does not work", "SQL expression", map=_with(total="o.placed_at")),
-    Refused("not_a_condition", "the map's where does not work", "SQL expression", map=_with(where="o.total")),
-    Refused("syntax", "the map's customer_name does not work", "SQL expression", map=_with(customer_name="o.customer ||")),
+    _does_not_work("unknown_column", "total", total="totl"),
+    _does_not_work("cast", "total", total="o.placed_at"),
+    _does_not_work("not_a_condition", "where", where="o.total"),
+    _does_not_work("syntax", "customer_name", customer_name="o.customer ||"),
     Refused(
         "two_statements",
         "the map's total is not one expression",
@@ -194,16 +196,13 @@ _MAPS = [
         map=_with(total="1); drop table public.shop_orders; select (1"),
     ),
     Refused("comment", "the map's total is not one expression", "no semicolons, comments", map=_with(total="o.total -- net")),
-    Refused("no_joins", "the map's customer_name does not work", "SQL expression", map=_with(customer_name="c.name")),
-    Refused("unknown_data", "the map's data does not work", "SQL expression", map=_with(data=["nothing"])),
-    Refused("aggregate", "the map's total does not work", "SQL expression", map=_with(total="sum(o.total)")),
-    Refused("window", "the map's number does not work", "SQL expression", map=_with(number="row_number() over ()")),
-    Refused("set", "the map's number does not work", "SQL expression", map=_with(number="unnest(array['a', 'b'])")),
-    Refused(
-        "unknown_member_of_joins",
-        "the map's customer_name does not work",
-        "SQL expression",
-        map=_with(customer_name="c.name", joins="left join public.nothing as c on true"),
+    _does_not_work("no_joins", "customer_name", customer_name="c.name"),
+    _does_not_work("unknown_data", "data", data=["nothing"]),
+    _does_not_work("aggregate", "total", total="sum(o.total)"),
+    _does_not_work("window", "number", number="row_number() over ()"),
+    _does_not_work("set", "number", number="unnest(array['a', 'b'])"),
+    _does_not_work(
+        "unknown_member_of_joins", "customer_name", customer_name="c.name", joins="left join public.nothing as c on true"
     ),
     *[
         Refused(f"volatile_{n}", "the map depends on more than the row", "same for the same row", map=_with(**members))
@@ -269,10 +268,8 @@ async def test_cases(db: Any, case: Refused) -> None:
         pytest.skip(f"needs PostgreSQL {case.min_version}")
     await _PLAIN.install(db)
     if case.name == "no_right_to_create_triggers":
-        role = await _role(db)
-        await db.execute(f"set role {role}")
-        await _expect_refusal(db, case)
-        await db.execute(f"reset role; drop owned by {role}; drop role {role}")
+        async with _role(db):
+            await _expect_refusal(db, case)
         return
     if case.name == "publication":
         await db.execute("set client_min_messages = error")
@@ -288,26 +285,29 @@ async def test_cases(db: Any, case: Refused) -> None:
         assert await db.fetchval("select count(*) from orderwire.journal") == 2
 
 
-async def _role(db: Any, **grants: str) -> str:
-    """A role that may do anything in the schema orderwire, and nothing to the shop's table."""
+@asynccontextmanager
+async def _role(db: Any, grant: str = "") -> AsyncIterator[str]:
+    """Act as a role that may do anything in the schema orderwire, and to the shop's table only what ``grant`` allows."""
     name = f"installer_{await db.fetchval('select current_database()')}"
-    await db.execute(f"create role {name}; grant usage, create on schema orderwire, public to {name}")
     await db.execute(
+        f"create role {name}; grant usage, create on schema orderwire, public to {name};"
         f"grant all on all tables in schema orderwire to {name}; grant all on all functions in schema orderwire to {name}"
     )
-    return name
+    if grant:
+        await db.execute(f"grant {grant} on public.shop_orders to {name}")
+    await db.execute(f"set role {name}")
+    yield name
+    await db.execute(f"reset role; drop owned by {name}; drop role {name}")
 
 
 async def test_row_level_security(db: Any) -> None:
     """A role that would not see all rows cannot attach the table."""
     await _PLAIN.install(db)
-    role = await _role(db)
     await db.execute("alter table public.shop_orders enable row level security")
-    await db.execute(f"grant select, trigger on public.shop_orders to {role}; set role {role}")
-    await _expect_refusal(
-        db, Refused("rls", f"hides rows of public.shop_orders from the role {role}", f"alter role {role} bypassrls")
-    )
-    await db.execute(f"reset role; drop owned by {role}; drop role {role}")
+    async with _role(db, "select, trigger") as role:
+        await _expect_refusal(
+            db, Refused("rls", f"hides rows of public.shop_orders from the role {role}", f"alter role {role} bypassrls")
+        )
 
 
 async def test_subscription(db: Any) -> None:
@@ -400,15 +400,8 @@ async def test_a_locked_table(db: Any, database_url: str) -> None:
 @pytest.fixture
 async def ascii_db(postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
     """A database of an encoding that says nothing of the characters."""
-    admin = await asyncpg.connect(postgres.url)
-    await admin.execute("create database ascii_test template template0 encoding 'SQL_ASCII' locale 'C'")
-    url = url_with_database(postgres.url, "ascii_test")
-    await migrate(url)
-    db = await asyncpg.connect(url)
-    yield db
-    await db.close()
-    await admin.execute("drop database ascii_test")
-    await admin.close()
+    async with migrated_database(postgres, "ascii_test", "template template0 encoding 'SQL_ASCII' locale 'C'") as db:
+        yield db
 
 
 async def test_encoding(ascii_db: Any) -> None:

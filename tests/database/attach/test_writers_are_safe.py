@@ -14,16 +14,13 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from tests.conftest import choose_version, url_with_database
-from tests.database.attach.following import Follower
+from tests.conftest import choose_version
+from tests.database.attach.conftest import migrated_database
+from tests.database.attach.following import Follower, read_problems
 from tests.database.attach.table_shapes import shape_named
 
 _PLAIN = shape_named("plain")
 _WITHOUT_LIMITS = replace(_PLAIN, create=_PLAIN.create.replace("numeric(12, 2)", "numeric"))
-
-
-async def _problems(db: Any) -> list[str]:
-    return [row["problem"] for row in await db.fetch("select problem from orderwire.diagnose()")]
 
 
 async def _journal_size(db: Any) -> int:
@@ -253,9 +250,9 @@ async def test_a_generated_function_is_dropped(db: Any, function: str, name: str
     await db.execute(shape.update(shape.change, 10, 11))
     await db.execute(shape.delete(11))
     await db.execute(f"truncate {shape.table}")
-    assert await _problems(db) != []
+    assert await read_problems(db) != []
     await shape.attach(db)
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
     follower = await Follower.start(db)
     await db.execute(shape.insert(12))
     assert await follower.check() == Counter(new_order=1)
@@ -269,9 +266,9 @@ async def test_disabled_triggers(db: Any, trigger: str) -> None:
     await db.execute(_PLAIN.insert(10))
     await db.execute(_PLAIN.update(_PLAIN.change, 10))
     assert await _journal_size(db) == (0 if trigger == "all" else 1)
-    assert any("zz_orderwire_update" in problem and "is not enabled" in problem for problem in await _problems(db))
+    assert any("zz_orderwire_update" in problem and "is not enabled" in problem for problem in await read_problems(db))
     await db.execute(f"alter table public.shop_orders enable trigger {trigger}")
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
 
 
 async def test_session_replication_role(db: Any) -> None:
@@ -282,7 +279,7 @@ async def test_session_replication_role(db: Any) -> None:
     assert await _journal_size(db) == 0
     database = await db.fetchval("select current_database()")
     await db.execute(f"reset session_replication_role; alter database {database} set session_replication_role = replica")
-    assert any("session_replication_role=replica" in problem for problem in await _problems(db))
+    assert any("session_replication_role=replica" in problem for problem in await read_problems(db))
 
 
 @pytest.mark.parametrize(
@@ -411,7 +408,7 @@ async def test_rights_are_revoked(roles: Roles, db: Any, revoked: str) -> None:
     if revoked == "select on public.customers":
         assert json.loads(rows[0]["event"])["customer_name"] is None
     await roles.writer.execute("truncate public.shop_orders")
-    assert (await _problems(db) != []) == ("shop_orders" in revoked)
+    assert (await read_problems(db) != []) == ("shop_orders" in revoked)
 
 
 @pytest.mark.parametrize("name", ["partitioned_reordered", "inherited"])
@@ -453,7 +450,7 @@ async def test_row_level_security(roles: Roles, db: Any, force: str, settings: s
     assert await _journal_size(db) == 4
     await roles.writer.execute(settings)
     await roles.writer.execute("truncate public.shop_orders")
-    assert any("row level security" in problem for problem in await _problems(db))
+    assert any("row level security" in problem for problem in await read_problems(db))
 
 
 async def test_set_role(roles: Roles, db: Any) -> None:
@@ -531,15 +528,8 @@ def logical_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embed
 
 @pytest.fixture
 async def logical_db(logical_postgres: EmbeddedPostgres) -> AsyncIterator[Any]:
-    admin = await asyncpg.connect(logical_postgres.url)
-    await admin.execute("create database logical_test")
-    url = url_with_database(logical_postgres.url, "logical_test")
-    await migrate(url)
-    db = await asyncpg.connect(url)
-    yield db
-    await db.close()
-    await admin.execute("drop database logical_test with (force)")
-    await admin.close()
+    async with migrated_database(logical_postgres, "logical_test") as db:
+        yield db
 
 
 @pytest.mark.postgres
@@ -579,7 +569,7 @@ async def test_publication_for_all_tables(logical_db: Any, name: str) -> None:
     assert await _journal_size(db) == 0
     await db.execute("select orderwire.scan_totals(); select orderwire.revoke('x')")
     await db.execute(shape.insert(20))
-    assert await _problems(db) == []
+    assert await read_problems(db) == []
 
 
 @pytest.mark.postgres

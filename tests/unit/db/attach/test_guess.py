@@ -1,4 +1,4 @@
-"""db/attach/guess.py without a database: what each fact of the catalog decides."""
+"""db/attach/guess_map.py without a database: what each fact of the catalog decides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from db.attach.facts import Column, ForeignKey, Index, Table, quote_identifier, spellings, split_words
-from db.attach.guess import Guess, guess_map, guess_stream
+from db.attach.guess import Guess
+from db.attach.guess_map import guess_map, guess_stream
 
 
 def table(
