@@ -139,13 +139,30 @@ def _jwks_url(text: str) -> str:
     return text
 
 
+def _host_names(text: str) -> frozenset[str]:
+    names = [name.strip().lower().removesuffix(".") for name in text.split(",") if name.strip()]
+    if not all(re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) for name in names):
+        raise ValueError(
+            "host names like shop.example,.internal.example (its subdomains), or * for any; no ports; an IP address needs no "
+            "entry"
+        )
+    return frozenset(names)
+
+
 def _origins(text: str) -> frozenset[str]:
-    # Compared as strings with the Origin header, which omits the default port (RFC 6454 section 6.2).
-    pattern = r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    # Compared as strings with the Origin header, which omits the default port (RFC 6454 section 6.2). Apps have schemes of
+    # their own, and some of them no host.
+    pattern = r"(https?://([a-z0-9.-]+|\[[0-9a-f:]+\])|(?!https?:)[a-z][a-z0-9+.-]*://[a-z0-9._-]*)(:[0-9]{1,5})?"
+    origins = [origin.strip().lower() for origin in text.split(",") if origin.strip()]
+    origins = [origin if origin.endswith("://") else origin.removesuffix("/") for origin in origins]
     for origin in origins:
+        if origin == "null":
+            raise ValueError("origins, which null is not: every page in a sandbox or from a file has it; give the page a host")
         if not re.fullmatch(pattern, origin) or re.search(r"^http:.*:80$|^https:.*:443$", origin):
-            raise ValueError("origins like https://shop.example,http://localhost:3000: scheme, host, port unless the usual one")
+            raise ValueError(
+                "origins like https://shop.example,http://localhost:3000,capacitor://localhost: scheme, host, port unless the "
+                "usual one"
+            )
     return frozenset(origins)
 
 
@@ -216,6 +233,12 @@ class Settings:
     jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must contain', "not checked")
     jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not checked")
     allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
+    allowed_hosts: frozenset[str] = _setting(
+        frozenset(),
+        _host_names,
+        "without login, host names that are answered besides those of this machine and IP addresses; * for any",
+        "none",
+    )
     allowed_origins: frozenset[str] = _setting(
         frozenset(), _origins, "origins of web pages that may connect besides the server's own", "none"
     )

@@ -31,7 +31,23 @@ PASSWORD = "sEcReT"
         ("TRUSTED_PROXIES", ["proxy.example", "10.0.0.1/33", "10.0.0.1 10.0.0.2"]),
         (
             "ALLOWED_ORIGINS",
-            ["shop.example", "https://shop.example/page", "https://shop.example:443", "http://shop.example:80"],
+            [
+                *("shop.example", "https://shop.example/page", "https://shop.example:443", "http://shop.example:80", "null"),
+                *(
+                    "https://",
+                    "http://_",
+                    "capacitor:localhost",
+                    "1app://x",
+                    "app://a b",
+                    "app://x/page",
+                    "*",
+                    "//shop.example",
+                ),
+            ],
+        ),
+        (
+            "ALLOWED_HOSTS",
+            ["https://shop.example", "shop.example:8000", "*.shop.example", "[::1]", "a..b", "shop example", "shop.example/x"],
         ),
         ("JWT_JWKS_URL", ["http://login.example/jwks", "https://", "https://login.example:0/jwks", "ftp://localhost/"]),
     ],
@@ -95,7 +111,19 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("JOURNAL_RETENTION", "90m", timedelta(minutes=90)),
         ("NOTIFY_MODE", "Always", "always"),
         ("TRUSTED_PROXIES", "10.0.0.1, fd00::/8,", (ip_network("10.0.0.1"), ip_network("fd00::/8"))),
-        ("ALLOWED_ORIGINS", "https://a.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
+        ("ALLOWED_ORIGINS", "https://A.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
+        (
+            "ALLOWED_ORIGINS",
+            "capacitor://localhost,ionic://localhost/,tauri://localhost,app://.,app://,moz-extension://0a-1b,http://localhost",
+            frozenset(
+                [
+                    *("capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "app://"),
+                    *("moz-extension://0a-1b", "http://localhost"),
+                ]
+            ),
+        ),
+        ("ALLOWED_HOSTS", "Shop.example., .internal,hub", frozenset(["shop.example", ".internal", "hub"])),
+        ("ALLOWED_HOSTS", "*", frozenset(["*"])),
         ("JWT_JWKS_URL", "http://127.0.0.1/jwks", "http://127.0.0.1/jwks"),
     ],
 )
