@@ -203,6 +203,9 @@ class Settings:
     host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8000, _integer(0, 65535), "TCP port to listen on; 0 takes a free one")
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
+    drain_delay_seconds: float = _setting(
+        0.0, _seconds(0, 3600), "seconds from a signal to end until the drain; meanwhile not ready, but serving"
+    )
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(
         100,
@@ -254,7 +257,10 @@ class Settings:
     max_frame_bytes: int = _setting(64 * 1024, _size, "size of a message from a client, all its frames together", "64 KiB")
     max_topics: int = _setting(100, _integer(1, 100_000), "topics of one session")
     auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to send its token")
-    idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")
+    idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a new connection has to send its request")
+    keep_alive_seconds: float = _setting(
+        75.0, _seconds(0.05, 86400), "seconds that an open connection is kept for its next request; longer than a proxy keeps it"
+    )
     max_header_bytes: int = _setting(8190, _size, "size of a request line, and of a header", "8190")
     max_body_bytes: int = _setting(64 * 1024, _size, "size of a request's body", "64 KiB")
 

@@ -5,7 +5,8 @@ connections over their listening sockets (SO_REUSEPORT, socket(7)). The supervis
 each worker; a message is one line of JSON, ``[kind, content]``:
 
     worker → supervisor    ready · failed (reason) · samples (its metrics) · all? (asks for the metrics of all workers)
-    supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · end of stream: drain
+    supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · ending (not ready from now on) ·
+                           end of stream: drain
 
 The stream ends too when the supervisor is killed, so no worker outlives it by more than a drain.
 """
@@ -21,7 +22,7 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -105,17 +106,21 @@ class SupervisorClient:
         finally:
             connection.close()
 
-    async def run(self, stop: asyncio.Event, metrics: Metrics) -> None:
-        """Answer the supervisor's requests. Sets ``stop`` when it closes the stream or has died."""
+    async def run(self, metrics: Metrics, announce_end: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Answer the supervisor's requests. Calls ``announce_end`` when it is about to end, and ``stop`` when it closes the
+        stream or has died.
+        """
         metrics.fetch_merged_samples = self._fetch_merged_samples
         async for kind, content in self._connection.messages():
             if kind == "samples?":
                 self._connection.send("samples", [to_json_rows(samples) for samples in collect_samples(metrics.registry)])
+            elif kind == "ending":
+                announce_end()
             elif kind == "all" and self._merged_samples is not None:
                 if not self._merged_samples.done():
                     self._merged_samples.set_result(from_json_rows(content))
                 self._merged_samples = None
-        stop.set()
+        stop()
 
     async def report_started(self, started: asyncio.Event) -> None:
         """Report that events flow."""
@@ -227,6 +232,7 @@ class Supervisor:
         self._reserved_server: asyncio.Server | None = None
         self._spawn_lock = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._is_ending = False
         self._answer_tasks: set[asyncio.Task[None]] = set()
         # Set once, when events flow in all workers.
         self.started = asyncio.Event()
@@ -299,6 +305,8 @@ class Supervisor:
         assert worker.connection is not None
         if self._stopping.is_set():
             worker.connection.close()
+        elif self._is_ending:
+            worker.connection.send("ending")
         async for kind, content in worker.connection.messages():
             if kind == "ready":
                 worker.ready = True
@@ -317,6 +325,13 @@ class Supervisor:
     async def _send_merged_samples(self, connection: _WorkerConnection) -> None:
         await asyncio.gather(*(worker.refresh_metrics() for worker in self._workers))
         connection.send("all", to_json_rows(merge(worker.metrics.samples for worker in self._workers)))
+
+    def announce_end(self) -> None:
+        """Let all workers answer /readyz with 503 from now on, those too that are started from now on."""
+        self._is_ending = True
+        for worker in self._workers:
+            if worker.connection is not None:
+                worker.connection.send("ending")
 
     async def drain(self) -> None:
         """Have all workers drain at the same time and wait for their end; kill those that exceed EXIT_TIMEOUT_SECONDS."""

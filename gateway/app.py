@@ -20,6 +20,7 @@ from aiohttp.http import HttpProcessingError
 
 from gateway.app_keys import (
     HUB,
+    LIFECYCLE,
     METRICS,
     ORDER_QUERIES,
     RELAY,
@@ -27,6 +28,7 @@ from gateway.app_keys import (
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
+    Lifecycle,
     OrderQueries,
 )
 from gateway.auth.tokens import verifier_from_settings
@@ -94,6 +96,7 @@ class Gateway:
         app[HUB] = hub
         app[RELAY] = relay
         app[METRICS] = metrics
+        app[LIFECYCLE] = self._lifecycle = Lifecycle()
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
         app[ORDER_QUERIES] = order_queries
@@ -128,6 +131,10 @@ class Gateway:
         await asyncio.sleep(0)  # transports report the end of a connection in the next tick
         self.transports.close()
 
+    def announce_end(self) -> None:
+        """Answer /readyz with 503 from now on, so that load balancers send no new clients. All else goes on."""
+        self._lifecycle.is_ending = True
+
     async def drain(self) -> None:
         """Flush every session and close it with DRAIN ("come back"), then cancel the sessions' tasks that are left. Has no
         effect when it is called again.
@@ -135,6 +142,7 @@ class Gateway:
         if self._drained:
             return
         self._drained = True
+        self.announce_end()
         try:
             await self._hub.drain(DRAIN_SECONDS)
         finally:
@@ -149,7 +157,7 @@ def runner_options(settings: Settings) -> dict[str, Any]:
     return {
         "access_log": None,
         "shutdown_timeout": 1.0,
-        "keepalive_timeout": settings.idle_seconds,
+        "keepalive_timeout": settings.keep_alive_seconds,
         "lingering_time": min(2.0, settings.idle_seconds),
         "max_line_size": settings.max_header_bytes,
         "max_field_size": settings.max_header_bytes,

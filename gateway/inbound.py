@@ -100,7 +100,7 @@ class InboundConnection(asyncio.Protocol):
         self._connection: Connection | None = None
         # Bytes received before the connection is dispatched.
         self._buffer = b""
-        # Aborts a connection that sends nothing.
+        # Aborts a connection whose first request does not arrive.
         self._idle_timer: asyncio.TimerHandle | None = None
         # The admission of a WebSocket, or the move to an asyncio transport.
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +130,7 @@ class InboundConnection(asyncio.Protocol):
         seconds = self._inbound.settings.idle_seconds if self._connection is not None else limiter.track_rejected(transport)
         if seconds:
             self._inbound.pending.add(self)
-            self._idle_timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
+            self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._abort_idle)
         else:
             transport.abort()
 
@@ -148,7 +148,6 @@ class InboundConnection(asyncio.Protocol):
         first = not self._buffer
         self._buffer += data
         if first:
-            self._cancel_idle_timer()
             self._inbound.schedule_inspection(self)
         elif len(self._buffer) > MAX_EARLY_BYTES:
             transport.pause_reading()
@@ -173,6 +172,12 @@ class InboundConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self._http_protocol is not None:
             self._http_protocol.resume_writing()
+
+    def _abort_idle(self) -> None:
+        """Abort the connection, unless aiohttp has read its first request: aiohttp waits for the next one by itself."""
+        self._idle_timer = None
+        if self._connection is None or not self._connection.has_request:
+            self.abort()
 
     def _cancel_idle_timer(self) -> None:
         if self._idle_timer is not None:
@@ -202,6 +207,7 @@ class InboundConnection(asyncio.Protocol):
             head = RequestHead.from_message(message, self._remote, settings, connection, secure=secure)
             handshake = check_upgrade(app, head)
             if handshake is not None:
+                self._cancel_idle_timer()
                 self._task = app[BACKGROUND_TASKS].spawn(self._admit(head, handshake, size), "session handshake")
                 return
         self._hand_to_aiohttp(transport)

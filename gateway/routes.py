@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
+from gateway.app_keys import HUB, LIFECYCLE, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
 from gateway.http.assets import asset, client_script, dashboard
 from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
@@ -131,8 +131,8 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """``GET /readyz``: 200 while events flow; else 503 with the reason."""
-    reason = request.app[RELAY].not_ready_reason
+    """``GET /readyz``: 200 while events flow and the server is not about to end; else 503 with the reason."""
+    reason = "the server is about to end" if request.app[LIFECYCLE].is_ending else request.app[RELAY].not_ready_reason
     return json_text_response('{"status":"ok"}') if reason is None else unavailable_response(reason)
 
 

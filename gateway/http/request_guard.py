@@ -100,6 +100,7 @@ class RequestGuard:
 
     async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
         connection_id.set(connection.id)
+        connection.has_request = True
         head = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
         rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted

@@ -153,7 +153,7 @@ async def test_a_failed_background_task_ends_serve_with_its_error(monkeypatch: p
     monkeypatch.setattr(Listener, "run", fail)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
-    monkeypatch.setattr(serving, "stop_on_signal", asyncio.Event)
+    monkeypatch.setattr(serving, "_on_signal", lambda _handler: None)
     before = asyncio.all_tasks()
     with pytest.raises(DatabaseError, match="cannot be used") as raised:
         await asyncio.wait_for(serving.serve(Settings.from_environment({"DATABASE_URL": URL, "PORT": "0"})), 60)

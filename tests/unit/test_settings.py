@@ -160,6 +160,13 @@ def test_a_short_secret_is_rejected_without_repeating_it() -> None:
     assert PASSWORD not in str(raised.value)
 
 
+def test_a_connection_is_kept_longer_than_load_balancers_keep_it() -> None:
+    """Otherwise one may send a request while the server closes. A minute is the default of most."""
+    settings = Settings.from_environment({})
+    assert settings.keep_alive_seconds > 60
+    assert 2 * settings.heartbeat_seconds <= 60
+
+
 def test_a_key_makes_login_required() -> None:
     assert not Settings.from_environment({}).login_required
     for name, value in (("JWT_SECRET", SECRET), ("JWT_PUBLIC_KEY", "key.pem"), ("JWT_JWKS_URL", "https://a.example/")):

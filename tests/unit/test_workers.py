@@ -25,7 +25,8 @@ class Pair:
         self.messages = other.messages()
         self.stop = asyncio.Event()
         self.metrics = Metrics()
-        self.task = asyncio.create_task(client.run(self.stop, self.metrics))
+        self.ending = asyncio.Event()
+        self.task = asyncio.create_task(client.run(self.metrics, self.ending.set, self.stop.set))
 
     async def receive(self) -> tuple[str, Any]:
         return await asyncio.wait_for(anext(self.messages), 10)
@@ -68,6 +69,12 @@ async def test_the_end_of_the_stream_stops_the_worker(pair: Pair) -> None:
     assert not pair.stop.is_set()
     pair.other.close()
     await asyncio.wait_for(pair.stop.wait(), 10)
+
+
+async def test_a_worker_is_told_that_the_server_is_about_to_end(pair: Pair) -> None:
+    pair.other.send("ending")
+    await asyncio.wait_for(pair.ending.wait(), 10)
+    assert not pair.stop.is_set()
 
 
 async def test_a_worker_sends_its_metrics_on_request(pair: Pair) -> None:
