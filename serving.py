@@ -18,6 +18,7 @@ from typing import Any, Never
 
 from aiohttp import web
 
+import logs
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
@@ -84,7 +85,12 @@ def print_line(line: str) -> None:
 
 def print_status(line: str) -> None:
     """Print a progress message to standard error, so that the output can be piped."""
-    print(line, file=sys.stderr, flush=True)
+    print(logs.output_line(line), file=sys.stderr, flush=True)
+
+
+def print_notice(line: str) -> None:
+    """Print a line of a server, which is a line of its log."""
+    print_line(logs.output_line(line))
 
 
 @contextlib.contextmanager
@@ -434,24 +440,24 @@ async def print_addresses(
     # The password of the embedded server is new and local; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     tls = "s" if settings.tls_cert_file else ""
-    print_line(f"dashboard  http{tls}://{address}/admin/dashboard")
-    print_line(f"websocket  ws{tls}://{address}/api/ws")
-    print_line(f"psql       {psql}")
+    print_notice(f"dashboard  http{tls}://{address}/admin/dashboard")
+    print_notice(f"websocket  ws{tls}://{address}/api/ws")
+    print_notice(f"psql       {psql}")
     if settings.login_required:
-        print_line("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
+        print_notice("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
     elif settings.allow_anonymous:
-        print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
+        print_notice("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:
-        print_line(
+        print_notice(
             "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
         )
     with contextlib.suppress(DatabaseError):
         if (await database.shop_info()).table is None:
-            print_line(NOTHING_ATTACHED)
+            print_notice(NOTHING_ATTACHED)
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():
                 log.warning(
                     "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
                 )
-    print_line("ready; Ctrl-C stops")
+    print_notice("ready; Ctrl-C stops")

@@ -98,6 +98,7 @@ def _currency(text: str) -> str:
 
 
 def _host(text: str) -> str:
+    text = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text  # an IPv6 address, as it is written in a URL
     if not text or re.search(r"\s|/", text) or not _is_host_name(text):
         raise ValueError("a host name or an IP address")
     return text
@@ -259,7 +260,9 @@ class Settings:
     auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to send its token")
     idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a new connection has to send its request")
     keep_alive_seconds: float = _setting(
-        75.0, _seconds(0.05, 86400), "seconds that an open connection is kept for its next request; longer than a proxy keeps it"
+        75.0,
+        _seconds(0.05, 86400),
+        "seconds that an open connection is kept for its next request; longer than a proxy keeps it",
     )
     max_header_bytes: int = _setting(8190, _size, "size of a request line, and of a header", "8190")
     max_body_bytes: int = _setting(64 * 1024, _size, "size of a request's body", "64 KiB")

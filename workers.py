@@ -27,7 +27,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.net.listening import ListenError, listen_error, server_address
+from gateway.net.listening import ListenError, bind_sockets, listen_error, server_address
 from push.metrics import Metrics
 from push.metrics_merge import Samples, WorkerMetrics, collect_samples, from_json_rows, merge, to_json_rows
 from settings import Settings
@@ -229,7 +229,7 @@ class Supervisor:
         self._settings = settings
         self._workers = [_Worker(worker_id) for worker_id in range(1, settings.workers + 1)]
         self._environment: dict[str, str] = {}
-        self._reserved_server: asyncio.Server | None = None
+        self._reserved: list[socket.socket] = []
         self._spawn_lock = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._is_ending = False
@@ -248,12 +248,9 @@ class Supervisor:
             raise ListenError(
                 f"WORKERS={self._settings.workers}: on this system processes cannot share a port; WORKERS=1 works"
             )
-        loop = asyncio.get_running_loop()
         try:
-            self._reserved_server = await loop.create_server(
-                asyncio.Protocol, host, port, reuse_address=True, start_serving=False
-            )
-            for sock in self._reserved_server.sockets:
+            self._reserved = await bind_sockets(host, port)
+            for sock in self._reserved:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except (OSError, OverflowError) as error:
             raise listen_error(host, port, error) from error
@@ -261,13 +258,11 @@ class Supervisor:
     @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
-        assert self._reserved_server is not None
-        return server_address(self._reserved_server)
+        return server_address(self._reserved)
 
     def tasks(self, database_url: str) -> dict[str, Coroutine[Any, Any, None]]:
         """The tasks that supervise the workers, by name. ``reserve_port`` must have been called."""
-        assert self._reserved_server is not None
-        port = self._reserved_server.sockets[0].getsockname()[1]
+        port = self._reserved[0].getsockname()[1]
         # As environment, not as arguments: every user of the machine can read the arguments of a process.
         own = {"DATABASE_URL": database_url, "PORT": str(port), "WORKERS": str(len(self._workers))}
         self._environment = {**os.environ, **own}
@@ -348,5 +343,9 @@ class Supervisor:
                 log.warning("worker %d did not end in %g s: killed", worker.worker_id, EXIT_TIMEOUT_SECONDS)
                 worker.process.kill()
         await waiting
-        assert self._reserved_server is not None
-        self._reserved_server.close()
+        self.release_port()
+
+    def release_port(self) -> None:
+        """Let other programs bind the port again."""
+        for sock in self._reserved:
+            sock.close()

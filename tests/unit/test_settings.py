@@ -100,6 +100,8 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "::", "::"),
         ("PORT", "0", 0),
         ("PORT", " 8080 ", 8080),
         ("PORT", "", 8000),

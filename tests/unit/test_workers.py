@@ -121,8 +121,7 @@ async def test_a_port_that_is_in_use_is_not_reserved() -> None:
         listening.listen()
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}"):
             await second.reserve_port()
-    assert first._reserved_server is not None
-    first._reserved_server.close()
+    first.release_port()
 
 
 async def test_the_workers_get_database_and_port_by_their_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,5 +133,4 @@ async def test_the_workers_get_database_and_port_by_their_environment(monkeypatc
     assert supervisor._environment["PORT"] == supervisor.address.rpartition(":")[2]
     for task in tasks.values():
         task.close()
-    assert supervisor._reserved_server is not None
-    supervisor._reserved_server.close()
+    supervisor.release_port()
