@@ -440,6 +440,7 @@ async def print_addresses(
     # The password of the embedded server is new and local; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     tls = "s" if settings.tls_cert_file else ""
+    address += settings.base_path
     print_notice(f"dashboard  http{tls}://{address}/admin/dashboard")
     print_notice(f"websocket  ws{tls}://{address}/api/ws")
     print_notice(f"psql       {psql}")

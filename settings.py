@@ -113,6 +113,22 @@ def _is_host_name(text: str) -> bool:
     return True
 
 
+# First segments of the server's own paths.
+_OWN_SEGMENTS = ("admin", "api", "client", "healthz", "metrics", "readyz")
+
+
+def _base_path(text: str) -> str:
+    segments = text.strip("/").split("/")
+    if segments == [""]:
+        return ""
+    if (
+        not all(re.fullmatch(r"[A-Za-z0-9._~-]+", name) and name.strip(".") for name in segments)
+        or segments[0] in _OWN_SEGMENTS
+    ):
+        raise ValueError(f"a path like /orderwire, which does not begin with /{', /'.join(_OWN_SEGMENTS)}")
+    return "/" + "/".join(segments)
+
+
 def _boolean(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
@@ -203,6 +219,9 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8000, _integer(0, 65535), "TCP port to listen on; 0 takes a free one")
+    base_path: str = _setting(
+        "", _base_path, "path at which a proxy serves this server, like /orderwire; it may take it away or not", "/"
+    )
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
     drain_delay_seconds: float = _setting(
         0.0, _seconds(0, 3600), "seconds from a signal to end until the drain; meanwhile not ready, but serving"

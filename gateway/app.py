@@ -48,7 +48,7 @@ from gateway.net.listening import (
 )
 from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
-from gateway.routes import mount_prefix, routes
+from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.websocket.broadcast import BROADCASTER, Broadcaster
 from gateway.websocket.upgrade import UpgradeUnsupported, self_test
@@ -112,8 +112,10 @@ class Gateway:
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )
-        app[ASSETS] = Assets(settings.currency)
+        app[ASSETS] = Assets(settings.currency, base_path=settings.base_path)
         app.add_routes(routes)
+        if settings.base_path:
+            app.add_routes(prefixed_routes(settings.base_path))
         app.on_response_prepare.append(self._guard.add_headers)
         app.cleanup_ctx.append(self._run)
         app.on_shutdown.append(self._on_shutdown)

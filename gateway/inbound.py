@@ -25,7 +25,7 @@ from gateway.net.fd_transport import FdTransport
 from gateway.net.transports import TRANSPORTS, Transport
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
 from gateway.websocket.endpoint import admit_client, check_upgrade, start
-from gateway.websocket.handshake import Handshake, parse_upgrade_head
+from gateway.websocket.handshake import Handshake, parse_upgrade_head, request_line_prefixes
 from push.errors import StoreError
 
 __all__ = ["Acceptor", "InboundConnection", "InboundConnections"]
@@ -53,6 +53,7 @@ class InboundConnections:
         self.limiter = limiter
         self.make_http_protocol = make_http_protocol
         self.settings = app[SETTINGS]
+        self.request_line_prefixes = request_line_prefixes(self.settings.base_path)
         self.pending: set[InboundConnection] = set()
         self.closed = False
         self._inspect_queue: deque[InboundConnection] = deque()
@@ -200,7 +201,7 @@ class InboundConnection(asyncio.Protocol):
     def _dispatch(self, transport: Transport) -> None:
         connection, settings, app = self._connection, self._inbound.settings, self._inbound.app
         assert connection is not None
-        request = parse_upgrade_head(self._buffer, settings.max_header_bytes)
+        request = parse_upgrade_head(self._buffer, settings.max_header_bytes, self._inbound.request_line_prefixes)
         if request is not None:
             message, size = request
             secure = isinstance(transport, asyncio.BaseTransport) and transport.get_extra_info("sslcontext") is not None

@@ -21,7 +21,7 @@ from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
-__all__ = ["mount_prefix", "routes"]
+__all__ = ["mount_prefix", "prefixed_routes", "routes"]
 
 # Names of routes whose addresses are looked up: they have the prefix of a sub-application.
 _ROOT, _DASHBOARD = "root", "dashboard"
@@ -147,8 +147,8 @@ async def metrics(request: web.Request, _grant: Grant) -> web.Response:
 
 
 async def root(request: web.Request) -> web.Response:
-    """``GET /``: redirects to the dashboard."""
-    raise web.HTTPFound(request.app.router[_DASHBOARD].url_for())
+    """``GET /``: redirects to the dashboard, as the browser sees it."""
+    raise web.HTTPFound(f"{request.app[SETTINGS].base_path}{request.app.router[_DASHBOARD].url_for()}")
 
 
 def json_text_response(text: str) -> web.Response:
@@ -177,6 +177,12 @@ routes = [
     _get("/healthz", healthz),
     _get("/readyz", readyz),
 ]
+
+
+def prefixed_routes(base_path: str) -> list[web.RouteDef]:
+    """The routes once more, below a path that a proxy does not take away."""
+    copies = [_get(base_path + route.path, route.handler) for route in routes]
+    return [*copies, _get(base_path, root)]
 
 
 def mount_prefix(app: web.Application) -> str:

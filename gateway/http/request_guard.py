@@ -115,10 +115,17 @@ class RequestGuard:
             self.report_denied(denied, head)
             return denied_response(denied)
 
+    def _own_path(self, path: str) -> str:
+        """The path below the prefixes at which the application is mounted, and at which a proxy serves it."""
+        for prefix in (self.mount_prefix, self._settings.base_path):
+            if prefix and path.startswith(f"{prefix}/"):
+                path = path.removeprefix(prefix)
+        return path
+
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Handler of ``web.Application.on_response_prepare``: called for every response, also for streams and errors."""
         response.headers.update(RESPONSE_HEADERS)
-        path = request.path.removeprefix(self.mount_prefix)
+        path = self._own_path(request.path)
         if not path.startswith(("/api/", "/metrics")):
             response.headers["Cross-Origin-Resource-Policy"] = (
                 "cross-origin" if path.startswith(CLIENT_PREFIX) else "same-origin"
@@ -140,7 +147,7 @@ class RequestGuard:
         reason, hands the request to aiohttp, whose middleware asks again. A request that was over the rate of its address,
         through a proxy, may then be within it.
         """
-        connection, peer, path = head.connection, head.peer, head.path.removeprefix(self.mount_prefix)
+        connection, peer, path = head.connection, head.peer, self._own_path(head.path)
         if (
             not connection.within_limits and path != WEBSOCKET_PATH
         ):  # a WebSocket is rejected by a close code, after the upgrade

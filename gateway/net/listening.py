@@ -40,8 +40,9 @@ def listen_error(host: str, port: int, error: OSError | OverflowError) -> Listen
 async def bind_sockets(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
     """Bind a socket to each address that the host stands for, all to one port. They do not listen yet.
 
-    ``localhost`` is 127.0.0.1 and ::1, and ``::`` every address of both families. An address that this machine does not have
-    is left out if there is another. ``reuse_port``: other processes may bind the same. Raises OSError, OverflowError.
+    The name localhost is 127.0.0.1 and ::1, and the address :: every address of both families. An address that this machine
+    does not have is left out if there is another. ``reuse_port``: other processes may bind the same. Raises OSError,
+    OverflowError.
     """
     if host.lower().removesuffix(".") == "localhost":
         # Not what the resolver says, which often knows one family only, while a browser tries both.

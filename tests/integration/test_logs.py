@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ import pytest
 
 from push.protocol.messages import CloseCode
 from tests.helpers.tokens import SECRET, token
-from tests.support import Client, Connect, Process, Server, StartServer, free_port
+from tests.support import Client, Connect, Process, Server, StartServer, copy_checkout, free_port
 
 
 async def test_json_lines_with_a_connection_and_no_secret(
@@ -96,6 +97,19 @@ async def test_the_error_that_ends_a_start_is_json(workers: str) -> None:
             process = await Process.start(sys.executable, "server.py", env=env)
             assert await process.wait_for_exit() in (1, 2)
             assert expected in messages(process)[-1]
+
+
+@pytest.mark.postgres
+async def test_the_lines_of_an_embedded_postgresql_are_json(tmp_path: Path) -> None:
+    checkout = copy_checkout(tmp_path / "checkout")
+    env = {"PORT": "0", "LOG_FORMAT": "json"}
+    server = await Server.start(sys.executable, "server.py", "serve", cwd=checkout, env=env)
+    try:
+        await server.wait_until_ready()
+        await server.stop()
+        assert any("creating a database" in message for message in messages(server))
+    finally:
+        await server.kill()
 
 
 async def test_an_unexpected_error_is_one_line_of_json() -> None:

@@ -92,6 +92,7 @@ def test_a_database_url_is_used_as_it_is() -> None:
             {"JWT_SECRET": SECRET},
             ["http://h:1/admin", "ws://h:1/api/ws", "", "by token; make one with: make token ROLE=admin (or"],
         ),
+        ({"BASE_PATH": "shop"}, ["http://h:1/shop/admin", "ws://h:1/shop/api/ws", '"$DATABASE_URL"', ONLY_THIS_MACHINE]),
         ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", ONLY_THIS_MACHINE]),
     ],
 )

@@ -19,6 +19,10 @@ PASSWORD = "sEcReT"
     ("name", "values"),
     [
         ("HOST", ["/tmp/x", "a\tb", "..", "a" * 64]),
+        (
+            "BASE_PATH",
+            [*("/api", "admin/x", "/client/", "/a b", "/a//b", "/../x", "/a/.", "/ä", "https://x", "/x?y"), *("/%41", "/a#b")],
+        ),
         ("PORT", ["-1", "65536", "1.5", "0x50", "9" * 50]),
         ("HEARTBEAT_SECONDS", ["0", "-1", "inf", "1e3", "3601", "thirty"]),
         ("SEND_QUEUE_FRAMES", ["-1", "1.5", "1000001", "many"]),
@@ -102,6 +106,9 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
     [
         ("HOST", "[::1]", "::1"),
         ("HOST", "::", "::"),
+        ("BASE_PATH", "/", ""),
+        ("BASE_PATH", "orderwire", "/orderwire"),
+        ("BASE_PATH", "/Shop/order-wire.v2_~/", "/Shop/order-wire.v2_~"),
         ("PORT", "0", 0),
         ("PORT", " 8080 ", 8080),
         ("PORT", "", 8000),

@@ -93,6 +93,17 @@ def test_a_mounted_application_has_its_paths_below_the_prefix() -> None:
     assert site.reason("/healthz/of/the/host", Origin="https://evil.example") == ("origin", 403)
 
 
+@pytest.mark.parametrize("mounted", ["", "/mounted"])
+def test_paths_are_the_same_below_the_path_of_a_proxy(mounted: str) -> None:
+    site = Site(BASE_PATH="/shop")
+    site.guard.mount_prefix = mounted
+    for path, expected in (
+        *(("/shop/healthz", None), ("/healthz", None), ("/shop/client/x.js", None), ("/shop/api/orders", ("origin", 403))),
+        *(("/shopping/healthz", ("origin", 403)), ("/shop/shop/healthz", ("origin", 403)), ("/shop", ("origin", 403))),
+    ):
+        assert site.reason(mounted + path, Origin="https://evil.example") == expected, path
+
+
 @pytest.mark.parametrize(
     ("remote", "host", "anonymous", "expected"),
     [
