@@ -57,14 +57,14 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 
 class Rejection(NamedTuple):
     """``reason``: the label of ``Metrics.rejections``. ``close_connection``: accept no more requests on this connection.
-    ``is_misconfigured``: the message tells the operator what to change; it is logged.
+    ``notifies_operator``: the message says which setting would change that, so it is logged.
     """
 
     reason: str
     status: int
     message: str
     close_connection: bool = False
-    is_misconfigured: bool = False
+    notifies_operator: bool = False
 
 
 class RequestGuard:
@@ -226,7 +226,7 @@ class RequestGuard:
 
     def _report(self, rejection: Rejection, head: RequestHead) -> None:
         self.report_rejection(rejection.reason, head.peer.address)
-        if rejection.is_misconfigured:
+        if rejection.notifies_operator:
             self._notices.announce(rejection.message)
 
     def report_denied(self, denied: AccessDenied, head: RequestHead) -> None:
@@ -243,7 +243,7 @@ _ORIGIN_FIX = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's o
 
 
 def _foreign(reason: str, message: str) -> Rejection:
-    return Rejection(reason, 403, message, is_misconfigured=True)
+    return Rejection(reason, 403, message, notifies_operator=True)
 
 
 def _reason_of_doubt(peer: Peer) -> str:

@@ -92,7 +92,7 @@ def resolve_peer(
     scheme = "https" if secure else "http"
     if address is None or not in_networks(address, trusted):
         forwarded = bool(forwarding) or may_be_forwarded
-        return Peer(address, f"{scheme}://{host.lower()}", (host,), via_untrusted_proxy=forwarded)
+        return Peer(address, _origin(scheme, host), (host,), via_untrusted_proxy=forwarded)
     # Each proxy appends the address of its peer. Read from the right, the first address that is not a trusted proxy is the
     # client; the client itself may have sent what is left of it.
     chain = [part for part in forwarding.get("x-forwarded-for", "").split(",") if part.strip()]
@@ -103,7 +103,7 @@ def resolve_peer(
     forwarded_host = _last_element(forwarding.get("x-forwarded-host"))
     return Peer(
         address,
-        f"{scheme}://{forwarded_host or host}".lower(),
+        _origin(scheme, forwarded_host or host),
         (host, forwarded_host) if forwarded_host else (host,),
         is_identified=names_any and address is not None,
         via_trusted_proxy=True,
@@ -144,6 +144,12 @@ def _parse_address_cached(text: str) -> Address | None:
     except ValueError:
         return None
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+def _origin(scheme: str, host: str) -> str:
+    """As browsers write it: in lower case, without the scheme's own port, which some proxies add."""
+    scheme, host = scheme.lower(), host.lower()
+    return f"{scheme}://{host.removesuffix(':443' if scheme == 'https' else ':80')}"
 
 
 def _last_element(value: str | None) -> str:

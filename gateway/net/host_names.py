@@ -44,7 +44,7 @@ class AllowedHosts:
 def names_of_this_machine(hosts_file: Path = _HOSTS_FILE) -> frozenset[str]:
     """``localhost``, the host name, and the names that /etc/hosts has for it: usually the full name, with the domain.
 
-    A name server is not asked: it may be slow, and on a foreign network somebody else's.
+    A name server is not asked: it may be slow, and on a foreign network it may lie.
     """
     host_name = socket.gethostname().lower().removesuffix(".")
     try:

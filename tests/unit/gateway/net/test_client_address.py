@@ -60,6 +60,21 @@ def test_origin_follows_the_headers_of_trusted_proxies_only() -> None:
     assert make_peer("10.0.0.1", x_forwarded_proto="http, https").origin == "https://shop.example:8000"
 
 
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin"),
+    [
+        ("https", "Shop.example:443", "https://shop.example"),
+        ("HTTP", "shop.example:80", "http://shop.example"),
+        ("https", "shop.example:80", "https://shop.example:80"),
+        ("https", "shop.example:8443", "https://shop.example:8443"),
+        ("http", "[::1]:80", "http://[::1]"),
+    ],
+)
+def test_the_origin_has_no_default_port(scheme: str, host: str, origin: str) -> None:
+    """Browsers leave it out; nginx adds it with ``$host:$server_port``."""
+    assert make_peer("10.0.0.1", x_forwarded_proto=scheme, x_forwarded_host=host).origin == origin
+
+
 def test_client_behind_an_untrusted_proxy_is_not_loopback() -> None:
     assert make_peer("127.0.0.1").is_loopback
     assert resolve_peer("::1", secure=False, host="", forwarding={}, trusted=()).is_loopback
