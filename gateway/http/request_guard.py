@@ -161,7 +161,9 @@ class RequestGuard:
                 "body", 413, "a request's body may not be that large, and must tell its length", close_connection=True
             )
         # A page cannot read the status of a failed upgrade: ``reject_page`` tells it by a close code.
-        is_socket_of_page = path == WEBSOCKET_PATH and "Origin" in head.headers and "Upgrade" in head.headers
+        is_socket_of_page = (
+            path == WEBSOCKET_PATH and head.method == "GET" and "Origin" in head.headers and "Upgrade" in head.headers
+        )
         return None if path in PUBLIC_PATHS or is_socket_of_page else self._find_foreign(head, path)
 
     def reject_page(self, head: RequestHead) -> None:

@@ -146,6 +146,8 @@ def test_a_page_that_opens_a_websocket_is_told_by_a_close_code_and_the_operator_
     assert raised.value.close_code is CloseCode.NOT_PERMITTED
     assert (site.rejections(reason), site.rejections("not_permitted")) == (3.0, 0.0)
     assert [(record.levelname, setting in record.getMessage()) for record in caplog.records] == [("INFO", True)]
+    upgrade.method = "OPTIONS"
+    assert site.guard.find_rejection(upgrade) is not None
     # What is no WebSocket, and what is no page, can read a status.
     assert site.reason("/api/ws", remote, **headers) == (reason, 403)
     without = {name: value for name, value in headers.items() if name != "Origin"}
