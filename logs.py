@@ -1,5 +1,7 @@
 """Log lines: text or JSON, one each, with the id of the connection that they are about.
 
+With JSON, everything that a server prints is JSON from the start on: see ``output_line`` and ``log_uncaught``.
+
 No line may hold a token, a password or data of an order.
 """
 
@@ -7,15 +9,22 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 
-__all__ = ["bind_connection", "configure", "connection_id"]
+__all__ = ["bind_connection", "choose_format", "configure", "connection_id", "log_uncaught", "output_line"]
 
 # The id of the connection that the current task serves; empty in all other tasks.
 connection_id: ContextVar[str] = ContextVar("connection_id", default="")
+
+log = logging.getLogger("orderwire")
+
+# The format of this process: "text" or "json".
+_format = "text"
 
 # Attributes of every LogRecord. All others were given as ``extra``.
 _LOG_RECORD_ATTRIBUTES = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
@@ -70,8 +79,30 @@ class _WorkerFilter(logging.Filter):
         return True
 
 
+def choose_format(log_format: str) -> None:
+    """The format of ``output_line`` and ``log_uncaught``. ``configure`` calls it, too late for an error in a setting."""
+    global _format
+    _format = log_format
+
+
+def output_line(line: str, level: int = logging.INFO) -> str:
+    """A line that tells of the program's progress, in the format of the log. What a command was asked to print has none."""
+    if _format != "json":
+        return line
+    return _JsonFormatter().format(logging.LogRecord(log.name, level, "", 0, line, None, None))
+
+
+def log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """In place of ``sys.excepthook``: an exception that ends the process is one line where lines are JSON."""
+    if _format == "json" and not issubclass(kind, KeyboardInterrupt):
+        log.critical("unexpected error", exc_info=(kind, error, traceback))
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
 def configure(level: str, log_format: str, worker_id: int | None = None) -> None:
     """Log to standard error. ``worker_id``: the number of this process, where several serve."""
+    choose_format(log_format)
     handler = logging.StreamHandler()
     if worker_id is not None:
         handler.addFilter(_WorkerFilter(worker_id))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import subprocess
@@ -58,12 +59,14 @@ MAX_DEMO_RATE = 1_000_000.0
 def main() -> int:
     """Parse the command line, run the command, and turn each expected error into one line and an exit code."""
     options = parse_arguments(sys.argv[1:])
+    # Before the settings are read, so that an error in one of them has the format too.
+    logs.choose_format(os.environ.get("LOG_FORMAT", "").strip().lower())
     try:
         settings = Settings.from_environment(os.environ)
         logs.configure(settings.log_level, settings.log_format, options.worker_id)
         return run_command(options, settings)
     except EXPECTED_ERRORS as error:
-        print(f"server.py: {error}", file=sys.stderr)
+        print(logs.output_line(f"server.py: {error}", logging.ERROR), file=sys.stderr)
         return exit_code(error)
     except KeyboardInterrupt:
         return 130
@@ -360,4 +363,6 @@ def run_psql(settings: Settings, arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    sys.excepthook = logs.log_uncaught
+    logging.captureWarnings(True)
     sys.exit(main())

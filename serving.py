@@ -18,6 +18,7 @@ from typing import Any, Never
 
 from aiohttp import web
 
+import logs
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
@@ -84,7 +85,12 @@ def print_line(line: str) -> None:
 
 def print_status(line: str) -> None:
     """Print a progress message to standard error, so that the output can be piped."""
-    print(line, file=sys.stderr, flush=True)
+    print(logs.output_line(line), file=sys.stderr, flush=True)
+
+
+def print_notice(line: str) -> None:
+    """Print a line of a server, which is a line of its log."""
+    print_line(logs.output_line(line))
 
 
 @contextlib.contextmanager
@@ -268,14 +274,58 @@ class Service:
 def stop_on_signal() -> asyncio.Event:
     """An event that SIGINT and SIGTERM set."""
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    _on_signal(stop.set)
     return stop
+
+
+def _on_signal(handler: Callable[[], None]) -> None:
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, handler)
+
+
+class Shutdown:
+    """The end of a process that serves: SIGINT or SIGTERM asks for it, a second one ends DRAIN_DELAY_SECONDS."""
+
+    def __init__(self, delay_seconds: float) -> None:
+        self._delay_seconds = delay_seconds
+        self.requested = asyncio.Event()
+        self._at_once = asyncio.Event()
+
+    @classmethod
+    def on_signal(cls, delay_seconds: float) -> Shutdown:
+        """Register the handlers of the signals."""
+        shutdown = cls(delay_seconds)
+        _on_signal(shutdown.request)
+        return shutdown
+
+    def request(self) -> None:
+        """A signal has come."""
+        if self.requested.is_set():
+            self._at_once.set()
+        self.requested.set()
+
+    def request_at_once(self) -> None:
+        """End without the delay."""
+        self._at_once.set()
+        self.requested.set()
+
+    async def delay(self, started: asyncio.Event, announce_end: Callable[[], None]) -> None:
+        """Return when the drain may begin. Before that load balancers get time to see that this server is not ready any more.
+
+        It begins at once where no client was served yet, and where a failed task is the reason to end.
+        """
+        if not (self.requested.is_set() and started.is_set() and self._delay_seconds):
+            return
+        announce_end()
+        log.info("not ready from now on; the drain begins in %g s, or at a second signal", self._delay_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._delay_seconds):
+                await self._at_once.wait()
 
 
 async def serve(settings: Settings, supervisor: SupervisorClient | None = None) -> None:
     """Serve until SIGINT or SIGTERM, or until the supervisor of this worker asks for the end. Raises EXPECTED_ERRORS."""
-    stop = stop_on_signal()
+    shutdown = Shutdown.on_signal(settings.drain_delay_seconds)
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(_name: str, error: BaseException) -> None:
@@ -301,15 +351,20 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
                 )
             else:
                 tasks["startup lines"] = supervisor.report_started(service.relay.started)
-                tasks["supervisor"] = supervisor.run(stop, service.metrics)
+                tasks["supervisor"] = supervisor.run(service.metrics, service.gateway.announce_end, shutdown.request_at_once)
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
             # The objects made so far stay until the end: the garbage collector need not visit them again.
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
-            # Shutdown, in this order: stop accepting, drain the sessions while events still flow, end the background tasks,
-            # close the pool, stop the embedded PostgreSQL unless another program uses it.
-            await run_until(stop, tasks, server.close)
+
+            async def drain() -> None:
+                await shutdown.delay(service.relay.started, service.gateway.announce_end)
+                await server.close()
+
+            # Shutdown, in this order: not ready, for DRAIN_DELAY_SECONDS; stop accepting, drain the sessions while events still
+            # flow, end the background tasks, close the pool, stop the embedded PostgreSQL unless another program uses it.
+            await run_until(shutdown.requested, tasks, drain)
         finally:
             await server.close()
 
@@ -334,8 +389,13 @@ async def run_worker(settings: Settings, worker_id: int, fd: int) -> int:
 
 async def supervise(settings: Settings) -> None:
     """Run WORKERS worker processes until SIGINT or SIGTERM. Raises EXPECTED_ERRORS."""
-    stop = stop_on_signal()
+    shutdown = Shutdown.on_signal(settings.drain_delay_seconds)
     workers = Supervisor(settings)
+
+    async def drain() -> None:
+        await shutdown.delay(workers.started, workers.announce_end)
+        await workers.drain()
+
     await workers.reserve_port()
     with database_server(settings) as (url, embedded):
         if embedded is not None:
@@ -347,7 +407,7 @@ async def supervise(settings: Settings) -> None:
             }
             if embedded is not None:
                 tasks["embedded postgres"] = embedded.supervise()
-            await run_until(stop, tasks, workers.drain)
+            await run_until(shutdown.requested, tasks, drain)
 
 
 async def run_until(
@@ -380,24 +440,25 @@ async def print_addresses(
     # The password of the embedded server is new and local; one from DATABASE_URL must not get into a log.
     psql = f"{embedded.bin_dir / 'psql'} '{url}'" if embedded else 'psql "$DATABASE_URL"'
     tls = "s" if settings.tls_cert_file else ""
-    print_line(f"dashboard  http{tls}://{address}/admin/dashboard")
-    print_line(f"websocket  ws{tls}://{address}/api/ws")
-    print_line(f"psql       {psql}")
+    address += settings.base_path
+    print_notice(f"dashboard  http{tls}://{address}/admin/dashboard")
+    print_notice(f"websocket  ws{tls}://{address}/api/ws")
+    print_notice(f"psql       {psql}")
     if settings.login_required:
-        print_line("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
+        print_notice("login      by token; make one with: make token ROLE=admin (or: python server.py token --role admin)")
     elif settings.allow_anonymous:
-        print_line("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
+        print_notice("login      none: every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)")
     else:
-        print_line(
+        print_notice(
             "login      none: only this machine may connect; JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL switches login on"
         )
     with contextlib.suppress(DatabaseError):
         if (await database.shop_info()).table is None:
-            print_line(NOTHING_ATTACHED)
+            print_notice(NOTHING_ATTACHED)
     if embedded is None:
         with contextlib.suppress(DatabaseError):
             if await database.is_superuser():
                 log.warning(
                     "the server is a superuser in the database: give it a role of its own, see docs/how-to/serving-role.md"
                 )
-    print_line("ready; Ctrl-C stops")
+    print_notice("ready; Ctrl-C stops")

@@ -98,6 +98,7 @@ def _currency(text: str) -> str:
 
 
 def _host(text: str) -> str:
+    text = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text  # an IPv6 address, as it is written in a URL
     if not text or re.search(r"\s|/", text) or not _is_host_name(text):
         raise ValueError("a host name or an IP address")
     return text
@@ -110,6 +111,22 @@ def _is_host_name(text: str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+# First segments of the server's own paths.
+_OWN_SEGMENTS = ("admin", "api", "client", "healthz", "metrics", "readyz")
+
+
+def _base_path(text: str) -> str:
+    segments = text.strip("/").split("/")
+    if segments == [""]:
+        return ""
+    if (
+        not all(re.fullmatch(r"[A-Za-z0-9._~-]+", name) and name.strip(".") for name in segments)
+        or segments[0] in _OWN_SEGMENTS
+    ):
+        raise ValueError(f"a path like /orderwire, which does not begin with /{', /'.join(_OWN_SEGMENTS)}")
+    return "/" + "/".join(segments)
 
 
 def _boolean(text: str) -> bool:
@@ -139,13 +156,30 @@ def _jwks_url(text: str) -> str:
     return text
 
 
+def _host_names(text: str) -> frozenset[str]:
+    names = [name.strip().lower().removesuffix(".") for name in text.split(",") if name.strip()]
+    if not all(re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) for name in names):
+        raise ValueError(
+            "host names like shop.example,.internal.example (its subdomains), or * for any; no ports; an IP address needs no "
+            "entry"
+        )
+    return frozenset(names)
+
+
 def _origins(text: str) -> frozenset[str]:
-    # Compared as strings with the Origin header, which omits the default port (RFC 6454 section 6.2).
-    pattern = r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
-    origins = [origin.strip().rstrip("/") for origin in text.split(",") if origin.strip()]
+    # Compared as strings with the Origin header, which omits the default port (RFC 6454 section 6.2). Apps have schemes of
+    # their own, and some of them no host.
+    pattern = r"(https?://([a-z0-9.-]+|\[[0-9a-f:]+\])|(?!https?:)[a-z][a-z0-9+.-]*://[a-z0-9._-]*)(:[0-9]{1,5})?"
+    origins = [origin.strip().lower() for origin in text.split(",") if origin.strip()]
+    origins = [origin if origin.endswith("://") else origin.removesuffix("/") for origin in origins]
     for origin in origins:
+        if origin == "null":
+            raise ValueError("origins, which null is not: every page in a sandbox or from a file has it; give the page a host")
         if not re.fullmatch(pattern, origin) or re.search(r"^http:.*:80$|^https:.*:443$", origin):
-            raise ValueError("origins like https://shop.example,http://localhost:3000: scheme, host, port unless the usual one")
+            raise ValueError(
+                "origins like https://shop.example,http://localhost:3000,capacitor://localhost: scheme, host, port unless the "
+                "usual one"
+            )
     return frozenset(origins)
 
 
@@ -185,7 +219,13 @@ class Settings:
     )
     host: str = _setting("127.0.0.1", _host, "address to listen on")
     port: int = _setting(8000, _integer(0, 65535), "TCP port to listen on; 0 takes a free one")
+    base_path: str = _setting(
+        "", _base_path, "path at which a proxy serves this server, like /orderwire; it may take it away or not", "/"
+    )
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
+    drain_delay_seconds: float = _setting(
+        0.0, _seconds(0, 3600), "seconds from a signal to end until the drain; meanwhile not ready, but serving"
+    )
     heartbeat_seconds: float = _setting(30.0, _seconds(0.05, 3600), "seconds between two heartbeats of a client")
     send_queue_frames: int = _setting(
         100,
@@ -216,6 +256,12 @@ class Settings:
     jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must contain', "not checked")
     jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not checked")
     allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
+    allowed_hosts: frozenset[str] = _setting(
+        frozenset(),
+        _host_names,
+        "without login, host names that are answered besides those of this machine and IP addresses; * for any",
+        "none",
+    )
     allowed_origins: frozenset[str] = _setting(
         frozenset(), _origins, "origins of web pages that may connect besides the server's own", "none"
     )
@@ -231,7 +277,12 @@ class Settings:
     max_frame_bytes: int = _setting(64 * 1024, _size, "size of a message from a client, all its frames together", "64 KiB")
     max_topics: int = _setting(100, _integer(1, 100_000), "topics of one session")
     auth_seconds: float = _setting(10.0, _seconds(0.05, 3600), "seconds in which a client has to send its token")
-    idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a connection has to send its (next) request")
+    idle_seconds: float = _setting(20.0, _seconds(0.05, 3600), "seconds in which a new connection has to send its request")
+    keep_alive_seconds: float = _setting(
+        75.0,
+        _seconds(0.05, 86400),
+        "seconds that an open connection is kept for its next request; longer than a proxy keeps it",
+    )
     max_header_bytes: int = _setting(8190, _size, "size of a request line, and of a header", "8190")
     max_body_bytes: int = _setting(64 * 1024, _size, "size of a request's body", "64 KiB")
 

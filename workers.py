@@ -5,7 +5,8 @@ connections over their listening sockets (SO_REUSEPORT, socket(7)). The supervis
 each worker; a message is one line of JSON, ``[kind, content]``:
 
     worker → supervisor    ready · failed (reason) · samples (its metrics) · all? (asks for the metrics of all workers)
-    supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · end of stream: drain
+    supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · ending (not ready from now on) ·
+                           end of stream: drain
 
 The stream ends too when the supervisor is killed, so no worker outlives it by more than a drain.
 """
@@ -21,12 +22,12 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from gateway.net.listening import ListenError, listen_error, server_address
+from gateway.net.listening import ListenError, bind_sockets, listen_error, server_address
 from push.metrics import Metrics
 from push.metrics_merge import Samples, WorkerMetrics, collect_samples, from_json_rows, merge, to_json_rows
 from settings import Settings
@@ -105,17 +106,21 @@ class SupervisorClient:
         finally:
             connection.close()
 
-    async def run(self, stop: asyncio.Event, metrics: Metrics) -> None:
-        """Answer the supervisor's requests. Sets ``stop`` when it closes the stream or has died."""
+    async def run(self, metrics: Metrics, announce_end: Callable[[], None], stop: Callable[[], None]) -> None:
+        """Answer the supervisor's requests. Calls ``announce_end`` when it is about to end, and ``stop`` when it closes the
+        stream or has died.
+        """
         metrics.fetch_merged_samples = self._fetch_merged_samples
         async for kind, content in self._connection.messages():
             if kind == "samples?":
                 self._connection.send("samples", [to_json_rows(samples) for samples in collect_samples(metrics.registry)])
+            elif kind == "ending":
+                announce_end()
             elif kind == "all" and self._merged_samples is not None:
                 if not self._merged_samples.done():
                     self._merged_samples.set_result(from_json_rows(content))
                 self._merged_samples = None
-        stop.set()
+        stop()
 
     async def report_started(self, started: asyncio.Event) -> None:
         """Report that events flow."""
@@ -224,9 +229,10 @@ class Supervisor:
         self._settings = settings
         self._workers = [_Worker(worker_id) for worker_id in range(1, settings.workers + 1)]
         self._environment: dict[str, str] = {}
-        self._reserved_server: asyncio.Server | None = None
+        self._reserved: list[socket.socket] = []
         self._spawn_lock = asyncio.Lock()
         self._stopping = asyncio.Event()
+        self._is_ending = False
         self._answer_tasks: set[asyncio.Task[None]] = set()
         # Set once, when events flow in all workers.
         self.started = asyncio.Event()
@@ -242,12 +248,9 @@ class Supervisor:
             raise ListenError(
                 f"WORKERS={self._settings.workers}: on this system processes cannot share a port; WORKERS=1 works"
             )
-        loop = asyncio.get_running_loop()
         try:
-            self._reserved_server = await loop.create_server(
-                asyncio.Protocol, host, port, reuse_address=True, start_serving=False
-            )
-            for sock in self._reserved_server.sockets:
+            self._reserved = await bind_sockets(host, port)
+            for sock in self._reserved:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except (OSError, OverflowError) as error:
             raise listen_error(host, port, error) from error
@@ -255,13 +258,11 @@ class Supervisor:
     @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
-        assert self._reserved_server is not None
-        return server_address(self._reserved_server)
+        return server_address(self._reserved)
 
     def tasks(self, database_url: str) -> dict[str, Coroutine[Any, Any, None]]:
         """The tasks that supervise the workers, by name. ``reserve_port`` must have been called."""
-        assert self._reserved_server is not None
-        port = self._reserved_server.sockets[0].getsockname()[1]
+        port = self._reserved[0].getsockname()[1]
         # As environment, not as arguments: every user of the machine can read the arguments of a process.
         own = {"DATABASE_URL": database_url, "PORT": str(port), "WORKERS": str(len(self._workers))}
         self._environment = {**os.environ, **own}
@@ -299,6 +300,8 @@ class Supervisor:
         assert worker.connection is not None
         if self._stopping.is_set():
             worker.connection.close()
+        elif self._is_ending:
+            worker.connection.send("ending")
         async for kind, content in worker.connection.messages():
             if kind == "ready":
                 worker.ready = True
@@ -318,6 +321,13 @@ class Supervisor:
         await asyncio.gather(*(worker.refresh_metrics() for worker in self._workers))
         connection.send("all", to_json_rows(merge(worker.metrics.samples for worker in self._workers)))
 
+    def announce_end(self) -> None:
+        """Let all workers answer /readyz with 503 from now on, those too that are started from now on."""
+        self._is_ending = True
+        for worker in self._workers:
+            if worker.connection is not None:
+                worker.connection.send("ending")
+
     async def drain(self) -> None:
         """Have all workers drain at the same time and wait for their end; kill those that exceed EXIT_TIMEOUT_SECONDS."""
         self._stopping.set()
@@ -333,5 +343,9 @@ class Supervisor:
                 log.warning("worker %d did not end in %g s: killed", worker.worker_id, EXIT_TIMEOUT_SECONDS)
                 worker.process.kill()
         await waiting
-        assert self._reserved_server is not None
-        self._reserved_server.close()
+        self.release_port()
+
+    def release_port(self) -> None:
+        """Let other programs bind the port again."""
+        for sock in self._reserved:
+            sock.close()

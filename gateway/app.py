@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from aiohttp.http import HttpProcessingError
 
 from gateway.app_keys import (
     HUB,
+    LIFECYCLE,
     METRICS,
     ORDER_QUERIES,
     RELAY,
@@ -27,6 +27,7 @@ from gateway.app_keys import (
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
+    Lifecycle,
     OrderQueries,
 )
 from gateway.auth.tokens import verifier_from_settings
@@ -37,10 +38,17 @@ from gateway.http.request_guard import REQUEST_GUARD, RequestGuard
 from gateway.http.request_head import MAX_HEADERS
 from gateway.inbound import Acceptor, InboundConnections
 from gateway.net.connection_limits import MAX_REJECTED_PENDING, ConnectionLimiter
-from gateway.net.listening import ListenError, listen_error, raise_open_file_limit, server_address, start_listening
+from gateway.net.listening import (
+    ListenError,
+    bind_sockets,
+    listen_error,
+    raise_open_file_limit,
+    server_address,
+    start_listening,
+)
 from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
-from gateway.routes import mount_prefix, routes
+from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.websocket.broadcast import BROADCASTER, Broadcaster
 from gateway.websocket.upgrade import UpgradeUnsupported, self_test
@@ -94,6 +102,7 @@ class Gateway:
         app[HUB] = hub
         app[RELAY] = relay
         app[METRICS] = metrics
+        app[LIFECYCLE] = self._lifecycle = Lifecycle()
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
         app[ORDER_QUERIES] = order_queries
@@ -103,8 +112,10 @@ class Gateway:
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )
-        app[ASSETS] = Assets(settings.currency)
+        app[ASSETS] = Assets(settings.currency, base_path=settings.base_path)
         app.add_routes(routes)
+        if settings.base_path:
+            app.add_routes(prefixed_routes(settings.base_path))
         app.on_response_prepare.append(self._guard.add_headers)
         app.cleanup_ctx.append(self._run)
         app.on_shutdown.append(self._on_shutdown)
@@ -128,6 +139,10 @@ class Gateway:
         await asyncio.sleep(0)  # transports report the end of a connection in the next tick
         self.transports.close()
 
+    def announce_end(self) -> None:
+        """Answer /readyz with 503 from now on, so that load balancers send no new clients. All else goes on."""
+        self._lifecycle.is_ending = True
+
     async def drain(self) -> None:
         """Flush every session and close it with DRAIN ("come back"), then cancel the sessions' tasks that are left. Has no
         effect when it is called again.
@@ -135,6 +150,7 @@ class Gateway:
         if self._drained:
             return
         self._drained = True
+        self.announce_end()
         try:
             await self._hub.drain(DRAIN_SECONDS)
         finally:
@@ -149,7 +165,7 @@ def runner_options(settings: Settings) -> dict[str, Any]:
     return {
         "access_log": None,
         "shutdown_timeout": 1.0,
-        "keepalive_timeout": settings.idle_seconds,
+        "keepalive_timeout": settings.keep_alive_seconds,
         "lingering_time": min(2.0, settings.idle_seconds),
         "max_line_size": settings.max_header_bytes,
         "max_field_size": settings.max_header_bytes,
@@ -179,7 +195,8 @@ class HttpServer:
         logging.getLogger("aiohttp.server").addFilter(_is_server_error)
         self._runner = web.AppRunner(gateway.app, handler_cancellation=True, **runner_options(settings))
         self._inbound = InboundConnections(gateway.app, gateway.limiter, self._make_http_protocol)
-        self._server: asyncio.Server | None = None
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
         self._acceptor: Acceptor | None = None
         self._closed = False
 
@@ -190,11 +207,13 @@ class HttpServer:
     async def listen(self) -> None:
         """Bind the address, start the application, then accept connections. Raises ListenError. ``close`` must follow."""
         raise_open_file_limit(self._settings.max_connections, OTHER_OPEN_FILES)
+        settings = self._settings
         with self._listen_errors():
-            self._server = await self._bind()
+            # ``reuse_port``: so that other workers may listen there too.
+            self._sockets = await bind_sockets(settings.host, settings.port, reuse_port=settings.workers > 1)
         await self._start_app()
         with self._listen_errors():
-            await self._start_accepting(self._server)
+            await self._start_accepting()
 
     @contextmanager
     def _listen_errors(self) -> Iterator[None]:
@@ -202,21 +221,6 @@ class HttpServer:
             yield
         except (OSError, OverflowError) as error:
             raise listen_error(self._settings.host, self._settings.port, error) from error
-
-    async def _bind(self) -> asyncio.Server:
-        settings, certificate = self._settings, self._certificate
-        return await asyncio.get_running_loop().create_server(
-            self._inbound,
-            settings.host,
-            settings.port,
-            backlog=ASYNCIO_BACKLOG,
-            reuse_address=True,
-            # So that other workers may listen there too. None: the system may not have the option.
-            reuse_port=settings.workers > 1 or None,
-            ssl=certificate.context if certificate else None,
-            ssl_handshake_timeout=settings.idle_seconds if certificate else None,
-            start_serving=False,
-        )
 
     async def _start_app(self) -> None:
         try:
@@ -226,18 +230,22 @@ class HttpServer:
         except BackendUnavailable as error:
             raise ListenError(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error
 
-    async def _start_accepting(self, server: asyncio.Server) -> None:
+    async def _start_accepting(self) -> None:
+        settings, certificate = self._settings, self._certificate
         accepts_itself = self._gateway.transports.has_fd_transports
-        if not accepts_itself:
-            await server.start_serving()
-        sockets = [socket.socket(fileno=os.dup(listening.fileno())) for listening in server.sockets]
-        for sock in sockets:
-            start_listening(sock, self._settings.heartbeat_seconds)
+        for sock in self._sockets:
+            if not accepts_itself:
+                server = await asyncio.get_running_loop().create_server(
+                    self._inbound,
+                    sock=sock,
+                    backlog=ASYNCIO_BACKLOG,
+                    ssl=certificate.context if certificate else None,
+                    ssl_handshake_timeout=settings.idle_seconds if certificate else None,
+                )
+                self._servers.append(server)
+            start_listening(sock, settings.heartbeat_seconds)
         if accepts_itself:
-            self._acceptor = Acceptor(sockets, self._inbound)
-        else:
-            for sock in sockets:
-                sock.close()
+            self._acceptor = Acceptor(self._sockets, self._inbound)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run while it listens, by name."""
@@ -246,8 +254,7 @@ class HttpServer:
     @property
     def address(self) -> str:
         """host:port as a browser on this machine reaches it."""
-        assert self._server is not None
-        return server_address(self._server)
+        return server_address(self._sockets)
 
     async def close(self) -> None:
         """Stop accepting, drain the sessions, then shut down the application. Safe to call again."""
@@ -256,8 +263,10 @@ class HttpServer:
         self._closed = True
         if self._acceptor is not None:
             self._acceptor.close()
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
+        for sock in self._sockets:
+            sock.close()
         self._inbound.close()
         try:
             # Before the runner, which first closes idle connections: probes and scrapers get answers until the drain is over.

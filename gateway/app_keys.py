@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from settings import Settings
 
 __all__ = [
     "HUB",
+    "LIFECYCLE",
     "METRICS",
     "ORDER_QUERIES",
     "RELAY",
@@ -24,8 +26,17 @@ __all__ = [
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
+    "Lifecycle",
     "OrderQueries",
 ]
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """What a handler has to know of the process beyond the relay."""
+
+    # It has been asked to end: /readyz says so. All else goes on until the drain.
+    is_ending: bool = False
 
 
 class OrderQueries(TopicLookup, Protocol):
@@ -51,4 +62,5 @@ RELAY = web.AppKey("RELAY", Relay)
 ORDER_QUERIES = web.AppKey("ORDER_QUERIES", OrderQueries)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
 METRICS = web.AppKey("METRICS", Metrics)
+LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 SESSION_MANAGER = web.AppKey("SESSION_MANAGER", SessionManager)

@@ -25,7 +25,7 @@ from gateway.net.fd_transport import FdTransport
 from gateway.net.transports import TRANSPORTS, Transport
 from gateway.sessions.background_tasks import BACKGROUND_TASKS
 from gateway.websocket.endpoint import admit_client, check_upgrade, start
-from gateway.websocket.handshake import Handshake, parse_upgrade_head
+from gateway.websocket.handshake import Handshake, parse_upgrade_head, request_line_prefixes
 from push.errors import StoreError
 
 __all__ = ["Acceptor", "InboundConnection", "InboundConnections"]
@@ -53,6 +53,7 @@ class InboundConnections:
         self.limiter = limiter
         self.make_http_protocol = make_http_protocol
         self.settings = app[SETTINGS]
+        self.request_line_prefixes = request_line_prefixes(self.settings.base_path)
         self.pending: set[InboundConnection] = set()
         self.closed = False
         self._inspect_queue: deque[InboundConnection] = deque()
@@ -100,7 +101,7 @@ class InboundConnection(asyncio.Protocol):
         self._connection: Connection | None = None
         # Bytes received before the connection is dispatched.
         self._buffer = b""
-        # Aborts a connection that sends nothing.
+        # Aborts a connection whose first request does not arrive.
         self._idle_timer: asyncio.TimerHandle | None = None
         # The admission of a WebSocket, or the move to an asyncio transport.
         self._task: asyncio.Task[None] | None = None
@@ -130,7 +131,7 @@ class InboundConnection(asyncio.Protocol):
         seconds = self._inbound.settings.idle_seconds if self._connection is not None else limiter.track_rejected(transport)
         if seconds:
             self._inbound.pending.add(self)
-            self._idle_timer = asyncio.get_running_loop().call_later(seconds, transport.abort)
+            self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._abort_idle)
         else:
             transport.abort()
 
@@ -148,7 +149,6 @@ class InboundConnection(asyncio.Protocol):
         first = not self._buffer
         self._buffer += data
         if first:
-            self._cancel_idle_timer()
             self._inbound.schedule_inspection(self)
         elif len(self._buffer) > MAX_EARLY_BYTES:
             transport.pause_reading()
@@ -174,6 +174,12 @@ class InboundConnection(asyncio.Protocol):
         if self._http_protocol is not None:
             self._http_protocol.resume_writing()
 
+    def _abort_idle(self) -> None:
+        """Abort the connection, unless aiohttp has read its first request: aiohttp waits for the next one by itself."""
+        self._idle_timer = None
+        if self._connection is None or not self._connection.has_request:
+            self.abort()
+
     def _cancel_idle_timer(self) -> None:
         if self._idle_timer is not None:
             self._idle_timer.cancel()
@@ -195,13 +201,14 @@ class InboundConnection(asyncio.Protocol):
     def _dispatch(self, transport: Transport) -> None:
         connection, settings, app = self._connection, self._inbound.settings, self._inbound.app
         assert connection is not None
-        request = parse_upgrade_head(self._buffer, settings.max_header_bytes)
+        request = parse_upgrade_head(self._buffer, settings.max_header_bytes, self._inbound.request_line_prefixes)
         if request is not None:
             message, size = request
             secure = isinstance(transport, asyncio.BaseTransport) and transport.get_extra_info("sslcontext") is not None
             head = RequestHead.from_message(message, self._remote, settings, connection, secure=secure)
             handshake = check_upgrade(app, head)
             if handshake is not None:
+                self._cancel_idle_timer()
                 self._task = app[BACKGROUND_TASKS].spawn(self._admit(head, handshake, size), "session handshake")
                 return
         self._hand_to_aiohttp(transport)

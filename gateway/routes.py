@@ -7,7 +7,7 @@ import json
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.app_keys import HUB, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
+from gateway.app_keys import HUB, LIFECYCLE, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
 from gateway.http.assets import asset, client_script, dashboard
 from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
@@ -21,7 +21,7 @@ from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
-__all__ = ["mount_prefix", "routes"]
+__all__ = ["mount_prefix", "prefixed_routes", "routes"]
 
 # Names of routes whose addresses are looked up: they have the prefix of a sub-application.
 _ROOT, _DASHBOARD = "root", "dashboard"
@@ -131,8 +131,8 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """``GET /readyz``: 200 while events flow; else 503 with the reason."""
-    reason = request.app[RELAY].not_ready_reason
+    """``GET /readyz``: 200 while events flow and the server is not about to end; else 503 with the reason."""
+    reason = "the server is about to end" if request.app[LIFECYCLE].is_ending else request.app[RELAY].not_ready_reason
     return json_text_response('{"status":"ok"}') if reason is None else unavailable_response(reason)
 
 
@@ -147,8 +147,8 @@ async def metrics(request: web.Request, _grant: Grant) -> web.Response:
 
 
 async def root(request: web.Request) -> web.Response:
-    """``GET /``: redirects to the dashboard."""
-    raise web.HTTPFound(request.app.router[_DASHBOARD].url_for())
+    """``GET /``: redirects to the dashboard, as the browser sees it."""
+    raise web.HTTPFound(f"{request.app[SETTINGS].base_path}{request.app.router[_DASHBOARD].url_for()}")
 
 
 def json_text_response(text: str) -> web.Response:
@@ -177,6 +177,12 @@ routes = [
     _get("/healthz", healthz),
     _get("/readyz", readyz),
 ]
+
+
+def prefixed_routes(base_path: str) -> list[web.RouteDef]:
+    """The routes once more, below a path that a proxy does not take away."""
+    copies = [_get(base_path + route.path, route.handler) for route in routes]
+    return [*copies, _get(base_path, root)]
 
 
 def mount_prefix(app: web.Application) -> str:

@@ -219,7 +219,8 @@ class Server(Process):
 
     @property
     def ws_url(self) -> str:
-        return next(line.split()[1] for line in self.lines if line.startswith("websocket"))
+        messages = (json.loads(line)["message"] if line.startswith("{") else line for line in self.lines)
+        return next(message.split()[1] for message in messages if message.startswith("websocket"))
 
     @property
     def http_url(self) -> str:

@@ -22,7 +22,8 @@ function precompress(): Plugin {
 }
 
 export default defineConfig({
-  base: "/admin/",
+  // Relative: the page may be served below a prefix.
+  base: "./",
   resolve: { alias },
   plugins: [react(), precompress()],
   build: {

@@ -33,6 +33,9 @@ CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/c
 # Suffixes of the compressed files that the build puts beside each file; the preferred encoding first.
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
+# The address that the client's script connects to by default: web/client/src/service.ts.
+DEFAULT_ENDPOINT = b"/api/ws"
+
 WEB_DIRECTORY = Path(__file__).resolve().parent.parent.parent / "web"
 PLAIN_DIRECTORY = Path(__file__).resolve().parent.parent / "plain"
 
@@ -78,9 +81,11 @@ class Asset:
 
 
 class Assets:
-    """All static files, by name. Made once; ``currency`` is written into the page."""
+    """All static files, by name. Made once. ``currency`` is written into the page, ``base_path`` into the client's script: the
+    page knows its own address, but a script does not know where it was loaded from once it is part of a bundle.
+    """
 
-    def __init__(self, currency: str, web_directory: Path = WEB_DIRECTORY) -> None:
+    def __init__(self, currency: str, web_directory: Path = WEB_DIRECTORY, *, base_path: str = "") -> None:
         built = web_directory / "dist"
         self.is_built = (built / "index.html").exists()
         source = built if self.is_built else PLAIN_DIRECTORY
@@ -88,13 +93,15 @@ class Assets:
         page = page.replace(b'data-currency="PLN"', f'data-currency="{currency}"'.encode())
         self.page = Asset.from_content("index.html", page, CACHE_REVALIDATE)
         self.files = _read_directory(source / "assets", CACHE_IMMUTABLE if self.is_built else CACHE_REVALIDATE)
-        self.client_files = _read_directory(web_directory / "client" / "dist", CACHE_REVALIDATE)
+        self.client_files = _read_directory(web_directory / "client" / "dist", CACHE_REVALIDATE, base_path)
 
 
-def _read_directory(directory: Path, cache_control: str) -> dict[str, Asset]:
+def _read_directory(directory: Path, cache_control: str, base_path: str = "") -> dict[str, Asset]:
     if not directory.is_dir():
         return {}
     files = {path.name: path.read_bytes() for path in directory.iterdir() if path.is_file()}
+    if base_path:
+        files = {name: body.replace(DEFAULT_ENDPOINT, base_path.encode() + DEFAULT_ENDPOINT) for name, body in files.items()}
     return {
         name: Asset.from_content(
             name, body, cache_control, {code: files[name + end] for code, end in ENCODINGS.items() if name + end in files}

@@ -1,12 +1,13 @@
 """The request guard: checks every request, on every path, before its handler runs.
 
-It checks the limits of connections and rates, the size of the body, the address (without login: this machine only) and the
-origin of the page; handlers ask it for the grant of the request's token. It is an aiohttp middleware; WebSocket handshakes that
-gateway/inbound.py reads itself are checked by the same ``find_rejection``.
+It checks the limits of connections and rates, the size of the body, the address and the host name (where there is no login) and
+the origin of the page; handlers ask it for the grant of the request's token. It is an aiohttp middleware; WebSocket handshakes
+that gateway/inbound.py reads itself are checked by the same ``find_rejection``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
@@ -14,9 +15,10 @@ from aiohttp import web
 
 from gateway.http.errors import Handler, denied_response, error_response
 from gateway.http.request_head import REQUEST_HEAD, WEBSOCKET_PATH, RequestHead
-from gateway.net.client_address import Address, is_loopback_host, rate_limit_key
+from gateway.net.client_address import Address, Peer, rate_limit_key
 from gateway.net.connection_limits import TOO_MANY_REQUESTS, Connection, ConnectionCounter, ConnectionLimiter
-from gateway.net.rejections import report_rejection
+from gateway.net.host_names import AllowedHosts
+from gateway.net.rejections import RejectionNotices, report_rejection
 from logs import connection_id
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role
@@ -54,12 +56,15 @@ _SLOT_WITHIN_LIMITS, _SLOT_OVER_LIMITS = ConnectionSlot(True), ConnectionSlot(Fa
 
 
 class Rejection(NamedTuple):
-    """``reason``: the label of ``Metrics.rejections``. ``close_connection``: accept no more requests on this connection."""
+    """``reason``: the label of ``Metrics.rejections``. ``close_connection``: accept no more requests on this connection.
+    ``notifies_operator``: the message says which setting would change that, so it is logged.
+    """
 
     reason: str
     status: int
     message: str
     close_connection: bool = False
+    notifies_operator: bool = False
 
 
 class RequestGuard:
@@ -70,6 +75,8 @@ class RequestGuard:
         self._authenticator = authenticator
         self._limiter = limiter
         self._metrics = metrics
+        self._notices = RejectionNotices()
+        self._allowed_hosts = AllowedHosts(settings.allowed_hosts, settings.allowed_origins)
         # Of the paths, where the application is a sub-application of another one ("/orderwire"). Set at start-up.
         self.mount_prefix = ""
         # Sessions that come through a trusted proxy; a direct session is counted by its connection.
@@ -93,11 +100,12 @@ class RequestGuard:
 
     async def _handle(self, request: web.Request, handler: Handler, connection: Connection) -> web.StreamResponse:
         connection_id.set(connection.id)
+        connection.has_request = True
         head = request[REQUEST_HEAD] = RequestHead.from_request(request, self._settings, connection)
         rejection = self.find_rejection(head)
         connection.within_rate = False  # so that the next request on this connection is counted
         if rejection is not None:
-            self.report_rejection(rejection.reason, head.peer.address)
+            self._report(rejection, head)
             return _rejection_response(rejection)
         if request.method == "OPTIONS" and "Origin" in request.headers and "Access-Control-Request-Method" in request.headers:
             return _preflight_response()
@@ -107,10 +115,17 @@ class RequestGuard:
             self.report_denied(denied, head)
             return denied_response(denied)
 
+    def _own_path(self, path: str) -> str:
+        """The path below the prefixes at which the application is mounted, and at which a proxy serves it."""
+        for prefix in (self.mount_prefix, self._settings.base_path):
+            if prefix and path.startswith(f"{prefix}/"):
+                path = path.removeprefix(prefix)
+        return path
+
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Handler of ``web.Application.on_response_prepare``: called for every response, also for streams and errors."""
         response.headers.update(RESPONSE_HEADERS)
-        path = request.path.removeprefix(self.mount_prefix)
+        path = self._own_path(request.path)
         if not path.startswith(("/api/", "/metrics")):
             response.headers["Cross-Origin-Resource-Policy"] = (
                 "cross-origin" if path.startswith(CLIENT_PREFIX) else "same-origin"
@@ -132,7 +147,7 @@ class RequestGuard:
         reason, hands the request to aiohttp, whose middleware asks again. A request that was over the rate of its address,
         through a proxy, may then be within it.
         """
-        connection, peer, path = head.connection, head.peer, head.path.removeprefix(self.mount_prefix)
+        connection, peer, path = head.connection, head.peer, self._own_path(head.path)
         if (
             not connection.within_limits and path != WEBSOCKET_PATH
         ):  # a WebSocket is rejected by a close code, after the upgrade
@@ -145,21 +160,32 @@ class RequestGuard:
             return Rejection(
                 "body", 413, "a request's body may not be that large, and must tell its length", close_connection=True
             )
-        if path in PUBLIC_PATHS:
-            return None
-        if not (self._authenticator.login_required or self._settings.allow_anonymous):
-            if not peer.is_loopback:
-                return Rejection(
-                    "not_loopback", 403, _UNTRUSTED_PROXY + _LOOPBACK_ONLY if peer.via_untrusted_proxy else _LOOPBACK_ONLY
-                )
-            if not is_loopback_host(head.headers.get("Host", "")) and peer.origin not in self._settings.allowed_origins:
-                return Rejection("host", 403, _LOOPBACK_NAMES_ONLY)
+        # A page cannot read the status of a failed upgrade: ``reject_page`` tells it by a close code.
+        is_socket_of_page = (
+            path == WEBSOCKET_PATH and head.method == "GET" and "Origin" in head.headers and "Upgrade" in head.headers
+        )
+        return None if path in PUBLIC_PATHS or is_socket_of_page else self._find_foreign(head, path)
+
+    def reject_page(self, head: RequestHead) -> None:
+        """Check the page that opens a WebSocket, which ``find_rejection`` lets through. Raises AccessDenied."""
+        rejection = self._find_foreign(head, WEBSOCKET_PATH) if "Origin" in head.headers else None
+        if rejection is not None:
+            self._report(rejection, head)
+            raise AccessDenied(CloseCode.NOT_PERMITTED, rejection.message)
+
+    def _find_foreign(self, head: RequestHead, path: str) -> Rejection | None:
+        """The rejection of a request for where it comes from: another machine, another name of this one, another page."""
+        settings, peer = self._settings, head.peer
+        if not self._authenticator.login_required:
+            if not (peer.is_loopback or settings.allow_anonymous):
+                return _foreign("not_loopback", f"{_reason_of_doubt(peer)}{_LOOPBACK_ONLY}")
+            for host in peer.hosts:
+                if not self._allowed_hosts.allows(host):
+                    return _foreign("host", f"without login, the host name {_shown(host)} {_HOST_FIX}")
         origin = head.headers.get("Origin")
-        if path.startswith(CLIENT_PREFIX) or origin is None or origin == peer.origin:
+        if path.startswith(CLIENT_PREFIX) or origin is None or origin == peer.origin or origin in settings.allowed_origins:
             return None
-        if origin not in self._settings.allowed_origins:
-            return Rejection("origin", 403, f"pages of {origin[:100]} may not connect: {_ORIGIN_FIX}")
-        return None
+        return _foreign("origin", f"pages of {_shown(origin)} may not connect: {_ORIGIN_FIX}")
 
     # ---------------------------------------------------------------- tokens
 
@@ -200,6 +226,11 @@ class RequestGuard:
         """Count and log a request or handshake that is rejected: see ``gateway.net.rejections.report_rejection``."""
         report_rejection(self._metrics, reason, address, counted=counted)
 
+    def _report(self, rejection: Rejection, head: RequestHead) -> None:
+        self.report_rejection(rejection.reason, head.peer.address)
+        if rejection.notifies_operator:
+            self._notices.announce(rejection.message)
+
     def report_denied(self, denied: AccessDenied, head: RequestHead) -> None:
         """The same for a request whose token, topics or limits were rejected. The reason is the lower-case name of the code."""
         self.report_rejection(denied.close_code.name.lower(), head.peer.address)
@@ -209,9 +240,27 @@ _LOOPBACK_ONLY = (
     "no login is configured, so only this machine may connect: set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL, "
     "or ALLOW_ANONYMOUS=1"
 )
-_UNTRUSTED_PROXY = "this came through a proxy that is not in TRUSTED_PROXIES, and "
-_LOOPBACK_NAMES_ONLY = "without login only names of this machine are answered: ask for 127.0.0.1 or localhost"
+_HOST_FIX = "is not answered: add it to ALLOWED_HOSTS, or ask for localhost or the IP address"
 _ORIGIN_FIX = "add that to ALLOWED_ORIGINS or, if a proxy changes the server's own address, name the proxy in TRUSTED_PROXIES"
+
+
+def _foreign(reason: str, message: str) -> Rejection:
+    return Rejection(reason, 403, message, notifies_operator=True)
+
+
+def _reason_of_doubt(peer: Peer) -> str:
+    """Why a client whose TCP peer may be on this machine is not taken for one of this machine; the start of a sentence."""
+    if peer.via_untrusted_proxy:
+        return "this came by HTTP/1.0, or through a proxy that is not in TRUSTED_PROXIES, and "
+    if not peer.is_identified:
+        return "the proxy in TRUSTED_PROXIES sends no X-Forwarded-For with the client's address, and "
+    return ""
+
+
+def _shown(text: str) -> str:
+    """What a client has sent, for a log line and a close reason: short, and without control characters."""
+    return re.sub(r"[^!-~]", "?", text[:100])
+
 
 REQUEST_GUARD = web.AppKey("REQUEST_GUARD", RequestGuard)
 

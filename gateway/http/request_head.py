@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 
 from aiohttp import web
-from aiohttp.http import HttpVersion, RawRequestMessage
+from aiohttp.http import HttpVersion, HttpVersion11, RawRequestMessage
 from multidict import CIMultiDictProxy, MultiMapping
 from yarl import URL
 
-from gateway.net.client_address import FORWARDING_HEADERS, Peer, resolve_peer
+from gateway.net.client_address import Peer, is_forwarding_header, resolve_peer
 from gateway.net.connection_limits import Connection
 from settings import Settings
 
@@ -50,7 +50,7 @@ class RequestHead:
             request.rel_url,
             headers,
             None if length is None and request.can_read_body else length or 0,
-            _peer_from_headers(headers, request.remote, settings, secure=request.secure),
+            _peer_from_headers(headers, request.version, request.remote, settings, secure=request.secure),
             connection,
         )
 
@@ -60,7 +60,7 @@ class RequestHead:
     ) -> RequestHead:
         """For a request without a body that ``gateway.websocket.handshake.parse_upgrade_head`` has parsed."""
         headers = message.headers
-        peer = _peer_from_headers(headers, remote, settings, secure=secure)
+        peer = _peer_from_headers(headers, message.version, remote, settings, secure=secure)
         return cls(message.method, message.version, message.url, headers, 0, peer, connection)
 
     @property
@@ -104,12 +104,17 @@ class RequestHead:
 REQUEST_HEAD = web.RequestKey("REQUEST_HEAD", RequestHead)
 
 
-def _peer_from_headers(headers: CIMultiDictProxy[str], remote: str | None, settings: Settings, *, secure: bool) -> Peer:
+def _peer_from_headers(
+    headers: CIMultiDictProxy[str], version: HttpVersion, remote: str | None, settings: Settings, *, secure: bool
+) -> Peer:
+    names = {name for name in map(str.lower, headers) if is_forwarding_header(name)}
     return resolve_peer(
         remote,
         secure=secure,
         host=headers.get("Host", ""),
         # A repeated header is one list (RFC 9110 section 5.3): some proxies add a field line of their own.
-        headers={name: ",".join(headers.getall(name)) for name in FORWARDING_HEADERS if name in headers},
+        forwarding={name: ",".join(headers.getall(name)) for name in names},
         trusted=settings.trusted_proxies,
+        # nginx speaks HTTP/1.0 to its upstream unless it is told otherwise; browsers and HTTP libraries have not for decades.
+        may_be_forwarded=version < HttpVersion11,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
@@ -9,11 +10,10 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from settings import Network
 
 __all__ = [
-    "FORWARDING_HEADERS",
     "Address",
     "Peer",
     "in_networks",
-    "is_loopback_host",
+    "is_forwarding_header",
     "parse_address",
     "rate_limit_key",
     "resolve_peer",
@@ -21,21 +21,47 @@ __all__ = [
 
 Address = IPv4Address | IPv6Address
 
-# Request headers that proxies add.
-FORWARDING_HEADERS = ("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP")
+# Request headers that proxies, load balancers and tunnels add, and programs on this machine do not; in lower case.
+_FORWARDING_HEADERS = frozenset(
+    (
+        *("forwarded", "via", "client-ip", "true-client-ip", "cdn-loop", "fastly-client-ip", "fly-client-ip"),
+        *("x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-remote-ip", "x-remote-addr", "x-originating-ip"),
+        *("x-proxyuser-ip", "x-azure-clientip", "x-nf-client-connection-ip", "x-appengine-user-ip", "do-connecting-ip"),
+    )
+)
+_FORWARDING_PREFIXES = ("x-forwarded", "x-original-", "x-envoy-", "cf-")
 
 # Longer than any address with brackets, zone and port.
 MAX_ADDRESS_LENGTH = 100
+_ADDRESS = re.compile(
+    r"""\[ (?P<bracketed> [0-9a-f:.]+ ) (%[\w.-]+)? \] (:[0-9]{1,5})?
+    | (?P<v6> [0-9a-f]*:[0-9a-f:.]+ ) (%[\w.-]+)?
+    | (?P<v4> [0-9.]+ ) (:[0-9]{1,5})?""",
+    re.IGNORECASE | re.VERBOSE | re.ASCII,
+)
 
 
 class Peer:
     """Where a request comes from, as far as that is trusted."""
 
-    __slots__ = ("address", "origin", "via_trusted_proxy", "via_untrusted_proxy")
+    __slots__ = ("address", "hosts", "is_identified", "origin", "via_trusted_proxy", "via_untrusted_proxy")
 
-    def __init__(self, address: Address | None, origin: str, *, via_trusted_proxy: bool, via_untrusted_proxy: bool) -> None:
-        # None if neither the TCP peer nor a trusted proxy names a valid one.
+    def __init__(
+        self,
+        address: Address | None,
+        origin: str,
+        hosts: tuple[str, ...],
+        *,
+        is_identified: bool = True,
+        via_trusted_proxy: bool = False,
+        via_untrusted_proxy: bool = False,
+    ) -> None:
+        # For limits: that of the TCP peer, or the one that a trusted proxy names. None if it is not valid.
         self.address = address
+        # Whether ``address`` is the client's. False behind a trusted proxy that names none: it is the proxy's then, or None.
+        self.is_identified = is_identified
+        # What the client, and a trusted proxy, say that the client asked for: the Host header, and X-Forwarded-Host.
+        self.hosts = hosts
         # The origin of this server as the client sees it (RFC 6454).
         self.origin = origin
         # The TCP peer is a proxy in TRUSTED_PROXIES.
@@ -45,27 +71,48 @@ class Peer:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the client runs on this machine; False behind an untrusted proxy."""
-        return self.address is not None and self.address.is_loopback and not self.via_untrusted_proxy
+        """Whether the client runs on this machine; False if a proxy may stand between and does not say where the client is."""
+        return self.address is not None and self.address.is_loopback and self.is_identified and not self.via_untrusted_proxy
 
 
 def resolve_peer(
-    remote: str | None, *, secure: bool, host: str, headers: Mapping[str, str], trusted: Sequence[Network]
+    remote: str | None,
+    *,
+    secure: bool,
+    host: str,
+    forwarding: Mapping[str, str],
+    trusted: Sequence[Network],
+    may_be_forwarded: bool = False,
 ) -> Peer:
-    """``remote``: address of the TCP peer. ``secure``: TLS is terminated here. ``host``: the Host header."""
+    """``remote``: address of the TCP peer. ``secure``: TLS is terminated here. ``host``: the Host header. ``forwarding``: the
+    headers for which ``is_forwarding_header`` is true, by their names in lower case. ``may_be_forwarded``: the request looks
+    like that of a proxy even without such headers.
+    """
     address = parse_address(remote)
     scheme = "https" if secure else "http"
-    chain = [part for part in headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     if address is None or not in_networks(address, trusted):
-        forwarded = bool(chain) or "Forwarded" in headers or "X-Real-IP" in headers
-        return Peer(address, f"{scheme}://{host.lower()}", via_trusted_proxy=False, via_untrusted_proxy=forwarded)
+        forwarded = bool(forwarding) or may_be_forwarded
+        return Peer(address, _origin(scheme, host), (host,), via_untrusted_proxy=forwarded)
     # Each proxy appends the address of its peer. Read from the right, the first address that is not a trusted proxy is the
     # client; the client itself may have sent what is left of it.
+    chain = [part for part in forwarding.get("x-forwarded-for", "").split(",") if part.strip()]
+    names_any = bool(chain)
     while chain and address is not None and in_networks(address, trusted):
         address = parse_address(chain.pop().strip())
-    scheme = _last_element(headers.get("X-Forwarded-Proto")) or scheme
-    host = _last_element(headers.get("X-Forwarded-Host")) or host
-    return Peer(address, f"{scheme}://{host}".lower(), via_trusted_proxy=True, via_untrusted_proxy=False)
+    scheme = _last_element(forwarding.get("x-forwarded-proto")) or scheme
+    forwarded_host = _last_element(forwarding.get("x-forwarded-host"))
+    return Peer(
+        address,
+        _origin(scheme, forwarded_host or host),
+        (host, forwarded_host) if forwarded_host else (host,),
+        is_identified=names_any and address is not None,
+        via_trusted_proxy=True,
+    )
+
+
+def is_forwarding_header(name: str) -> bool:
+    """Whether a request with this header, even an empty one, has come through a proxy. ``name``: in lower case."""
+    return name in _FORWARDING_HEADERS or name.startswith(_FORWARDING_PREFIXES)
 
 
 def in_networks(address: Address, networks: Sequence[Network]) -> bool:
@@ -81,20 +128,6 @@ def rate_limit_key(address: Address | None) -> str:
     return str(address)
 
 
-def is_loopback_host(host: str) -> bool:
-    """Whether a Host header names this machine. Any other name that resolves to it may be a page that uses DNS rebinding.
-
-    An empty host counts as this machine: browsers always send the header, HTTP/1.0 clients need not.
-    """
-    if not host:
-        return True
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    if name.lower() in ("localhost", "localhost."):
-        return True
-    address = parse_address(name.strip("[]"))
-    return address is not None and address.is_loopback
-
-
 def parse_address(text: str | None) -> Address | None:
     """Parse an IP address; None if the text is not one."""
     return _parse_address_cached(text.strip()) if text and len(text) <= MAX_ADDRESS_LENGTH else None
@@ -103,15 +136,20 @@ def parse_address(text: str | None) -> Address | None:
 @lru_cache(maxsize=4096)
 def _parse_address_cached(text: str) -> Address | None:
     """Ignores a zone and a port, which some proxies add. An IPv4-mapped IPv6 address becomes IPv4."""
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    match = _ADDRESS.fullmatch(text)
+    if match is None:
+        return None
     try:
-        address = ip_address(text.partition("%")[0])
+        address = ip_address(match["bracketed"] or match["v6"] or match["v4"])
     except ValueError:
         return None
     return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+
+
+def _origin(scheme: str, host: str) -> str:
+    """As browsers write it: in lower case, without the scheme's own port, which some proxies add."""
+    scheme, host = scheme.lower(), host.lower()
+    return f"{scheme}://{host.removesuffix(':443' if scheme == 'https' else ':80')}"
 
 
 def _last_element(value: str | None) -> str:

@@ -71,7 +71,7 @@ class ConnectionCounter:
 class Connection:
     """The limits' record of one TCP connection, for the requests that come on it."""
 
-    __slots__ = ("id", "rate_limit_key", "within_limits", "within_rate")
+    __slots__ = ("has_request", "id", "rate_limit_key", "within_limits", "within_rate")
 
     def __init__(self, rate_limit_key: str, *, within_limits: bool, within_rate: bool) -> None:
         self.id = f"{_ID_PREFIX}-{next(_SEQUENCE)}"
@@ -80,6 +80,8 @@ class Connection:
         # Its next request has already been charged to the rate limit, successfully.
         self.within_rate = within_rate
         self.within_limits = within_limits
+        # The head of its first request has arrived.
+        self.has_request = False
 
 
 _ID_PREFIX = secrets.token_hex(3)

@@ -1,4 +1,4 @@
-"""The listening sockets: options, backlog, the limit of open files, and the error for an address that cannot be bound.
+"""The listening sockets: their addresses, options and backlog, the limit of open files, and what to say when binding fails.
 
 Imports no framework: the supervisor of several workers uses it too.
 """
@@ -6,16 +6,24 @@ Imports no framework: the supervisor of several workers uses it too.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import resource
 import socket
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["ListenError", "listen_error", "raise_open_file_limit", "server_address", "start_listening"]
+__all__ = ["ListenError", "bind_sockets", "listen_error", "raise_open_file_limit", "server_address", "start_listening"]
 
 log = logging.getLogger("orderwire.listening")
 
 # A reconnect storm fills a short backlog at once, and each SYN beyond it is retransmitted after a second.
 LISTEN_BACKLOG = 4096
+# With PORT=0, how often to try another port when the one that the first address got is taken at another address.
+MAX_PORT_ATTEMPTS = 20
+# This machine does not have the address, or not the family.
+_ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class ListenError(Exception):
@@ -23,16 +31,85 @@ class ListenError(Exception):
 
 
 def listen_error(host: str, port: int, error: OSError | OverflowError) -> ListenError:
-    """The ListenError for what ``bind`` or ``listen`` raised."""
+    """The ListenError for what ``bind_sockets`` or ``start_listening`` raised."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return ListenError(f"cannot listen on {host}:{port}: {reason}; choose another with PORT=…")
+    is_host = isinstance(error, socket.gaierror) or (isinstance(error, OSError) and error.errno in _ABSENT)
+    return ListenError(f"cannot listen on {_join(host, port)}: {reason}; choose another with {'HOST' if is_host else 'PORT'}=…")
 
 
-def server_address(server: asyncio.Server) -> str:
-    """``host:port`` of the server, usable in a URL on this machine: a wildcard address becomes 127.0.0.1."""
-    host, port = server.sockets[0].getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "127.0.0.1"
+async def bind_sockets(host: str, port: int, *, reuse_port: bool = False) -> list[socket.socket]:
+    """Bind a socket to each address that the host stands for, all to one port. They do not listen yet.
+
+    The name localhost is 127.0.0.1 and ::1, and the address :: every address of both families. An address that this machine
+    does not have is left out if there is another. ``reuse_port``: other processes may bind the same. Raises OSError,
+    OverflowError.
+    """
+    if host.lower().removesuffix(".") == "localhost":
+        # Not what the resolver says, which often knows one family only, while a browser tries both.
+        addresses: list[tuple[int, Any]] = [(socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port))]
+    else:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    for attempt in range(1, MAX_PORT_ATTEMPTS + 1):
+        try:
+            return _bind_all(addresses, reuse_port=reuse_port)
+        except OSError as error:
+            if port or error.errno != errno.EADDRINUSE or attempt == MAX_PORT_ATTEMPTS:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _bind_all(addresses: Sequence[tuple[int, Any]], *, reuse_port: bool) -> list[socket.socket]:
+    bound: list[socket.socket] = []
+    absent: OSError | None = None
+    try:
+        for family, (address, port, *more) in addresses:
+            port = port or (bound[0].getsockname()[1] if bound else 0)
+            try:
+                bound.append(_bind(family, (address, port, *more), reuse_port=reuse_port))
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+        if not bound and absent is not None:
+            raise absent
+    except BaseException:
+        for sock in bound:
+            sock.close()
+        raise
+    return bound
+
+
+def _bind(family: int, address: Any, *, reuse_port: bool) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            with contextlib.suppress(OSError):  # OpenBSD does not let one socket serve both families
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def server_address(sockets: Sequence[socket.socket]) -> str:
+    """``host:port`` at which a browser on this machine reaches one of the bound sockets; by IPv4 if that is possible."""
+    return min((_loopback_address(sock) for sock in sockets), key=lambda address: address.startswith("["))
+
+
+def _loopback_address(sock: socket.socket) -> str:
+    """The socket's address; 127.0.0.1 or ::1 instead of a wildcard."""
+    host, port = sock.getsockname()[:2]
+    if host == "::":
+        host = "::1" if sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) else "127.0.0.1"
+    return _join("127.0.0.1" if host == "0.0.0.0" else host, port)
+
+
+def _join(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -69,6 +69,10 @@ async def admit_client(app: web.Application, head: RequestHead, handshake: Hands
     guard, compression = app[REQUEST_GUARD], handshake.extension is not None
     slot = guard.reserve_slot(head)
     try:
+        guard.reject_page(head)
+    except AccessDenied as denied:
+        return _RejectedClient(app, slot, denied, compression=compression)
+    try:
         client = _SessionClient(app, head, slot, compression=compression)
         await client.adapter.admit(await guard.authenticate(head))
     except AccessDenied as denied:

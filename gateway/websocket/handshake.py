@@ -26,12 +26,12 @@ __all__ = [
     "Handshake",
     "negotiate",
     "parse_upgrade_head",
+    "request_line_prefixes",
     "sec_websocket_accept",
     "switching_protocols",
 ]
 
 WEBSOCKET_VERSION = "13"
-_REQUEST_LINE_PREFIXES = (f"GET {WEBSOCKET_PATH} ".encode(), f"GET {WEBSOCKET_PATH}?".encode())
 _HEAD_TERMINATOR = b"\r\n\r\n"
 # RFC 6455 section 1.3.
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -52,13 +52,20 @@ class Handshake:
         return switching_protocols(self.accept_value, self.subprotocol, self.extension)
 
 
-def parse_upgrade_head(data: bytes, max_header_bytes: int) -> tuple[RawRequestMessage, int] | None:
-    """Parse an upgrade request for WEBSOCKET_PATH; return it with its size in bytes.
+def request_line_prefixes(base_path: str = "") -> tuple[bytes, ...]:
+    """The beginnings of a request for WEBSOCKET_PATH, also below the path of a proxy that does not take that away."""
+    return tuple(f"GET {prefix}{WEBSOCKET_PATH}{end}".encode() for prefix in {"", base_path} for end in (" ", "?"))
+
+
+def parse_upgrade_head(
+    data: bytes, max_header_bytes: int, prefixes: tuple[bytes, ...] = request_line_prefixes()
+) -> tuple[RawRequestMessage, int] | None:
+    """Parse an upgrade request that begins with one of the prefixes; return it with its size in bytes.
 
     Returns None unless ``data`` starts with one complete, valid upgrade request without a body; the caller then hands the
     connection to aiohttp, which answers everything else.
     """
-    if not data.startswith(_REQUEST_LINE_PREFIXES) or (size := data.find(_HEAD_TERMINATOR)) < 0:
+    if not data.startswith(prefixes) or (size := data.find(_HEAD_TERMINATOR)) < 0:
         return None
     size += len(_HEAD_TERMINATOR)
     loop = asyncio.get_running_loop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ import pytest
 from yarl import URL
 
 from gateway.routes import routes
-from tests.gateway.conftest import App, StartApp
+from tests.gateway.conftest import App, StartApp, StartTarget, Target
 from tests.helpers.tokens import ED25519, OTHER_RSA, P256, RSA, SECRET, hs256_token, public_pem, token, unsigned_token
 from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
 
@@ -136,10 +137,12 @@ async def over_http(http: aiohttp.ClientSession, app: App, path: str, shown: str
 
 
 async def over_websocket(
-    http: aiohttp.ClientSession, app: App | Server, how: str, shown: str | None, origin: str | None
+    http: aiohttp.ClientSession, app: Target, how: str, shown: str | None, origin: str | None, host: str | None = None
 ) -> int | str:
     """The status of a failed handshake, else the close code, else the type of the first message."""
     headers, protocols = _headers(app, origin), []
+    if host is not None:
+        headers["Host"] = host
     if shown is not None and how == "header":
         headers["Authorization"] = f"Bearer {shown}"
     if shown is not None and how == "subprotocol":
@@ -165,7 +168,7 @@ FIRST_MESSAGE = {"admin": "analytics_update", "viewer": "analytics_update", "cus
 def expected_of_websocket(credential: Credential, allowed: bool) -> int | str:
     """What ``over_websocket`` returns. ``allowed``: whether the origin is."""
     if not allowed:
-        return 403
+        return 3507
     return credential.outcome if isinstance(credential.outcome, int) else FIRST_MESSAGE[credential.outcome]
 
 
@@ -300,19 +303,48 @@ async def status_of(app: App, path: str, host: str | None = None, **headers: str
 async def test_without_login_only_requests_from_this_machine_are_allowed(start_app: StartApp) -> None:
     app = await start_app(HOST="0.0.0.0")
     assert (await status_of(app, "/api/orders"))[0] == 200
-    # A request through an unknown proxy may come from another machine.
-    for header in ("X-Forwarded-For", "X-Real-IP", "Forwarded"):
-        status, text = await status_of(app, "/api/orders", **{header: "203.0.113.5"})
-        assert status == 403
-        assert "TRUSTED_PROXIES" in text
     # DNS rebinding: the browser takes a page of evil.example for the same origin.
     status, text = await status_of(app, "/api/orders", host="evil.example:8000", Origin="http://evil.example:8000")
     assert status == 403
-    for host in ("localhost:1", "127.0.0.1", "[::1]:8000", "127.0.0.2"):
-        assert (await status_of(app, "/api/orders", host=host))[0] == 200
-    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "0.0.0.0"):
+    assert "ALLOWED_HOSTS" in text
+    for host in ("localhost:1", "LOCALHOST.", "127.0.0.1", "[::1]:8000", "127.0.0.2", socket.gethostname(), "192.168.0.1:8000"):
+        assert (await status_of(app, "/api/orders", host=host))[0] == 200, host
+    for host in (
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1%evil.example"),
+        *("127.0.0.1@evil.example", "localhost:evil", "localhost:65536", "[::1]evil", "::1"),
+    ):
         assert (await status_of(app, "/api/orders", host=host))[0] == 403, host
     assert (await status_of(app, "/healthz", host="evil.example"))[0] == 200
+
+
+# Headers of proxies, load balancers and tunnels. An empty one tells of a proxy too.
+FORWARDED = (
+    *("X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Server", "Forwarded"),
+    *("X-Real-IP", "Via", "CF-Connecting-IP", "CF-Ray", "True-Client-IP", "X-Client-IP", "Fly-Client-IP", "X-Original-Host"),
+)
+
+
+@pytest.mark.parametrize("value", ["203.0.113.5", "127.0.0.1", ""])
+async def test_without_login_a_request_that_an_unknown_proxy_forwarded_is_rejected(start_app: StartApp, value: str) -> None:
+    """Its client may be on another machine."""
+    app = await start_app()
+    for header in FORWARDED:
+        status, text = await status_of(app, "/api/orders", **{header: value})
+        assert (status, "TRUSTED_PROXIES" in text) == (403, True), header
+
+
+async def test_without_login_http_1_0_is_taken_for_a_proxy(start_app: StartApp) -> None:
+    """nginx speaks it unless it is told otherwise, and adds no header."""
+    app = await start_app()
+
+    async def status_line(version: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection(*app.address)
+        writer.write(b"GET /api/orders HTTP/" + version + b"\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        line = await within(TIMEOUT_SECONDS, reader.readline(), "a status line")
+        writer.close()
+        return line.split()[1]
+
+    assert [await status_line(b"1.1"), await status_line(b"1.0")] == [b"200", b"403"]
 
 
 async def test_a_trusted_proxy_names_the_clients_address(start_app: StartApp) -> None:
@@ -320,13 +352,55 @@ async def test_a_trusted_proxy_names_the_clients_address(start_app: StartApp) ->
     assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 403
     assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "127.0.0.1, 203.0.113.5"}))[0] == 403
     assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "203.0.113.5, ::1"}))[0] == 200
+    # Without an address that can be used the client may be anywhere.
+    for value in ("", " , ", "unknown", "_hidden", "127.0.0.1:x", "127.0.0.1%1"):
+        status, text = await status_of(app, "/api/orders", **{"X-Forwarded-For": value})
+        assert (status, "X-Forwarded-For" in text) == (403, True), value
+    status, text = await status_of(app, "/api/orders")
+    assert (status, "X-Forwarded-For" in text) == (403, True)
 
 
 async def test_allow_anonymous_allows_requests_from_other_machines(start_app: StartApp) -> None:
     app = await start_app(ALLOW_ANONYMOUS="1")
-    assert (await status_of(app, "/api/orders", host="shop.example", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
+    assert (await status_of(app, "/api/orders", **{"X-Forwarded-For": "203.0.113.5"}))[0] == 200
     # Pages of other origins are still rejected.
     assert (await status_of(app, "/api/orders", Origin="https://evil.example"))[0] == 403
+
+
+async def test_where_there_is_no_login_only_allowed_hosts_are_answered(start_target: StartTarget) -> None:
+    """A page of another name may use DNS rebinding. Over HTTP, SSE, and WebSockets that either parser reads."""
+    target = await start_target(ALLOW_ANONYMOUS="1", ALLOWED_HOSTS="shop.example,.internal.example")
+    async with aiohttp.ClientSession() as http:
+        for host, allowed in (
+            *(("shop.example", True), ("SHOP.example.:8000", True), ("a.b.internal.example", True), ("10.0.0.1:80", True)),
+            *(("[2001:db8::1]:8000", True), ("localhost", True), (socket.gethostname(), True)),
+            *(("evil.example", False), ("shop.example.evil.example", False), ("xshop.example", False)),
+            *(("www.shop.example", False), ("internal.example", False), ("shop.example@evil.example", False)),
+        ):
+            for path in ("/api/orders", "/api/sse", "/metrics", "/admin/dashboard"):
+                async with http.get(target.http_url + path, headers={"Host": host}) as response:
+                    assert response.status == (200 if allowed else 403), f"{path} of {host}"
+                    if not allowed:
+                        assert "ALLOWED_HOSTS" in await response.text()
+            # A program is told by the status, a page by the close code: it cannot read the status.
+            for origin, rejected in ((None, 403), (f"http://{host.lower()}", 3507)):
+                expected = "analytics_update" if allowed else rejected
+                assert await over_websocket(http, target, "", None, origin, host) == expected, f"{host} from {origin}"
+
+
+async def test_with_login_every_host_is_answered(start_app: StartApp) -> None:
+    app = await start_app(JWT_SECRET=SECRET)
+    assert (await status_of(app, "/api/orders", host="shop.example", Authorization=f"Bearer {token()}"))[0] == 200
+
+
+async def test_behind_a_trusted_proxy_the_forwarded_host_must_be_allowed_too(start_app: StartApp) -> None:
+    app = await start_app(ALLOW_ANONYMOUS="1", TRUSTED_PROXIES="127.0.0.1", ALLOWED_HOSTS="shop.example")
+    for host, status in (("shop.example", 200), ("evil.example", 403), ("shop.example, evil.example", 403)):
+        forwarded = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Host": host}
+        assert (await status_of(app, "/api/orders", **forwarded))[0] == status, host
+    # Some proxies pass the page's own header on.
+    spoofed = {"X-Forwarded-For": "203.0.113.5", "X-Forwarded-Host": "shop.example"}
+    assert (await status_of(app, "/api/orders", host="evil.example", **spoofed))[0] == 403
 
 
 async def test_behind_a_trusted_proxy_the_forwarded_origin_is_the_same_origin(start_app: StartApp) -> None:

@@ -24,7 +24,8 @@ async def session(start_app: StartApp) -> AsyncIterator[aiohttp.ClientSession]:
 
 async def assets(session: aiohttp.ClientSession) -> list[str]:
     async with session.get("/admin/dashboard", headers={"Accept-Encoding": "identity"}) as response:
-        return re.findall(r'(?:src|href)="(/admin/assets/[^"]+)"', await response.text())
+        # Relative to the page, which may be below a prefix.
+        return ["/admin/" + name for name in re.findall(r'(?:src|href)="\./(assets/[^"]+)"', await response.text())]
 
 
 async def test_the_dashboard_is_revalidated_and_has_a_content_security_policy(session: aiohttp.ClientSession) -> None:

@@ -57,14 +57,19 @@ REQUESTS: dict[str, tuple[bytes, object]] = {
     "no connection": (changed(b"Connection: Upgrade\r\n", b""), 400),
     "another version": (changed(b"Version: 13", b"Version: 8"), 426),
     "malformed extensions": (with_lines(b"Sec-WebSocket-Extensions: ;;"), 400),
-    "HTTP/1.0": (changed(b"HTTP/1.1", b"HTTP/1.0"), 400),
+    "HTTP/1.0": (changed(b"HTTP/1.1", b"HTTP/1.0"), 403),
     "another method": (changed(b"GET", b"POST"), 405),
     "another path": (changed(b"/api/ws", b"/api/wss"), 404),
     "no host": (changed(b"Host: 127.0.0.1\r\n", b""), 400),
     "two hosts": (with_lines(b"Host: 127.0.0.1"), 400),
+    "page of another host": (
+        changed(b"Host: 127.0.0.1", b"Host: shop.example\r\nOrigin: http://shop.example"),
+        3507,
+    ),
     "another host": (changed(b"Host: 127.0.0.1", b"Host: shop.example"), 403),
-    "page of another origin": (with_lines(b"Origin: http://shop.example"), 403),
-    "page with an invalid origin": (with_lines(b"Origin: http://\xff\xfe"), 403),
+    "page of another origin": (with_lines(b"Origin: http://shop.example"), 3507),
+    "page with an invalid origin": (with_lines(b"Origin: http://\xff\xfe"), 3507),
+    "through a proxy that says nothing": (with_lines(b"Via:"), 403),
     "through an untrusted proxy": (with_lines(b"X-Forwarded-For: 127.0.0.1"), 403),
     "a body": (with_lines(b"Content-Length: 5") + b"hello", "analytics_update"),
     "a large body": (with_lines(b"Content-Length: 1000000000"), 413),
@@ -175,13 +180,15 @@ async def test_rejection_is_counted_once(start_server: StartServer, database_url
     )
     cross_origin = with_lines(b"X-Forwarded-For: 198.51.100.1", b"Origin: http://shop.example")
     # The burst is four.
-    assert [(await at_once(server, cross_origin)).status for _ in range(5)] == [403, 403, 403, 403, 429]
+    assert [(await at_once(server, cross_origin)).outcome for _ in range(5)] == [3507, 3507, 3507, 3507, 429]
     reader, writer = await asyncio.open_connection(*server_address(server))
     writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
     metrics = await within(TIMEOUT_SECONDS, reader.read(), "the metrics")
     writer.close()
     for reason, count in (("origin", 4), ("handshakes", 1)):
         assert f'orderwire_rejections_total{{reason="{reason}"}} {count}.0'.encode() in metrics
+    # The operator is told of a page that may be meant to connect: once.
+    assert [line.count("ALLOWED_ORIGINS") for line in server.lines if "http://shop.example" in line] == [1]
 
 
 @pytest.mark.parametrize("send", [at_once, in_two_parts, as_second_request])

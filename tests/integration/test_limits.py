@@ -75,12 +75,36 @@ async def test_requests_over_the_rate_of_an_address_are_rejected(
 
 
 async def test_a_connection_without_a_complete_request_is_closed(start_server: StartServer, database_url: str) -> None:
-    server: Server = await start_server(database_url, IDLE_SECONDS="0.5")
+    server: Server = await start_server(database_url, IDLE_SECONDS="0.5", KEEP_ALIVE_SECONDS="0.5")
     silent, slow, kept = [await asyncio.open_connection(*address(server)) for _ in range(3)]
     slow[1].write(b"GET /api/analytics HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: ")
     kept[1].write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     for reader, writer in (silent, slow, kept):
         await within(TIMEOUT_SECONDS, reader.read(), "the end")
+        writer.close()
+
+
+async def test_a_connection_with_a_request_is_kept_longer_than_one_without(
+    start_server: StartServer, database_url: str
+) -> None:
+    """A load balancer keeps its connections open, and uses them until its own time-out, of a minute with most."""
+    server: Server = await start_server(database_url, IDLE_SECONDS="0.5", KEEP_ALIVE_SECONDS="3600")
+    kept, slow = [await asyncio.open_connection(*address(server)) for _ in range(2)]
+    request = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+    async def get_health() -> bytes:
+        kept[1].write(request)
+        head = await within(TIMEOUT_SECONDS, kept[0].readuntil(b"\r\n\r\n"), "an answer")
+        await kept[0].readexactly(len(b'{"status":"ok"}'))
+        return head
+
+    assert await get_health()
+    for part in (request[:10], request[10:20]):  # the second part is read by aiohttp
+        slow[1].write(part)
+        await slow[1].drain()
+    assert await within(TIMEOUT_SECONDS, slow[0].read(), "the end of a connection without a request") == b""
+    assert (await get_health()).startswith(b"HTTP/1.1 200 OK\r\n")
+    for _, writer in (kept, slow):
         writer.close()
 
 

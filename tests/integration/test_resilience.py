@@ -76,7 +76,7 @@ async def test_sse_client_that_does_not_read_is_disconnected(start_server: Start
     before = set(server_sockets())
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.port)
     try:
-        writer.write(b"GET /api/sse HTTP/1.0\r\n\r\n")
+        writer.write(b"GET /api/sse HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await within(30, reader.readuntil(b"analytics_update"), "the totals")
         (session,) = set(server_sockets()) - before
         proxy.make_half_open()

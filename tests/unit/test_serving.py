@@ -92,6 +92,7 @@ def test_a_database_url_is_used_as_it_is() -> None:
             {"JWT_SECRET": SECRET},
             ["http://h:1/admin", "ws://h:1/api/ws", "", "by token; make one with: make token ROLE=admin (or"],
         ),
+        ({"BASE_PATH": "shop"}, ["http://h:1/shop/admin", "ws://h:1/shop/api/ws", '"$DATABASE_URL"', ONLY_THIS_MACHINE]),
         ({"TLS_CERT_FILE": "c", "TLS_KEY_FILE": "k"}, ["https://h:1/admin", "wss://h:1/api/ws", "", ONLY_THIS_MACHINE]),
     ],
 )
@@ -153,7 +154,7 @@ async def test_a_failed_background_task_ends_serve_with_its_error(monkeypatch: p
     monkeypatch.setattr(Listener, "run", fail)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
-    monkeypatch.setattr(serving, "stop_on_signal", asyncio.Event)
+    monkeypatch.setattr(serving, "_on_signal", lambda _handler: None)
     before = asyncio.all_tasks()
     with pytest.raises(DatabaseError, match="cannot be used") as raised:
         await asyncio.wait_for(serving.serve(Settings.from_environment({"DATABASE_URL": URL, "PORT": "0"})), 60)

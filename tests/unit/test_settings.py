@@ -19,6 +19,10 @@ PASSWORD = "sEcReT"
     ("name", "values"),
     [
         ("HOST", ["/tmp/x", "a\tb", "..", "a" * 64]),
+        (
+            "BASE_PATH",
+            [*("/api", "admin/x", "/client/", "/a b", "/a//b", "/../x", "/a/.", "/ä", "https://x", "/x?y"), *("/%41", "/a#b")],
+        ),
         ("PORT", ["-1", "65536", "1.5", "0x50", "9" * 50]),
         ("HEARTBEAT_SECONDS", ["0", "-1", "inf", "1e3", "3601", "thirty"]),
         ("SEND_QUEUE_FRAMES", ["-1", "1.5", "1000001", "many"]),
@@ -31,7 +35,23 @@ PASSWORD = "sEcReT"
         ("TRUSTED_PROXIES", ["proxy.example", "10.0.0.1/33", "10.0.0.1 10.0.0.2"]),
         (
             "ALLOWED_ORIGINS",
-            ["shop.example", "https://shop.example/page", "https://shop.example:443", "http://shop.example:80"],
+            [
+                *("shop.example", "https://shop.example/page", "https://shop.example:443", "http://shop.example:80", "null"),
+                *(
+                    "https://",
+                    "http://_",
+                    "capacitor:localhost",
+                    "1app://x",
+                    "app://a b",
+                    "app://x/page",
+                    "*",
+                    "//shop.example",
+                ),
+            ],
+        ),
+        (
+            "ALLOWED_HOSTS",
+            ["https://shop.example", "shop.example:8000", "*.shop.example", "[::1]", "a..b", "shop example", "shop.example/x"],
         ),
         ("JWT_JWKS_URL", ["http://login.example/jwks", "https://", "https://login.example:0/jwks", "ftp://localhost/"]),
     ],
@@ -84,6 +104,11 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [
+        ("HOST", "[::1]", "::1"),
+        ("HOST", "::", "::"),
+        ("BASE_PATH", "/", ""),
+        ("BASE_PATH", "orderwire", "/orderwire"),
+        ("BASE_PATH", "/Shop/order-wire.v2_~/", "/Shop/order-wire.v2_~"),
         ("PORT", "0", 0),
         ("PORT", " 8080 ", 8080),
         ("PORT", "", 8000),
@@ -95,7 +120,19 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("JOURNAL_RETENTION", "90m", timedelta(minutes=90)),
         ("NOTIFY_MODE", "Always", "always"),
         ("TRUSTED_PROXIES", "10.0.0.1, fd00::/8,", (ip_network("10.0.0.1"), ip_network("fd00::/8"))),
-        ("ALLOWED_ORIGINS", "https://a.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
+        ("ALLOWED_ORIGINS", "https://A.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
+        (
+            "ALLOWED_ORIGINS",
+            "capacitor://localhost,ionic://localhost/,tauri://localhost,app://.,app://,moz-extension://0a-1b,http://localhost",
+            frozenset(
+                [
+                    *("capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://.", "app://"),
+                    *("moz-extension://0a-1b", "http://localhost"),
+                ]
+            ),
+        ),
+        ("ALLOWED_HOSTS", "Shop.example., .internal,hub", frozenset(["shop.example", ".internal", "hub"])),
+        ("ALLOWED_HOSTS", "*", frozenset(["*"])),
         ("JWT_JWKS_URL", "http://127.0.0.1/jwks", "http://127.0.0.1/jwks"),
     ],
 )
@@ -130,6 +167,13 @@ def test_a_short_secret_is_rejected_without_repeating_it() -> None:
     with pytest.raises(BadSetting, match=r"^JWT_SECRET is not usable: expected at least 32 bytes") as raised:
         Settings.from_environment({"JWT_SECRET": PASSWORD})
     assert PASSWORD not in str(raised.value)
+
+
+def test_a_connection_is_kept_longer_than_load_balancers_keep_it() -> None:
+    """Otherwise one may send a request while the server closes. A minute is the default of most."""
+    settings = Settings.from_environment({})
+    assert settings.keep_alive_seconds > 60
+    assert 2 * settings.heartbeat_seconds <= 60
 
 
 def test_a_key_makes_login_required() -> None:

@@ -25,7 +25,8 @@ class Pair:
         self.messages = other.messages()
         self.stop = asyncio.Event()
         self.metrics = Metrics()
-        self.task = asyncio.create_task(client.run(self.stop, self.metrics))
+        self.ending = asyncio.Event()
+        self.task = asyncio.create_task(client.run(self.metrics, self.ending.set, self.stop.set))
 
     async def receive(self) -> tuple[str, Any]:
         return await asyncio.wait_for(anext(self.messages), 10)
@@ -68,6 +69,12 @@ async def test_the_end_of_the_stream_stops_the_worker(pair: Pair) -> None:
     assert not pair.stop.is_set()
     pair.other.close()
     await asyncio.wait_for(pair.stop.wait(), 10)
+
+
+async def test_a_worker_is_told_that_the_server_is_about_to_end(pair: Pair) -> None:
+    pair.other.send("ending")
+    await asyncio.wait_for(pair.ending.wait(), 10)
+    assert not pair.stop.is_set()
 
 
 async def test_a_worker_sends_its_metrics_on_request(pair: Pair) -> None:
@@ -114,8 +121,7 @@ async def test_a_port_that_is_in_use_is_not_reserved() -> None:
         listening.listen()
         with pytest.raises(ListenError, match=f"cannot listen on 127.0.0.1:{port}"):
             await second.reserve_port()
-    assert first._reserved_server is not None
-    first._reserved_server.close()
+    first.release_port()
 
 
 async def test_the_workers_get_database_and_port_by_their_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,5 +133,4 @@ async def test_the_workers_get_database_and_port_by_their_environment(monkeypatc
     assert supervisor._environment["PORT"] == supervisor.address.rpartition(":")[2]
     for task in tasks.values():
         task.close()
-    assert supervisor._reserved_server is not None
-    supervisor._reserved_server.close()
+    supervisor.release_port()

@@ -1,4 +1,5 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
+import { serverPath } from "./server.ts";
 import { getToken } from "./token.ts";
 
 /** The server answered with a status other than 2xx. */
@@ -52,11 +53,12 @@ export interface Meta {
 const ORDERS_PAGE_SIZE = 1000;
 const REQUEST_TIMEOUT_MS = 15_000;
 
-async function get<T>(path: string, query: Record<string, string | number | undefined> = {}): Promise<T> {
+async function get<T>(path: `/api/${string}`, query: Record<string, string | number | undefined> = {}): Promise<T> {
   const token = getToken();
   const given = Object.entries(query).filter(([, value]) => value !== undefined);
   const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
-  const response = await fetch(given.length > 0 ? `${path}?${search}` : path, {
+  const url = serverPath(path);
+  const response = await fetch(given.length > 0 ? `${url}?${search}` : url, {
     headers: token === null ? {} : { Authorization: `Bearer ${token}` },
     signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
   });

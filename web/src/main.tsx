@@ -4,6 +4,7 @@ import { createRoot } from "react-dom/client";
 import { alertNewOrder } from "./alerts.ts";
 import { api } from "./api.ts";
 import { initPreferences } from "./preferences.ts";
+import { serverPath } from "./server.ts";
 import { DashboardStore } from "./state/dashboard-store.ts";
 import { getToken, readTokenFromUrl } from "./token.ts";
 import { App } from "./ui/App.tsx";
@@ -17,7 +18,7 @@ import "./styles/chart.css";
 initPreferences();
 readTokenFromUrl();
 // The page may stay open unattended for days, so it never stops retrying. Tabs with a token do not share: each may have another token.
-wsService.configure({ getToken, maxAttempts: Infinity, share: getToken() === null });
+wsService.configure({ url: serverPath("/api/ws"), getToken, maxAttempts: Infinity, share: getToken() === null });
 const store = new DashboardStore(wsService, api, alertNewOrder);
 void store.checkAccess();
 

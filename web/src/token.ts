@@ -1,6 +1,9 @@
 /** The token for a server with a login: entered by the user, or given in the URL as `#token=…`. Stored until the tab is closed. */
 
-const STORAGE_KEY = "orderwire.token";
+import { serverPrefix } from "./server.ts";
+
+/** Another server below another prefix of the same host must not get it. */
+const storageKey = (): string => `orderwire.token${serverPrefix().slice(0, -1)}`;
 
 /** Stores the token of the URL, and removes it there, so that it does not end up in histories, bookmarks and screenshots. */
 export function readTokenFromUrl(): void {
@@ -11,12 +14,12 @@ export function readTokenFromUrl(): void {
 }
 
 export function getToken(): string | null {
-  return sessionStorage.getItem(STORAGE_KEY);
+  return sessionStorage.getItem(storageKey());
 }
 
 /** Null and blank text remove the token. */
 export function setToken(token: string | null): void {
   const text = token?.trim();
-  if (text) sessionStorage.setItem(STORAGE_KEY, text);
-  else sessionStorage.removeItem(STORAGE_KEY);
+  if (text) sessionStorage.setItem(storageKey(), text);
+  else sessionStorage.removeItem(storageKey());
 }

@@ -44,6 +44,15 @@ test("sends the token in a header, if there is one", async () => {
   ]);
 });
 
+test("requests what is below the prefix of the page", async () => {
+  history.replaceState(null, "", "/shop/orderwire/admin/dashboard#x");
+  fetchMock.mockImplementation(async () => Response.json({}));
+  await api.order("7");
+  history.replaceState(null, "", "/admin/dashboard");
+  await api.totals();
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/shop/orderwire/api/orders/7", "/api/analytics"]);
+});
+
 test("throws the status of an error", async () => {
   fetchMock.mockImplementation(async () => Response.json({}, { status: 410 }));
   const error = await api.events("a", 1).catch((reason: unknown) => reason);

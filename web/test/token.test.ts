@@ -30,3 +30,13 @@ test("trims a token, and removes it for null or blank text", () => {
   setToken(null);
   expect(getToken()).toBeNull();
 });
+
+test("keeps the tokens of servers below different prefixes apart", () => {
+  setToken("root");
+  history.replaceState(null, "", "/shop/orderwire/admin/dashboard#token=below");
+  expect(getToken()).toBeNull();
+  readTokenFromUrl();
+  expect(getToken()).toBe("below");
+  history.replaceState(null, "", "/admin/dashboard");
+  expect(getToken()).toBe("root");
+});

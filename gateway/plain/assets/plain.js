@@ -14,7 +14,8 @@ const seen = new Set();
 let last = "";
 function connect() {
   const resume = last && "?last_event_id=" + encodeURIComponent(last);
-  const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/api/ws" + resume);
+  // The page is at <prefix>/admin/dashboard.
+  const socket = new WebSocket(new URL("../api/ws" + resume, location.href).href.replace(/^http/, "ws"));
   socket.onopen = () => { byId("status").textContent = "online"; };
   socket.onclose = () => { byId("status").textContent = "offline"; setTimeout(connect, 500 + Math.random() * 2500); };
   socket.onmessage = ({ data }) => {

@@ -80,3 +80,11 @@ def test_the_files_of_a_build_are_served_without_maps_and_types(tmp_path: Path) 
     assert assets.files["page-1.js"].cache_control == CACHE_IMMUTABLE
     assert set(assets.client_files) == {"orderwire.js"}
     assert assets.client_files["orderwire.js"].cache_control == CACHE_REVALIDATE
+
+
+def test_the_script_of_the_client_gets_the_path_at_which_a_proxy_serves_it(tmp_path: Path) -> None:
+    (tmp_path / "client" / "dist").mkdir(parents=True)
+    (tmp_path / "client" / "dist" / "orderwire.js").write_text('const url = "/api/ws";')
+    script = Assets("EUR", tmp_path, base_path="/shop").client_files["orderwire.js"]
+    assert script.body == b'const url = "/shop/api/ws";'
+    assert gzip.decompress(script.encoded["gzip"]) == script.body

@@ -53,8 +53,10 @@ class Site:
     ) -> RequestHead:
         sent = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
         sent.setdefault("Host", "localhost:8000")
-        forwarded = {name: sent[name] for name in sent if name.startswith("X-Forwarded")}
-        peer = resolve_peer(remote, secure=False, host=sent["Host"], headers=forwarded, trusted=self.settings.trusted_proxies)
+        forwarding = {name.lower(): sent[name] for name in sent if name.startswith("X-Forwarded")}
+        peer = resolve_peer(
+            remote, secure=False, host=sent["Host"], forwarding=forwarding, trusted=self.settings.trusted_proxies
+        )
         connection = Connection(remote, within_limits=True, within_rate=True)
         return RequestHead("GET", HttpVersion11, URL(path), CIMultiDictProxy(sent), body, peer, connection)
 
@@ -91,6 +93,17 @@ def test_a_mounted_application_has_its_paths_below_the_prefix() -> None:
     assert site.reason("/healthz/of/the/host", Origin="https://evil.example") == ("origin", 403)
 
 
+@pytest.mark.parametrize("mounted", ["", "/mounted"])
+def test_paths_are_the_same_below_the_path_of_a_proxy(mounted: str) -> None:
+    site = Site(BASE_PATH="/shop")
+    site.guard.mount_prefix = mounted
+    for path, expected in (
+        *(("/shop/healthz", None), ("/healthz", None), ("/shop/client/x.js", None), ("/shop/api/orders", ("origin", 403))),
+        *(("/shopping/healthz", ("origin", 403)), ("/shop/shop/healthz", ("origin", 403)), ("/shop", ("origin", 403))),
+    ):
+        assert site.reason(mounted + path, Origin="https://evil.example") == expected, path
+
+
 @pytest.mark.parametrize(
     ("remote", "host", "anonymous", "expected"),
     [
@@ -98,20 +111,66 @@ def test_a_mounted_application_has_its_paths_below_the_prefix() -> None:
         ("::1", "[::1]:8000", "0", None),
         ("192.0.2.1", "localhost:8000", "0", ("not_loopback", 403)),
         ("127.0.0.1", "rebound.example", "0", ("host", 403)),
-        ("192.0.2.1", "shop.example", "1", None),
+        ("192.0.2.1", "rebound.example", "1", ("host", 403)),
+        ("192.0.2.1", "192.0.2.2:8000", "1", None),
+        ("192.0.2.1", "hub.example", "1", None),
+        ("192.0.2.1", "shop.example", "1", None),  # the host of an allowed origin
     ],
 )
 def test_without_login_only_this_machine_is_answered(
     remote: str, host: str, anonymous: str, expected: tuple[str, int] | None
 ) -> None:
-    assert Site(login=False, ALLOW_ANONYMOUS=anonymous).reason(remote=remote, Host=host) == expected
+    site = Site(login=False, ALLOW_ANONYMOUS=anonymous, ALLOWED_HOSTS="hub.example")
+    assert site.reason(remote=remote, Host=host) == expected
+    assert Site(ALLOW_ANONYMOUS=anonymous).reason(remote=remote, Host=host) is None
+
+
+@pytest.mark.parametrize(
+    ("remote", "headers", "reason", "setting"),
+    [
+        ("127.0.0.1", {"Origin": "https://evil.example"}, "origin", "ALLOWED_ORIGINS"),
+        ("127.0.0.1", {"Origin": "http://evil.example", "Host": "evil.example"}, "host", "ALLOWED_HOSTS"),
+        ("192.0.2.1", {"Origin": "http://localhost:8000"}, "not_loopback", "JWT_SECRET"),
+    ],
+)
+def test_a_page_that_opens_a_websocket_is_told_by_a_close_code_and_the_operator_by_one_line(
+    remote: str, headers: dict[str, Any], reason: str, setting: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(login=False)
+    upgrade = site.head("/api/ws", remote, Upgrade="websocket", **headers)
+    assert site.guard.find_rejection(upgrade) is None
+    with caplog.at_level("INFO", "orderwire.rejections"):
+        for _ in range(3):
+            with pytest.raises(AccessDenied, match=setting) as raised:
+                site.guard.reject_page(upgrade)
+    assert raised.value.close_code is CloseCode.NOT_PERMITTED
+    assert (site.rejections(reason), site.rejections("not_permitted")) == (3.0, 0.0)
+    assert [(record.levelname, setting in record.getMessage()) for record in caplog.records] == [("INFO", True)]
+    upgrade.method = "OPTIONS"
+    assert site.guard.find_rejection(upgrade) is not None
+    # What is no WebSocket, and what is no page, can read a status.
+    assert site.reason("/api/ws", remote, **headers) == (reason, 403)
+    without = {name: value for name, value in headers.items() if name != "Origin"}
+    assert site.reason("/api/ws", remote, Upgrade="websocket", **without) == (None if reason == "origin" else (reason, 403))
+
+
+def test_what_a_client_has_sent_is_logged_without_control_characters(caplog: pytest.LogCaptureFixture) -> None:
+    site = Site()
+    with caplog.at_level("INFO", "orderwire.rejections"), pytest.raises(AccessDenied):
+        site.guard.reject_page(site.head("/api/ws", Origin="https://evil.example\x1b[2J\u2028\xff" + "x" * 500))
+    (message,) = caplog.messages
+    assert message.startswith("pages of https://evil.example?[2J??x")
+    assert len(message) < 300
 
 
 def test_without_login_a_proxy_that_is_not_trusted_is_named() -> None:
     site = Site(login=False)
     rejection = site.guard.find_rejection(site.head(X_Forwarded_For="192.0.2.1"))
     assert rejection is not None
-    assert (rejection.reason, "TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
+    assert (rejection.reason, "not in TRUSTED_PROXIES" in rejection.message) == ("not_loopback", True)
+    rejection = site.guard.find_rejection(site.head(remote="10.0.0.1"))
+    assert rejection is not None
+    assert (rejection.reason, "sends no X-Forwarded-For" in rejection.message) == ("not_loopback", True)
 
 
 @pytest.mark.parametrize(("body", "expected"), [(0, None), (65536, None), (65537, ("body", 413)), (None, ("body", 413))])

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
 import os
 import resource
 import socket
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from gateway.net.listening import LISTEN_BACKLOG, listen_error, raise_open_file_limit, server_address, start_listening
+from gateway.net import listening
+from gateway.net.listening import (
+    LISTEN_BACKLOG,
+    bind_sockets,
+    listen_error,
+    raise_open_file_limit,
+    server_address,
+    start_listening,
+)
 
 
 def test_accepted_sockets_inherit_the_options_of_the_listening_socket() -> None:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        start_listening(listening, heartbeat_seconds=30)
-        with socket.create_connection(listening.getsockname()), listening.accept()[0] as sock:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        start_listening(server, heartbeat_seconds=30)
+        with socket.create_connection(server.getsockname()), server.accept()[0] as sock:
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
             assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 90_000
@@ -30,18 +36,104 @@ def test_backlog_holds_a_reconnect_storm() -> None:
     assert LISTEN_BACKLOG >= 1000
 
 
+def ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
+
+
+def answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address).close()
+    except OSError:
+        return False
+    return True
+
+
+@needs_ipv6
 @pytest.mark.parametrize(
-    ("bound", "address"),
+    ("host", "answering", "printed"),
     [
-        (("127.0.0.1", 8080), "127.0.0.1:8080"),
-        (("0.0.0.0", 8080), "127.0.0.1:8080"),
-        (("::", 8080, 0, 0), "127.0.0.1:8080"),
-        (("::1", 8080, 0, 0), "[::1]:8080"),
+        ("127.0.0.1", {"127.0.0.1"}, "127.0.0.1"),
+        ("0.0.0.0", {"127.0.0.1"}, "127.0.0.1"),
+        ("::1", {"::1"}, "[::1]"),
+        ("::", {"127.0.0.1", "::1"}, "127.0.0.1"),
+        ("localhost", {"127.0.0.1", "::1"}, "127.0.0.1"),
+        ("LOCALHOST.", {"127.0.0.1", "::1"}, "127.0.0.1"),
     ],
 )
-def test_server_address_can_be_used_in_a_url(bound: tuple[Any, ...], address: str) -> None:
-    server = SimpleNamespace(sockets=[SimpleNamespace(getsockname=lambda: bound)])
-    assert server_address(cast(asyncio.Server, server)) == address
+async def test_a_host_stands_for_these_addresses_and_the_printed_one_answers(
+    host: str, answering: set[str], printed: str
+) -> None:
+    sockets = await bind_sockets(host, 0)
+    port = sockets[0].getsockname()[1]
+    assert server_address(sockets) == f"{printed}:{port}"
+    for sock in sockets:
+        start_listening(sock, heartbeat_seconds=30)
+    assert {address for address in ("127.0.0.1", "::1") if answers((address, port))} == answering
+    for sock in sockets:
+        sock.close()
+
+
+@needs_ipv6
+async def test_a_socket_for_ipv6_alone_is_reached_by_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket.socket, "setsockopt", refuse_both_families)
+    (sock,) = await bind_sockets("::", 0)
+    with sock:
+        assert server_address([sock]) == f"[::1]:{sock.getsockname()[1]}"
+
+
+SETSOCKOPT = socket.socket.setsockopt
+
+
+def refuse_both_families(sock: socket.socket, level: int, option: int, value: int) -> None:
+    """As on OpenBSD."""
+    SETSOCKOPT(sock, level, option, 1 if (level, option) == (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) else value)
+
+
+async def test_localhost_needs_one_family_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind = listening._bind
+
+    def bind_ipv4(family: int, address: Any, *, reuse_port: bool) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        return bind(family, address, reuse_port=reuse_port)
+
+    monkeypatch.setattr(listening, "_bind", bind_ipv4)
+    (sock,) = await bind_sockets("localhost", 0)
+    with sock:
+        assert sock.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)):
+        await bind_sockets("::1", 0)
+
+
+@needs_ipv6
+async def test_a_free_port_is_free_at_every_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    bind = listening._bind
+    failures = [OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))]
+
+    def bind_or_fail(family: int, address: Any, *, reuse_port: bool) -> socket.socket:
+        if family == socket.AF_INET6 and failures:
+            raise failures.pop()
+        return bind(family, address, reuse_port=reuse_port)
+
+    monkeypatch.setattr(listening, "_bind", bind_or_fail)
+    sockets = await bind_sockets("localhost", 0)
+    assert len(sockets) == 2
+    assert len({sock.getsockname()[1] for sock in sockets}) == 1
+    for sock in sockets:
+        sock.close()
+
+
+async def test_a_port_in_use_is_an_error_and_leaves_no_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match=os.strerror(errno.EADDRINUSE)):
+        await bind_sockets("localhost", taken.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +146,18 @@ def test_server_address_can_be_used_in_a_url(bound: tuple[Any, ...], address: st
 )
 def test_listen_error_names_address_and_reason(error: OSError | OverflowError, reason: str) -> None:
     assert str(listen_error("h", 1, error)) == f"cannot listen on h:1: {reason}; choose another with PORT=…"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EADDRNOTAVAIL, "no such address here"),
+        OSError(errno.EAFNOSUPPORT, "no such family here"),
+        socket.gaierror(socket.EAI_NONAME, "no such name"),
+    ],
+)
+def test_listen_error_of_a_host_asks_for_another_host(error: OSError) -> None:
+    assert str(listen_error("::1", 1, error)) == f"cannot listen on [::1]:1: {error.strerror}; choose another with HOST=…"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from gateway.net.rejections import report_rejection
+from gateway.net.rejections import MAX_NOTICES, RejectionNotices, report_rejection
 from push.metrics import Metrics
 
 
@@ -30,3 +31,24 @@ def test_without_debug_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> No
     with caplog.at_level("INFO", "orderwire.rejections"):
         report_rejection(Metrics(), "origin", None)
     assert caplog.records == []
+
+
+def test_a_notice_is_logged_once_and_a_client_cannot_make_many(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("gateway.net.rejections.time", SimpleNamespace(monotonic=lambda: now))
+    notices = RejectionNotices()
+    with caplog.at_level("INFO", "orderwire.rejections"):
+        for _ in range(3):
+            notices.announce("pages of a")
+        assert caplog.messages == ["pages of a"]
+        for number in range(1000):
+            notices.announce(f"pages of {number}")
+        assert len(caplog.messages) == 2
+        for number in range(1000):
+            now += 1
+            notices.announce(f"pages of {number} %s")
+    assert len(caplog.messages) == 1002
+    assert len(notices._announced) == MAX_NOTICES
+    assert {record.levelname for record in caplog.records} == {"INFO"}

@@ -103,7 +103,7 @@ class Site:
 
     def adapter(self, query: str = "", *, within_limits: bool = True, **headers: str) -> SessionAdapter:
         sent = CIMultiDictProxy(CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()}))
-        peer = resolve_peer(ADDRESS, secure=False, host="localhost", headers={}, trusted=())
+        peer = resolve_peer(ADDRESS, secure=False, host="localhost", forwarding={}, trusted=())
         connection = Connection(ADDRESS, within_limits=True, within_rate=True)
         head = RequestHead("GET", HttpVersion11, URL(f"/api/ws?{query}"), sent, 0, peer, connection)
         return SessionAdapter(self.app, head, ConnectionSlot(within_limits, self.release), "websocket", Transport())

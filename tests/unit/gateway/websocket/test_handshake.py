@@ -13,11 +13,12 @@ from gateway.websocket.handshake import (
     Handshake,
     negotiate,
     parse_upgrade_head,
+    request_line_prefixes,
     sec_websocket_accept,
     switching_protocols,
 )
 from settings import Settings
-from tests.helpers.raw_websocket import UPGRADE_REQUEST
+from tests.helpers.raw_websocket import UPGRADE_REQUEST, upgrade_request
 from tests.helpers.request_heads import UPGRADE_HEADERS, make_request_head
 
 # The example of RFC 6455, section 1.3.
@@ -118,3 +119,10 @@ def test_response_names_what_was_negotiated() -> None:
     )
     response = Handshake("x", "orderwire", "permessage-deflate").response
     assert response.endswith(b"\r\nSec-WebSocket-Protocol: orderwire\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
+
+
+async def test_an_upgrade_request_may_be_below_the_path_of_a_proxy() -> None:
+    prefixes = request_line_prefixes("/shop")
+    for path, parsed in (("/shop/api/ws?x=1", True), ("/api/ws", True), ("/shop/shop/api/ws", False), ("/shop/api/wss", False)):
+        assert (parse_upgrade_head(upgrade_request(path), 8190, prefixes) is not None) is parsed, path
+    assert parse_upgrade_head(upgrade_request("/shop/api/ws"), 8190) is None
