@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from push.protocol.access import Role
 from settings import BadSetting, Settings, parse_duration
 from tests.helpers.tokens import SECRET
 
@@ -33,6 +34,7 @@ PASSWORD = "sEcReT"
             "ALLOWED_ORIGINS",
             ["shop.example", "https://shop.example/page", "https://shop.example:443", "http://shop.example:80"],
         ),
+        ("JWT_ROLE_MAP", ["admin", "shop-admin:owner", ":admin", "a:admin,a:viewer", "a:Admin"]),
         ("JWT_JWKS_URL", ["http://login.example/jwks", "https://", "https://login.example:0/jwks", "ftp://localhost/"]),
     ],
 )
@@ -97,10 +99,18 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("TRUSTED_PROXIES", "10.0.0.1, fd00::/8,", (ip_network("10.0.0.1"), ip_network("fd00::/8"))),
         ("ALLOWED_ORIGINS", "https://a.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
         ("JWT_JWKS_URL", "http://127.0.0.1/jwks", "http://127.0.0.1/jwks"),
+        ("JWT_ROLE_CLAIM", "https://shop.example/roles", "https://shop.example/roles"),
+        ("JWT_ROLE_MAP", "urn:x:staff:viewer, shop-admin : admin,", (("urn:x:staff", "viewer"), ("shop-admin", "admin"))),
     ],
 )
 def test_a_usable_value_is_parsed(name: str, text: str, value: Any) -> None:
     assert getattr(Settings.from_environment({name: text}), name.lower()) == value
+
+
+def test_the_roles_of_the_map_are_those_of_grants() -> None:
+    assert Settings.from_environment({"JWT_ROLE_MAP": ",".join(f"x-{role}:{role}" for role in Role)}).jwt_role_map == tuple(
+        (f"x-{role}", role.value) for role in Role
+    )
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("90M", 5400), ("12 h", 43_200), ("3650d", 315_360_000)])
