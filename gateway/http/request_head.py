@@ -58,8 +58,8 @@ class RequestHead:
     def _from_headers(
         cls, method: str, version: HttpVersion, url: URL, headers: CIMultiDictProxy[str], peer: Peer, connection: Connection
     ) -> RequestHead:
-        """The length of the body follows from the headers (RFC 9112 section 6.3), which a parser has validated. aiohttp's payload
-        does not tell it: after an upgrade request it is empty, whatever the headers say.
+        """The length of the body follows from the headers (RFC 9112 section 6.3), which a parser has validated. aiohttp's
+        payload does not tell it: after an upgrade request it is empty, whatever the headers say.
         """
         length = None if "Transfer-Encoding" in headers else int(headers.get("Content-Length", 0))
         return cls(method, version, url, headers, length, peer, connection)
