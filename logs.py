@@ -2,13 +2,15 @@
 
 With JSON, everything that a server prints is JSON from the start on: see ``output_line`` and ``log_uncaught``.
 
-No line may hold a token, a password or data of an order.
+No line may hold a token, a password or data of an order. Characters that are not printable are escaped, since texts of clients
+may hold line breaks, which forge lines, and control sequences of a terminal.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,10 +43,15 @@ def bind_connection(new_id: str) -> Iterator[None]:
 
 
 class _TextFormatter(logging.Formatter):
+    """A record is one line; the traceback of an error follows it, indented, so that its text cannot pass for a line."""
+
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
+        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname} {record.getMessage()}"
         details = " ".join(f"{name}={value}" for name, value in _extra_fields(record).items())
-        return f"{line}  [{details}]" if details else line
+        lines = [f"{line}  [{details}]" if details else line]
+        if record.exc_info:
+            lines += [f"    {line}" for line in self.formatException(record.exc_info).split("\n")]
+        return "\n".join(map(_escape, lines))
 
 
 class _JsonFormatter(logging.Formatter):
@@ -58,7 +65,24 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             fields["exception"] = self.formatException(record.exc_info)
-        return json.dumps(fields, ensure_ascii=False, default=str)
+        return _UNPRINTABLE.sub(_json_escape, json.dumps(fields, ensure_ascii=False, default=str))
+
+
+# ``str.isprintable`` decides; this finds most lines without one in one step.
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def _escape(text: str) -> str:
+    """Escape what is not printable as Python does it in ``repr``."""
+    return _UNPRINTABLE.sub(
+        lambda match: match[0] if match[0].isprintable() else match[0].encode("unicode_escape", "backslashreplace").decode(),
+        text,
+    )
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    """What is not printable, as in JSON with ASCII only (RFC 8259 section 7)."""
+    return match[0] if match[0].isprintable() else json.dumps(match[0])[1:-1]
 
 
 def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
@@ -106,11 +130,7 @@ def configure(level: str, log_format: str, worker_id: int | None = None) -> None
     handler = logging.StreamHandler()
     if worker_id is not None:
         handler.addFilter(_WorkerFilter(worker_id))
-    handler.setFormatter(
-        _JsonFormatter()
-        if log_format == "json"
-        else _TextFormatter("%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S")
-    )
+    handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     logging.basicConfig(level=level, handlers=[handler])
     # aiohttp's WebSocketResponse warns of subprotocols that it does not know and names them: one may be a token. No module here
     # uses it (docs/adr/010); the level stays, so that one that does cannot log a token.

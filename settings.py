@@ -190,6 +190,23 @@ def _networks(text: str) -> tuple[Network, ...]:
         raise ValueError("addresses or networks like 10.0.0.5,192.168.0.0/16") from None
 
 
+# The roles of this server; those of push.protocol.access.
+_ROLES = ("admin", "viewer", "customer")
+
+
+def _role_map(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, _, role = part.rpartition(":")  # the name may be a URN
+        pairs.append((name.strip(), role.strip()))
+    names = [name for name, _ in pairs]
+    if not all(names) or len(set(names)) < len(names) or not all(role in _ROLES for _, role in pairs):
+        raise ValueError(
+            "pairs like authenticated:customer,shop-admin:admin: a name in tokens once, then one of " + ", ".join(_ROLES)
+        )
+    return tuple(pairs)
+
+
 def _text(text: str) -> str:
     return text
 
@@ -250,11 +267,15 @@ class Settings:
 
     jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
     jwt_public_key: str | None = _setting(
-        None, _text, "PEM, or a file with it: RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)", "no login"
+        None, _text, "PEM, or a file with it: RSA (RS and PS), P-256, P-384, P-521 (ES) or Ed25519 (EdDSA)", "no login"
     )
     jwt_jwks_url: str | None = _setting(None, _jwks_url, "address of a JSON Web Key Set", "no login")
     jwt_audience: str | None = _setting(None, _text, 'what a token\'s "aud" must contain', "not checked")
     jwt_issuer: str | None = _setting(None, _text, 'what a token\'s "iss" must be', "not checked")
+    jwt_role_claim: str = _setting("role", _text, "claim with the role or roles: its name, or a path like realm_access.roles")
+    jwt_role_map: tuple[tuple[str, str], ...] = _setting(
+        (), _role_map, "roles by their names in tokens, NAME:ROLE,…", "admin, viewer and customer by their own names"
+    )
     allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
     allowed_hosts: frozenset[str] = _setting(
         frozenset(),

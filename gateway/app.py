@@ -51,6 +51,8 @@ from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavail
 from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.websocket.broadcast import BROADCASTER, Broadcaster
+from gateway.websocket.handshake import WINDOW_BUDGET
+from gateway.websocket.permessage_deflate import WindowBudget
 from gateway.websocket.upgrade import UpgradeUnsupported, self_test
 from push.admission import SessionManager
 from push.delivery.hub import Hub
@@ -108,6 +110,7 @@ class Gateway:
         app[ORDER_QUERIES] = order_queries
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports
+        app[WINDOW_BUDGET] = WindowBudget()
         app[BROADCASTER] = Broadcaster(metrics, hub, self.transports)
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics

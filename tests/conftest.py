@@ -39,7 +39,14 @@ needs_one_worker = pytest.mark.skipif(
 )
 
 # What a fixture needs, directly or through others, its tests need: they get this mark. `make check` leaves both marks out.
-NEEDS = {"postgres": "postgres", "new_checkout": "postgres", "built": "npm", "chromium": "npm", "wscat_command": "npm"}
+NEEDS = {
+    "postgres": "postgres",
+    "new_checkout": "postgres",
+    "built": "npm",
+    "chromium": "npm",
+    "wscat_command": "npm",
+    "node_packages": "npm",
+}
 
 TEMPLATE_DATABASE = "orderwire_template"
 _database_numbers = itertools.count(1)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Never, Protocol
 
@@ -15,13 +17,13 @@ import aiohttp
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 from settings import BadSetting
 
-__all__ = ["FixedKey", "KeySource", "RemoteKeySet", "as_jwk", "load_public_key"]
+__all__ = ["FixedKey", "KeySource", "RemoteKeySet", "VerificationKey", "load_public_key", "secret_key"]
 
 log = logging.getLogger("orderwire.jwks")
 
@@ -34,48 +36,64 @@ FETCH_TIMEOUT_SECONDS = 5.0
 MAX_STALE_SECONDS = 3600.0
 MAX_KEY_SET_BYTES = 1024**2
 MAX_KEYS = 32
-# No symmetric ones: a token signed with HS256 and the public key as its secret would be accepted, and the public key is public.
-ASYMMETRIC_ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"))
+# RSA: RFC 7518 section 3.3 requires 2048 bits; a signature of a much longer key takes long to verify.
+MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
+_RSA_ALGORITHMS = frozenset(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"))
+_EC_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+_KEY_TYPES = f"RSA of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, P-256, P-384, P-521 or Ed25519"
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A key and the algorithms that it verifies. These follow from the key's type, never from a token: a public key is never
+    the secret of an HS256 signature. ``key_id`` is the same for the same key only; None if there is but one.
+    """
+
+    key: Any
+    algorithms: frozenset[str]
+    key_id: str | None = None
 
 
 class KeySource(Protocol):
     """Where a TokenVerifier gets its keys from."""
 
-    async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
-        """The keys that may have signed a token with this `kid`, each for one algorithm. Raises AccessDenied without keys."""
+    async def get_signing_keys(self, kid: str | None) -> Sequence[VerificationKey]:
+        """The keys that may have signed a token with this `kid`. Raises AccessDenied without keys."""
 
-    def has_key(self, kid: str | None) -> bool:
-        """Whether tokens that were signed with this key are still valid."""
+    def has_key(self, key_id: str | None) -> bool:
+        """Whether tokens that were signed with the key with this ``key_id`` are still valid."""
 
 
 class FixedKey:
     """One key from the settings; the `kid` of a token is ignored."""
 
-    def __init__(self, key: jwt.PyJWK) -> None:
+    def __init__(self, key: VerificationKey) -> None:
         self._key = key
 
-    async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
+    async def get_signing_keys(self, kid: str | None) -> Sequence[VerificationKey]:
         return [self._key]
 
-    def has_key(self, kid: str | None) -> bool:
+    def has_key(self, key_id: str | None) -> bool:
         return True
 
 
 class RemoteKeySet:
     """A JSON Web Key Set (RFC 7517 section 5): cached, fetched again at an interval and for a `kid` that is not in it.
 
-    ``run`` must run in a task. ``on_keys_removed`` is called when a fetch finds that a key is not in the set any more.
+    ``run`` must run in a task. ``on_keys_removed`` is called when a fetch finds that a key is not in the set any more. A fetch
+    that fails, for whatever reason, or brings no key that can be used leaves the keys as they are.
     """
 
     def __init__(self, url: str, on_keys_removed: Callable[[], None] = lambda: None) -> None:
         self._url = url
         self.on_keys_removed = on_keys_removed
-        self._keys_by_kid: dict[str | None, list[jwt.PyJWK]] = {}
+        self._keys_by_kid: _KeysByKid = {}
+        self._key_ids: frozenset[str | None] = frozenset()
         self._fetched_at = -math.inf
         self._attempted_at = -math.inf
         self._fetch_task: asyncio.Task[None] | None = None
 
-    async def get_signing_keys(self, kid: str | None) -> Sequence[jwt.PyJWK]:
+    async def get_signing_keys(self, kid: str | None) -> Sequence[VerificationKey]:
         """The keys with this `kid`, all without one. Raises AccessDenied if the last fetch is older than MAX_STALE_SECONDS."""
         now = time.monotonic()
         known = self._keys_by_kid.get(kid) if kid is not None else None
@@ -87,8 +105,8 @@ class RemoteKeySet:
             return self._keys_by_kid.get(kid, [])
         return [key for keys in self._keys_by_kid.values() for key in keys]
 
-    def has_key(self, kid: str | None) -> bool:
-        return kid is None or kid in self._keys_by_kid
+    def has_key(self, key_id: str | None) -> bool:
+        return key_id in self._key_ids
 
     async def run(self) -> Never:
         """Fetch the set at every interval, until cancelled."""
@@ -116,21 +134,27 @@ class RemoteKeySet:
                 while len(body) <= MAX_KEY_SET_BYTES and (more := await response.content.read(MAX_KEY_SET_BYTES)):
                     body += more
                 keys = _parse_key_set(body)
-        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+        except Exception as error:  # of many types, since the answer may be anything; none of them may end ``run``
             log.warning(
                 "the keys at JWT_JWKS_URL cannot be fetched (%s): the cached ones stay valid for a while",
                 str(error) or type(error).__name__,
             )
             return
         self._fetched_at = time.monotonic()
-        removed = self._keys_by_kid.keys() - keys.keys()
-        self._keys_by_kid = keys
+        key_ids = frozenset(key.key_id for same_kid in keys.values() for key in same_kid)
+        removed = self._key_ids - key_ids
+        self._keys_by_kid, self._key_ids = keys, key_ids
         if removed:
             self.on_keys_removed()
 
 
-def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
-    """The usable keys by `kid`; entries that are not usable are skipped. Raises ValueError if it is not a key set."""
+_KeysByKid = dict[str | None, list[VerificationKey]]
+
+
+def _parse_key_set(body: bytes) -> _KeysByKid:
+    """The usable keys by `kid`; entries that are not usable are skipped (RFC 7517 section 5). Raises ValueError if it is not a
+    key set, or has no usable key.
+    """
     if len(body) > MAX_KEY_SET_BYTES:
         raise ValueError(f"more than {MAX_KEY_SET_BYTES} bytes")
     try:
@@ -140,20 +164,61 @@ def _parse_key_set(body: bytes) -> dict[str | None, list[jwt.PyJWK]]:
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list):
         raise ValueError("not a JSON Web Key Set")
-    keys: dict[str | None, list[jwt.PyJWK]] = {}
+    keys: _KeysByKid = {}
     for entry in entries[:MAX_KEYS]:
         try:
-            key = jwt.PyJWK(entry)
+            kid, key = _parse_jwk(entry)
         except Exception as error:  # PyJWT raises errors of many types for malformed entries
-            log.debug("a key of the set cannot be used: %s", type(error).__name__)
+            log.debug(
+                "a key of the set cannot be used: %s", str(error) if isinstance(error, _Unusable) else type(error).__name__
+            )
             continue
-        if key.algorithm_name in ASYMMETRIC_ALGORITHMS and key.public_key_use in (None, "sig"):
-            keys.setdefault(key.key_id, []).append(key)
+        keys.setdefault(kid, []).append(key)
+    if not keys:
+        raise ValueError("no key in it can be used")
     return keys
 
 
-def load_public_key(setting: str) -> jwt.PyJWK:
-    """The key of JWT_PUBLIC_KEY, PEM or the path of a PEM file, with its one algorithm. Raises BadSetting."""
+class _Unusable(ValueError):
+    """A key that is not used here; the text says why."""
+
+
+def _parse_jwk(entry: Any) -> tuple[str | None, VerificationKey]:
+    """The `kid` and the key of one entry (RFC 7517 section 4). Raises _Unusable, and what PyJWT raises."""
+    if not isinstance(entry, dict):
+        raise _Unusable("not an object")
+    kid, use, operations, algorithm = (entry.get(name) for name in ("kid", "use", "key_ops", "alg"))
+    if not isinstance(kid, str | None):
+        raise _Unusable("kid is not a text")
+    if use not in (None, "sig") or (
+        operations is not None and (not isinstance(operations, list) or "verify" not in operations)
+    ):
+        raise _Unusable("not for signatures")
+    public_key = jwt.PyJWK(entry).key
+    algorithms = _algorithms_of(public_key)
+    if algorithm is not None:
+        if algorithm not in algorithms:
+            raise _Unusable("alg is not one of its type")
+        algorithms = frozenset((algorithm,))
+    # By its content: a set may give the same `kid`, or none, to another key.
+    key_id = hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return kid, VerificationKey(public_key, algorithms, key_id)
+
+
+def _algorithms_of(key: Any) -> frozenset[str]:
+    """The algorithms of RFC 7518 and 8037 that a public key of this type verifies. Raises _Unusable for any other key."""
+    match key:
+        case rsa.RSAPublicKey() if MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
+            return _RSA_ALGORITHMS
+        case ec.EllipticCurvePublicKey() if key.curve.name in _EC_ALGORITHMS:
+            return frozenset((_EC_ALGORITHMS[key.curve.name],))
+        case ed25519.Ed25519PublicKey():
+            return frozenset(("EdDSA",))
+    raise _Unusable(f"expected {_KEY_TYPES}")
+
+
+def load_public_key(setting: str) -> VerificationKey:
+    """The key of JWT_PUBLIC_KEY, PEM or the path of a PEM file, with the algorithms of its type. Raises BadSetting."""
     text = setting.replace("\\n", "\n")  # many secret stores escape line breaks
     try:
         if "-----BEGIN" not in text:
@@ -162,16 +227,12 @@ def load_public_key(setting: str) -> jwt.PyJWK:
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no public key in PEM form"
         raise BadSetting(f"JWT_PUBLIC_KEY is not usable: {reason}") from None
-    match key:
-        case rsa.RSAPublicKey() if key.key_size >= 2048:  # RFC 7518 section 3.3
-            return as_jwk(key, "RS256")
-        case ec.EllipticCurvePublicKey() if isinstance(key.curve, ec.SECP256R1):
-            return as_jwk(key, "ES256")
-        case ed25519.Ed25519PublicKey():
-            return as_jwk(key, "EdDSA")
-    raise BadSetting("JWT_PUBLIC_KEY is not usable: expected RSA of 2048 bits or more, P-256 or Ed25519")
+    try:
+        return VerificationKey(key, _algorithms_of(key))
+    except _Unusable as error:
+        raise BadSetting(f"JWT_PUBLIC_KEY is not usable: {error}") from None
 
 
-def as_jwk(key: Any, algorithm: str) -> jwt.PyJWK:
-    """The key as a JWK that is valid for this algorithm only, whatever a token's header says."""
-    return jwt.PyJWK(jwt.get_algorithm_by_name(algorithm).to_jwk(key, as_dict=True), algorithm)
+def secret_key(secret: str) -> VerificationKey:
+    """The key of JWT_SECRET."""
+    return VerificationKey(secret.encode(), frozenset(("HS256",)))

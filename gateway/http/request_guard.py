@@ -156,6 +156,9 @@ class RequestGuard:
         if not connection.within_rate:
             # On an open connection a client could repeat the request at once, at less cost than a new connection has.
             return Rejection("handshakes", 429, TOO_MANY_REQUESTS, close_connection=True)
+        if path == WEBSOCKET_PATH and head.body_length != 0:
+            # RFC 6455 section 4.1: after the opening come frames. Bytes of a body could be taken for them, or be dropped.
+            return Rejection("body", 400, "a request that opens a WebSocket has no body", close_connection=True)
         if head.body_length is None or head.body_length > self._settings.max_body_bytes:
             return Rejection(
                 "body", 413, "a request's body may not be that large, and must tell its length", close_connection=True

@@ -43,25 +43,26 @@ class RequestHead:
     @classmethod
     def from_request(cls, request: web.Request, settings: Settings, connection: Connection) -> RequestHead:
         """For a request that aiohttp's server has parsed."""
-        headers, length = request.headers, request.content_length
-        return cls(
-            request.method,
-            request.version,
-            request.rel_url,
-            headers,
-            None if length is None and request.can_read_body else length or 0,
-            _peer_from_headers(headers, request.version, request.remote, settings, secure=request.secure),
-            connection,
-        )
+        peer = _peer_from_headers(request.headers, request.version, request.remote, settings, secure=request.secure)
+        return cls._from_headers(request.method, request.version, request.rel_url, request.headers, peer, connection)
 
     @classmethod
     def from_message(
         cls, message: RawRequestMessage, remote: str | None, settings: Settings, connection: Connection, *, secure: bool
     ) -> RequestHead:
-        """For a request without a body that ``gateway.websocket.handshake.parse_upgrade_head`` has parsed."""
-        headers = message.headers
-        peer = _peer_from_headers(headers, message.version, remote, settings, secure=secure)
-        return cls(message.method, message.version, message.url, headers, 0, peer, connection)
+        """For a request that ``gateway.websocket.handshake.parse_upgrade_head`` has parsed."""
+        peer = _peer_from_headers(message.headers, message.version, remote, settings, secure=secure)
+        return cls._from_headers(message.method, message.version, message.url, message.headers, peer, connection)
+
+    @classmethod
+    def _from_headers(
+        cls, method: str, version: HttpVersion, url: URL, headers: CIMultiDictProxy[str], peer: Peer, connection: Connection
+    ) -> RequestHead:
+        """The length of the body follows from the headers (RFC 9112 section 6.3), which a parser has validated. aiohttp's
+        payload does not tell it: after an upgrade request it is empty, whatever the headers say.
+        """
+        length = None if "Transfer-Encoding" in headers else int(headers.get("Content-Length", 0))
+        return cls(method, version, url, headers, length, peer, connection)
 
     @property
     def path(self) -> str:

@@ -19,6 +19,7 @@ from gateway.websocket.frames import (
     close_frame,
     pong_frame,
 )
+from gateway.websocket.permessage_deflate import Agreement
 
 __all__ = ["LINGER_SECONDS", "WebSocketProtocol"]
 
@@ -48,9 +49,9 @@ class WebSocketProtocol(asyncio.Protocol):
     )
 
     def __init__(
-        self, max_message_bytes: int, on_transport_lost: Callable[[Transport | None], None], *, compression: bool = False
+        self, max_message_bytes: int, on_transport_lost: Callable[[Transport | None], None], extension: Agreement | None = None
     ) -> None:
-        self._reader = FrameReader(max_message_bytes, compression=compression)
+        self._reader = FrameReader(max_message_bytes, extension)
         self._on_transport_lost = on_transport_lost
         self._transport: Transport | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
@@ -81,7 +82,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """The client has started the closing handshake; our close frame has been sent."""
 
     def flush(self) -> None:
-        """Write queued data until ``write_paused``. Called when the transport has become writable, and before a close frame."""
+        """Write queued data until ``write_paused``. Called when the transport has become writable."""
 
     def on_connection_lost(self) -> None:
         """The connection is lost."""
@@ -121,11 +122,13 @@ class WebSocketProtocol(asyncio.Protocol):
             self.resume()  # to read the client's close frame
 
     def _abort_later(self) -> None:
-        """Abort the connection unless it is closed within CLOSE_TIMEOUT_SECONDS, or LINGER_SECONDS if nothing is read."""
+        """Abort the connection unless it is closed within CLOSE_TIMEOUT_SECONDS, or LINGER_SECONDS if nothing is read and all
+        is written.
+        """
         if self._abort_timer is not None:
             self._abort_timer.cancel()
         if self._transport is not None:
-            seconds = LINGER_SECONDS if self._reader.closed else CLOSE_TIMEOUT_SECONDS
+            seconds = LINGER_SECONDS if self._reader.closed and not self.write_paused else CLOSE_TIMEOUT_SECONDS
             self._abort_timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
 
     # ---------------------------------------------------------------- called by the transport
@@ -164,11 +167,14 @@ class WebSocketProtocol(asyncio.Protocol):
             self._transport.write(pong_frame(payload))
 
     def _on_close_frame(self, code: int) -> None:
-        """Answer with the same code if the client started the closing handshake (section 5.5.1), then close (section 7.1.1)."""
+        """Answer with the same code if the client started the closing handshake (section 5.5.1), then close (section 7.1.1).
+
+        Nothing that is still queued is written before: some clients drop the connection when a frame comes that they do not
+        expect any more. Frames that the transport has begun to write are finished.
+        """
         if self._transport is None:
             return
         if not self.closing:
-            self.flush()
             self.close(NORMAL_CLOSURE if code == NO_STATUS_RCVD else code, "")
             self.on_close_received()
         self._transport.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from gateway.app_keys import SETTINGS
@@ -12,7 +14,8 @@ from gateway.sessions.session_adapter import SessionAdapter
 from gateway.websocket.broadcast import BROADCASTER
 from gateway.websocket.connection import WebSocketProtocol
 from gateway.websocket.frames import OP_BINARY, Message, ProtocolError
-from gateway.websocket.handshake import Handshake, negotiate
+from gateway.websocket.handshake import WINDOW_BUDGET, Handshake, negotiate
+from gateway.websocket.permessage_deflate import Agreement
 from gateway.websocket.shared_deflate import Segment
 from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
@@ -66,22 +69,34 @@ async def admit_client(app: web.Application, head: RequestHead, handshake: Hands
 
     A session receives events from here on. The caller must call ``start`` or the client's ``on_connection_lost``.
     """
-    guard, compression = app[REQUEST_GUARD], handshake.extension is not None
+    guard, extension = app[REQUEST_GUARD], handshake.extension
     slot = guard.reserve_slot(head)
+    if extension is not None and extension.client_window_bytes:
+        slot = _with_window(slot, app[WINDOW_BUDGET].reserve(extension))
     try:
         guard.reject_page(head)
     except AccessDenied as denied:
-        return _RejectedClient(app, slot, denied, compression=compression)
+        return _RejectedClient(app, slot, denied, extension)
     try:
-        client = _SessionClient(app, head, slot, compression=compression)
+        client = _SessionClient(app, head, slot, extension)
         await client.adapter.admit(await guard.authenticate(head))
     except AccessDenied as denied:
         guard.report_denied(denied, head)
-        return _RejectedClient(app, slot, denied, compression=compression)
+        return _RejectedClient(app, slot, denied, extension)
     except BaseException:
         slot.release()
         raise
     return client
+
+
+def _with_window(slot: ConnectionSlot, release_window: Callable[[], None]) -> ConnectionSlot:
+    """The slot of a client with a reserved window: both are released together."""
+
+    def release() -> None:
+        release_window()
+        slot.release()
+
+    return ConnectionSlot(slot.within_limits, release)
 
 
 def start(app: web.Application, transport: Transport, client: WebSocketProtocol, handshake: Handshake, early: bytes) -> None:
@@ -101,13 +116,15 @@ def start(app: web.Application, transport: Transport, client: WebSocketProtocol,
 class _SessionClient(WebSocketProtocol):
     """The WebSocket of one session: its SessionTransport, a Follower of the shared deflate stream, a CohortClient."""
 
-    __slots__ = ("_broadcaster", "_compression", "_flush_scheduled", "_session", "adapter", "segment")
+    __slots__ = ("_broadcaster", "_close_reason", "_compression", "_flush_scheduled", "_session", "adapter", "segment")
 
-    def __init__(self, app: web.Application, head: RequestHead, slot: ConnectionSlot, *, compression: bool) -> None:
-        super().__init__(app[SETTINGS].max_frame_bytes, app[REQUEST_GUARD].connection_lost, compression=compression)
+    def __init__(self, app: web.Application, head: RequestHead, slot: ConnectionSlot, extension: Agreement | None) -> None:
+        super().__init__(app[SETTINGS].max_frame_bytes, app[REQUEST_GUARD].connection_lost, extension)
         self._broadcaster = app[BROADCASTER]
         self._flush_scheduled = False
-        self._compression = compression
+        self._compression = extension is not None
+        # What the close frame says after a protocol error; else it is the reason of the close code.
+        self._close_reason: str | None = None
         # The last segment of the shared deflate stream that the client has; None while it has not joined the stream.
         self.segment: Segment | None = None
         self.adapter = SessionAdapter(app, head, slot, "websocket", self)
@@ -152,7 +169,7 @@ class _SessionClient(WebSocketProtocol):
             self._abort_later()
         else:
             self.adapter.record_close()
-            self.close(session.close_code, session.close_code.reason)
+            self.close(session.close_code, self._close_reason or session.close_code.reason)
 
     def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
         """The frames of the batches, and their payload size before compression."""
@@ -193,7 +210,10 @@ class _SessionClient(WebSocketProtocol):
 
     def on_protocol_error(self, error: ProtocolError) -> None:
         """Close the session with the error's code. The answers to earlier commands are sent first."""
+        was_open = self._session.close_code is None
         self._session.close(CloseCode(error.code))
+        if was_open and self._session.close_code == error.code:  # not if it is too far behind
+            self._close_reason = str(error)
 
     def on_close_received(self) -> None:
         self._session.close(CloseCode.NORMAL, flush=False)
@@ -209,8 +229,8 @@ class _RejectedClient(WebSocketProtocol):
 
     __slots__ = ("_denied", "_frames_left", "_slot")
 
-    def __init__(self, app: web.Application, slot: ConnectionSlot, denied: AccessDenied, *, compression: bool) -> None:
-        super().__init__(app[SETTINGS].max_frame_bytes, app[REQUEST_GUARD].connection_lost, compression=compression)
+    def __init__(self, app: web.Application, slot: ConnectionSlot, denied: AccessDenied, extension: Agreement | None) -> None:
+        super().__init__(app[SETTINGS].max_frame_bytes, app[REQUEST_GUARD].connection_lost, extension)
         self._slot = slot
         self._denied = denied
         self._frames_left = MAX_FRAMES_AFTER_REJECTION

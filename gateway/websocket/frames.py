@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from gateway.websocket.permessage_deflate import BadDeflate, Inflater, MessageTooBig
+from gateway.websocket.permessage_deflate import Agreement, BadDeflate, Inflater, MessageTooBig
 
 __all__ = [
     "NORMAL_CLOSURE",
@@ -40,6 +40,9 @@ MAX_CLOSE_REASON_BYTES = MAX_CONTROL_PAYLOAD_BYTES - 2
 NORMAL_CLOSURE, PROTOCOL_ERROR, INVALID_DATA, MESSAGE_TOO_BIG, NO_STATUS_RCVD = 1000, 1002, 1007, 1009, 1005
 # Section 7.4 and IANA's registry: the codes below 3000 that a close frame may carry. All from 3000 to 4999 are valid.
 VALID_CLOSE_CODES = frozenset((*range(1000, 1004), *range(1007, 1015)))
+
+# Of one message, empty ones included: 64 KiB in fragments of 64 bytes.
+MAX_FRAGMENTS = 1024
 
 # (payload bytes, frames) -> whether the client is within its rate limit.
 RateCheck = Callable[[int, int], bool]
@@ -107,12 +110,17 @@ def close_frame(code: int, reason: str = "") -> bytes:
 
 
 class FrameReader:
-    """Parses the frames of one connection incrementally. Keeps at most ``max_message_bytes`` of an incomplete message."""
+    """Parses the frames of one connection incrementally. Keeps at most ``max_message_bytes`` of an incomplete message, and at
+    most MAX_FRAGMENTS parts.
+
+    ``extension``: the agreement on permessage-deflate, if there is one.
+    """
 
     __slots__ = (
         "_buffer",
         "_compression",
         "_first_byte",
+        "_fragments",
         "_frame_remaining",
         "_inflater",
         "_mask",
@@ -122,13 +130,17 @@ class FrameReader:
         "_partial_char",
         "_position",
         "_text_parts",
+        "_window",
+        "_window_bytes",
         "closed",
     )
 
-    def __init__(self, max_message_bytes: int, *, compression: bool = False) -> None:
+    def __init__(self, max_message_bytes: int, extension: Agreement | None = None) -> None:
         self._max_message_bytes = max_message_bytes
-        # permessage-deflate has been negotiated.
-        self._compression = compression
+        self._compression = extension is not None
+        # The end of the client's compressed messages so far, and its greatest size.
+        self._window = b""
+        self._window_bytes = extension.client_window_bytes if extension is not None else 0
         # Received bytes, and the index of the first one that is not parsed yet.
         self._buffer = b""
         self._position = 0
@@ -136,10 +148,11 @@ class FrameReader:
         self._first_byte: int | None = None
         self._mask = b""
         self._frame_remaining = 0
-        # The current message: its opcode (0: between messages), its size so far, its decoded text, and the bytes of a UTF-8
-        # character that is not complete yet.
+        # The current message: its opcode (0: between messages), its size and the number of its frames so far, its decoded text,
+        # and the bytes of a UTF-8 character that is not complete yet.
         self._message_opcode = 0
         self._message_size = 0
+        self._fragments = 0
         self._text_parts: list[str] | None = None
         self._partial_char = b""
         # Set while the current message is a compressed one.
@@ -202,9 +215,12 @@ class FrameReader:
             self._message_size += size
             if self._message_size > self._max_message_bytes:
                 raise self._protocol_error(MESSAGE_TOO_BIG, "message too big")
+            self._fragments += 1
+            if self._fragments > MAX_FRAGMENTS:
+                raise self._protocol_error(MESSAGE_TOO_BIG, "message in too many fragments")
             self._message_opcode = self._message_opcode or opcode
             if data[at] & RSV1_BIT and opcode == OP_TEXT:
-                self._inflater = Inflater(self._max_message_bytes)
+                self._inflater = Inflater(self._max_message_bytes, self._window)
         self._first_byte, self._frame_remaining, self._mask = data[at], size, data[mask_at : mask_at + 4]
         self._position = mask_at + 4
         return True
@@ -244,7 +260,7 @@ class FrameReader:
         try:
             return self._inflater.inflate(payload, final=final)
         except BadDeflate:  # RFC 7692 names no code; 1007 is for data inconsistent with the message type (section 7.4.1)
-            raise self._protocol_error(INVALID_DATA, "invalid DEFLATE data") from None
+            raise self._protocol_error(INVALID_DATA, "the compressed message is not valid DEFLATE data") from None
         except MessageTooBig:
             raise self._protocol_error(MESSAGE_TOO_BIG, "message too big") from None
 
@@ -254,7 +270,7 @@ class FrameReader:
         try:
             text, used = codecs.utf_8_decode(data, "strict", final)
         except UnicodeDecodeError:
-            raise self._protocol_error(INVALID_DATA, "invalid UTF-8") from None
+            raise self._protocol_error(INVALID_DATA, "the text is not valid UTF-8") from None
         self._partial_char = data[used:]
         if self._text_parts is None:
             self._text_parts = []
@@ -262,7 +278,9 @@ class FrameReader:
 
     def _finish_message(self) -> Message:
         message = Message(self._message_opcode, text="".join(self._text_parts or ()))
-        self._message_opcode = self._message_size = 0
+        if self._inflater is not None and self._window_bytes:
+            self._window = (self._window + message.text.encode())[-self._window_bytes :]
+        self._message_opcode = self._message_size = self._fragments = 0
         self._text_parts = self._inflater = None
         return message
 
@@ -277,7 +295,7 @@ class FrameReader:
             try:
                 payload[2:].decode()
             except UnicodeDecodeError:
-                raise self._protocol_error(INVALID_DATA, "invalid UTF-8") from None
+                raise self._protocol_error(INVALID_DATA, "the close reason is not valid UTF-8") from None
         self._close()  # no frame may follow a close frame
         return Message(OP_CLOSE, code=code)
 
@@ -288,4 +306,4 @@ class FrameReader:
     def _close(self) -> None:
         self.closed = True
         self._buffer, self._position, self._first_byte = b"", 0, None
-        self._text_parts, self._inflater, self._partial_char = None, None, b""
+        self._text_parts, self._inflater, self._partial_char, self._window = None, None, b"", b""

@@ -19,10 +19,17 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from gateway.app_keys import SETTINGS
 from gateway.http.request_head import MAX_HEADERS, WEBSOCKET_PATH, RequestHead
 from gateway.sessions.session_adapter import require_started
-from gateway.websocket.permessage_deflate import BadExtensions, negotiate_extension, parse_extension_offers
+from gateway.websocket.permessage_deflate import (
+    Agreement,
+    BadExtensions,
+    WindowBudget,
+    negotiate_extension,
+    parse_extension_offers,
+)
 
 __all__ = [
     "WEBSOCKET_VERSION",
+    "WINDOW_BUDGET",
     "Handshake",
     "negotiate",
     "parse_upgrade_head",
@@ -30,6 +37,8 @@ __all__ = [
     "sec_websocket_accept",
     "switching_protocols",
 ]
+
+WINDOW_BUDGET = web.AppKey("WINDOW_BUDGET", WindowBudget)
 
 WEBSOCKET_VERSION = "13"
 _HEAD_TERMINATOR = b"\r\n\r\n"
@@ -44,12 +53,13 @@ class Handshake:
 
     accept_value: str
     subprotocol: str | None
-    extension: str | None
+    extension: Agreement | None
 
     @property
     def response(self) -> bytes:
         """The 101 response, the first bytes that the server sends."""
-        return switching_protocols(self.accept_value, self.subprotocol, self.extension)
+        response = self.extension.response if self.extension is not None else None
+        return switching_protocols(self.accept_value, self.subprotocol, response)
 
 
 def request_line_prefixes(base_path: str = "") -> tuple[bytes, ...]:
@@ -98,6 +108,8 @@ def negotiate(app: web.Application, head: RequestHead) -> Handshake:
     except BadExtensions:  # RFC 6455 section 9.1: the handshake fails, even if compression is switched off
         raise web.HTTPBadRequest(text="Sec-WebSocket-Extensions cannot be understood") from None
     extension = negotiate_extension(offers) if offers and app[SETTINGS].compression else None
+    if extension is not None and not app[WINDOW_BUDGET].has_room(extension):
+        extension = None
     require_started(app)
     return Handshake(accept_value, head.subprotocol, extension)
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
-__all__ = ["BadDeflate", "BadExtensions", "Inflater", "MessageTooBig", "negotiate_extension", "parse_extension_offers"]
+__all__ = [
+    "Agreement",
+    "BadDeflate",
+    "BadExtensions",
+    "Inflater",
+    "MessageTooBig",
+    "WindowBudget",
+    "negotiate_extension",
+    "parse_extension_offers",
+]
 
 WINDOW_BITS = 15
+# The smallest window that zlib compresses with (RFC 7692 permits 8).
+MIN_WINDOW_BITS = 9
 # The end of an empty uncompressed block, which a sender removes from the end of each message (section 7.2.1).
 EMPTY_UNCOMPRESSED_BLOCK = b"\x00\x00\xff\xff"
 # An empty final block: where a block may begin, it ends the DEFLATE stream; inside a block it is data.
@@ -20,6 +33,16 @@ _TOKEN_PATTERN = re.compile(rf"{_TOKEN_CHAR}+")
 _PARAMETER_PATTERN = re.compile(rf'({_TOKEN_CHAR}+)(?:[ \t]*=[ \t]*(?:({_TOKEN_CHAR}+)|"((?:\\?{_TOKEN_CHAR})+)"))?')
 
 Offer = tuple[str, list[tuple[str, str | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What is agreed on. ``response``: the field value of Sec-WebSocket-Extensions. ``client_window_bytes``: how far a message
+    of the client may refer back into its earlier ones; 0 without context takeover.
+    """
+
+    response: str
+    client_window_bytes: int
 
 
 class BadExtensions(Exception):
@@ -49,21 +72,27 @@ def parse_extension_offers(headers: Iterable[str]) -> Iterator[Offer]:
         yield name, [(m[1], m[2] or (re.sub(r"\\(.)", r"\1", m[3]) if m[3] else None)) for m in matches if m is not None]
 
 
-def negotiate_extension(offered: Iterable[Offer]) -> str | None:
-    """The response to the first acceptable offer of permessage-deflate; None if there is none (section 7.1).
+def negotiate_extension(offered: Iterable[Offer]) -> Agreement | None:
+    """The answer to the first acceptable offer of permessage-deflate; None if there is none (section 7.1).
 
-    ``client_no_context_takeover`` needs no offer (section 7.1.1.2): each message of the client is decompressed by itself, so no
-    decompressor is kept per connection. The server keeps its context, with the largest window: all clients share one
-    compressor. An offer that demands otherwise is declined.
+    It has only parameters that the offer has: many clients fail the connection, or their second compressed message, if it has
+    ``client_no_context_takeover`` unasked, although section 7.1.1.2 permits that. The client's window is the smallest that the
+    client permits to choose. The server keeps its context, with the largest window: all clients share one compressor. An offer
+    that demands otherwise is declined.
     """
     for name, parameters in offered:
         values = dict(parameters)
         if name != "permessage-deflate" or len(values) < len(parameters) or not _is_acceptable(values):
             continue
-        response = "permessage-deflate; client_no_context_takeover"
+        response, window_bits = ["permessage-deflate"], WINDOW_BITS
+        if "client_no_context_takeover" in values:
+            response.append("client_no_context_takeover")
+        if "client_max_window_bits" in values:  # section 7.1.2.2: the largest window of the client, if it has a value
+            window_bits = min(MIN_WINDOW_BITS, int(values["client_max_window_bits"] or WINDOW_BITS))
+            response.append(f"client_max_window_bits={window_bits}")
         if "server_max_window_bits" in values:  # section 7.1.2.1: the response must repeat it
-            response += f"; server_max_window_bits={WINDOW_BITS}"
-        return response
+            response.append(f"server_max_window_bits={WINDOW_BITS}")
+        return Agreement("; ".join(response), 0 if "client_no_context_takeover" in values else 1 << window_bits)
     return None
 
 
@@ -72,7 +101,7 @@ def _is_acceptable(values: dict[str, str | None]) -> bool:
         match name:
             case "client_no_context_takeover":
                 valid = value is None
-            case "client_max_window_bits":  # section 7.1.2.2: a hint; every size can be decompressed
+            case "client_max_window_bits":
                 valid = value is None or value in map(str, range(8, 16))
             case "server_max_window_bits":
                 valid = value == str(WINDOW_BITS)
@@ -83,17 +112,47 @@ def _is_acceptable(values: dict[str, str | None]) -> bool:
     return True
 
 
+class WindowBudget:
+    """Bounds the memory for the windows of all clients. One per application.
+
+    A client without ``client_max_window_bits`` in its offer may need 32 KiB, one with it 512 bytes.
+    """
+
+    def __init__(self, max_bytes: int = 64 * 1024**2) -> None:
+        self._free = max_bytes
+
+    def has_room(self, agreement: Agreement) -> bool:
+        """Whether a further client may have this agreement. If not, it is not given the extension."""
+        return agreement.client_window_bytes <= self._free
+
+    def reserve(self, agreement: Agreement) -> Callable[[], None]:
+        """Reserve the window of a client; returns what must be called when the client has gone.
+
+        Never fails. ``has_room`` is asked a moment earlier, so the few handshakes of that moment may exceed the bound.
+        """
+        self._free -= agreement.client_window_bytes
+        return partial(self._release, agreement.client_window_bytes)
+
+    def _release(self, size: int) -> None:
+        self._free += size
+
+
 # ---------------------------------------------------------------- from the client
 
 
 class Inflater:
-    """Decompresses one message in parts (section 7.2.2). Never produces more than ``max_message_bytes`` and one byte."""
+    """Decompresses one message in parts (section 7.2.2). Never produces more than ``max_message_bytes`` and one byte.
+
+    ``window``: the end of the client's earlier compressed messages, to which this one may refer. It is all that has to be kept
+    between two messages, and is much smaller than a decompressor.
+    """
 
     __slots__ = ("_decompressor", "_remaining")
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, window: bytes = b"") -> None:
         self._remaining = max_message_bytes
-        self._decompressor = zlib.decompressobj(-WINDOW_BITS)
+        # The largest window at all times: it lives as long as the message, and clients may differ in how they count distances.
+        self._decompressor = zlib.decompressobj(-WINDOW_BITS, zdict=window)
 
     def inflate(self, data: bytes, *, final: bool) -> bytes:
         """Decompress the next part; ``final``: it is the last. Raises BadDeflate, MessageTooBig."""

@@ -70,8 +70,9 @@ class Role(StrEnum):
 class Grant:
     """What a token permits its bearer, after verification.
 
-    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_keys``. Times are Unix
-    seconds. ``key_id`` is that of the key that signed the token, None if there is only one key.
+    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_keys``. ``subject`` is never
+    blank: orders without a customer may have a blank customer_id. Times are Unix seconds. ``key_id`` is that of the key that
+    signed the token, None if there is only one key.
     """
 
     role: Role

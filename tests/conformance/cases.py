@@ -426,6 +426,8 @@ def additional() -> Iterator[Case]:
     yield Case("+4", "a mask of zeros", "5.3", (frame(FINAL | TEXT, b"{}", mask=bytes(4)),), answers=1)
     long = bytes((FINAL | TEXT, 0x80 | 127)) + struct.pack("!Q", 2**63) + MASK
     yield Case("+5", "a length with the highest bit set", "5.2", (long,), close=(1002, 1009))
+    endless = (frame(TEXT, b"", mask=MASK), frame(CONTINUATION, b"", mask=MASK) * 2000)
+    yield Case("+10", "empty parts without end", "5.4, 10.4", endless, close=(1009,))
 
 
 CASES = tuple(

@@ -1,12 +1,13 @@
 """Groups 12 and 13 of the suite: RFC 7692. Kinds of payload and kinds of offers, each in the suite's eighteen sizes.
 
-Each case sends several messages, every other one compressed, without context takeover, as negotiated (section 7.1.1.2). The
-client compresses with the window that it offered.
+Each case sends several messages, every other one compressed, by one compressor with the window that was negotiated (section
+7.1.2.2).
 """
 
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Iterator
 
 from tests.conformance.cases import MASK, MAX_MESSAGE_BYTES, Case, Step, split_bytes, text
@@ -21,14 +22,14 @@ SIZES = (
     *((size, 256) for size in (8192, 16384, 32768, 65536, 131072)),
     *((size, 4096) for size in (32768, 65536, 131072)),
 )
-AGREED = "permessage-deflate; client_no_context_takeover"
-WITH_BITS = f"{AGREED}; server_max_window_bits=15"
+AGREED = "permessage-deflate"
+WITH_BITS = f"{AGREED}; client_max_window_bits=9; server_max_window_bits=15"
 # Group 13: case number, the suite's offer, the expected response, and the window bits of the client.
 GROUP_13_OFFERS = (
     ("13.1", "permessage-deflate; client_no_context_takeover; client_max_window_bits; server_no_context_takeover", None, 15),
     ("13.2", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=15", WITH_BITS, 9),
     ("13.3", "permessage-deflate; client_max_window_bits; server_max_window_bits=9", None, 15),
-    ("13.4", "permessage-deflate; client_max_window_bits; server_max_window_bits=15", WITH_BITS, 15),
+    ("13.4", "permessage-deflate; client_max_window_bits; server_max_window_bits=15", WITH_BITS, 9),
     ("13.5", "permessage-deflate; server_no_context_takeover; server_max_window_bits=9", None, 15),
     ("13.6", "permessage-deflate; server_no_context_takeover; server_max_window_bits=15", None, 15),
     ("13.7", "permessage-deflate; server_max_window_bits=9; server_no_context_takeover, permessage-deflate", AGREED, 15),
@@ -57,9 +58,10 @@ def _payload(kind: str, size: int) -> bytes:
 
 
 def _frames(payload: bytes, opcode: int, window_bits: int, part: int) -> Iterator[bytes]:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -window_bits)
     for number in range(MESSAGES):
         compress = number % 2 == 0
-        whole = deflate_message(payload, window_bits=window_bits) if compress else payload
+        whole = (compressor.compress(payload) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4] if compress else payload
         parts = split_bytes(whole, part) if part else [whole]
         for n, one in enumerate(parts):
             head = CONTINUATION if n else opcode | (COMPRESSED if compress else 0)
@@ -93,9 +95,13 @@ def _cases_by_size(number: str, kind: str, offers: str, agreed: str | None, wind
 
 def _cases() -> Iterator[Case]:
     for n, kind in enumerate(("JSON", "binary", "prose", "letters at random", "Hebrew"), 1):
-        yield from _cases_by_size(f"12.{n}", kind, "permessage-deflate; client_max_window_bits", AGREED, 15)
+        offers = "permessage-deflate; client_max_window_bits"
+        yield from _cases_by_size(f"12.{n}", kind, offers, f"{AGREED}; client_max_window_bits=9", 9)
     for number, offers, agreed, window_bits in GROUP_13_OFFERS:
         yield from _cases_by_size(number, "JSON", offers, agreed, window_bits)
+    own = "permessage-deflate; client_no_context_takeover"
+    parts = [frame(FINAL | COMPRESSED | TEXT, deflate_message(PROSE.encode()), mask=MASK)] * MESSAGES
+    yield Case("+11", "each message compressed by itself", "7.1.1.2", tuple(parts), answers=MESSAGES, offers=own, agreed=own)
     offers = "permessage-deflate"
     bad = frame(FINAL | COMPRESSED | TEXT, b"\xff" * 9, mask=MASK)
     yield Case("+6", "compressed, and no DEFLATE", "7.2.2", (bad,), close=(1007,), offers=offers, agreed=AGREED)

@@ -181,7 +181,7 @@ FAMILIES = {
     "12": ("compressed messages, five kinds in all sizes", "RFC 7692, 7.2; what is too large is closed with 1009"),
     "13": ("the same with parameters; what is not negotiated is a protocol error", "RFC 7692, 7.1"),
     "+": (
-        "cases that the suite does not have: masks, empty first fragments, invalid compression",
+        "cases that the suite does not have: masks, empty fragments, invalid compression",
         "5.1, 5.3, 5.4; RFC 7692, 6.1, 7.2.2",
     ),
 }
@@ -216,19 +216,19 @@ PAGE = """# Conformance to RFC 6455 and RFC 7692
 page.
 
 The cases are those of the Autobahn|Testsuite's fuzzing client, by their numbers, sent by a client of our own
-(`tests/conformance/`). The suite itself cannot be used as it is: its package on PyPI (25.10.1) is Python 2 source that
-does not import under Python 3, and it expects the server to echo each message, while this endpoint answers JSON
-commands. Therefore:
+(`tests/conformance/`). The suite itself is not part of the run. Its package on PyPI is Python 2 source: 25.10.1 does not
+import under Python 3, and 0.8.2 runs under Python 2.7 only, of which PyPI, npm and Debian 12 have no interpreter that can
+open a socket. It expects the server to echo each message, too, while this endpoint answers JSON commands. Therefore:
 
 - A text message that arrived completely is recognized by its answer, an error that repeats the beginning of an unknown
   `type`.
 - The endpoint accepts no binary messages: where the suite expects an echo, 1003 is correct.
 - A message is limited to 64 KiB: the suite's sizes from 64 KiB up are closed with 1009, and its large fragmented
   messages have 64 KiB.
-- Compression (groups 12 and 13) is negotiated only with `client_no_context_takeover` and the server's largest window:
-  each case sends ten messages, every other one compressed by itself. Any other offer is declined, and compressed frames
-  are then a protocol error. `tests/integration/test_compression.py` tests that clients can read what the server
-  compresses.
+- Compression (groups 12 and 13) is negotiated with the server's context takeover and its largest window: each case sends
+  ten messages, every other one compressed, by one compressor with the window that was negotiated. Any other offer is
+  declined, and compressed frames are then a protocol error. `tests/integration/test_compression.py` tests that clients
+  can read what the server compresses.
 - *non-strict* is the suite's word for behaviour that the RFC allows and the suite discourages.
 - All frames of the server are checked too: not masked, no reserved bits (messages for one client alone are never
   compressed), nothing after a close frame, valid UTF-8.
@@ -241,6 +241,6 @@ These settings differ from the defaults, because the suite sends more at once th
 
 {notes}
 
-`tests/conformance/test_conformance.py` tests the opening handshake (section 4.2). Two other implementations connect to
-the server in the tests: aiohttp's client, and `ws` on Node.js through `wscat` (`tests/e2e/test_wscat.py`).
+`tests/conformance/test_conformance.py` tests the opening handshake (section 4.2). Five other implementations connect to
+the server in the tests: aiohttp, tornado, websockets, and on Node.js ws and undici (`tests/clients/test_clients.py`).
 """

@@ -26,7 +26,7 @@ HANDSHAKES: dict[str, tuple[dict[str, str | None], int, str | None]] = {
     "a supported extension": (
         {"Sec-WebSocket-Extensions": "x-unknown, permessage-deflate; client_max_window_bits"},
         101,
-        "sec-websocket-extensions: permessage-deflate; client_no_context_takeover",
+        "sec-websocket-extensions: permessage-deflate; client_max_window_bits=9",
     ),
     "a malformed extension": ({"Sec-WebSocket-Extensions": "permessage-deflate;"}, 400, None),
     "a supported subprotocol among others": (

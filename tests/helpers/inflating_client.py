@@ -12,6 +12,7 @@ from gateway.net.transports import TransportBackend
 from gateway.websocket.broadcast import Broadcaster
 from gateway.websocket.connection import WebSocketProtocol
 from gateway.websocket.endpoint import _SessionClient
+from gateway.websocket.permessage_deflate import Agreement
 from gateway.websocket.shared_deflate import Segment
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
@@ -53,13 +54,15 @@ class InflatingClient(_SessionClient):
     """The server's client object, with an InflatingReceiver as its transport. ``pause_writing`` makes it a slow client."""
 
     def __init__(self, hub: Hub, broadcaster: Broadcaster, *, compression: bool = True, conflate: int | None = None) -> None:
-        WebSocketProtocol.__init__(self, 1000, lambda _: None, compression=compression)
+        WebSocketProtocol.__init__(self, 1000, lambda _: None, Agreement("", 0) if compression else None)
         self.receiver = InflatingReceiver()
+        self.closed_with: tuple[int, str] | None = None
         self.conflates = conflate is not None
         self._transport = cast(Any, SimpleNamespace(write=self.receiver.receive))
         self._broadcaster = broadcaster
         self._flush_scheduled = False
         self._compression = compression
+        self._close_reason = None
         self.segment = None
         self.session = self._session = Session(SendQueue(1000, 10**6), self, conflate_above=conflate)
         self.adapter = cast(Any, SimpleNamespace(record_close=lambda: None, connection_lost=lambda: hub.remove(self.session)))
@@ -70,6 +73,7 @@ class InflatingClient(_SessionClient):
 
     def close(self, code: int, reason: str) -> None:
         """There is no connection to close."""
+        self.closed_with = (code, reason)
 
     def _abort_later(self) -> None:
         """Nor one to abort."""

@@ -18,7 +18,11 @@ SECRET = "0123456789abcdef0123456789abcdef-secret"
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OTHER_RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+# Shorter than RFC 7518 section 3.3 permits.
+SMALL_RSA = rsa.generate_private_key(public_exponent=65537, key_size=1024)
 P256 = ec.generate_private_key(ec.SECP256R1())
+P384 = ec.generate_private_key(ec.SECP384R1())
+P521 = ec.generate_private_key(ec.SECP521R1())
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 
 
@@ -32,10 +36,12 @@ def private_pem(key: Any) -> str:
     return pem.decode()
 
 
-def jwk(key: Any, algorithm: str, kid: str, **extra: Any) -> dict[str, Any]:
-    """The public half, as an entry of a key set."""
+def jwk(key: Any, algorithm: str, kid: str | None, **extra: Any) -> dict[str, Any]:
+    """The public half, as an entry of a key set. A member that is None is left out."""
     public: dict[str, Any] = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
-    return {**public, "kid": kid, "alg": algorithm, "use": "sig", **extra}
+    public.pop("key_ops", None)
+    members = {**public, "kid": kid, "alg": algorithm, "use": "sig", **extra}
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def token(

@@ -71,9 +71,16 @@ REQUESTS: dict[str, tuple[bytes, object]] = {
     "page with an invalid origin": (with_lines(b"Origin: http://\xff\xfe"), 3507),
     "through a proxy that says nothing": (with_lines(b"Via:"), 403),
     "through an untrusted proxy": (with_lines(b"X-Forwarded-For: 127.0.0.1"), 403),
-    "a body": (with_lines(b"Content-Length: 5") + b"hello", "analytics_update"),
-    "a large body": (with_lines(b"Content-Length: 1000000000"), 413),
-    "a body of unknown length": (with_lines(b"Transfer-Encoding: chunked"), 413),
+    "a body without bytes": (with_lines(b"Content-Length: 0"), "analytics_update"),
+    "a body": (with_lines(b"Content-Length: 5") + b"hello", 400),
+    "a body that is a frame": (with_lines(b"Content-Length: %d" % len(PING_MESSAGE)) + PING_MESSAGE, 400),
+    "a body that never comes": (with_lines(b"Content-Length: 5"), 400),
+    "a large body": (with_lines(b"Content-Length: 1000000000"), 400),
+    "a body of unknown length": (with_lines(b"Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
+    "a body of unknown length with frames": (with_lines(b"Transfer-Encoding: chunked") + PING_MESSAGE, 400),
+    "two lengths": (with_lines(b"Content-Length: 0", b"Content-Length: 5") + b"hello", 400),
+    "a length and an encoding": (with_lines(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"0\r\n\r\n", 400),
+    "an encoding that is none": (with_lines(b"Transfer-Encoding: identity") + b"hello", 400),
     "a header with a NUL": (with_lines(b"X-Odd: a\0b"), 400),
     "a header without a colon": (with_lines(b"X-Odd"), 400),
     "a long header": (with_lines(b"X-Long: " + b"x" * 40_000), 400),
@@ -219,6 +226,27 @@ async def test_request_may_be_split_at_every_byte(start_server: StartServer, dat
         assert await read_response(reader) == expected
         await within(TIMEOUT_SECONDS, reader.readuntil(b'{"type":"pong"}'), "the answer to the early bytes")
         writer.close()
+
+
+async def test_a_body_is_not_executed_wherever_its_packets_end(start_server: StartServer, database_url: str) -> None:
+    """The connection is closed after the answer, so that the rest is no second request either."""
+    server: Server = await start_server(database_url, HANDSHAKES_PER_SECOND="10000")
+    for line in (b"Content-Length: %d" % len(PING_MESSAGE), b"Transfer-Encoding: chunked"):
+        sent = with_lines(line) + PING_MESSAGE + UPGRADE_REQUEST
+        head_size = len(with_lines(line))
+        cuts = [20, head_size - 1, head_size, head_size + 1, head_size + len(PING_MESSAGE), len(sent)]
+        streams = [await asyncio.open_connection(*server_address(server)) for _ in cuts]
+        for at, (_, writer) in zip(cuts, streams, strict=True):
+            writer.write(sent[:at])
+        await wait_until_read(server)
+        for at, (_, writer) in zip(cuts, streams, strict=True):
+            writer.write(sent[at:])
+        for reader, writer in streams:
+            received = await within(TIMEOUT_SECONDS, reader.read(), "the end")
+            status_line, _, rest = received.partition(b"\r\n")
+            assert status_line.split()[1] == b"400"
+            assert b"HTTP/1." not in rest.replace(b"GET /api/ws HTTP/1.1", b"")  # an error may quote the request
+            writer.close()
 
 
 async def test_incomplete_requests_do_not_delay_other_clients(

@@ -69,6 +69,43 @@ def test_a_json_line_holds_the_traceback(capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().err)["exception"].endswith("ValueError: a bug")
 
 
+FORGED = "anna\n12:00:00 ERROR forged\r\x1b[2J\x9b1m\x00\x7f\u2028\u202e\ud800\N{ZERO WIDTH SPACE}"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_no_line_has_control_characters(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    """Texts of clients may be in messages, in fields, in names of fields and in errors."""
+
+    def fail() -> None:
+        raise ValueError(FORGED)
+
+    with configured("DEBUG", log_format), logs.bind_connection(FORGED):
+        log = logging.getLogger("orderwire.session")
+        log.debug("session opened: %s", FORGED, extra={"subject": FORGED, "orders": [FORGED], FORGED: 1})
+        try:
+            fail()
+        except ValueError:
+            log.exception("failed")
+    printed = capsys.readouterr().err
+    assert all(character.isprintable() for line in printed.split("\n") for character in line)
+    lines = printed.removesuffix("\n").split("\n")
+    assert not [line for line in lines if line.startswith("12:00:00 ERROR forged")]
+    if log_format == "json":
+        first, second = map(json.loads, lines)
+        assert (first["subject"], first["message"]) == (FORGED, f"session opened: {FORGED}")
+        assert second["exception"].endswith(f"ValueError: {FORGED}")
+    else:
+        assert r"anna\n12:00:00 ERROR forged\r\x1b[2J\x9b1m\x00\x7f\u2028\u202e\ud800\u200b" in lines[0]
+        # What is not the first line of its record is indented.
+        assert all(line.startswith("    ") for line in lines[2:])
+
+
+def test_printable_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("INFO", "text"):
+        logging.getLogger("orderwire.hub").info(r"Zoë Иван 日本 \n %s", "🍕")
+    assert capsys.readouterr().err[8:] == r" INFO Zoë Иван 日本 \n 🍕" + "\n"
+
+
 async def test_tasks_created_in_the_block_are_about_its_connection() -> None:
     async def bound() -> str:
         await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from push.protocol.access import Role
 from settings import BadSetting, Settings, parse_duration
 from tests.helpers.tokens import SECRET
 
@@ -53,6 +54,7 @@ PASSWORD = "sEcReT"
             "ALLOWED_HOSTS",
             ["https://shop.example", "shop.example:8000", "*.shop.example", "[::1]", "a..b", "shop example", "shop.example/x"],
         ),
+        ("JWT_ROLE_MAP", ["admin", "shop-admin:owner", ":admin", "a:admin,a:viewer", "a:Admin"]),
         ("JWT_JWKS_URL", ["http://login.example/jwks", "https://", "https://login.example:0/jwks", "ftp://localhost/"]),
     ],
 )
@@ -134,10 +136,18 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("ALLOWED_HOSTS", "Shop.example., .internal,hub", frozenset(["shop.example", ".internal", "hub"])),
         ("ALLOWED_HOSTS", "*", frozenset(["*"])),
         ("JWT_JWKS_URL", "http://127.0.0.1/jwks", "http://127.0.0.1/jwks"),
+        ("JWT_ROLE_CLAIM", "https://shop.example/roles", "https://shop.example/roles"),
+        ("JWT_ROLE_MAP", "urn:x:staff:viewer, shop-admin : admin,", (("urn:x:staff", "viewer"), ("shop-admin", "admin"))),
     ],
 )
 def test_a_usable_value_is_parsed(name: str, text: str, value: Any) -> None:
     assert getattr(Settings.from_environment({name: text}), name.lower()) == value
+
+
+def test_the_roles_of_the_map_are_those_of_grants() -> None:
+    assert Settings.from_environment({"JWT_ROLE_MAP": ",".join(f"x-{role}:{role}" for role in Role)}).jwt_role_map == tuple(
+        (f"x-{role}", role.value) for role in Role
+    )
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("10s", 10), ("90M", 5400), ("12 h", 43_200), ("3650d", 315_360_000)])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.auth.jwks import FixedKey, as_jwk, load_public_key
+from gateway.auth.jwks import FixedKey, load_public_key, secret_key
 from gateway.auth.tokens import (
     LEEWAY_SECONDS,
     MAX_TIMESTAMP,
@@ -22,10 +24,23 @@ from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Role
 from push.protocol.messages import CloseCode
 from settings import BadSetting, Settings
 from tests.fuzz.tokens import SECRET as FUZZ_SECRET
-from tests.fuzz.tokens import odd_token, valid_token
-from tests.helpers.tokens import ED25519, P256, RSA, SECRET, hs256_token, private_pem, public_pem, token, unsigned_token
+from tests.fuzz.tokens import odd_token, sign, valid_token
+from tests.helpers.builders import make_event
+from tests.helpers.tokens import (
+    ED25519,
+    P256,
+    P384,
+    P521,
+    RSA,
+    SECRET,
+    hs256_token,
+    private_pem,
+    public_pem,
+    token,
+    unsigned_token,
+)
 
-SECRET_KEY = FixedKey(as_jwk(SECRET.encode(), "HS256"))
+SECRET_KEY = FixedKey(secret_key(SECRET))
 
 
 async def denied(sent: str, verifier: TokenVerifier | None = None) -> CloseCode:
@@ -52,6 +67,43 @@ async def test_a_token_grants_its_role_subject_orders_and_expiry() -> None:
 
 async def test_an_expiry_beyond_the_year_9999_is_cut() -> None:
     assert (await TokenVerifier(SECRET_KEY).verify(token(exp=10**15))).expires_at == MAX_TIMESTAMP
+
+
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize(
+    "value",
+    ["1", "4102444800", "", True, False, None, [], {}, [4102444800], "NaN", "Infinity", "-Infinity", "1e400", "10**400"],
+)
+async def test_a_time_that_is_no_number_is_denied(name: str, value: Any) -> None:
+    """RFC 7519 section 2, NumericDate: a JSON number. Python's json also reads NaN and infinities."""
+    claims = {"role": "admin", "exp": int(time.time()) + 600, name: "VALUE"}
+    text = {"NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity", "1e400": "1e400", "10**400": "1" + "0" * 400}
+    body = json.dumps(claims).replace('"VALUE"', text.get(str(value), json.dumps(value)))
+    assert await denied(sign(body, secret=SECRET)) is CloseCode.INVALID_TOKEN
+
+
+async def test_a_time_may_have_a_fraction() -> None:
+    now = time.time()
+    grant = await TokenVerifier(SECRET_KEY).verify(sign({"role": "admin", "exp": now + 600.5, "iat": now - 0.5}, secret=SECRET))
+    assert grant.issued_at == now - 0.5
+
+
+@pytest.mark.parametrize("subject", ["", " ", "\t\n", "\u00a0"])
+async def test_a_blank_subject_is_none(subject: str) -> None:
+    """Orders without a customer may have an empty customer_id: they are nobody's."""
+    assert await denied(token("customer", sub=subject)) is CloseCode.NOT_PERMITTED
+    assert await denied(token("customer", sub=subject, orders=[])) is CloseCode.NOT_PERMITTED
+    grant = await TokenVerifier(SECRET_KEY).verify(token("customer", sub=subject, orders=[1]))
+    assert grant.subject is None
+    assert not grant.may_see(make_event(order_key="2", customer_id=subject))
+    assert (await TokenVerifier(SECRET_KEY).verify(token("admin", sub=subject))).subject is None
+
+
+async def test_a_critical_header_that_is_not_understood_is_denied() -> None:
+    """RFC 7515 section 4.1.11."""
+    claims = {"role": "admin", "exp": int(time.time()) + 600}
+    header = {"alg": "HS256", "crit": ["x"], "x": 1}
+    assert await denied(sign(claims, header, SECRET)) is CloseCode.INVALID_TOKEN
 
 
 async def test_the_leeway_applies_to_nbf_and_iat_but_not_to_exp() -> None:
@@ -120,7 +172,22 @@ async def test_a_public_key_is_not_a_secret() -> None:
     verifier = TokenVerifier(FixedKey(load_public_key(public_pem(RSA))))
     claims = {"role": "admin", "exp": int(time.time()) + 600}
     assert (await verifier.verify(token(key=RSA, algorithm="RS256"))).role is Role.ADMIN
-    assert await denied(hs256_token({"alg": "HS256"}, claims, public_pem(RSA).encode()), verifier) is CloseCode.INVALID_TOKEN
+    for secret in (
+        public_pem(RSA).encode(),
+        public_pem(RSA).strip().encode(),
+        b"",
+        RSA.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+    ):
+        for algorithm in ("HS256", "hs256", "RS256", "PS256", "none"):
+            assert await denied(hs256_token({"alg": algorithm}, claims, secret), verifier) is CloseCode.INVALID_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(RSA, "RS512"), (RSA, "PS256"), (RSA, "PS512"), (P384, "ES384"), (P521, "ES512")]
+)
+async def test_every_algorithm_of_a_public_key_is_verified(key: Any, algorithm: str) -> None:
+    verifier = TokenVerifier(FixedKey(load_public_key(public_pem(key))))
+    assert (await verifier.verify(token(key=key, algorithm=algorithm))).role is Role.ADMIN
 
 
 async def test_audience_and_issuer_are_checked_if_they_are_set() -> None:
@@ -132,22 +199,90 @@ async def test_audience_and_issuer_are_checked_if_they_are_set() -> None:
     assert (await TokenVerifier(SECRET_KEY).verify(token(aud="any", iss="any"))).role is Role.ADMIN
 
 
-async def test_a_revocation_covers_tokens_issued_up_to_its_time() -> None:
+async def test_a_revocation_covers_tokens_issued_up_to_its_time_and_the_leeway() -> None:
+    """A clock that is fast by up to the leeway dates tokens after the revocation that were issued before it."""
     now = int(time.time())
     verifier = TokenVerifier(SECRET_KEY)
-    old = await verifier.verify(token(sub="anna", iat=now - 10))
+    old = await verifier.verify(token(sub="anna", iat=now - 20))
+    fast = await verifier.verify(token(sub="anna", iat=int(now - 20 + LEEWAY_SECONDS)))
     undated = await verifier.verify(token(sub="anna", iat=None))
-    other = await verifier.verify(token(sub="jan", iat=now - 10))
-    assert verifier.update_revocations({"anna": now - 10.0})
-    assert not verifier.update_revocations({"anna": now - 10.0})
-    assert [verifier.is_valid(grant) for grant in (old, undated, other)] == [False, False, True]
-    assert await denied(token(sub="anna", iat=now - 10), verifier) is CloseCode.INVALID_TOKEN
-    assert (await verifier.verify(token(sub="anna", iat=now - 9))).subject == "anna"
+    other = await verifier.verify(token(sub="jan", iat=now - 20))
+    assert verifier.update_revocations({"anna": now - 20.0})
+    assert not verifier.update_revocations({"anna": now - 20.0})
+    assert [verifier.is_valid(grant) for grant in (old, fast, undated, other)] == [False, False, False, True]
+    assert await denied(token(sub="anna", iat=now - 20), verifier) is CloseCode.INVALID_TOKEN
+    assert (await verifier.verify(token(sub="anna", iat=int(now - 19 + LEEWAY_SECONDS)))).subject == "anna"
     assert verifier.update_revocations({})
     assert verifier.is_valid(old)
 
 
-@pytest.mark.parametrize(("key", "algorithm"), [(RSA, "RS256"), (P256, "ES256"), (ED25519, "EdDSA")])
+async def test_a_token_from_the_future_does_not_survive_a_revocation() -> None:
+    now = time.time()
+    verifier = TokenVerifier(SECRET_KEY)
+    grant = await verifier.verify(sign({"role": "admin", "sub": "anna", "exp": now + 600, "iat": now + 4}, secret=SECRET))
+    verifier.update_revocations({"anna": time.time()})
+    assert not verifier.is_valid(grant)
+
+
+ROLE_CLAIMS: list[tuple[dict[str, str], dict[str, Any], Role | None]] = [
+    # Keycloak
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"realm_access": {"roles": ["offline_access", "viewer"]}}, Role.VIEWER),
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"realm_access": {"roles": ["customer", "admin", "viewer"]}}, Role.ADMIN),
+    ({"JWT_ROLE_CLAIM": "resource_access.shop.app.roles"}, {"resource_access": {"shop.app": {"roles": ["admin"]}}}, Role.ADMIN),
+    # Auth0: a claim of one's own is named by a URL
+    ({"JWT_ROLE_CLAIM": "https://shop.example/roles"}, {"https://shop.example/roles": ["viewer"]}, Role.VIEWER),
+    ({"JWT_ROLE_CLAIM": "https://shop.example/app.roles"}, {"https://shop.example/app": {"roles": "viewer"}}, Role.VIEWER),
+    # Supabase, Cognito
+    ({"JWT_ROLE_MAP": "authenticated:customer,shop-admin:admin"}, {"role": "authenticated"}, Role.CUSTOMER),
+    ({"JWT_ROLE_CLAIM": "app_metadata.role", "JWT_ROLE_MAP": "a:admin"}, {"app_metadata": {"role": "a"}}, Role.ADMIN),
+    (
+        {"JWT_ROLE_CLAIM": "cognito:groups", "JWT_ROLE_MAP": "urn:shop:staff:viewer"},
+        {"cognito:groups": ["urn:shop:staff"]},
+        Role.VIEWER,
+    ),
+    ({}, {"role": ["viewer"]}, Role.VIEWER),
+    # A list may hold anything; only names in the map count.
+    ({"JWT_ROLE_MAP": "shop-admin:admin"}, {"role": [None, 7, ["shop-admin"], "admin", "shop-admin"]}, Role.ADMIN),
+    ({"JWT_ROLE_MAP": "shop-admin:admin"}, {"role": ["admin"]}, None),
+    ({"JWT_ROLE_MAP": "shop-admin:admin"}, {"role": "admin"}, None),
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"role": "admin"}, None),
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"realm_access": ["roles", "admin"]}, None),
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"realm_access": {"roles": {"admin": True}}}, None),
+    ({"JWT_ROLE_CLAIM": "realm_access.roles"}, {"realm_access": "roles"}, None),
+    ({}, {"role": "Admin"}, None),
+    ({}, {"role": "admin viewer"}, None),
+    ({}, {"role": []}, None),
+    ({}, {"role": {}}, None),
+    ({}, {"role": True}, None),
+]
+
+
+@pytest.mark.parametrize(("settings", "claims", "role"), ROLE_CLAIMS)
+async def test_the_role_is_where_the_settings_say(settings: dict[str, str], claims: dict[str, Any], role: Role | None) -> None:
+    verifier, _ = verifier_from_settings(Settings.from_environment({"JWT_SECRET": SECRET, **settings}))
+    sent = sign({"sub": "anna", "exp": int(time.time()) + 60, **claims}, secret=SECRET)
+    if role is None:
+        assert await denied(sent, verifier) is CloseCode.NOT_PERMITTED
+    else:
+        assert (await verifier.verify(sent)).role is role
+
+
+@pytest.mark.parametrize("settings", [settings for settings, _, role in ROLE_CLAIMS if role is not None])
+async def test_a_signed_token_has_its_role_where_the_settings_say(settings: dict[str, str]) -> None:
+    configured = Settings.from_environment({"JWT_SECRET": SECRET, **settings})
+    verifier, _ = verifier_from_settings(configured)
+    for role in Role:
+        claims = {"role": role.value, "sub": "anna", "exp": int(time.time()) + 60}
+        if "JWT_ROLE_MAP" in settings and f":{role}" not in settings["JWT_ROLE_MAP"]:
+            with pytest.raises(BadSetting, match=f"JWT_ROLE_MAP names no role for {role}"):
+                sign_token(configured, claims)
+        else:
+            assert (await verifier.verify(sign_token(configured, claims))).role is role
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(RSA, "RS256"), (P256, "ES256"), (P384, "ES384"), (P521, "ES512"), (ED25519, "EdDSA")]
+)
 async def test_a_signed_token_is_verified_with_the_public_key(tmp_path: Path, key: Any, algorithm: str) -> None:
     file = tmp_path / "private.pem"
     file.write_text(private_pem(key))

@@ -173,6 +173,11 @@ def test_without_login_a_proxy_that_is_not_trusted_is_named() -> None:
     assert (rejection.reason, "sends no X-Forwarded-For" in rejection.message) == ("not_loopback", True)
 
 
+@pytest.mark.parametrize(("body", "expected"), [(0, None), (1, ("body", 400)), (65537, ("body", 400)), (None, ("body", 400))])
+def test_a_websocket_opening_has_no_body(body: int | None, expected: tuple[str, int] | None) -> None:
+    assert Site().reason("/api/ws", body=body) == expected
+
+
 @pytest.mark.parametrize(("body", "expected"), [(0, None), (65536, None), (65537, ("body", 413)), (None, ("body", 413))])
 def test_a_body_must_be_small_and_of_known_length(body: int | None, expected: tuple[str, int] | None) -> None:
     assert Site().reason(body=body) == expected

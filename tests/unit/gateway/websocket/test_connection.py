@@ -106,6 +106,33 @@ async def test_close_frame_of_the_client_is_answered_with_its_code(payload: byte
     protocol.connection_lost(None)
 
 
+async def test_nothing_queued_is_written_before_the_answer_to_a_close_frame() -> None:
+    class QueueingProtocol(RecordingProtocol):
+        def flush(self) -> None:
+            if self._transport is not None and not self.closing:
+                self._transport.write(b"queued")
+
+    protocol = QueueingProtocol()
+    protocol.pause_writing()
+    protocol.data_received(frame(FINAL | CLOSE, (1000).to_bytes(2, "big"), mask=b"abcd"))
+    protocol.resume_writing()
+    assert protocol.transport.written == [bytes((FINAL | CLOSE, 2)) + (1000).to_bytes(2, "big")]
+    protocol.connection_lost(None)
+
+
+async def test_a_client_that_still_reads_what_was_written_before_its_close_frame_is_not_aborted_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The close frame is behind what the transport holds: aborted, the client would see 1006."""
+    monkeypatch.setattr("gateway.websocket.connection.LINGER_SECONDS", 0.01)
+    protocol = RecordingProtocol()
+    protocol.pause_writing()
+    protocol.data_received(frame(FINAL | CLOSE, (1000).to_bytes(2, "big"), mask=b"abcd"))
+    await asyncio.sleep(0.05)
+    assert protocol.transport.calls[-1] == "close"
+    protocol.connection_lost(None)
+
+
 async def test_close_frame_that_answers_ours_closes_the_transport() -> None:
     protocol = RecordingProtocol()
     protocol.close(3001, "reason")

@@ -12,13 +12,14 @@ from gateway.app_keys import RELAY, SETTINGS
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot, Rejection
 from gateway.http.request_head import REQUEST_HEAD
 from gateway.websocket.endpoint import MAX_FRAMES_AFTER_REJECTION, _RejectedClient, check_upgrade, websocket_handler
+from gateway.websocket.frames import MAX_FRAGMENTS
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 from settings import Settings
 from tests.helpers.inflating_client import BroadcastSetup
 from tests.helpers.recording_transport import RecordingTransport
 from tests.helpers.request_heads import UPGRADE_HEADERS, make_request_head
-from tests.helpers.websocket_frames import BINARY, CLOSE, FINAL, TEXT, frame
+from tests.helpers.websocket_frames import BINARY, CLOSE, COMPRESSED, CONTINUATION, FINAL, TEXT, frame
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,38 @@ async def test_protocol_error_closes_the_session_with_its_code(data: bytes, code
     await setup.run_ticks()
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (frame(FINAL | TEXT, b"\xff"), "the text is not valid UTF-8"),
+        (frame(FINAL | COMPRESSED | TEXT, b"{}"), "the compressed message is not valid DEFLATE data"),
+        (frame(FINAL | TEXT, b"", length=1001), "message too big"),
+        (frame(TEXT, b"") + frame(CONTINUATION, b"") * MAX_FRAGMENTS, "message in too many fragments"),
+    ],
+)
+async def test_the_close_frame_says_which_error_it_was(data: bytes, reason: str) -> None:
+    setup = BroadcastSetup()
+    client = setup.add_client()
+    client.data_received(data)
+    await setup.run_ticks()
+    assert client.closed_with is not None
+    assert client.closed_with[1] == reason
+
+
+async def test_a_client_that_is_too_far_behind_is_told_so_although_it_violates_the_protocol() -> None:
+    setup = BroadcastSetup(max_messages=3)
+    client = setup.add_client()
+    await setup.run_ticks()
+    client.pause_writing()
+    for _ in range(5):
+        setup.publish()
+    client.data_received(frame(FINAL | TEXT, b"\xff"))
+    client.resume_writing()
+    await setup.run_ticks()
+    assert client.closed_with is not None
+    assert client.closed_with == (CloseCode.SLOW_CONSUMER, CloseCode.SLOW_CONSUMER.reason)
+
+
 class RejectedConnection:
     """A rejected client on a recording transport."""
 
@@ -46,7 +79,7 @@ class RejectedConnection:
         guard = SimpleNamespace(connection_lost=lambda _: None)
         app: Any = {SETTINGS: Settings.from_environment({}), REQUEST_GUARD: guard}
         denied = AccessDenied(CloseCode.BAD_REQUEST, "no such topic")
-        self.client = _RejectedClient(app, ConnectionSlot(True, self._release), denied, compression=False)
+        self.client = _RejectedClient(app, ConnectionSlot(True, self._release), denied, None)
         self.transport = RecordingTransport()
         self.client.start(self.transport, b"response", early)
 

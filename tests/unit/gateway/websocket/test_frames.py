@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
+import zlib
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 from gateway.sessions.session_adapter import PROTOCOL_ERRORS
 from gateway.websocket import frames
-from gateway.websocket.frames import FrameReader, Message, ProtocolError, close_frame, text_frames
+from gateway.websocket.frames import MAX_FRAGMENTS, FrameReader, Message, ProtocolError, close_frame, text_frames
+from gateway.websocket.permessage_deflate import Agreement
 from push.delivery.rate_limit import RateLimits
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
@@ -46,10 +49,10 @@ def make_session(limits: RateLimits | None = None) -> Session:
 
 
 def read(
-    parts: Iterable[bytes], session: Session | None = None, max_bytes: int = 65536, *, compression: bool = False
+    parts: Iterable[bytes], session: Session | None = None, max_bytes: int = 65536, *, extension: Agreement | None = None
 ) -> tuple[list[Message], int | None]:
     """All messages, and the code of the ProtocolError that ended reading."""
-    reader, messages = FrameReader(max_bytes, compression=compression), []
+    reader, messages = FrameReader(max_bytes, extension), []
     try:
         for part in parts:
             reader.feed(part)
@@ -187,8 +190,12 @@ def test_frames_of_the_server_can_be_parsed(payloads: list[bytes], code: int, re
 # ---------------------------------------------------------------- compressed messages
 
 
-def read_texts(parts: Any, **options: Any) -> tuple[list[str], int | None]:
-    messages, code = read(parts, compression=True, **options)
+COMPRESSED_TEXT = FINAL | COMPRESSED | TEXT
+NO_CONTEXT, WITH_CONTEXT = Agreement("", 0), Agreement("", 512)
+
+
+def read_texts(parts: Any, extension: Agreement = NO_CONTEXT, **options: Any) -> tuple[list[str], int | None]:
+    messages, code = read(parts, extension=extension, **options)
     return [message.text for message in messages if message.opcode == TEXT], code
 
 
@@ -209,13 +216,77 @@ def test_compressed_and_plain_messages_are_parsed_however_they_are_fragmented_an
     assert read_texts(split_at(data, positions)) == ([text for text, _, _ in sent], None)
 
 
+@given(
+    st.lists(st.tuples(st.text(max_size=3000), st.booleans(), st.integers(1, 5)), max_size=8),
+    st.lists(st.integers(0, 4000), max_size=9),
+    st.integers(9, 15),
+    st.sampled_from([zlib.Z_SYNC_FLUSH, zlib.Z_FULL_FLUSH]),
+)
+def test_compressed_messages_may_refer_to_earlier_ones(
+    sent: list[tuple[str, bool, int]], positions: list[int], window_bits: int, flush: int
+) -> None:
+    """One compressor for all messages, with any window: uncompressed messages between them do not count (section 7.2.2)."""
+    compressor, data = zlib.compressobj(9, zlib.DEFLATED, -window_bits), b""
+    for text, compress, count in sent:
+        payload = text.encode()
+        if compress:
+            # Section 7.2.3.6: zlib makes nothing of an empty message after an empty message.
+            payload = (compressor.compress(payload) + compressor.flush(flush))[:-4] or b"\x00"
+        parts = split_at(payload, [n * len(payload) // count for n in range(1, count)])
+        for n, part in enumerate(parts):
+            first_byte = TEXT | (COMPRESSED if compress else 0) if n == 0 else CONTINUATION
+            data += frame(first_byte | (FINAL if n == len(parts) - 1 else 0), part, mask=b"abcd") + frame(FINAL | PING, b"")
+    agreement = Agreement("", 1 << window_bits)
+    assert read_texts(split_at(data, positions), agreement) == ([text for text, _, _ in sent], None)
+
+
+def test_a_reference_beyond_the_agreed_window_is_no_deflate_data() -> None:
+    noise = random.Random(1).randbytes(600).hex()
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first, second = (compressor.compress(noise.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH) for _ in range(2))
+    data = frame(COMPRESSED_TEXT, first[:-4], mask=b"abcd") + frame(COMPRESSED_TEXT, second[:-4], mask=b"abcd")
+    assert read_texts([data], Agreement("", 1 << 15)) == ([noise, noise], None)
+    assert read_texts([data], WITH_CONTEXT) == ([noise], 1007)
+    assert read_texts([data], NO_CONTEXT) == ([noise], 1007)
+
+
+@pytest.mark.parametrize("payload", [b"", b"x"])
+@pytest.mark.parametrize("first_byte", [TEXT, BINARY, COMPRESSED | TEXT])
+def test_the_fragments_of_a_message_are_limited(first_byte: int, payload: bytes) -> None:
+    """Empty ones too, which have no end by their size."""
+    part, last = frame(CONTINUATION, payload), frame(FINAL | CONTINUATION, b"\x00" if first_byte & COMPRESSED else payload)
+    if first_byte & COMPRESSED:
+        part = frame(CONTINUATION, b"")
+    whole = [frame(first_byte, b""), part * (MAX_FRAGMENTS - 2), last]
+    messages, code = read([*whole, *whole], extension=NO_CONTEXT)
+    assert (len(messages), code) == (2, None)
+    messages, code = read([*whole, frame(first_byte, b""), part * (MAX_FRAGMENTS - 1), last], extension=NO_CONTEXT)
+    assert (len(messages), code) == (1, 1009)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (frame(FINAL | TEXT, b"\xff"), "the text is not valid UTF-8"),
+        (frame(FINAL | COMPRESSED | TEXT, deflate_message(b"\xff")), "the text is not valid UTF-8"),
+        (frame(FINAL | COMPRESSED | TEXT, b"{}"), "the compressed message is not valid DEFLATE data"),
+        (frame(FINAL | CLOSE, (1000).to_bytes(2, "big") + b"\xff"), "the close reason is not valid UTF-8"),
+    ],
+)
+def test_the_error_says_what_is_not_valid(data: bytes, reason: str) -> None:
+    reader = FrameReader(1000, NO_CONTEXT)
+    reader.feed(data)
+    with pytest.raises(ProtocolError, match=reason) as raised:
+        reader.next_message(lambda size, frames: True)
+    assert raised.value.code == 1007
+
+
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_arbitrary_compressed_bytes_are_parsed_the_same_however_they_are_split(payload: bytes, at: int) -> None:
     data = frame(FINAL | COMPRESSED | TEXT, payload, mask=b"abcd")
     assert read_texts([data]) == read_texts([data[:at], data[at:]]) == read_texts(data[n : n + 1] for n in range(len(data)))
 
 
-COMPRESSED_TEXT = FINAL | COMPRESSED | TEXT
 MALFORMED_COMPRESSED = {
     "another reserved bit with RSV1": (frame(COMPRESSED_TEXT | 0x20, deflate_message(b"{}")), 1002),
     "another reserved bit": (frame(FINAL | TEXT | 0x10, b"{}"), 1002),
@@ -245,7 +316,7 @@ def test_malformed_compressed_frame_raises_its_code_and_ends_reading(name: str) 
 
 
 def test_compressed_binary_payload_is_not_decompressed() -> None:
-    messages, code = read([frame(FINAL | COMPRESSED | BINARY, b"\xff" * 9)], compression=True)
+    messages, code = read([frame(FINAL | COMPRESSED | BINARY, b"\xff" * 9)], extension=NO_CONTEXT)
     assert (len(messages), code) == (1, None)
 
 

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.app_keys import RELAY, SETTINGS
 from gateway.websocket.handshake import (
+    WINDOW_BUDGET,
     Handshake,
     negotiate,
     parse_upgrade_head,
@@ -17,6 +18,7 @@ from gateway.websocket.handshake import (
     sec_websocket_accept,
     switching_protocols,
 )
+from gateway.websocket.permessage_deflate import Agreement, WindowBudget
 from settings import Settings
 from tests.helpers.raw_websocket import UPGRADE_REQUEST, upgrade_request
 from tests.helpers.request_heads import UPGRADE_HEADERS, make_request_head
@@ -27,7 +29,7 @@ ACCEPT_VALUE = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
 def make_app(settings: dict[str, str] | None = None, *, started: bool = True) -> Any:
     relay = SimpleNamespace(epoch="e1" if started else None, not_ready_reason="not started yet")
-    return {SETTINGS: Settings.from_environment(settings or {}), RELAY: relay}
+    return {SETTINGS: Settings.from_environment(settings or {}), RELAY: relay, WINDOW_BUDGET: WindowBudget()}
 
 
 async def test_parse_upgrade_head_returns_the_request_and_its_size() -> None:
@@ -84,7 +86,7 @@ def test_invalid_upgrade_request_has_no_accept_value(changed: dict[str, str]) ->
         (
             {"Sec-WebSocket-Extensions": "permessage-deflate"},
             {"COMPRESSION": "1"},
-            Handshake(ACCEPT_VALUE, None, "permessage-deflate; client_no_context_takeover"),
+            Handshake(ACCEPT_VALUE, None, Agreement("permessage-deflate", 32768)),
         ),
         ({"Sec-WebSocket-Extensions": "permessage-deflate"}, {"COMPRESSION": "0"}, Handshake(ACCEPT_VALUE, None, None)),
         ({"Sec-WebSocket-Extensions": "x-unknown"}, {"COMPRESSION": "1"}, Handshake(ACCEPT_VALUE, None, None)),
@@ -94,6 +96,18 @@ def test_subprotocol_and_extension_are_negotiated(
     headers: dict[str, str], settings: dict[str, str], handshake: Handshake
 ) -> None:
     assert negotiate(make_app(settings), make_request_head("GET", {**UPGRADE_HEADERS, **headers})) == handshake
+
+
+def test_without_room_for_its_window_a_client_is_not_given_the_extension() -> None:
+    app = make_app()
+    app[WINDOW_BUDGET] = WindowBudget(1000)
+    for offer, given in (
+        ("permessage-deflate", False),
+        ("permessage-deflate; client_max_window_bits", True),
+        ("permessage-deflate; client_no_context_takeover", True),
+    ):
+        head = make_request_head("GET", {**UPGRADE_HEADERS, "Sec-WebSocket-Extensions": offer})
+        assert (negotiate(app, head).extension is not None) is given
 
 
 @pytest.mark.parametrize(
@@ -117,7 +131,7 @@ def test_response_names_what_was_negotiated() -> None:
     assert switching_protocols("x", None) == (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
     )
-    response = Handshake("x", "orderwire", "permessage-deflate").response
+    response = Handshake("x", "orderwire", Agreement("permessage-deflate", 0)).response
     assert response.endswith(b"\r\nSec-WebSocket-Protocol: orderwire\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n")
 
 

@@ -9,27 +9,41 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.websocket.permessage_deflate import (
+    Agreement,
     BadDeflate,
     BadExtensions,
     Inflater,
     MessageTooBig,
+    WindowBudget,
     negotiate_extension,
     parse_extension_offers,
 )
 from tests.helpers.websocket_frames import deflate_message
 
-ACCEPTED = "permessage-deflate; client_no_context_takeover"
-OFFERS = {
-    "permessage-deflate": ACCEPTED,
-    "x-other; a=b, permessage-deflate": ACCEPTED,
-    "permessage-deflate; client_max_window_bits": ACCEPTED,
-    "permessage-deflate; client_max_window_bits=8": ACCEPTED,
-    'permessage-deflate; client_max_window_bits="15"': ACCEPTED,
-    "permessage-deflate ;client_no_context_takeover;client_max_window_bits = 9 ": ACCEPTED,
-    "permessage-deflate; server_max_window_bits=15": f"{ACCEPTED}; server_max_window_bits=15",
-    r'permessage-deflate; server_max_window_bits="\15"': f"{ACCEPTED}; server_max_window_bits=15",
-    "permessage-deflate; server_max_window_bits=10, permessage-deflate": ACCEPTED,
-    ",, permessage-deflate,": ACCEPTED,
+PLAIN = "permessage-deflate"
+# Offers, the answer, and the window to keep for the client in bytes. The answer has what was offered, and nothing else.
+ANSWERS: dict[str, tuple[str, int]] = {
+    "permessage-deflate": (PLAIN, 32768),
+    "x-other; a=b, permessage-deflate": (PLAIN, 32768),
+    "permessage-deflate; client_max_window_bits": (f"{PLAIN}; client_max_window_bits=9", 512),
+    "permessage-deflate; client_max_window_bits=8": (f"{PLAIN}; client_max_window_bits=8", 256),
+    'permessage-deflate; client_max_window_bits="15"': (f"{PLAIN}; client_max_window_bits=9", 512),
+    "permessage-deflate; client_no_context_takeover": (f"{PLAIN}; client_no_context_takeover", 0),
+    "permessage-deflate ;client_max_window_bits = 9 ;client_no_context_takeover": (
+        f"{PLAIN}; client_no_context_takeover; client_max_window_bits=9",
+        0,
+    ),
+    "permessage-deflate; server_max_window_bits=15": (f"{PLAIN}; server_max_window_bits=15", 32768),
+    r'permessage-deflate; server_max_window_bits="\15"': (f"{PLAIN}; server_max_window_bits=15", 32768),
+    "permessage-deflate; server_max_window_bits=10, permessage-deflate": (PLAIN, 32768),
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover, permessage-deflate; client_max_window_bits": (
+        f"{PLAIN}; client_max_window_bits=9",
+        512,
+    ),
+    ",, permessage-deflate,": (PLAIN, 32768),
+}
+OFFERS: dict[str, Agreement | None] = {
+    **{offer: Agreement(*answer) for offer, answer in ANSWERS.items()},
     "": None,
     "x-webkit-deflate-frame": None,
     "Permessage-Deflate": None,
@@ -77,7 +91,20 @@ def test_arbitrary_header_is_negotiated_or_raises(header: str) -> None:
         response = negotiate_extension(parse_extension_offers([header]))
     except BadExtensions:
         return
-    assert response is None or response.startswith(ACCEPTED)
+    assert response is None or response.response.startswith(PLAIN)
+
+
+def test_further_clients_are_not_given_the_extension_beyond_the_bound_on_windows() -> None:
+    budget = WindowBudget(33_000)
+    large, small, none = Agreement("", 32768), Agreement("", 128), Agreement("", 0)
+    assert budget.has_room(large)
+    release_large = budget.reserve(large)
+    assert [budget.has_room(each) for each in (large, small, none)] == [False, True, True]
+    release_small = budget.reserve(small)
+    assert [budget.has_room(each) for each in (large, small, none)] == [False, False, True]
+    release_small()
+    release_large()
+    assert budget.has_room(large)
 
 
 # ---------------------------------------------------------------- messages

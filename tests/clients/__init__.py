@@ -1,0 +1,1 @@
+"""WebSocket clients of others, as their users have them: what they negotiate, what they send, how they close."""
