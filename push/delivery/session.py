@@ -31,7 +31,7 @@ PING_BATCH = Batch([PING_MESSAGE])
 # Heartbeats in a row that a client may leave unanswered. At the next one the session is closed.
 MAX_MISSED_HEARTBEATS = 2
 
-_NO_TOPICS = Subscription.of(frozenset())
+_NO_TOPICS = Subscription.of(frozenset(), None)
 
 
 class CohortMembership(Protocol):
@@ -145,7 +145,7 @@ class Session:
         """
         broadcast_log = self._broadcast_log
         slow = not self._leave_broadcast()
-        self.subscription = Subscription.of(topics) if self.grant is None else Subscription.of(topics, self.grant.order_keys)
+        self.subscription = Subscription.of(topics, self.grant)
         if broadcast_log is not None and not slow:
             self.go_live(broadcast_log)
 
