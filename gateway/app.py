@@ -37,7 +37,14 @@ from gateway.http.request_guard import REQUEST_GUARD, RequestGuard
 from gateway.http.request_head import MAX_HEADERS
 from gateway.inbound import Acceptor, InboundConnections
 from gateway.net.connection_limits import MAX_REJECTED_PENDING, ConnectionLimiter
-from gateway.net.listening import ListenError, listen_error, raise_open_file_limit, server_address, start_listening
+from gateway.net.listening import (
+    ListenError,
+    listen_error,
+    open_files_ratio,
+    raise_open_file_limit,
+    server_address,
+    start_listening,
+)
 from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import mount_prefix, routes
@@ -84,6 +91,7 @@ class Gateway:
         if self._remote_keys is not None:
             self._remote_keys.on_keys_removed = self.revoke_invalid
         self.limiter = ConnectionLimiter(settings, metrics)
+        metrics.open_files_ratio.set_function(open_files_ratio)
         self._background_tasks = BackgroundTasks()
         self.transports = TransportBackend()
         hub.batch_writes = self.transports

@@ -19,6 +19,7 @@ from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
+from push.protocol.messages import rfc3339
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
 __all__ = ["mount_prefix", "routes"]
@@ -118,11 +119,13 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
     """``GET /api/analytics``: the totals, with every change that was committed before the request, unless the journal cannot be
-    read in time (``wait_for_fresh_read``).
+    read in time (``wait_for_fresh_read``): ``as_of`` says.
     """
     require_started(request.app)
-    await request.app[RELAY].read_barrier.wait_for_fresh_read()
-    return json_text_response(request.app[HUB].totals_batch().messages[0].decode())
+    relay = request.app[RELAY]
+    await relay.read_barrier.wait_for_fresh_read()
+    totals = request.app[HUB].totals_batch().messages[0].decode().removesuffix("}")
+    return json_text_response(f'{totals},"as_of":"{rfc3339(relay.as_of)}"}}')
 
 
 async def healthz(_request: web.Request) -> web.Response:

@@ -6,11 +6,13 @@ Imports no framework: the supervisor of several workers uses it too.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import resource
 import socket
 
-__all__ = ["ListenError", "listen_error", "raise_open_file_limit", "server_address", "start_listening"]
+__all__ = ["ListenError", "listen_error", "open_files_ratio", "raise_open_file_limit", "server_address", "start_listening"]
 
 log = logging.getLogger("orderwire.listening")
 
@@ -68,3 +70,12 @@ def raise_open_file_limit(max_connections: int, other_files: int) -> None:
             max_connections,
             wanted,
         )
+
+
+def open_files_ratio() -> float:
+    """The open files of this process as a part of RLIMIT_NOFILE. 0 if there is no limit, or the system does not list them."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        return 0.0 if limit == resource.RLIM_INFINITY else len(os.listdir("/dev/fd")) / limit
+    except OSError as error:
+        return 1.0 if error.errno in (errno.EMFILE, errno.ENFILE) else 0.0

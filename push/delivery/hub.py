@@ -28,7 +28,7 @@ from push.journal.events import Event
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import Grant
-from push.protocol.messages import AnalyticsUpdate, CloseCode, Resumed, encode
+from push.protocol.messages import AnalyticsUpdate, CloseCode, FeedStatus, Resumed, encode
 
 __all__ = ["Hub"]
 
@@ -40,7 +40,8 @@ C = TypeVar("C", bound=Cohort[Any])
 
 class Hub:
     """Made once per process by the composition root. The relay publishes to it (it is a ``Sink``), the session manager adds
-    sessions. Only ``wait_writable``, ``heartbeat`` and ``drain`` await; every other method is atomic to other tasks.
+    sessions. Only ``wait_writable``, ``heartbeat``, ``announce_feed_status`` and ``drain`` await; every other method is atomic
+    to other tasks.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Hub:
         self._published_bytes = 0
         self._totals = Totals()
         self._totals_batch: Batch | None = None
+        # What clients have been told, or would be.
+        self.feed_status = FeedStatus(True, time.time())
         self._totals_throttle = TotalsThrottle(self._announce_totals)
         self._empty = asyncio.Event()
         self._empty.set()
@@ -270,12 +273,34 @@ class Hub:
         while True:
             await asyncio.sleep(interval_seconds)
             # Listed before the first ping, so that a session that joins or leaves a cohort meanwhile is pinged exactly once.
-            without_cohort = [session for session in self._sessions if session.cohort is None]
-            for cohort, members in [(cohort, list(cohort.members)) for cohort in self._cohorts]:
+            without_cohort, cohorts = self._list_sessions()
+            for cohort, members in cohorts:
                 self._guarded(cohort, partial(cohort.ping, members))
                 await asyncio.sleep(0)
             for session in without_cohort:
                 session.ping()
+
+    def _list_sessions(self) -> tuple[list[Session], list[tuple[Cohort[Any], list[Session]]]]:
+        """The sessions without a cohort, and the cohorts with their members."""
+        without_cohort = [session for session in self._sessions if session.cohort is None]
+        return without_cohort, [(cohort, list(cohort.members)) for cohort in self._cohorts]
+
+    async def announce_feed_status(self, status: FeedStatus) -> None:
+        """Tell every admitted session whether events flow, in slices. One that is admitted later is told by its first messages.
+
+        The message goes beside the broadcast log: conflation would replace it there, with the events.
+        """
+        self.feed_status = status
+        batch = Batch([encode(status)])
+        without_cohort, cohorts = self._list_sessions()
+        for cohort, members in cohorts:
+            self._guarded(cohort, partial(cohort.send, members, batch))
+            await asyncio.sleep(0)
+        for start in range(0, len(without_cohort), SLICE_SIZE):
+            for session in without_cohort[start : start + SLICE_SIZE]:
+                if session.grant is not None:
+                    session.send(batch)
+            await asyncio.sleep(0)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Close every session after a flush, with a code that tells the client to come back. Returns when all are removed, or

@@ -27,8 +27,8 @@ class Subscription:
         receives_totals: bool,
         own_orders: frozenset[RowSelector | CustomerId] | None = None,
     ) -> None:
-        """``named``: what the topics beside ``orders`` and ``analytics`` select. ``own_orders``: what ``orders`` selects for a
-        customer; None without that topic, and for other roles.
+        """``named``: what the other topics than those of all orders and of the totals select. ``own_orders``: what topic
+        ``orders`` selects for a customer; None without that topic, and for other roles.
         """
         self._named = named
         # What the index of the hub finds the session by: single orders, streams and single rows of streams, a customer. With

@@ -414,7 +414,7 @@ async def test_subscribing_to_the_totals_sends_them(site: Site) -> None:
     ("topics", "code", "message"),
     [
         ({"order:2", "order:3"}, "not_permitted", "not permitted: order:3"),
-        ({"orders"}, "not_permitted", "not permitted: orders"),
+        ({"analytics"}, "not_permitted", "not permitted: analytics"),
         ({"order:5", "order:6", "order:7"}, "too_many_topics", "at most 3"),
     ],
 )
