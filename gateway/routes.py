@@ -113,7 +113,7 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None
     except GapError as error:
         raise web.HTTPGone(text=f"cannot go on from there ({error}): fetch anew") from None
-    body = b",".join(event.payload for event in page.events if grant.may_see(event)).decode()
+    body = b",".join(seen.payload for event in page.events if (seen := grant.view(event)) is not None).decode()
     return json_text_response(f'{{"events":[{body}],"next":"{page.next_cursor}","more":{_json_bool(page.more)}}}')
 
 

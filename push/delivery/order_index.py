@@ -39,7 +39,7 @@ class OrderIndex:
                 del self._sessions_by_selector[selector]
 
     def sessions_for(self, events: Iterable[Event]) -> set[Session]:
-        """The sessions that select the order, its customer or the row of one of the events.
+        """The sessions that select the order, its customer, the former one or the row of one of the events.
 
         Takes some look-ups for each event, however many sessions there are.
         """
@@ -47,8 +47,9 @@ class OrderIndex:
             return set()
         selectors: set[RowSelector | CustomerId] = set()
         for event in events:
-            if event.customer_id is not None:
-                selectors.add(CustomerId(event.customer_id))
+            for customer_id in (event.customer_id, event.previous_customer_id):
+                if customer_id is not None:
+                    selectors.add(CustomerId(customer_id))
             if event.order_key is not None:
                 selectors.add(event.order_key)
             if event.stream is not None:

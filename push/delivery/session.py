@@ -309,7 +309,9 @@ class Session:
             return
         selected = self.subscription.selected
         conflation.add_own(
-            (offset, event.payload) for offset, event in entries if event.order_key in selected and grant.may_see(event)
+            (offset, seen.payload)
+            for offset, event in entries
+            if event.order_key in selected and (seen := grant.view(event)) is not None
         )
 
     # ---------------------------------------------------------------- cohort

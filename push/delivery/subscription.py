@@ -94,7 +94,7 @@ class Subscription:
         """
         if grant.expired(now):
             return []
-        return [event for event in events if self.includes(event) and grant.may_see(event)]
+        return [seen for event in events if self.includes(event) and (seen := grant.view(event)) is not None]
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -43,6 +43,8 @@ _ORDERS_ONLY = frozenset((ORDERS_TOPIC,))
 _NO_ORDERS: frozenset[str] = frozenset()
 # The key of a row of an attached table, in bytes of UTF-8: the journal has no longer ones (orderwire.bounded_key).
 MAX_KEY_BYTES = 200
+# In characters. The journal cuts a longer one (``orderwire.journal.customer_id``), so that two might look the same.
+MAX_CUSTOMER_ID_LENGTH = 200
 _STREAM_NAME = r"[a-z][a-z0-9_]{0,39}"
 _TOPIC_PATTERN = re.compile(rf"(?P<name>{_STREAM_NAME})(?::(?P<key>(?:[^%,\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{{2}})+))?")
 
@@ -99,19 +101,35 @@ class Grant:
         """Whether the token has expired at ``now``, in Unix seconds."""
         return now >= self.expires_at
 
-    def may_see(self, event: Event) -> bool:
-        """Whether the bearer may get this event. Checked for each event that is sent to one session alone, replays and
-        ``GET /api/events``. An admin's topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+    @property
+    def customer_id(self) -> str | None:
+        """The customer_id of events that are the bearer's by ``subject``. None also for one that is too long for events."""
+        return None if self.subject is None or len(self.subject) > MAX_CUSTOMER_ID_LENGTH else self.subject
+
+    def view(self, event: Event) -> Event | None:
+        """The event as the bearer may see it; None if they may not. Asked for each event that is sent to one session alone, for
+        replays and ``GET /api/events``. An admin's topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+
+        Of an order that changes hands the new customer gets a new order, and the former one that it is deleted.
 
         A stream's row does not say whose it is. So a customer gets those that belong to orders named in the token.
         """
         match self.role:
             case Role.ADMIN:
-                return True
+                return event
             case Role.CUSTOMER:
-                return event.order_key in self.order_keys or (self.subject is not None and event.customer_id == self.subject)
+                if event.order_key in self.order_keys:
+                    return event
+                customer_id = self.customer_id
+                if customer_id is None:
+                    return None
+                if event.customer_id == customer_id:
+                    return event if event.customer_payload is None else replace(event, payload=event.customer_payload)
+                if event.previous_customer_id == customer_id and event.previous_customer_payload is not None:
+                    return replace(event, payload=event.previous_customer_payload)
+                return None
             case Role.VIEWER:
-                return False
+                return None
 
     def may_subscribe(self, topic: str) -> bool:
         """Whether the role has this kind of topic. Whether an order is a customer's own is checked by ``SessionManager``.
@@ -139,9 +157,9 @@ class Grant:
     @property
     def own_orders(self) -> frozenset[RowSelector | CustomerId]:
         """What a customer's topic ``orders`` selects: by customer_id, also orders that are still to come, and by the claim."""
-        if self.subject is None:
+        if self.customer_id is None:
             return self.order_keys
-        return self.order_keys | {CustomerId(self.subject)}
+        return self.order_keys | {CustomerId(self.customer_id)}
 
 
 # The grant of every session while no login is configured.

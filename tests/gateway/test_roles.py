@@ -155,18 +155,74 @@ async def test_a_new_token_changes_whose_orders_are_followed(target: Target, con
     assert [event["customer_name"] for event in client.events] == expected
 
 
-async def test_after_a_change_of_customer_the_former_one_sees_no_more_events(app: App, connect: Connect, db: Any) -> None:
+async def test_an_order_that_changes_hands_is_deleted_for_the_former_customer_and_new_to_the_next(
+    target: Target, connect: Connect, db: Any
+) -> None:
+    """Neither learns what the other one's was. Live, replayed, and in the histories alike."""
     order = await insert(db, "Anna", "anna")
-    anna = await connect(app.ws_url, headers=shown("customer", sub="anna"))
-    admin = await connect(app.ws_url, headers=shown("admin"))
-    await ask(anna, "subscribe", f"order:{order}")
-    await db.execute("update orders set status = 'ready' where id = $1", order)
-    await anna.wait_until(lambda c: len(c.events) == 1, "her own event")
-    await db.execute("update orders set customer_id = 'bo', customer_name = 'Bo' where id = $1", order)
+    admin = await connect(target.ws_url, headers=shown("admin"))
+    clients = {name: await connect(target.ws_url, headers=shown("customer", sub=name)) for name in ("anna", "bo")}
+    claimant = await connect(target.ws_url, headers=shown("customer", orders=[order]))
+    for client in (admin, *clients.values(), claimant):
+        await client.wait_until(lambda c: len(c.messages) >= 2, "the first messages")
+    before = await insert(db, "Cy", "cy")
+    await db.execute("update orders set status = 'confirmed' where id = $1", order)
+    await db.execute(
+        "update orders set customer_id = 'bo', customer_name = 'Bo', order_number = 'BO-1', status = 'ready', total = 77"
+        " where id = $1",
+        order,
+    )
     await db.execute("update orders set status = 'delivered' where id = $1", order)
-    await admin.wait_until(lambda c: len(c.events) == 3, "all events")
-    await settle(anna)
-    assert len(anna.events) == 1
+    # Taken away from Bo, with a new name: nobody's.
+    await db.execute("update orders set customer_id = null, customer_name = 'Walk-in', total = 78 where id = $1", order)
+    await db.execute("update orders set total = 79 where id = $1", order)
+    # And to Anna again, with nothing else changed: to her it has all that a new order has.
+    await db.execute("update orders set customer_id = 'anna' where id = $1", order)
+    await admin.wait_until(lambda c: len(c.events) == 7, "all events")
+    changed = [event["type"] for event in admin.events if event["order_id"] == order]
+    assert changed == ["order_status_update"] * 3 + ["order_update"] * 3
+    await claimant.wait_until(lambda c: len(c.events) == 6, "all events of the order")
+    assert claimant.events == [event for event in admin.events if event["order_id"] == order]
+
+    ids = {event["id"] for event in admin.events}
+    expected = {
+        "anna": [("order_status_update", "confirmed"), ("order_delete", None), ("new_order", "delivered")],
+        "bo": [("new_order", "ready"), ("order_status_update", "delivered"), ("order_delete", None)],
+    }
+    foreign = {"anna": ["Bo", "77", "BO-", "78", "ready"], "bo": ["Anna", "ORD-", "confirmed", "Walk-in", "78"]}
+    first = next(event["id"] for event in admin.events if event["order_id"] == before)
+    for name, client in clients.items():
+        await client.wait_until(lambda c: len(c.events) == 3, "their events")
+        await settle(client)
+        assert [(event["type"], event.get("status")) for event in client.events] == expected[name]
+        assert {event["order_id"] for event in client.events} == {order}
+        assert {event["id"] for event in client.events} <= ids
+        for text in foreign[name]:
+            seen = client.events if name == "bo" else client.events[:2]
+            assert text not in json.dumps([{**event, "id": "", "at": ""} for event in seen]), text
+        back = await resumed(connect, target, first, "orders", sub=name)
+        assert back.events == client.events
+        async with aiohttp.ClientSession(headers=shown("customer", sub=name)) as http:
+            async with http.get(target.http_url + "/api/events?limit=1000") as response:
+                events = (await response.json())["events"]
+                assert [event for event in events if event["type"] != "new_order" or name != "anna"][-3:] == [
+                    event for event in client.events if event["type"] != "new_order" or name != "anna"
+                ]
+            async with http.get(f"{target.http_url}/api/orders/{order}/events") as response:
+                history = (await response.json()).get("events", [])
+                assert history[: len(client.events)] == client.events[::-1]
+    new = clients["bo"].events[0]
+    assert {name: new[name] for name in ("order_number", "customer_name", "total")} == {
+        "order_number": "BO-1",
+        "customer_name": "Bo",
+        "total": "77.00",
+    }
+    again = clients["anna"].events[2]
+    assert {name: again[name] for name in ("order_number", "customer_name", "total")} == {
+        "order_number": "BO-1",
+        "customer_name": "Walk-in",
+        "total": "79.00",
+    }
 
 
 async def test_a_viewer_sees_the_totals_only(app: App, connect: Connect, db: Any) -> None:
@@ -331,8 +387,8 @@ async def test_one_order_and_its_history_are_shown_to_its_customer_alone(app: Ap
     assert (await get(f"{own}", sub="anna"))[1]["customer_name"] == "Anna"
     assert (await get(f"{own}", orders=[str(own)]))[0] == (await get(f"{own}", orders=[own]))[0] == 200
     assert types(await get(f"{own}/events", sub="anna")) == ["new_order"]
-    # Of an order that was another customer's: the events since. By the claim: all.
-    assert types(await get(f"{other}/events", sub="anna")) == ["order_update"]
+    # Of an order that was another customer's: the events since, of which the first is a new order. By the claim: all.
+    assert types(await get(f"{other}/events", sub="anna")) == ["new_order"]
     assert types(await get(f"{other}/events", orders=[other])) == ["order_update", "new_order"]
     # Another's order, and one that does not exist: the responses are the same.
     for path in (f"{own}", f"{own}/events"):
