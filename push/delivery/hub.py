@@ -53,11 +53,15 @@ class Hub:
         """
         self._metrics = metrics or Metrics()
         self._currency = currency
-        # All sessions. Those that are live are members of a cohort, or in ``_detached``; the others have not been admitted yet,
-        # or are being replayed to.
+        # All sessions. Those that are live are members of a cohort, or in ``_detached``, or in ``_index_only``; the others have
+        # not been admitted yet, or are being replayed to.
         self._sessions: set[Session] = set()
         self._cohorts: list[Cohort[Any]] = []
         self._detached: set[Session] = set()
+        # Live sessions that get nothing of what is published to all, as those of customers: no pass visits them.
+        self._index_only: set[Session] = set()
+        # Those of them that have been sent events since the relay waited last.
+        self._addressed: set[Session] = set()
         self._order_index = OrderIndex()
         self._broadcast_log = BroadcastLog(max_messages, max_bytes)
         # Entered around every slice of a pass. The gateway sets it to send all writes of a slice by one system call.
@@ -94,19 +98,26 @@ class Hub:
         """From now on the session receives what is published, as far as its topics and grant allow."""
         if session in self._sessions:
             session.go_live(self._broadcast_log)
-            self._detached.add(session)
-            self._order_index.update(session)
+            self._place(session)
 
     def topics_changed(self, session: Session) -> None:
         """Update the index after ``Session.set_topics``, which has detached the session."""
-        if session in self._detached:
-            self._order_index.update(session)
+        if session in self._detached or session in self._index_only:
+            self._place(session)
+
+    def _place(self, session: Session) -> None:
+        """Put a live session where its subscription belongs."""
+        reads_broadcast = session.subscription.receives_all_orders or session.subscription.receives_totals
+        (self._detached if reads_broadcast else self._index_only).add(session)
+        (self._index_only if reads_broadcast else self._detached).discard(session)
+        self._order_index.update(session)
 
     def remove(self, session: Session) -> None:
         """Remove a session whose connection is gone."""
         session.detach()
         self._sessions.discard(session)
-        self._detached.discard(session)
+        for sessions in (self._detached, self._index_only, self._addressed):
+            sessions.discard(session)
         self._order_index.remove(session)
         if not self._sessions:
             self._empty.set()
@@ -152,6 +163,8 @@ class Hub:
                 session.retain_for_conflation(zip(offsets, of_orders, strict=True))
             else:
                 session.send(*in_chunks([event.payload for event in session.visible(events)]))
+                if session in self._index_only:
+                    self._addressed.add(session)
         self._unreported += [event.at.timestamp() for event in events]
         self.set_totals(totals)
         self._schedule_pass()
@@ -172,7 +185,7 @@ class Hub:
         """Tell all live sessions that events have been lost, so that the clients fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
         self._broadcast_log.append([batch])
-        for session in self._detached:
+        for session in (*self._detached, *self._index_only):
             if not session.subscription.receives_all_orders:
                 session.send(batch)
         self._schedule_pass()
@@ -203,8 +216,9 @@ class Hub:
         """
         await self._pass_done.wait()
         # (Members of cohorts have nothing waiting after a pass.)
-        live_count = len(self._detached) + sum(len(cohort.members) for cohort in self._cohorts)
-        await wait_while_congested(self._detached, live_count, self._published_bytes)
+        live_count = len(self._detached) + len(self._index_only) + sum(len(cohort.members) for cohort in self._cohorts)
+        addressed, self._addressed = self._addressed, set()
+        await wait_while_congested(self._detached, live_count, self._published_bytes, addressed)
 
     # ---------------------------------------------------------------- fan-out
 

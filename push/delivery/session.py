@@ -422,7 +422,7 @@ class Session:
         broadcast_log = self._broadcast_log
         return broadcast_log is not None and (
             (self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset)
-            or self._totals_seen != broadcast_log.totals_version
+            or (self.subscription.receives_totals and self._totals_seen != broadcast_log.totals_version)
         )
 
     # ---------------------------------------------------------------- back-pressure
