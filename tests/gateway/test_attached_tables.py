@@ -124,7 +124,7 @@ async def test_customers_see_orders_with_text_keys(start_app: StartApp, connect:
     by_subject = await connect(f"{app.ws_url}?topics=order:a%252F1", headers=headers)
     await by_subject.wait_until(lambda c: len(c.messages) == 2, "the first messages")
     await by_claim.wait_until(lambda c: len(c.messages) == 2, "the first messages")
-    assert by_claim.messages[0]["topics"] == ["order:b%2F2"]
+    assert by_claim.messages[0]["topics"] == ["orders"]
     await shop.execute("update shop.orders set state = 'done'")
     await by_claim.wait_until(lambda c: bool(c.events), "the event of the claim's order")
     await by_subject.wait_until(lambda c: bool(c.events), "the event of the subject's order")
