@@ -29,6 +29,7 @@ try:
     from db.startup import NOTHING_ATTACHED, is_attached, prepare_embedded, require_starter
     from gateway.auth.tokens import sign_token
     from push.console import ConsoleSink
+    from push.feed_monitor import FeedMonitor
     from push.journal.notify_policy import NotifyMode
     from push.journal.relay import Relay
     from push.protocol.access import MAX_KEY_BYTES, Role, is_key
@@ -268,9 +269,11 @@ async def print_events(settings: Settings) -> None:
             if not await is_attached(url):
                 print_status(NOTHING_ATTACHED)
 
-        relay = Relay(ConsoleSink(print_line), notify_mode=NotifyMode(settings.notify_mode))
+        console = ConsoleSink(print_line)
+        relay = Relay(console, notify_mode=NotifyMode(settings.notify_mode))
         setting = "DATABASE_URL" if settings.database_url else None
-        await run_until(stop, {"listener": Listener(url, prepare, relay.follow, setting=setting).run()})
+        listener = Listener(url, prepare, relay.follow, setting=setting)
+        await run_until(stop, {"listener": listener.run(), "feed status": FeedMonitor(relay, console).run()})
 
 
 async def prepare_database(url: str, embedded: EmbeddedPostgres | None) -> None:

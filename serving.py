@@ -12,6 +12,7 @@ import gc
 import logging
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Never
@@ -29,6 +30,7 @@ from gateway.app import Gateway, HttpServer
 from gateway.net.listening import ListenError
 from push.delivery.hub import Hub
 from push.errors import PushError
+from push.feed_monitor import FeedMonitor
 from push.journal.audit import Audit
 from push.journal.notify_policy import NotifyMode
 from push.journal.relay import Relay
@@ -210,6 +212,7 @@ class Service:
             "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
             "database state": self._poll_database_state(),
             "attached tables": self._poll_attached_tables(),
+            "feed status": FeedMonitor(self.relay, self._hub, self.metrics).run(),
             **self.gateway.tasks(),
         }
         if self._maintains_journal:
@@ -239,8 +242,11 @@ class Service:
         known: AttachmentProblem | None = None
         while True:
             with contextlib.suppress(DatabaseError):
+                checked_at = time.time()
                 found = await self.database.attachment_problem()
                 self.relay.attachment_problem = found.problem if found is not None and found.stops_events else None
+                if self.relay.attachment_problem is None:
+                    self.relay.attachment_checked_at = checked_at
                 if found is not None and found != known:
                     log.warning("%s; to mend it: %s", *found[:2])
                 elif found is None and known is not None:

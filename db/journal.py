@@ -114,6 +114,9 @@ class JournalReader(JournalQueries):
                 previous_currency=row["previous_currency"],
                 currency=row["currency"],
                 payload=row["event"].encode(),
+                previous_customer_id=row["previous_customer_id"],
+                customer_payload=_encoded(row["customer_event"]),
+                previous_customer_payload=_encoded(row["previous_customer_event"]),
             )
             for row in rows
             if row["id"] is not None
@@ -126,6 +129,10 @@ class JournalReader(JournalQueries):
             epoch=first["epoch"],
             trimmed_txid=first["trimmed_txid"],
         )
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
 
 
 def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:

@@ -42,6 +42,7 @@ from gateway.net.listening import (
     ListenError,
     bind_sockets,
     listen_error,
+    open_files_ratio,
     raise_open_file_limit,
     server_address,
     start_listening,
@@ -94,6 +95,7 @@ class Gateway:
         if self._remote_keys is not None:
             self._remote_keys.on_keys_removed = self.revoke_invalid
         self.limiter = ConnectionLimiter(settings, metrics)
+        metrics.open_files.set_function(open_files_ratio)
         self._background_tasks = BackgroundTasks()
         self.transports = TransportBackend()
         hub.batch_writes = self.transports

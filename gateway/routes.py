@@ -19,6 +19,7 @@ from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
+from push.protocol.messages import rfc3339
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
 __all__ = ["mount_prefix", "prefixed_routes", "routes"]
@@ -112,17 +113,19 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None
     except GapError as error:
         raise web.HTTPGone(text=f"cannot go on from there ({error}): fetch anew") from None
-    body = b",".join(event.payload for event in page.events if grant.may_see(event)).decode()
+    body = b",".join(seen.payload for event in page.events if (seen := grant.view(event)) is not None).decode()
     return json_text_response(f'{{"events":[{body}],"next":"{page.next_cursor}","more":{_json_bool(page.more)}}}')
 
 
 async def analytics(request: web.Request, _grant: Grant) -> web.Response:
     """``GET /api/analytics``: the totals, with every change that was committed before the request, unless the journal cannot be
-    read in time (``wait_for_fresh_read``).
+    read in time (``wait_for_fresh_read``): ``as_of`` says.
     """
     require_started(request.app)
-    await request.app[RELAY].read_barrier.wait_for_fresh_read()
-    return json_text_response(request.app[HUB].totals_batch().messages[0].decode())
+    relay = request.app[RELAY]
+    await relay.read_barrier.wait_for_fresh_read()
+    totals = request.app[HUB].totals_batch().messages[0].decode().removesuffix("}")
+    return json_text_response(f'{totals},"as_of":"{rfc3339(relay.as_of)}"}}')
 
 
 async def healthz(_request: web.Request) -> web.Response:

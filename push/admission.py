@@ -122,6 +122,8 @@ class SessionManager:
         self._hub.add(session)
         session.apply_grant(grant, topics)
         session.send_initial_message(self._totals_batch)
+        if not self._hub.feed_status.live:
+            session.send_message(self._hub.feed_status)
         if self._authenticator.login_required:
             session.send_message(Authenticated(grant.role, grant.expires_at))
         if params.cursor is None:

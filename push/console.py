@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from push.journal.events import Event
 from push.journal.relay import Sink
 from push.journal.totals import Totals
+from push.protocol.messages import FeedStatus
 
 __all__ = ["ConsoleSink", "format_event"]
 
@@ -32,6 +34,14 @@ class ConsoleSink(Sink):
 
     def announce_gap(self) -> None:
         self._print_line("         events were lost for good: the journal is another one, or was trimmed")
+
+    async def announce_feed_status(self, status: FeedStatus) -> None:
+        """Print whether events flow."""
+        if status.live:
+            self._print_line("         events flow again")
+        else:
+            since = datetime.fromtimestamp(status.since).astimezone()
+            self._print_line(f"         events do not flow since {since:%H:%M:%S}: {status.reason}")
 
     async def wait_writable(self) -> None:
         """Return at once: ``print_line`` itself blocks while the terminal is slow."""

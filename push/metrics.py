@@ -30,6 +30,9 @@ class Metrics:
         self.tcp_connections = Gauge(
             "orderwire_tcp_connections", "TCP connections that are open now, sessions included", registry=registry
         )
+        self.open_files = Gauge(
+            "orderwire_open_files_ratio", "Open files as a part of the limit of the process, 0 to 1", registry=registry
+        )
         self.sessions_closed = Counter(
             "orderwire_sessions_closed_total", "Sessions that were closed, by close code", ["code"], registry=registry
         )
@@ -103,6 +106,7 @@ class Metrics:
         self.totals_corrections = Counter(
             "orderwire_totals_corrections_total", "How often the audit corrected the totals", registry=registry
         )
+        self.feed_live = Gauge("orderwire_feed_live", "1 while clients are told that events flow", registry=registry)
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
 
     async def merged_collector(self) -> CollectorRegistry | MergedCollector:

@@ -25,14 +25,16 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 # The metrics of which a sum over the workers would be wrong. All others are added up.
 AGGREGATION: Mapping[str, Callable[[Iterable[float]], float]] = {
     "orderwire_ready": min,
+    "orderwire_feed_live": min,
     "orderwire_listener_lag_seconds": max,
     "orderwire_notification_queue_usage_ratio": max,
     "orderwire_notify_suppressed": max,
+    "orderwire_open_files_ratio": max,
     # Every worker publishes every event. A worker that was restarted has counted fewer.
     "orderwire_events_total": max,
 }
 # The gauges of a worker that does not answer: its last ones do not hold any more, and it is not ready.
-_UNAVAILABLE: Samples = {("orderwire_ready", ()): 0.0}
+_UNAVAILABLE: Samples = {("orderwire_ready", ()): 0.0, ("orderwire_feed_live", ()): 0.0}
 _SUFFIXES = ("", "_total", "_bucket", "_count", "_sum", "_created")
 
 

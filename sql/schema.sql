@@ -80,6 +80,7 @@ create table orderwire.journal (
     is_order boolean not null default false,
     number text,
     customer_id text,
+    previous_customer_id text,
     customer_name text,
     previous_status text,
     status text,
@@ -205,6 +206,8 @@ create function orderwire.condition_cannot_raise(condition text) returns boolean
 
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
+create function orderwire.customer_event_json(j orderwire.journal, subject text, epoch text, integer_keys boolean) returns text language plpgsql stable;
+
 create function orderwire.detach(name text DEFAULT 'orders'::text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
@@ -283,7 +286,7 @@ create function orderwire.joined_expression(map jsonb, expression text) returns 
 
 create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, at_most integer) returns TABLE(events bigint, order_events bigint) language sql stable;
 
-create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, more boolean) language sql stable;
+create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, more boolean) language sql stable;
 comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) is 'Events between two snapshots, in pages: what the push server reads.';
 
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;

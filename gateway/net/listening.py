@@ -9,12 +9,21 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import resource
 import socket
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["ListenError", "bind_sockets", "listen_error", "raise_open_file_limit", "server_address", "start_listening"]
+__all__ = [
+    "ListenError",
+    "bind_sockets",
+    "listen_error",
+    "open_files_ratio",
+    "raise_open_file_limit",
+    "server_address",
+    "start_listening",
+]
 
 log = logging.getLogger("orderwire.listening")
 
@@ -145,3 +154,12 @@ def raise_open_file_limit(max_connections: int, other_files: int) -> None:
             max_connections,
             wanted,
         )
+
+
+def open_files_ratio() -> float:
+    """The open files of this process as a part of RLIMIT_NOFILE. 0 if there is no limit, or the system does not list them."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        return 0.0 if limit == resource.RLIM_INFINITY else len(os.listdir("/dev/fd")) / limit
+    except OSError as error:
+        return 1.0 if error.errno in (errno.EMFILE, errno.ENFILE) else 0.0

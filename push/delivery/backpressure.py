@@ -21,19 +21,22 @@ MAX_STALL_SECONDS = 5.0
 MAX_POLL_OVERHEAD = 0.1
 
 
-async def wait_while_congested(detached: Collection[Session], live_count: int, published_bytes: int) -> None:
+async def wait_while_congested(
+    detached: Collection[Session], live_count: int, published_bytes: int, addressed: Collection[Session] = ()
+) -> None:
     """Return when no session of ``detached`` is congested, or when waiting longer would hold up the others for a slow minority.
 
-    ``live_count``: number of sessions published to, those in ``detached`` included; ``published_bytes``: size of the newest
-    publication, which each of them has to take. As long as at most half of them make no progress at all, they delay the others
-    by MIN_WAIT_SECONDS, or by the time in which a slow machine moves their bytes.
+    ``addressed``: further sessions, to which the publication went one by one. ``live_count``: number of all live sessions.
+    ``published_bytes``: size of the newest publication, which each of ``detached`` has to take. As long as at most half of the
+    sessions make no progress at all, they delay the others by MIN_WAIT_SECONDS, or by the time in which a slow machine moves
+    their bytes.
     """
     now = asyncio.get_running_loop().time
     start = checked_at = now()
     deadline: float | None = None
     # Offsets of the congested sessions at ``checked_at``; a session whose offset has changed since has made progress.
     offsets: dict[Session, int] = {}
-    while congested := [session for session in detached if session.is_congested]:
+    while congested := [session for session in (*detached, *addressed) if session.is_congested]:
         checked = now()
         slow_half_seconds = max(MIN_WAIT_SECONDS, published_bytes * len(congested) / SLOW_BYTES_PER_SECOND)
         progressed = sum(session.offset != offsets.get(session) for session in congested)

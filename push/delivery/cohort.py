@@ -111,6 +111,14 @@ class Cohort(Generic[T]):
         if self.members:
             self.write_all([PING_BATCH])
 
+    def send(self, members: Iterable[Session], batch: Batch) -> None:
+        """Send a message that is not in the log to ``members``, which the hub has listed before as for ``ping``."""
+        for session in members:
+            if session.cohort is not self:
+                session.send(batch)
+        if self.members:
+            self.write_all([batch])
+
     def fail(self) -> None:
         """Close all members after an error of our own (see ``Session.fail``)."""
         for session in self.dissolve():

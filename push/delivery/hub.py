@@ -28,7 +28,7 @@ from push.journal.events import Event
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import Grant
-from push.protocol.messages import AnalyticsUpdate, CloseCode, Resumed, encode
+from push.protocol.messages import AnalyticsUpdate, CloseCode, FeedStatus, Resumed, encode
 
 __all__ = ["Hub"]
 
@@ -40,7 +40,8 @@ C = TypeVar("C", bound=Cohort[Any])
 
 class Hub:
     """Made once per process by the composition root. The relay publishes to it (it is a ``Sink``), the session manager adds
-    sessions. Only ``wait_writable``, ``heartbeat`` and ``drain`` await; every other method is atomic to other tasks.
+    sessions. Only ``wait_writable``, ``heartbeat``, ``announce_feed_status`` and ``drain`` await; every other method is atomic
+    to other tasks.
     """
 
     def __init__(
@@ -52,11 +53,15 @@ class Hub:
         """
         self._metrics = metrics or Metrics()
         self._currency = currency
-        # All sessions. Those that are live are members of a cohort, or in ``_detached``; the others have not been admitted yet,
-        # or are being replayed to.
+        # All sessions. Those that are live are members of a cohort, or in ``_detached``, or in ``_index_only``; the others have
+        # not been admitted yet, or are being replayed to.
         self._sessions: set[Session] = set()
         self._cohorts: list[Cohort[Any]] = []
         self._detached: set[Session] = set()
+        # Live sessions that get nothing of what is published to all, as those of customers: no pass visits them.
+        self._index_only: set[Session] = set()
+        # Those of them that have been sent events since the relay waited last.
+        self._addressed: set[Session] = set()
         self._order_index = OrderIndex()
         self._broadcast_log = BroadcastLog(max_messages, max_bytes)
         # Entered around every slice of a pass. The gateway sets it to send all writes of a slice by one system call.
@@ -74,6 +79,8 @@ class Hub:
         self._published_bytes = 0
         self._totals = Totals()
         self._totals_batch: Batch | None = None
+        # What clients have been told, or would be.
+        self.feed_status = FeedStatus(True, time.time())
         self._totals_throttle = TotalsThrottle(self._announce_totals)
         self._empty = asyncio.Event()
         self._empty.set()
@@ -91,19 +98,26 @@ class Hub:
         """From now on the session receives what is published, as far as its topics and grant allow."""
         if session in self._sessions:
             session.go_live(self._broadcast_log)
-            self._detached.add(session)
-            self._order_index.update(session)
+            self._place(session)
 
     def topics_changed(self, session: Session) -> None:
         """Update the index after ``Session.set_topics``, which has detached the session."""
-        if session in self._detached:
-            self._order_index.update(session)
+        if session in self._detached or session in self._index_only:
+            self._place(session)
+
+    def _place(self, session: Session) -> None:
+        """Put a live session where its subscription belongs."""
+        reads_broadcast = session.subscription.receives_all_orders or session.subscription.receives_totals
+        (self._detached if reads_broadcast else self._index_only).add(session)
+        (self._index_only if reads_broadcast else self._detached).discard(session)
+        self._order_index.update(session)
 
     def remove(self, session: Session) -> None:
         """Remove a session whose connection is gone."""
         session.detach()
         self._sessions.discard(session)
-        self._detached.discard(session)
+        for sessions in (self._detached, self._index_only, self._addressed):
+            sessions.discard(session)
         self._order_index.remove(session)
         if not self._sessions:
             self._empty.set()
@@ -149,6 +163,8 @@ class Hub:
                 session.retain_for_conflation(zip(offsets, of_orders, strict=True))
             else:
                 session.send(*in_chunks([event.payload for event in session.visible(events)]))
+                if session in self._index_only:
+                    self._addressed.add(session)
         self._unreported += [event.at.timestamp() for event in events]
         self.set_totals(totals)
         self._schedule_pass()
@@ -169,7 +185,7 @@ class Hub:
         """Tell all live sessions that events have been lost, so that the clients fetch anew."""
         batch = Batch([encode(Resumed(recovered=False))])
         self._broadcast_log.append([batch])
-        for session in self._detached:
+        for session in (*self._detached, *self._index_only):
             if not session.subscription.receives_all_orders:
                 session.send(batch)
         self._schedule_pass()
@@ -200,8 +216,9 @@ class Hub:
         """
         await self._pass_done.wait()
         # (Members of cohorts have nothing waiting after a pass.)
-        live_count = len(self._detached) + sum(len(cohort.members) for cohort in self._cohorts)
-        await wait_while_congested(self._detached, live_count, self._published_bytes)
+        live_count = len(self._detached) + len(self._index_only) + sum(len(cohort.members) for cohort in self._cohorts)
+        addressed, self._addressed = self._addressed, set()
+        await wait_while_congested(self._detached, live_count, self._published_bytes, addressed)
 
     # ---------------------------------------------------------------- fan-out
 
@@ -270,12 +287,34 @@ class Hub:
         while True:
             await asyncio.sleep(interval_seconds)
             # Listed before the first ping, so that a session that joins or leaves a cohort meanwhile is pinged exactly once.
-            without_cohort = [session for session in self._sessions if session.cohort is None]
-            for cohort, members in [(cohort, list(cohort.members)) for cohort in self._cohorts]:
+            without_cohort, cohorts = self._list_sessions()
+            for cohort, members in cohorts:
                 self._guarded(cohort, partial(cohort.ping, members))
                 await asyncio.sleep(0)
             for session in without_cohort:
                 session.ping()
+
+    def _list_sessions(self) -> tuple[list[Session], list[tuple[Cohort[Any], list[Session]]]]:
+        """The sessions without a cohort, and the cohorts with their members."""
+        without_cohort = [session for session in self._sessions if session.cohort is None]
+        return without_cohort, [(cohort, list(cohort.members)) for cohort in self._cohorts]
+
+    async def announce_feed_status(self, status: FeedStatus) -> None:
+        """Tell every admitted session whether events flow, in slices. One that is admitted later is told by its first messages.
+
+        The message goes beside the broadcast log: conflation would replace it there, with the events.
+        """
+        self.feed_status = status
+        batch = Batch([encode(status)])
+        without_cohort, cohorts = self._list_sessions()
+        for cohort, members in cohorts:
+            self._guarded(cohort, partial(cohort.send, members, batch))
+            await asyncio.sleep(0)
+        for start in range(0, len(without_cohort), SLICE_SIZE):
+            for session in without_cohort[start : start + SLICE_SIZE]:
+                if session.grant is not None:
+                    session.send(batch)
+            await asyncio.sleep(0)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Close every session after a flush, with a code that tells the client to come back. Returns when all are removed, or

@@ -1,4 +1,4 @@
-"""Which sessions subscribe to single orders and to streams, and to which.
+"""Which sessions subscribe to single orders, to a customer's orders and to streams, and to which.
 
 The hub hands each its events: into the send queue or, where the session also has topic ``orders`` and conflates, as events
 that conflation must not leave out.
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from push.delivery.session import Session
 from push.journal.events import Event
-from push.protocol.access import RowSelector
+from push.protocol.access import CustomerId, RowSelector
 
 __all__ = ["OrderIndex"]
 
@@ -19,8 +19,8 @@ class OrderIndex:
     """What subscriptions select (``Subscription.selected``) to sessions, and back."""
 
     def __init__(self) -> None:
-        self._sessions_by_selector: dict[RowSelector, set[Session]] = {}
-        self._selectors_by_session: dict[Session, frozenset[RowSelector]] = {}
+        self._sessions_by_selector: dict[RowSelector | CustomerId, set[Session]] = {}
+        self._selectors_by_session: dict[Session, frozenset[RowSelector | CustomerId]] = {}
 
     def update(self, session: Session) -> None:
         """Add the session, or replace its entries after its subscription has changed."""
@@ -39,11 +39,17 @@ class OrderIndex:
                 del self._sessions_by_selector[selector]
 
     def sessions_for(self, events: Iterable[Event]) -> set[Session]:
-        """The sessions that select the order or the row of one of the events."""
+        """The sessions that select the order, its customer, the former one or the row of one of the events.
+
+        Takes some look-ups for each event, however many sessions there are.
+        """
         if not self._sessions_by_selector:
             return set()
-        selectors: set[RowSelector] = set()
+        selectors: set[RowSelector | CustomerId] = set()
         for event in events:
+            for customer_id in (event.customer_id, event.previous_customer_id):
+                if customer_id is not None:
+                    selectors.add(CustomerId(customer_id))
             if event.order_key is not None:
                 selectors.add(event.order_key)
             if event.stream is not None:

@@ -31,7 +31,7 @@ PING_BATCH = Batch([PING_MESSAGE])
 # Heartbeats in a row that a client may leave unanswered. At the next one the session is closed.
 MAX_MISSED_HEARTBEATS = 2
 
-_NO_TOPICS = Subscription.of(frozenset())
+_NO_TOPICS = Subscription.of(frozenset(), None)
 
 
 class CohortMembership(Protocol):
@@ -145,7 +145,7 @@ class Session:
         """
         broadcast_log = self._broadcast_log
         slow = not self._leave_broadcast()
-        self.subscription = Subscription.of(topics) if self.grant is None else Subscription.of(topics, self.grant.order_keys)
+        self.subscription = Subscription.of(topics, self.grant)
         if broadcast_log is not None and not slow:
             self.go_live(broadcast_log)
 
@@ -309,7 +309,9 @@ class Session:
             return
         selected = self.subscription.selected
         conflation.add_own(
-            (offset, event.payload) for offset, event in entries if event.order_key in selected and grant.may_see(event)
+            (offset, seen.payload)
+            for offset, event in entries
+            if event.order_key in selected and (seen := grant.view(event)) is not None
         )
 
     # ---------------------------------------------------------------- cohort
@@ -420,7 +422,7 @@ class Session:
         broadcast_log = self._broadcast_log
         return broadcast_log is not None and (
             (self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset)
-            or self._totals_seen != broadcast_log.totals_version
+            or (self.subscription.receives_totals and self._totals_seen != broadcast_log.totals_version)
         )
 
     # ---------------------------------------------------------------- back-pressure

@@ -137,6 +137,9 @@ class Event:
     saw, ``at`` the time of the writer's statement by the database's clock. The deltas are what the change adds to the totals;
     ``previous_revenue`` and ``revenue`` are what the order counted before and counts after, each in its currency (None where
     the table has no currency). ``payload`` is the JSON message for clients, as the database built it.
+
+    The last three are for a change of customer alone: who the customer was before (empty: nobody), and what the new and the
+    former customer get in place of ``payload``.
     """
 
     txid: int
@@ -154,6 +157,9 @@ class Event:
     previous_currency: str | None
     currency: str | None
     payload: bytes
+    previous_customer_id: str | None = None
+    customer_payload: bytes | None = None
+    previous_customer_payload: bytes | None = None
 
     @property
     def event_id(self) -> EventId:

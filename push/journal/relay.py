@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import time
 from collections.abc import Sequence
 from typing import NamedTuple, Never, Protocol
 
-from push.errors import ConnectionLost
+from push.errors import ConnectionLost, StoreError
 from push.journal.events import Event, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
 from push.journal.queries import JournalConnection
@@ -100,6 +101,15 @@ class Relay:
         self._not_ready_reason: str | None = "waiting for the database"
         # Why changes of an attached table make no events, although the journal can be read; set from outside.
         self.attachment_problem: str | None = None
+        # Unix time of the last check that found no such problem; before the first check, of the start.
+        self.attachment_checked_at = time.time()
+        # Unix times by this machine's clock: when the read that is under way began, and when the last complete one did.
+        self._read_began_at = self._last_read_began_at = time.time()
+        # Times of the loop's clock: when a page was read last; when the connection was lost, None while one is read from.
+        self.progressed_at = -math.inf
+        self.lost_at: float | None = None
+        # Why it was lost, as a text that clients may read.
+        self.public_loss_reason = StoreError.public_text
         self.recent_events = RecentEvents()
         self.read_barrier = ReadBarrier()
         # Set by the first complete read, and never cleared, not even when the connection is lost.
@@ -111,6 +121,21 @@ class Relay:
     def not_ready_reason(self) -> str | None:
         """Why events do not flow right now, as a text for people; None while they do."""
         return self._not_ready_reason or self.attachment_problem
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the journal has been read to its end since the connection was opened."""
+        return self._not_ready_reason is None
+
+    @property
+    def as_of(self) -> float:
+        """The Unix time, by this machine's clock, up to which every change is in the totals and has been published.
+
+        While changes make no events (``attachment_problem``) it is that of the last check that found no such problem.
+        """
+        if self.attachment_problem is not None:
+            return min(self._last_read_began_at, self.attachment_checked_at)
+        return self._last_read_began_at
 
     @property
     def epoch(self) -> str | None:
@@ -208,8 +233,11 @@ class Relay:
                     await self._resolve_position(connection)
         except ConnectionLost as error:
             reason = error.reason
+            cause = error.__cause__
+            self.public_loss_reason = (cause if isinstance(cause, StoreError) else error).public_text
             raise
         finally:
+            self.lost_at = asyncio.get_running_loop().time()
             self.read_barrier.detach()
             self._not_ready_reason = reason or "the connection to the database is lost"
 
@@ -254,6 +282,7 @@ class Relay:
             return
         is_restart = self._identity is not None
         self._not_ready_reason = "taking the totals"
+        self._last_read_began_at = time.time()
         baseline = await connection.baseline()
         log.debug("totals and position %s", "by a scan" if baseline.from_scan else "from the checkpoint and the journal since")
         self._partial_read = None
@@ -264,6 +293,7 @@ class Relay:
         self._totals = baseline.totals
         self.totals_verified = baseline.from_scan
         self._identity = identity
+        self._note_progress()
         self._sink.set_totals(self._totals)
         if is_restart:
             log.warning("the journal is another one, or was trimmed beyond our position: all clients have to fetch anew")
@@ -280,6 +310,7 @@ class Relay:
         transactions: set[int] = set()
         while True:
             if self._partial_read is None:
+                self._read_began_at = time.time()
                 self.read_barrier.read_started()
             upto, past_id = self._partial_read or (None, 0)
             page = await connection.page(Position(self._watermark.snapshot), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
@@ -292,6 +323,7 @@ class Relay:
                 # and must be the same for every page. Cut off at what is published so far, it would postpone the older of two
                 # events of one order until after the newer one.
                 end = self.crash_safe(page.upto, await connection.newest_txid(page.upto))
+            self._note_progress()
             # No await from here to the new position: a page is published and accounted for, or neither.
             count += len(page.events)
             transactions.update(event.txid for event in page.events)
@@ -310,6 +342,9 @@ class Relay:
                 self._notify_policy.record_transactions(len(transactions))
                 return count
 
+    def _note_progress(self) -> None:
+        self.progressed_at, self.lost_at = asyncio.get_running_loop().time(), None
+
     def _publish(self, events: Sequence[Event]) -> None:
         self.recent_events.append(events)
         self._newest_txid = max(self._newest_txid, *(event.txid for event in events))
@@ -319,6 +354,7 @@ class Relay:
     def _complete_read(self, snapshot: Snapshot) -> None:
         """Everything in ``snapshot`` is published: advance the watermark to it."""
         self._partial_read = None
+        self._last_read_began_at = self._read_began_at
         self._watermark = Watermark(self.crash_safe(snapshot), self.recent_events.next_seq)
         self.recent_events.record_watermark(self._watermark.snapshot)
         self._read_snapshot = snapshot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -21,6 +21,7 @@ __all__ = [
     "ORDERS_TOPIC",
     "AccessDenied",
     "Authenticator",
+    "CustomerId",
     "Grant",
     "Role",
     "RowSelector",
@@ -38,15 +39,25 @@ ORDERS_TOPIC = "orders"
 ANALYTICS_TOPIC = "analytics"
 # Shared by all sessions that have these, to save memory.
 _ALL_TOPICS, _ANALYTICS_ONLY = frozenset((ORDERS_TOPIC, ANALYTICS_TOPIC)), frozenset((ANALYTICS_TOPIC,))
+_ORDERS_ONLY = frozenset((ORDERS_TOPIC,))
 _NO_ORDERS: frozenset[str] = frozenset()
 # The key of a row of an attached table, in bytes of UTF-8: the journal has no longer ones (orderwire.bounded_key).
 MAX_KEY_BYTES = 200
+# In characters. The journal cuts a longer one (``orderwire.journal.customer_id``), so that two might look the same.
+MAX_CUSTOMER_ID_LENGTH = 200
 _STREAM_NAME = r"[a-z][a-z0-9_]{0,39}"
 _TOPIC_PATTERN = re.compile(rf"(?P<name>{_STREAM_NAME})(?::(?P<key>(?:[^%,\s\x00-\x1f\x7f]|%[0-9A-Fa-f]{{2}})+))?")
 
 # What a topic beside "orders" and "analytics" selects: one order by its key, one row of a stream by the stream's name and its
 # key, or all rows of a stream by the name and None.
 RowSelector = str | tuple[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerId:
+    """Selects the orders of one customer. A type of its own, so that no key of an order is taken for one."""
+
+    text: str
 
 
 class AccessDenied(PushError):
@@ -70,9 +81,9 @@ class Role(StrEnum):
 class Grant:
     """What a token permits its bearer, after verification.
 
-    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_keys``. ``subject`` is never
-    blank: orders without a customer may have a blank customer_id. Times are Unix seconds. ``key_id`` is that of the key that
-    signed the token, None if there is only one key.
+    A customer's own orders are those with ``subject`` as their customer_id, and those of ``order_keys``. An empty ``subject``
+    becomes None: it must not match orders whose customer_id is empty. Times are Unix seconds. ``key_id`` is that of the key
+    that signed the token, None if there is only one key.
     """
 
     role: Role
@@ -82,31 +93,54 @@ class Grant:
     issued_at: float | None = None
     key_id: str | None = None
 
+    def __post_init__(self) -> None:
+        if not self.subject:
+            object.__setattr__(self, "subject", None)
+
     def expired(self, now: float) -> bool:
         """Whether the token has expired at ``now``, in Unix seconds."""
         return now >= self.expires_at
 
-    def may_see(self, event: Event) -> bool:
-        """Whether the bearer may get this event. Checked for each event that is sent to one session alone, replays and
-        ``GET /api/events``. The topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+    @property
+    def customer_id(self) -> str | None:
+        """The customer_id of events that are the bearer's by ``subject``. None also for one that is too long for events."""
+        return None if self.subject is None or len(self.subject) > MAX_CUSTOMER_ID_LENGTH else self.subject
+
+    def view(self, event: Event) -> Event | None:
+        """The event as the bearer may see it; None if they may not. Asked for each event that is sent to one session alone, for
+        replays and ``GET /api/events``. An admin's topic ``orders`` is checked once, when it is granted (``may_subscribe``).
+
+        Of an order that changes hands the new customer gets a new order, and the former one that it is deleted.
 
         A stream's row does not say whose it is. So a customer gets those that belong to orders named in the token.
         """
         match self.role:
             case Role.ADMIN:
-                return True
+                return event
             case Role.CUSTOMER:
-                return event.order_key in self.order_keys or (self.subject is not None and event.customer_id == self.subject)
+                if event.order_key in self.order_keys:
+                    return event
+                customer_id = self.customer_id
+                if customer_id is None:
+                    return None
+                if event.customer_id == customer_id:
+                    return event if event.customer_payload is None else replace(event, payload=event.customer_payload)
+                if event.previous_customer_id == customer_id and event.previous_customer_payload is not None:
+                    return replace(event, payload=event.previous_customer_payload)
+                return None
             case Role.VIEWER:
-                return False
+                return None
 
     def may_subscribe(self, topic: str) -> bool:
-        """Whether the role has this kind of topic. Whether an order is a customer's own is checked by ``SessionManager``."""
+        """Whether the role has this kind of topic. Whether an order is a customer's own is checked by ``SessionManager``.
+
+        ``orders`` is for a customer the topic of their own orders (``own_orders``).
+        """
         match self.role:
             case Role.ADMIN:
                 return True
             case Role.CUSTOMER:
-                return topic.startswith("order:")
+                return topic == ORDERS_TOPIC or topic.startswith("order:")
             case Role.VIEWER:
                 return topic == ANALYTICS_TOPIC
 
@@ -116,9 +150,16 @@ class Grant:
             case Role.ADMIN:
                 return _ALL_TOPICS
             case Role.CUSTOMER:
-                return frozenset(map(order_topic, self.order_keys))
+                return _ORDERS_ONLY
             case Role.VIEWER:
                 return _ANALYTICS_ONLY
+
+    @property
+    def own_orders(self) -> frozenset[RowSelector | CustomerId]:
+        """What a customer's topic ``orders`` selects: by customer_id, also orders that are still to come, and by the claim."""
+        if self.customer_id is None:
+            return self.order_keys
+        return self.order_keys | {CustomerId(self.customer_id)}
 
 
 # The grant of every session while no login is configured.

@@ -24,6 +24,7 @@ __all__ = [
     "CloseCode",
     "Command",
     "ErrorMessage",
+    "FeedStatus",
     "Ping",
     "Pong",
     "PositionMessage",
@@ -33,7 +34,13 @@ __all__ = [
     "Subscribed",
     "Unsubscribe",
     "encode",
+    "rfc3339",
 ]
+
+
+def rfc3339(moment: float, timespec: str = "milliseconds") -> str:
+    """A Unix time as RFC 3339 in UTC."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +137,7 @@ class Authenticated:
     def fields(self) -> dict[str, Any]:
         if self.expires_at == math.inf:
             return {"role": self.role, "expires": None}
-        expires = datetime.fromtimestamp(self.expires_at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-        return {"role": self.role, "expires": expires}
+        return {"role": self.role, "expires": rfc3339(self.expires_at, "seconds")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,23 @@ class Bulk:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedStatus:
+    """Whether events flow. ``since``, a Unix time: not live, everything up to then has been delivered; live, since then.
+
+    ``reason`` is a short text for people, None while they flow.
+    """
+
+    live: bool
+    since: float
+    reason: str | None = None
+    type: Literal["feed_status"] = "feed_status"
+
+    def fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"live": self.live, "since": rfc3339(self.since)}
+        return fields if self.reason is None else {**fields, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
 class PositionMessage:
     """A cursor without an event (``type`` "position"): the client has everything up to there."""
 
@@ -156,7 +179,9 @@ class PositionMessage:
         return {"id": self.cursor}
 
 
-ServerMessage = AnalyticsUpdate | Ping | Pong | ErrorMessage | Resumed | Subscribed | Authenticated | Bulk | PositionMessage
+ServerMessage = (
+    AnalyticsUpdate | Ping | Pong | ErrorMessage | Resumed | Subscribed | Authenticated | Bulk | FeedStatus | PositionMessage
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,35 @@ return case
 end;
 comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
 
+-- The event as the customer gets it whose order it is or was: to its new customer an order is new, to the former one it is
+-- deleted, and neither learns what it was before, or is now. Null for another's event.
+create or replace function orderwire.customer_event_json(
+    j orderwire.journal, subject text, epoch text, integer_keys boolean
+) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+    if j.previous_customer_id is null then
+        return case when j.customer_id = subject then orderwire.event_json(j, epoch, integer_keys) end;
+    elsif j.customer_id = subject then
+        j.was_order := false;
+    elsif j.previous_customer_id = subject then
+        j.is_order := false;
+        j.number := null;
+        j.customer_name := null;
+        j.status := null;
+        j.data := null;
+        j.actor_role := null;
+    else
+        return null;
+    end if;
+    j.previous_status := null;
+    j.previous_total := null;
+    j.previous_currency := null;
+    return orderwire.event_json(j, epoch, integer_keys);
+end
+$$;
+
 -- The same with keys only, for notifications that must not show names, sums and data.
 create or replace function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text
 language plpgsql stable parallel safe

@@ -61,6 +61,7 @@ create or replace function orderwire.journal_page(
     key text,
     order_key text,
     customer_id text,
+    previous_customer_id text,
     seen_by_writer pg_snapshot,
     at timestamptz,
     orders integer,
@@ -70,6 +71,8 @@ create or replace function orderwire.journal_page(
     previous_currency text,
     currency text,
     event text,
+    customer_event text,
+    previous_customer_event text,
     more boolean
 )
 language sql stable
@@ -81,6 +84,7 @@ as $$
         page.key,
         case when page.stream is null then page.key else page.order_key end,
         page.customer_id,
+        page.previous_customer_id,
         page.seen,
         page.at,
         case when page.stream is null then page.is_order::integer - page.was_order::integer else 0 end,
@@ -90,36 +94,45 @@ as $$
         case when page.is_order and orderwire.is_counted(page.status) then coalesce(page.total, 0) else 0 end,
         page.previous_currency,
         page.currency,
-        orderwire.event_json(
-            -- The row, put together again for those of the page only: carrying it through the sort would copy each unseen row.
-            row(
-                page.id, page.txid, page.at, page.seen, page.depth, page.stream, page.key, page.order_key,
-                page.was_order, page.is_order, page.number, page.customer_id, page.customer_name,
-                page.previous_status, page.status, page.previous_total, page.total, page.previous_currency,
-                page.currency, page.data, page.actor_role, page.actor_application
-            )::orderwire.journal,
-            page.epoch,
-            page.integer_keys
-        ),
+        orderwire.event_json(page.j, page.epoch, page.integer_keys),
+        case
+            when page.previous_customer_id is not null
+                then orderwire.customer_event_json(page.j, page.customer_id, page.epoch, page.integer_keys)
+        end,
+        case
+            when page.previous_customer_id is not null
+                then orderwire.customer_event_json(page.j, page.previous_customer_id, page.epoch, page.integer_keys)
+        end,
         page.followed
     from (
         select
-            unseen.*,
-            i.epoch,
-            i.integer_keys,
-            row_number() over (order by unseen.id) as nth,
-            lead(unseen.id) over (order by unseen.id) is not null as followed,
-            sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
-            orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
+            read.*,
+            -- The row, put together again for those of the page only: carrying it through the sort would copy each unseen row.
+            row(
+                read.id, read.txid, read.at, read.seen, read.depth, read.stream, read.key, read.order_key,
+                read.was_order, read.is_order, read.number, read.customer_id, read.previous_customer_id, read.customer_name,
+                read.previous_status, read.status, read.previous_total, read.total, read.previous_currency,
+                read.currency, read.data, read.actor_role, read.actor_application
+            )::orderwire.journal as j
         from (
-            select u.*
-            from orderwire.unseen($1, $2, $3, $4, $5) as u
-            order by u.id
-            limit $6 + 1
-        ) as unseen
-        cross join orderwire.journal_identity as i
+            select
+                unseen.*,
+                i.epoch,
+                i.integer_keys,
+                row_number() over (order by unseen.id) as nth,
+                lead(unseen.id) over (order by unseen.id) is not null as followed,
+                sum(orderwire.event_bytes(unseen.customer_name, unseen.data)) over (order by unseen.id) as bytes,
+                orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
+            from (
+                select u.*
+                from orderwire.unseen($1, $2, $3, $4, $5) as u
+                order by u.id
+                limit $6 + 1
+            ) as unseen
+            cross join orderwire.journal_identity as i
+        ) as read
+        where read.nth <= $6 and read.bytes - read.own_bytes < $7
     ) as page
-    where page.nth <= $6 and page.bytes - page.own_bytes < $7
     order by page.id
 $$;
 comment on function orderwire.journal_page is 'Events between two snapshots, in pages: what the push server reads.';
@@ -149,18 +162,24 @@ as $$
 $$;
 
 -- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
--- With a subject only those that name it as the customer.
+-- With a subject only those of while it was the customer, as that customer gets them.
 create or replace function orderwire.order_history(key text, max_events integer, subject text default null) returns setof text
 language sql stable
 as $$
-    select orderwire.event_json(e.j, i.epoch, i.integer_keys)
+    select case
+        when $3 is null then orderwire.event_json(e.j, i.epoch, i.integer_keys)
+        else orderwire.customer_event_json(e.j, $3, i.epoch, i.integer_keys)
+    end
     from (
         select j, j.id from orderwire.journal as j where j.key = $1 and j.stream is null
         union all
         select j, j.id from orderwire.journal as j where j.order_key = $1
     ) as e
     cross join orderwire.journal_identity as i
-    where $3 is null or (e.j).customer_id = $3
+    where
+        $3 is null
+        -- A longer one is cut in the journal.
+        or (length($3) <= 200 and ((e.j).customer_id = $3 or (e.j).previous_customer_id = $3))
     order by e.id desc
     limit $2
 $$;

@@ -215,20 +215,25 @@ begin
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
             E'insert into orderwire.journal (was_order, is_order, key, number,'
-            ' customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
+            ' customer_id, previous_customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
             '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
             ' left(coalesce(n.number, case when n.key is null then o.number when o.number is not null then '''' end), 201),'
-            ' left(coalesce(n.customer_id, o.customer_id), 201),'
+            ' left(case when n.key is null then o.customer_id else n.customer_id end, 201),'
+            -- To its new customer the order is new: then the event has all that a new order has.
+            ' left(case when o.key = n.key and n.customer_id is distinct from o.customer_id'
+            ' then coalesce(o.customer_id, '''') end, 201),'
             ' left(case when n.key is null then null when o.key is null then n.customer_name'
-            ' when n.customer_name is distinct from o.customer_name then coalesce(n.customer_name, '''') end, 501),'
+            ' when n.customer_name is distinct from o.customer_name or n.customer_id is distinct from o.customer_id'
+            ' then coalesce(n.customer_name, '''') end, 501),'
             ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s\nfrom ',
             case when has_currency then ', previous_currency, currency' else '' end, case when has_data then ', data' else '' end,
             common,
             case when has_currency then ', left(o.currency, 20), left(n.currency, 20)' else '' end,
             case
                 when has_data
-                    then ', case when n.key is not null and n.data is distinct from o.data'
+                    then ', case when n.key is not null and (n.data is distinct from o.data'
+                    ' or n.customer_id is distinct from o.customer_id)'
                     ' then coalesce(orderwire.bounded_data(n.data), ''{}'') end'
                 else ''
             end,

@@ -20,10 +20,10 @@ language sql volatile
 as $$
     with erased as (
         update orderwire.journal as j
-        set customer_name = null, customer_id = null, data = null
+        set customer_name = null, customer_id = null, previous_customer_id = null, data = null
         where
             (j.stream is null and j.key = orderwire.canonical_key($1) or j.order_key = orderwire.canonical_key($1))
-            and (j.customer_name is not null or j.customer_id is not null or j.data is not null)
+            and num_nonnulls(j.customer_name, j.customer_id, j.previous_customer_id, j.data) > 0
         returning 1
     )
     select count(*) from erased

@@ -6,39 +6,43 @@ create sequence orderwire.journal_id_seq cache 1;
 
 create table orderwire.journal (
     -- Order within one row of the attached table: its row lock is held while the id is drawn. Not the order of commits.
-    id                bigint not null default nextval('orderwire.journal_id_seq'),
+    id                   bigint not null default nextval('orderwire.journal_id_seq'),
     -- The writer's transaction: an event exists for a reader once this is visible in the reader's snapshot.
-    txid              xid8 not null default pg_current_xact_id(),
-    at                timestamptz not null default clock_timestamp(),
+    txid                 xid8 not null default pg_current_xact_id(),
+    at                   timestamptz not null default clock_timestamp(),
     -- What the writer saw as committed. A client that has this event has everything that was visible here, so what it may
     -- lack can be asked of the journal alone, on any server: see "Resume" in docs/explanation/delivery.md.
-    seen              pg_snapshot not null default pg_current_snapshot(),
+    seen                 pg_snapshot not null default pg_current_snapshot(),
     -- pg_trigger_depth() of a nested statement, and of one that may have nested ones. See orderwire.renumber_nested.
-    depth             smallint,
+    depth                smallint,
     -- Null: the event of an order. Otherwise the name of the stream (orderwire.attach_stream).
-    stream            text,
-    key               text not null,
+    stream               text,
+    key                  text not null,
     -- Of a stream's row: the key of the order that it belongs to.
-    order_key         text,
+    order_key            text,
     -- Whether the row was an order (a row of the stream) before the change, and is one after it.
-    was_order         boolean not null default false,
-    is_order          boolean not null default false,
+    was_order            boolean not null default false,
+    is_order             boolean not null default false,
     -- Texts are cut where they enter the journal: see sql/functions/01_events.sql.
-    number            text,
-    customer_id       text,
+    number               text,
+    -- Whose order it is after the change; of a deleted one, whose it was.
+    customer_id          text,
+    -- Whose it was before, where an update has changed that: empty for nobody. Then customer_name and data are there, changed or
+    -- not: to its new customer the order is new.
+    previous_customer_id text,
     -- Null in an update that left it as it was; the same goes for data.
-    customer_name     text,
-    previous_status   text,
-    status            text,
-    previous_total    numeric,
-    total             numeric,
-    previous_currency text,
-    currency          text,
+    customer_name        text,
+    previous_status      text,
+    status               text,
+    previous_total       numeric,
+    total                numeric,
+    previous_currency    text,
+    currency             text,
     -- JSON null: the data was too long and is left out.
-    data              jsonb,
+    data                 jsonb,
     -- Database role and application_name of the writer, where the map asks for them.
-    actor_role        text,
-    actor_application text
+    actor_role           text,
+    actor_application    text
 ) partition by range (at);
 
 comment on table orderwire.journal is

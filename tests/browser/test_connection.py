@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
@@ -52,6 +53,37 @@ async def test_page_shows_offline_and_misses_no_event_when_the_server_returns(
     assert await listed_order_numbers(page) == [*numbers, numbers[0]]
     assert [cells[0] for cells in await read_table_rows(page)] == numbers[::-1]
     await expect(page.locator(".gap")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("locale", "state", "warning"),
+    [
+        ("ru-RU", "🟡 Онлайн, без событий", r"^Новые события не приходят с \d\d:\d\d:\d\d: .+ устареть\.$"),
+        ("en-GB", "🟡 Online, no events", r"^No events since \d\d:\d\d:\d\d: .+ out of date\.$"),
+        ("pl-PL", "🟡 Online, bez zdarzeń", r"^Od \d\d:\d\d:\d\d nie ma nowych zdarzeń: .+ nieaktualne\.$"),
+    ],
+)
+async def test_page_warns_while_events_do_not_flow(
+    start_server: StartServer, database_url: str, db: Any, new_page: NewPage, locale: str, state: str, warning: str
+) -> None:
+    server: Server = await start_server(database_url)
+    page = await new_page(locale=locale)
+    await open_dashboard(page, server)
+    banner = page.locator(".feed-banner")
+    await expect(banner).to_have_count(0)
+    await db.execute("alter table orders disable trigger zz_orderwire_insert")
+    await expect(banner).to_have_text(re.compile(warning))
+    await expect(banner).to_have_attribute("role", "alert")
+    await expect(page.locator(".connection-state")).to_have_text(state)
+    await expect(page).to_have_title("🟡 0 · Orderwire")
+    # A page that is opened now says so too, and the other one when it is over.
+    other = await new_page(locale=locale)
+    await open_dashboard(other, server)
+    await expect(other.locator(".feed-banner")).to_have_text(re.compile(warning))
+    await db.execute("alter table orders enable trigger zz_orderwire_insert")
+    for tab in (page, other):
+        await expect(tab.locator(".feed-banner")).to_have_count(0)
+        await expect(tab).to_have_title("🟢 0 · Orderwire")
 
 
 async def test_page_reconnects_by_itself(start_server: StartServer, database_url: str, db: Any, page: Page) -> None:

@@ -16,18 +16,55 @@ PROMTOOL = shutil.which("promtool")
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
-def test_the_alert_rules_are_valid() -> None:
+@pytest.mark.parametrize(
+    "arguments", [("check", "rules", "docs/ops/alerts.yml"), ("test", "rules", "tests/docs/alerts_test.yml")]
+)
+def test_the_alert_rules_are_valid_and_fire(arguments: tuple[str, ...]) -> None:
     assert PROMTOOL is not None
-    done = subprocess.run(
-        [PROMTOOL, "check", "rules", "docs/ops/alerts.yml"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([PROMTOOL, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml"])
+def read(name: str) -> str:
+    return (ROOT / "docs" / "ops" / name).read_text(encoding="utf-8")
+
+
+def alerts() -> dict[str, str]:
+    """The text of each rule of alerts.yml, by its name."""
+    _, *rules = re.split(r"^ +- alert: ", read("alerts.yml"), flags=re.M)
+    found = {text.splitlines()[0]: text for text in rules}
+    assert len(found) == len(rules), "two alerts have one name"
+    return found
+
+
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
+    for name, text in alerts().items():
+        assert re.findall(r"^ +runbook_url: (.*)$", text, re.M) == [f'"docs/ops/runbooks.md#{name.lower()}"'], name
+        assert len(re.findall(r"^ +(?:summary|description): ", text, re.M)) == 2, name
+    assert re.findall(r"^## (\w+)$", read("runbooks.md"), re.M) != []
+    assert set(re.findall(r"^## (.+)$", read("runbooks.md"), re.M)) == set(alerts())
+
+
+def test_each_alert_asks_for_metrics_that_exist_or_for_the_scrape_itself() -> None:
+    for name, text in alerts().items():
+        (expr,) = re.findall(r"^ +expr: (.*)$", text, re.M)
+        assert re.search(r"\borderwire_[a-z_]+|\bup\{", expr), name
+
+
+def test_there_are_alerts_for_a_server_that_is_down_and_for_what_it_cannot_say_itself() -> None:
+    expressions = " ".join(re.findall(r"expr: (.*)", read("alerts.yml")))
+    for part in (
+        'up{job="orderwire"} == 0',
+        'absent(up{job="orderwire"})',
+        "orderwire_open_files_ratio",
+        "orderwire_feed_live",
+    ):
+        assert part in expressions, part
+
+
+@pytest.mark.parametrize("name", ["grafana-dashboard.json", "alerts.yml", "runbooks.md"])
 def test_every_metric_that_is_named_exists(name: str) -> None:
-    text = (ROOT / "docs" / "ops" / name).read_text(encoding="utf-8")
-    named = set(re.findall(r"\borderwire_[a-z_]+\b", text))
+    named = set(re.findall(r"\borderwire_[a-z_]+\b", read(name)))
     exist = set()
     for family in Metrics().registry.collect():
         suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"], "gauge": [""]}[family.type]

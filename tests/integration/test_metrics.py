@@ -155,6 +155,8 @@ async def test_every_metric_changes_with_its_cause(
     await metrics.reaches(lambda n: n >= 1, "orderwire_send_queue_overflows_total")
     transport.resume_reading()
 
+    await metrics.reaches(lambda n: 0 < n < 1, "orderwire_open_files_ratio")
+
     # The database.
     await db.execute("set session_replication_role = replica; delete from orders; set session_replication_role = origin")
     await metrics.reaches(lambda n: n == WORKERS, "orderwire_totals_corrections_total")
@@ -168,6 +170,7 @@ async def test_every_metric_changes_with_its_cause(
     await metrics.reaches(lambda n: n == WORKERS, "orderwire_listener_reconnects_total")
     await metrics.reaches(lambda n: n == catch_ups + WORKERS, "orderwire_catch_up_events_count")
     await metrics.reaches(lambda n: n == 1, "orderwire_ready")
+    await metrics.reaches(lambda n: n == 1, "orderwire_feed_live")  # 0: tests/faults/test_feed_status.py
     await metrics.reaches(lambda n: 0 <= n < 30, "orderwire_listener_lag_seconds")
 
     # Many transactions suppress NOTIFY; without them it is allowed again.

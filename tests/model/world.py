@@ -213,7 +213,7 @@ class ModelClient:
         if message.get("type") == "analytics_update":
             self.totals = message
         elif message.get("type") == "subscribed":
-            assert message["topics"] == [f"order:{self.own_order}"]
+            assert message["topics"] == ["orders"], "of a customer, without the totals"
         elif message.get("type") == "resumed":
             assert message["recovered"], "every gap of the model can be closed"
         elif message.get("type") == "bulk":

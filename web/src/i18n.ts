@@ -12,6 +12,8 @@ function counted(language: keyof typeof pluralRules, count: number, one: string,
 
 const ru = {
   online: "Онлайн (Реальное время)",
+  notLive: "Онлайн, без событий",
+  feedStopped: (time: string) => `Новые события не приходят с ${time}: сервер их не получает. То, что показано, могло устареть.`,
   offline: "Офлайн",
   connecting: "подключение…",
   attempt: (n: number) => `попытка ${n}`,
@@ -124,6 +126,8 @@ export type Translations = typeof ru;
 
 const en: Translations = {
   online: "Online (Live)",
+  notLive: "Online, no events",
+  feedStopped: (time) => `No events since ${time}: the server does not receive them. What is shown may be out of date.`,
   offline: "Offline",
   connecting: "connecting…",
   attempt: (n) => `attempt ${n}`,
@@ -233,6 +237,8 @@ const en: Translations = {
 
 const pl: Translations = {
   online: "Online (na żywo)",
+  notLive: "Online, bez zdarzeń",
+  feedStopped: (time) => `Od ${time} nie ma nowych zdarzeń: serwer ich nie otrzymuje. To, co widać, może być nieaktualne.`,
   offline: "Offline",
   connecting: "łączenie…",
   attempt: (n) => `próba ${n}`,

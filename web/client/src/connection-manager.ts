@@ -7,8 +7,11 @@ export type ConnectionStatus =
   | { state: "idle" }
   /** `attempt` is 0 for the first attempt, n for the n-th retry. */
   | { state: "connecting"; attempt: number }
-  /** The server's first message has arrived. */
-  | { state: "online"; transport: Transport }
+  /**
+   * The server's first message has arrived. `live`: false while the server says that no events reach it, as when its database is away.
+   * `since`: since when that is so, or has ended; undefined if the server has said nothing of it.
+   */
+  | { state: "online"; transport: Transport; live: boolean; since?: string | undefined }
   /** The next attempt starts at `retryAt`, in milliseconds since the Unix epoch. */
   | { state: "waiting"; attempt: number; maxAttempts: number; retryAt: number }
   /** No further attempt. `terminal`: the server rejected the client for good; otherwise every attempt failed. */
@@ -23,7 +26,7 @@ export interface CloseInfo {
 export type ConnectionUpdate =
   /** A connection is being opened; the server will send what follows `cursor`, or only new events. */
   | { kind: "open"; cursor: string | undefined }
-  | { kind: "status"; status: ConnectionStatus; closeInfo?: CloseInfo }
+  | { kind: "status"; status: ConnectionStatus; closeInfo?: CloseInfo | undefined }
   | { kind: "cursor"; cursor: string }
   | { kind: "message"; message: ServerMessage };
 
@@ -78,7 +81,7 @@ const MAX_TIMER_MS = 2 ** 31 - 1;
 
 /** Close codes 3500 to 3999 are terminal (docs/reference/protocol.md), and so are these HTTP statuses. */
 export function isTerminal(code: number): boolean {
-  return (code >= 3500 && code <= 3999) || code === 400 || code === 401 || code === 403;
+  return (code >= 3500 && code <= 3999) || [400, 401, 403].includes(code);
 }
 
 /** Exponential back-off with full jitter. `attempt` counts from 1. With the defaults at most 3, 6, 12, 24, 30, 30 … seconds. */
@@ -113,8 +116,9 @@ export class ConnectionManager implements ConnectionControl {
   }
 
   connect(): void {
-    if (this.#status.state === "waiting") this.#open("websocket");
-    if (this.#status.state === "idle" || this.#status.state === "closed") this.#start();
+    const { state } = this.#status;
+    if (state === "waiting") this.#open("websocket");
+    if (state === "idle" || state === "closed") this.#start();
   }
 
   disconnect(): void {
@@ -182,6 +186,8 @@ export class ConnectionManager implements ConnectionControl {
     this.#handleActivity();
     if (this.#status.state !== "online") this.#goOnline();
     const message = parseMessage(text);
+    if (message?.type === "feed_status" && connection === this.#connection)
+      this.#setOnline(message.live, message.since);
     // A listener of the status may have disconnected.
     if (message === undefined || connection !== this.#connection) return;
     if (message.type === "ping") this.#write({ type: "pong" });
@@ -203,10 +209,15 @@ export class ConnectionManager implements ConnectionControl {
       this.#sseWorks = false;
     }
     this.#startTimer("heartbeat", this.options.heartbeatMs, () => this.#sendHeartbeat());
-    this.#setStatus({ state: "online", transport: this.#transport });
+    this.#setOnline(true);
+  }
+
+  #setOnline(live: boolean, since?: string): void {
+    this.#setStatus({ state: "online", transport: this.#transport, live, since });
   }
 
   #handleClose(code: number, reason: string): void {
+    const { baseDelayMs, maxDelayMs, maxAttempts } = this.options;
     const openingTransport = this.#status.state === "online" ? undefined : this.#transport;
     this.#closeConnection();
     // Any other code was sent by the server, so the WebSocket did open.
@@ -217,11 +228,10 @@ export class ConnectionManager implements ConnectionControl {
       this.#giveUp(code, reason, true);
     } else if (webSocketFailed && (this.#sseWorks || this.#failedWebSockets >= MAX_FAILED_WEBSOCKETS)) {
       this.#open("sse");
-    } else if (this.#attempt >= this.options.maxAttempts) {
+    } else if (this.#attempt >= maxAttempts) {
       this.#giveUp(code, reason, false);
     } else {
       this.#attempt++;
-      const { baseDelayMs, maxDelayMs, maxAttempts } = this.options;
       const delay = backoffDelay(this.#attempt, baseDelayMs, maxDelayMs, this.environment.random());
       this.#startTimer("retry", delay, () => this.#open("websocket"));
       const retryAt = this.environment.now() + delay;
@@ -279,7 +289,8 @@ export class ConnectionManager implements ConnectionControl {
   #closeConnection(): void {
     const connection = this.#connection;
     this.#connection = undefined;
-    for (const name of [...this.#timers.keys()]) this.#clearTimer(name);
+    for (const cancel of this.#timers.values()) cancel();
+    this.#timers.clear();
     connection?.close();
   }
 
@@ -288,7 +299,7 @@ export class ConnectionManager implements ConnectionControl {
     this.#status = status;
     // Before the listeners run: queued messages go out before those that a listener sends.
     if (status.state === "online") this.#sendQueue.flush((message) => this.#write(message));
-    this.environment.onUpdate(closeInfo ? { kind: "status", status, closeInfo } : { kind: "status", status });
+    this.environment.onUpdate({ kind: "status", status, closeInfo });
   }
 
   #startTimer(name: string, ms: number, callback: () => void): void {

@@ -71,6 +71,16 @@ export interface AnalyticsUpdate {
   revenue_by_currency?: Record<string, string>;
 }
 
+/** Whether events flow. Sent when that changes, and next after the first message while they do not. */
+export interface FeedStatus {
+  type: "feed_status";
+  live: boolean;
+  /** Since when. Not live: everything up to then has been delivered. */
+  since: string;
+  /** Why they do not flow, for people. */
+  reason?: string;
+}
+
 export interface Resumed {
   type: "resumed";
   recovered: boolean;
@@ -103,7 +113,17 @@ export interface Pong {
   type: "pong";
 }
 
-export type ServerMessage = OrderEvent | StreamEvent | AnalyticsUpdate | Resumed | Subscribed | Authenticated | ErrorMessage | Ping | Pong;
+export type ServerMessage =
+  | OrderEvent
+  | StreamEvent
+  | AnalyticsUpdate
+  | FeedStatus
+  | Resumed
+  | Subscribed
+  | Authenticated
+  | ErrorMessage
+  | Ping
+  | Pong;
 
 export type ClientMessage =
   | Ping
@@ -112,7 +132,7 @@ export type ClientMessage =
   | { type: "subscribe" | "unsubscribe"; topics: string[] };
 
 const EVENT_TYPES = ["new_order", "order_status_update", "order_update", "order_delete", "row_insert", "row_update", "row_delete"];
-const OTHER_TYPES = ["analytics_update", "resumed", "subscribed", "authenticated", "error", "ping", "pong"];
+const OTHER_TYPES = ["analytics_update", "feed_status", "resumed", "subscribed", "authenticated", "error", "ping", "pong"];
 
 /** Whether it is a change: of an order, or of a row of a stream. */
 export function isEvent(message: ServerMessage): message is OrderEvent | StreamEvent {
@@ -125,14 +145,12 @@ export function isOrderEvent(message: ServerMessage): message is OrderEvent {
 
 /** Returns undefined for invalid JSON and for unknown types: newer servers may send types that this version does not know. */
 export function parseMessage(text: string): ServerMessage | undefined {
-  let message: ServerMessage | null;
   try {
-    message = JSON.parse(text) as ServerMessage | null;
+    const message = JSON.parse(text) as ServerMessage;
+    return (isEvent(message) ? typeof message.id === "string" : OTHER_TYPES.includes(message.type)) ? message : undefined;
   } catch {
-    return undefined;
+    return undefined; // no JSON, or null, which has no type
   }
-  if (message === null || typeof message !== "object") return undefined;
-  return (isEvent(message) ? typeof message.id === "string" : OTHER_TYPES.includes(message.type)) ? message : undefined;
 }
 
 /**

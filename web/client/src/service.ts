@@ -68,7 +68,7 @@ class Listeners<T> {
 }
 
 /** Part of the name under which tabs find each other: tabs with other messages between them do not share a connection. */
-const TAB_PROTOCOL_VERSION = 2;
+const TAB_PROTOCOL_VERSION = 3;
 
 /** A connection to an Orderwire server that reconnects, resumes, drops duplicate events, and reports gaps. */
 export class WebSocketService {

@@ -94,7 +94,7 @@ describe("states", () => {
     last().onActivity();
     expect(manager.status.state).toBe("connecting");
     last().onMessage(TOTALS);
-    expect(manager.status).toEqual({ state: "online", transport: "websocket" });
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: true });
     manager.disconnect();
     expect(manager.status).toEqual({ state: "idle" });
     expect(last().closed).toBe(true);
@@ -120,6 +120,32 @@ describe("states", () => {
     connections[0]!.onClose(3500, "late");
     expect(manager.status.state).toBe("connecting");
     expect(messages()).toEqual([]);
+  });
+
+  it("is not live while the server says that events do not flow, and live again on a new connection", () => {
+    const { manager, last, online, states, messages } = setUp();
+    const since = "2026-01-01T12:00:00.000Z";
+    online();
+    last().onMessage(JSON.stringify({ type: "feed_status", live: false, since, reason: "the database cannot be reached" }));
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: false, since });
+    last().onMessage(JSON.stringify({ type: "feed_status", live: true, since }));
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: true, since });
+    last().onMessage(JSON.stringify({ type: "feed_status", live: false, since }));
+    expect(messages()).toEqual(["analytics_update", "feed_status", "feed_status", "feed_status"]);
+    last().onClose(3001, "drain");
+    manager.connect();
+    last().onMessage(TOTALS);
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: true });
+    expect(states()).toEqual(["connecting", "online", "online", "online", "online", "waiting", "connecting", "online"]);
+  });
+
+  it("stays idle if a listener of the status disconnects because events do not flow", () => {
+    const { manager, fake, last, online, messages } = setUp();
+    fake.onStatus = (status) => status.state === "online" && !status.live && manager.disconnect();
+    online();
+    last().onMessage(JSON.stringify({ type: "feed_status", live: false, since: "2026-01-01T12:00:00.000Z" }));
+    expect(manager.status).toEqual({ state: "idle" });
+    expect(messages()).toEqual(["analytics_update"]);
   });
 
   it("reports no message after a listener of the status has disconnected", () => {
@@ -338,7 +364,7 @@ describe("Server-Sent Events", () => {
   it("are used within the same attempt when they work and WebSocket does not", () => {
     const { manager, connections, states, messages } = blocked();
     expect(transports(connections)).toEqual(["websocket", "websocket", "sse", "websocket", "sse"]);
-    expect(manager.status).toEqual({ state: "online", transport: "sse" });
+    expect(manager.status).toEqual({ state: "online", transport: "sse", live: true });
     expect(states().filter((state) => state === "waiting")).toHaveLength(1);
     expect(messages()).toEqual(["analytics_update"]);
   });
@@ -351,7 +377,7 @@ describe("Server-Sent Events", () => {
     last().onClose(1006, "");
     last().onMessage(TOTALS);
     last().onMessage(TOTALS);
-    expect(manager.status).toEqual({ state: "online", transport: "websocket" });
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: true });
     last().onClose(1006, "");
     vi.advanceTimersByTime(3_000);
     last().onClose(1006, "");
@@ -365,12 +391,12 @@ describe("Server-Sent Events", () => {
     expect(last().params.transport).toBe("websocket");
     last().onClose(1006, "");
     last().onMessage(TOTALS);
-    expect(manager.status).toEqual({ state: "online", transport: "sse" });
+    expect(manager.status).toEqual({ state: "online", transport: "sse", live: true });
     expect(transports(connections).slice(5)).toEqual(["websocket", "sse"]);
     last().onClose(1000, "");
     vi.advanceTimersByTime(3_000);
     last().onMessage(TOTALS);
-    expect(manager.status).toEqual({ state: "online", transport: "websocket" });
+    expect(manager.status).toEqual({ state: "online", transport: "websocket", live: true });
   });
 
   it("do not count as working any more once they fail too", () => {

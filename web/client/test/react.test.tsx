@@ -48,7 +48,7 @@ describe("useWebSocket", () => {
     });
     await rendered();
     expect(live.current.isConnected).toBe(true);
-    expect(live.current.status).toEqual({ state: "online", transport: "websocket" });
+    expect(live.current.status).toEqual({ state: "online", transport: "websocket", live: true });
     server.publish(order(1));
     server.publish(order(2));
     server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-3", status: "ready", previous_status: "pending" });

@@ -324,7 +324,7 @@ describe("where WebSocket is blocked", () => {
   it("falls back to Server-Sent Events, with the token as a header, and resumes", async () => {
     const { service, orders } = start({ url: "wss://shop.example/api/ws", getToken: () => "secret" });
     await retried();
-    expect(service.status).toEqual({ state: "online", transport: "sse" });
+    expect(service.status).toEqual({ state: "online", transport: "sse", live: true });
     expect(server.last.url.href).toBe("https://shop.example/api/sse");
     expect(server.last.headers?.get("Authorization")).toBe("Bearer secret");
     server.publish(order(1));

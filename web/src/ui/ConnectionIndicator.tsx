@@ -8,15 +8,16 @@ export function ConnectionIndicator() {
   const { status } = useWebSocket();
   const t = useTranslations();
   const online = status.state === "online";
+  const live = online && status.live;
   const canRetryNow = status.state === "waiting" || status.state === "closed";
   return (
-    <div className={online ? "connection online" : "connection"}>
+    <div className={`connection${online ? (live ? " online" : " online not-live") : ""}`}>
       <span role="status" className="connection-state" title={online && status.transport === "sse" ? t.overSse : undefined}>
         {/* CSS draws the dot, since the emoji looks different on each system. The text is for copying the line. */}
         <span className="dot" aria-hidden="true">
-          {online ? "🟢 " : "⚪ "}
+          {live ? "🟢 " : online ? "🟡 " : "⚪ "}
         </span>
-        {online ? t.online : t.offline}
+        {live ? t.online : online ? t.notLive : t.offline}
       </span>
       <Detail status={status} t={t} />
       {canRetryNow && (

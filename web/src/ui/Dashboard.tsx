@@ -2,6 +2,7 @@ import { useEffect, useRef, useState } from "react";
 import { useTranslations } from "../i18n.ts";
 import { EMPTY_FILTER } from "../state/order-filter.ts";
 import { EventsPanel } from "./EventsPanel.tsx";
+import { FeedBanner } from "./FeedBanner.tsx";
 import { Header } from "./Header.tsx";
 import { OrderDetails } from "./OrderDetails.tsx";
 import { OrdersTable } from "./OrdersTable.tsx";
@@ -38,6 +39,7 @@ export function Dashboard() {
   return (
     <>
       <Header onHelp={() => setHelpOpen(true)} />
+      <FeedBanner />
       <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
         <Totals />
         {seesOrders && isAttached ? (

@@ -12,8 +12,8 @@ const NEXT_THEME: Record<Theme, Theme> = { system: "light", light: "dark", dark:
 const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
 
 export function Header({ onHelp }: { onHelp: () => void }) {
-  const { isConnected } = useWebSocket();
-  useDocumentTitle(isConnected);
+  const { status } = useWebSocket();
+  useDocumentTitle(status.state !== "online" ? "⚪" : status.live ? "🟢" : "🟡");
   return (
     <header className="app-header">
       <h1 className="brand">
@@ -27,11 +27,11 @@ export function Header({ onHelp }: { onHelp: () => void }) {
 }
 
 /** The title shows the connection and the pending orders while the page is in a background tab. */
-function useDocumentTitle(isConnected: boolean) {
+function useDocumentTitle(dot: string) {
   const pending = useDashboard((snapshot) => snapshot.totals?.pending_orders);
   useEffect(() => {
-    document.title = `${isConnected ? "🟢" : "⚪"} ${pending === undefined ? "" : `${pending} · `}Orderwire`;
-  }, [isConnected, pending]);
+    document.title = `${dot} ${pending === undefined ? "" : `${pending} · `}Orderwire`;
+  }, [dot, pending]);
 }
 
 function Toolbar({ onHelp }: { onHelp: () => void }) {

@@ -7,6 +7,8 @@ import logging
 import os
 import resource
 import socket
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from gateway.net.listening import (
     LISTEN_BACKLOG,
     bind_sockets,
     listen_error,
+    open_files_ratio,
     raise_open_file_limit,
     server_address,
     start_listening,
@@ -196,3 +199,23 @@ def test_open_file_limit_that_cannot_be_raised_is_a_warning(
     monkeypatch.setattr(resource, "setrlimit", refuse)
     raise_open_file_limit(10_000, 100)
     assert "allows 256 open files" in caplog.text
+
+
+def test_open_files_as_a_part_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1000, 1000))
+    before = open_files_ratio()
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(Path("/dev/null").open())
+        assert open_files_ratio() == pytest.approx(before + 0.1)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert open_files_ratio() == 0.0
+
+
+def test_when_no_file_can_be_opened_all_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> list[str]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.listdir", fail)
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (1000, 1000))
+    assert open_files_ratio() == 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 
 from push.delivery.batch import Batch
 from push.delivery.hub import Hub
-from push.delivery.session import MAX_MISSED_HEARTBEATS, PING_MESSAGE
+from push.delivery.send_queue import SendQueue
+from push.delivery.session import MAX_MISSED_HEARTBEATS, PING_MESSAGE, Session
 from push.journal.totals import Totals
-from push.protocol.access import Grant, Role
-from push.protocol.messages import CloseCode
+from push.protocol.access import ANONYMOUS_GRANT, Grant, Role
+from push.protocol.messages import CloseCode, FeedStatus, encode
+from tests.helpers.builders import messages_of
 from tests.helpers.fake_cohort import CohortMember, FakeCohort, publish
+from tests.helpers.fake_transport import FakeTransport
 
 
 async def test_members_are_served_by_one_write_and_not_one_by_one() -> None:
@@ -32,6 +36,42 @@ async def test_members_are_served_by_one_write_and_not_one_by_one() -> None:
     hub.set_totals(Totals(7))
     await asyncio.sleep(0)
     assert all(b'"total_orders":7' in member.received[-1] for member in members)
+
+
+async def test_feed_status_reaches_members_by_one_write_and_each_other_admitted_session() -> None:
+    hub = Hub()
+    cohort = hub.create_cohort(FakeCohort)
+    members = [CohortMember(hub, cohort) for _ in range(3)]
+    blocked, leaves = CohortMember(hub, cohort), CohortMember(hub, cohort)
+    blocked.blocked = True
+    blocked.session.send(Batch([b"own"]))
+    conflating = Session(SendQueue(10, 1000), FakeTransport(), conflate_above=1)
+    customer, unauthenticated = (Session(SendQueue(10, 1000), FakeTransport()) for _ in range(2))
+    for session in (conflating, customer, unauthenticated):
+        hub.add(session)
+    conflating.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
+    hub.go_live(conflating)
+    customer.apply_grant(Grant(Role.CUSTOMER, "anna"), frozenset({"orders"}))  # being replayed to: not live
+    for n in range(3):
+        publish(hub, b'{"id":"%d"}' % n)
+    await asyncio.sleep(0)
+    calls = cohort.calls
+    status = FeedStatus(False, 0.0, "why")
+    announcing = asyncio.create_task(hub.announce_feed_status(status))
+    leaves.session.detach()
+    await announcing
+    told = encode(status)
+    assert hub.feed_status is status
+    assert cohort.calls == calls + 1
+    assert [member.received.count(told) for member in (*members, leaves)] == [1] * 4
+    assert [member.session.cohort for member in members] == [cohort] * 3
+    blocked.blocked = False
+    blocked.schedule_flush()
+    assert blocked.received.count(told) == 1
+    # Not among the events that conflation replaces.
+    assert [json.loads(message)["type"] for message in messages_of(conflating.take(1000))][:2] == ["feed_status", "bulk"]
+    assert messages_of(customer.take(1000)) == [told]
+    assert unauthenticated.take(1000) == []
 
 
 async def test_member_with_a_message_of_its_own_continues_at_the_offset_of_the_cohort() -> None:

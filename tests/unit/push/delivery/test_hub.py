@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -16,7 +17,7 @@ from push.delivery.slices import SLICE_SIZE
 from push.delivery.totals_throttle import TOTALS_INTERVAL
 from push.journal.events import Event
 from push.journal.totals import Totals
-from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC
+from push.protocol.access import ANONYMOUS_GRANT, ORDERS_TOPIC, Grant, Role
 from push.protocol.messages import CloseCode
 from tests.helpers.builders import make_event, messages_of
 from tests.helpers.fake_transport import FakeTransport
@@ -198,6 +199,60 @@ async def test_a_client_that_takes_no_events_of_streams_is_a_slow_consumer() -> 
     assert session.close_code is CloseCode.SLOW_CONSUMER
     hub.publish([stream_event(7)], Totals())
     assert session.take(1000) == []
+
+
+async def test_customers_cost_nothing_when_others_events_and_totals_are_published() -> None:
+    """However many they are: neither a pass nor the wait for back-pressure visits them."""
+    hub, visits = Hub(), Counter[str]()
+    sessions = {}
+    for name in ("anna", "bo", "cy"):
+        session = Session(SendQueue(10, 1000), FakeTransport(lambda name=name: visits.update([name])))  # type: ignore[misc]
+        hub.add(session)
+        grant = Grant(Role.CUSTOMER, name)
+        session.apply_grant(grant, grant.default_topics())
+        session.send_initial_message(hub.totals_batch)
+        hub.go_live(session)
+        assert len(messages_of(session.take(1000))) == 1
+        sessions[name] = session
+    visits.clear()
+    event = make_event(order_key="1", customer_id="anna", payload=b"hers")
+    for n in range(3):
+        hub.publish([event], Totals(n + 1))
+        hub.set_totals(Totals(n + 10))
+        await hub.wait_writable()
+    assert set(visits) == {"anna"}
+    assert messages_of(sessions["anna"].take(1000)) == [b"hers"] * 3
+    assert [sessions[name].has_output for name in ("bo", "cy")] == [False, False]
+    # They are told of a gap, and take part in what is published to all once they subscribe to it.
+    hub.announce_gap()
+    assert [json.loads(messages_of(session.take(1000))[0])["type"] for session in sessions.values()] == ["resumed"] * 3
+    bo = sessions["bo"]
+    bo.apply_grant(ANONYMOUS_GRANT, ANONYMOUS_GRANT.default_topics())
+    hub.topics_changed(bo)
+    hub.publish([event], Totals(20))
+    await hub.wait_writable()
+    assert messages_of(bo.take(1000))[0] == b"hers"
+    assert messages_of(sessions["anna"].take(1000)) == [b"hers"]
+    cy = sessions["cy"]
+    hub.remove(cy)
+    hub.publish([make_event(order_key="2", customer_id="cy", payload=b"x")], Totals(21))
+    assert not cy.take(1000)
+
+
+async def test_a_customer_that_does_not_read_holds_up_a_bulk_change_of_their_orders() -> None:
+    hub = Hub(max_messages=4)
+    session = Session(SendQueue(4, 1000), FakeTransport())
+    hub.add(session)
+    session.apply_grant(Grant(Role.CUSTOMER, "anna"), frozenset({"orders"}))
+    hub.go_live(session)
+    hub.publish([make_event(order_key="1", customer_id="anna", payload=b"hers")] * 4, Totals(1))
+    waiting = asyncio.create_task(hub.wait_writable())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert len(messages_of(session.take(1000))) == 4
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await waiting
 
 
 # ---------------------------------------------------------------- totals

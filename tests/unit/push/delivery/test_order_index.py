@@ -5,8 +5,19 @@ from __future__ import annotations
 from push.delivery.order_index import OrderIndex
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
+from push.protocol.access import Grant, Role
 from tests.helpers.builders import make_event
 from tests.helpers.fake_transport import FakeTransport
+
+ANNA = Grant(Role.CUSTOMER, "anna")
+LISTED = Grant(Role.CUSTOMER, None, frozenset({"7"}))
+
+
+def session_of(grant: Grant) -> Session:
+    session = Session(SendQueue(10, 1000), FakeTransport())
+    session.grant = grant
+    session.set_topics(grant.default_topics())
+    return session
 
 
 def session_with(*topics: str, conflate_above: int | None = None) -> Session:
@@ -37,6 +48,19 @@ def test_sessions_are_found_by_the_streams_and_rows_that_they_subscribe_to() -> 
     assert index.sessions_for([make_event(stream="stocks", key="a/b", order_key=None)]) == set()
     assert index.sessions_for([make_event(order_key="a/b")]) == set(), "an order with the key of a row"
     assert index.sessions_for([make_event(order_key="stock")]) == set(), "an order with the name of a stream"
+
+
+def test_customers_are_found_by_the_events_of_their_orders() -> None:
+    index = OrderIndex()
+    anna, bo, claimant = (session_of(grant) for grant in (ANNA, Grant(Role.CUSTOMER, "bo"), LISTED))
+    for session in (anna, bo, claimant):
+        index.update(session)
+    assert index.sessions_for([make_event(order_key="1", customer_id="anna")]) == {anna}
+    assert index.sessions_for([make_event(order_key="7", customer_id="bo")]) == {bo, claimant}
+    assert index.sessions_for([make_event(order_key="anna", customer_id=None)]) == set(), "an order with the name of a customer"
+    assert index.sessions_for([make_event(order_key="2", customer_id="7")]) == set(), "a customer with the key of an order"
+    index.remove(anna)
+    assert index.sessions_for([make_event(order_key="1", customer_id="anna")]) == set()
 
 
 def test_update_replaces_and_remove_leaves_nothing() -> None:
