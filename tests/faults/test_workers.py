@@ -287,7 +287,7 @@ async def test_port_in_use_is_one_line(start_server: StartServer, database_url: 
     assert await late.wait_for_exit() == 1
     (line,) = late.lines
     assert line.startswith(f"server.py: cannot listen on 127.0.0.1:{port}: ")
-    assert line.endswith("address already in use; choose another with PORT=…")
+    assert line.endswith(": Address already in use; choose another with PORT=…")
     assert len(server.serving_pids) == int(first)
 
 
