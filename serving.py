@@ -18,6 +18,7 @@ from typing import Any, Never
 
 from aiohttp import web
 
+from database_url import DatabaseUrl
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
@@ -88,11 +89,14 @@ def print_status(line: str) -> None:
 
 
 @contextlib.contextmanager
-def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+def database_server(settings: Settings, *, report_ignored: bool = True) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends.
 
-    An error of the block that says that there is no connection names the server.
+    An error of the block that says that there is no connection names the server. ``report_ignored``: log which parameters of
+    the address have no effect.
     """
+    if report_ignored:
+        report_ignored_parameters(settings)
     if settings.database_url is not None:
         with name_server(settings.database_url, "DATABASE_URL"):
             yield settings.database_url, None
@@ -104,6 +108,14 @@ def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres 
             yield url, embedded
     finally:
         embedded.release()
+
+
+def report_ignored_parameters(settings: Settings) -> None:
+    """Log, in one line for each address, the parameters of a database's address that have no effect here."""
+    addresses = {"DATABASE_URL": settings.database_url, "MIGRATE_DATABASE_URL": settings.migrate_database_url}
+    for name, url in addresses.items():
+        if url is not None and (ignored := DatabaseUrl.parse(url).ignored):
+            log.warning("%s: these parameters have no effect here: %s", name, ", ".join(ignored))
 
 
 async def update_schema(settings: Settings, url: str) -> list[str]:
@@ -134,6 +146,7 @@ def create_app(settings: Settings, on_failure: Callable[[str, BaseException], No
     ``on_failure(name, error)`` is called when a background task fails, which is a bug or a database that cannot be used. The
     default logs it; a program may end itself, as ``serve`` does. Raises BadSetting.
     """
+    report_ignored_parameters(settings)
     return Service(settings, on_failure).gateway.app
 
 
@@ -282,7 +295,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
         if not failure.done():
             failure.set_exception(error)
 
-    with database_server(settings) as (url, embedded):
+    with database_server(settings, report_ignored=supervisor is None) as (url, embedded):
         if embedded is not None:
             await prepare_embedded(url)
         service = Service(

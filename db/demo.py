@@ -10,11 +10,11 @@ from typing import Never
 
 import asyncpg
 
+from db.connect import connect
 from db.errors import DatabaseError, with_server_name, wrap_driver_errors
 
 __all__ = ["CUSTOMER_NAMES", "NEXT_STATUS", "make_one_change", "run"]
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 # Fewer unfinished orders than this: the next change is a new order.
 MIN_OPEN_ORDERS = 10
@@ -43,7 +43,7 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
     while True:
         try:
             with wrap_driver_errors():
-                connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+                connection = await connect(url, "orderwire demo")
         except DatabaseError as error:
             print_line(f"{with_server_name(error, url)}; retrying")
             await asyncio.sleep(RETRY_SECONDS)

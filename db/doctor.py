@@ -7,8 +7,9 @@ import secrets
 
 import asyncpg
 
+from db.connect import connect
 from db.embedded.binaries import MIN_MAJOR_VERSION
-from db.errors import wrap_driver_errors
+from db.errors import PoolerInTransactionMode, wrap_driver_errors
 from db.migrate import Source, pending_files, require_primary
 
 __all__ = ["diagnose"]
@@ -19,7 +20,10 @@ NOTIFY_TIMEOUT_SECONDS = 5.0
 async def diagnose(url: str) -> list[tuple[str, str]]:
     """Return pairs of a problem and its fix. Raises DatabaseError when the database cannot be queried."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            connection = await connect(url)
+        except PoolerInTransactionMode as error:  # all other answers depend on which session gives them
+            return [(str(error), "point DATABASE_URL at PostgreSQL itself, or at a pooler in session mode")]
         try:
             await require_primary(connection)
             await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created

@@ -12,6 +12,7 @@ from typing import Any, Never
 
 import asyncpg
 
+from db.connect import connect
 from db.errors import (
     DatabaseError,
     DatabaseMisconfigured,
@@ -34,7 +35,6 @@ log = logging.getLogger("orderwire.listener")
 
 CHANNEL = "orders"
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 SELF_TEST_TIMEOUT_SECONDS = 5.0
 # Full jitter: after n failures, wait for a random time below min(MAX_BACKOFF, INITIAL_BACKOFF * 2**n): 0.1, 0.2, 0.4 … 5 s.
 INITIAL_BACKOFF_SECONDS = 0.1
@@ -111,11 +111,7 @@ class Listener:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_ListenConnection]:
         with wrap_driver_errors():
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                server_settings={"application_name": "orderwire listener"},
-            )
+            connection = await connect(self._url, "orderwire listener")
         try:
             listening = _ListenConnection(connection, self._timeout_seconds, self._on_read)
             with wrap_driver_errors():

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncpg
-
+from db.connect import connect
 from db.errors import DatabaseMisconfigured, wrap_driver_errors
 from db.migrate import create_starter, migrate
 
@@ -27,7 +26,7 @@ async def prepare_embedded(url: str) -> None:
     """Migrate, and create the starter table where no table is attached and none has its name. Raises DatabaseError."""
     await migrate(url)
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await connect(url)
         try:
             wanted = not await connection.fetchval(_IS_ATTACHED_SQL) and not await connection.fetch(_ORDERS_SQL)
         finally:
@@ -39,7 +38,7 @@ async def prepare_embedded(url: str) -> None:
 async def is_attached(url: str) -> bool:
     """Whether a table of orders is attached. The schema must exist. Raises DatabaseError."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await connect(url)
         try:
             attached: bool = await connection.fetchval(_IS_ATTACHED_SQL)
         finally:
@@ -50,7 +49,7 @@ async def is_attached(url: str) -> bool:
 async def require_starter(url: str) -> None:
     """Raises DatabaseMisconfigured where public.orders is not the starter table: the demo must not write to a shop's table."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await connect(url)
         try:
             rows = await connection.fetch(_ORDERS_SQL)
         finally:

@@ -17,6 +17,7 @@ from db.attach.catalog import find_table, read_samples, read_tables, sampled
 from db.attach.facts import Column, Table, quote_identifier, quote_literal
 from db.attach.guess import Choice, Guess, guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences, format_map
+from db.connect import connect
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
 from db.migrate import Source, install_for_now, migrate, pending_files, require_primary, set_role_to_owner
 
@@ -606,7 +607,7 @@ def _text(value: Any) -> str:
 async def _connect(url: str) -> AsyncIterator[Connection]:
     """A connection to the primary; errors of the driver become DatabaseError, with PostgreSQL's hint in brackets."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5, server_settings={"application_name": "orderwire attach"})
+        connection = await connect(url, "orderwire attach")
     try:
         with wrap_driver_errors():
             try:

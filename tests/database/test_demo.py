@@ -38,14 +38,14 @@ async def test_orders_move_from_status_to_status(db: Any, monkeypatch: pytest.Mo
 
 async def test_a_lost_connection_is_opened_again(db: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "RETRY_SECONDS", 0.01)
-    connect, failures = asyncpg.connect, [OSError("refused")]
+    connect, failures = asyncpg.connect, [OSError("refused"), OSError("refused")]  # with and without TLS
 
-    async def connect_at_the_second_try(*arguments: Any, **options: Any) -> Any:
+    async def connect_after_the_failures(*arguments: Any, **options: Any) -> Any:
         if failures:
             raise failures.pop()
         return await connect(*arguments, **options)
 
-    monkeypatch.setattr(asyncpg, "connect", connect_at_the_second_try)
+    monkeypatch.setattr(asyncpg, "connect", connect_after_the_failures)
     lines: list[str] = []
     running = asyncio.create_task(demo.run(database_url, 1000, lines.append))
 

@@ -21,7 +21,7 @@ from push.journal.events import Position, Snapshot
 from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
-from tests.support import TIMEOUT_SECONDS, open_connections, within
+from tests.support import TIMEOUT_SECONDS, open_connections, url_with_role, within
 
 START = Position(Snapshot(1, 1))
 INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
@@ -214,7 +214,7 @@ async def test_before_first_connect_is_retried_while_the_database_is_unavailable
 
 
 async def test_misconfiguration_before_the_first_connection_is_raised(database_url: str) -> None:
-    followed = Followed(database_url.rsplit("/", 1)[0] + "/missing")
+    followed = Followed(url_with_role(database_url, "missing", "secret"))
     with pytest.raises(DatabaseMisconfigured, match="missing"):
         await within(TIMEOUT_SECONDS, followed.listener.run(), "the error")
 
@@ -223,7 +223,7 @@ async def test_misconfiguration_after_the_first_connection_is_retried(database_u
     followed = Followed(database_url)
     async with running(followed) as task:
         await followed.next_connection()
-        followed.listener._url = database_url.rsplit("/", 1)[0] + "/missing"
+        followed.listener._url = url_with_role(database_url, "missing", "secret")
         followed.lose_connection()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while followed.losses < 3:

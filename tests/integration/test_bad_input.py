@@ -19,7 +19,7 @@ import pytest
 from db.embedded.postgres import EmbeddedPostgres
 from tests.conftest import url_with_database
 from tests.helpers.command_line import CommandLine
-from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout
+from tests.support import ROOT, WORKERS, Client, Connect, Process, Server, StartServer, copy_checkout, url_with_role
 
 FAILURE, USAGE = 1, 2
 SECRET = "sEcReT"
@@ -105,7 +105,7 @@ async def test_a_wrong_password(postgres: EmbeddedPostgres, command: str) -> Non
     )
 
 
-@pytest.mark.parametrize("command", ["serve", "migrate"])
+@pytest.mark.parametrize("command", ["doctor", "migrate"])
 async def test_an_unknown_database(postgres: EmbeddedPostgres, command: str) -> None:
     code, line = await failure_of_process({"DATABASE_URL": url_with_database(postgres.url, "nowhere")}, command)
     assert code == FAILURE
@@ -125,7 +125,7 @@ async def test_an_unreachable_database(command: str) -> None:
 
 @pytest.mark.parametrize("command", ["serve", "migrate"])
 async def test_an_error_of_the_migrations_names_their_own_setting(postgres: EmbeddedPostgres, command: str) -> None:
-    settings = {"DATABASE_URL": postgres.url, "MIGRATE_DATABASE_URL": url_with_database(postgres.url, "nowhere")}
+    settings = {"DATABASE_URL": postgres.url, "MIGRATE_DATABASE_URL": url_with_role(postgres.url, "nobody", SECRET)}
     code, line = await failure_of_process(settings, command)
     assert code == FAILURE
     assert line.startswith(f"server.py: PostgreSQL at {address(postgres.url)} (MIGRATE_DATABASE_URL) refuses the connection: ")
