@@ -170,7 +170,7 @@ async def test_an_unreachable_database_is_waited_for_and_reported_once(
         assert server.output.count("waiting for it") == WORKERS  # once by each worker
         up.set()
         await server.wait_until_ready()
-        assert server.output.count("connected to PostgreSQL") == WORKERS
+        await server.wait_for_line_from_each_worker("connected to PostgreSQL")
         client: Client = await connect(server.ws_url)
         await db.execute("insert into orders (customer_name, total) values ('after', 1)")
         await client.wait_until(lambda c: len(c.events) == 1, "the event")
@@ -204,7 +204,7 @@ async def test_requests_are_answered_by_503_while_the_database_is_unreachable(st
             # A browser's EventSource does not reconnect after a 503.
             async with session.get("/api/sse") as response:
                 assert (response.status, response.content_type) == (200, "text/event-stream")
-                assert await response.text() == ": waiting for the database\nretry: 1000\n\n"
+                assert await response.text() == ": the database cannot be reached\nretry: 1000\n\n"
         assert await server.stop(signal.SIGINT) == 0
         assert SECRET not in server.output
 
