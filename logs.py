@@ -12,13 +12,14 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import TracebackType
 
-__all__ = ["bind_connection", "choose_format", "configure", "connection_id", "log_uncaught", "output_line"]
+__all__ = ["FailureLog", "bind_connection", "choose_format", "configure", "connection_id", "log_uncaught", "output_line"]
 
 # The id of the connection that the current task serves; empty in all other tasks.
 connection_id: ContextVar[str] = ContextVar("connection_id", default="")
@@ -30,6 +31,10 @@ _format = "text"
 
 # Attributes of every LogRecord. All others were given as ``extra``.
 _LOG_RECORD_ATTRIBUTES = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+# A failure that goes on is logged again after this.
+REPEAT_SECONDS = 600.0
+MAX_CAUSES = 100
 
 
 @contextmanager
@@ -122,6 +127,40 @@ def log_uncaught(kind: type[BaseException], error: BaseException, traceback: Tra
         log.critical("unexpected error", exc_info=(kind, error, traceback))
     else:
         sys.__excepthook__(kind, error, traceback)
+
+
+class FailureLog:
+    """Warns of something that is tried again and again: of each cause once, and again every REPEAT_SECONDS with a count.
+
+    Texts that differ in numbers only are one cause. ``recovered`` forgets them all.
+    """
+
+    def __init__(self, logger: logging.Logger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._logger = logger
+        self._clock = clock
+        # By cause: when it was logged last, and how often it has come since.
+        self._causes: dict[str, tuple[float, int]] = {}
+
+    def report(self, text: str, cause: str | None = None) -> None:
+        """It has failed again; the text says why. ``cause``: what texts of one cause have in common, if it is not the text."""
+        cause, now = re.sub("[0-9]+", "0", cause or text), self._clock()
+        logged_at, count = self._causes.get(cause, (None, 0))
+        if logged_at is not None and now - logged_at < REPEAT_SECONDS:
+            self._causes[cause] = logged_at, count + 1
+            return
+        if logged_at is None:
+            self._logger.warning("%s", text)
+        else:
+            self._logger.warning("%s (%d times more in the last %d minutes)", text, count + 1, round((now - logged_at) / 60))
+        if len(self._causes) >= MAX_CAUSES:
+            self._causes.clear()
+        self._causes[cause] = now, 0
+
+    def recovered(self, text: str | None = None) -> None:
+        """It works again. Logs ``text`` if a failure had been logged."""
+        if self._causes and text is not None:
+            self._logger.info("%s", text)
+        self._causes.clear()
 
 
 def configure(level: str, log_format: str, worker_id: int | None = None) -> None:

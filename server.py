@@ -19,6 +19,7 @@ from typing import Any
 
 try:
     import logs
+    from database_url import DatabaseUrl
     from db import demo
     from db.attach import command as attach
     from db.attach.map_file import UsageError, load_map
@@ -50,7 +51,7 @@ try:
     from settings import BadSetting, Settings, parse_duration
 except ModuleNotFoundError as error:
     package = str(error.name).partition(".")[0]
-    if __name__ != "__main__" or package in ("logs", "db", "gateway", "push", "serving", "settings", "workers"):
+    if __name__ != "__main__" or package in ("database_url", "logs", "db", "gateway", "push", "serving", "settings", "workers"):
         raise  # not a package that could be installed
     sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
 
@@ -360,7 +361,7 @@ def run_psql(settings: Settings, arguments: list[str]) -> int:
         program = str(embedded.bin_dir / "psql") if embedded else "psql"
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # psql handles Ctrl-C itself
         try:
-            return subprocess.run([program, "-d", url, *arguments], check=False).returncode
+            return subprocess.run([program, "-d", DatabaseUrl.for_psql(url), *arguments], check=False).returncode
         except FileNotFoundError:
             raise BadSetting("psql was not found: install PostgreSQL's client programs") from None
 

@@ -20,19 +20,22 @@ from typing import Any, Never
 from aiohttp import web
 
 import logs
+from database_url import DatabaseUrl
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import BadDatabaseUrl, DatabaseError, name_server
+from db.errors import BadDatabaseUrl, DatabaseError, DatabaseTimeout, DatabaseUnavailable, name_server
 from db.listener import Listener
 from db.migrate import migrate
 from db.startup import NOTHING_ATTACHED, prepare_embedded
 from gateway.app import Gateway, HttpServer
 from gateway.net.listening import ListenError
+from logs import FailureLog
 from push.delivery.hub import Hub
 from push.errors import PushError
 from push.feed_monitor import FeedMonitor
 from push.journal.audit import Audit
 from push.journal.notify_policy import NotifyMode
+from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
@@ -96,11 +99,14 @@ def print_notice(line: str) -> None:
 
 
 @contextlib.contextmanager
-def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
+def database_server(settings: Settings, *, report_ignored: bool = True) -> Iterator[tuple[str, EmbeddedPostgres | None]]:
     """Yields DATABASE_URL; without it, the address of the embedded PostgreSQL, which runs until the block ends.
 
-    An error of the block that says that there is no connection names the server.
+    An error of the block that says that there is no connection names the server. ``report_ignored``: log which parameters of
+    the address have no effect.
     """
+    if report_ignored:
+        report_ignored_parameters(settings)
     if settings.database_url is not None:
         with name_server(settings.database_url, "DATABASE_URL"):
             yield settings.database_url, None
@@ -112,6 +118,14 @@ def database_server(settings: Settings) -> Iterator[tuple[str, EmbeddedPostgres 
             yield url, embedded
     finally:
         embedded.release()
+
+
+def report_ignored_parameters(settings: Settings) -> None:
+    """Log, in one line for each address, the parameters of a database's address that have no effect here."""
+    addresses = {"DATABASE_URL": settings.database_url, "MIGRATE_DATABASE_URL": settings.migrate_database_url}
+    for name, url in addresses.items():
+        if url is not None and (ignored := DatabaseUrl.parse(url).ignored):
+            log.warning("%s: these parameters have no effect here: %s", name, ", ".join(ignored))
 
 
 async def update_schema(settings: Settings, url: str) -> list[str]:
@@ -142,6 +156,7 @@ def create_app(settings: Settings, on_failure: Callable[[str, BaseException], No
     ``on_failure(name, error)`` is called when a background task fails, which is a bug or a database that cannot be used. The
     default logs it; a program may end itself, as ``serve`` does. Raises BadSetting.
     """
+    report_ignored_parameters(settings)
     return Service(settings, on_failure).gateway.app
 
 
@@ -201,10 +216,11 @@ class Service:
         listener = Listener(
             url,
             lambda: update_schema(settings, url),
-            self.relay.follow,
+            self._follow,
             settings.database_timeout_seconds,
             self.database.expire_connections,
             "DATABASE_URL" if settings.database_url else None,
+            self.relay.report_outage,
         )
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
@@ -219,11 +235,16 @@ class Service:
             tasks["retention"] = self._maintain_journal()
         return tasks
 
+    async def _follow(self, connection: JournalConnection) -> Never:
+        self.database.reset_backoff()
+        await self.relay.follow(connection)
+
     async def _poll_database_state(self) -> Never:
         """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is."""
         await self.relay.started.wait()
+        failures = FailureLog(log)
         while True:
-            with contextlib.suppress(DatabaseError):  # the listener reports a lost database
+            with _reported(failures, "revoked tokens cannot be read"):
                 usage, revoked = await self.database.poll_state()
                 self.metrics.notification_queue_usage.set(usage)
                 self.relay.update_queue_usage(usage)
@@ -240,8 +261,9 @@ class Service:
         """
         await self.relay.started.wait()
         known: AttachmentProblem | None = None
+        failures = FailureLog(log)
         while True:
-            with contextlib.suppress(DatabaseError):
+            with _reported(failures, "the attached tables cannot be checked"):
                 checked_at = time.time()
                 found = await self.database.attachment_problem()
                 self.relay.attachment_problem = found.problem if found is not None and found.stops_events else None
@@ -261,17 +283,27 @@ class Service:
         """
         await self.relay.started.wait()
         interval = min(60.0, self._settings.journal_retention.total_seconds() / 10)
+        trimming, attaching = FailureLog(log), FailureLog(log)
         while True:
-            try:
+            with _reported(trimming, "the partitions of the journal could not be maintained"):
                 await self.database.maintain_partitions(self._settings.journal_retention)
-            except DatabaseError as error:
-                log.warning("the partitions of the journal could not be maintained: %s", error)
-            try:
+            with _reported(attaching, "the triggers of new partitions could not be created"):
                 if made := await self.database.attach_partitions():
                     log.info("%d new partitions of attached tables have their triggers now", made)
-            except DatabaseError as error:
-                log.warning("the triggers of new partitions could not be created: %s", error)
             await asyncio.sleep(interval)
+
+
+@contextlib.contextmanager
+def _reported(failures: FailureLog, what: str) -> Iterator[None]:
+    """Log an error of the database in the block, unless the listener reports it: that there is no connection."""
+    try:
+        yield
+    except DatabaseError as error:
+        is_lost = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTimeout)
+        if not error.without_connection and not is_lost:
+            failures.report(f"{what}: {error}")
+    else:
+        failures.recovered()
 
 
 # ---------------------------------------------------------------- the processes
@@ -338,7 +370,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
         if not failure.done():
             failure.set_exception(error)
 
-    with database_server(settings) as (url, embedded):
+    with database_server(settings, report_ignored=supervisor is None) as (url, embedded):
         if embedded is not None:
             await prepare_embedded(url)
         service = Service(

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
+
+from database_url import DatabaseUrl, is_host_name
 
 __all__ = ["BadSetting", "Network", "Settings", "parse_duration"]
 
@@ -20,21 +22,7 @@ class BadSetting(Exception):
 
 
 def _database_url(text: str) -> str:
-    example = "an address like postgresql://user:password@host:5432/database"
-    if not re.match("postgres(ql)?://", text):
-        raise ValueError(example)
-    try:
-        parts = urlsplit(text)
-    except ValueError:  # for example an unbalanced bracket
-        raise ValueError(example) from None
-    ports = ",".join(parse_qs(parts.query).get("port", [])).split(",")
-    for host in parts.netloc.rpartition("@")[2].split(","):
-        match = re.fullmatch(r"(\[[^][]*\]|[^][:]*)(:.*)?", host)
-        if match is None or not _is_host_name(unquote(match[1]).strip("[]")):
-            raise ValueError(example)
-        ports.append((match[2] or "").removeprefix(":"))
-    if not all(re.fullmatch(r"[0-9]{0,5}", port) and 0 < int(port or 5432) <= 65535 for port in ports):
-        raise ValueError(f"{example}, with a port from 1 to 65535 and special characters of the password percent-encoded")
+    DatabaseUrl.parse(text)
     return text
 
 
@@ -99,18 +87,9 @@ def _currency(text: str) -> str:
 
 def _host(text: str) -> str:
     text = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text  # an IPv6 address, as it is written in a URL
-    if not text or re.search(r"\s|/", text) or not _is_host_name(text):
+    if not text or re.search(r"\s|/", text) or not is_host_name(text):
         raise ValueError("a host name or an IP address")
     return text
-
-
-def _is_host_name(text: str) -> bool:
-    """Whether the resolver accepts the name: an empty or too long label raises UnicodeError there."""
-    try:
-        text.encode("idna")
-    except UnicodeError:
-        return False
-    return True
 
 
 # First segments of the server's own paths.

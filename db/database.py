@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from db.connect import PoolConnector
 from db.errors import role_of, wrap_driver_errors
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
 from push.journal.events import Cursor, Snapshot
@@ -71,7 +72,7 @@ class Database:
     """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError."""
 
     def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
-        self._url = url
+        self._connector = PoolConnector(url)
         self._timeout_seconds = timeout_seconds
         # For replays and the audit.
         self.journal = JournalReader(self._fetch_from_journal)
@@ -82,12 +83,10 @@ class Database:
     async def open(self) -> AsyncIterator[Database]:
         """Create the pool, and terminate it at the end. Opens no connection: the database may not be available yet."""
         self._pool = asyncpg.create_pool(
-            self._url,
+            connect=self._connector.connect,
             min_size=0,
             max_size=MAX_CONNECTIONS,
             command_timeout=self._timeout_seconds,
-            timeout=5,
-            server_settings={"application_name": "orderwire"},
         )
         await self._pool
         try:
@@ -95,6 +94,10 @@ class Database:
         finally:
             self._pool.terminate()
             await asyncio.gather(*self._release_tasks, return_exceptions=True)
+
+    def reset_backoff(self) -> None:
+        """Called when the listener has got a connection: the pool may try at once to get one."""
+        self._connector.reset()
 
     async def expire_connections(self) -> None:
         """Called when the listener has lost its connection: those of the pool may be dead too, so replace them."""

@@ -10,12 +10,14 @@ from typing import Never
 
 import asyncpg
 
+from db.connect import connect
 from db.errors import DatabaseError, with_server_name, wrap_driver_errors
+from push.backoff import Backoff
 
 __all__ = ["CUSTOMER_NAMES", "NEXT_STATUS", "make_one_change", "run"]
 
-CONNECT_TIMEOUT_SECONDS = 5.0
-RETRY_SECONDS = 1.0
+INITIAL_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 5.0
 # Fewer unfinished orders than this: the next change is a new order.
 MIN_OPEN_ORDERS = 10
 
@@ -38,25 +40,29 @@ NEXT_STATUS = {
 
 
 async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never:
-    """Make ``rate`` changes a second on average, a line for each, until cancelled. Reconnects when the database is lost."""
+    """Make ``rate`` changes a second on average, a line for each, until cancelled. Goes on when the database is back."""
     open_orders: dict[int, str] = {}
+    backoff = Backoff(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+    said = ""
     while True:
         try:
             with wrap_driver_errors():
-                connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+                connection = await connect(url, "orderwire demo")
+            try:
+                with wrap_driver_errors():
+                    while True:
+                        print_line(await make_one_change(connection, open_orders))
+                        backoff.reset()
+                        said = ""
+                        await asyncio.sleep(random.expovariate(rate))
+            finally:
+                connection.terminate()
         except DatabaseError as error:
-            print_line(f"{with_server_name(error, url)}; retrying")
-            await asyncio.sleep(RETRY_SECONDS)
-            continue
-        try:
-            with wrap_driver_errors():
-                while True:
-                    print_line(await make_one_change(connection, open_orders))
-                    await asyncio.sleep(random.expovariate(rate))
-        except DatabaseError as error:
-            print_line(f"lost the connection to the database ({error}); retrying")
-        finally:
-            connection.terminate()
+            line = f"no change was made ({with_server_name(error, url)}); retrying"
+            if line != said:
+                print_line(line)
+            said = line
+            await asyncio.sleep(backoff.next_delay())
 
 
 async def make_one_change(connection: asyncpg.Connection[asyncpg.Record], open_orders: dict[int, str]) -> str:

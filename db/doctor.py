@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-from db.connection import Connection, open_connection
+from db.connect import Connection, open_connection
 from db.embedded.binaries import MIN_MAJOR_VERSION
 from db.migrate import Source, pending_files, require_primary
 

@@ -4,6 +4,7 @@ StoreError                          push/errors.py: what `push/` knows of them
 └── DatabaseError                   base; its text is one line for the operator
     ├── DatabaseMisconfigured       an operator must act; the text says what is wrong and how to fix it. Do not retry
     │   ├── BadDatabaseUrl          DATABASE_URL itself is wrong
+    │   │   └── PoolerInTransactionMode  it is the address of a pooler that shares sessions
     │   ├── SchemaMissing           the schema orderwire, or a part of it, is not there
     │   └── PrivilegeMissing        the role lacks one
     ├── DatabaseUnavailable         no connection could be opened, or it was lost. Retry
@@ -21,10 +22,10 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 
+from database_url import DatabaseUrl
 from push.errors import StoreError
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "DatabaseTimeout",
     "DatabaseUnavailable",
     "EmbeddedPostgresError",
+    "PoolerInTransactionMode",
     "PrivilegeMissing",
     "SchemaMissing",
+    "cause_of",
     "first_line",
     "ignore_driver_leftovers",
     "name_server",
@@ -48,13 +51,33 @@ __all__ = [
 class DatabaseError(StoreError):
     """Base of the errors of this package. The text is one line for the operator."""
 
+    # Whether the pool could open no connection. The listener reports that, since it gets none either.
+    without_connection = False
+
 
 class DatabaseMisconfigured(DatabaseError):
     """An operator must change the address, the password, the privileges or the schema: a retry gives the same error."""
 
 
 class BadDatabaseUrl(DatabaseMisconfigured):
-    """The driver cannot parse DATABASE_URL, or it has an invalid option."""
+    """DATABASE_URL cannot be parsed, names a file that cannot be read, or has an option that the server rejects."""
+
+    public_text = "the address of the database is not usable: the server's log says why"
+
+
+class PoolerInTransactionMode(BadDatabaseUrl):
+    """The address is that of a pooler which gives each transaction to any session: LISTEN, settings and locks need their own.
+
+    ``server`` is the address for people.
+    """
+
+    public_text = "the database's address leads to a connection pooler in transaction mode, which cannot be used"
+
+    def __init__(self, server: str = "PostgreSQL") -> None:
+        super().__init__(
+            f"{server} is behind a connection pooler in transaction mode (such as PgBouncer), which loses notifications and "
+            "lets other programs have our sessions: use the address of PostgreSQL itself, or of a pooler in session mode"
+        )
 
 
 class SchemaMissing(DatabaseMisconfigured):
@@ -83,15 +106,16 @@ class EmbeddedPostgresError(DatabaseError):
     """The embedded PostgreSQL cannot be started, or its directory is damaged."""
 
 
-# SQLSTATEs that need an operator (PostgreSQL manual, Appendix A).
+# Errors that need an operator: SQLSTATEs (PostgreSQL manual, Appendix A), and a certificate that is not trusted. Not 3D000, no
+# such database: it may be created any moment, as a server may be started.
 _MISCONFIGURED_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,  # class 28: wrong user or password, no pg_hba.conf entry
-    asyncpg.InvalidCatalogNameError,  # 3D000: no such database
     asyncpg.InsufficientPrivilegeError,
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedFunctionError,
     asyncpg.InvalidSchemaNameError,
     asyncpg.ReadOnlySQLTransactionError,
+    ssl.SSLCertVerificationError,
 )
 
 # Of those, the ones that a missing or old schema gives.
@@ -102,6 +126,7 @@ _REFUSED_ERRORS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.CannotConnectNowError,  # 57P03: it is starting up or shutting down
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55000: the database accepts no connections
     asyncpg.TooManyConnectionsError,
 )
 _UNREACHABLE_ERRORS = (OSError, asyncpg.PostgresConnectionError)
@@ -115,11 +140,41 @@ _UNAVAILABLE_ERRORS = (
     asyncpg.InternalClientError,
 )
 
+# What any client may read of an error: no names. The first that fits; else the ``public_text`` of the error's class.
+_PUBLIC_TEXTS: tuple[tuple[type[BaseException], str, str], ...] = (
+    (asyncpg.InvalidPasswordError, "", "the database refuses the server's password"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "not permitted to log in", "the server's role may not log in (NOLOGIN)"),
+    (asyncpg.InvalidAuthorizationSpecificationError, "", "the database refuses the server's login"),
+    (asyncpg.InvalidCatalogNameError, "", "the database does not exist"),
+    (asyncpg.ObjectNotInPrerequisiteStateError, "not currently accepting connections", "the database accepts no connections"),
+    (asyncpg.TooManyConnectionsError, "", "the database has no free connection for the server"),
+    (asyncpg.CannotConnectNowError, "", "the database is starting up or shutting down"),
+    (asyncpg.ReadOnlySQLTransactionError, "", "the database is read-only"),
+    (ssl.SSLError, "", "the TLS connection to the database fails"),
+    (ConnectionError, "rejected SSL upgrade", "the database does not offer TLS"),
+)
+
 
 def first_line(error: BaseException) -> str:
     """The first line of the error's text; its class name if it has no text (``TimeoutError()``)."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__
+
+
+def cause_of(error: BaseException) -> str:
+    """What the texts of one cause have in common. Of a schema that is gone PostgreSQL misses now this, now that; a connection
+    that breaks is noticed now here, now there.
+    """
+    if isinstance(error, SchemaMissing):
+        return error.public_text
+    innermost: BaseException = error
+    while innermost.__cause__ is not None:
+        innermost = innermost.__cause__
+        if isinstance(innermost, SchemaMissing):
+            return innermost.public_text
+    is_refused = isinstance(innermost, ConnectionRefusedError) or _is_without_tls(innermost)
+    broken = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError)
+    return "the connection breaks" if isinstance(innermost, broken) and not is_refused else str(error)
 
 
 def ignore_driver_leftovers(loop: asyncio.AbstractEventLoop) -> None:
@@ -177,15 +232,41 @@ def wrap_driver_errors(role: str | None = None, time_limit: str | None = None) -
             # The release of a connection may fail while the task is being cancelled. A cancellation is delivered only once:
             # another error would replace it, and the task would go on.
             raise asyncio.CancelledError from error
-        if isinstance(error, asyncpg.ClientConfigurationError):
-            raise BadDatabaseUrl(f"DATABASE_URL is not usable: {first_line(error)}") from error
-        if isinstance(error, _MISCONFIGURED_ERRORS):
-            raise _misconfigured(error, role) from error
-        if isinstance(error, TimeoutError) and time_limit is not None:
-            raise DatabaseTimeout(f"a query took longer than {time_limit}") from error
-        if isinstance(error, asyncpg.QueryCanceledError):
-            raise DatabaseTimeout(first_line(error)) from error
-        raise DatabaseUnavailable(first_line(error)) from error
+        raise _translated(error, role, time_limit) from error
+
+
+def _translated(error: BaseException, role: str | None, time_limit: str | None) -> DatabaseError:
+    translated = _classified(error, role, time_limit)
+    if _may_not_connect(error):
+        translated.public_text = "the database refuses the server's login"
+    for kind, part, public_text in _PUBLIC_TEXTS:
+        if isinstance(error, kind) and part in str(error):
+            translated.public_text = public_text
+            break
+    return translated
+
+
+def _classified(error: BaseException, role: str | None, time_limit: str | None) -> DatabaseError:
+    text = first_line(error)
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return BadDatabaseUrl(f"DATABASE_URL is not usable: {text}")
+    if isinstance(error, _MISCONFIGURED_ERRORS) or _is_without_tls(error):
+        return _misconfigured(error, role)
+    if isinstance(error, TimeoutError) and time_limit is not None:
+        return DatabaseTimeout(f"a query took longer than {time_limit}")
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return DatabaseTimeout(text)
+    return DatabaseUnavailable(text)
+
+
+def _may_not_connect(error: BaseException) -> bool:
+    """Whether the role lacks CONNECT. Its SQLSTATE is that of every missing privilege."""
+    return isinstance(error, asyncpg.InsufficientPrivilegeError) and "CONNECT" in (getattr(error, "detail", None) or "")
+
+
+def _is_without_tls(error: BaseException) -> bool:
+    """Whether sslmode wants TLS, and the server has answered that it has none. The driver has no class of its own for it."""
+    return isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error)
 
 
 def _misconfigured(error: BaseException, role: str | None) -> DatabaseMisconfigured:
@@ -226,39 +307,41 @@ def with_server_name(error: DatabaseError, url: str, setting: str | None = None)
     None for a server that no setting names.
     """
     cause = error.__cause__
+    if isinstance(cause, DatabaseError):  # it has been named
+        return error
+    named = [] if setting is None else [f"({setting})"]
+    server = " ".join(["PostgreSQL", *_address(url), *named])
+    if isinstance(error, PoolerInTransactionMode):
+        return PoolerInTransactionMode(server)
     if isinstance(error, BadDatabaseUrl) and setting is not None and cause is not None:
         return BadDatabaseUrl(f"{setting} is not usable: {first_line(cause)}")
-    if cause is None or str(error) != first_line(cause) or not isinstance(cause, (*_REFUSED_ERRORS, *_UNREACHABLE_ERRORS)):
+    if cause is None or str(error) != first_line(cause):
         return error
-    server = " ".join(["PostgreSQL", *_address(url), *([f"({setting})"] if setting else [])])
-    what = "refuses the connection" if isinstance(cause, _REFUSED_ERRORS) else "cannot be reached"
-    return type(error)(f"{server} {what}: {_reason(cause)}")
+    if isinstance(cause, _REFUSED_ERRORS) or _may_not_connect(cause):
+        what = "refuses the connection"
+    elif isinstance(cause, _UNREACHABLE_ERRORS):
+        what = "cannot be reached"
+    else:
+        return error
+    renamed = type(error)(f"{server} {what}: {_reason(cause)}")
+    renamed.public_text = error.public_text
+    return renamed
 
 
 def _address(url: str) -> list[str]:
-    """["at", "HOST:PORT"]. Empty where the URL has no host, or where a part of the password might be taken for the host."""
+    """["at", "HOST:PORT"]. Empty where the URL has no host, or is not one."""
     try:
-        parts = urlsplit(url)
-        query = parse_qs(parts.query)
+        address = DatabaseUrl.parse(url).address
     except ValueError:
         return []
-    _, at, hosts = parts.netloc.rpartition("@")
-    if not at and "@" in url:  # a "/", "?" or "#" of the password ends what counts as the host
-        return []
-    names = (unquote(hosts) or query.get("host", [""])[0]).split(",")
-    ports = query.get("port", ["5432"])[0].split(",")
-    if len(ports) != len(names):
-        ports = ports[:1] * len(names)
-    shown = [name if _is_complete(name) else f"{name}:{port}" for name, port in zip(names, ports, strict=True)]
-    return ["at", ",".join(shown)] if all(names) else []
-
-
-def _is_complete(host: str) -> bool:
-    """Whether it has a port, or is the directory of a socket, which needs none."""
-    return host.startswith("/") or ":" in host.rpartition("]")[2]
+    return ["at", address] if address else []
 
 
 def _reason(cause: BaseException) -> str:
+    if _is_without_tls(cause):
+        return "it does not offer TLS, which the sslmode of the address asks for"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {getattr(cause, 'verify_message', first_line(cause))}"
     if isinstance(cause, TimeoutError) and not str(cause):
         return "no answer in time"
     if isinstance(cause, OSError) and cause.errno and not isinstance(cause, (socket.gaierror, ssl.SSLError)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,11 +11,13 @@ from typing import Any, Never
 
 import asyncpg
 
+from db.connect import connect
 from db.errors import (
     DatabaseError,
     DatabaseMisconfigured,
     DatabaseTimeout,
     DatabaseUnavailable,
+    cause_of,
     ignore_driver_leftovers,
     name_server,
     role_of,
@@ -24,6 +25,8 @@ from db.errors import (
 )
 from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
+from logs import FailureLog
+from push.backoff import Backoff
 from push.errors import ConnectionLost
 from push.journal.events import Page, Position, Snapshot
 from push.journal.queries import Baseline, JournalConnection
@@ -34,11 +37,12 @@ log = logging.getLogger("orderwire.listener")
 
 CHANNEL = "orders"
 
-CONNECT_TIMEOUT_SECONDS = 5.0
 SELF_TEST_TIMEOUT_SECONDS = 5.0
-# Full jitter: after n failures, wait for a random time below min(MAX_BACKOFF, INITIAL_BACKOFF * 2**n): 0.1, 0.2, 0.4 … 5 s.
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
+# An outage is over when the relay waits for a notification so long after it has got a connection. The first read proves little:
+# what follows it may fail each time, for want of a privilege or because the connections are ended from outside.
+STABLE_AFTER_SECONDS = 2.0
 
 
 class Listener:
@@ -46,7 +50,8 @@ class Listener:
 
     One per process, run by one task. ``follow`` reads at least once a second, so a half-open connection is noticed after
     ``timeout_seconds``. ``before_first_connect`` is awaited before each attempt until the first connection succeeds.
-    ``on_connection_lost`` is awaited after each failure. ``setting`` is the setting that has ``url``, for errors; None if none.
+    ``on_connection_lost`` is awaited after each failure; if there is no connection, ``on_outage`` is called with the cause, for
+    any client. ``setting`` is the setting that has ``url``, for errors; None if none.
     """
 
     def __init__(
@@ -57,17 +62,19 @@ class Listener:
         timeout_seconds: float = 10.0,
         on_connection_lost: Callable[[], Awaitable[object]] | None = None,
         setting: str | None = None,
+        on_outage: Callable[[str], None] | None = None,
     ) -> None:
         self._url = url
+        self._on_outage = on_outage
         self._setting = setting
         self._before_first_connect = before_first_connect
         self._follow = follow
         self._timeout_seconds = timeout_seconds
         self._on_connection_lost = on_connection_lost
         self._has_connected = False
-        # Since the journal was read last.
-        self._failures = 0
-        self._is_outage_reported = False
+        self._connected_at = 0.0
+        self._backoff = Backoff(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+        self._failure_log = FailureLog(log)
 
     async def run(self) -> Never:
         """Connect and follow, again after each failure, until this task is cancelled.
@@ -82,6 +89,7 @@ class Listener:
                         await self._before_first_connect()
                     async with self._connect() as connection:
                         self._has_connected = True
+                        self._connected_at = asyncio.get_running_loop().time()
                         await self._follow(connection)
             except DatabaseMisconfigured as error:
                 if not self._has_connected:
@@ -89,35 +97,30 @@ class Listener:
                 failure: DatabaseError | ConnectionLost = error
             except (DatabaseUnavailable, ConnectionLost) as error:
                 failure = error
+            if self._on_outage is not None and not isinstance(failure, ConnectionLost):
+                self._on_outage(failure.public_text)
             if self._on_connection_lost is not None:
                 await self._on_connection_lost()
-            if not self._is_outage_reported:  # one warning per outage
-                self._is_outage_reported = True
-                is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
-                what = (
-                    "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
-                )
-                log.warning("%s: %s", what, failure)
-            limit = min(MAX_BACKOFF_SECONDS, INITIAL_BACKOFF_SECONDS * 2**self._failures)
-            await asyncio.sleep(random.uniform(0, limit))
-            self._failures = min(self._failures + 1, 10)
+            self._report(failure)
+            await asyncio.sleep(self._backoff.next_delay())
 
-    def _on_read(self) -> None:
-        """The journal has been read: that ends an outage. A connection alone does not, since the schema may be gone."""
-        if self._is_outage_reported:
-            log.info("connected to PostgreSQL")
-        self._failures, self._is_outage_reported = 0, False
+    def _report(self, failure: DatabaseError | ConnectionLost) -> None:
+        is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
+        what = "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
+        self._failure_log.report(f"{what}: {failure}", cause_of(failure))
+
+    def _on_wait(self) -> None:
+        """The relay waits for a notification: PostgreSQL has answered all that it asks for before that."""
+        if asyncio.get_running_loop().time() - self._connected_at >= STABLE_AFTER_SECONDS:
+            self._backoff.reset()
+            self._failure_log.recovered("connected to PostgreSQL")
 
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_ListenConnection]:
         with wrap_driver_errors():
-            connection = await asyncpg.connect(
-                self._url,
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                server_settings={"application_name": "orderwire listener"},
-            )
+            connection = await connect(self._url, "orderwire listener")
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_wait)
             with wrap_driver_errors():
                 await listening.listen()
             yield listening
@@ -129,10 +132,10 @@ class _ListenConnection(JournalReader, JournalConnection):
     """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
     def __init__(
-        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_read: Callable[[], None]
+        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_wait: Callable[[], None]
     ) -> None:
         super().__init__(self._fetch_or_lose)
-        self._on_read = on_read
+        self._on_wait = on_wait
         self._connection = connection
         self._timeout_seconds = timeout_seconds
         self._notified = asyncio.Event()
@@ -199,9 +202,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         # those that arrived meanwhile must stay set. Cleared before the query: one that arrives during it is for the next read.
         if upto is None:
             self._notified.clear()
-        page = await super().page(after, upto, past_id, max_events, max_bytes)
-        self._on_read()
-        return page
+        return await super().page(after, upto, past_id, max_events, max_bytes)
 
     async def require_notify(self) -> bool:
         if self._notify_guaranteed:
@@ -233,6 +234,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notified.set()
 
     async def wait_for_notify(self, timeout_seconds: float) -> None:
+        self._on_wait()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._notified.wait()

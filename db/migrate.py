@@ -16,7 +16,7 @@ from pathlib import Path
 
 import asyncpg
 
-from db.connection import Connection, open_connection
+from db.connect import Connection, open_connection
 from db.errors import DatabaseMisconfigured, first_line
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.connection import open_connection
+from db.connect import open_connection
 from db.errors import DatabaseMisconfigured
 from db.migrate import create_starter, migrate
 

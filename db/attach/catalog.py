@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from db.attach.facts import Column, ForeignKey, Index, Table
-from db.connection import Connection
+from db.connect import Connection
 from db.errors import DatabaseMisconfigured
 
 __all__ = ["estimate_rows", "find_table", "read_samples", "read_tables", "sampled"]

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import asyncpg
 
-from db.connection import Connection, open_connection
+from db.connect import Connection, open_connection
 from db.errors import DatabaseMisconfigured, first_line
 from db.migrate import require_primary, set_role_to_owner
 

@@ -13,7 +13,7 @@ from db.attach.catalog import estimate_rows, sampled
 from db.attach.connection import PrintLine
 from db.attach.facts import Table, quote_identifier, quote_literal
 from db.attach.target import Target, shorten
-from db.connection import Connection
+from db.connect import Connection
 
 __all__ = ["print_preview"]
 

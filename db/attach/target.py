@@ -15,7 +15,7 @@ from db.attach.facts import Column, Table, quote_identifier
 from db.attach.guess import Choice, Guess
 from db.attach.guess_map import guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences
-from db.connection import Connection
+from db.connect import Connection
 
 __all__ = [
     "Options",

@@ -19,6 +19,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
+from logs import FailureLog
+from push.backoff import Backoff
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 from settings import BadSetting
@@ -29,7 +31,10 @@ log = logging.getLogger("orderwire.jwks")
 
 # Interval between two fetches of the key set.
 REFRESH_SECONDS = 300.0
-# A token with an unknown `kid` leads to a fetch, but not sooner than this after the last one.
+# After a fetch that failed the next one comes sooner: after random times below 1, 2, 4 … 60 s.
+INITIAL_RETRY_SECONDS = 1.0
+MAX_RETRY_SECONDS = 60.0
+# A token with an unknown `kid`, or while there are no valid keys, leads to a fetch, but not sooner than this after the last.
 COOLDOWN_SECONDS = 10.0
 FETCH_TIMEOUT_SECONDS = 5.0
 # How long the keys stay valid while fetches fail.
@@ -92,12 +97,14 @@ class RemoteKeySet:
         self._fetched_at = -math.inf
         self._attempted_at = -math.inf
         self._fetch_task: asyncio.Task[None] | None = None
+        self._failure_log = FailureLog(log)
 
     async def get_signing_keys(self, kid: str | None) -> Sequence[VerificationKey]:
         """The keys with this `kid`, all without one. Raises AccessDenied if the last fetch is older than MAX_STALE_SECONDS."""
         now = time.monotonic()
         known = self._keys_by_kid.get(kid) if kid is not None else None
-        if (known is None and now - self._attempted_at > COOLDOWN_SECONDS) or now - self._fetched_at > MAX_STALE_SECONDS:
+        is_wanted = known is None or now - self._fetched_at > MAX_STALE_SECONDS
+        if is_wanted and (self._is_fetching or now - self._attempted_at > COOLDOWN_SECONDS):
             await self._refresh()
         if time.monotonic() - self._fetched_at > MAX_STALE_SECONDS:
             raise AccessDenied(CloseCode.UNAVAILABLE, "the keys that verify tokens cannot be fetched right now")
@@ -110,13 +117,22 @@ class RemoteKeySet:
 
     async def run(self) -> Never:
         """Fetch the set at every interval, until cancelled."""
+        retry = Backoff(INITIAL_RETRY_SECONDS, MAX_RETRY_SECONDS)
         while True:
             await self._refresh()
-            await asyncio.sleep(REFRESH_SECONDS)
+            if self._fetched_at >= self._attempted_at:
+                retry.reset()
+                await asyncio.sleep(REFRESH_SECONDS)
+            else:
+                await asyncio.sleep(retry.next_delay())
+
+    @property
+    def _is_fetching(self) -> bool:
+        return self._fetch_task is not None and not self._fetch_task.done()
 
     async def _refresh(self) -> None:
         """Fetch once; concurrent callers share the fetch, and one that is cancelled does not end it for the others."""
-        if self._fetch_task is None or self._fetch_task.done():
+        if self._fetch_task is None or not self._is_fetching:
             self._fetch_task = asyncio.create_task(self._fetch_once(), name="key set fetch")
         await asyncio.shield(self._fetch_task)
 
@@ -135,11 +151,12 @@ class RemoteKeySet:
                     body += more
                 keys = _parse_key_set(body)
         except Exception as error:  # of many types, since the answer may be anything; none of them may end ``run``
-            log.warning(
-                "the keys at JWT_JWKS_URL cannot be fetched (%s): the cached ones stay valid for a while",
-                str(error) or type(error).__name__,
+            reason = str(error) or type(error).__name__
+            self._failure_log.report(
+                f"the keys at JWT_JWKS_URL cannot be fetched ({reason}): the cached ones stay valid for a while"
             )
             return
+        self._failure_log.recovered("the keys at JWT_JWKS_URL have been fetched")
         self._fetched_at = time.monotonic()
         key_ids = frozenset(key.key_id for same_kid in keys.values() for key in same_kid)
         removed = self._key_ids - key_ids

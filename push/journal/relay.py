@@ -175,6 +175,10 @@ class Relay:
 
     # ---------------------------------------------------------------- for others in this process
 
+    def report_outage(self, cause: str) -> None:
+        """No connection could be opened; ``cause`` is for any client. Called while no connection is followed."""
+        self._not_ready_reason = cause
+
     def update_queue_usage(self, usage: float) -> None:
         """Take the usage of the cluster's notification queue, 0 to 1. Called about every second."""
         if self._notify_policy.update_queue_usage(usage):

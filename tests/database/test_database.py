@@ -227,9 +227,9 @@ async def test_unreachable_server_is_unavailable(database_url: str) -> None:
             await database.is_superuser()
 
 
-async def test_missing_database_and_wrong_password_are_misconfigured(database_url: str, db: Any) -> None:
+async def test_a_wrong_password_is_misconfigured_and_a_missing_database_may_come(database_url: str, db: Any) -> None:
     async with Database(database_url.rsplit("/", 1)[0] + "/missing").open() as database:
-        with pytest.raises(DatabaseMisconfigured, match="missing"):
+        with pytest.raises(DatabaseUnavailable, match="missing"):
             await database.is_superuser()
     async with Database(url_with_role(database_url, "postgres", "wrong")).open() as database:
         with pytest.raises(DatabaseMisconfigured, match="password"):
@@ -316,3 +316,25 @@ async def test_cancelled_query_on_a_lost_connection_leaves_no_unretrieved_error(
         releasing.clear()
         gc.collect()
         assert unhandled == []
+
+
+async def test_a_pool_that_gets_no_connection_does_not_try_again_for_each_query(
+    postgres: EmbeddedPostgres, database_url: str, db: Any, proxy: tuple[TcpProxy, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each query of a client would be another login with a wrong password."""
+    monkeypatch.setattr("push.backoff.Backoff.next_delay", lambda _: TIMEOUT_SECONDS)
+    between, port = proxy
+    await db.execute("create role late nologin password 'secret'")
+    await db.execute("select orderwire.grant_serving('late')")
+    try:
+        async with Database(url_with_role(url_via_proxy(database_url, port), "late", "secret")).open() as database:
+            for _ in range(20):
+                with pytest.raises(DatabaseMisconfigured, match='role "late" is not permitted to log in') as raised:
+                    await database.poll_state()
+                assert raised.value.public_text == "the server's role may not log in (NOLOGIN)"
+            assert between.accepted == 2, "one attempt, with and without TLS"
+            await db.execute("alter role late login")
+            database.reset_backoff()
+            await database.poll_state()
+    finally:
+        await db.execute("drop owned by late; drop role late")

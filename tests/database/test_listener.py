@@ -21,7 +21,7 @@ from push.journal.events import Position, Snapshot
 from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
-from tests.support import TIMEOUT_SECONDS, open_connections, within
+from tests.support import TIMEOUT_SECONDS, open_connections, url_with_role, within
 
 START = Position(Snapshot(1, 1))
 INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
@@ -148,6 +148,9 @@ async def test_terminated_connection_is_replaced_and_reported_once(
             second = await followed.next_connection()
             assert followed.losses == 1
             assert (await second.page(START, None, 0, 1, 1)).events == []
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                while "connected to PostgreSQL" not in caplog.text:
+                    await second.wait_for_notify(0.05)
     assert caplog.text.count("no connection to PostgreSQL") == 1
     assert caplog.text.count("connected to PostgreSQL") == 1
 
@@ -214,7 +217,7 @@ async def test_before_first_connect_is_retried_while_the_database_is_unavailable
 
 
 async def test_misconfiguration_before_the_first_connection_is_raised(database_url: str) -> None:
-    followed = Followed(database_url.rsplit("/", 1)[0] + "/missing")
+    followed = Followed(url_with_role(database_url, "missing", "secret"))
     with pytest.raises(DatabaseMisconfigured, match="missing"):
         await within(TIMEOUT_SECONDS, followed.listener.run(), "the error")
 
@@ -223,7 +226,7 @@ async def test_misconfiguration_after_the_first_connection_is_retried(database_u
     followed = Followed(database_url)
     async with running(followed) as task:
         await followed.next_connection()
-        followed.listener._url = database_url.rsplit("/", 1)[0] + "/missing"
+        followed.listener._url = url_with_role(database_url, "missing", "secret")
         followed.lose_connection()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while followed.losses < 3:
@@ -284,13 +287,14 @@ async def test_a_schema_that_is_gone_is_reported_once_and_found_again(
         await until(relay.started.is_set)
         await db.execute("select orderwire.uninstall()")
         await until(lambda: losses >= 5)
-        assert listener._failures >= 4, "every attempt waits longer than the one before"
+        assert listener._backoff.failures >= 4, "every attempt waits longer than the one before"
         [warning] = caplog.messages
         assert "the schema orderwire is gone or not up to date: python server.py migrate" in warning
         assert relay.not_ready_reason is not None
         assert "python server.py migrate" in relay.not_ready_reason
         await migrate(database_url)
         await until(lambda: relay.not_ready_reason is None)
+        await until(lambda: "connected to PostgreSQL" in caplog.messages)
         assert [record.message for record in caplog.records if record.name == "orderwire.listener"][1:] == [
             "connected to PostgreSQL"
         ]
@@ -310,3 +314,118 @@ async def test_a_role_without_privileges_is_told_how_to_get_them(database_url: s
             await connection.identity(None, [])
     finally:
         await db.execute("drop owned by unprivileged; drop role unprivileged")
+
+
+class Flapping:
+    """Runs a Listener whose connections end again and again after their first complete read, until it has done so ``times``."""
+
+    def __init__(self, url: str, times: int) -> None:
+        self.connections = 0
+        self._times = times
+        self.done = asyncio.Event()
+        self.relay = Relay(ConsoleSink(lambda _: None))
+        self.listener = Listener(url, lambda: asyncio.sleep(0), self._follow, on_outage=self.relay.report_outage)
+
+    async def _follow(self, connection: JournalConnection) -> Never:
+        self.connections += 1
+        if self.connections >= self._times:
+            self.done.set()
+        await self.relay.follow(connection)
+
+
+async def test_an_error_after_the_first_read_does_not_reset_the_back_off(
+    database_url: str, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each connection reads the journal, and fails at what comes next."""
+    monkeypatch.setattr("db.listener.INITIAL_BACKOFF_SECONDS", 0.001)
+    await db.execute("drop function orderwire.require_notify() cascade")
+    flapping = Flapping(database_url, 8)
+    with caplog.at_level(logging.INFO, "orderwire.listener"):
+        task = asyncio.create_task(flapping.listener.run())
+        await within(TIMEOUT_SECONDS, flapping.done.wait(), "eight connections")
+        assert flapping.relay.started.is_set()
+        assert flapping.listener._backoff.failures == 7
+        [line] = [record.message for record in caplog.records if record.name == "orderwire.listener"]
+        assert line.startswith("the journal cannot be read, trying again: the schema orderwire is gone or not up to date")
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_connections_that_are_ended_from_outside_do_not_reset_it_either(
+    database_url: str, db: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("db.listener.INITIAL_BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("db.listener.STABLE_AFTER_SECONDS", TIMEOUT_SECONDS)
+    flapping = Flapping(database_url, 6)
+    task = asyncio.create_task(flapping.listener.run())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not flapping.done.is_set():
+            if flapping.relay.not_ready_reason is None:
+                await db.execute(TERMINATE_SQL)
+            await asyncio.sleep(0.01)
+    assert flapping.listener._backoff.failures == 5
+    assert len(caplog.messages) <= 2, "terminating connection; connection was closed"
+    task.cancel()
+    await asyncio.wait([task])
+
+
+CAUSES = [
+    ("alter role serving password 'other'", "the database refuses the server's password"),
+    ("alter role serving nologin", "the server's role may not log in (NOLOGIN)"),
+    ("alter role serving connection limit 0", "the database has no free connection for the server"),
+    ("alter database {name} allow_connections false", "the database accepts no connections"),
+    ("revoke connect on database {name} from public", "the database refuses the server's login"),
+]
+
+
+async def test_each_cause_is_logged_once_and_told_to_clients(
+    postgres: EmbeddedPostgres,
+    database_url: str,
+    db: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A password that was changed, a role that may not log in, and so on, one after the other, in one outage."""
+    monkeypatch.setattr("db.listener.MAX_BACKOFF_SECONDS", 0.05)
+    name = database_url.rsplit("/", 1)[1]
+    await db.execute("create role serving login password 'secret'")
+    await db.execute("select orderwire.grant_serving('serving')")
+    failures = 0
+
+    async def until(condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+    async def count_failure() -> None:
+        nonlocal failures
+        failures += 1
+
+    relay = Relay(ConsoleSink(lambda _: None))
+    url = url_with_role(database_url, "serving", "secret")
+    listener = Listener(
+        url, lambda: asyncio.sleep(0), relay.follow, 10, count_failure, "DATABASE_URL", on_outage=relay.report_outage
+    )
+    task = asyncio.create_task(listener.run())
+    try:
+        await until(relay.started.is_set)
+        async with open_connections(postgres.url, 1) as (admin,):
+            for statement, cause in CAUSES:
+                await admin.execute(statement.format(name=name))
+                await admin.execute(TERMINATE_SQL.replace("current_database()", f"'{name}'"))
+                await until(lambda cause=cause: relay.not_ready_reason == cause)  # type: ignore[misc]
+                before = failures
+                await until(lambda before=before: failures >= before + 5)  # type: ignore[misc]
+                await admin.execute("alter role serving login password 'secret' connection limit -1")
+                await admin.execute(f"alter database {name} allow_connections true")
+            await admin.execute(f"grant connect on database {name} to public")
+        await until(lambda: relay.not_ready_reason is None)
+        said = [message for message in caplog.messages if "refuses the connection" in message]
+        assert len(said) == len(CAUSES), said
+        assert all(
+            message.startswith("no connection to PostgreSQL, waiting for it: PostgreSQL at 127.0.0.1:") for message in said
+        )
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await db.execute("drop owned by serving; drop role serving")

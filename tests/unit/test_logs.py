@@ -121,3 +121,32 @@ def test_aiohttp_does_not_log_subprotocols() -> None:
     """Its warning of an unknown subprotocol names it, and it may be a token."""
     with configured("DEBUG", "text"):
         assert not logging.getLogger("aiohttp.websocket").isEnabledFor(logging.WARNING)
+
+
+def test_a_failure_is_logged_once_for_each_cause_and_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    failures = logs.FailureLog(logging.getLogger("orderwire.test"), clock=lambda: now)
+    with caplog.at_level(logging.INFO, "orderwire.test"):
+        for second in range(1201):
+            now = float(second)
+            failures.report(f"refused by process {second}" if second % 2 else "no such database")
+        assert caplog.messages == [
+            "no such database",
+            "refused by process 1",
+            "no such database (300 times more in the last 10 minutes)",
+            "refused by process 601 (300 times more in the last 10 minutes)",
+            "no such database (300 times more in the last 10 minutes)",
+        ]
+        caplog.clear()
+        failures.recovered("it works again")
+        failures.recovered("it works again")
+        failures.report("no such database")
+        failures.recovered()
+        assert caplog.messages == ["it works again", "no such database"]
+
+
+def test_the_number_of_causes_is_bounded() -> None:
+    failures = logs.FailureLog(logging.getLogger("orderwire.test.bounded"))
+    for number in range(1000):
+        failures.report("x" * number)
+    assert len(failures._causes) <= logs.MAX_CAUSES

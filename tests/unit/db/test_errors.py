@@ -19,6 +19,7 @@ from db.errors import (
     DatabaseMisconfigured,
     DatabaseUnavailable,
     EmbeddedPostgresError,
+    cause_of,
     ignore_driver_leftovers,
     name_server,
     wrap_driver_errors,
@@ -110,7 +111,7 @@ async def test_an_error_without_a_connection_names_the_server_and_its_setting(ca
     [
         (asyncpg.InvalidPasswordError("because"), DatabaseMisconfigured),
         (asyncpg.InvalidAuthorizationSpecificationError("because"), DatabaseMisconfigured),
-        (asyncpg.InvalidCatalogNameError("because"), DatabaseMisconfigured),
+        (asyncpg.InvalidCatalogNameError("because"), DatabaseUnavailable),
         (asyncpg.CannotConnectNowError("because"), DatabaseUnavailable),
         (asyncpg.TooManyConnectionsError("because"), DatabaseUnavailable),
     ],
@@ -119,6 +120,39 @@ async def test_so_does_a_refusal_by_postgresql(cause: Exception, kind: type[Data
     error = named(cause)
     assert type(error) is kind
     assert str(error) == "PostgreSQL at db.example:5432 (DATABASE_URL) refuses the connection: because"
+
+
+@pytest.mark.parametrize(
+    ("cause", "text"),
+    [
+        (asyncpg.InvalidPasswordError("because"), "the database refuses the server's password"),
+        (
+            asyncpg.InvalidAuthorizationSpecificationError('role "shop" is not permitted to log in'),
+            "the server's role may not log in (NOLOGIN)",
+        ),
+        (asyncpg.InvalidAuthorizationSpecificationError("no pg_hba.conf entry"), "the database refuses the server's login"),
+        (asyncpg.InvalidCatalogNameError("because"), "the database does not exist"),
+        (asyncpg.TooManyConnectionsError("because"), "the database has no free connection for the server"),
+        (asyncpg.CannotConnectNowError("because"), "the database is starting up or shutting down"),
+        (asyncpg.ReadOnlySQLTransactionError("because"), "the database is read-only"),
+        (ssl.SSLCertVerificationError(1, "because"), "the TLS connection to the database fails"),
+        (ConnectionError('PostgreSQL server at "h:1" rejected SSL upgrade'), "the database does not offer TLS"),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "because"), "the database cannot be reached"),
+    ],
+)
+async def test_the_cause_for_any_client_has_no_names(cause: Exception, text: str) -> None:
+    assert named(cause).public_text == text
+
+
+async def test_texts_of_one_cause_count_as_one() -> None:
+    broken = [ConnectionResetError(errno.ECONNRESET, "x"), ConnectionError("unexpected connection_lost() call")]
+    assert {cause_of(named(error)) for error in [*broken, asyncpg.InterfaceError("connection is closed")]} == {
+        "the connection breaks"
+    }
+    gone = [asyncpg.InvalidSchemaNameError('schema "orderwire"'), asyncpg.UndefinedTableError('relation "orderwire.x"')]
+    assert len({cause_of(named(error)) for error in gone}) == 1
+    others = [ConnectionRefusedError(errno.ECONNREFUSED, "x"), TimeoutError(), asyncpg.TooManyConnectionsError("x")]
+    assert len({cause_of(named(error)) for error in others}) == 3
 
 
 @pytest.mark.parametrize(
@@ -134,7 +168,7 @@ async def test_so_does_a_refusal_by_postgresql(cause: Exception, kind: type[Data
         ("postgresql:///shop?host=a,b&port=7,8", "PostgreSQL at a:7,b:8"),
         ("postgresql:///shop", "PostgreSQL"),
         ("postgresql://u:1/secret@db.example/shop", "PostgreSQL"),
-        ("postgresql://u:1#secret@db.example/shop", "PostgreSQL"),
+        ("postgresql://u:1#secret@db.example/shop", "PostgreSQL at db.example:5432"),
         ("postgresql://u:sec@ret@db.example/shop", "PostgreSQL at db.example:5432"),
         ("postgresql://u:secret@[db.example/shop", "PostgreSQL"),
     ],

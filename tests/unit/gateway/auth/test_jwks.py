@@ -22,6 +22,7 @@ from push.protocol.messages import CloseCode
 from settings import BadSetting
 from tests.helpers.strategies import JSON
 from tests.helpers.tokens import ED25519, OTHER_RSA, P256, P384, RSA, SMALL_RSA, jwk, private_pem, public_pem, token
+from tests.support import TIMEOUT_SECONDS
 
 # Each JSON type, and texts, numbers and structures that a member may have by mistake.
 SURPRISES: list[Any] = [None, True, 0, -1, 1.5, 2**70, "", "x", "\0", "\ud800", "é", [], ["x"], [["x"]], {}, {"a": {}}]
@@ -272,6 +273,38 @@ async def test_cached_keys_stay_valid_during_an_outage_up_to_max_stale_seconds(
 async def test_a_body_that_is_no_key_set_is_rejected(key_set: KeySet, body: bytes) -> None:
     key_set.body = body or b" "
     assert await denied(TokenVerifier(RemoteKeySet(key_set.url)), signed()) is CloseCode.UNAVAILABLE
+
+
+async def test_tokens_do_not_lead_to_a_fetch_each_while_the_keys_cannot_be_had(
+    key_set: KeySet, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the start, or since MAX_STALE_SECONDS: who sends tokens does not choose how often the key set is asked for."""
+    key_set.status = 503
+    verifier = TokenVerifier(RemoteKeySet(key_set.url))
+    for _ in range(20):
+        assert await denied(verifier, signed()) is CloseCode.UNAVAILABLE
+    assert key_set.requests == 1
+    assert len(caplog.messages) == 1
+
+
+async def test_failed_fetches_are_repeated_soon_and_logged_once(
+    key_set: KeySet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(jwks, "MAX_RETRY_SECONDS", 0.01)
+    key_set.status = 503
+    keys = RemoteKeySet(key_set.url)
+    verifier = TokenVerifier(keys)
+    task = asyncio.create_task(keys.run())
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while key_set.requests < 5:
+            await asyncio.sleep(0.01)
+        assert len(caplog.messages) == 1
+        key_set.status = 200
+        while not keys.has_key("one"):
+            await asyncio.sleep(0.01)
+    assert (await verifier.verify(signed())).role is Role.ADMIN
+    task.cancel()
+    await asyncio.wait([task])
 
 
 async def test_redirects_are_not_followed(key_set: KeySet) -> None:
