@@ -22,7 +22,7 @@ from db.errors import (
     role_of,
     wrap_driver_errors,
 )
-from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
+from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader, PageGuard
 from db.migrate import require_primary
 from push.errors import ConnectionLost
 from push.journal.events import Page, Position, Snapshot
@@ -64,6 +64,7 @@ class Listener:
         self._follow = follow
         self._timeout_seconds = timeout_seconds
         self._on_connection_lost = on_connection_lost
+        self._page_guard = PageGuard()
         self._has_connected = False
         # Since the journal was read last.
         self._failures = 0
@@ -117,7 +118,7 @@ class Listener:
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read, self._page_guard)
             with wrap_driver_errors():
                 await listening.listen()
             yield listening
@@ -129,9 +130,13 @@ class _ListenConnection(JournalReader, JournalConnection):
     """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
     def __init__(
-        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_read: Callable[[], None]
+        self,
+        connection: asyncpg.Connection[asyncpg.Record],
+        timeout_seconds: float,
+        on_read: Callable[[], None],
+        page_guard: PageGuard,
     ) -> None:
-        super().__init__(self._fetch_or_lose)
+        super().__init__(self._fetch_or_lose, page_guard)
         self._on_read = on_read
         self._connection = connection
         self._timeout_seconds = timeout_seconds

@@ -150,7 +150,10 @@ create view orderwire.events as
  SELECT j.id,
     j.txid,
     j.at,
-    orderwire.event_json(j.*, i.epoch, i.integer_keys)::json AS event
+        CASE
+            WHEN orderwire.is_bounded(j.at, j.seen, j.stream, j.key, j.order_key, j.number, j.customer_id, j.customer_name, j.previous_status, j.status, j.previous_total, j.total, j.previous_currency, j.currency, j.data, j.actor_role, j.actor_application) THEN orderwire.event_json(j.*, i.epoch, i.integer_keys)
+            ELSE (orderwire.read_event(j.txid, j.id)).event
+        END::json AS event
    FROM orderwire.journal j,
     orderwire.journal_identity i;
 
@@ -260,6 +263,8 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) from public;
 
+create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
+
 create function orderwire.is_child(relation regclass, parent regclass) returns boolean language sql stable;
 
 create function orderwire.is_child_now(relation regclass, parent regclass) returns boolean language plpgsql stable;
@@ -281,6 +286,9 @@ create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id 
 
 create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, more boolean) language sql stable;
 comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) is 'Events between two snapshots, in pages: what the push server reads.';
+
+create function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, is_placeholder boolean, exact boolean, more boolean) language plpgsql stable;
+comment on function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) is 'The same as journal_page, with a placeholder for a row that cannot be read.';
 
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;
 
@@ -333,9 +341,15 @@ create function orderwire.owned_keys(subject text, keys text[]) returns SETOF te
 create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
 revoke execute on function orderwire.parent_of_children(name text) from public;
 
+create function orderwire.placeholder_json(epoch text, integer_keys boolean, txid xid8, id bigint, stream text, key text, order_key text, was_order boolean, is_order boolean, at timestamp with time zone) returns text language plpgsql stable;
+
+create function orderwire.placeholder_key(key text) returns text language sql immutable;
+
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
 create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+
+create function orderwire.read_event(INOUT txid xid8, INOUT id bigint, OUT stream text, OUT key text, OUT order_key text, OUT customer_id text, OUT seen_by_writer pg_snapshot, OUT at timestamp with time zone, OUT orders integer, OUT pending integer, OUT previous_revenue numeric, OUT revenue numeric, OUT previous_currency text, OUT currency text, OUT event text, OUT is_placeholder boolean, OUT exact boolean) language plpgsql stable;
 
 create function orderwire.read_relations() returns SETOF regclass language sql stable;
 
@@ -343,6 +357,8 @@ create function orderwire.read_statements(relation regclass, map jsonb, integer_
 
 create function orderwire.recording_mode(map_function text) returns text language sql volatile;
 revoke execute on function orderwire.recording_mode(map_function text) from public;
+
+create function orderwire.reject_row() returns text language plpgsql stable;
 
 create function orderwire.renew_epoch(old_epoch text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.renew_epoch(old_epoch text) from public;
@@ -352,6 +368,8 @@ create function orderwire.renumber_nested(changed bigint) returns void language 
 revoke execute on function orderwire.renumber_nested(changed bigint) from public;
 
 create function orderwire.require_notify() returns boolean language plpgsql volatile;
+
+create function orderwire.revenue(is_order boolean, status text, total numeric) returns numeric language sql immutable;
 
 create function orderwire.revoke(subject text) returns void language sql volatile;
 comment on function orderwire.revoke(subject text) is 'Revoke every token that was issued to this subject so far.';

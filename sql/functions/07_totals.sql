@@ -145,16 +145,13 @@ begin
             cross join lateral (
                 values
                 (
-                    u.currency, 1, (u.stream is null and u.is_order)::integer,
-                    case when u.is_order and orderwire.is_counted(u.status) then coalesce(u.total, 0) else 0 end,
+                    left(u.currency, 20), 1, (u.stream is null and u.is_order)::integer,
+                    orderwire.revenue(u.is_order, u.status, u.total),
                     (u.stream is null and u.is_order and orderwire.is_pending(u.status))::integer
                 ),
                 (
-                    u.previous_currency, 0, -(u.stream is null and u.was_order)::integer,
-                    case
-                        when u.was_order and orderwire.is_counted(u.previous_status) then -coalesce(u.previous_total, 0)
-                        else 0
-                    end,
+                    left(u.previous_currency, 20), 0, -(u.stream is null and u.was_order)::integer,
+                    -orderwire.revenue(u.was_order, u.previous_status, u.previous_total),
                     -(u.stream is null and u.was_order and orderwire.is_pending(u.previous_status))::integer
                 )
             ) as side (currency, events, orders, revenue, pending)
@@ -168,6 +165,8 @@ begin
     if folded <= most then -- null when nothing was found
         return next;
     end if;
+exception when data_exception or program_limit_exceeded or internal_error then
+    return; -- a row of the journal cannot be read
 end
 $$;
 comment on function orderwire.totals_from_checkpoint is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';
