@@ -7,7 +7,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Never
 
 import asyncpg
@@ -17,6 +17,7 @@ from db.errors import (
     DatabaseMisconfigured,
     DatabaseTimeout,
     DatabaseUnavailable,
+    UnreadableData,
     ignore_driver_leftovers,
     name_server,
     role_of,
@@ -36,9 +37,16 @@ CHANNEL = "orders"
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 SELF_TEST_TIMEOUT_SECONDS = 5.0
+# While the notification queue has no space for it.
+SELF_TEST_RETRY_SECONDS = 1.0
+# The lease of the notifier ends after two seconds (sql/functions/02_notify.sql).
+LEASE_INTERVAL_SECONDS = 1.0
 # Full jitter: after n failures, wait for a random time below min(MAX_BACKOFF, INITIAL_BACKOFF * 2**n): 0.1, 0.2, 0.4 … 5 s.
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
+
+
+_SELF_TEST_SQL = "select pg_notify($1, '') where pg_notification_queue_usage() <= 0.5"
 
 
 class Listener:
@@ -143,6 +151,8 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
+        # When it is to be tried again; None once it was sent.
+        self._self_test_retry_at: float | None = 0.0
         # The pid of this connection's backend. None until the notification of the self-test has arrived: behind a pooler in
         # transaction mode it never does.
         self._backend_pid: int | None = None
@@ -150,6 +160,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False
+        self._lease_due = 0.0
 
     async def listen(self) -> None:
         """LISTEN, before the first read of the journal: every later commit then sends a notification. Start the self-test."""
@@ -162,9 +173,21 @@ class _ListenConnection(JournalReader, JournalConnection):
             "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
         )
         await self._connection.execute(SESSION_SETTINGS_SQL)
-        # A pooler in transaction mode accepts LISTEN but delivers no notification.
-        self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
-        await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
+        await self._start_self_test()
+
+    async def _start_self_test(self) -> None:
+        """Notify ourselves: a pooler in transaction mode accepts LISTEN but delivers no notification.
+
+        While the notification queue is filling the test is put off: a full queue fails every NOTIFY.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._self_test_retry_at is None or now < self._self_test_retry_at:
+            return
+        self._self_test_retry_at = now + SELF_TEST_RETRY_SECONDS
+        with suppress(asyncpg.ProgramLimitExceededError):
+            if await self._connection.fetch(_SELF_TEST_SQL, self._self_test_channel):
+                self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
+                self._self_test_retry_at = None
 
     # asyncpg calls these two synchronously from its protocol.
 
@@ -212,6 +235,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         if self._notify_guaranteed:
             return True
         async with self._deadline(self._timeout_seconds):
+            await self._start_self_test()
             if not self._notify_required:
                 self._is_notifier = False
                 self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
@@ -221,14 +245,25 @@ class _ListenConnection(JournalReader, JournalConnection):
 
     async def release_notify(self) -> None:
         if self._backend_pid is None:  # behind a pooler the lock would belong to another session
+            async with self._deadline(self._timeout_seconds):
+                await self._start_self_test()
             return
         self._notify_required = self._notify_guaranteed = False
         if not self._is_notifier:
             self._is_notifier = await self._fetch_flag("select orderwire.become_notifier()")
+            self._lease_due = 0.0
+        now = asyncio.get_running_loop().time()
+        if self._is_notifier and now >= self._lease_due:
+            await self._fetch_or_lose("select orderwire.extend_notify_lease()")
+            self._lease_due = now + LEASE_INTERVAL_SECONDS
 
     async def notify_on_behalf(self, event_count: int) -> None:
         if self._is_notifier:
-            await self._fetch_or_lose("select orderwire.notify_on_behalf($1)", event_count)
+            try:
+                await self._fetch_or_lose("select orderwire.notify_on_behalf($1)", event_count)
+            except ConnectionLost as error:
+                if not isinstance(error.__cause__, UnreadableData):  # the queue has become full meanwhile
+                    raise
 
     async def _fetch_flag(self, query: str) -> bool:
         ((flag,),) = await self._fetch_or_lose(query)

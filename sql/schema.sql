@@ -23,6 +23,8 @@ create type orderwire.mapped_row as (
 
 create sequence orderwire.journal_id_seq as bigint cache 1;
 
+create sequence orderwire.notify_lease as bigint cache 1;
+
 create table orderwire.attached_partitions (
     name text not null,
     relation regclass not null,
@@ -129,6 +131,10 @@ create table orderwire.migrations (
     constraint migrations_pkey PRIMARY KEY (number)
 );
 
+create table orderwire.notices (
+    constraint send_at_commit TRIGGER DEFERRABLE INITIALLY DEFERRED
+);
+
 create table orderwire.revocations (
     subject text not null,
     revoked_at timestamp with time zone not null default now(),
@@ -220,6 +226,8 @@ comment on function orderwire.diagnose(OUT problem text, OUT fix text) is 'What 
 
 create function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) returns SETOF record language sql stable;
 
+create function orderwire.diagnose_locks(OUT problem text, OUT fix text) returns SETOF record language sql stable;
+
 create function orderwire.drop_child_functions(prefix text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.drop_child_functions(prefix text) from public;
 
@@ -244,6 +252,9 @@ create function orderwire.event_json(j orderwire.journal, epoch text, integer_ke
 comment on function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) is 'An event as the JSON object of docs/reference/protocol.md.';
 
 create function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
+
+create function orderwire.extend_notify_lease() returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.extend_notify_lease() from public;
 
 create function orderwire.field_sql(relation regclass, map jsonb, field text) returns text language plpgsql stable set search_path=pg_catalog, pg_temp;
 
@@ -293,6 +304,9 @@ comment on function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xi
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;
 
 create function orderwire.key_part(value text) returns text language sql immutable;
+
+create function orderwire.lease_has_ended() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.lease_has_ended() from public;
 
 create function orderwire.list_condition(list text[]) returns text language sql immutable;
 
@@ -390,6 +404,9 @@ create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
 
+create function orderwire.send_notices() returns trigger language plpgsql volatile;
+revoke execute on function orderwire.send_notices() from public;
+
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
 
 create function orderwire.should_notify() returns boolean language sql volatile;
@@ -418,7 +435,7 @@ comment on function orderwire.uninstall() is 'Remove everything that Orderwire h
 
 create function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
 
-create function orderwire.wake_servers() returns void language plpgsql volatile;
+create function orderwire.wake_servers() returns void language sql volatile;
 revoke execute on function orderwire.wake_servers() from public;
 
 create function orderwire.writer_role() returns text language sql stable;

@@ -36,13 +36,19 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = on
 as $$
 declare
-    -- A server that counts at the same time holds the lock: its result is stored, and this one does not wait.
-    remembering constant boolean :=
-        current_setting('transaction_isolation') = 'read committed'
-        and pg_current_xact_id_if_assigned() is null
-        and pg_try_advisory_xact_lock(hashtext('orderwire.checkpoint'));
+    remembering boolean :=
+        current_setting('transaction_isolation') = 'read committed' and pg_current_xact_id_if_assigned() is null;
     epoch       text;
 begin
+    -- A server that counts at the same time holds the lock: its result is stored, and this one does not wait. It is that of a table
+    -- of our own, since any role could hold an advisory lock.
+    if remembering then
+        begin
+            lock table orderwire.checkpoint in share row exclusive mode nowait;
+        exception when lock_not_available then
+            remembering := false;
+        end;
+    end if;
     select
         a.total_orders, a.total_revenue, a.pending_orders, a.revenue_by_currency, pg_current_snapshot(), i.epoch,
         greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1))
