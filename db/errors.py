@@ -8,7 +8,8 @@ StoreError                          push/errors.py: what `push/` knows of them
     │   ├── SchemaMissing           the schema orderwire, or a part of it, is not there
     │   └── PrivilegeMissing        the role lacks one
     ├── DatabaseUnavailable         no connection could be opened, or it was lost. Retry
-    │   └── DatabaseTimeout         a query took too long; the connection was good
+    │   ├── DatabaseTimeout         a query took too long; the connection was good
+    │   └── UnreadableData          PostgreSQL cannot compute what is stored there; the connection is good
     └── EmbeddedPostgresError       the embedded PostgreSQL could not be started
 """
 
@@ -38,6 +39,7 @@ __all__ = [
     "PoolerInTransactionMode",
     "PrivilegeMissing",
     "SchemaMissing",
+    "UnreadableData",
     "cause_of",
     "first_line",
     "ignore_driver_leftovers",
@@ -102,6 +104,10 @@ class DatabaseTimeout(DatabaseUnavailable):
     public_text = "the database took longer than DATABASE_TIMEOUT_SECONDS for this"
 
 
+class UnreadableData(DatabaseUnavailable):
+    """A query fails because of what is stored: a value that is too large or invalid, or a damaged row."""
+
+
 class EmbeddedPostgresError(DatabaseError):
     """The embedded PostgreSQL cannot be started, or its directory is damaged."""
 
@@ -118,7 +124,10 @@ _MISCONFIGURED_ERRORS = (
     ssl.SSLCertVerificationError,
 )
 
-# Of those, the ones that a missing or old schema gives.
+# Classes of SQLSTATEs of UnreadableData: data exception, program limit exceeded, internal error.
+_DATA_ERROR_CLASSES = ("22", "54", "XX")
+
+# Of those that need an operator, the ones that a missing or old schema gives.
 _MISSING_ERRORS = (asyncpg.UndefinedTableError, asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError)
 
 # Errors of a connection that could not be opened: PostgreSQL has answered, and there is no sign of PostgreSQL.
@@ -256,6 +265,8 @@ def _classified(error: BaseException, role: str | None, time_limit: str | None) 
         return DatabaseTimeout(f"a query took longer than {time_limit}")
     if isinstance(error, asyncpg.QueryCanceledError):
         return DatabaseTimeout(text)
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_DATA_ERROR_CLASSES):
+        return UnreadableData(text)
     return DatabaseUnavailable(text)
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
+from db.errors import DatabaseTimeout, UnreadableData
+from push.errors import StoreError
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.queries import Baseline, EventCount, JournalQueries
 from push.journal.totals import Totals
@@ -14,7 +18,7 @@ from push.journal.totals import Totals
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["SESSION_SETTINGS_SQL", "Fetch", "JournalReader"]
+__all__ = ["SESSION_SETTINGS_SQL", "Fetch", "JournalReader", "PageGuard"]
 
 # search_path without `public`: any role may have created operators and functions there that match better than PostgreSQL's.
 # Planner settings: a short sequence of index scans is always the best plan here; statistics lag behind a growing journal.
@@ -34,6 +38,18 @@ from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
 """
+
+# Row by row: a row that cannot be read has a placeholder.
+_GUARDED_PAGE_SQL = """
+select s.upto, i.epoch, i.trimmed_txid, p.*
+from (select coalesce($4, pg_current_snapshot()) as upto) as s
+cross join orderwire.journal_identity as i
+left join lateral orderwire.journal_page_guarded($1, $2, $3, s.upto, $5, $6, $7, $8) as p on true
+"""
+# How long such a read goes on before it returns what it has.
+GUARDED_TIME_LIMIT = timedelta(seconds=0.5)
+# No event is longer, as JSON.
+MAX_EVENT_BYTES = 16 * 1024
 
 # A scan reads the whole table, and many events may follow a checkpoint.
 SCAN_TIMEOUT_SECONDS = 300.0
@@ -57,11 +73,22 @@ class Fetch(Protocol):
         """Without ``timeout`` the usual one of the connection applies."""
 
 
+class PageGuard:
+    """Whether the next page has to be read row by row, since the last one took too long.
+
+    It outlives the connection, which a time-out ends.
+    """
+
+    def __init__(self) -> None:
+        self.is_due = False
+
+
 class JournalReader(JournalQueries):
     """Reads the journal through a ``Fetch``, which decides on the connection, and on what the driver's errors become."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, guard: PageGuard | None = None) -> None:
         self._fetch = fetch
+        self._guard = guard or PageGuard()
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         (row,) = await self._fetch(
@@ -96,39 +123,61 @@ class JournalReader(JournalQueries):
         return txid
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        rows = await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
-        events = [
-            Event(
-                txid=row["txid"],
-                id=row["id"],
-                stream=row["stream"],
-                key=row["key"],
-                order_key=row["order_key"] if row["stream"] is not None else row["key"],  # one object instead of two
-                customer_id=row["customer_id"],
-                writer_snapshot=Snapshot(*row["seen_by_writer"]),
-                at=row["at"],
-                orders_delta=row["orders"],
-                pending_delta=row["pending"],
-                previous_revenue=row["previous_revenue"],
-                revenue=row["revenue"],
-                previous_currency=row["previous_currency"],
-                currency=row["currency"],
-                payload=row["event"].encode(),
-                previous_customer_id=row["previous_customer_id"],
-                customer_payload=_encoded(row["customer_event"]),
-                previous_customer_payload=_encoded(row["previous_customer_event"]),
-            )
-            for row in rows
-            if row["id"] is not None
-        ]
-        first = rows[0]
-        return Page(
-            events,
-            upto=Snapshot(*first["upto"]),
-            more=bool(rows[-1]["more"]),
-            epoch=first["epoch"],
-            trimmed_txid=first["trimmed_txid"],
+        args = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        if not self._guard.is_due:
+            try:
+                page = _page_from_rows(await self._fetch(_PAGE_SQL, *args))
+            except StoreError as error:
+                # The listener's errors have that of the driver as their cause.
+                causes = (error, error.__cause__)
+                self._guard.is_due = any(isinstance(cause, DatabaseTimeout) for cause in causes)
+                if not any(isinstance(cause, UnreadableData) for cause in causes):
+                    raise
+            else:
+                if all(len(event.payload) <= MAX_EVENT_BYTES for event in page.events):
+                    return page
+        started_at = time.monotonic()
+        page = _page_from_rows(await self._fetch(_GUARDED_PAGE_SQL, *args, GUARDED_TIME_LIMIT))
+        self._guard.is_due &= page.more and time.monotonic() - started_at >= GUARDED_TIME_LIMIT.total_seconds()
+        return page
+
+
+def _page_from_rows(rows: Sequence[asyncpg.Record]) -> Page:
+    events = [
+        Event(
+            txid=row["txid"],
+            id=row["id"],
+            stream=row["stream"],
+            key=row["key"],
+            order_key=row["order_key"] if row["stream"] is not None else row["key"],  # one object instead of two
+            customer_id=row["customer_id"],
+            writer_snapshot=Snapshot(*row["seen_by_writer"]),
+            at=row["at"],
+            orders_delta=row["orders"],
+            pending_delta=row["pending"],
+            previous_revenue=row["previous_revenue"],
+            revenue=row["revenue"],
+            previous_currency=row["previous_currency"],
+            currency=row["currency"],
+            payload=row["event"].encode(),
+            previous_customer_id=row["previous_customer_id"],
+            customer_payload=_encoded(row["customer_event"]),
+            previous_customer_payload=_encoded(row["previous_customer_event"]),
         )
+        for row in rows
+        if row["id"] is not None
+    ]
+    first = rows[0]
+    is_guarded = "is_placeholder" in first
+    return Page(
+        events,
+        upto=Snapshot(*first["upto"]),
+        more=bool(rows[-1]["more"]),
+        epoch=first["epoch"],
+        trimmed_txid=first["trimmed_txid"],
+        placeholders=sum(bool(row["is_placeholder"]) for row in rows) if is_guarded else 0,
+        exact=not is_guarded or all(row["exact"] is not False for row in rows),
+    )
 
 
 def _encoded(text: str | None) -> bytes | None:

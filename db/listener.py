@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Never
 
 import asyncpg
@@ -17,13 +17,14 @@ from db.errors import (
     DatabaseMisconfigured,
     DatabaseTimeout,
     DatabaseUnavailable,
+    UnreadableData,
     cause_of,
     ignore_driver_leftovers,
     name_server,
     role_of,
     wrap_driver_errors,
 )
-from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
+from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader, PageGuard
 from db.migrate import require_primary
 from logs import FailureLog
 from push.backoff import Backoff
@@ -38,11 +39,18 @@ log = logging.getLogger("orderwire.listener")
 CHANNEL = "orders"
 
 SELF_TEST_TIMEOUT_SECONDS = 5.0
+# While the notification queue has no space for it.
+SELF_TEST_RETRY_SECONDS = 1.0
+# The lease of the notifier ends after two seconds (sql/functions/02_notify.sql).
+LEASE_INTERVAL_SECONDS = 1.0
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
 # An outage is over when the relay waits for a notification so long after it has got a connection. The first read proves little:
 # what follows it may fail each time, for want of a privilege or because the connections are ended from outside.
 STABLE_AFTER_SECONDS = 2.0
+
+
+_SELF_TEST_SQL = "select pg_notify($1, '') where pg_notification_queue_usage() <= 0.5"
 
 
 class Listener:
@@ -71,6 +79,7 @@ class Listener:
         self._follow = follow
         self._timeout_seconds = timeout_seconds
         self._on_connection_lost = on_connection_lost
+        self._page_guard = PageGuard()
         self._has_connected = False
         self._connected_at = 0.0
         self._backoff = Backoff(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
@@ -120,7 +129,7 @@ class Listener:
         with wrap_driver_errors():
             connection = await connect(self._url, "orderwire listener")
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds, self._on_wait)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_wait, self._page_guard)
             with wrap_driver_errors():
                 await listening.listen()
             yield listening
@@ -132,15 +141,21 @@ class _ListenConnection(JournalReader, JournalConnection):
     """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
     def __init__(
-        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_wait: Callable[[], None]
+        self,
+        connection: asyncpg.Connection[asyncpg.Record],
+        timeout_seconds: float,
+        on_wait: Callable[[], None],
+        page_guard: PageGuard,
     ) -> None:
-        super().__init__(self._fetch_or_lose)
+        super().__init__(self._fetch_or_lose, page_guard)
         self._on_wait = on_wait
         self._connection = connection
         self._timeout_seconds = timeout_seconds
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
         self._self_test_deadline: float | None = None
+        # When it is to be tried again; None once it was sent.
+        self._self_test_retry_at: float | None = 0.0
         # The pid of this connection's backend. None until the notification of the self-test has arrived: behind a pooler in
         # transaction mode it never does.
         self._backend_pid: int | None = None
@@ -148,6 +163,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False
+        self._lease_due = 0.0
 
     async def listen(self) -> None:
         """LISTEN, before the first read of the journal: every later commit then sends a notification. Start the self-test."""
@@ -160,9 +176,21 @@ class _ListenConnection(JournalReader, JournalConnection):
             "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
         )
         await self._connection.execute(SESSION_SETTINGS_SQL)
-        # A pooler in transaction mode accepts LISTEN but delivers no notification.
-        self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
-        await self._connection.execute("select pg_notify($1, '')", self._self_test_channel)
+        await self._start_self_test()
+
+    async def _start_self_test(self) -> None:
+        """Notify ourselves: a pooler in transaction mode accepts LISTEN but delivers no notification.
+
+        While the notification queue is filling the test is put off: a full queue fails every NOTIFY.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._self_test_retry_at is None or now < self._self_test_retry_at:
+            return
+        self._self_test_retry_at = now + SELF_TEST_RETRY_SECONDS
+        with suppress(asyncpg.ProgramLimitExceededError):
+            if await self._connection.fetch(_SELF_TEST_SQL, self._self_test_channel):
+                self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
+                self._self_test_retry_at = None
 
     # asyncpg calls these two synchronously from its protocol.
 
@@ -208,6 +236,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         if self._notify_guaranteed:
             return True
         async with self._deadline(self._timeout_seconds):
+            await self._start_self_test()
             if not self._notify_required:
                 self._is_notifier = False
                 self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
@@ -217,14 +246,25 @@ class _ListenConnection(JournalReader, JournalConnection):
 
     async def release_notify(self) -> None:
         if self._backend_pid is None:  # behind a pooler the lock would belong to another session
+            async with self._deadline(self._timeout_seconds):
+                await self._start_self_test()
             return
         self._notify_required = self._notify_guaranteed = False
         if not self._is_notifier:
             self._is_notifier = await self._fetch_flag("select orderwire.become_notifier()")
+            self._lease_due = 0.0
+        now = asyncio.get_running_loop().time()
+        if self._is_notifier and now >= self._lease_due:
+            await self._fetch_or_lose("select orderwire.extend_notify_lease()")
+            self._lease_due = now + LEASE_INTERVAL_SECONDS
 
     async def notify_on_behalf(self, event_count: int) -> None:
         if self._is_notifier:
-            await self._fetch_or_lose("select orderwire.notify_on_behalf($1)", event_count)
+            try:
+                await self._fetch_or_lose("select orderwire.notify_on_behalf($1)", event_count)
+            except ConnectionLost as error:
+                if not isinstance(error.__cause__, UnreadableData):  # the queue has become full meanwhile
+                    raise
 
     async def _fetch_flag(self, query: str) -> bool:
         ((flag,),) = await self._fetch_or_lose(query)

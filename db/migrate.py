@@ -35,8 +35,26 @@ log = logging.getLogger("orderwire.migrate")
 
 SQL_DIRECTORY = Path(__file__).resolve().parent.parent / "sql"
 _MIGRATION_NAME = re.compile(r"(\d{3})_[a-z0-9_]+\.sql")
-# An arbitrary constant that no other application in this database may use.
+# Of the first installation, while there is no table of ours to lock. An arbitrary constant that no other application in this
+# database may use; any role can take it.
 _ADVISORY_LOCK_KEY = 0x6F7264657277
+# How long to wait for another session that installs or upgrades the schema.
+LOCK_TIMEOUT_SECONDS = 30.0
+
+# Who holds the one or the other. Of 64-bit advisory keys pg_locks has the upper half as classid, the lower as objid.
+_HOLDERS_SQL = """
+select l.pid, a.usename, a.application_name
+from pg_locks as l
+left join pg_stat_activity as a on a.pid = l.pid
+where
+    l.granted and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+    and l.pid is distinct from pg_backend_pid()
+    and (
+        l.locktype = 'advisory' and ((l.classid::bigint << 32) | l.objid::bigint, l.objsubid) = ($1::bigint, 1)
+        or l.locktype = 'relation' and l.relation = to_regclass('orderwire.migrations')
+        and l.mode not in ('AccessShareLock', 'RowShareLock')
+    )
+"""
 
 _CREATE_SCHEMA_SQL = """
 create schema if not exists orderwire;
@@ -105,8 +123,9 @@ class Source:
 async def migrate(url: str, source: Source | None = None) -> list[str]:
     """Bring the schema up to date; return the names of the files applied. Raises DatabaseError.
 
-    Any number of processes may call this at the same time: the advisory lock admits one, and the others then find nothing to
-    do. Everything is one transaction: a crash, or an error in a file, leaves the database as it was.
+    Any number of processes may call this at the same time: a lock admits one, and the others then find nothing to do, or give
+    up after LOCK_TIMEOUT_SECONDS and say which session has it. Everything is one transaction: a crash, or an error in a file,
+    leaves the database as it was.
     """
     files = source or Source.load()
     async with open_connection(url) as connection:
@@ -137,14 +156,13 @@ async def create_starter(url: str) -> bool:
     """Create and attach ``public.orders``; False if a table is attached already. Raises DatabaseError, also if it exists."""
     path = SQL_DIRECTORY / "starter" / "orders.sql"
     async with open_connection(url) as connection, connection.transaction():
-        await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
+        await _lock_schema(connection)
         if await connection.fetchval("select exists (select from orderwire.attached_tables where name = 'orders')"):
             return False
         if await connection.fetchval("select to_regclass('public.orders') is not null"):
             raise DatabaseMisconfigured(
                 "the table public.orders exists already: attach it with python server.py attach public.orders"
             )
-        await set_role_to_owner(connection)
         await _execute(connection, SqlFile(0, "starter/orders.sql", path.read_text(encoding="utf-8")))
         return True
 
@@ -203,13 +221,13 @@ async def _apply_pending(connection: Connection, source: Source) -> list[str]:
 
 
 async def _apply(connection: Connection, source: Source) -> list[str]:
-    await connection.execute("select pg_advisory_xact_lock($1)", _ADVISORY_LOCK_KEY)
+    await _lock_schema(connection)
     pending = await pending_files(connection, source)  # read again, now under the lock
     if not pending:
         return []
     if not await connection.fetch(_TABLES_SQL):
         await connection.execute(_CREATE_SCHEMA_SQL)
-    await set_role_to_owner(connection)
+        await set_role_to_owner(connection)
     for file in pending:
         await _execute(connection, file)
         if file.number:
@@ -225,6 +243,39 @@ async def _apply(connection: Connection, source: Source) -> list[str]:
         [(file.name, file.checksum) for file in source.functions],
     )
     return [file.name for file in pending]
+
+
+async def _lock_schema(connection: Connection) -> None:
+    """Until the end of the transaction no other session installs or upgrades the schema. Becomes its owner if there is one.
+
+    Raises DatabaseMisconfigured if another session has the lock for LOCK_TIMEOUT_SECONDS.
+    """
+    if not await connection.fetch(_TABLES_SQL):
+        await _wait_for_lock(connection, f"select pg_advisory_xact_lock({_ADVISORY_LOCK_KEY})")
+    if await connection.fetch(_TABLES_SQL):  # maybe another session has installed it meanwhile
+        await set_role_to_owner(connection)
+        await _wait_for_lock(connection, "lock table orderwire.migrations in share row exclusive mode")
+
+
+async def _wait_for_lock(connection: Connection, statement: str) -> None:
+    usual = await connection.fetchval("select current_setting('lock_timeout')")
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(f"set local lock_timeout = {round(LOCK_TIMEOUT_SECONDS * 1000)}")
+            await connection.execute(statement)
+            await connection.execute("select set_config('lock_timeout', $1, true)", usual)
+    except asyncpg.LockNotAvailableError as error:
+        rows = await connection.fetch(_HOLDERS_SQL, _ADVISORY_LOCK_KEY)
+        holders = "; ".join(
+            f"pid {row['pid']}, role {row['usename']}, application_name {row['application_name']!r}"
+            if row["pid"] is not None
+            else "a prepared transaction (see pg_prepared_xacts)"
+            for row in rows
+        )
+        raise DatabaseMisconfigured(
+            f"another session has held the lock of installing and upgrading the schema for {LOCK_TIMEOUT_SECONDS:g} s: "
+            f"{holders or 'it has ended just now'}. Wait for it, or end it: select pg_terminate_backend(pid)"
+        ) from error
 
 
 async def _execute(connection: Connection, file: SqlFile) -> None:

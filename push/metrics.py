@@ -57,6 +57,11 @@ class Metrics:
 
         # ------------------------------------------------------------ events
         self.events = Counter("orderwire_events_total", "Events read from the journal and published", registry=registry)
+        self.placeholder_events = Counter(
+            "orderwire_placeholder_events_total",
+            "Events that could not be read, of which clients have got type, id and key",
+            registry=registry,
+        )
         self.sent_messages = Counter(
             "orderwire_sent_messages_total", "Messages written to clients", ["transport"], registry=registry
         )

@@ -32,6 +32,7 @@ AGGREGATION: Mapping[str, Callable[[Iterable[float]], float]] = {
     "orderwire_open_files_ratio": max,
     # Every worker publishes every event. A worker that was restarted has counted fewer.
     "orderwire_events_total": max,
+    "orderwire_placeholder_events_total": max,
 }
 # The gauges of a worker that does not answer: its last ones do not hold any more, and it is not ready.
 _UNAVAILABLE: Samples = {("orderwire_ready", ()): 0.0, ("orderwire_feed_live", ()): 0.0}

@@ -23,6 +23,8 @@ create type orderwire.mapped_row as (
 
 create sequence orderwire.journal_id_seq as bigint cache 1;
 
+create sequence orderwire.notify_lease as bigint cache 1;
+
 create table orderwire.attached_partitions (
     name text not null,
     relation regclass not null,
@@ -130,6 +132,10 @@ create table orderwire.migrations (
     constraint migrations_pkey PRIMARY KEY (number)
 );
 
+create table orderwire.notices (
+    constraint send_at_commit TRIGGER DEFERRABLE INITIALLY DEFERRED
+);
+
 create table orderwire.revocations (
     subject text not null,
     revoked_at timestamp with time zone not null default now(),
@@ -151,7 +157,10 @@ create view orderwire.events as
  SELECT j.id,
     j.txid,
     j.at,
-    orderwire.event_json(j.*, i.epoch, i.integer_keys)::json AS event
+        CASE
+            WHEN orderwire.is_bounded(j.at, j.seen, j.stream, j.key, j.order_key, j.number, j.customer_id, j.previous_customer_id, j.customer_name, j.previous_status, j.status, j.previous_total, j.total, j.previous_currency, j.currency, j.data, j.actor_role, j.actor_application) THEN orderwire.event_json(j.*, i.epoch, i.integer_keys)
+            ELSE (orderwire.read_event(j.txid, j.id)).event
+        END::json AS event
    FROM orderwire.journal j,
     orderwire.journal_identity i;
 
@@ -220,6 +229,8 @@ comment on function orderwire.diagnose(OUT problem text, OUT fix text) is 'What 
 
 create function orderwire.diagnose_attached(OUT problem text, OUT fix text, OUT stops_events boolean) returns SETOF record language sql stable;
 
+create function orderwire.diagnose_locks(OUT problem text, OUT fix text) returns SETOF record language sql stable;
+
 create function orderwire.drop_child_functions(prefix text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.drop_child_functions(prefix text) from public;
 
@@ -245,6 +256,9 @@ comment on function orderwire.event_json(j orderwire.journal, epoch text, intege
 
 create function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
 
+create function orderwire.extend_notify_lease() returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.extend_notify_lease() from public;
+
 create function orderwire.field_sql(relation regclass, map jsonb, field text) returns text language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.find_orders(search text, only_status text, max_orders integer, time_limit interval, OUT complete boolean, OUT orders text[]) language plpgsql stable;
@@ -264,6 +278,8 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) from public;
+
+create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
 
 create function orderwire.is_child(relation regclass, parent regclass) returns boolean language sql stable;
 
@@ -289,9 +305,15 @@ create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id 
 create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, more boolean) language sql stable;
 comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) is 'Events between two snapshots, in pages: what the push server reads.';
 
+create function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, is_placeholder boolean, exact boolean, more boolean) language plpgsql stable;
+comment on function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) is 'The same as journal_page, with a placeholder for a row that cannot be read.';
+
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;
 
 create function orderwire.key_part(value text) returns text language sql immutable;
+
+create function orderwire.lease_has_ended() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.lease_has_ended() from public;
 
 create function orderwire.list_condition(list text[]) returns text language sql immutable;
 
@@ -344,9 +366,15 @@ create function orderwire.owned_keys(subject text, keys text[]) returns SETOF te
 create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
 revoke execute on function orderwire.parent_of_children(name text) from public;
 
+create function orderwire.placeholder_json(epoch text, integer_keys boolean, txid xid8, id bigint, stream text, key text, order_key text, was_order boolean, is_order boolean, at timestamp with time zone) returns text language plpgsql stable;
+
+create function orderwire.placeholder_key(key text) returns text language sql immutable;
+
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
 create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+
+create function orderwire.read_event(INOUT txid xid8, INOUT id bigint, OUT stream text, OUT key text, OUT order_key text, OUT customer_id text, OUT previous_customer_id text, OUT seen_by_writer pg_snapshot, OUT at timestamp with time zone, OUT orders integer, OUT pending integer, OUT previous_revenue numeric, OUT revenue numeric, OUT previous_currency text, OUT currency text, OUT event text, OUT customer_event text, OUT previous_customer_event text, OUT is_placeholder boolean, OUT exact boolean) language plpgsql stable;
 
 create function orderwire.read_relations() returns SETOF regclass language sql stable;
 
@@ -357,6 +385,8 @@ revoke execute on function orderwire.recording_mode(map_function text) from publ
 
 create function orderwire.recording_statements(name text, map jsonb, of_child boolean, with_depth boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
+create function orderwire.reject_row() returns text language plpgsql stable;
+
 create function orderwire.renew_epoch(old_epoch text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.renew_epoch(old_epoch text) from public;
 comment on function orderwire.renew_epoch(old_epoch text) is 'Declare that positions of this epoch mean nothing any more.';
@@ -365,6 +395,8 @@ create function orderwire.renumber_nested(changed bigint) returns void language 
 revoke execute on function orderwire.renumber_nested(changed bigint) from public;
 
 create function orderwire.require_notify() returns boolean language plpgsql volatile;
+
+create function orderwire.revenue(is_order boolean, status text, total numeric) returns numeric language sql immutable;
 
 create function orderwire.revoke(subject text) returns void language sql volatile;
 comment on function orderwire.revoke(subject text) is 'Revoke every token that was issued to this subject so far.';
@@ -384,6 +416,9 @@ revoke execute on function orderwire.run_locked(relations regclass[], mode text,
 create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=on;
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
+
+create function orderwire.send_notices() returns trigger language plpgsql volatile;
+revoke execute on function orderwire.send_notices() from public;
 
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
 
@@ -413,7 +448,7 @@ comment on function orderwire.uninstall() is 'Remove everything that Orderwire h
 
 create function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
 
-create function orderwire.wake_servers() returns void language plpgsql volatile;
+create function orderwire.wake_servers() returns void language sql volatile;
 revoke execute on function orderwire.wake_servers() from public;
 
 create function orderwire.writer_role() returns text language sql stable;

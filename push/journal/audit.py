@@ -7,6 +7,7 @@ a restored backup.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import Never
 
@@ -42,14 +43,21 @@ class Audit:
         delay = FIRST_AUDIT_DELAY
         while True:
             if self._relay.totals_verified:
-                await asyncio.sleep(interval_seconds)
+                await self._pause(interval_seconds)
             else:
-                await asyncio.sleep(min(interval_seconds, delay))
+                await self._pause(min(interval_seconds, delay))
                 delay *= 2
             try:
                 await self.run_once()
             except (StoreError, TimeoutError) as error:
                 log.debug("this audit failed: %s", error)
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep, or return as soon as the totals are to be counted anew."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._relay.recount_due.wait()
+        self._relay.recount_due.clear()
 
     async def run_once(self) -> Totals | None:
         """Return the drift that was found and corrected; None if there was none, or if the two states cannot be compared.

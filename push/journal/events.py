@@ -179,6 +179,8 @@ class Page:
     """Events that a position misses and ``upto`` sees, by ascending id.
 
     ``more``: others follow before ``upto``. ``epoch`` and ``trimmed_txid`` (see JournalIdentity) are of the same moment.
+    ``placeholders``: how many of the events could not be read and have only their type, id, key and time. ``exact`` is False if
+    what such an event adds to the totals is not known.
     """
 
     events: Sequence[Event]
@@ -186,3 +188,5 @@ class Page:
     more: bool
     epoch: str
     trimmed_txid: int
+    placeholders: int = 0
+    exact: bool = True

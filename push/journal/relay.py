@@ -90,6 +90,8 @@ class Relay:
         # False while the totals rest on a checkpoint, which may be wrong: rows can be changed without the triggers.
         # The audit sets it.
         self.totals_verified = False
+        # Set when an event does not tell what it adds to the totals: the audit counts them anew, and clears it.
+        self.recount_due = asyncio.Event()
         # Set whenever the watermark advances.
         self._advanced = asyncio.Event()
         self._identity_check_due = False
@@ -333,6 +335,16 @@ class Relay:
             transactions.update(event.txid for event in page.events)
             if page.events:
                 self._publish(page.events)
+            if page.placeholders:
+                self._metrics.placeholder_events.inc(page.placeholders)
+                log.warning(
+                    "%d events of the journal cannot be read: clients have got their type, id and key, and nothing else",
+                    page.placeholders,
+                )
+            if not page.exact:
+                log.warning("an event does not tell what it adds to the totals: they are counted anew")
+                self.totals_verified = False
+                self.recount_due.set()
             if page.more:
                 self._partial_read = (end, page.events[-1].id)
                 self._not_ready_reason = "catching up"

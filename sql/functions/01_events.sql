@@ -2,7 +2,8 @@
 --
 -- An event is at most 16 KiB of JSON, whatever a writer stores. Texts are cut where they enter the journal, in characters,
 -- before JSON escapes them (a control character becomes six bytes): one character more than is shown, which says that the
--- text was longer. At most 9,200 bytes are left for all but `data`, which is left out beyond 6,000.
+-- text was longer. At most 9,200 bytes are left for all but `data`, which is left out beyond 6,000. A row that is larger was not
+-- recorded by a trigger: readers get a placeholder in its place (orderwire.placeholder_json).
 
 -- RFC 3339 in UTC, whatever the session's TimeZone and DateStyle are. Null for what JSON cannot say: infinity and years BC.
 create or replace function orderwire.rfc3339(moment timestamptz) returns text
@@ -64,7 +65,7 @@ as $$
 begin
     return
         '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
-        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":"' || j.stream || '"'
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":' || to_json(j.stream)::text
         || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
         || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
 end
@@ -168,17 +169,62 @@ begin
         || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '"'
         || case
             when j.stream is null then ',"order_id":' || orderwire.order_id_json(j.key, integer_keys)
-            else ',"stream":"' || j.stream || '"'
+            else ',"stream":' || to_json(j.stream)::text
         end
         || ',"key":' || to_json(j.key)::text || '}';
 end
 $$;
 
--- For people: the journal, readable.
-create or replace view orderwire.events as
-select
-    j.id,
-    j.txid,
-    j.at,
-    orderwire.event_json(j, i.epoch, i.integer_keys)::json as event
-from orderwire.journal as j, orderwire.journal_identity as i;
+-- Whether a row is as small as the triggers make it, with a time and totals that clients can read: then its event can be built, in
+-- little time. octet_length and pg_column_size do not read what is stored out of line. Scalars, so that it is inlined;
+-- stable, as pg_column_size is, for the same reason.
+create or replace function orderwire.is_bounded(
+    at timestamptz, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text,
+    previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric,
+    previous_currency text, currency text, data jsonb, actor_role text, actor_application text
+) returns boolean
+language sql stable parallel safe
+return
+    octet_length(key) <= 1000
+    and octet_length(key) + coalesce(octet_length(stream), 0) + coalesce(octet_length(order_key), 0)
+    + coalesce(octet_length(number), 0) + coalesce(octet_length(customer_id), 0)
+    + coalesce(octet_length(previous_customer_id), 0) + coalesce(octet_length(customer_name), 0)
+    + coalesce(octet_length(previous_status), 0) + coalesce(octet_length(status), 0)
+    + coalesce(octet_length(previous_currency), 0) + coalesce(octet_length(currency), 0)
+    + coalesce(octet_length(actor_role), 0) + coalesce(octet_length(actor_application), 0) <= 8192
+    and coalesce(pg_column_size(data), 0) <= 65536
+    and pg_column_size(seen) <= 262144
+    and coalesce(abs(total) < 1e24, true) and coalesce(abs(previous_total) < 1e24, true)
+    and at between '0001-01-01 00:00:00+00' and '9999-12-31 00:00:00+00';
+
+-- What stands for an event that cannot be built: type, id, key and time; all else is `truncated`. Only an order that is new has
+-- fields, which are null. `stream` and `order_key` are null where they cannot be read.
+create or replace function orderwire.placeholder_json(
+    epoch text, integer_keys boolean, txid xid8, id bigint, stream text, key text, order_key text, was_order boolean, is_order boolean,
+    at timestamptz
+) returns text
+language plpgsql stable parallel safe
+as $$
+begin
+    return
+        '{"type":"' || case
+            when stream is not null
+                then case when not was_order then 'row_insert' when not is_order then 'row_delete' else 'row_update' end
+            when not was_order then 'new_order'
+            when not is_order then 'order_delete'
+            else 'order_update'
+        end
+        || '","id":"' || epoch || '-' || txid::text || '-' || id::text || '"'
+        || case when stream is null then '' else ',"stream":' || to_json(stream)::text end
+        || coalesce(',"order_id":' || orderwire.order_id_json(case when stream is null then key else order_key end, integer_keys), '')
+        || ',"key":' || to_json(key)::text
+        || case
+            when stream is not null then ',"truncated":["data"]'
+            when not is_order then ',"truncated":["order_number"]'
+            else
+                case when was_order then '' else ',"order_number":null,"customer_name":null,"total":null,"status":null' end
+                || ',"truncated":["order_number","customer_name","total","status","data"]'
+        end
+        || ',"at":"' || orderwire.rfc3339(at) || '"}';
+end
+$$;

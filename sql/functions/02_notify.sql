@@ -5,7 +5,9 @@
 -- writer notifies when a server requires it, and otherwise only while no other writer does.
 --
 -- Three advisory locks of a class of our own. They end with the session or transaction that holds them, so a crash leaves
--- nothing behind; and they are only ever tried for, so no session waits for one (manual, "Advisory Lock Functions").
+-- nothing behind; and they are only ever tried for, so no session waits for one (manual, "Advisory Lock Functions"). Any role may
+-- take an advisory lock, so one that is held may only ever lead to more notifications, never to fewer: a writer that finds another
+-- notifier skips its own notification only under the lease (orderwire.notify_lease), which no other role can set.
 --
 --   1 notify_required  shared, by each session that relies on notifications. A server that polls has released it.
 --   2 skipping         shared, by each transaction that may commit without a notification, until it ends.
@@ -21,6 +23,23 @@ create or replace function orderwire.notify_unclaimed() returns boolean
 language sql volatile
 return case when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1) else false end;
 
+-- Whether a writer has to notify although another one is the notifier, since the lease has ended: then neither a server notifies
+-- on behalf of writers, nor has another writer just done so. It then extends the lease for a moment, without which each of many
+-- writers would notify while no server runs. PL/pgSQL, so that it costs nothing where it is not called.
+create or replace function orderwire.lease_has_ended() returns boolean
+language plpgsql volatile
+as $$
+declare
+    now_ms constant bigint := date_part('epoch', clock_timestamp()) * 1000::double precision;
+begin
+    -- No lease is longer than two seconds: one that seems to be is of a clock that has been set back.
+    if pg_sequence_last_value('orderwire.notify_lease'::regclass) - now_ms between 0::bigint and 2000::bigint then
+        return false;
+    end if;
+    return setval('orderwire.notify_lease', now_ms + 50::bigint) is not null;
+end
+$$;
+
 -- Whether a writer that has recorded an event may commit without a notification. It takes `skipping` first, and then looks:
 -- a session that gets notify_required later than this look finds `skipping` taken. CASE, since AND promises no order.
 create or replace function orderwire.may_skip_notify() returns boolean
@@ -29,47 +48,99 @@ return
     case
         when not orderwire.notify_unclaimed() then false
         when pg_try_advisory_xact_lock(1869767799, 3) then false
+        when orderwire.lease_has_ended() then false
         when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
         else orderwire.notify_unclaimed()
     end;
 
 -- Whether a writer that has recorded an event has to notify. Not in a session that has switched it off, since PREPARE
--- TRANSACTION fails after a NOTIFY; and not while the notification queue is filling, since a full one would fail every
--- COMMIT: servers poll long before. The constant has its type, since for a comparison with a numeric one there is no exact
--- operator, and one of another schema would be taken.
+-- TRANSACTION fails after a NOTIFY.
 create or replace function orderwire.should_notify() returns boolean
 language sql volatile
 return
     case
         when current_setting('orders.notify', true) = 'off' then false
-        when orderwire.may_skip_notify() then false
-        else pg_notification_queue_usage() <= 0.5::double precision
+        else not orderwire.may_skip_notify()
     end;
 
--- Notify of `changed` events; `events` are the JSON of the first of them. A payload must be shorter than 8,000 bytes, else the
--- writer fails: as many events as fit are in it, and "more" says how many are not.
+-- Notify of `changed` events when the transaction commits; `events` are the JSON of the first of them. A payload must be shorter
+-- than 8,000 bytes, else the writer fails: as many events as fit are in it, and "more" says how many are not.
+--
+-- Not at once: a full notification queue fails the COMMIT, and at the time of the statement it is not known how long the
+-- transaction goes on. The payloads wait in a setting of the transaction, one to a line, and a row of orderwire.notices for its
+-- deferred trigger; a rollback to a savepoint takes back both. A session that changes the setting takes the notifications from
+-- its own transactions alone. Assignments, since PERFORM would start the executor.
 create or replace function orderwire.notify_changes(changed bigint, events text[]) returns void
 language plpgsql volatile
 as $$
 declare
     max_bytes constant integer := 7800;
+    waiting   constant text := current_setting('orderwire.notices', true);
+    left_out  constant text := current_setting('orderwire.notices_left_out', true);
+    payload   text;
     bytes     integer := 0;
     shown     integer := 0;
     event     text;
 begin
     if changed = 1 and octet_length(events[1]) < max_bytes then
-        perform pg_notify('orders', events[1]);
-        return;
+        payload := events[1];
+    else
+        foreach event in array events loop
+            bytes := bytes + octet_length(event) + 1;
+            exit when bytes >= max_bytes;
+            shown := shown + 1;
+        end loop;
+        payload := '{"type":"batch","events":[' || array_to_string(events[1:shown], ',') || '],"more":' || (changed - shown)::text || '}';
     end if;
-    foreach event in array events loop
-        bytes := bytes + octet_length(event) + 1;
-        exit when bytes >= max_bytes;
-        shown := shown + 1;
-    end loop;
-    perform pg_notify(
-        'orders',
-        '{"type":"batch","events":[' || array_to_string(events[1:shown], ',') || '],"more":' || (changed - shown)::text || '}'
-    );
+    if waiting <> '' is not true then
+        payload := set_config('orderwire.notices', payload, true);
+        insert into orderwire.notices default values;
+    elsif octet_length(waiting) < 65536 then
+        payload := set_config('orderwire.notices', waiting || E'\n' || payload, true);
+    else
+        -- Further statements of a transaction are only counted.
+        payload := set_config(
+            'orderwire.notices_left_out', (coalesce(substring(left_out from '^[0-9]{1,15}$')::bigint, 0) + changed)::text, true
+        );
+    end if;
+end
+$$;
+
+-- The end of the transaction, or SET CONSTRAINTS … IMMEDIATE. With the rights and the search path of the writer, so each operator is
+-- one for exactly these types: another schema may have one that fits better than others.
+create or replace function orderwire.send_notices() returns trigger
+language plpgsql volatile
+as $$
+declare
+    notices  text := current_setting('orderwire.notices', true);
+    left_out text;
+    line     text;
+begin
+    if pg_notification_queue_usage() > 0.5::double precision then
+        null; -- servers poll long before
+    elsif strpos(notices, E'\n') = 0 then
+        if pg_notify('orders', notices) is null then null; end if; -- PERFORM would start the executor
+    else
+        left_out := substring(current_setting('orderwire.notices_left_out', true) from '^[0-9]{1,15}$');
+        foreach line in array string_to_array(notices, E'\n') loop
+            if pg_notify('orders', line) is null then null; end if;
+        end loop;
+        if left_out is not null and pg_notify('orders', concat('{"type":"batch","events":[],"more":', left_out, '}')) is null then
+            null;
+        end if;
+        left_out := set_config('orderwire.notices_left_out', '', true);
+    end if;
+    notices := set_config('orderwire.notices', '', true);
+    return null;
+end
+$$;
+
+do $$
+begin
+    if not exists (select from pg_trigger as t where t.tgrelid = 'orderwire.notices'::regclass and t.tgname = 'send_at_commit') then
+        create constraint trigger send_at_commit after insert on orderwire.notices
+        deferrable initially deferred for each row execute function orderwire.send_notices();
+    end if;
 end
 $$;
 
@@ -118,6 +189,17 @@ begin
 end
 $$;
 
+-- As the notifier: for two seconds writers may skip their notifications. To be called each second.
+create or replace function orderwire.extend_notify_lease() returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform set_config('synchronous_commit', 'off', true);
+    perform setval('orderwire.notify_lease', (date_part('epoch', clock_timestamp()) * 1000)::bigint + 2000);
+end
+$$;
+
 -- Tell other listeners that `event_count` events came, unless the notification queue is filling.
 create or replace function orderwire.notify_on_behalf(event_count bigint) returns void
 language plpgsql volatile
@@ -129,21 +211,18 @@ begin
 end
 $$;
 
--- Let the servers read now, after a change of the attached tables or of the epoch, unless the notification queue is filling.
+-- Let the servers read after a change of the attached tables or of the epoch.
 create or replace function orderwire.wake_servers() returns void
-language plpgsql volatile
-as $$
-begin
-    if pg_notification_queue_usage() <= 0.5::double precision then
-        perform pg_notify('orders', '{"type":"batch","events":[],"more":0}');
-    end if;
-end
-$$;
+language sql volatile
+as $$ select orderwire.notify_changes(0, '{}') $$;
 
 revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
+orderwire.lease_has_ended(),
+orderwire.extend_notify_lease(),
+orderwire.send_notices(),
 orderwire.notify_changes(bigint, text[]),
 orderwire.wake_servers()
 from public;

@@ -17,13 +17,16 @@ declare
     partition text;
     newest    xid8;
 begin
-    if not pg_try_advisory_xact_lock(hashtext('orderwire.maintain_partitions')) then
-        return; -- another server is at it
-    end if;
+    -- Of a table of our own, since any role could hold an advisory lock.
+    begin
+        lock table orderwire.journal_partitions in share row exclusive mode nowait;
+    exception when lock_not_available then return; -- another server is at it
+    end;
     if orderwire.take_epoch_requests() then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
     end if;
     perform set_config('lock_timeout', '100ms', true);
+    delete from orderwire.notices;
 
     update orderwire.journal_identity as i
     set

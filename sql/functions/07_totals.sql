@@ -36,13 +36,19 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = on
 as $$
 declare
-    -- A server that counts at the same time holds the lock: its result is stored, and this one does not wait.
-    remembering constant boolean :=
-        current_setting('transaction_isolation') = 'read committed'
-        and pg_current_xact_id_if_assigned() is null
-        and pg_try_advisory_xact_lock(hashtext('orderwire.checkpoint'));
+    remembering boolean :=
+        current_setting('transaction_isolation') = 'read committed' and pg_current_xact_id_if_assigned() is null;
     epoch       text;
 begin
+    -- A server that counts at the same time holds the lock: its result is stored, and this one does not wait. It is that of a table
+    -- of our own, since any role could hold an advisory lock.
+    if remembering then
+        begin
+            lock table orderwire.checkpoint in share row exclusive mode nowait;
+        exception when lock_not_available then
+            remembering := false;
+        end;
+    end if;
     select
         a.total_orders, a.total_revenue, a.pending_orders, a.revenue_by_currency, pg_current_snapshot(), i.epoch,
         greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1))
@@ -145,16 +151,13 @@ begin
             cross join lateral (
                 values
                 (
-                    u.currency, 1, (u.stream is null and u.is_order)::integer,
-                    case when u.is_order and orderwire.is_counted(u.status) then coalesce(u.total, 0) else 0 end,
+                    left(u.currency, 20), 1, (u.stream is null and u.is_order)::integer,
+                    orderwire.revenue(u.is_order, u.status, u.total),
                     (u.stream is null and u.is_order and orderwire.is_pending(u.status))::integer
                 ),
                 (
-                    u.previous_currency, 0, -(u.stream is null and u.was_order)::integer,
-                    case
-                        when u.was_order and orderwire.is_counted(u.previous_status) then -coalesce(u.previous_total, 0)
-                        else 0
-                    end,
+                    left(u.previous_currency, 20), 0, -(u.stream is null and u.was_order)::integer,
+                    -orderwire.revenue(u.was_order, u.previous_status, u.previous_total),
                     -(u.stream is null and u.was_order and orderwire.is_pending(u.previous_status))::integer
                 )
             ) as side (currency, events, orders, revenue, pending)
@@ -168,6 +171,8 @@ begin
     if folded <= most then -- null when nothing was found
         return next;
     end if;
+exception when data_exception or program_limit_exceeded or internal_error then
+    return; -- a row of the journal cannot be read
 end
 $$;
 comment on function orderwire.totals_from_checkpoint is 'The totals from the checkpoint and the journal since; no row where a scan is needed.';

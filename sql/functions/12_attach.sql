@@ -757,6 +757,7 @@ begin
             drop function public.orders_touch_updated_at();
         end if;
     end if;
+    set constraints orderwire.send_at_commit immediate; -- a table with pending triggers cannot be dropped
     drop schema orderwire cascade;
 end
 $$;

@@ -79,10 +79,11 @@ begin
         server
     );
     -- These run with their owner's rights: to name a restored copy anew, to create and drop the journal's partitions, to store
-    -- what was counted, and to create triggers on new partitions.
+    -- what was counted, to create triggers on new partitions, and to let writers skip their notifications.
     execute format(
         'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval), '
-        'orderwire.scan_totals(), orderwire.totals_from_checkpoint(), orderwire.attach_partitions() to %s',
+        'orderwire.scan_totals(), orderwire.totals_from_checkpoint(), orderwire.attach_partitions(), '
+        'orderwire.extend_notify_lease() to %s',
         server
     );
     for t in

@@ -169,10 +169,63 @@ as $$
     where s.subenabled
 $$;
 
+-- Sessions that hold locks of ours for longer than ours do, or have no business with them: any role may take an advisory lock.
+create or replace function orderwire.diagnose_locks(out problem text, out fix text) returns setof record
+language sql stable
+as $$
+    select
+        format(
+            'pid %s (role %s, application_name %L) holds the lock %s of notify suppression: %s',
+            a.pid, a.usename, a.application_name, l.objid, case l.objid::integer
+                when 1 then 'every change notifies, so commits wait for one another'
+                when 2 then 'servers poll the journal all the time'
+                else 'of many changes at the same moment more notify than have to'
+            end
+        ),
+        format('if it is no server of yours: select pg_terminate_backend(%s)', a.pid)
+    from pg_locks as l
+    join pg_stat_activity as a on a.pid = l.pid
+    join pg_namespace as n on n.nspname = 'orderwire'
+    left join pg_roles as r on r.oid = a.usesysid
+    where
+        l.locktype = 'advisory' and l.granted and l.classid = 1869767799 and l.objid in (1, 2, 3) and l.objsubid = 2
+        and l.database = (select d.oid from pg_database as d where d.datname = current_database())
+        -- The server's connection.
+        and not (
+            a.application_name = 'orderwire listener'
+            and (r.rolsuper or pg_has_role(r.oid, n.nspowner, 'member') or r.oid in (select s.s from orderwire.serving_roles() as s (s)))
+        )
+        -- A writer holds them until its transaction ends. Another role's transactions may be hidden from this one.
+        and case when a.state is null then l.objid = 1 else coalesce(a.xact_start < now() - interval '1 minute', true) end
+
+    union all
+    select
+        format(
+            'the partitions of the journal have not been maintained since %s: old events stay, and new ones may be slow%s',
+            i.settling_since,
+            (
+                select '; ' || string_agg(
+                    format('pid %s (role %s, application_name %L) holds a lock', a.pid, a.usename, a.application_name), ', '
+                )
+                from pg_locks as l
+                join pg_stat_activity as a on a.pid = l.pid
+                where
+                    l.relation = 'orderwire.journal_partitions'::regclass and l.granted and l.pid <> pg_backend_pid()
+                    and l.mode not in ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+            )
+        ),
+        'run a server, which does it every minute; its log says why if it cannot'
+    from orderwire.journal_identity as i
+    where i.settling_since < now() - interval '6 hours'
+$$;
+
 create or replace function orderwire.diagnose(out problem text, out fix text) returns setof record
 language sql stable
 as $$
     select d.problem, d.fix from orderwire.diagnose_attached() as d
+
+    union all
+    select l.problem, l.fix from orderwire.diagnose_locks() as l
 
     union all
     select

@@ -47,3 +47,11 @@ async def test_reported_fix_removes_the_problem(database_url: str, db: Any) -> N
     [(_, fix)] = await diagnose(database_url)
     await db.execute(fix)
     assert await diagnose(database_url) == []
+
+
+async def test_a_finding_that_fails_takes_none_of_the_others_away(database_url: str, db: Any) -> None:
+    await db.execute("alter table orders disable trigger zz_orderwire_insert")
+    await db.execute("drop function orderwire.diagnose_attached() cascade")
+    await db.execute("alter database {} set orders.notify = off".format(database_url.rsplit("/", 1)[1]))
+    problems = [problem for problem, _ in await diagnose(database_url)]
+    assert any("could not be examined" in problem and "diagnose_attached" in problem for problem in problems), problems

@@ -131,6 +131,31 @@ async def test_payload_of_100000_changes_is_small(db: Any, listener: ListeningCo
         assert len(received["events"]) + received["more"] == 100_000
 
 
+async def test_each_statement_of_a_transaction_notifies_and_further_ones_are_counted(
+    db: Any, listener: ListeningConnection
+) -> None:
+    insert = "insert into orders (customer_name, total) values (repeat('n', 500), 1)"
+    async with db.transaction():
+        await db.execute(";".join([insert] * 150))
+        await db.execute(f"savepoint s; {insert}; {insert}; rollback to s; {insert}")
+        await db.execute(";".join([insert] * 49))
+    *messages, last = map(json.loads, await listener.all_payloads())
+    assert [message["type"] for message in messages] == ["new_order"] * len(messages)
+    assert [message["order_id"] for message in messages] == list(range(1, len(messages) + 1))
+    assert last == {"type": "batch", "events": [], "more": 200 - len(messages)}
+    await db.execute(insert)
+    assert (await listener.one_message())["type"] == "new_order"
+
+
+async def test_savepoint_that_is_rolled_back_takes_its_notification_back(db: Any, listener: ListeningConnection) -> None:
+    insert = "insert into orders (customer_name, total) values ('{}', 1)"
+    await db.execute(
+        f"begin; savepoint s; {insert.format('gone')}; rollback to s; {insert.format('kept')}; savepoint s; "
+        f"{insert.format('gone too')}; rollback to s; commit"
+    )
+    assert (await listener.one_message())["customer_name"] == "kept"
+
+
 async def test_rolled_back_changes_send_no_notification(db: Any, listener: ListeningConnection) -> None:
     await db.execute("begin; insert into orders (customer_name, total) values ('c', 1); rollback")
     await db.execute("insert into orders (customer_name, total) select 'c', 1 where false")
@@ -148,13 +173,17 @@ async def test_orders_notify_off_sends_no_notification(db: Any, listener: Listen
     assert (await listener.one_message())["type"] == "new_order"
 
 
-async def test_without_a_server_one_writer_notifies_and_the_others_do_not_wait(
+async def test_beside_a_notifier_writers_notify_unless_the_lease_holds(
     database_url: str, db: Any, listener: ListeningConnection
 ) -> None:
     other = await asyncpg.connect(database_url)
     async with other.transaction():
         await other.execute("insert into orders (customer_name, total) values ('first', 1)")
         await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
+        assert (await listener.one_message())["customer_name"] == "meanwhile"
+        await db.execute(
+            "select orderwire.extend_notify_lease(); insert into orders (customer_name, total) values ('silent', 1)"
+        )
         assert await listener.all_payloads() == []
     assert (await listener.one_message())["customer_name"] == "first"
     await db.execute("insert into orders (customer_name, total) values ('afterwards', 1)")
