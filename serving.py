@@ -21,6 +21,7 @@ from aiohttp import web
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, name_server
+from db.identity import FollowedDatabase, WrongDatabase
 from db.listener import Listener
 from db.migrate import migrate
 from db.startup import NOTHING_ATTACHED, prepare_embedded
@@ -166,7 +167,8 @@ class Service:
             currency=settings.currency,
         )
         self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
-        self.database = Database(self._url, settings.database_timeout_seconds)
+        self._followed = FollowedDatabase(self._url)
+        self.database = Database(self._url, settings.database_timeout_seconds, self._followed)
         planner = ReplayPlanner(self.relay, self.database.journal)
         self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
         self.gateway.app.cleanup_ctx.append(self._run)
@@ -197,6 +199,7 @@ class Service:
             settings.database_timeout_seconds,
             self.database.expire_connections,
             "DATABASE_URL" if settings.database_url else None,
+            self._followed,
         )
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
@@ -211,11 +214,22 @@ class Service:
         return tasks
 
     async def _poll_database_state(self) -> Never:
-        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is."""
+        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is.
+
+        Also finds that the pool is led to another server than the listener: nothing but live events can be had then.
+        """
         await self.relay.started.wait()
         while True:
-            with contextlib.suppress(DatabaseError):  # the listener reports a lost database
+            try:
                 usage, revoked = await self.database.poll_state()
+            except WrongDatabase as error:
+                if self.relay.pool_problem is None:
+                    log.warning("%s", error)
+                self.relay.pool_problem = str(error)
+            except DatabaseError:  # the listener reports a lost database
+                pass
+            else:
+                self.relay.pool_problem = None
                 self.metrics.notification_queue_usage.set(usage)
                 self.relay.update_queue_usage(usage)
                 if self.gateway.token_verifier.update_revocations(revoked):

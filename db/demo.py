@@ -11,6 +11,7 @@ from typing import Never
 import asyncpg
 
 from db.errors import DatabaseError, with_server_name, wrap_driver_errors
+from db.identity import primary_only
 
 __all__ = ["CUSTOMER_NAMES", "NEXT_STATUS", "make_one_change", "run"]
 
@@ -43,7 +44,7 @@ async def run(url: str, rate: float, print_line: Callable[[str], None]) -> Never
     while True:
         try:
             with wrap_driver_errors():
-                connection = await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_SECONDS)
+                connection = await asyncpg.connect(url, **primary_only(url), timeout=CONNECT_TIMEOUT_SECONDS)
         except DatabaseError as error:
             print_line(f"{with_server_name(error, url)}; retrying")
             await asyncio.sleep(RETRY_SECONDS)

@@ -9,6 +9,7 @@ import asyncpg
 
 from db.embedded.binaries import MIN_MAJOR_VERSION
 from db.errors import wrap_driver_errors
+from db.identity import primary_only
 from db.migrate import Source, pending_files, require_primary
 
 __all__ = ["diagnose"]
@@ -19,7 +20,7 @@ NOTIFY_TIMEOUT_SECONDS = 5.0
 async def diagnose(url: str) -> list[tuple[str, str]]:
     """Return pairs of a problem and its fix. Raises DatabaseError when the database cannot be queried."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
         try:
             await require_primary(connection)
             await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created

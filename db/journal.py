@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
-from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot, event_tag
 from push.journal.queries import Baseline, EventCount, JournalQueries
 from push.journal.totals import Totals
 
@@ -29,7 +29,7 @@ set jit = off;
 """
 
 _PAGE_SQL = """
-select s.upto, i.epoch, i.trimmed_txid, p.*
+select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
@@ -38,14 +38,16 @@ left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on
 # A scan reads the whole table, and many events may follow a checkpoint.
 SCAN_TIMEOUT_SECONDS = 300.0
 
-_NEWEST_TXID_SQL = """
-select coalesce(
-    (select j.txid from orderwire.journal as j where pg_visible_in_snapshot(j.txid, $1) order by j.txid desc limit 1), '0'
-)
+_NEWEST_EVENT_SQL = """
+select j.txid, j.id, j.at
+from orderwire.journal as j
+where j.txid < pg_snapshot_xmax($1) and pg_visible_in_snapshot(j.txid, $1)
+order by j.txid desc
+limit 1
 """
 
 _COUNT_SQL = """
-select c.events, c.order_events, i.trimmed_txid
+select c.events, c.order_events, i.epoch, i.trimmed_txid, i.xmin as version
 from orderwire.journal_identity as i, orderwire.journal_count($1, $2, $3, $4, $5, $6) as c
 """
 
@@ -63,14 +65,25 @@ class JournalReader(JournalQueries):
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
 
+    async def _fetch_with_identity(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """The rows of a query that joins journal_identity, which has a row except while a dump is restored."""
+        while not (rows := await self._fetch(query, *args)):
+            await self.identity(None, ())  # raises an error that says so, unless it has its row by now
+        return rows
+
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         (row,) = await self._fetch(
-            "select epoch, trimmed_txid from orderwire.identify($1, $2, $3)",
+            "select epoch, trimmed_txid, version from orderwire.identify($1, $2, $3, $4)",
             epoch,
             [event_id.txid for event_id in delivered],
             [event_id.id for event_id in delivered],
+            [event_id.tag for event_id in delivered],
         )
-        return JournalIdentity(row["epoch"], row["trimmed_txid"])
+        return _identity_from_row(row)
+
+    async def newest_event(self, upto: Snapshot) -> EventId | None:
+        rows = await self._fetch(_NEWEST_EVENT_SQL, upto)
+        return EventId(rows[0]["txid"], rows[0]["id"], event_tag(rows[0]["at"])) if rows else None
 
     async def baseline(self) -> Baseline:
         """The method of ``JournalConnection``."""
@@ -82,21 +95,16 @@ class JournalReader(JournalQueries):
         return _baseline_from_row(row, from_scan=True)
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
+        (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2, $3)", *event_id)
         return None if row[0] is None else Snapshot(*row[0])
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
-        (row,) = await self._fetch(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
-        return EventCount(row["events"], row["order_events"], row["trimmed_txid"])
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        """The method of ``JournalConnection``."""
-        (row,) = await self._fetch(_NEWEST_TXID_SQL, upto)
-        txid: int = row[0]
-        return txid
+        (row,) = await self._fetch_with_identity(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
+        return EventCount(row["events"], row["order_events"], _identity_from_row(row))
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        rows = await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        bounds = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        rows = await self._fetch_with_identity(_PAGE_SQL, *bounds)
         events = [
             Event(
                 txid=row["txid"],
@@ -123,9 +131,12 @@ class JournalReader(JournalQueries):
             events,
             upto=Snapshot(*first["upto"]),
             more=bool(rows[-1]["more"]),
-            epoch=first["epoch"],
-            trimmed_txid=first["trimmed_txid"],
+            identity=_identity_from_row(first),
         )
+
+
+def _identity_from_row(row: asyncpg.Record) -> JournalIdentity:
+    return JournalIdentity(row["epoch"], row["trimmed_txid"], row["version"])
 
 
 def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:

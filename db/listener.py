@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Never
 
@@ -22,10 +22,11 @@ from db.errors import (
     role_of,
     wrap_driver_errors,
 )
+from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase, primary_only
 from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader
 from db.migrate import require_primary
 from push.errors import ConnectionLost
-from push.journal.events import Page, Position, Snapshot
+from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.queries import Baseline, JournalConnection
 
 __all__ = ["CHANNEL", "Listener"]
@@ -47,6 +48,7 @@ class Listener:
     One per process, run by one task. ``follow`` reads at least once a second, so a half-open connection is noticed after
     ``timeout_seconds``. ``before_first_connect`` is awaited before each attempt until the first connection succeeds.
     ``on_connection_lost`` is awaited after each failure. ``setting`` is the setting that has ``url``, for errors; None if none.
+    ``followed`` is told which database that is, and tells when another connection has reached a newer primary of it.
     """
 
     def __init__(
@@ -57,8 +59,10 @@ class Listener:
         timeout_seconds: float = 10.0,
         on_connection_lost: Callable[[], Awaitable[object]] | None = None,
         setting: str | None = None,
+        followed: FollowedDatabase | None = None,
     ) -> None:
         self._url = url
+        self._followed = followed or FollowedDatabase(url)
         self._setting = setting
         self._before_first_connect = before_first_connect
         self._follow = follow
@@ -93,7 +97,9 @@ class Listener:
                 await self._on_connection_lost()
             if not self._is_outage_reported:  # one warning per outage
                 self._is_outage_reported = True
-                is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
+                is_refused = isinstance(failure, ConnectionLost) and isinstance(
+                    failure.__cause__, (DatabaseMisconfigured, WrongDatabase)
+                )
                 what = (
                     "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
                 )
@@ -111,15 +117,18 @@ class Listener:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_ListenConnection]:
         with wrap_driver_errors():
+            url = self._followed.url
             connection = await asyncpg.connect(
-                self._url,
+                url,
+                **primary_only(url),
                 timeout=CONNECT_TIMEOUT_SECONDS,
                 server_settings={"application_name": "orderwire listener"},
             )
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_read, self._followed)
             with wrap_driver_errors():
                 await listening.listen()
+            self._followed.on_superseded = connection.terminate
             yield listening
         finally:
             connection.terminate()  # not close(): the connection may be dead, and close() waits for PostgreSQL
@@ -129,11 +138,17 @@ class _ListenConnection(JournalReader, JournalConnection):
     """One connection that listens on CHANNEL. Any error of a query is ConnectionLost: Listener then opens another."""
 
     def __init__(
-        self, connection: asyncpg.Connection[asyncpg.Record], timeout_seconds: float, on_read: Callable[[], None]
+        self,
+        connection: asyncpg.Connection[asyncpg.Record],
+        timeout_seconds: float,
+        on_read: Callable[[], None],
+        followed: FollowedDatabase,
     ) -> None:
         super().__init__(self._fetch_or_lose)
         self._on_read = on_read
+        self._followed = followed
         self._connection = connection
+        self._role = role_of(connection)  # cannot be asked any more when it is closed
         self._timeout_seconds = timeout_seconds
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
@@ -183,12 +198,17 @@ class _ListenConnection(JournalReader, JournalConnection):
         """Around the queries of one method: an error of the driver, or no end within ``seconds``, is ConnectionLost."""
         try:
             usual = " (DATABASE_TIMEOUT_SECONDS)" if seconds == self._timeout_seconds else ""
-            with wrap_driver_errors(role_of(self._connection), f"{seconds:g} s{usual}"):
+            with wrap_driver_errors(self._role, f"{seconds:g} s{usual}"):
                 async with asyncio.timeout(seconds):
                     yield
         except DatabaseError as error:
-            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout))
+            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout, WrongDatabase))
             raise ConnectionLost(str(error), str(error) if is_answer else None) from error
+
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        async with self._deadline(self._timeout_seconds):
+            self._followed.follow(await DatabaseIdentity.read(self._connection))
+        return await super().identity(epoch, delivered)
 
     async def baseline(self) -> Baseline:
         async with self._deadline(SCAN_TIMEOUT_SECONDS):

@@ -17,6 +17,7 @@ from pathlib import Path
 import asyncpg
 
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
+from db.identity import primary_only
 
 __all__ = [
     "SQL_DIRECTORY",
@@ -109,7 +110,7 @@ async def migrate(url: str, source: Source | None = None) -> list[str]:
     """
     files = source or Source.load()
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
     try:
         with wrap_driver_errors():
             await require_primary(connection)
@@ -141,7 +142,7 @@ async def create_starter(url: str) -> bool:
     """Create and attach ``public.orders``; False if a table is attached already. Raises DatabaseError, also if it exists."""
     path = SQL_DIRECTORY / "starter" / "orders.sql"
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
     try:
         with wrap_driver_errors():
             async with connection.transaction():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 
 from db.errors import DatabaseMisconfigured, wrap_driver_errors
+from db.identity import primary_only
 from db.migrate import create_starter, migrate
 
 __all__ = ["NOTHING_ATTACHED", "is_attached", "prepare_embedded", "require_starter"]
@@ -27,7 +28,7 @@ async def prepare_embedded(url: str) -> None:
     """Migrate, and create the starter table where no table is attached and none has its name. Raises DatabaseError."""
     await migrate(url)
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
         try:
             wanted = not await connection.fetchval(_IS_ATTACHED_SQL) and not await connection.fetch(_ORDERS_SQL)
         finally:
@@ -39,7 +40,7 @@ async def prepare_embedded(url: str) -> None:
 async def is_attached(url: str) -> bool:
     """Whether a table of orders is attached. The schema must exist. Raises DatabaseError."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
         try:
             attached: bool = await connection.fetchval(_IS_ATTACHED_SQL)
         finally:
@@ -50,7 +51,7 @@ async def is_attached(url: str) -> bool:
 async def require_starter(url: str) -> None:
     """Raises DatabaseMisconfigured where public.orders is not the starter table: the demo must not write to a shop's table."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5)
+        connection = await asyncpg.connect(url, **primary_only(url), timeout=5)
         try:
             rows = await connection.fetch(_ORDERS_SQL)
         finally:

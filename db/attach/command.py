@@ -18,6 +18,7 @@ from db.attach.facts import Column, Table, quote_identifier, quote_literal
 from db.attach.guess import Choice, Guess, guess_map, guess_stream
 from db.attach.map_file import MapFile, UsageError, check_stream_name, differences, format_map
 from db.errors import DatabaseMisconfigured, first_line, wrap_driver_errors
+from db.identity import primary_only
 from db.migrate import Source, install_for_now, migrate, pending_files, require_primary, set_role_to_owner
 
 __all__ = ["Options", "apply", "check", "create", "detach", "list_candidates", "show", "uninstall"]
@@ -606,7 +607,9 @@ def _text(value: Any) -> str:
 async def _connect(url: str) -> AsyncIterator[Connection]:
     """A connection to the primary; errors of the driver become DatabaseError, with PostgreSQL's hint in brackets."""
     with wrap_driver_errors():
-        connection = await asyncpg.connect(url, timeout=5, server_settings={"application_name": "orderwire attach"})
+        connection = await asyncpg.connect(
+            url, **primary_only(url), timeout=5, server_settings={"application_name": "orderwire attach"}
+        )
     try:
         with wrap_driver_errors():
             try:

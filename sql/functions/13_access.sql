@@ -78,10 +78,11 @@ begin
         'orderwire.events to %s',
         server
     );
-    -- These run with their owner's rights: to name a restored copy anew, to create and drop the journal's partitions, to store
-    -- what was counted, and to create triggers on new partitions.
+    -- These run with their owner's rights: to tell which database this is, to name a restored copy anew, to create and drop the
+    -- journal's partitions, to store what was counted, and to create triggers on new partitions.
     execute format(
-        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval), '
+        'grant execute on function orderwire.database_identity(), orderwire.identify(text, xid8[], bigint[], bigint[]), '
+        'orderwire.maintain_partitions(interval), '
         'orderwire.scan_totals(), orderwire.totals_from_checkpoint(), orderwire.attach_partitions() to %s',
         server
     );
