@@ -59,6 +59,25 @@ class Cluster(EmbeddedPostgres):
                 file.write(f"primary_conninfo = '{conninfo}'\n")
         return copy
 
+    def base_backup_to(self, directory: Path) -> Cluster:
+        """A standby of this server, which runs, made with pg_basebackup."""
+        standby = Cluster(directory)
+        standby.bin_dir = self.bin_dir
+        standby._prepare_directory()
+        shutil.copy(self._directory / "state.json", directory)
+        standby._save_state(replace(self._load_state(), port=int(free_port())))
+        (directory / "database-created").touch()
+        address = self.url.rsplit("/", 1)[0] + "/postgres"
+        options = ["--checkpoint=fast", "--no-sync", "--wal-method=stream", "--write-recovery-conf"]
+        result = standby._run("pg_basebackup", "-D", str(standby._data_directory), "-d", address, *options)
+        assert result.returncode == 0, result.stderr
+        return standby
+
+    @property
+    def has_base_backup(self) -> bool:
+        """Whether pg_basebackup comes with this PostgreSQL."""
+        return (self.bin_dir / "pg_basebackup").exists()
+
     def replace_files(self, source: Cluster) -> None:
         """Put a copy of another server's data here; both are stopped."""
         shutil.rmtree(self._data_directory, ignore_errors=True)

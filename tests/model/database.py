@@ -52,6 +52,7 @@ class ModelDatabase:
         self.connections: list[ModelConnection] = []
         self.epoch = EPOCH
         self.trimmed_txid = 0
+        self.identity_version = 0
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
@@ -191,7 +192,7 @@ class ModelDatabase:
         return Totals().plus(self.journal)
 
     def identity(self) -> JournalIdentity:
-        return JournalIdentity(self.epoch, self.trimmed_txid, 0)
+        return JournalIdentity(self.epoch, self.trimmed_txid, self.identity_version)
 
     def newest_event(self, upto: Snapshot) -> EventId | None:
         return max((row.event_id for row in self.journal if visible(row.txid, upto)), default=None)
