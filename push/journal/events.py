@@ -72,7 +72,7 @@ class Cursor(NamedTuple):
     ``p<after>_<upto>_<past_id>``.
 
     The numbers of transactions do not say in which history they are: when a backup of the files is put back, they are given
-    out again. An event has its tag for that. A cursor with a snapshot has a ``witness`` instead, written behind a ``~``: an
+    out again. An event has its tag for that. A cursor with a snapshot has a ``witness`` instead, written behind a tilde: an
     event of the newest transaction that has one and that its newest snapshot sees. None if the journal had none.
     """
 
