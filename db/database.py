@@ -113,7 +113,8 @@ class Database:
         url = self._followed.url
         connection: _PoolConnection = await asyncpg.connect(url, **primary_only(url), **options)
         try:
-            connection.identity = await DatabaseIdentity.read(connection)
+            with wrap_driver_errors(role_of(connection)):
+                connection.identity = await DatabaseIdentity.read(connection)
         except BaseException:
             connection.terminate()
             raise
