@@ -24,6 +24,7 @@ from database_url import DatabaseUrl
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
 from db.errors import BadDatabaseUrl, DatabaseError, DatabaseTimeout, DatabaseUnavailable, name_server
+from db.identity import FollowedDatabase, WrongDatabase
 from db.listener import Listener
 from db.migrate import migrate
 from db.startup import NOTHING_ATTACHED, prepare_embedded
@@ -189,7 +190,8 @@ class Service:
             currency=settings.currency,
         )
         self.relay = Relay(self._hub, self.metrics, NotifyMode(settings.notify_mode))
-        self.database = Database(self._url, settings.database_timeout_seconds)
+        self._followed = FollowedDatabase(self._url)
+        self.database = Database(self._url, settings.database_timeout_seconds, self._followed)
         planner = ReplayPlanner(self.relay, self.database.journal)
         self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
         self.gateway.app.cleanup_ctx.append(self._run)
@@ -221,6 +223,7 @@ class Service:
             self.database.expire_connections,
             "DATABASE_URL" if settings.database_url else None,
             self.relay.report_outage,
+            self._followed,
         )
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "listener": listener.run(),
@@ -240,12 +243,22 @@ class Service:
         await self.relay.follow(connection)
 
     async def _poll_database_state(self) -> Never:
-        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is."""
+        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is.
+
+        Also finds that the pool is led to another server than the listener: nothing but live events can be had then.
+        """
         await self.relay.started.wait()
         failures = FailureLog(log)
         while True:
             with _reported(failures, "revoked tokens cannot be read"):
-                usage, revoked = await self.database.poll_state()
+                try:
+                    usage, revoked = await self.database.poll_state()
+                except WrongDatabase as error:
+                    if self.relay.pool_problem is None:
+                        log.warning("%s", error)
+                    self.relay.pool_problem = str(error)
+                    raise
+                self.relay.pool_problem = None
                 self.metrics.notification_queue_usage.set(usage)
                 self.relay.update_queue_usage(usage)
                 if self.gateway.token_verifier.update_revocations(revoked):

@@ -12,7 +12,7 @@ import getpass
 import os
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from database_url import ENVIRONMENT, DatabaseUrl, Server
-from db.errors import BadDatabaseUrl, DatabaseError, PoolerInTransactionMode, wrap_driver_errors
+from db.errors import BadDatabaseUrl, DatabaseError, PoolerInTransactionMode, role_of, wrap_driver_errors
 from db.pooler import shares_its_session
 from push.backoff import Backoff
 
@@ -93,9 +93,12 @@ class PoolConnector:
     else every request of a client would be another login.
     """
 
-    def __init__(self, url: str, program: str = "orderwire") -> None:
-        self._url = url
-        self._program = program
+    def __init__(self, get_url: Callable[[], str], on_connect: Callable[[Connection], Awaitable[None]]) -> None:
+        """``get_url`` is called before each attempt. ``on_connect`` is awaited with each new connection: what it raises is a
+        failure to connect.
+        """
+        self._get_url = get_url
+        self._on_connect = on_connect
         self._backoff = Backoff(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
         self._error: DatabaseError | None = None
         self._retry_at = 0.0
@@ -111,7 +114,13 @@ class PoolConnector:
             raise copy(self._error)
         try:
             with wrap_driver_errors():
-                connection = await connect(self._url, self._program, check_pooler=False, **options)
+                connection = await connect(self._get_url(), check_pooler=False, **options)
+                try:
+                    with wrap_driver_errors(role_of(connection)):
+                        await self._on_connect(connection)
+                except BaseException:
+                    connection.terminate()
+                    raise
         except DatabaseError as error:
             error.without_connection = True
             self._error, self._retry_at = error, loop.time() + self._backoff.next_delay()
@@ -143,6 +152,11 @@ class _Login:
             return cls(target, _user(target), _readable("passfile", passfile) if passfile else None, _tls_contexts(target))
         except ValueError as error:
             raise BadDatabaseUrl(f"{_NOT_USABLE}{error}") from ValueError(f"expected {error}")
+
+    @property
+    def _default_session_attrs(self) -> str | None:
+        """Of several servers, the one that can be written to: a standby must not be read."""
+        return "read-write" if len(self.target.servers) > 1 else None
 
     async def open(self, program: str, options: Mapping[str, Any]) -> Connection:
         """Raises the last server's error, and BadDatabaseUrl if a server rejects what is in ``options`` of the address."""
@@ -192,7 +206,7 @@ class _Login:
                     "database": self.target.database,
                     "ssl": context,
                     "direct_tls": parameters.get("sslnegotiation") == "direct" and bool(context),
-                    "target_session_attrs": parameters.get("target_session_attrs"),
+                    "target_session_attrs": parameters.get("target_session_attrs", self._default_session_attrs),
                     "krbsrvname": parameters.get("krbsrvname"),
                     "gsslib": parameters.get("gsslib"),
                     "server_settings": settings,

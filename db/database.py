@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from db.connect import PoolConnector
-from db.errors import role_of, wrap_driver_errors
+from db.connect import Connection, PoolConnector
+from db.errors import SchemaMissing, role_of, wrap_driver_errors
+from db.identity import DatabaseIdentity, FollowedDatabase
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
-from push.journal.events import Cursor, Snapshot
+from push.journal.events import Cursor, EventId, Snapshot, event_tag
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
 
 __all__ = ["AttachmentProblem", "Database"]
@@ -31,12 +32,13 @@ MAX_SEARCHED = 1000
 # Of the queries on the attached tables. The lists are functions that are inlined: only a plan for the values at hand leaves out
 # the conditions that are not asked for, and then finds an index for the rest.
 _ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
-# The position of a read, in the same statement as the read. ``newest_txid`` as in ``Baseline``.
+# The position of a read, in the same statement as the read: of the newest transaction that has an event, one event.
 _POSITION_SQL = """
 select
-    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys,
-    greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1)) as newest_txid
+    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys, i.trimmed_txid,
+    newest.txid as newest_txid, newest.id as newest_id, newest.at as newest_at
 from orderwire.journal_identity as i
+left join lateral (select j.txid, j.id, j.at from orderwire.journal as j order by j.txid desc limit 1) as newest on true
 """
 _LIST_SQL = f"""
 select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
@@ -68,11 +70,27 @@ class AttachmentProblem(NamedTuple):
     stops_events: bool
 
 
-class Database:
-    """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError."""
+class _PoolConnection(asyncpg.Connection):  # a subscript, as of a generic class, fails when the module is loaded
+    """A connection that knows where it leads."""
 
-    def __init__(self, url: str, timeout_seconds: float = 10.0) -> None:
-        self._connector = PoolConnector(url)
+    identity: DatabaseIdentity
+
+
+async def _read_identity(connection: Connection) -> None:
+    """Called by the pool for each new connection."""
+    assert isinstance(connection, _PoolConnection)
+    connection.identity = await DatabaseIdentity.read(connection)
+
+
+class Database:
+    """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError.
+
+    ``followed`` is the database that the process's listener follows: a connection to any other is closed.
+    """
+
+    def __init__(self, url: str, timeout_seconds: float = 10.0, followed: FollowedDatabase | None = None) -> None:
+        self._followed = followed or FollowedDatabase(url)
+        self._connector = PoolConnector(lambda: self._followed.url, _read_identity)
         self._timeout_seconds = timeout_seconds
         # For replays and the audit.
         self.journal = JournalReader(self._fetch_from_journal)
@@ -84,6 +102,7 @@ class Database:
         """Create the pool, and terminate it at the end. Opens no connection: the database may not be available yet."""
         self._pool = asyncpg.create_pool(
             connect=self._connector.connect,
+            connection_class=_PoolConnection,
             min_size=0,
             max_size=MAX_CONNECTIONS,
             command_timeout=self._timeout_seconds,
@@ -112,6 +131,7 @@ class Database:
             connection = await self._pool.acquire(timeout=self._timeout_seconds)
             role = role_of(connection)
             try:
+                self._followed.require(connection.identity)  # type: ignore[attr-defined]  # passed on by the proxy
                 yield connection
             except asyncpg.PostgresError:  # PostgreSQL answered: the connection is good
                 with wrap_driver_errors(role):
@@ -157,7 +177,7 @@ class Database:
         if wanted.search is None:
             return await self._list_page(wanted)
         if wanted.owner is None:
-            (row,) = await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME)
+            row = _first(await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME))
             return OrderPage(row["orders"][: wanted.limit], None, row["complete"], _position(row))
         return await self._search_own_orders(wanted, wanted.search.lower())
 
@@ -171,7 +191,7 @@ class Database:
         found = [row for row in rows if row["key"] is not None]
         listed = found[: wanted.limit]
         next_cursor = ListCursor(listed[-1]["sort_value"], listed[-1]["key"]) if len(found) > wanted.limit else None
-        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(rows[0]))
+        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(_first(rows)))
 
     async def _search_own_orders(self, wanted: OrderFilter, search: str) -> OrderPage:
         """Among the newest MAX_SEARCHED orders of a customer, who has few."""
@@ -184,7 +204,7 @@ class Database:
             for row in rows[:MAX_SEARCHED]
             if any(search in (row[name] or "").lower() for name in ("number", "customer_name", "key"))
         ]
-        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, _position(rows[0]))
+        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, _position(_first(rows)))
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
@@ -262,6 +282,17 @@ def _time_limit(timeout: float | None, usual: float) -> str:
     return f"{usual:g} s (DATABASE_TIMEOUT_SECONDS)" if timeout is None else f"{timeout:g} s"
 
 
+def _first(rows: list[asyncpg.Record]) -> asyncpg.Record:
+    """The first of the rows that a query with _POSITION_SQL gives, however few orders there are."""
+    if not rows:
+        raise SchemaMissing("orderwire.journal_identity has no row: is a dump being restored?")
+    return rows[0]
+
+
 def _position(row: asyncpg.Record) -> Cursor:
     """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
-    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(row["newest_txid"] + 1))
+    newest = None
+    if row["newest_txid"] is not None:
+        newest = EventId(row["newest_txid"], row["newest_id"], event_tag(row["newest_at"]))
+    newest_txid = max(row["trimmed_txid"], newest.txid if newest else 0)
+    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(newest_txid + 1), witness=newest)

@@ -182,7 +182,8 @@ def cause_of(error: BaseException) -> str:
         if isinstance(innermost, SchemaMissing):
             return innermost.public_text
     is_refused = isinstance(innermost, ConnectionRefusedError) or _is_without_tls(innermost)
-    broken = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError)
+    # The driver says InternalClientError where the connection is closed between two of its steps.
+    broken = (ConnectionError, asyncpg.ConnectionDoesNotExistError, asyncpg.InterfaceError, asyncpg.InternalClientError)
     return "the connection breaks" if isinstance(innermost, broken) and not is_refused else str(error)
 
 

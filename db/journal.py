@@ -33,7 +33,7 @@ set jit = off;
 """
 
 _PAGE_SQL = """
-select s.upto, i.epoch, i.trimmed_txid, p.*
+select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
@@ -41,7 +41,7 @@ left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on
 
 # Row by row: a row that cannot be read has a placeholder.
 _GUARDED_PAGE_SQL = """
-select s.upto, i.epoch, i.trimmed_txid, p.*
+select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
 left join lateral orderwire.journal_page_guarded($1, $2, $3, s.upto, $5, $6, $7, $8) as p on true
@@ -54,14 +54,16 @@ MAX_EVENT_BYTES = 16 * 1024
 # A scan reads the whole table, and many events may follow a checkpoint.
 SCAN_TIMEOUT_SECONDS = 300.0
 
-_NEWEST_TXID_SQL = """
-select coalesce(
-    (select j.txid from orderwire.journal as j where pg_visible_in_snapshot(j.txid, $1) order by j.txid desc limit 1), '0'
-)
+_NEWEST_EVENT_SQL = """
+select j.txid, j.id, orderwire.event_tag(j.at) as tag
+from orderwire.journal as j
+where j.txid < pg_snapshot_xmax($1) and pg_visible_in_snapshot(j.txid, $1)
+order by j.txid desc
+limit 1
 """
 
 _COUNT_SQL = """
-select c.events, c.order_events, i.trimmed_txid
+select c.events, c.order_events, i.epoch, i.trimmed_txid, i.xmin as version
 from orderwire.journal_identity as i, orderwire.journal_count($1, $2, $3, $4, $5, $6) as c
 """
 
@@ -90,14 +92,25 @@ class JournalReader(JournalQueries):
         self._fetch = fetch
         self._guard = guard or PageGuard()
 
+    async def _fetch_with_identity(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """The rows of a query that joins journal_identity, which has a row except while a dump is restored."""
+        while not (rows := await self._fetch(query, *args)):
+            await self.identity(None, ())  # raises an error that says so, unless it has its row by now
+        return rows
+
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         (row,) = await self._fetch(
-            "select epoch, trimmed_txid from orderwire.identify($1, $2, $3)",
+            "select epoch, trimmed_txid, version from orderwire.identify($1, $2, $3, $4)",
             epoch,
             [event_id.txid for event_id in delivered],
             [event_id.id for event_id in delivered],
+            [event_id.tag for event_id in delivered],
         )
-        return JournalIdentity(row["epoch"], row["trimmed_txid"])
+        return _identity_from_row(row)
+
+    async def newest_event(self, upto: Snapshot) -> EventId | None:
+        rows = await self._fetch(_NEWEST_EVENT_SQL, upto)
+        return EventId(rows[0]["txid"], rows[0]["id"], rows[0]["tag"]) if rows else None
 
     async def baseline(self) -> Baseline:
         """The method of ``JournalConnection``."""
@@ -109,24 +122,18 @@ class JournalReader(JournalQueries):
         return _baseline_from_row(row, from_scan=True)
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
-        (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
+        (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2, $3)", *event_id)
         return None if row[0] is None else Snapshot(*row[0])
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
-        (row,) = await self._fetch(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
-        return EventCount(row["events"], row["order_events"], row["trimmed_txid"])
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        """The method of ``JournalConnection``."""
-        (row,) = await self._fetch(_NEWEST_TXID_SQL, upto)
-        txid: int = row[0]
-        return txid
+        (row,) = await self._fetch_with_identity(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
+        return EventCount(row["events"], row["order_events"], _identity_from_row(row))
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         args = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
         if not self._guard.is_due:
             try:
-                page = _page_from_rows(await self._fetch(_PAGE_SQL, *args))
+                page = _page_from_rows(await self._fetch_with_identity(_PAGE_SQL, *args))
             except StoreError as error:
                 # The listener's errors have that of the driver as their cause.
                 causes = (error, error.__cause__)
@@ -137,7 +144,7 @@ class JournalReader(JournalQueries):
                 if all(len(event.payload) <= MAX_EVENT_BYTES for event in page.events):
                     return page
         started_at = time.monotonic()
-        page = _page_from_rows(await self._fetch(_GUARDED_PAGE_SQL, *args, GUARDED_TIME_LIMIT))
+        page = _page_from_rows(await self._fetch_with_identity(_GUARDED_PAGE_SQL, *args, GUARDED_TIME_LIMIT))
         self._guard.is_due &= page.more and time.monotonic() - started_at >= GUARDED_TIME_LIMIT.total_seconds()
         return page
 
@@ -173,8 +180,7 @@ def _page_from_rows(rows: Sequence[asyncpg.Record]) -> Page:
         events,
         upto=Snapshot(*first["upto"]),
         more=bool(rows[-1]["more"]),
-        epoch=first["epoch"],
-        trimmed_txid=first["trimmed_txid"],
+        identity=_identity_from_row(first),
         placeholders=sum(bool(row["is_placeholder"]) for row in rows) if is_guarded else 0,
         exact=not is_guarded or all(row["exact"] is not False for row in rows),
     )
@@ -182,6 +188,10 @@ def _page_from_rows(rows: Sequence[asyncpg.Record]) -> Page:
 
 def _encoded(text: str | None) -> bytes | None:
     return None if text is None else text.encode()
+
+
+def _identity_from_row(row: asyncpg.Record) -> JournalIdentity:
+    return JournalIdentity(row["epoch"], row["trimmed_txid"], row["version"])
 
 
 def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:

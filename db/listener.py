@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Never
 
@@ -24,12 +24,13 @@ from db.errors import (
     role_of,
     wrap_driver_errors,
 )
+from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase
 from db.journal import SCAN_TIMEOUT_SECONDS, SESSION_SETTINGS_SQL, JournalReader, PageGuard
 from db.migrate import require_primary
 from logs import FailureLog
 from push.backoff import Backoff
 from push.errors import ConnectionLost
-from push.journal.events import Page, Position, Snapshot
+from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.queries import Baseline, JournalConnection
 
 __all__ = ["CHANNEL", "Listener"]
@@ -59,7 +60,8 @@ class Listener:
     One per process, run by one task. ``follow`` reads at least once a second, so a half-open connection is noticed after
     ``timeout_seconds``. ``before_first_connect`` is awaited before each attempt until the first connection succeeds.
     ``on_connection_lost`` is awaited after each failure; if there is no connection, ``on_outage`` is called with the cause, for
-    any client. ``setting`` is the setting that has ``url``, for errors; None if none.
+    any client. ``setting`` is the setting that has ``url``, for errors; None if none. ``followed`` is told which database that
+    is, and tells when another connection has reached a newer primary of it.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class Listener:
         on_connection_lost: Callable[[], Awaitable[object]] | None = None,
         setting: str | None = None,
         on_outage: Callable[[str], None] | None = None,
+        followed: FollowedDatabase | None = None,
     ) -> None:
         self._url = url
         self._on_outage = on_outage
+        self._followed = followed or FollowedDatabase(url)
         self._setting = setting
         self._before_first_connect = before_first_connect
         self._follow = follow
@@ -114,7 +118,9 @@ class Listener:
             await asyncio.sleep(self._backoff.next_delay())
 
     def _report(self, failure: DatabaseError | ConnectionLost) -> None:
-        is_refused = isinstance(failure, ConnectionLost) and isinstance(failure.__cause__, DatabaseMisconfigured)
+        is_refused = isinstance(failure, ConnectionLost) and isinstance(
+            failure.__cause__, (DatabaseMisconfigured, WrongDatabase)
+        )
         what = "the journal cannot be read, trying again" if is_refused else "no connection to PostgreSQL, waiting for it"
         self._failure_log.report(f"{what}: {failure}", cause_of(failure))
 
@@ -127,11 +133,12 @@ class Listener:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[_ListenConnection]:
         with wrap_driver_errors():
-            connection = await connect(self._url, "orderwire listener")
+            connection = await connect(self._followed.url, "orderwire listener")
         try:
-            listening = _ListenConnection(connection, self._timeout_seconds, self._on_wait, self._page_guard)
+            listening = _ListenConnection(connection, self._timeout_seconds, self._on_wait, self._page_guard, self._followed)
             with wrap_driver_errors():
                 await listening.listen()
+            self._followed.on_superseded = connection.terminate
             yield listening
         finally:
             connection.terminate()  # not close(): the connection may be dead, and close() waits for PostgreSQL
@@ -146,10 +153,13 @@ class _ListenConnection(JournalReader, JournalConnection):
         timeout_seconds: float,
         on_wait: Callable[[], None],
         page_guard: PageGuard,
+        followed: FollowedDatabase,
     ) -> None:
         super().__init__(self._fetch_or_lose, page_guard)
         self._on_wait = on_wait
+        self._followed = followed
         self._connection = connection
+        self._role = role_of(connection)  # cannot be asked any more when it is closed
         self._timeout_seconds = timeout_seconds
         self._notified = asyncio.Event()
         self._self_test_channel = "orderwire_test_" + secrets.token_hex(8)
@@ -214,12 +224,17 @@ class _ListenConnection(JournalReader, JournalConnection):
         """Around the queries of one method: an error of the driver, or no end within ``seconds``, is ConnectionLost."""
         try:
             usual = " (DATABASE_TIMEOUT_SECONDS)" if seconds == self._timeout_seconds else ""
-            with wrap_driver_errors(role_of(self._connection), f"{seconds:g} s{usual}"):
+            with wrap_driver_errors(self._role, f"{seconds:g} s{usual}"):
                 async with asyncio.timeout(seconds):
                     yield
         except DatabaseError as error:
-            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout))
+            is_answer = isinstance(error, (DatabaseMisconfigured, DatabaseTimeout, WrongDatabase))
             raise ConnectionLost(str(error), str(error) if is_answer else None) from error
+
+    async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        async with self._deadline(self._timeout_seconds):
+            self._followed.follow(await DatabaseIdentity.read(self._connection))
+        return await super().identity(epoch, delivered)
 
     async def baseline(self) -> Baseline:
         async with self._deadline(SCAN_TIMEOUT_SECONDS):

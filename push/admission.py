@@ -240,7 +240,9 @@ class SessionManager:
     def _go_live(self, session: Session, params: ConnectParams) -> None:
         # No await here: nothing can be published between taking this position and going live.
         if params.encode_cursor is not None and self._relay.epoch is not None:
-            session.send(Batch([params.encode_cursor(str(Cursor(self._relay.epoch, self._relay.watermark.snapshot)))]))
+            watermark = self._relay.watermark
+            cursor = Cursor(self._relay.epoch, watermark.snapshot, witness=watermark.newest_event)
+            session.send(Batch([params.encode_cursor(str(cursor))]))
         self._hub.go_live(session)
 
     async def _replay(self, session: Session, cursor_text: str) -> bool:

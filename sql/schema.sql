@@ -217,6 +217,10 @@ create function orderwire.create_generated(name text, statements text[]) returns
 
 create function orderwire.customer_event_json(j orderwire.journal, subject text, epoch text, integer_keys boolean) returns text language plpgsql stable;
 
+create function orderwire.database_identity(OUT system_identifier bigint, OUT database_oid oid, OUT timeline text) language plpgsql stable security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.database_identity(OUT system_identifier bigint, OUT database_oid oid, OUT timeline text) from public;
+comment on function orderwire.database_identity(OUT system_identifier bigint, OUT database_oid oid, OUT timeline text) is 'Which database this is: system identifier, oid, timeline (null on a standby).';
+
 create function orderwire.detach(name text DEFAULT 'orders'::text) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.detach(name text) from public;
 comment on function orderwire.detach(name text) is 'Remove the triggers of an attached table, and all that was generated for it.';
@@ -256,6 +260,8 @@ comment on function orderwire.event_json(j orderwire.journal, epoch text, intege
 
 create function orderwire.event_keys_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language plpgsql stable;
 
+create function orderwire.event_tag(at timestamp with time zone) returns bigint language sql stable;
+
 create function orderwire.extend_notify_lease() returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.extend_notify_lease() from public;
 
@@ -276,8 +282,8 @@ create function orderwire.grant_serving(server regrole) returns void language pl
 revoke execute on function orderwire.grant_serving(server regrole) from public;
 comment on function orderwire.grant_serving(server regrole) is 'Give a role what the push server needs, and nothing else.';
 
-create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
-revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], OUT epoch text, OUT trimmed_txid xid8) from public;
+create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) from public;
 
 create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
 
@@ -453,4 +459,4 @@ revoke execute on function orderwire.wake_servers() from public;
 
 create function orderwire.writer_role() returns text language sql stable;
 
-create function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot language sql stable;
+create function orderwire.writer_snapshot(txid xid8, id bigint, tag bigint) returns pg_snapshot language sql stable;

@@ -65,7 +65,7 @@ class Audit:
         Raises StoreError, or TimeoutError if the relay takes longer than PUBLISH_TIMEOUT.
         """
         epoch, connection_count = self._relay.epoch, self._relay.connection_count
-        identity = await self._queries.identity(epoch, self._relay.recent_events.latest_ids())
+        identity = await self._queries.identity(epoch, self._relay.delivered())
         if identity.epoch != epoch:
             log.warning("the journal has another epoch than the one that is followed")
             self._relay.recheck_identity()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
 from push.errors import BadCursor
 
-__all__ = ["Cursor", "Event", "EventId", "JournalIdentity", "Page", "Position", "Snapshot"]
+__all__ = ["Cursor", "Event", "EventId", "JournalIdentity", "Page", "Position", "Snapshot", "event_tag"]
 
 
 class Snapshot(NamedTuple):
@@ -66,15 +66,21 @@ class Position(NamedTuple):
 class Cursor(NamedTuple):
     """A position as clients hold it, a text that is opaque to them: the epoch of the journal, and a position in it.
 
-    ``after`` is the last event that the client has, written ``<txid>-<id>``, or a snapshot, written ``s<xmin>.<xmax>.<xip>…``.
-    Between two pages of history ``upto`` is the snapshot in which the pages end, and ``past_id`` the id of the last event that
-    the client got; ``after`` is then where the first page began. That is written ``p<after>_<upto>_<past_id>``.
+    ``after`` is the last event that the client has, written ``<txid>-<tag>-<id>``, or a snapshot, written
+    ``s<xmin>.<xmax>.<xip>…``. Between two pages of history ``upto`` is the snapshot in which the pages end, and ``past_id`` the
+    id of the last event that the client got; ``after`` is then where the first page began. That is written
+    ``p<after>_<upto>_<past_id>``.
+
+    The numbers of transactions do not say in which history they are: when a backup of the files is put back, they are given
+    out again. An event has its tag for that. A cursor with a snapshot has a ``witness`` instead, written behind a tilde: an
+    event of the newest transaction that has one and that its newest snapshot sees. None if the journal had none.
     """
 
     epoch: str
     after: EventId | Snapshot
     upto: Snapshot | None = None
     past_id: int = 0
+    witness: EventId | None = None
 
     @classmethod
     def parse(cls, text: str) -> Cursor:
@@ -82,28 +88,48 @@ class Cursor(NamedTuple):
         match = _CURSOR.fullmatch(text)
         if match is None:
             raise BadCursor("not a cursor")
-        if match["page"] is None:
-            return cls(match["epoch"], _parse_after(match["after"]))
-        return cls(match["epoch"], _parse_after(match["start"]), _parse_snapshot(match["upto"]), int(match["past"]))
+        if match["event"] is not None:
+            return cls(match["epoch"], _parse_event(match["event"]))
+        witness = None if match["witness"] is None else _parse_event(match["witness"])
+        if match["snapshot"] is not None:
+            return cls(match["epoch"], _parse_snapshot(match["snapshot"]), witness=witness)
+        start = match["start"]
+        after = _parse_snapshot(start) if start.startswith("s") else _parse_event(start)
+        return cls(match["epoch"], after, _parse_snapshot(match["upto"]), int(match["past"]), witness)
 
     def __str__(self) -> str:
+        witness = "" if self.witness is None else f"~{_format_after(self.witness)}"
         if self.upto is None:
-            return f"{self.epoch}-{_format_after(self.after)}"
-        return f"{self.epoch}-p{_format_after(self.after)}_{_format_after(self.upto)}_{self.past_id}"
+            return f"{self.epoch}-{_format_after(self.after)}{witness}"
+        return f"{self.epoch}-p{_format_after(self.after)}_{_format_after(self.upto)}_{self.past_id}{witness}"
 
 
 class EventId(NamedTuple):
-    """Identifies an event within one epoch: the writer's transaction, and the id that was drawn when the row was written."""
+    """Identifies an event within one epoch: the writer's transaction, and the id that was drawn when the row was written.
+
+    ``tag`` tells it from an event with the same numbers in another history of the database: see ``event_tag``.
+    """
 
     txid: int
     id: int
+    tag: int
 
+
+def event_tag(at: datetime) -> int:
+    """The function orderwire.event_tag: the lower 32 bits of the event's time in microseconds."""
+    microseconds = (at - _UNIX_EPOCH) // timedelta(microseconds=1)
+    # By way of seconds as a double: that is how PostgreSQL has them.
+    return round(microseconds / 1e6 * 1e6) & 0xFFFFFFFF
+
+
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _INTEGER = r"[0-9]{1,18}"
+_EVENT = rf"{_INTEGER}-{_INTEGER}-{_INTEGER}"
 _SNAPSHOT = rf"s{_INTEGER}\.{_INTEGER}(?:\.{_INTEGER}){{0,1000}}"
-_AFTER = rf"{_INTEGER}-{_INTEGER}|{_SNAPSHOT}"
+_PAGE = rf"p(?P<start>{_EVENT}|{_SNAPSHOT})_(?P<upto>{_SNAPSHOT})_(?P<past>{_INTEGER})"
 _CURSOR = re.compile(
-    rf"(?P<epoch>[0-9a-f]{{8}})-(?:(?P<after>{_AFTER})|(?P<page>p(?P<start>{_AFTER})_(?P<upto>{_SNAPSHOT})_(?P<past>{_INTEGER})))"
+    rf"(?P<epoch>[0-9a-f]{{8}})-(?:(?P<event>{_EVENT})|(?:(?P<snapshot>{_SNAPSHOT})|{_PAGE})(?:~(?P<witness>{_EVENT}))?)"
 )
 
 
@@ -115,17 +141,15 @@ def _parse_snapshot(text: str) -> Snapshot:
     return Snapshot(xmin, xmax, tuple(xip))
 
 
-def _parse_after(text: str) -> EventId | Snapshot:
-    if text.startswith("s"):
-        return _parse_snapshot(text)
-    txid, event_id = text.split("-")
-    return EventId(int(txid), int(event_id))
+def _parse_event(text: str) -> EventId:
+    txid, tag, event_id = map(int, text.split("-"))
+    return EventId(txid, event_id, tag)
 
 
 def _format_after(after: EventId | Snapshot) -> str:
     if isinstance(after, Snapshot):
         return "s" + ".".join(map(str, (after.xmin, after.xmax, *after.xip)))
-    return f"{after.txid}-{after.id}"
+    return f"{after.txid}-{after.tag}-{after.id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,30 +187,33 @@ class Event:
 
     @property
     def event_id(self) -> EventId:
-        return EventId(self.txid, self.id)
+        return EventId(self.txid, self.id, event_tag(self.at))
 
 
 @dataclass(frozen=True, slots=True)
 class JournalIdentity:
-    """The epoch of the journal, and the newest transaction of which rows may have been trimmed (0: none)."""
+    """The epoch of the journal, and the newest transaction of which rows may have been trimmed (0: none).
+
+    ``version`` is another one whenever the database's record of this has been written anew, for instance by a restored dump.
+    """
 
     epoch: str
     trimmed_txid: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Events that a position misses and ``upto`` sees, by ascending id.
 
-    ``more``: others follow before ``upto``. ``epoch`` and ``trimmed_txid`` (see JournalIdentity) are of the same moment.
-    ``placeholders``: how many of the events could not be read and have only their type, id, key and time. ``exact`` is False if
-    what such an event adds to the totals is not known.
+    ``more``: others follow before ``upto``. ``identity`` is of the same moment. ``placeholders``: how many of the events could
+    not be read and have only their type, id, key and time. ``exact`` is False if what such an event adds to the totals is not
+    known.
     """
 
     events: Sequence[Event]
     upto: Snapshot
     more: bool
-    epoch: str
-    trimmed_txid: int
+    identity: JournalIdentity
     placeholders: int = 0
     exact: bool = True

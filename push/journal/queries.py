@@ -38,11 +38,11 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class EventCount:
-    """How many events a page without limits would have, how many of these are of orders, and the journal's trimmed_txid."""
+    """How many events a page without limits would have, how many of these are of orders, and the journal's identity."""
 
     events: int
     order_events: int
-    trimmed_txid: int
+    identity: JournalIdentity
 
 
 class JournalReads(Protocol):
@@ -52,9 +52,12 @@ class JournalReads(Protocol):
         """Return the epoch of the journal and how far it may have been trimmed.
 
         ``epoch`` is the epoch that the caller knows (None: none yet), ``delivered`` are events that it has published. The
-        database draws a new epoch if it is a copy, if it is on another timeline (a promoted standby), or if one of these
-        events is missing from a journal of that epoch.
+        database draws a new epoch if it is a copy, or if one of these events is missing from a journal of that epoch. It also
+        does so on another timeline (a promoted standby), unless the caller knows the epoch and all its events are there.
         """
+
+    async def newest_event(self, upto: Snapshot) -> EventId | None:
+        """Return an event of the newest transaction that has one and that ``upto`` sees; None if there is none."""
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         """Return the events with an id above ``past_id`` that ``after`` misses and ``upto`` (None: now) sees, by ascending id.
@@ -69,9 +72,6 @@ class JournalConnection(JournalReads, Protocol):
 
     async def baseline(self) -> Baseline:
         """Return the totals of now: from the last checkpoint and the journal since, or else by a scan."""
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        """Return the newest transaction with an event that ``upto`` sees, 0 without any. ``upto`` must be recent."""
 
     async def wait_for_notify(self, timeout_seconds: float) -> None:
         """Return at the next notification, at a call of ``wake``, when the connection ends, or after the timeout."""

@@ -12,8 +12,6 @@ __all__ = ["RecentEvents"]
 
 MAX_EVENTS = 10_000
 MAX_BYTES = 16 * 1024**2
-# How many of the newest events are checked against the journal, to tell whether it is still the same one.
-LATEST_EVENTS = 100
 
 
 class RecentEvents:
@@ -93,9 +91,9 @@ class RecentEvents:
             return [event for event in islice(self._events, seq - self._first_seq, None) if position.misses(event)]
         return None
 
-    def latest_ids(self) -> list[EventId]:
-        """The ids of the newest events, oldest first, for ``JournalReads.identity``."""
-        return [event.event_id for event in islice(self._events, max(0, len(self._events) - LATEST_EVENTS), None)]
+    def latest_ids(self, count: int) -> list[EventId]:
+        """The ids of the newest events, up to ``count``, oldest first."""
+        return [event.event_id for event in islice(self._events, max(0, len(self._events) - count), None)]
 
     def __len__(self) -> int:
         return len(self._events)

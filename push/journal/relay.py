@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Never, Protocol
 
 from push.errors import ConnectionLost, StoreError
-from push.journal.events import Event, JournalIdentity, Position, Snapshot
+from push.journal.events import Event, EventId, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
 from push.journal.queries import JournalConnection
 from push.journal.read_barrier import ReadBarrier
@@ -44,11 +44,19 @@ PAGE_EVENTS = 1000
 PAGE_BYTES = 512 * 1024
 
 
+# How many of the newest events are looked up in the journal, to tell whether it is still the same one.
+LATEST_EVENTS = 100
+
+
 class Watermark(NamedTuple):
-    """A snapshot of which everything has been published, and the sequence number in RecentEvents of the first event after."""
+    """A snapshot of which everything has been published, and the sequence number in RecentEvents of the first event after.
+
+    ``newest_event`` is one of the newest transaction that has an event in the snapshot; None if the journal has none.
+    """
 
     snapshot: Snapshot
     seq: int
+    newest_event: EventId | None = None
 
 
 class Sink(Protocol):
@@ -83,6 +91,8 @@ class Relay:
         self._watermark = Watermark(Snapshot(0, 0), 0)
         # The newest transaction that has an event among those published, or in the totals of the start.
         self._newest_txid = 0
+        # An event of it; None if the journal has none.
+        self._newest_event: EventId | None = None
         # Everything in this snapshot is published too. Unlike the watermark it may lose its meaning in a crash of the database.
         self._read_snapshot = Snapshot(0, 0)
         self._connection_count = 0
@@ -112,6 +122,8 @@ class Relay:
         self.lost_at: float | None = None
         # Why it was lost, as a text that clients may read.
         self.public_loss_reason = StoreError.public_text
+        # Why nothing but the journal's new events can be read; set from outside.
+        self.pool_problem: str | None = None
         self.recent_events = RecentEvents()
         self.read_barrier = ReadBarrier()
         # Set by the first complete read, and never cleared, not even when the connection is lost.
@@ -122,7 +134,7 @@ class Relay:
     @property
     def not_ready_reason(self) -> str | None:
         """Why events do not flow right now, as a text for people; None while they do."""
-        return self._not_ready_reason or self.attachment_problem
+        return self._not_ready_reason or self.pool_problem or self.attachment_problem
 
     @property
     def caught_up(self) -> bool:
@@ -190,6 +202,11 @@ class Relay:
                 100 * usage,
             )
 
+    def delivered(self, count: int = LATEST_EVENTS) -> list[EventId]:
+        """The events by which to tell whether a journal is the one that is followed: the latest ones, and the newest one."""
+        newest = [] if self._newest_event is None else [self._newest_event]
+        return newest + self.recent_events.latest_ids(count)
+
     def recheck_identity(self) -> None:
         """Check before the next read whether the journal is still the same one."""
         self._identity_check_due = True
@@ -230,13 +247,15 @@ class Relay:
             self._connection_count += 1
             if self._connection_count > 1:
                 self._metrics.listener_reconnects.inc()
-            await self._resolve_position(connection)
+            # The database may have lost any of the latest transactions, and those of one read come in another order than they
+            # were committed.
+            await self._resolve_position(connection, self.delivered(len(self.recent_events)))
             self._metrics.catch_up_events.observe(await self._read_new(connection))
             self._notify_policy.reset_count()  # what was written while no connection was followed is no rate
             while True:
                 await self._read_and_wait(connection)
                 if self._identity_check_due:
-                    await self._resolve_position(connection)
+                    await self._resolve_position(connection, self.delivered())
         except ConnectionLost as error:
             reason = error.reason
             cause = error.__cause__
@@ -279,23 +298,25 @@ class Relay:
             await connection.notify_on_behalf(self._unnotified)
             self._unnotified = 0
 
-    async def _resolve_position(self, connection: JournalConnection) -> None:
-        """Keep the watermark if it is valid in this journal, otherwise start from the totals of now."""
-        identity = await connection.identity(self.epoch, self.recent_events.latest_ids())
+    async def _resolve_position(self, connection: JournalConnection, delivered: Sequence[EventId]) -> None:
+        """Keep the watermark if it is valid in a journal that has ``delivered``, otherwise start from the totals of now."""
+        identity = await connection.identity(self.epoch, delivered)
         self._identity_check_due = False
-        if self._is_position_valid(identity.epoch, identity.trimmed_txid):
+        if self._is_position_valid(identity):
             self._identity = identity
             return
         is_restart = self._identity is not None
         self._not_ready_reason = "taking the totals"
         self._last_read_began_at = time.time()
         baseline = await connection.baseline()
+        newest_event = await connection.newest_event(baseline.snapshot)
         log.debug("totals and position %s", "by a scan" if baseline.from_scan else "from the checkpoint and the journal since")
         self._partial_read = None
         self._newest_txid = baseline.newest_txid
+        self._newest_event = newest_event
         self._read_snapshot = baseline.snapshot
         self.recent_events.reset(self.crash_safe(baseline.snapshot))
-        self._watermark = Watermark(self.crash_safe(baseline.snapshot), self.recent_events.next_seq)
+        self._watermark = Watermark(self.crash_safe(baseline.snapshot), self.recent_events.next_seq, newest_event)
         self._totals = baseline.totals
         self.totals_verified = baseline.from_scan
         self._identity = identity
@@ -305,10 +326,10 @@ class Relay:
             log.warning("the journal is another one, or was trimmed beyond our position: all clients have to fetch anew")
             self._sink.announce_gap()
 
-    def _is_position_valid(self, epoch: str, trimmed_txid: int) -> bool:
-        """Whether the watermark is a position in the journal of ``epoch``, and no event after it has been trimmed."""
+    def _is_position_valid(self, identity: JournalIdentity) -> bool:
+        """Whether the watermark is a position in this journal, and no event after it has been trimmed."""
         known = self._identity
-        return known is not None and known.epoch == epoch and trimmed_txid < self._watermark.snapshot.xmin
+        return known is not None and known.epoch == identity.epoch and identity.trimmed_txid < self._watermark.snapshot.xmin
 
     async def _read_new(self, connection: JournalConnection) -> int:
         """Publish everything that became visible since the watermark, page by page. Returns the number of events."""
@@ -320,15 +341,17 @@ class Relay:
                 self.read_barrier.read_started()
             upto, past_id = self._partial_read or (None, 0)
             page = await connection.page(Position(self._watermark.snapshot), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
-            if not self._is_position_valid(page.epoch, page.trimmed_txid):
-                await self._resolve_position(connection)
+            # Also when it is the same one, but written anew: a dump from before the latest events may have been restored.
+            if page.identity != self._identity:
+                await self._resolve_position(connection, self.delivered())
                 continue
             end = page.upto
             if page.more and self._partial_read is None:
                 # The database may crash before the last page is read, so the upper snapshot of this read must survive a crash,
                 # and must be the same for every page. Cut off at what is published so far, it would postpone the older of two
                 # events of one order until after the newer one.
-                end = self.crash_safe(page.upto, await connection.newest_txid(page.upto))
+                newest = await connection.newest_event(page.upto)
+                end = self.crash_safe(page.upto, newest.txid if newest else 0)
             self._note_progress()
             # No await from here to the new position: a page is published and accounted for, or neither.
             count += len(page.events)
@@ -363,7 +386,9 @@ class Relay:
 
     def _publish(self, events: Sequence[Event]) -> None:
         self.recent_events.append(events)
-        self._newest_txid = max(self._newest_txid, *(event.txid for event in events))
+        newest = max(events, key=lambda event: event.txid)
+        if newest.txid >= self._newest_txid:
+            self._newest_txid, self._newest_event = newest.txid, newest.event_id
         self._totals = self._totals.plus(events)
         self._sink.publish(events, self._totals)
 
@@ -371,7 +396,7 @@ class Relay:
         """Everything in ``snapshot`` is published: advance the watermark to it."""
         self._partial_read = None
         self._last_read_began_at = self._read_began_at
-        self._watermark = Watermark(self.crash_safe(snapshot), self.recent_events.next_seq)
+        self._watermark = Watermark(self.crash_safe(snapshot), self.recent_events.next_seq, self._newest_event)
         self.recent_events.record_watermark(self._watermark.snapshot)
         self._read_snapshot = snapshot
         self.read_barrier.read_published()

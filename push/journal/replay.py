@@ -11,11 +11,11 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from push.errors import BadCursor, StoreError
-from push.journal.events import Cursor, Event, Page, Position, Snapshot
+from push.journal.events import Cursor, Event, EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.queries import JournalQueries
 from push.journal.relay import Relay
 
@@ -53,8 +53,9 @@ class HistoryPage:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """The events with an id above ``past_id`` that ``after`` misses and ``upto`` sees."""
+    """The events of ``epoch`` with an id above ``past_id`` that ``after`` misses and ``upto`` sees."""
 
+    epoch: str
     after: Position
     upto: Snapshot
     past_id: int
@@ -108,6 +109,10 @@ class ReplayPlanner:
         if cursor.upto is not None or self._is_ahead(cursor):
             return None
         if isinstance(cursor.after, Snapshot):
+            if cursor.witness is None or not (
+                cursor.witness == self._relay.watermark.newest_event or recent_events.find(cursor.witness)
+            ):
+                return None
             position = Position(cursor.after)
         else:
             event = recent_events.find(cursor.after)
@@ -129,18 +134,19 @@ class ReplayPlanner:
         except TimeoutError:
             raise StoreError("a large change is being published") from None
         # One value: what this snapshot does not see is in memory from next_seq on.
-        watermark, next_seq = self._relay.watermark
+        watermark, next_seq, _ = self._relay.watermark
         spans = []
         start = await self._resolve_cursor(cursor)
+        unproved_txid = await self._unproved_txid(cursor)
         if cursor.upto is not None:
-            spans.append(_Span(start, cursor.upto, cursor.past_id))
+            spans.append(_Span(cursor.epoch, start, cursor.upto, cursor.past_id))
             start = Position(cursor.upto)
-        spans.append(_Span(start, watermark, 0))
+        spans.append(_Span(cursor.epoch, start, watermark, 0))
         count = order_event_count = 0
         for span in spans:
             async with self._read_slots:
                 found = await self._queries.count(span.after, span.upto, span.past_id, self._max_replayed + 1)
-            _reject_trimmed(found.trimmed_txid, span.after)
+            _require_position(span.after, span.epoch, found.identity, unproved_txid)
             count += found.events
             order_event_count += found.order_events
         if count > self._max_replayed:
@@ -157,7 +163,7 @@ class ReplayPlanner:
                 page = await self._page_cache.get(span, lambda span=span: self._read_page(span))  # type: ignore[misc]
                 if page.events:
                     yield page.events
-                span = _Span(span.after, span.upto, page.events[-1].id) if page.more else None
+                span = replace(span, past_id=page.events[-1].id) if page.more else None
 
     async def history_page(self, cursor_text: str | None, limit: int) -> HistoryPage:
         """Return a page of history, oldest first: after the cursor, or without one from the oldest event on.
@@ -177,19 +183,22 @@ class ReplayPlanner:
         await self._relay.read_barrier.wait_for_fresh_read()
         await self._reject_future_cursor(cursor)
         start = await self._resolve_cursor(cursor)
+        unproved_txid = 0 if cursor_text is None else await self._unproved_txid(cursor)
         async with self._read_slots:
             page = await self._queries.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
-        _reject_trimmed(page.trimmed_txid, start)
+        _require_position(start, epoch, page.identity, unproved_txid)
         upto = self._relay.crash_safe(page.upto, max((event.txid for event in page.events), default=0))
+        async with self._read_slots:
+            witness = await self._queries.newest_event(upto)
         if page.more:
-            return HistoryPage(page.events, Cursor(epoch, cursor.after, upto, page.events[-1].id), True)
+            return HistoryPage(page.events, Cursor(epoch, cursor.after, upto, page.events[-1].id, witness), True)
         # The pages ended in the snapshot of the first one: what has come since is still to be fetched.
-        return HistoryPage(page.events, Cursor(epoch, upto), cursor.upto is not None)
+        return HistoryPage(page.events, Cursor(epoch, upto, witness=witness), cursor.upto is not None)
 
     async def _read_page(self, span: _Span) -> Page:
         async with self._read_slots:
             page = await self._queries.page(span.after, span.upto, span.past_id, PAGE_EVENTS, PAGE_BYTES)
-        _reject_trimmed(page.trimmed_txid, span.after)
+        _require_position(span.after, span.epoch, page.identity)
         return page
 
     async def _resolve_cursor(self, cursor: Cursor) -> Position:
@@ -200,6 +209,20 @@ class ReplayPlanner:
         if snapshot is None:
             raise GapError("the event is not in the journal")
         return Position(snapshot, cursor.after.txid, cursor.after.id)
+
+    async def _unproved_txid(self, cursor: Cursor) -> int:
+        """A transaction whose events, if they are not trimmed, would be in the journal that the cursor is of; 0 if they are.
+
+        Proves the snapshots of the cursor. An event in it is proved by ``_resolve_cursor``.
+        """
+        newest = cursor.upto or cursor.after
+        if isinstance(newest, EventId):
+            return 0
+        if cursor.witness is None:
+            return newest.xmax - 1
+        async with self._read_slots:
+            is_there = await self._queries.writer_snapshot(cursor.witness) is not None
+        return 0 if is_there else cursor.witness.txid
 
     def _is_ahead(self, cursor: Cursor) -> bool:
         """Whether the cursor holds a newer snapshot than any this process knows: from a server that is ahead, or made up."""
@@ -218,7 +241,7 @@ class ReplayPlanner:
     async def _trimmed_txid(self) -> int:
         empty = Snapshot(1, 1)
         async with self._read_slots:
-            return (await self._queries.page(Position(empty), empty, 0, 1, 1)).trimmed_txid
+            return (await self._queries.page(Position(empty), empty, 0, 1, 1)).identity.trimmed_txid
 
 
 def _cursor_snapshots(cursor: Cursor) -> list[Snapshot]:
@@ -226,10 +249,17 @@ def _cursor_snapshots(cursor: Cursor) -> list[Snapshot]:
     return [Snapshot(1, 1), *(part for part in (cursor.after, cursor.upto) if isinstance(part, Snapshot))]
 
 
-def _reject_trimmed(trimmed_txid: int, position: Position) -> None:
-    """Raise GapError if an event that ``position`` misses may have been trimmed."""
-    if trimmed_txid >= position.snapshot.xmin:
+def _require_position(position: Position, epoch: str, journal: JournalIdentity, unproved_txid: int = 0) -> None:
+    """Raise GapError unless ``position`` is one of ``epoch`` in this journal, and all that it misses is still there.
+
+    ``unproved_txid``: no event of this transaction is in the journal, which may only be because they are trimmed.
+    """
+    if journal.epoch != epoch:
+        raise GapError("another epoch")
+    if journal.trimmed_txid >= position.snapshot.xmin:
         raise GapError("older than the journal")
+    if unproved_txid > journal.trimmed_txid:
+        raise GapError("of another history: the database has been put back")
 
 
 class _SingleFlightCache(Generic[K, V]):

@@ -13,6 +13,13 @@ return case
         then to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 end;
 
+-- What tells an event from another one with the same numbers: after a backup of the files was put back, transactions and events
+-- get numbers that were in use before. The time that they were written is another one: its lower 32 bits, in microseconds.
+create or replace function orderwire.event_tag(at timestamptz) returns bigint
+language sql stable parallel safe
+return (date_part('epoch', least(greatest(at, '0001-01-01 00:00:00+00'), '9999-12-31 00:00:00+00')) * 1000000)::bigint
+    & 4294967295;
+
 -- An order's key as JSON: a number where clients can read it as one exactly (up to 2^53 - 1), else a string.
 create or replace function orderwire.order_id_json(key text, integer_keys boolean) returns text
 language plpgsql immutable parallel safe
@@ -65,7 +72,8 @@ as $$
 begin
     return
         '{"type":"' || case when not j.was_order then 'row_insert' when not j.is_order then 'row_delete' else 'row_update' end
-        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '","stream":' || to_json(j.stream)::text
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || orderwire.event_tag(j.at)::text || '-' || j.id::text
+        || '","stream":' || to_json(j.stream)::text
         || coalesce(',"order_id":' || orderwire.order_id_json(j.order_key, integer_keys), '')
         || ',"key":' || to_json(j.key)::text || orderwire.rare_members_json(j) || ',"at":"' || orderwire.rfc3339(j.at) || '"}';
 end
@@ -84,7 +92,7 @@ return case
             when (j).status is distinct from (j).previous_status then '{"type":"order_status_update","id":"'
             else '{"type":"order_update","id":"'
         end
-        || epoch || '-' || (j).txid::text || '-' || (j).id::text || '","order_id":'
+        || epoch || '-' || (j).txid::text || '-' || orderwire.event_tag((j).at)::text || '-' || (j).id::text || '","order_id":'
         || case
             when integer_keys and octet_length((j).key) < 16 and translate((j).key, '0123456789', '') in ('', '-') then (j).key
             else orderwire.order_id_json((j).key, integer_keys)
@@ -166,7 +174,7 @@ begin
             when j.status is distinct from j.previous_status then 'order_status_update'
             else 'order_update'
         end
-        || '","id":"' || epoch || '-' || j.txid::text || '-' || j.id::text || '"'
+        || '","id":"' || epoch || '-' || j.txid::text || '-' || orderwire.event_tag(j.at)::text || '-' || j.id::text || '"'
         || case
             when j.stream is null then ',"order_id":' || orderwire.order_id_json(j.key, integer_keys)
             else ',"stream":' || to_json(j.stream)::text
@@ -214,7 +222,7 @@ begin
             when not is_order then 'order_delete'
             else 'order_update'
         end
-        || '","id":"' || epoch || '-' || txid::text || '-' || id::text || '"'
+        || '","id":"' || epoch || '-' || txid::text || '-' || orderwire.event_tag(at)::text || '-' || id::text || '"'
         || case when stream is null then '' else ',"stream":' || to_json(stream)::text end
         || coalesce(',"order_id":' || orderwire.order_id_json(case when stream is null then key else order_key end, integer_keys), '')
         || ',"key":' || to_json(key)::text

@@ -370,10 +370,10 @@ as $$
 $$;
 
 -- What the writer of an event saw as committed; null when the event is not in the journal.
-create or replace function orderwire.writer_snapshot(txid xid8, id bigint) returns pg_snapshot
+create or replace function orderwire.writer_snapshot(txid xid8, id bigint, tag bigint) returns pg_snapshot
 language sql stable
 as $$
-    select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2
+    select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2 and orderwire.event_tag(j.at) = $3
 $$;
 
 -- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.

@@ -78,12 +78,13 @@ begin
         'orderwire.events to %s',
         server
     );
-    -- These run with their owner's rights: to name a restored copy anew, to create and drop the journal's partitions, to store
-    -- what was counted, to create triggers on new partitions, and to let writers skip their notifications.
+    -- These run with their owner's rights: to tell which database this is, to name a restored copy anew, to create and drop the
+    -- journal's partitions, to store what was counted, to create triggers on new partitions, and to let writers skip their
+    -- notifications.
     execute format(
-        'grant execute on function orderwire.identify(text, xid8[], bigint[]), orderwire.maintain_partitions(interval), '
-        'orderwire.scan_totals(), orderwire.totals_from_checkpoint(), orderwire.attach_partitions(), '
-        'orderwire.extend_notify_lease() to %s',
+        'grant execute on function orderwire.database_identity(), orderwire.identify(text, xid8[], bigint[], bigint[]), '
+        'orderwire.maintain_partitions(interval), orderwire.scan_totals(), orderwire.totals_from_checkpoint(), '
+        'orderwire.attach_partitions(), orderwire.extend_notify_lease() to %s',
         server
     );
     for t in

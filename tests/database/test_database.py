@@ -196,12 +196,12 @@ async def test_state_contains_the_revoked_subjects(database: Database, db: Any) 
 
 async def test_superuser_is_recognized(database: Database, database_url: str, db: Any) -> None:
     assert await database.is_superuser()
-    await db.execute("create role plain_user login password 'p'")
+    await db.execute("create role plain_user login password 'p'; select orderwire.grant_serving('plain_user')")
     try:
         async with Database(url_with_role(database_url, "plain_user", "p")).open() as plain:
             assert not await plain.is_superuser()
     finally:
-        await db.execute("drop role plain_user")
+        await db.execute("drop owned by plain_user; drop role plain_user")
 
 
 async def test_maintenance_creates_partitions(database: Database, db: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
-from push.journal.events import EventId, Position, Snapshot
+from push.journal.events import Cursor, Position, Snapshot
 from push.journal.totals import Totals
 from tests.database.journal_rows import add_orders
 
@@ -36,14 +37,14 @@ async def test_page_returns_the_events_with_the_journals_identity(reader: Journa
     assert page.upto.sees(event.txid)
     assert not page.more
     identity = await reader.identity(None, [])
-    assert (page.epoch, page.trimmed_txid) == (identity.epoch, identity.trimmed_txid)
+    assert page.identity == identity
 
 
 async def test_page_without_events_still_has_a_snapshot_and_the_identity(reader: JournalReader) -> None:
     page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
     assert (list(page.events), page.more) == ([], False)
     assert page.upto.xmax > 1
-    assert page.epoch == (await reader.identity(None, [])).epoch
+    assert page.identity == await reader.identity(None, [])
 
 
 @pytest.mark.parametrize(("max_events", "max_bytes"), [(2, NO_LIMIT), (NO_LIMIT, 1)])
@@ -83,16 +84,27 @@ async def test_writer_snapshot_of_an_event_and_of_an_unknown_one(reader: Journal
     await db.execute("insert into public.orders (customer_name, total) values ('a', 1)")
     (event,) = (await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)).events
     assert await reader.writer_snapshot(event.event_id) == event.writer_snapshot
-    assert await reader.writer_snapshot(EventId(event.txid, event.id + 1)) is None
+    assert await reader.writer_snapshot(event.event_id._replace(id=event.id + 1)) is None
+    assert await reader.writer_snapshot(event.event_id._replace(tag=event.event_id.tag ^ 1)) is None
 
 
-async def test_newest_txid_is_limited_by_the_snapshot(reader: JournalReader, db: Any) -> None:
+async def test_cursor_of_an_event_is_its_id(reader: JournalReader, db: Any) -> None:
+    """Whatever the time is: it is rounded to a double in the same way."""
+    await db.execute("insert into public.orders (customer_name, total) select 'a', 1 from generate_series(1, 500)")
+    await db.execute("update orderwire.journal set at = timestamptz '1999-12-31' + random() * interval '300 years'")
+    page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
+    assert len({event.event_id.tag for event in page.events}) > 400
+    for event in page.events:
+        assert json.loads(event.payload)["id"] == str(Cursor(page.identity.epoch, event.event_id))
+
+
+async def test_newest_event_is_limited_by_the_snapshot(reader: JournalReader, db: Any) -> None:
     before = (await reader.page(START, None, 0, 1, 1)).upto
-    assert await reader.newest_txid(before) == 0
+    assert await reader.newest_event(before) is None
     await db.execute("insert into public.orders (customer_name, total) values ('a', 1)")
     page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
-    assert await reader.newest_txid(page.upto) == page.events[0].txid
-    assert await reader.newest_txid(before) == 0
+    assert await reader.newest_event(page.upto) == page.events[0].event_id
+    assert await reader.newest_event(before) is None
 
 
 async def test_baseline_is_scanned_once_and_then_taken_from_the_checkpoint(reader: JournalReader, db: Any) -> None:
@@ -115,4 +127,5 @@ async def test_identity_draws_a_new_epoch_when_a_delivered_event_is_missing(read
     (event,) = (await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)).events
     epoch = (await reader.identity(None, [])).epoch
     assert (await reader.identity(epoch, [event.event_id])).epoch == epoch
-    assert (await reader.identity(epoch, [EventId(event.txid, event.id + 1)])).epoch != epoch
+    elsewhere = event.event_id._replace(tag=event.event_id.tag ^ 1)
+    assert (await reader.identity(epoch, [event.event_id, elsewhere])).epoch != epoch

@@ -13,7 +13,7 @@ async def order(db: Any, name: str) -> None:
 
 
 async def test_servers_that_detect_a_copy_at_the_same_time_agree_on_its_epoch(database_url: str, db: Any) -> None:
-    identify = "select epoch from orderwire.identify(null, '{}', '{}')"
+    identify = "select epoch from orderwire.identify(null, '{}', '{}', '{}')"
     await order(db, "from before the copy")
     await db.execute("update orderwire.journal_identity set database_oid = 1")
     async with open_connections(database_url, 2) as (first, second):

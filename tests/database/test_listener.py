@@ -142,7 +142,7 @@ async def test_terminated_connection_is_replaced_and_reported_once(
             await db.execute(TERMINATE_SQL)
             assert await is_notified(first, TIMEOUT_SECONDS), "the end of a connection ends the wait"
             with pytest.raises(ConnectionLost):
-                await first.newest_txid(Snapshot(1, 1))
+                await first.newest_event(Snapshot(1, 1))
             assert followed.losses == 0
             followed.lose_connection()
             second = await followed.next_connection()
@@ -159,11 +159,11 @@ async def test_terminated_connection_is_replaced_and_reported_once(
     "query",
     [
         lambda connection: connection.identity(None, []),
-        lambda connection: connection.newest_txid(Snapshot(1, 1)),
+        lambda connection: connection.newest_event(Snapshot(1, 1)),
         lambda connection: connection.page(START, None, 0, 1, 1),
         lambda connection: connection.require_notify(),
     ],
-    ids=["identity", "newest_txid", "page", "require_notify"],
+    ids=["identity", "newest_event", "page", "require_notify"],
 )
 async def test_query_on_a_half_open_connection_is_lost_after_the_time_out(
     database_url: str, proxy: tuple[TcpProxy, int], query: Callable[[JournalConnection], Awaitable[object]]
@@ -226,13 +226,13 @@ async def test_misconfiguration_after_the_first_connection_is_retried(database_u
     followed = Followed(database_url)
     async with running(followed) as task:
         await followed.next_connection()
-        followed.listener._url = url_with_role(database_url, "missing", "secret")
+        followed.listener._followed._url = url_with_role(database_url, "missing", "secret")
         followed.lose_connection()
         async with asyncio.timeout(TIMEOUT_SECONDS):
             while followed.losses < 3:
                 await asyncio.sleep(0.01)
         assert not task.done()
-        followed.listener._url = database_url
+        followed.listener._followed._url = database_url
         await followed.next_connection()
 
 

@@ -69,7 +69,7 @@ async def test_payload_of_one_change_is_the_event_that_clients_receive(db: Any, 
     ]
     assert received[0]["customer_name"] == 'Иван "Вань" Иванов\n'
     assert received[0]["total"] == "150.50"
-    assert re.fullmatch(r"[0-9a-f]{8}-\d+-\d+", received[0]["id"])
+    assert re.fullmatch(r"[0-9a-f]{8}-\d+-\d+-\d+", received[0]["id"])
 
 
 async def test_payload_of_several_changes_is_a_batch_of_their_events(db: Any, listener: ListeningConnection) -> None:

@@ -14,7 +14,7 @@ import pytest
 from db.database import Database
 from db.listener import Listener
 from push.journal.audit import Audit
-from push.journal.events import Event
+from push.journal.events import Cursor, Event
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
@@ -92,7 +92,7 @@ def readable(event: Event) -> Message:
     """What a client gets, within the contract."""
     assert len(event.payload) <= MAX_BYTES
     message: Message = json.loads(event.payload)
-    assert message["id"].endswith(f"-{event.txid}-{event.id}")
+    assert Cursor.parse(message["id"]).after == event.event_id
     assert message["type"] in ("new_order", "order_update", "order_status_update", "order_delete", "row_insert")
     assert isinstance(message["key"], str)
     assert isinstance(message["at"], str)

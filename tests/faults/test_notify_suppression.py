@@ -134,7 +134,8 @@ async def test_many_cycles_without_the_fallback_read(no_fallback: None, database
             await open_transaction.commit()
             for server in running:
                 await server.wait_totals(await totals_by_view(db))
-        journal = {EventId(*row) for row in await db.fetch("select txid, id from orderwire.journal")}
+        tagged = "select txid, id, orderwire.event_tag(at) from orderwire.journal"
+        journal = {EventId(*row) for row in await db.fetch(tagged)}
         assert running[0].published == journal
         print(f"{len(journal)} events, {notifications} notified; {silent_cycles} silent cycles, {suppressed_cycles} suppressed")
         assert 0 < notifications < len(journal)

@@ -245,14 +245,14 @@ def cursor(rng: random.Random, epoch: str) -> str:
         xmin, *xip, xmax = numbers if len(numbers) > 1 else (1, 2)
         return "s" + ".".join(map(str, (xmin, xmax, *xip)))
 
-    def place() -> str:
-        if rng.random() < 0.5:
-            return snapshot()
-        return (
-            f"{rng.choice((0, 1, 800, rng.randrange(2000), 10**18 - 1))}-{rng.choice((0, 1, rng.randrange(2000), 10**18 - 1))}"
-        )
+    def event() -> str:
+        return "-".join(str(rng.choice((0, 1, 800, rng.randrange(2000), 10**18 - 1))) for _ in range(3))
 
-    whole = f"{epoch}-{place()}" if rng.random() < 0.7 else f"{epoch}-p{place()}_{snapshot()}_{rng.randrange(2000)}"
+    def place() -> str:
+        return snapshot() if rng.random() < 0.5 else event()
+
+    witness = f"~{event()}" if rng.random() < 0.5 else ""
+    whole = f"{epoch}-{place()}" if rng.random() < 0.7 else f"{epoch}-p{place()}_{snapshot()}_{rng.randrange(2000)}{witness}"
     return whole if rng.random() < 0.7 else mutate(rng, whole.encode()).decode("latin-1")
 
 

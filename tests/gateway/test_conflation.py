@@ -78,8 +78,8 @@ async def test_sse_streams_are_conflated_too(start_app: StartApp, db: Any) -> No
     await follow.wait_for_line("analytics_update")
     await insert(db, ROWS, "bulk")
     last = await db.fetchrow(
-        "select i.epoch || '-' || j.txid || '-' || j.id from orderwire.journal j, orderwire.journal_identity i "
-        "order by j.id desc limit 1"
+        "select i.epoch || '-' || j.txid || '-' || orderwire.event_tag(j.at) || '-' || j.id "
+        "from orderwire.journal j, orderwire.journal_identity i order by j.id desc limit 1"
     )
     await follow.wait_for_line(f"id: {last[0]}")
     await follow.stop_group()

@@ -9,7 +9,7 @@ from typing import Any
 from tests.gateway.conftest import App, StartTarget
 from tests.support import Connect
 
-CURSOR = re.compile(r"[0-9a-f]{8}-\d+-\d+")
+CURSOR = re.compile(r"[0-9a-f]{8}-\d+-\d+-\d+")
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

@@ -7,10 +7,13 @@ from contextlib import suppress
 
 
 class TcpProxy:
-    """Forwards TCP to PostgreSQL, until ``silent``: then it keeps every connection open and passes nothing on."""
+    """Forwards TCP to PostgreSQL at ``port``, until ``stalled``: then it keeps every connection open and passes nothing on.
+
+    New connections lead to what ``port`` is then.
+    """
 
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
         self.stalled = False
@@ -27,7 +30,7 @@ class TcpProxy:
         self._tasks.add(task)
         transports = [writer.transport]
         with suppress(ConnectionError, asyncio.CancelledError):
-            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.port)
             transports.append(other_writer.transport)
             await asyncio.gather(self._forward(reader, other_writer), self._forward(other_reader, writer))
         for transport in transports:

@@ -59,7 +59,7 @@ async def test_a_late_commit_reaches_connected_and_returning_clients(
     def is_late(event: Message) -> bool:
         return bool(event["order_id"] == 1)
 
-    assert int(follower.events[-1]["id"].split("-")[2]) == EVENTS + BEFORE + AWAY + 2
+    assert int(follower.events[-1]["id"].split("-")[3]) == EVENTS + BEFORE + AWAY + 2
     assert [event["type"] for event in filter(is_late, follower.events)] == ["new_order", "order_status_update"]
     assert [event["type"] for event in filter(is_late, back.events)] == ["new_order", "order_status_update"]
     held, came = [event["id"] for event in leaver.events], [event["id"] for event in back.events]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from push.errors import ConnectionLost
-from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.events import Cursor, Event, EventId, JournalIdentity, Page, Position, Snapshot, event_tag
 from push.journal.queries import Baseline, EventCount, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
@@ -52,6 +52,7 @@ class ModelDatabase:
         self.connections: list[ModelConnection] = []
         self.epoch = EPOCH
         self.trimmed_txid = 0
+        self.identity_version = 0
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
@@ -88,7 +89,9 @@ class ModelDatabase:
         self.wal.append(transaction.txid)
         row_id = self._next_id
         self._next_id += 1
-        payload = {"type": "order_update", "id": f"{EPOCH}-{transaction.txid}-{row_id}", "row": number, "n": row_id}
+        at = datetime(2024, 1, 1, tzinfo=UTC)
+        cursor = Cursor(EPOCH, EventId(transaction.txid, row_id, event_tag(at)))
+        payload = {"type": "order_update", "id": str(cursor), "row": number, "n": row_id}
         transaction.rows.append(
             Event(
                 txid=transaction.txid,
@@ -98,7 +101,7 @@ class ModelDatabase:
                 order_key=STREAM_ROWS[number] if number < 0 else key,
                 customer_id=None,
                 writer_snapshot=writer_snapshot,
-                at=datetime(2024, 1, 1, tzinfo=UTC),
+                at=at,
                 orders_delta=int(number >= 0),
                 pending_delta=row_id % 2 if number >= 0 else 0,
                 previous_revenue=Decimal(0),
@@ -188,6 +191,12 @@ class ModelDatabase:
     def totals(self) -> Totals:
         return Totals().plus(self.journal)
 
+    def identity(self) -> JournalIdentity:
+        return JournalIdentity(self.epoch, self.trimmed_txid, self.identity_version)
+
+    def newest_event(self, upto: Snapshot) -> EventId | None:
+        return max((row.event_id for row in self.journal if visible(row.txid, upto)), default=None)
+
     def newest(self) -> int:
         return max((row.txid for row in self.journal), default=0)
 
@@ -218,7 +227,7 @@ class ModelReader(JournalQueries):
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         await self.round_trip()
-        found = [row.writer_snapshot for row in self.database.journal if (row.txid, row.id) == event_id]
+        found = [row.writer_snapshot for row in self.database.journal if row.event_id == event_id]
         await self.round_trip()
         return found[0] if found else None
 
@@ -226,14 +235,20 @@ class ModelReader(JournalQueries):
         await self.round_trip()
         found = self.database.missed(after, upto, past_id)[:limit]
         await self.round_trip()
-        return EventCount(len(found), sum(row.stream is None for row in found), self.database.trimmed_txid)
+        return EventCount(len(found), sum(row.stream is None for row in found), self.database.identity())
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         await self.round_trip()
         if epoch == self.database.epoch:
-            assert {(row.txid, row.id) for row in self.database.journal} >= set(delivered)
+            assert {row.event_id for row in self.database.journal} >= set(delivered)
         await self.round_trip()
-        return JournalIdentity(self.database.epoch, self.database.trimmed_txid)
+        return self.database.identity()
+
+    async def newest_event(self, upto: Snapshot) -> EventId | None:
+        await self.round_trip()
+        newest = self.database.newest_event(upto)
+        await self.round_trip()
+        return newest
 
     async def scan_totals(self) -> Baseline:
         await self.round_trip()
@@ -247,7 +262,7 @@ class ModelReader(JournalQueries):
         rows = self.database.missed(after, upto, past_id)
         page_rows = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
         await self.round_trip()
-        return Page(page_rows, upto, len(page_rows) < len(rows), self.database.epoch, self.database.trimmed_txid)
+        return Page(page_rows, upto, len(page_rows) < len(rows), self.database.identity())
 
 
 class ModelConnection(ModelReader, JournalConnection):
@@ -278,12 +293,6 @@ class ModelConnection(ModelReader, JournalConnection):
 
     async def baseline(self) -> Baseline:
         return await self.scan_totals()
-
-    async def newest_txid(self, upto: Snapshot) -> int:
-        await self.round_trip()
-        newest = max((row.txid for row in self.database.journal if visible(row.txid, upto)), default=0)
-        await self.round_trip()
-        return newest
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         if upto is None:

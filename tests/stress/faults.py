@@ -98,6 +98,11 @@ class FaultInjector:
             self._record(fault, [client for client in self._clients if client.connection is not None])
             await self._harness.kill_postgres()
 
+    async def promote_standby(self, fault: Fault) -> None:
+        async with self._harness.postgres_lock:
+            self._record(fault, [client for client in self._clients if client.connection is not None])
+            await self._harness.promote_standby()
+
     async def kill_server(self, fault: Fault) -> None:
         async with self._harness.server_locks[fault.server]:
             self._record(fault, self._clients_of(fault.server))
@@ -266,8 +271,12 @@ FAULT_KINDS = {
     "clients stop reading": FaultKind(12, FaultInjector.pause_client_reading, (0.2, 7.0)),
     "clients send garbage": FaultKind(11, FaultInjector.send_garbage, (0.5, 1.0)),
 }
-# Only when asked for by its name: each takes more events than all others together.
-LARGE_FAULT_KINDS = {"clients fall behind": FaultKind(1, FaultInjector.let_clients_fall_behind)}
+# Only when asked for by its name: each takes more events than all others together, or as long. And a server that has just been
+# started cannot show that a promoted standby has all that was delivered.
+LARGE_FAULT_KINDS = {
+    "clients fall behind": FaultKind(1, FaultInjector.let_clients_fall_behind),
+    "standby promoted": FaultKind(1, FaultInjector.promote_standby),
+}
 ALL_FAULT_KINDS = FAULT_KINDS | LARGE_FAULT_KINDS
 
 

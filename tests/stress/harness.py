@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
+from tests.helpers.replication import Cluster
 from tests.stress.clients import HEARTBEAT_SECONDS
 from tests.stress.proxy import Address, Proxy
 from tests.stress.tables import Table
@@ -30,7 +30,9 @@ class Harness:
     def __init__(self, directory: Path, notify_mode: str, table: Table) -> None:
         self._notify_mode = notify_mode
         self.table = table
-        self.postgres = EmbeddedPostgres(directory / "postgres", report=lambda line: None)
+        self._directory = directory
+        self.postgres = Cluster(directory / "postgres")
+        self._former: list[Cluster] = []
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
         self.ended: list[Server] = []
@@ -57,7 +59,8 @@ class Harness:
             await server.kill()
         for proxy in self.postgres_proxies + self.server_proxies:
             await proxy.close()
-        await asyncio.to_thread(self.postgres.release)
+        for postgres in (self.postgres, *self._former):
+            await asyncio.to_thread(postgres.release)
 
     def _postgres_address(self) -> Address:
         return "127.0.0.1", urlsplit(self.postgres.url).port or 0
@@ -100,6 +103,24 @@ class Harness:
         while self.postgres.pid is not None:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(self.postgres.start)
+
+    async def promote_standby(self) -> None:
+        """Make a synchronous standby, kill the primary and promote the standby in its place: nothing may be lost."""
+        primary = self.postgres
+        standby = await asyncio.to_thread(primary.base_backup_to, self._directory / f"postgres {len(self._former) + 2}")
+        await asyncio.to_thread(standby.start)
+        await primary.execute("alter system set synchronous_standby_names = '*'", "select pg_reload_conf()")
+        # Of what was committed before that, too.
+        while not await primary.fetchval(
+            "select exists (select from pg_stat_replication as r "
+            "where r.sync_state = 'sync' and r.flush_lsn >= pg_current_wal_lsn())"
+        ):
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1)  # of writing to both
+        self._former.append(primary)
+        await primary.crash()
+        await standby.promote()
+        self.postgres = standby
 
     def log_failures(self) -> list[str]:
         """Log lines that must not occur."""

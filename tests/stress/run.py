@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from push.journal.events import Cursor, EventId, Snapshot
+from push.journal.events import Cursor, EventId, Snapshot, event_tag
 from push.journal.replay import MAX_REPLAYED
 from tests.stress.clients import Client, FetchedAnew, ReceivedEvents, abort_silent_connections
 from tests.stress.faults import ALL_FAULT_KINDS, FAULT_KINDS, FaultInjector, InjectedFault, draw_schedule
@@ -187,10 +187,10 @@ async def _insert_marker(harness: Harness) -> EventId:
         async with connection.transaction():
             await connection.execute(harness.table.insert_marker)
             row = await connection.fetchrow(
-                "select txid, max(id) as id from orderwire.journal where txid = pg_current_xact_id() group by txid"
+                "select txid, id, at from orderwire.journal where txid = pg_current_xact_id() order by id desc limit 1"
             )
             assert row is not None
-            return EventId(int(row["txid"]), row["id"])
+            return EventId(int(row["txid"]), row["id"], event_tag(row["at"]))
     finally:
         await connection.close()
 
@@ -263,7 +263,8 @@ async def _missed_events(connection: Any, cursor_text: str) -> dict[int, float]:
     own: tuple[str | None, int | None] = (None, None)
     if isinstance(cursor.after, EventId):
         own = (str(cursor.after.txid), cursor.after.id)
-        seen = await connection.fetchval("select orderwire.writer_snapshot($1::text::xid8, $2)::text", *own)
+        sql = "select orderwire.writer_snapshot($1::text::xid8, $2, $3)::text"
+        seen = await connection.fetchval(sql, *own, cursor.after.tag)
     else:
         seen = "{}:{}:{}".format(cursor.after.xmin, cursor.after.xmax, ",".join(map(str, cursor.after.xip)))
     rows = await connection.fetch(

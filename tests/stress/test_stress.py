@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.replication import Cluster
 from tests.stress.faults import FAULT_KINDS
 from tests.stress.run import Plan, stress
 from tests.stress.tables import TABLES
@@ -22,6 +23,17 @@ async def test_nothing_is_lost_under_faults_of_every_kind(tmp_path: Path, table:
     print(report.table())
     assert report.failures == []
     assert set(report.counts) == set(kinds)
+
+
+@pytest.mark.postgres
+async def test_promotion_of_a_synchronous_standby_loses_nothing(tmp_path: Path) -> None:
+    if not Cluster(tmp_path / "unused").has_base_backup:
+        pytest.skip("this PostgreSQL comes without pg_basebackup")
+    plan = Plan(seed=3, seconds=2, clients=12, faults=1, kinds=["standby promoted"], table="uuid")
+    report = await stress(plan, tmp_path, print)
+    print(report.table())
+    assert report.failures == []
+    assert dict(report.figures)["fetched anew"].startswith("0 ")
 
 
 @pytest.mark.postgres

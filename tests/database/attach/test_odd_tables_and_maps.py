@@ -176,9 +176,9 @@ async def test_truncate_in_an_old_snapshot_succeeds_and_asks_for_a_new_epoch(tab
         await table.execute("select")
         await table.execute("select pg_current_snapshot()")
         await table.execute("truncate public.o1")
-    found = await table.fetchval("select epoch from orderwire.identify($1, '{}', '{}')", epoch)
+    found = await table.fetchval("select epoch from orderwire.identify($1, '{}', '{}', '{}')", epoch)
     assert found != epoch
-    assert await table.fetchval("select epoch from orderwire.identify($1, '{}', '{}')", found) == found
+    assert await table.fetchval("select epoch from orderwire.identify($1, '{}', '{}', '{}')", found) == found
 
 
 async def test_a_scale_beyond_that_of_money_is_not_counted(db: Any) -> None:

@@ -14,7 +14,7 @@ from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import Session
 from push.errors import StoreError
-from push.journal.events import Event
+from push.journal.events import Cursor, Event
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
@@ -196,7 +196,7 @@ async def test_streams_are_for_admins_and_have_to_exist(site: Site) -> None:
 
 async def test_a_replay_is_counted_without_the_events_of_streams(site: Site) -> None:
     (event,) = await site.commit(1)
-    cursor = f"{EPOCH}-{event.txid}-{event.id}"
+    cursor = str(Cursor(EPOCH, event.event_id))
     await site.commit(-1, 2, -2)  # see ``STREAM_ROWS``: the first one belongs to order 1
     for topics, rows in (({"orders"}, [2]), ({"orders", "stock"}, [-1, 2, -2]), ({"order:1"}, [-1]), ({"stock:-2"}, [-2])):
         params = ConnectParams(cursor=cursor, topics=frozenset(topics))
@@ -259,7 +259,7 @@ async def test_transport_that_can_carry_it_gets_the_position(site: Site) -> None
 
 async def test_session_with_a_cursor_waits_for_its_replay(site: Site) -> None:
     (event,) = await site.commit(1)
-    params = ConnectParams(cursor=f"{site.relay.epoch}-{event.txid}-{event.id}")
+    params = ConnectParams(cursor=str(Cursor(EPOCH, event.event_id)))
     session = await site.open(params=params)
     await site.commit(2)
     assert types(take(session)) == ["analytics_update", "authenticated"], "not live yet"
@@ -295,7 +295,7 @@ async def test_session_that_sends_no_token_in_time_is_closed(site: Site) -> None
 
 
 async def test_cursor_that_cannot_be_replayed_leads_to_fetching_anew(site: Site) -> None:
-    params = ConnectParams(cursor="ffffffff-1-1")
+    params = ConnectParams(cursor="ffffffff-1-0-1")
     session = await site.open(params=params)
     await site.manager.resume(session, params)
     assert {"type": "resumed", "recovered": False, "replayed": 0} in take(session)
@@ -305,7 +305,7 @@ async def test_cursor_that_cannot_be_replayed_leads_to_fetching_anew(site: Site)
 
 
 async def test_totals_that_change_before_a_client_is_told_to_fetch_anew_reach_it(site: Site) -> None:
-    params = ConnectParams(cursor="ffffffff-1-1")
+    params = ConnectParams(cursor="ffffffff-1-0-1")
     session = await site.open(params=params)
     assert take(session)[0]["total_orders"] == 0
     await site.commit(1, 2)
@@ -328,7 +328,7 @@ async def test_long_replay_is_sent_in_chunks_and_ends_live(site: Site, monkeypat
     monkeypatch.setattr("push.admission.MAX_FINAL_EVENTS", 2)
     (first,) = await site.commit(0)
     await site.commit(*range(1, 20))
-    params = ConnectParams(cursor=f"{site.relay.epoch}-{first.txid}-{first.id}")
+    params = ConnectParams(cursor=str(Cursor(EPOCH, first.event_id)))
     session = await site.open(params=params)
     await site.manager.resume(session, params)
     messages = take(session)
@@ -341,7 +341,7 @@ async def test_long_replay_is_sent_in_chunks_and_ends_live(site: Site, monkeypat
 async def test_customer_is_replayed_its_own_events_and_their_number(site: Site) -> None:
     (first,) = await site.commit(9)
     await site.commit(1, 2, 3, 4)
-    params = ConnectParams(cursor=f"{site.relay.epoch}-{first.txid}-{first.id}")
+    params = ConnectParams(cursor=str(Cursor(EPOCH, first.event_id)))
     session = await site.open(ANNA, params)
     await site.manager.resume(session, params)
     messages = take(session)
@@ -356,7 +356,7 @@ async def test_database_that_cannot_answer_makes_the_client_come_back(site: Site
         raise StoreError("away")
 
     monkeypatch.setattr(site.reader, "writer_snapshot", fails)
-    params = ConnectParams(cursor=f"{site.relay.epoch}-1-1")
+    params = ConnectParams(cursor=f"{EPOCH}-1-0-1")
     session = await site.open(params=params)
     await site.manager.resume(session, params)
     assert session.close_code is CloseCode.RESUME_AGAIN
@@ -366,7 +366,7 @@ async def test_events_dropped_during_the_replay_make_the_client_come_back(site: 
     (first,) = await site.commit(0)
     await site.commit(1)
     monkeypatch.setattr(site.relay.recent_events, "since", lambda seq: None)
-    params = ConnectParams(cursor=f"{site.relay.epoch}-{first.txid}-{first.id}")
+    params = ConnectParams(cursor=str(Cursor(EPOCH, first.event_id)))
     session = await site.open(params=params)
     await site.manager.resume(session, params)
     assert session.close_code is CloseCode.RESUME_AGAIN
@@ -378,7 +378,7 @@ async def test_client_that_does_not_read_its_replay_is_a_slow_consumer(site: Sit
     monkeypatch.setattr("push.admission.MAX_FINAL_EVENTS", 2)
     (first,) = await site.commit(0)
     await site.commit(*range(1, 20))
-    params = ConnectParams(cursor=f"{site.relay.epoch}-{first.txid}-{first.id}")
+    params = ConnectParams(cursor=str(Cursor(EPOCH, first.event_id)))
     session = site.session(max_messages=4)
     site.manager.open(session, ADMIN, await site.manager.authorize(ADMIN, params), params)
     await asyncio.wait_for(site.manager.resume(session, params), TIMEOUT_SECONDS)

@@ -300,7 +300,7 @@ async def test_failed_fetches_are_repeated_soon_and_logged_once(
             await asyncio.sleep(0.01)
         assert len(caplog.messages) == 1
         key_set.status = 200
-        while not keys.has_key("one"):
+        while not keys._key_ids:
             await asyncio.sleep(0.01)
     assert (await verifier.verify(signed())).role is Role.ADMIN
     task.cancel()

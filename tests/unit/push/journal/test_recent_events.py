@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from push.journal.events import Event, EventId, Position, Snapshot
-from push.journal.recent_events import LATEST_EVENTS, RecentEvents
+from push.journal.events import Event, Position, Snapshot
+from push.journal.recent_events import RecentEvents
 from tests.helpers.builders import make_event
 
 
@@ -75,7 +75,7 @@ def test_reset_forgets_events_and_watermarks() -> None:
     recent.reset(Snapshot(200, 200))
     assert len(recent) == 0
     assert recent.find(event.event_id) is None
-    assert recent.latest_ids() == []
+    assert recent.latest_ids(100) == []
     assert recent.missed(Position(Snapshot(101, 101))) is None
     assert recent.missed(Position(Snapshot(200, 200))) == []
 
@@ -132,6 +132,7 @@ def test_older_watermark_is_kept_where_nothing_was_published_in_between() -> Non
 
 
 def test_latest_ids_are_those_of_the_newest_events_oldest_first() -> None:
-    recent = started(max_events=3 * LATEST_EVENTS)
-    publish(recent, *range(100, 100 + 2 * LATEST_EVENTS))
-    assert recent.latest_ids() == [EventId(txid, txid) for txid in range(100 + LATEST_EVENTS, 100 + 2 * LATEST_EVENTS)]
+    recent = started(max_events=30)
+    publish(recent, *range(100, 120))
+    assert [(event_id.txid, event_id.id) for event_id in recent.latest_ids(3)] == [(117, 117), (118, 118), (119, 119)]
+    assert len(recent.latest_ids(100)) == 20

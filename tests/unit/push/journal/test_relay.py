@@ -26,12 +26,14 @@ class RecordingConnection(ModelConnection):
     def __init__(self, database: ModelDatabase) -> None:
         super().__init__(database)
         self.calls: list[str] = []
+        self.delivered: list[EventId] = []
         self.reported = 0
         # The ids below which each page began.
         self.pages: list[int] = []
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         self.calls.append("identity")
+        self.delivered = list(delivered)
         return await super().identity(epoch, delivered)
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
@@ -90,6 +92,36 @@ async def test_events_from_before_the_start_are_in_the_totals_only(database: Mod
         assert sink.events == []
         assert sink.totals == Totals().plus(database.journal)
         assert sink.gaps == 0
+
+
+async def test_identity_that_is_written_anew_is_checked_before_anything_is_published(
+    database: ModelDatabase, sink: RecordingSink
+) -> None:
+    relay = Relay(sink)
+    connection = RecordingConnection(database)
+    async with following(relay, connection):
+        (known,) = commit(database, 1)
+        await read_again(relay)
+        connection.calls.clear()
+        database.identity_version += 1
+        commit(database, 2)
+        await read_again(relay)
+        reads = [call for call in connection.calls if call in ("page", "identity")]
+        assert reads[:3] == ["page", "identity", "page"]
+        assert reads.count("identity") == 1
+        assert known.event_id in connection.delivered
+        assert sink.order_ids == [1, 2]
+
+
+async def test_newest_event_from_before_the_start_is_looked_up_after_a_lost_connection(database: ModelDatabase) -> None:
+    """It is not in memory, and tells whether the database has gone back to before the start."""
+    _, newest = commit(database, 1) + commit(database, 2)
+    relay = Relay(RecordingSink())
+    for _ in range(2):
+        connection = RecordingConnection(database)
+        async with following(relay, connection):
+            pass
+    assert connection.delivered == [newest.event_id]
 
 
 async def test_open_transaction_is_published_when_it_commits(database: ModelDatabase, sink: RecordingSink) -> None:

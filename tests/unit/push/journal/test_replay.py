@@ -99,6 +99,12 @@ def cursor_of(event: Event) -> Cursor:
     return Cursor(EPOCH, event.event_id)
 
 
+def position(server: Server) -> Cursor:
+    """The position of a client that connects to this server."""
+    watermark = server.relay.watermark
+    return Cursor(EPOCH, watermark.snapshot, witness=watermark.newest_event)
+
+
 def ids(events: Sequence[Event]) -> list[int]:
     return [event.id for event in events]
 
@@ -125,7 +131,7 @@ async def test_recent_gap_is_replayed_from_memory(server: Server) -> None:
 
 async def test_newest_event_and_newest_snapshot_miss_nothing(server: Server) -> None:
     (event,) = await server.commit(1)
-    for cursor in (cursor_of(event), Cursor(EPOCH, server.relay.watermark.snapshot)):
+    for cursor in (cursor_of(event), position(server)):
         replay, events = await server.replay(cursor)
         assert (replay.count, events) == (0, [])
     assert server.reader.calls == []
@@ -202,9 +208,10 @@ async def test_cursor_between_two_pages_of_history_is_resumed(database: ModelDat
     """It misses the rest of its pages, and what has been committed since."""
     events = commit(database, 1, 2, 3)
     async with started(database) as server:
-        upto = server.relay.watermark.snapshot
+        upto = position(server)
         later = await server.commit(4)
-        cursor = Cursor(EPOCH, Snapshot(1, 1), upto, events[0].id)
+        assert isinstance(upto.after, Snapshot)
+        cursor = Cursor(EPOCH, Snapshot(1, 1), upto.after, events[0].id, upto.witness)
         replay, replayed = await server.replay(cursor)
         assert ids(replayed) == ids(events[1:]) + ids(later)
         assert replay.count == 3
@@ -219,7 +226,51 @@ async def test_too_many_missed_events_in_the_journal_are_a_gap(database: ModelDa
 
 async def test_event_that_is_not_in_the_journal_is_a_gap(server: Server) -> None:
     await server.commit(1)
-    assert await gap(server, Cursor(EPOCH, EventId(5, 5))) == "the event is not in the journal"
+    assert await gap(server, Cursor(EPOCH, EventId(5, 5, 0))) == "the event is not in the journal"
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+async def test_cursors_of_another_history_are_a_gap(database: ModelDatabase, in_memory: bool) -> None:
+    """A backup of the files was put back: the numbers of transactions and events have been given out again."""
+    (event,) = commit(database, 1)
+    async with started(database) as server:
+        if in_memory:
+            (event,) = await server.commit(1)
+        elsewhere = event.event_id._replace(tag=7)
+        upto = position(server).after
+        assert isinstance(upto, Snapshot)
+        assert await gap(server, Cursor(EPOCH, elsewhere)) == "the event is not in the journal"
+        for witness in (elsewhere, None):
+            for cursor in (Cursor(EPOCH, upto, witness=witness), Cursor(EPOCH, Snapshot(1, 1), upto, 0, witness)):
+                assert await gap(server, cursor) == "of another history: the database has been put back"
+                with pytest.raises(GapError):
+                    await server.planner.history_page(str(cursor), limit=10)
+
+
+async def test_witness_that_has_been_trimmed_is_no_gap(database: ModelDatabase) -> None:
+    (event,) = commit(database, 1)
+    async with started(database) as server:
+        known, unknown = position(server), position(server)._replace(witness=None)
+    database.journal.clear()
+    database.trimmed_txid = event.txid
+    async with started(database) as server:
+        for cursor in (known, unknown):
+            assert (await server.replay(cursor))[0].count == 0
+
+
+async def test_another_epoch_in_the_database_is_a_gap(database: ModelDatabase) -> None:
+    """The relay has not read it yet."""
+    first, _ = commit(database, 1) + commit(database, 2)
+    async with started(database) as server:
+        server.relay.read_barrier.detach()
+        replay = await server.planner.plan(str(cursor_of(first)))
+        database.epoch = "ffffffff"
+        with pytest.raises(GapError, match="another epoch"):
+            [_ async for _ in server.planner.read_events(replay)]
+        with pytest.raises(GapError, match="another epoch"):
+            await server.planner.history_page(str(cursor_of(first)), limit=10)
+        server.planner._replay_cache._tasks.clear()
+        assert await gap(server, cursor_of(first)) == "another epoch"
 
 
 async def test_trimmed_position_is_a_gap(database: ModelDatabase) -> None:
@@ -257,17 +308,17 @@ async def test_snapshot_of_a_server_that_is_ahead_is_no_gap(server: Server, data
         server.relay.read_barrier.attach(lambda: None)
         commit(database, 1)
         await read_again(other.relay)
-        replay, events = await server.replay(Cursor(EPOCH, other.relay.watermark.snapshot))
+        replay, events = await server.replay(position(other))
         assert (replay.count, events) == (0, [])
 
 
-@pytest.mark.parametrize("text", ["", "what", f"{EPOCH}-", "ffffffff-1-1"])
+@pytest.mark.parametrize("text", ["", "what", f"{EPOCH}-", "ffffffff-1-0-1"])
 async def test_other_texts_and_other_epochs_are_a_gap(server: Server, text: str) -> None:
     assert await gap(server, text) in ("not a cursor", "another epoch")
 
 
 async def test_no_cursor_is_accepted_before_the_start(database: ModelDatabase) -> None:
-    assert await gap(Server(database), f"{EPOCH}-1-1") == "another epoch"
+    assert await gap(Server(database), f"{EPOCH}-1-0-1") == "another epoch"
 
 
 async def test_read_larger_than_memory_makes_the_client_come_back(
@@ -413,6 +464,6 @@ async def test_errors_of_history(server: Server, database: ModelDatabase) -> Non
     with pytest.raises(BadCursor):
         await server.planner.history_page("what", limit=1)
     with pytest.raises(GapError, match="another epoch"):
-        await server.planner.history_page("ffffffff-1-1", limit=1)
+        await server.planner.history_page("ffffffff-1-0-1", limit=1)
     with pytest.raises(StoreError, match="waiting for the database"):
         await Server(database).planner.history_page(None, limit=1)
