@@ -44,6 +44,17 @@ select coalesce(
 )
 """
 
+# Every process that can have a transaction, and prepared ones.
+_MAX_TRANSACTIONS_SQL = """
+select sum(s.setting::integer)
+from pg_settings as s
+where
+    s.name in (
+        'max_connections', 'max_prepared_transactions', 'max_worker_processes', 'max_wal_senders', 'autovacuum_max_workers',
+        'autovacuum_worker_slots'
+    )
+"""
+
 _COUNT_SQL = """
 select c.events, c.order_events, i.trimmed_txid
 from orderwire.journal_identity as i, orderwire.journal_count($1, $2, $3, $4, $5, $6) as c
@@ -84,6 +95,11 @@ class JournalReader(JournalQueries):
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2)", event_id.txid, event_id.id)
         return None if row[0] is None else Snapshot(*row[0])
+
+    async def max_transactions(self) -> int:
+        (row,) = await self._fetch(_MAX_TRANSACTIONS_SQL)
+        most: int = row[0]
+        return most
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         (row,) = await self._fetch(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)

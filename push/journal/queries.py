@@ -106,5 +106,8 @@ class JournalQueries(JournalReads, Protocol):
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         """Return what the event's writer saw as committed; None if the event is not in the journal."""
 
+    async def max_transactions(self) -> int:
+        """Return how many transactions can run at one time, at most: no snapshot of this database names more of them."""
+
     async def scan_totals(self) -> Baseline:
         """Count the totals from the table of orders, and store them as the checkpoint for processes that start later."""

@@ -26,6 +26,10 @@ MAX_REPLAYED = 10_000
 # The size of a page of a replay, in events and in bytes of JSON. A page of history may have four times the bytes.
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
+# Events of the memory that are compared with a cursor before other tasks run.
+COMPARED_EVENTS = 1000
+# A cursor may name so many running transactions without a question to the database how many it can have: its default.
+USUAL_TRANSACTIONS = 100
 # Seconds that a resume waits for the relay to complete a read that is larger than its memory.
 WATERMARK_WAIT_TIMEOUT = 10.0
 # Reads of the journal at one time, for all clients together.
@@ -89,6 +93,7 @@ class ReplayPlanner:
         self._read_slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
         self._replay_cache: _SingleFlightCache[tuple[str, Cursor], Replay] = _SingleFlightCache()
         self._page_cache: _SingleFlightCache[_Span, Page] = _SingleFlightCache()
+        self._max_transactions: _SingleFlightCache[None, int] = _SingleFlightCache()
 
     async def plan(self, cursor_text: str) -> Replay:
         """Find out what the client with this cursor misses. Raises GapError, or StoreError if the database cannot answer."""
@@ -99,11 +104,12 @@ class ReplayPlanner:
         epoch = self._relay.epoch
         if epoch is None or cursor.epoch != epoch:
             raise GapError("another epoch")
-        return self._plan_from_memory(cursor) or await self._replay_cache.get(
+        await self._reject_impossible_cursor(cursor)
+        return await self._plan_from_memory(cursor) or await self._replay_cache.get(
             (epoch, cursor), lambda: self._plan_from_journal(cursor)
         )
 
-    def _plan_from_memory(self, cursor: Cursor) -> Replay | None:
+    async def _plan_from_memory(self, cursor: Cursor) -> Replay | None:
         recent_events = self._relay.recent_events
         if cursor.upto is not None or self._is_ahead(cursor):
             return None
@@ -114,12 +120,18 @@ class ReplayPlanner:
             if event is None:
                 return None
             position = Position(event.writer_snapshot, event.txid, event.id)
-        missed = recent_events.missed(position)
-        if missed is None:
+        # Both of the same moment: what is published from here on has a higher number.
+        possible, next_seq = recent_events.possibly_missed(position), recent_events.next_seq
+        if possible is None:
             return None
+        missed: list[Event] = []
+        for start in range(0, len(possible), COMPARED_EVENTS):
+            if start:
+                await asyncio.sleep(0)
+            missed += position.missing(possible[start : start + COMPARED_EVENTS])
         if len(missed) > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(len(missed), sum(event.stream is None for event in missed), missed, (), recent_events.next_seq)
+        return Replay(len(missed), sum(event.stream is None for event in missed), missed, (), next_seq)
 
     async def _plan_from_journal(self, cursor: Cursor) -> Replay:
         await self._reject_future_cursor(cursor)
@@ -150,6 +162,8 @@ class ReplayPlanner:
     async def read_events(self, replay: Replay) -> AsyncIterator[Sequence[Event]]:
         """Yield the events of a replay in pages. Raises GapError if they are trimmed meanwhile, or StoreError."""
         for start in range(0, len(replay.from_memory), PAGE_EVENTS):
+            if start:
+                await asyncio.sleep(0)  # nothing else here waits for anything
             yield replay.from_memory[start : start + PAGE_EVENTS]
         for first in replay.from_journal:
             span: _Span | None = first
@@ -174,6 +188,7 @@ class ReplayPlanner:
             cursor = Cursor.parse(cursor_text)
         if cursor.epoch != epoch:
             raise GapError("another epoch")
+        await self._reject_impossible_cursor(cursor)
         await self._relay.read_barrier.wait_for_fresh_read()
         await self._reject_future_cursor(cursor)
         start = await self._resolve_cursor(cursor)
@@ -214,6 +229,18 @@ class ReplayPlanner:
             now = (await self._queries.page(Position(newest), None, 0, 1, 1)).upto
         if newest.xmax > now.xmax:
             raise GapError("from the future")
+
+    async def _reject_impossible_cursor(self, cursor: Cursor) -> None:
+        """Raise GapError if the cursor names more running transactions than the database can have: it is made up, and costs as
+        much to compare as it is long.
+        """
+        running = max(len(snapshot.xip) for snapshot in _cursor_snapshots(cursor))
+        if running > USUAL_TRANSACTIONS and running > await self._max_transactions.get(None, self._read_max_transactions):
+            raise GapError("more running transactions than the database can have")
+
+    async def _read_max_transactions(self) -> int:
+        async with self._read_slots:
+            return await self._queries.max_transactions()
 
     async def _trimmed_txid(self) -> int:
         empty = Snapshot(1, 1)

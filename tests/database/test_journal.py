@@ -39,6 +39,13 @@ async def test_page_returns_the_events_with_the_journals_identity(reader: Journa
     assert (page.epoch, page.trimmed_txid) == (identity.epoch, identity.trimmed_txid)
 
 
+async def test_transactions_that_can_run_at_one_time_are_at_least_those_of_all_connections(
+    reader: JournalReader, db: Any
+) -> None:
+    connections = await db.fetchval("select current_setting('max_connections')::integer")
+    assert connections <= await reader.max_transactions() < connections + 1000
+
+
 async def test_page_without_events_still_has_a_snapshot_and_the_identity(reader: JournalReader) -> None:
     page = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
     assert (list(page.events), page.more) == ([], False)

@@ -20,6 +20,7 @@ from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
 ROW_BYTES = 300
+MAX_TRANSACTIONS = 120
 # The rows of the stream, and the orders that they belong to.
 STREAM = "stock"
 STREAM_ROWS = {-1: "1", -2: None}
@@ -63,6 +64,11 @@ class ModelDatabase:
         self.flushed = 0
 
     # ---------------------------------------------------------------- writers
+
+    def skip_transactions(self, count: int) -> None:
+        """As if so many transactions had ended that wrote nothing to the journal."""
+        self._next_txid += count
+        self._latest_ended = self._next_txid - 1
 
     def begin(self, repeatable_read: bool) -> Transaction:
         transaction = Transaction(self.snapshot() if repeatable_read else None)
@@ -221,6 +227,10 @@ class ModelReader(JournalQueries):
         found = [row.writer_snapshot for row in self.database.journal if (row.txid, row.id) == event_id]
         await self.round_trip()
         return found[0] if found else None
+
+    async def max_transactions(self) -> int:
+        await self.round_trip()
+        return MAX_TRANSACTIONS
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         await self.round_trip()

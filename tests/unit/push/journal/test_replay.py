@@ -16,7 +16,7 @@ from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import GapError, Replay, ReplayPlanner
 from tests.helpers.following import RecordingSink, commit, following, read_again
-from tests.model.database import EPOCH, ModelConnection, ModelDatabase, ModelReader
+from tests.model.database import EPOCH, MAX_TRANSACTIONS, ModelConnection, ModelDatabase, ModelReader
 from tests.support import TIMEOUT_SECONDS
 
 
@@ -44,6 +44,10 @@ class RecordingReader(ModelReader):
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         async with self._query("writer_snapshot"):
             return await super().writer_snapshot(event_id)
+
+    async def max_transactions(self) -> int:
+        async with self._query("max_transactions"):
+            return await super().max_transactions()
 
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         async with self._query("count"):
@@ -155,6 +159,39 @@ async def test_too_many_missed_events_in_memory_are_a_gap(database: ModelDatabas
         await server.commit(4)
         assert await gap(server, cursor_of(first)) == "too much to replay"
         assert server.reader.calls == []
+
+
+async def test_other_tasks_run_while_a_cursor_is_compared_with_the_memory(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.COMPARED_EVENTS", 2)
+    monkeypatch.setattr("push.journal.replay.PAGE_EVENTS", 2)
+    async with started(database) as server:
+        (first,) = await server.commit(1)
+        missed = await server.commit(2, 3, 4, 5, 6, 7)
+        replaying = asyncio.create_task(server.replay(cursor_of(first)))
+        ticks = 0
+        while not replaying.done():
+            ticks += 1
+            await asyncio.sleep(0)
+        assert (await replaying)[1] == missed
+        assert ticks >= 2 + 2
+
+
+async def test_events_published_while_a_cursor_is_compared_with_the_memory_are_not_skipped(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.COMPARED_EVENTS", 1)
+    async with started(database) as server:
+        (first,) = await server.commit(1)
+        await server.commit(2, 3, 4)
+        planning = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        await asyncio.sleep(0)
+        assert not planning.done()
+        server.relay.recent_events.append(meanwhile := commit(database, 5))
+        replay = await planning
+        assert replay.count == 3
+        assert server.relay.recent_events.since(replay.next_seq) == meanwhile
 
 
 # -------------------------------------------------------------------- from the journal
@@ -282,6 +319,38 @@ async def test_read_larger_than_memory_makes_the_client_come_back(
     server.relay.recent_events.append(commit(database, 2, 3))  # published, but the watermark has not advanced yet
     with pytest.raises(StoreError, match="a large change is being published"):
         await server.planner.plan(str(cursor_of(first)))
+
+
+def wide(snapshot: Snapshot, running: int) -> Snapshot:
+    """As old as ``snapshot``, with so many running transactions."""
+    first = snapshot.xmax - running
+    return Snapshot(first, snapshot.xmax, tuple(range(first, snapshot.xmax)))
+
+
+async def test_cursor_with_more_running_transactions_than_the_database_can_have_is_a_gap(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.time", SimpleNamespace(monotonic=lambda: 1000.0))  # answers are kept
+    commit(database, *range(1, 4))
+    database.skip_transactions(2 * MAX_TRANSACTIONS)
+    async with started(database) as server:
+        await server.commit(4)
+        now = server.relay.watermark.snapshot
+        for _ in range(3):
+            assert (await gap(server, Cursor(EPOCH, wide(now, MAX_TRANSACTIONS + 1)))).startswith("more running transactions")
+        upto = wide(now, MAX_TRANSACTIONS + 1)
+        with pytest.raises(GapError, match="more running transactions"):
+            await server.planner.history_page(str(Cursor(EPOCH, Snapshot(1, 1), upto, 1)), limit=10)
+        assert server.reader.calls == ["max_transactions"], "asked once for all of them"
+        assert (await server.planner.plan(str(Cursor(EPOCH, wide(now, MAX_TRANSACTIONS))))).count == 1
+
+
+async def test_usual_cursor_costs_no_question_about_running_transactions(database: ModelDatabase) -> None:
+    database.skip_transactions(2 * MAX_TRANSACTIONS)
+    async with started(database) as server:
+        await server.commit(1)
+        await server.planner.plan(str(Cursor(EPOCH, wide(server.relay.watermark.snapshot, 100))))
+        assert "max_transactions" not in server.reader.calls
 
 
 # -------------------------------------------------------------------- many clients at once
