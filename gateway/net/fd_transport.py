@@ -178,8 +178,8 @@ class FdTransport:
         self._reading = True
         # The events that are registered with the epoll.
         self._interest = select.EPOLLIN
-        # The write buffer: what was written and the kernel did not take. Whole, because many clients are written the same object:
-        # a slice would be a copy for each of those that do not read. Of the first one ``_unsent_offset`` bytes are sent.
+        # The write buffer: what was written and the kernel did not take. Whole: many clients are written the same object, and a
+        # slice would be a copy for each of those that do not read. Of the first one ``_unsent_offset`` bytes are sent.
         self._unsent: tuple[bytes, ...] = ()
         self._unsent_offset = 0
         # Generation of the last batch that this transport was in.
