@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, EventCount, JournalQueries
+from push.journal.queries import Baseline, EventCount, EventOwner, JournalQueries
 from push.journal.totals import Totals
 
 if TYPE_CHECKING:
@@ -28,12 +28,15 @@ set enable_mergejoin = off;
 set jit = off;
 """
 
-_PAGE_SQL = """
+_PAGE_SQL, _CUSTOMER_PAGE_SQL = (
+    f"""
 select s.upto, i.epoch, i.trimmed_txid, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
-left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
+left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7{more}) as p on true
 """
+    for more in ("", ", true, $8, $9")
+)
 
 # A scan reads the whole table, and many events may follow a checkpoint.
 SCAN_TIMEOUT_SECONDS = 300.0
@@ -112,36 +115,51 @@ class JournalReader(JournalQueries):
         return txid
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        rows = await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
-        events = [
-            Event(
-                txid=row["txid"],
-                id=row["id"],
-                stream=row["stream"],
-                key=row["key"],
-                order_key=row["order_key"] if row["stream"] is not None else row["key"],  # one object instead of two
-                customer_id=row["customer_id"],
-                writer_snapshot=Snapshot(*row["seen_by_writer"]),
-                at=row["at"],
-                orders_delta=row["orders"],
-                pending_delta=row["pending"],
-                previous_revenue=row["previous_revenue"],
-                revenue=row["revenue"],
-                previous_currency=row["previous_currency"],
-                currency=row["currency"],
-                payload=row["event"].encode(),
-            )
-            for row in rows
-            if row["id"] is not None
-        ]
-        first = rows[0]
-        return Page(
-            events,
-            upto=Snapshot(*first["upto"]),
-            more=bool(rows[-1]["more"]),
-            epoch=first["epoch"],
-            trimmed_txid=first["trimmed_txid"],
+        return _page_from_rows(
+            await self._fetch(_PAGE_SQL, after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
         )
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        limits = (past_id, max_events, max_bytes)
+        return _page_from_rows(
+            await self._fetch(
+                _CUSTOMER_PAGE_SQL, after.snapshot, after.txid, after.id, upto, *limits, owner.subject, list(owner.keys)
+            )
+        )
+
+
+def _page_from_rows(rows: list[asyncpg.Record]) -> Page:
+    events = [
+        Event(
+            txid=row["txid"],
+            id=row["id"],
+            stream=row["stream"],
+            key=row["key"],
+            order_key=row["order_key"] if row["stream"] is not None else row["key"],  # one object instead of two
+            customer_id=row["customer_id"],
+            writer_snapshot=Snapshot(*row["seen_by_writer"]),
+            at=row["at"],
+            orders_delta=row["orders"],
+            pending_delta=row["pending"],
+            previous_revenue=row["previous_revenue"],
+            revenue=row["revenue"],
+            previous_currency=row["previous_currency"],
+            currency=row["currency"],
+            payload=row["event"].encode(),
+        )
+        for row in rows
+        if row["id"] is not None
+    ]
+    first = rows[0]
+    return Page(
+        events,
+        upto=Snapshot(*first["upto"]),
+        more=bool(rows[-1]["more"]),
+        epoch=first["epoch"],
+        trimmed_txid=first["trimmed_txid"],
+    )
 
 
 def _baseline_from_row(row: asyncpg.Record, *, from_scan: bool) -> Baseline:

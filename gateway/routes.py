@@ -19,6 +19,7 @@ from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
 from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
+from push.journal.queries import EventOwner
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
@@ -97,6 +98,11 @@ def _owner(grant: Grant) -> OrderOwner | None:
     return OrderOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
 
 
+def _event_owner(grant: Grant) -> EventOwner | None:
+    """Whose events the bearer may see; None: all."""
+    return EventOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
+
+
 def _no_such_order(key: str) -> web.Response:
     return error_response(404, f"no such order: {key[:200]}")
 
@@ -111,7 +117,7 @@ async def events(request: web.Request, grant: Grant) -> web.Response:
     client = grant.subject or rate_limit_key(request[REQUEST_HEAD].peer.address)
     try:
         page = await request.app[REPLAY_PLANNER].history_page(
-            request.query.get("after"), 100 if limit is None else limit, client
+            request.query.get("after"), 100 if limit is None else limit, client, _event_owner(grant)
         )
     except BadCursor:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None

@@ -16,7 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from push.errors import BadCursor, StoreError
 from push.journal.events import Cursor, Event, Page, Position, Snapshot
-from push.journal.queries import JournalQueries
+from push.journal.queries import EventOwner, JournalQueries
 from push.journal.read_slots import ReadKind, ReadSlots
 from push.journal.relay import Relay
 
@@ -183,9 +183,12 @@ class ReplayPlanner:
                     yield page.events
                 span = _Span(span.after, span.upto, page.events[-1].id) if page.more else None
 
-    async def history_page(self, cursor_text: str | None, limit: int, client: Hashable) -> HistoryPage:
+    async def history_page(
+        self, cursor_text: str | None, limit: int, client: Hashable, owner: EventOwner | None = None
+    ) -> HistoryPage:
         """Return a page of history, oldest first: after the cursor, or without one from the oldest event on.
 
+        With ``owner`` only the events of that customer; then neither the page nor its cursor tells how many others there are.
         Raises BadCursor, GapError or StoreError.
         """
         epoch = self._relay.epoch
@@ -204,7 +207,8 @@ class ReplayPlanner:
         await self._reject_future_cursor(cursor, turn)
         start = await self._resolve_cursor(cursor, turn)
         async with self._read_slots.take(*turn):
-            page = await self._queries.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
+            span = (start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
+            page = await (self._queries.page(*span) if owner is None else self._queries.customer_page(owner, *span))
         _reject_trimmed(page.trimmed_txid, start)
         upto = self._relay.crash_safe(page.upto, max((event.txid for event in page.events), default=0))
         if page.more:

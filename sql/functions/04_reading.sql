@@ -39,13 +39,43 @@ as $$
     where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
 $$;
 
+-- Those of them that are a customer's own, of which there are few: by the indexes of the customer and of the order.
+--
+-- The same rule as Grant.may_see in push/protocol/access.py.
+create or replace function orderwire.unseen_by_customer(
+    subject text,
+    keys text[],
+    seen pg_snapshot,
+    own_txid xid8,
+    own_id bigint,
+    upto pg_snapshot,
+    past bigint
+) returns setof orderwire.journal
+language sql stable
+as $$
+    select j.*
+    from (
+        select c.* from orderwire.journal as c where c.customer_id = $1
+        union all
+        select c.* from orderwire.journal as c
+        where c.key = any($2) and c.stream is null and ($1 is null or c.customer_id is distinct from $1)
+        union all
+        select c.* from orderwire.journal as c
+        where c.order_key = any($2) and c.stream is not null and ($1 is null or c.customer_id is distinct from $1)
+    ) as j
+    where
+        case when j.txid = $4 then j.id > $5 else not pg_visible_in_snapshot(j.txid, $3) end
+        and pg_visible_in_snapshot(j.txid, $6)
+        and j.id > $7
+$$;
+
 -- About how many bytes of JSON an event is.
 create or replace function orderwire.event_bytes(customer_name text, data jsonb) returns bigint
 language sql stable parallel safe
 return 350 + coalesce(octet_length(customer_name), 0) + coalesce(pg_column_size(data), 0);
 
 -- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event). The differences
--- are what the event adds to the totals. `more`: this row is not the last one.
+-- are what the event adds to the totals. `more`: this row is not the last one. With of_customer only the events of that customer.
 create or replace function orderwire.journal_page(
     seen pg_snapshot,
     own_txid xid8,
@@ -53,7 +83,10 @@ create or replace function orderwire.journal_page(
     upto pg_snapshot,
     past bigint,
     max_events integer,
-    max_bytes bigint
+    max_bytes bigint,
+    of_customer boolean default false,
+    subject text default null,
+    keys text[] default null
 ) returns table (
     txid xid8,
     id bigint,
@@ -113,7 +146,12 @@ as $$
             orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
         from (
             select u.*
-            from orderwire.unseen($1, $2, $3, $4, $5) as u
+            from (
+                -- One of the two is not executed: its condition is known before it begins.
+                select a.* from orderwire.unseen($1, $2, $3, $4, $5) as a where not $8
+                union all
+                select c.* from orderwire.unseen_by_customer($9, $10, $1, $2, $3, $4, $5) as c where $8
+            ) as u
             order by u.id
             limit $6 + 1
         ) as unseen

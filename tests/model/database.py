@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from push.errors import ConnectionLost
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, EventCount, JournalConnection, JournalQueries
+from push.journal.queries import Baseline, EventCount, EventOwner, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
@@ -252,9 +252,32 @@ class ModelReader(JournalQueries):
         return baseline
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        return await self._page(lambda row: True, after, upto, past_id, max_events, max_bytes)
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        return await self._page(
+            lambda row: row.order_key in owner.keys or (owner.subject is not None and row.customer_id == owner.subject),
+            after,
+            upto,
+            past_id,
+            max_events,
+            max_bytes,
+        )
+
+    async def _page(
+        self,
+        wanted: Callable[[Event], bool],
+        after: Position,
+        upto: Snapshot | None,
+        past_id: int,
+        max_events: int,
+        max_bytes: int,
+    ) -> Page:
         await self.round_trip()
         upto = upto or self.database.snapshot()
-        rows = self.database.missed(after, upto, past_id)
+        rows = [row for row in self.database.missed(after, upto, past_id) if wanted(row)]
         page_rows = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
         await self.round_trip()
         return Page(page_rows, upto, len(page_rows) < len(rows), self.database.epoch, self.database.trimmed_txid)

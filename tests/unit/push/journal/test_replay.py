@@ -11,7 +11,7 @@ import pytest
 
 from push.errors import BadCursor, StoreError
 from push.journal.events import Cursor, Event, EventId, Page, Position, Snapshot
-from push.journal.queries import EventCount
+from push.journal.queries import EventCount, EventOwner
 from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import GapError, Replay, ReplayPlanner
@@ -58,6 +58,12 @@ class RecordingReader(ModelReader):
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         async with self._query("page"):
             return await super().page(after, upto, past_id, max_events, max_bytes)
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        async with self._query("customer_page"):
+            return await super().customer_page(owner, after, upto, past_id, max_events, max_bytes)
 
 
 class Server:
@@ -480,6 +486,22 @@ async def test_events_committed_while_paging_come_last(database: ModelDatabase) 
         assert (ids(page.events), page.more) == (ids(later), False)
         (_, replayed) = await server.replay(page.next_cursor)
         assert replayed == [], "the cursor of the last page resumes live"
+
+
+async def test_history_of_a_customer_is_paged_by_their_own_events(database: ModelDatabase) -> None:
+    """Neither the number of pages nor a cursor tells how many events others have."""
+    own = [
+        event for order_id in range(1, 4) for event in commit(database, order_id, *range(100 * order_id, 100 * order_id + 50))
+    ]
+    expected = [event for event in own if event.key in ("1", "2", "3")]
+    async with started(database) as server:
+        owner = EventOwner(None, frozenset({"1", "2", "3"}))
+        first = await server.planner.history_page(None, 2, CLIENT, owner)
+        assert (ids(first.events), first.more) == (ids(expected[:2]), True)
+        assert first.next_cursor.past_id == expected[1].id
+        second = await server.planner.history_page(str(first.next_cursor), 2, CLIENT, owner)
+        assert ids(second.events) == ids(expected[2:])
+        assert "page" not in server.reader.calls[1:], "only for what was trimmed"
 
 
 async def test_history_includes_what_was_committed_before_the_request(server: Server, database: ModelDatabase) -> None:
