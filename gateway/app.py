@@ -42,6 +42,7 @@ from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import mount_prefix, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
+from gateway.sessions.write_turns import WRITE_TURNS, WriteTurns
 from gateway.websocket.broadcast import BROADCASTER, Broadcaster
 from gateway.websocket.upgrade import UpgradeUnsupported, self_test
 from push.admission import SessionManager
@@ -99,6 +100,7 @@ class Gateway:
         app[ORDER_QUERIES] = order_queries
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports
+        app[WRITE_TURNS] = WriteTurns()
         app[BROADCASTER] = Broadcaster(metrics, hub, self.transports)
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics

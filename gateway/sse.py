@@ -16,6 +16,7 @@ from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
 from gateway.net.transports import CLOSE_TIMEOUT_SECONDS
 from gateway.sessions.session_adapter import SessionAdapter, not_started_reason
+from gateway.sessions.write_turns import WRITE_TURNS
 from push.delivery.batch import CHUNK_BYTES
 from push.delivery.session import PING_MESSAGE
 from push.protocol.access import Role
@@ -86,6 +87,7 @@ class _SseTransport:
         self._aborted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_cursor)
         self._session = self.adapter.session
+        self._write_turns = app[WRITE_TURNS]
         metrics = app[METRICS]
         self._messages_counter = metrics.sent_messages.labels("sse")
         self._bytes_counter = metrics.sent_bytes.labels("sse")
@@ -118,14 +120,15 @@ class _SseTransport:
         while True:
             while batches := self._session.take(CHUNK_BYTES):
                 encoded = [batch.encoded(_encode_events) for batch in batches]
-                await self._response.write(encoded[0] if len(encoded) == 1 else b"".join(encoded))
+                data = encoded[0] if len(encoded) == 1 else b"".join(encoded)
+                # A chunk for each client in turn: clients at one place in the log get the same bytes, encoded once, and other
+                # tasks do not wait until this client has all that its socket takes.
+                await self._write_turns.wait(len(data))
+                await self._response.write(data)
                 # SSE has no pong: that a write completes shows that the client is alive.
                 self._session.mark_alive()
                 self._messages_counter.inc(sum(batch.count for batch in batches))
                 self._bytes_counter.inc(sum(batch.size for batch in batches))
-                # A chunk for each client in turn: clients at one place in the log get the same bytes, encoded once, and other
-                # tasks do not wait until this client has all that its socket takes.
-                await asyncio.sleep(0)
             if self._session.close_code is not None:
                 return
             await self._pending.wait()
