@@ -102,7 +102,7 @@ bench-attach: $(VENV)/.dev  ## attach a table of 1,500,000 rows under load: how 
 fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaffected: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))
 
-attack: $(VENV)/.dev  ## flood the server and measure the latency of 100 other clients
+attack: $(VENV)/.dev  ## flood and burden the server; measure the latency of 100 other clients, and memory
 	@exec $(PY) -m tests.attacks
 
 planted-bugs: $(VENV)/.dev  ## plant bugs in a copy of the checkout and check that the tests find each

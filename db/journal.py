@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from db.errors import DatabaseTimeout, UnreadableData
 from push.errors import StoreError
 from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import Baseline, EventCount, JournalQueries
+from push.journal.queries import Baseline, EventCount, EventOwner, JournalQueries
 from push.journal.totals import Totals
 
 if TYPE_CHECKING:
@@ -32,20 +32,21 @@ set enable_mergejoin = off;
 set jit = off;
 """
 
-_PAGE_SQL = """
+# Of all events, and of a customer's; and the same row by row: a row that cannot be read then has a placeholder.
+_PAGE_SQL, _CUSTOMER_PAGE_SQL, _GUARDED_PAGE_SQL, _GUARDED_CUSTOMER_PAGE_SQL = (
+    f"""
 select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
-left join lateral orderwire.journal_page($1, $2, $3, s.upto, $5, $6, $7) as p on true
+left join lateral orderwire.{function}($1, $2, $3, s.upto, $5, $6, $7{more}) as p on true
 """
-
-# Row by row: a row that cannot be read has a placeholder.
-_GUARDED_PAGE_SQL = """
-select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
-from (select coalesce($4, pg_current_snapshot()) as upto) as s
-cross join orderwire.journal_identity as i
-left join lateral orderwire.journal_page_guarded($1, $2, $3, s.upto, $5, $6, $7, $8) as p on true
-"""
+    for function, more in (
+        ("journal_page", ""),
+        ("journal_page", ", true, $8, $9"),
+        ("journal_page_guarded", ", $8"),
+        ("journal_page_guarded", ", $8, true, $9, $10"),
+    )
+)
 # How long such a read goes on before it returns what it has.
 GUARDED_TIME_LIMIT = timedelta(seconds=0.5)
 # No event is longer, as JSON.
@@ -60,6 +61,17 @@ from orderwire.journal as j
 where j.txid < pg_snapshot_xmax($1) and pg_visible_in_snapshot(j.txid, $1)
 order by j.txid desc
 limit 1
+"""
+
+# Every process that can have a transaction, and prepared ones.
+_MAX_TRANSACTIONS_SQL = """
+select sum(s.setting::integer)
+from pg_settings as s
+where
+    s.name in (
+        'max_connections', 'max_prepared_transactions', 'max_worker_processes', 'max_wal_senders', 'autovacuum_max_workers',
+        'autovacuum_worker_slots'
+    )
 """
 
 _COUNT_SQL = """
@@ -125,15 +137,32 @@ class JournalReader(JournalQueries):
         (row,) = await self._fetch("select orderwire.writer_snapshot($1, $2, $3)", *event_id)
         return None if row[0] is None else Snapshot(*row[0])
 
+    async def max_transactions(self) -> int:
+        (row,) = await self._fetch(_MAX_TRANSACTIONS_SQL)
+        most: int = row[0]
+        return most
+
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         (row,) = await self._fetch_with_identity(_COUNT_SQL, after.snapshot, after.txid, after.id, upto, past_id, limit)
         return EventCount(row["events"], row["order_events"], _identity_from_row(row))
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        args = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        bounds = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        return await self._guarded_page(_PAGE_SQL, _GUARDED_PAGE_SQL, bounds, ())
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        bounds = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        return await self._guarded_page(
+            _CUSTOMER_PAGE_SQL, _GUARDED_CUSTOMER_PAGE_SQL, bounds, (owner.subject, list(owner.keys))
+        )
+
+    async def _guarded_page(self, query: str, guarded_query: str, bounds: tuple[Any, ...], customer: tuple[Any, ...]) -> Page:
+        """By ``guarded_query`` where ``query`` fails or returns what no event may be, and after it took too long."""
         if not self._guard.is_due:
             try:
-                page = _page_from_rows(await self._fetch_with_identity(_PAGE_SQL, *args))
+                page = _page_from_rows(await self._fetch_with_identity(query, *bounds, *customer))
             except StoreError as error:
                 # The listener's errors have that of the driver as their cause.
                 causes = (error, error.__cause__)
@@ -144,7 +173,8 @@ class JournalReader(JournalQueries):
                 if all(len(event.payload) <= MAX_EVENT_BYTES for event in page.events):
                     return page
         started_at = time.monotonic()
-        page = _page_from_rows(await self._fetch_with_identity(_GUARDED_PAGE_SQL, *args, GUARDED_TIME_LIMIT))
+        rows = await self._fetch_with_identity(guarded_query, *bounds, GUARDED_TIME_LIMIT, *customer)
+        page = _page_from_rows(rows)
         self._guard.is_due &= page.more and time.monotonic() - started_at >= GUARDED_TIME_LIMIT.total_seconds()
         return page
 

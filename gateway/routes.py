@@ -13,10 +13,13 @@ from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
 from gateway.http.query import parse_int, parse_text
 from gateway.http.request_guard import restrict_to_roles
+from gateway.http.request_head import REQUEST_HEAD
+from gateway.net.client_address import rate_limit_key
 from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
 from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
+from push.journal.queries import EventOwner
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key
 from push.protocol.messages import rfc3339
@@ -96,6 +99,11 @@ def _owner(grant: Grant) -> OrderOwner | None:
     return OrderOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
 
 
+def _event_owner(grant: Grant) -> EventOwner | None:
+    """Whose events the bearer may see; None: all."""
+    return EventOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
+
+
 def _no_such_order(key: str) -> web.Response:
     return error_response(404, f"no such order: {key[:200]}")
 
@@ -107,8 +115,11 @@ def _json_bool(value: bool) -> str:
 async def events(request: web.Request, grant: Grant) -> web.Response:
     """``GET /api/events?after=CURSOR&limit=N``: the journal, oldest first, without events that the grant does not allow."""
     limit = parse_int(request.query, "limit", 1, MAX_EVENTS)
+    client = grant.subject or rate_limit_key(request[REQUEST_HEAD].peer.address)
     try:
-        page = await request.app[REPLAY_PLANNER].history_page(request.query.get("after"), 100 if limit is None else limit)
+        page = await request.app[REPLAY_PLANNER].history_page(
+            request.query.get("after"), 100 if limit is None else limit, client, _event_owner(grant)
+        )
     except BadCursor:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None
     except GapError as error:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
 from gateway.net.transports import CLOSE_TIMEOUT_SECONDS
 from gateway.sessions.session_adapter import SessionAdapter, not_started_reason
+from gateway.sessions.write_turns import WRITE_TURNS
 from push.delivery.batch import CHUNK_BYTES
 from push.delivery.session import PING_MESSAGE
 from push.protocol.access import Role
@@ -26,6 +28,8 @@ log = logging.getLogger("orderwire.session")
 # How many milliseconds a browser waits before it reconnects.
 RETRY_FIELD = b"retry: 1000\n\n"
 HEARTBEAT_COMMENT = b": ping\n\n"
+# What an event from the database begins with (orderwire.event_json); no such text has an escape in it.
+_EVENT_START = re.compile(rb'\{"type":"([a-z_]+)","id":"([0-9a-f-]+)"[,}]')
 
 
 async def sse_handler(request: web.Request) -> web.StreamResponse:
@@ -56,6 +60,10 @@ async def sse_handler(request: web.Request) -> web.StreamResponse:
     try:
         await response.prepare(request)
         await response.write(RETRY_FIELD)
+        if request.transport is not None:
+            # What a client does not read waits in the session's queue and in the log, where it is bounded and shared. (Not 0:
+            # asyncio's TLS transport counts a buffer of exactly the limit as full.)
+            request.transport.set_write_buffer_limits(high=1, low=0)
         await transport.run()
     finally:
         transport.adapter.connection_lost()
@@ -79,6 +87,7 @@ class _SseTransport:
         self._aborted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_cursor)
         self._session = self.adapter.session
+        self._write_turns = app[WRITE_TURNS]
         metrics = app[METRICS]
         self._messages_counter = metrics.sent_messages.labels("sse")
         self._bytes_counter = metrics.sent_bytes.labels("sse")
@@ -110,7 +119,12 @@ class _SseTransport:
     async def _send(self) -> None:
         while True:
             while batches := self._session.take(CHUNK_BYTES):
-                await self._response.write(b"".join(batch.encoded(_encode_events) for batch in batches))
+                encoded = [batch.encoded(_encode_events) for batch in batches]
+                data = encoded[0] if len(encoded) == 1 else b"".join(encoded)
+                # A chunk for each client in turn: clients at one place in the log get the same bytes, encoded once, and other
+                # tasks do not wait until this client has all that its socket takes.
+                await self._write_turns.wait(len(data))
+                await self._response.write(data)
                 # SSE has no pong: that a write completes shows that the client is alive.
                 self._session.mark_alive()
                 self._messages_counter.inc(sum(batch.count for batch in batches))
@@ -130,6 +144,9 @@ def _encode_event(message: bytes) -> bytes:
         return HEARTBEAT_COMMENT
     if message.startswith(b"id: "):
         return message
+    match = _EVENT_START.match(message)
+    if match is not None:  # an event: not parsed, for a replay has thousands
+        return b"event: %b\nid: %b\ndata: %b\n\n" % (match[1], match[2], message)
     fields = json.loads(message)
     cursor = f"id: {fields['id']}\n" if "id" in fields else ""
     return f"event: {fields['type']}\n{cursor}data: ".encode() + message + b"\n\n"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 from push.delivery.batch import Batch, in_chunks
@@ -248,7 +248,7 @@ class SessionManager:
     async def _replay(self, session: Session, cursor_text: str) -> bool:
         """True: the session is live or closed. False: the client has been told to fetch anew, and the session can go live."""
         try:
-            replay = await self._replay_planner.plan(cursor_text)
+            replay = await self._replay_planner.plan(cursor_text, _reader(session))
             subscription = session.subscription
             # Then it gets exactly the events of orders, and these have been counted.
             gets_orders = subscription.receives_all_orders and (
@@ -279,12 +279,12 @@ class SessionManager:
     async def _visible_events(self, session: Session, replay: Replay) -> list[Event]:
         """Read a replay, and return those of its events that the session subscribes to and may see."""
         visible: list[Event] = []
-        async for events in self._replay_planner.read_events(replay):
+        async for events in self._replay_planner.read_events(replay, _reader(session)):
             visible += session.visible(events)
         return visible
 
     async def _send_replay(self, session: Session, replay: Replay) -> None:
-        async for events in self._replay_planner.read_events(replay):
+        async for events in self._replay_planner.read_events(replay, _reader(session)):
             await self._send_events(session, events)
             if session.close_code is not None:
                 return
@@ -309,3 +309,9 @@ class SessionManager:
         self._metrics.replayed_events.inc(len(visible))
         async with asyncio.timeout(REPLAY_STALL_SECONDS):
             await session.wait_writable()
+
+
+def _reader(session: Session) -> Hashable:
+    """Who reads the journal for a session: all sessions of one subject together, and each of the others for itself."""
+    grant = session.grant
+    return session if grant is None or grant.subject is None else grant.subject

@@ -94,8 +94,10 @@ create table orderwire.journal (
     actor_role text,
     actor_application text
 ) partition by RANGE (at);
+CREATE INDEX journal_customer_id_idx ON ONLY orderwire.journal USING btree (customer_id) WHERE (customer_id IS NOT NULL);
 CREATE INDEX journal_key_idx ON ONLY orderwire.journal USING btree (key);
 CREATE INDEX journal_order_key_idx ON ONLY orderwire.journal USING btree (order_key) WHERE (order_key IS NOT NULL);
+CREATE INDEX journal_previous_customer_id_idx ON ONLY orderwire.journal USING btree (previous_customer_id) WHERE (previous_customer_id IS NOT NULL);
 CREATE INDEX journal_txid_id_idx ON ONLY orderwire.journal USING btree (txid, id);
 comment on table orderwire.journal is 'Every committed change of the attached tables, kept for the retention time. Read it with: select * from orderwire.events;';
 
@@ -308,11 +310,11 @@ create function orderwire.joined_expression(map jsonb, expression text) returns 
 
 create function orderwire.journal_count(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, at_most integer) returns TABLE(events bigint, order_events bigint) language sql stable;
 
-create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, more boolean) language sql stable;
-comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint) is 'Events between two snapshots, in pages: what the push server reads.';
+create function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, of_customer boolean DEFAULT false, subject text DEFAULT NULL::text, keys text[] DEFAULT NULL::text[]) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, more boolean) language sql stable;
+comment on function orderwire.journal_page(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, of_customer boolean, subject text, keys text[]) is 'Events between two snapshots, in pages: what the push server reads.';
 
-create function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, is_placeholder boolean, exact boolean, more boolean) language plpgsql stable;
-comment on function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval) is 'The same as journal_page, with a placeholder for a row that cannot be read.';
+create function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval, of_customer boolean DEFAULT false, subject text DEFAULT NULL::text, keys text[] DEFAULT NULL::text[]) returns TABLE(txid xid8, id bigint, stream text, key text, order_key text, customer_id text, previous_customer_id text, seen_by_writer pg_snapshot, at timestamp with time zone, orders integer, pending integer, previous_revenue numeric, revenue numeric, previous_currency text, currency text, event text, customer_event text, previous_customer_event text, is_placeholder boolean, exact boolean, more boolean) language plpgsql stable;
+comment on function orderwire.journal_page_guarded(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint, max_events integer, max_bytes bigint, time_limit interval, of_customer boolean, subject text, keys text[]) is 'The same as journal_page, with a placeholder for a row that cannot be read.';
 
 create function orderwire.key_columns(map jsonb) returns text[] language sql immutable;
 
@@ -453,6 +455,8 @@ revoke execute on function orderwire.uninstall() from public;
 comment on function orderwire.uninstall() is 'Remove everything that Orderwire has installed; a starter table with rows stays.';
 
 create function orderwire.unseen(seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
+
+create function orderwire.unseen_by_customer(subject text, keys text[], seen pg_snapshot, own_txid xid8, own_id bigint, upto pg_snapshot, past bigint) returns SETOF orderwire.journal language sql stable;
 
 create function orderwire.wake_servers() returns void language sql volatile;
 revoke execute on function orderwire.wake_servers() from public;

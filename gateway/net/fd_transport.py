@@ -158,7 +158,17 @@ class FdTransport:
     The write buffer's high-water mark is 1 byte, the low-water mark 0: the protocol is paused as soon as anything is buffered.
     """
 
-    __slots__ = ("_fd_transports", "_generation", "_interest", "_protocol", "_reading", "_state", "_unsent", "fd")
+    __slots__ = (
+        "_fd_transports",
+        "_generation",
+        "_interest",
+        "_protocol",
+        "_reading",
+        "_state",
+        "_unsent",
+        "_unsent_offset",
+        "fd",
+    )
 
     def __init__(self, fd_transports: FdTransports, fd: int, protocol: asyncio.Protocol) -> None:
         self._fd_transports = fd_transports
@@ -168,8 +178,10 @@ class FdTransport:
         self._reading = True
         # The events that are registered with the epoll.
         self._interest = select.EPOLLIN
-        # The write buffer: what the kernel did not take.
-        self._unsent = b""
+        # The write buffer: what was written and the kernel did not take. Whole: many clients are written the same object, and a
+        # slice would be a copy for each of those that do not read. Of the first one ``_unsent_offset`` bytes are sent.
+        self._unsent: tuple[bytes, ...] = ()
+        self._unsent_offset = 0
         # Generation of the last batch that this transport was in.
         self._generation = -1
 
@@ -187,9 +199,9 @@ class FdTransport:
             return
         self._flush_batch_first()
         if self._unsent:
-            self._unsent += data
+            self._unsent += (data,)
         else:
-            self._buffer_unsent(self._try_write(data))
+            self._buffer_unsent(data, self._try_write(data, 0))
 
     def set_protocol(self, protocol: asyncio.Protocol) -> None:
         self._protocol = protocol
@@ -250,28 +262,29 @@ class FdTransport:
         if result < 0:
             self._finish(OSError(-result, os.strerror(-result)))
         else:
-            self._buffer_unsent(data[result:])
+            self._buffer_unsent(data, result)
 
     def _flush_batch_first(self) -> None:
         """Keep the order of writes: send the current batch if this transport is in it."""
         if self._generation == self._fd_transports.generation:
             self._fd_transports.flush_batch()
 
-    def _try_write(self, data: bytes) -> bytes:
-        """Write to the socket; returns the part that it did not take."""
+    def _try_write(self, data: bytes, offset: int) -> int:
+        """Write ``data`` from ``offset`` on to the socket; returns the offset behind what it took."""
         if self._state == CLOSED:
-            return b""
+            return len(data)
         try:
-            return data[os.write(self.fd, data) :]
+            return offset + os.write(self.fd, memoryview(data)[offset:] if offset else data)
         except (BlockingIOError, InterruptedError):
-            return data
+            return offset
         except OSError as error:
             self._finish(error)
-            return b""
+            return len(data)
 
-    def _buffer_unsent(self, unsent: bytes) -> None:
-        if unsent and self._state != CLOSED:
-            self._unsent = unsent
+    def _buffer_unsent(self, data: bytes, offset: int) -> None:
+        """Buffer ``data`` from ``offset`` on, if anything is left of it."""
+        if offset < len(data) and self._state != CLOSED:
+            self._unsent, self._unsent_offset = (data,), offset
             self._update_interest()
             self._protocol.pause_writing()
 
@@ -309,7 +322,12 @@ class FdTransport:
             self.close()
 
     def _flush_unsent(self) -> None:
-        self._unsent = self._try_write(self._unsent)
+        while self._unsent:
+            first = self._unsent[0]
+            self._unsent_offset = self._try_write(first, self._unsent_offset)
+            if self._unsent_offset < len(first):
+                break
+            self._unsent, self._unsent_offset = self._unsent[1:], 0
         if not self._unsent and self._state != CLOSED:
             self._protocol.resume_writing()
         if self._unsent:
@@ -338,7 +356,7 @@ class FdTransport:
         if self._state != CLOSED:
             self._state = CLOSED
             self._reading = False
-            self._unsent = b""
+            self._unsent = ()
             self._update_interest()
             asyncio.get_running_loop().call_soon(self._call_connection_lost, error)
 

@@ -17,7 +17,7 @@ from aiohttp import web
 from gateway.net.transports import Transport, TransportBackend, TransportGroup
 from gateway.websocket.frames import text_frames
 from gateway.websocket.shared_deflate import Follower, Segment, SharedDeflate
-from push.delivery.batch import Batch
+from push.delivery.batch import Batch, concat
 from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.cohort import Cohort
 from push.delivery.hub import Hub
@@ -103,7 +103,7 @@ class Broadcaster:
         else:
             if batches != self._last_batches:
                 self._last_batches = batches
-                self._last_combined = Batch([message for batch in batches for message in batch.messages])
+                self._last_combined = concat(batches)
             combined = self._last_combined
         self._sent_frames += combined.count * client_count
         self._sent_bytes += combined.size * client_count

@@ -10,6 +10,9 @@ from push.protocol.messages import Bulk, PositionMessage, encode
 
 __all__ = ["BroadcastLog"]
 
+# Different offsets whose next batch is kept for other sessions.
+MAX_CACHED_READS = 16
+
 
 class BroadcastLog:
     """An append-only sequence of batches, of which the newest are kept, and the version of the totals.
@@ -35,18 +38,17 @@ class BroadcastLog:
         self.totals_version = 1
         # Payload of the newest event; empty before the first one.
         self.last_event_payload = b""
-        # The last result of ``read``: the next session mostly asks for the same.
-        self._read_key: tuple[int, int, int] | None = None
-        self._read_batch = Batch(())
-        self._read_end = 0
+        # Results of ``read`` since the last ``append``, by its arguments: other sessions ask for the same.
+        self._reads: dict[tuple[int, int], tuple[Batch, int]] = {}
         # The last result of ``bulk_batches``.
         self._bulk_key = (-1, -1)
-        self._bulk_batches = (self._read_batch, self._read_batch)
+        self._bulk_batches = (Batch(()), Batch(()))
 
     def append(self, batches: Iterable[Batch], last_event_payload: bytes | None = None) -> None:
         """Append one publication; ``last_event_payload`` if it contains events. First drops the batches before which a reader
         has more than the bounds waiting, so such a reader has overflowed (its offset is below ``first_offset``).
         """
+        self._reads.clear()
         dropped = 0
         for messages_before, bytes_before in self._counts_before:
             if (
@@ -71,10 +73,10 @@ class BroadcastLog:
     def read(self, offset: int, about_bytes: int) -> tuple[Batch, int]:
         """One batch with what follows ``offset``, up to about ``about_bytes`` but at least one batch of the log, and the offset
         after it. ``offset`` is in the log: ``first_offset <= offset < end_offset``. All readers at one offset get the same
-        object.
+        object, unless they are at more than MAX_CACHED_READS different ones.
         """
-        key = (offset, self.end_offset, about_bytes)
-        if key != self._read_key:
+        found = self._reads.get((offset, about_bytes))
+        if found is None:
             index = offset - self.first_offset
             taken = [self._batches[index]]
             size = taken[0].size
@@ -83,10 +85,10 @@ class BroadcastLog:
                     break
                 taken.append(batch)
                 size += batch.size
-            self._read_batch = taken[0] if len(taken) == 1 else concat(taken)
-            self._read_end = offset + len(taken)
-            self._read_key = key
-        return self._read_batch, self._read_end
+            if len(self._reads) >= MAX_CACHED_READS:
+                self._reads.clear()
+            found = self._reads[offset, about_bytes] = taken[0] if len(taken) == 1 else concat(taken), offset + len(taken)
+        return found
 
     def since(self, offset: int) -> list[Batch]:
         """All batches from ``offset`` on; ``offset`` is not below ``first_offset``."""

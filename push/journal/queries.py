@@ -19,7 +19,7 @@ from typing import Protocol
 from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.totals import Totals
 
-__all__ = ["Baseline", "EventCount", "JournalConnection", "JournalQueries", "JournalReads"]
+__all__ = ["Baseline", "EventCount", "EventOwner", "JournalConnection", "JournalQueries", "JournalReads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,14 @@ class EventCount:
     events: int
     order_events: int
     identity: JournalIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class EventOwner:
+    """The customer whose events are asked for: those with ``subject`` as customer_id, and those of the orders ``keys``."""
+
+    subject: str | None
+    keys: frozenset[str]
 
 
 class JournalReads(Protocol):
@@ -100,11 +108,19 @@ class JournalConnection(JournalReads, Protocol):
 class JournalQueries(JournalReads, Protocol):
     """The journal over a pool of connections, for replays and the audit. Any method may raise StoreError."""
 
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        """As ``page``, but only the events of that customer."""
+
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         """Count what ``page`` would return without limits, up to ``limit``."""
 
     async def writer_snapshot(self, event_id: EventId) -> Snapshot | None:
         """Return what the event's writer saw as committed; None if the event is not in the journal."""
+
+    async def max_transactions(self) -> int:
+        """Return how many transactions can run at one time, at most: no snapshot of this database names more of them."""
 
     async def scan_totals(self) -> Baseline:
         """Count the totals from the table of orders, and store them as the checkpoint for processes that start later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from itertools import islice
@@ -80,16 +81,19 @@ class RecentEvents:
 
     def missed(self, position: Position) -> list[Event] | None:
         """The published events that ``position`` misses; None if some of them may have been dropped."""
-        for seq, watermark in self._watermarks:
-            if seq < self._first_seq:
-                continue
-            # The position's own transaction is visible in this watermark: later rows of it may have come before the watermark.
-            if position.txid is not None and watermark.sees(position.txid):
-                return None
-            if not position.snapshot.covers(watermark):
-                return None
-            return [event for event in islice(self._events, seq - self._first_seq, None) if position.misses(event)]
-        return None
+        possible = self.possibly_missed(position)
+        return None if possible is None else position.missing(possible)
+
+    def possibly_missed(self, position: Position) -> list[Event] | None:
+        """The published events after the newest watermark that ``position`` covers: it misses none before these.
+
+        None if some of them may have been dropped.
+        """
+        # What covers a watermark covers every older one, so the newest is found by halves, among those that are retained.
+        newest = bisect_left(self._watermarks, True, key=lambda entry: not _covers(position, entry[1])) - 1
+        if newest < 0 or (seq := self._watermarks[newest][0]) < self._first_seq:
+            return None
+        return list(islice(self._events, seq - self._first_seq, None))
 
     def latest_ids(self, count: int) -> list[EventId]:
         """The ids of the newest events, up to ``count``, oldest first."""
@@ -97,3 +101,11 @@ class RecentEvents:
 
     def __len__(self) -> int:
         return len(self._events)
+
+
+def _covers(position: Position, watermark: Snapshot) -> bool:
+    """Whether a reader at ``position`` has everything that is visible in ``watermark``."""
+    # The position's own transaction is visible in this watermark: later rows of it may have come before the watermark.
+    if position.txid is not None and watermark.sees(position.txid):
+        return False
+    return position.snapshot.covers(watermark)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from push.errors import BadCursor, StoreError
 from push.journal.events import Cursor, Event, EventId, JournalIdentity, Page, Position, Snapshot
-from push.journal.queries import JournalQueries
+from push.journal.queries import EventOwner, JournalQueries
+from push.journal.read_slots import ReadKind, ReadSlots
 from push.journal.relay import Relay
 
 __all__ = ["GapError", "HistoryPage", "Replay", "ReplayPlanner"]
@@ -26,6 +27,10 @@ MAX_REPLAYED = 10_000
 # The size of a page of a replay, in events and in bytes of JSON. A page of history may have four times the bytes.
 PAGE_EVENTS = 500
 PAGE_BYTES = 256 * 1024
+# Events of the memory that are compared with a cursor before other tasks run.
+COMPARED_EVENTS = 1000
+# A cursor may name so many running transactions without a question to the database how many it can have: its default.
+USUAL_TRANSACTIONS = 100
 # Seconds that a resume waits for the relay to complete a read that is larger than its memory.
 WATERMARK_WAIT_TIMEOUT = 10.0
 # Reads of the journal at one time, for all clients together.
@@ -76,22 +81,31 @@ class Replay:
     next_seq: int
 
 
+class _Turn(NamedTuple):
+    """What ``ReadSlots.take`` is to know of a read."""
+
+    kind: ReadKind
+    client: Hashable
+
+
 class ReplayPlanner:
     """Answers the resumes and the history requests of all clients of this process.
 
     At most MAX_CONCURRENT_READS reads of the journal run at a time, and clients with the same cursor share them. That bounds
-    what a reconnect storm costs the database.
+    what a reconnect storm costs the database. Who is next: see ReadSlots. ``client`` is anything hashable that is equal for all
+    requests of one client.
     """
 
     def __init__(self, relay: Relay, queries: JournalQueries, max_replayed: int = MAX_REPLAYED) -> None:
         self._relay = relay
         self._queries = queries
         self._max_replayed = max_replayed
-        self._read_slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
+        self._read_slots = ReadSlots(MAX_CONCURRENT_READS)
         self._replay_cache: _SingleFlightCache[tuple[str, Cursor], Replay] = _SingleFlightCache()
         self._page_cache: _SingleFlightCache[_Span, Page] = _SingleFlightCache()
+        self._max_transactions: _SingleFlightCache[None, int] = _SingleFlightCache()
 
-    async def plan(self, cursor_text: str) -> Replay:
+    async def plan(self, cursor_text: str, client: Hashable) -> Replay:
         """Find out what the client with this cursor misses. Raises GapError, or StoreError if the database cannot answer."""
         try:
             cursor = Cursor.parse(cursor_text)
@@ -100,11 +114,12 @@ class ReplayPlanner:
         epoch = self._relay.epoch
         if epoch is None or cursor.epoch != epoch:
             raise GapError("another epoch")
-        return self._plan_from_memory(cursor) or await self._replay_cache.get(
-            (epoch, cursor), lambda: self._plan_from_journal(cursor)
+        await self._reject_impossible_cursor(cursor, _Turn(ReadKind.RESUME, client))
+        return await self._plan_from_memory(cursor) or await self._replay_cache.get(
+            (epoch, cursor), lambda: self._plan_from_journal(cursor, _Turn(ReadKind.RESUME, client))
         )
 
-    def _plan_from_memory(self, cursor: Cursor) -> Replay | None:
+    async def _plan_from_memory(self, cursor: Cursor) -> Replay | None:
         recent_events = self._relay.recent_events
         if cursor.upto is not None or self._is_ahead(cursor):
             return None
@@ -119,15 +134,21 @@ class ReplayPlanner:
             if event is None:
                 return None
             position = Position(event.writer_snapshot, event.txid, event.id)
-        missed = recent_events.missed(position)
-        if missed is None:
+        # Both of the same moment: what is published from here on has a higher number.
+        possible, next_seq = recent_events.possibly_missed(position), recent_events.next_seq
+        if possible is None:
             return None
+        missed: list[Event] = []
+        for start in range(0, len(possible), COMPARED_EVENTS):
+            if start:
+                await asyncio.sleep(0)
+            missed += position.missing(possible[start : start + COMPARED_EVENTS])
         if len(missed) > self._max_replayed:
             raise GapError("too much to replay")
-        return Replay(len(missed), sum(event.stream is None for event in missed), missed, (), recent_events.next_seq)
+        return Replay(len(missed), sum(event.stream is None for event in missed), missed, (), next_seq)
 
-    async def _plan_from_journal(self, cursor: Cursor) -> Replay:
-        await self._reject_future_cursor(cursor)
+    async def _plan_from_journal(self, cursor: Cursor, turn: _Turn) -> Replay:
+        await self._reject_future_cursor(cursor, turn)
         try:
             async with asyncio.timeout(WATERMARK_WAIT_TIMEOUT):
                 await self._relay.wait_until_watermark_retained()
@@ -136,15 +157,15 @@ class ReplayPlanner:
         # One value: what this snapshot does not see is in memory from next_seq on.
         watermark, next_seq, _ = self._relay.watermark
         spans = []
-        start = await self._resolve_cursor(cursor)
-        unproved_txid = await self._unproved_txid(cursor)
+        start = await self._resolve_cursor(cursor, turn)
+        unproved_txid = await self._unproved_txid(cursor, turn)
         if cursor.upto is not None:
             spans.append(_Span(cursor.epoch, start, cursor.upto, cursor.past_id))
             start = Position(cursor.upto)
         spans.append(_Span(cursor.epoch, start, watermark, 0))
         count = order_event_count = 0
         for span in spans:
-            async with self._read_slots:
+            async with self._read_slots.take(*turn):
                 found = await self._queries.count(span.after, span.upto, span.past_id, self._max_replayed + 1)
             _require_position(span.after, span.epoch, found.identity, unproved_txid)
             count += found.events
@@ -153,64 +174,73 @@ class ReplayPlanner:
             raise GapError("too much to replay")
         return Replay(count, order_event_count, (), spans, next_seq)
 
-    async def read_events(self, replay: Replay) -> AsyncIterator[Sequence[Event]]:
+    async def read_events(self, replay: Replay, client: Hashable) -> AsyncIterator[Sequence[Event]]:
         """Yield the events of a replay in pages. Raises GapError if they are trimmed meanwhile, or StoreError."""
         for start in range(0, len(replay.from_memory), PAGE_EVENTS):
+            if start:
+                await asyncio.sleep(0)  # nothing else here waits for anything
             yield replay.from_memory[start : start + PAGE_EVENTS]
+        turn = _Turn(ReadKind.RESUME, client)
         for first in replay.from_journal:
             span: _Span | None = first
             while span is not None:
-                page = await self._page_cache.get(span, lambda span=span: self._read_page(span))  # type: ignore[misc]
+                page = await self._page_cache.get(span, lambda span=span: self._read_page(span, turn))  # type: ignore[misc]
                 if page.events:
                     yield page.events
                 span = replace(span, past_id=page.events[-1].id) if page.more else None
 
-    async def history_page(self, cursor_text: str | None, limit: int) -> HistoryPage:
+    async def history_page(
+        self, cursor_text: str | None, limit: int, client: Hashable, owner: EventOwner | None = None
+    ) -> HistoryPage:
         """Return a page of history, oldest first: after the cursor, or without one from the oldest event on.
 
+        With ``owner`` only the events of that customer; then neither the page nor its cursor tells how many others there are.
         Raises BadCursor, GapError or StoreError.
         """
         epoch = self._relay.epoch
         if epoch is None:
             raise StoreError(self._relay.not_ready_reason or "starting")
+        turn = _Turn(ReadKind.HISTORY, client)
         if cursor_text is None:
-            trimmed = await self._trimmed_txid()
+            trimmed = await self._trimmed_txid(turn)
             cursor = Cursor(epoch, Snapshot(trimmed + 1, trimmed + 1))
         else:
             cursor = Cursor.parse(cursor_text)
         if cursor.epoch != epoch:
             raise GapError("another epoch")
+        await self._reject_impossible_cursor(cursor, turn)
         await self._relay.read_barrier.wait_for_fresh_read()
-        await self._reject_future_cursor(cursor)
-        start = await self._resolve_cursor(cursor)
-        unproved_txid = 0 if cursor_text is None else await self._unproved_txid(cursor)
-        async with self._read_slots:
-            page = await self._queries.page(start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
+        await self._reject_future_cursor(cursor, turn)
+        start = await self._resolve_cursor(cursor, turn)
+        unproved_txid = 0 if cursor_text is None else await self._unproved_txid(cursor, turn)
+        async with self._read_slots.take(*turn):
+            span = (start, cursor.upto, cursor.past_id, limit, PAGE_BYTES * 4)
+            page = await (self._queries.page(*span) if owner is None else self._queries.customer_page(owner, *span))
         _require_position(start, epoch, page.identity, unproved_txid)
         upto = self._relay.crash_safe(page.upto, max((event.txid for event in page.events), default=0))
-        async with self._read_slots:
+        async with self._read_slots.take(*turn):
             witness = await self._queries.newest_event(upto)
         if page.more:
             return HistoryPage(page.events, Cursor(epoch, cursor.after, upto, page.events[-1].id, witness), True)
         # The pages ended in the snapshot of the first one: what has come since is still to be fetched.
         return HistoryPage(page.events, Cursor(epoch, upto, witness=witness), cursor.upto is not None)
 
-    async def _read_page(self, span: _Span) -> Page:
-        async with self._read_slots:
+    async def _read_page(self, span: _Span, turn: _Turn) -> Page:
+        async with self._read_slots.take(*turn):
             page = await self._queries.page(span.after, span.upto, span.past_id, PAGE_EVENTS, PAGE_BYTES)
         _require_position(span.after, span.epoch, page.identity)
         return page
 
-    async def _resolve_cursor(self, cursor: Cursor) -> Position:
+    async def _resolve_cursor(self, cursor: Cursor, turn: _Turn) -> Position:
         if isinstance(cursor.after, Snapshot):
             return Position(cursor.after)
-        async with self._read_slots:
+        async with self._read_slots.take(*turn):
             snapshot = await self._queries.writer_snapshot(cursor.after)
         if snapshot is None:
             raise GapError("the event is not in the journal")
         return Position(snapshot, cursor.after.txid, cursor.after.id)
 
-    async def _unproved_txid(self, cursor: Cursor) -> int:
+    async def _unproved_txid(self, cursor: Cursor, turn: _Turn) -> int:
         """A transaction whose events, if they are not trimmed, would be in the journal that the cursor is of; 0 if they are.
 
         Proves the snapshots of the cursor. An event in it is proved by ``_resolve_cursor``.
@@ -220,7 +250,7 @@ class ReplayPlanner:
             return 0
         if cursor.witness is None:
             return newest.xmax - 1
-        async with self._read_slots:
+        async with self._read_slots.take(*turn):
             is_there = await self._queries.writer_snapshot(cursor.witness) is not None
         return 0 if is_there else cursor.witness.txid
 
@@ -228,19 +258,33 @@ class ReplayPlanner:
         """Whether the cursor holds a newer snapshot than any this process knows: from a server that is ahead, or made up."""
         return max(snapshot.xmax for snapshot in _cursor_snapshots(cursor)) > self._relay.read_snapshot.xmax
 
-    async def _reject_future_cursor(self, cursor: Cursor) -> None:
+    async def _reject_future_cursor(self, cursor: Cursor, turn: _Turn) -> None:
         """Raise GapError if the cursor holds a snapshot of the future, which would hide events that are still to come."""
         if not self._is_ahead(cursor):
             return
         newest = max(_cursor_snapshots(cursor), key=lambda snapshot: snapshot.xmax)
-        async with self._read_slots:
+        async with self._read_slots.take(*turn):
             now = (await self._queries.page(Position(newest), None, 0, 1, 1)).upto
         if newest.xmax > now.xmax:
             raise GapError("from the future")
 
-    async def _trimmed_txid(self) -> int:
+    async def _reject_impossible_cursor(self, cursor: Cursor, turn: _Turn) -> None:
+        """Raise GapError if the cursor names more running transactions than the database can have: it is made up, and costs as
+        much to compare as it is long.
+        """
+        running = max(len(snapshot.xip) for snapshot in _cursor_snapshots(cursor))
+        if running > USUAL_TRANSACTIONS and running > await self._max_transactions.get(
+            None, lambda: self._read_max_transactions(turn)
+        ):
+            raise GapError("more running transactions than the database can have")
+
+    async def _read_max_transactions(self, turn: _Turn) -> int:
+        async with self._read_slots.take(*turn):
+            return await self._queries.max_transactions()
+
+    async def _trimmed_txid(self, turn: _Turn) -> int:
         empty = Snapshot(1, 1)
-        async with self._read_slots:
+        async with self._read_slots.take(*turn):
             return (await self._queries.page(Position(empty), empty, 0, 1, 1)).identity.trimmed_txid
 
 

@@ -39,6 +39,45 @@ as $$
     where j.txid = $2 and pg_visible_in_snapshot(j.txid, $4) and j.id > greatest($3, $5)
 $$;
 
+-- Those of them that a customer gets, of which there are few: by the indexes of the customer and of the order. Where an order
+-- has changed hands, both customers get the event.
+--
+-- The same rule as Grant.view in push/protocol/access.py. A longer subject is cut in the journal, and matches nothing.
+create or replace function orderwire.unseen_by_customer(
+    subject text,
+    keys text[],
+    seen pg_snapshot,
+    own_txid xid8,
+    own_id bigint,
+    upto pg_snapshot,
+    past bigint
+) returns setof orderwire.journal
+language sql stable
+as $$
+    select j.*
+    from (
+        select c.* from orderwire.journal as c where c.customer_id = $1 and length($1) <= 200
+        union all
+        select c.* from orderwire.journal as c
+        where c.previous_customer_id = $1 and length($1) <= 200 and c.customer_id is distinct from $1
+        union all
+        select c.* from orderwire.journal as c
+        where
+            c.key = any($2) and c.stream is null
+            and (
+                $1 is null or length($1) > 200
+                or (c.customer_id is distinct from $1 and c.previous_customer_id is distinct from $1)
+            )
+        union all
+        select c.* from orderwire.journal as c
+        where c.order_key = any($2) and c.stream is not null and ($1 is null or c.customer_id is distinct from $1)
+    ) as j
+    where
+        case when j.txid = $4 then j.id > $5 else not pg_visible_in_snapshot(j.txid, $3) end
+        and pg_visible_in_snapshot(j.txid, $6)
+        and j.id > $7
+$$;
+
 -- About how many bytes of JSON an event is.
 create or replace function orderwire.event_bytes(customer_name text, data jsonb) returns bigint
 language sql stable parallel safe
@@ -59,8 +98,8 @@ end
 $$;
 
 -- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event). The differences
--- are what the event adds to the totals. `more`: this row is not the last one. It fails where one row cannot be read, for
--- example one that a superuser has put into the journal.
+-- are what the event adds to the totals. `more`: this row is not the last one. With of_customer only the events of that customer.
+-- It fails where one row cannot be read, for example one that a superuser has put into the journal.
 create or replace function orderwire.journal_page(
     seen pg_snapshot,
     own_txid xid8,
@@ -68,7 +107,10 @@ create or replace function orderwire.journal_page(
     upto pg_snapshot,
     past bigint,
     max_events integer,
-    max_bytes bigint
+    max_bytes bigint,
+    of_customer boolean default false,
+    subject text default null,
+    keys text[] default null
 ) returns table (
     txid xid8,
     id bigint,
@@ -147,7 +189,12 @@ as $$
                 orderwire.event_bytes(unseen.customer_name, unseen.data) as own_bytes
             from (
                 select u.*
-                from orderwire.unseen($1, $2, $3, $4, $5) as u
+                from (
+                    -- One of the two is not executed: its condition is known before it begins.
+                    select a.* from orderwire.unseen($1, $2, $3, $4, $5) as a where not $8
+                    union all
+                    select c.* from orderwire.unseen_by_customer($9, $10, $1, $2, $3, $4, $5) as c where $8
+                ) as u
                 order by u.id
                 limit $6 + 1
             ) as unseen
@@ -296,7 +343,10 @@ create or replace function orderwire.journal_page_guarded(
     past bigint,
     max_events integer,
     max_bytes bigint,
-    time_limit interval
+    time_limit interval,
+    of_customer boolean default false,
+    subject text default null,
+    keys text[] default null
 ) returns table (
     txid xid8,
     id bigint,
@@ -332,7 +382,14 @@ begin
         from (
             select n.txid, n.id, lead(n.id) over (order by n.id) is not null as followed
             from (
-                select u.txid, u.id from orderwire.unseen($1, $2, $3, $4, $5) as u order by u.id limit $6 + 1
+                select u.txid, u.id
+                from (
+                    select a.txid, a.id from orderwire.unseen($1, $2, $3, $4, $5) as a where not $9
+                    union all
+                    select c.txid, c.id from orderwire.unseen_by_customer($10, $11, $1, $2, $3, $4, $5) as c where $9
+                ) as u
+                order by u.id
+                limit $6 + 1
             ) as n
         ) as p
         order by p.id

@@ -53,6 +53,9 @@ create index journal_txid_id_idx on orderwire.journal (txid, id);
 -- The history of one order. The first costs a writer 2 % of a single-row insert, the second nothing without streams.
 create index journal_key_idx on orderwire.journal (key);
 create index journal_order_key_idx on orderwire.journal (order_key) where order_key is not null;
+-- The history of one customer. It costs a writer nothing where orders have no customer_id.
+create index journal_customer_id_idx on orderwire.journal (customer_id) where customer_id is not null;
+create index journal_previous_customer_id_idx on orderwire.journal (previous_customer_id) where previous_customer_id is not null;
 
 -- Takes what no other partition covers, so that a writer does not fail for want of one. The replica identity lets rows be
 -- changed where a publication FOR ALL TABLES includes the journal; partitions do not inherit it.

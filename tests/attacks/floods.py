@@ -1,29 +1,24 @@
-"""The attacker: ``python -m tests.attacks.floods NAME URL TOKEN`` attacks until SIGTERM, then prints the answers it received.
-
-A separate process with the lowest priority, so that it takes no processor time from the server and the measured clients. It
-connects from its own address.
-"""
+"""Floods: attacks that the server rejects. ``Attack`` has what these and the loads (tests/attacks/loads.py) use."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
+import socket
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.helpers.websocket_frames import CONTINUATION, FINAL, TEXT, frame
 
-__all__ = ["ATTACKER_ADDRESS", "ATTACKS"]
+__all__ = ["ATTACKER_ADDRESS", "ATTACKS", "Attack"]
 
 ATTACKER_ADDRESS = "127.0.0.66"
 HANDSHAKE = (
-    "GET /api/ws HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{more}"
+    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{more}"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
@@ -43,15 +38,46 @@ class Attack:
             print("received", answer, flush=True)
         self.answers[answer] += count
 
-    async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(self.host, self.port, local_addr=(ATTACKER_ADDRESS, 0))
+    async def connect(
+        self, data: bytes = b"", address: str = ATTACKER_ADDRESS, receive_buffer: int | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect from ``address``, and send ``data``."""
+        sock = socket.socket()
+        if receive_buffer is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.setblocking(False)
+        try:
+            sock.bind((address, 0))
+            await asyncio.get_running_loop().sock_connect(sock, (self.host, self.port))
+        except BaseException:
+            sock.close()
+            raise
+        reader, writer = await asyncio.open_connection(sock=sock)
         writer.write(data)
         return reader, writer
 
-    def handshake(self, *, with_token: bool = True, more: str = "") -> bytes:
+    def handshake(self, *, with_token: bool = True, more: str = "", path: str = "/api/ws", token: str | None = None) -> bytes:
         if with_token:
-            more += f"Authorization: Bearer {self.token}\r\n"
-        return HANDSHAKE.format(host=f"{self.host}:{self.port}", more=more).encode()
+            more += f"Authorization: Bearer {token or self.token}\r\n"
+        return HANDSHAKE.format(path=path, host=f"{self.host}:{self.port}", more=more).encode()
+
+    def request(self, path: str, token: str | None = None) -> bytes:
+        """A GET request."""
+        return (
+            f"GET {path} HTTP/1.1\r\nHost: {self.host}:{self.port}\r\nAuthorization: Bearer {token or self.token}\r\n\r\n"
+        ).encode()
+
+    async def get_json(self, path: str, token: str, address: str = ATTACKER_ADDRESS) -> Any:
+        """The body of a GET request over a connection of its own. Raises OSError if it is not answered with 200."""
+        reader, writer = await self.connect(self.request(path, token), address)
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if " 200 " not in head.split("\r\n")[0]:
+                raise ConnectionError(head.split("\r\n")[0])
+            length = next(line.split(":")[1] for line in head.split("\r\n") if line.lower().startswith("content-length:"))
+            return json.loads(await reader.readexactly(int(length)))
+        finally:
+            writer.transport.abort()
 
     async def read_last_answer(self, reader: asyncio.StreamReader) -> str:
         """Read to the end; return the last answer: a close code or a status."""
@@ -210,20 +236,3 @@ ATTACKS: dict[str, tuple[Callable[[Attack], Awaitable[None]], str, str]] = {
     "unauthenticated": (unauthenticated, "close 3502", "not_authenticated"),
     "requests": (requests, "429", "handshakes"),
 }
-
-
-async def main() -> None:
-    name, url, token = sys.argv[1:]
-    os.nice(19)
-    attack = Attack(url, token)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    task = asyncio.ensure_future(ATTACKS[name][0](attack))
-    print("attacking", flush=True)
-    await asyncio.wait({task, asyncio.ensure_future(stop.wait())}, return_when=asyncio.FIRST_COMPLETED)
-    print("answers", json.dumps(attack.answers.most_common()), flush=True)
-    os._exit(1 if task.done() else 0)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())

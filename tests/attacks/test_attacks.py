@@ -1,4 +1,7 @@
-"""The attacks without timing: each is rejected and counted, and other clients are unaffected. `make attack` measures."""
+"""The attacks without timing: floods are rejected and counted, loads cost little memory, and other clients are unaffected.
+
+`make attack` measures the rest.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.attacks.floods import ATTACKS
-from tests.attacks.harness import Harness
+from tests.attacks.harness import MAX_GROWTH_BYTES, Harness
+from tests.attacks.loads import LOADS
 from tests.support import TIMEOUT_SECONDS, within
 
 WRITES = 5
@@ -37,3 +41,21 @@ async def test_attack_is_rejected_and_does_not_affect_other_clients(harness: Har
         await harness.stop_attack(attacker)
     assert harness.log_failures() == []
     assert await harness.server.stop() == 0
+
+
+@pytest.mark.parametrize("name", sorted(LOADS.keys() - {"huge-value"}))
+async def test_load_costs_other_clients_no_answer_and_the_server_little_memory(database_url: str, name: str) -> None:
+    load = LOADS[name]
+    async with Harness(database_url, topics="analytics") as harness:
+        await harness.prepare(load.prepare)
+        await harness.ping_all()
+        before = harness.forget_peak_memory()
+        attacker = await harness.start_attack(name)
+        await attacker.wait_for_line("received")
+        for _ in range(3):
+            await harness.database.execute(load.write)
+            await harness.ping_all()
+        assert harness.peak_memory() - before <= MAX_GROWTH_BYTES
+        await harness.stop_attack(attacker)
+        assert harness.log_failures() == []
+        assert await harness.server.stop() == 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
-from push.journal.events import Cursor, Position, Snapshot
+from push.journal.events import Cursor, Event, Position, Snapshot
+from push.journal.queries import EventOwner
 from push.journal.totals import Totals
+from push.protocol.access import Grant, Role
 from tests.database.journal_rows import add_orders
 
 START = Position(Snapshot(1, 1))
@@ -38,6 +41,64 @@ async def test_page_returns_the_events_with_the_journals_identity(reader: Journa
     assert not page.more
     identity = await reader.identity(None, [])
     assert page.identity == identity
+
+
+@pytest.mark.parametrize(
+    ("subject", "keys"),
+    [
+        ("a", set()),
+        (None, {"1", "4"}),
+        ("a", {"1", "2"}),
+        ("nobody", set()),
+        (None, set()),
+        ("b", {"1", "2", "3", "4", "5", "6"}),
+    ],
+)
+async def test_customer_page_has_the_events_that_the_customer_may_see(
+    reader: JournalReader, db: Any, subject: str | None, keys: set[str]
+) -> None:
+    await db.execute("insert into public.orders (customer_name, customer_id, total) values ('n', 'a', 1), ('n', 'b', 1)")
+    for _ in range(2):
+        await db.execute("insert into public.orders (customer_name, customer_id, total) values ('n', 'a', 1), ('n', null, 1)")
+    await db.execute("update public.orders set status = 'ready', customer_id = 'b' where id in (1, 2, 3)")
+    everything = await reader.page(START, None, 0, NO_LIMIT, NO_LIMIT)
+    owner, grant = EventOwner(subject, frozenset(keys)), Grant(Role.CUSTOMER, subject, frozenset(keys))
+    third = everything.events[2]
+    for after in (START, Position(third.writer_snapshot, third.txid, third.id)):
+        expected = [event for event in everything.events if after.misses(event) and grant.view(event) is not None]
+        page = await reader.customer_page(owner, after, None, 0, NO_LIMIT, NO_LIMIT)
+        assert (list(page.events), page.more) == (expected, False)
+        past_id, paged = 0, list[Event]()
+        for number in range(len(expected)):
+            page = await reader.customer_page(owner, after, page.upto, past_id, 1, NO_LIMIT)
+            assert page.more == (number < len(expected) - 1), "others' events are not counted"
+            paged += page.events
+            past_id = page.events[-1].id
+        assert paged == expected
+
+
+async def test_customer_page_reads_none_of_the_events_of_others(reader: JournalReader, db: Any) -> None:
+    await db.execute(
+        "insert into public.orders (customer_name, customer_id, total) select 'n', 'c' || n, 1 from generate_series(1, 3000) n"
+    )
+    await db.execute("analyze orderwire.journal")
+    plan = "\n".join(
+        row[0]
+        for row in await db.fetch(
+            "explain analyze select * from orderwire.journal_page("
+            "'1:1:', null, null, pg_current_snapshot(), 0, 100, 1000000, true, 'c7', array['9'])"
+        )
+    )
+    rows = [int(count) for count in re.findall(r"actual .*?rows=(\d+)", plan)]
+    removed = [int(count) for count in re.findall(r"Rows Removed by [A-Za-z ]*: (\d+)", plan)]
+    assert max(rows + removed) <= 10, plan
+
+
+async def test_transactions_that_can_run_at_one_time_are_at_least_those_of_all_connections(
+    reader: JournalReader, db: Any
+) -> None:
+    connections = await db.fetchval("select current_setting('max_connections')::integer")
+    assert connections <= await reader.max_transactions() < connections + 1000
 
 
 async def test_page_without_events_still_has_a_snapshot_and_the_identity(reader: JournalReader) -> None:

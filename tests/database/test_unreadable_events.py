@@ -27,7 +27,7 @@ MAX_BYTES = 16384
 UNREADABLE = {
     "key of control characters": "(is_order, key, total) values (true, repeat(e'\\x01', 100000), 1)",
     "name": "(is_order, key, customer_name, total) values (true, '7', repeat(e'\\x01', 1000000), 1)",
-    "customer": "(is_order, key, customer_id, total) values (true, '7', repeat('x', 1000000), 1)",
+    "customer": "(is_order, key, customer_id, total) values (true, '7', repeat('x', 200000), 1)",
     "status": "(is_order, key, status, total) values (true, '7', repeat('x', 1000000), 1)",
     "currency": "(is_order, key, currency, total) values (true, '7', repeat(e'\\x01', 1000000), 1)",
     "actor": "(is_order, key, actor_role, total) values (true, '7', repeat(e'\\x01', 1000000), 1)",
@@ -67,7 +67,7 @@ class Site:
         events: list[Event] = []
         cursor = None
         while True:
-            page = await planner.history_page(cursor, 100)
+            page = await planner.history_page(cursor, 100, "client")
             events += page.events
             cursor = str(page.next_cursor)
             if not page.more:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import aiohttp
+import pytest
 
+from gateway.sse import _encode_events
 from tests.gateway.conftest import StartApp, StartTarget
-from tests.support import Client, Connect, Message
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Message, within
 
 
 def resumed(client: Client) -> Message:
@@ -143,3 +147,24 @@ async def test_sse_events_are_the_same_messages_and_can_be_resumed(start_app: St
             async with http.get(f"{app.http_url}/api/sse", headers={"Last-Event-ID": cursor}) as response:
                 found = await read_sse(response, count) if count else []
             assert len([item for item in found if item.get("event") == "new_order"]) == count
+
+
+async def test_messages_are_encoded_once_for_all_sse_clients(
+    start_app: StartApp, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[bytes] = []
+
+    def encode(messages: Sequence[bytes]) -> bytes:
+        encoded.extend(messages)
+        return _encode_events(messages)
+
+    monkeypatch.setattr("gateway.sse._encode_events", encode)
+    app = await start_app(SEND_QUEUE_BYTES="16MiB", SEND_QUEUE_FRAMES="10000")
+    async with aiohttp.ClientSession() as http, contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(http.get(f"{app.http_url}/api/sse")) for _ in range(5)]
+        for stream in streams:
+            await within(TIMEOUT_SECONDS, stream.content.readuntil(b"id: "), "the cursor from which it is live")
+        encoded.clear()
+        await db.execute("insert into orders (customer_name, total) select repeat('x', 400), 1 from generate_series(1, 900)")
+        await asyncio.gather(*(read_sse(stream, 900) for stream in streams))
+    assert sum(b'"new_order"' in message for message in encoded) == 900

@@ -83,7 +83,8 @@ class RawWebSocket(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, (parts.hostname, parts.port))
         transport, client = await loop.create_connection(lambda: cls({} if parsed is None else parsed, auto_reply), sock=sock)
-        transport.write(upgrade_request(parts.path, parts.netloc, headers))
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        transport.write(upgrade_request(path, parts.netloc, headers))
         await client.wait_until(lambda c: bool(c.totals), "the first totals")
         return client
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from push.errors import ConnectionLost
 from push.journal.events import Cursor, Event, EventId, JournalIdentity, Page, Position, Snapshot, event_tag
-from push.journal.queries import Baseline, EventCount, JournalConnection, JournalQueries
+from push.journal.queries import Baseline, EventCount, EventOwner, JournalConnection, JournalQueries
 from push.journal.totals import Totals
 
 EPOCH = "0a0b0c0d"
 ROW_BYTES = 300
+MAX_TRANSACTIONS = 120
 # The rows of the stream, and the orders that they belong to.
 STREAM = "stock"
 STREAM_ROWS = {-1: "1", -2: None}
@@ -64,6 +65,11 @@ class ModelDatabase:
         self.flushed = 0
 
     # ---------------------------------------------------------------- writers
+
+    def skip_transactions(self, count: int) -> None:
+        """As if so many transactions had ended that wrote nothing to the journal."""
+        self._next_txid += count
+        self._latest_ended = self._next_txid - 1
 
     def begin(self, repeatable_read: bool) -> Transaction:
         transaction = Transaction(self.snapshot() if repeatable_read else None)
@@ -231,6 +237,10 @@ class ModelReader(JournalQueries):
         await self.round_trip()
         return found[0] if found else None
 
+    async def max_transactions(self) -> int:
+        await self.round_trip()
+        return MAX_TRANSACTIONS
+
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         await self.round_trip()
         found = self.database.missed(after, upto, past_id)[:limit]
@@ -257,9 +267,32 @@ class ModelReader(JournalQueries):
         return baseline
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
+        return await self._page(lambda row: True, after, upto, past_id, max_events, max_bytes)
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        return await self._page(
+            lambda row: row.order_key in owner.keys or (owner.subject is not None and row.customer_id == owner.subject),
+            after,
+            upto,
+            past_id,
+            max_events,
+            max_bytes,
+        )
+
+    async def _page(
+        self,
+        wanted: Callable[[Event], bool],
+        after: Position,
+        upto: Snapshot | None,
+        past_id: int,
+        max_events: int,
+        max_bytes: int,
+    ) -> Page:
         await self.round_trip()
         upto = upto or self.database.snapshot()
-        rows = self.database.missed(after, upto, past_id)
+        rows = [row for row in self.database.missed(after, upto, past_id) if wanted(row)]
         page_rows = rows[: min(max_events, -(-max_bytes // ROW_BYTES))]
         await self.round_trip()
         return Page(page_rows, upto, len(page_rows) < len(rows), self.database.identity())

@@ -8,6 +8,8 @@ import os
 import random
 import socket
 import struct
+import tracemalloc
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -400,3 +402,37 @@ async def test_unknown_results_of_a_batch_abort_its_transports(fd_transports: Fd
     assert await read(peer, 7) == b"goes on"
     assert "the kernel refuses io_uring" in caplog.text
     assert not other_protocol.lost
+
+
+@pytest.mark.parametrize("batched", [True, False])
+async def test_data_that_many_peers_do_not_read_is_held_once(
+    fd_transports: FdTransports, connect: Callable[[], Awaitable[ConnectedTransport]], batched: bool
+) -> None:
+    connections = [await connect() for _ in range(20)]
+    transports = [transport for transport, _, _ in connections]
+    data = b"x" * 1_000_000
+    tracemalloc.start()
+    try:
+        if batched:
+            fd_transports.write_all(transports, array("I", [transport.fd for transport in transports]), data)
+        else:
+            for transport in transports:
+                transport.write(data)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(protocol.write_paused for _, protocol, _ in connections)
+    assert held < len(data) / 2, "20 slices of it would be held"
+
+
+async def test_writes_behind_unsent_data_arrive_in_order(connect: Callable[[], Awaitable[ConnectedTransport]]) -> None:
+    transport, protocol, peer = await connect()
+    written = []
+    while not protocol.write_paused:
+        written.append(LARGE)
+        transport.write(LARGE)
+    for number in range(10):
+        written.append(b"behind %d " % number + LARGE)
+        transport.write(written[-1])
+    transport.close()
+    assert await read_to_end(peer) == b"".join(written)

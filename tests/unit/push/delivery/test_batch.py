@@ -38,4 +38,19 @@ def test_encoded_form_is_computed_once_per_encoder() -> None:
     batch = Batch([b"a", b"b"])
     assert [batch.encoded(joined), batch.encoded(joined)] == [b"ab", b"ab"]
     assert [batch.encoded(lines), batch.encoded(lines)] == [b"a\nb", b"a\nb"]
-    assert calls == ["joined", "lines"]
+    assert batch.encoded(joined) == b"ab"
+    assert calls == ["joined", "lines"], "transports of two kinds take turns"
+
+
+def test_parts_are_encoded_once_for_all_that_contain_them() -> None:
+    encoded: list[bytes] = []
+
+    def encode(messages: Sequence[bytes]) -> bytes:
+        encoded.extend(messages)
+        return b"".join(messages)
+
+    first, second, third = Batch([b"a"]), Batch([b"b"]), Batch([b"c"])
+    assert concat([first, second]).encoded(encode) == b"ab"
+    assert concat([second, third]).encoded(encode) == b"bc"
+    assert concat([concat([first, second]), third]).encoded(encode) == b"abc"
+    assert encoded == [b"a", b"b", b"c"]

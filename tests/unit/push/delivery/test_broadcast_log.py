@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from push.delivery.batch import Batch
-from push.delivery.broadcast_log import BroadcastLog
+from push.delivery.broadcast_log import MAX_CACHED_READS, BroadcastLog
 from tests.helpers.builders import messages_of
 
 
@@ -22,6 +22,24 @@ def test_read_joins_what_follows_and_returns_the_same_batch_to_all_readers_at_an
     assert log.read(0, 1000)[0] is got
     assert (list(log.read(1, 1)[0].messages), log.read(1, 1)[1]) == ([b"two", b"three"], 2)
     assert messages_of(log.since(1)) == [b"two", b"three", b"four"]
+
+
+def test_readers_at_several_offsets_get_the_same_batches_in_turn() -> None:
+    log = BroadcastLog(100, 10_000)
+    log.append(Batch([b"%d" % number]) for number in range(4))
+    reads = [log.read(offset, 1000) for offset in (0, 2, 0, 2)]
+    assert reads[0][0] is reads[2][0]
+    assert reads[1][0] is reads[3][0]
+    log.append([Batch([b"4"])])
+    assert list(log.read(2, 1000)[0].messages) == [b"2", b"3", b"4"]
+
+
+def test_batches_kept_for_readers_at_other_offsets_are_few() -> None:
+    log = BroadcastLog(1000, 10_000)
+    log.append(Batch([b"%d" % number]) for number in range(100))
+    for offset in range(100):
+        log.read(offset, 1000)
+    assert len(log._reads) <= MAX_CACHED_READS
 
 
 def test_random_readers_get_everything_in_order_or_have_overflowed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -47,6 +48,52 @@ def test_position_misses_unseen_transactions_and_later_rows_of_its_own(
     assert Position(snapshot).misses(event) == (txid not in seen)
     expected = id_ > own_id if txid == own else txid not in seen
     assert Position(snapshot, own, own_id).misses(event) == expected
+
+
+@given(snapshots(), st.none() | st.integers(0, MAX_TXID), st.integers(0, 5), st.lists(st.integers(0, MAX_TXID)))
+def test_position_is_missing_the_events_that_it_misses(
+    drawn: tuple[Snapshot, set[int]], own: int | None, own_id: int, txids: list[int]
+) -> None:
+    position = Position(drawn[0], own, None if own is None else own_id)
+    events = [make_event(txid, id_) for id_, txid in enumerate(txids)]
+    assert position.missing(events) == [event for event in events if position.misses(event)]
+
+
+class ComparedInt(int):
+    """Counts the comparisons with it."""
+
+    comparisons = 0
+
+    def __lt__(self, other: int) -> bool:
+        ComparedInt.comparisons += 1
+        return int(self) < int(other)
+
+    def __eq__(self, other: object) -> bool:
+        ComparedInt.comparisons += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def comparisons(look: Callable[[], object]) -> int:
+    """How often ``look`` compares a ComparedInt."""
+    ComparedInt.comparisons = 0
+    look()
+    return ComparedInt.comparisons
+
+
+RUNNING = tuple(map(ComparedInt, range(1001, 2001)))
+WIDE = Snapshot(1001, 5000, RUNNING)
+
+
+def test_looking_for_a_transaction_does_not_go_through_all_that_run() -> None:
+    for txid in (1001, 1500, 2000, 3000):
+        assert comparisons(lambda txid=txid: WIDE.sees(txid)) <= 12  # type: ignore[misc]
+
+
+def test_each_transaction_is_looked_for_once() -> None:
+    events = [make_event(txid, id_) for id_ in range(100) for txid in (1500, 3000)]
+    assert comparisons(lambda: Position(WIDE).missing(events)) <= 2 * 12
 
 
 EPOCHS = st.from_regex(r"[0-9a-f]{8}", fullmatch=True)

@@ -136,3 +136,30 @@ def test_latest_ids_are_those_of_the_newest_events_oldest_first() -> None:
     publish(recent, *range(100, 120))
     assert [(event_id.txid, event_id.id) for event_id in recent.latest_ids(3)] == [(117, 117), (118, 118), (119, 119)]
     assert len(recent.latest_ids(100)) == 20
+
+
+def test_only_what_came_after_the_newest_covered_watermark_is_compared_with_a_position() -> None:
+    recent = started(max_events=100)
+    for txid in range(100, 150):
+        publish(recent, txid)
+    last = publish(recent, 150, 151)
+    assert recent.possibly_missed(Position(Snapshot(150, 150))) == last
+    assert recent.possibly_missed(Position(Snapshot(151, 151))) == last
+    assert recent.possibly_missed(Position(Snapshot(152, 152))) == []
+    assert recent.possibly_missed(Position(Snapshot(149, 152, (149,)))) == events(149, 150, 151)
+
+
+def test_newest_covered_watermark_is_found_by_halves() -> None:
+    recent = started(max_events=1000)
+    for txid in range(100, 900):
+        publish(recent, txid)
+
+    class CountingSnapshot(Snapshot):
+        comparisons = 0
+
+        def covers(self, other: Snapshot) -> bool:
+            CountingSnapshot.comparisons += 1
+            return super().covers(other)
+
+    assert recent.possibly_missed(Position(CountingSnapshot(899, 899))) == events(899)
+    assert CountingSnapshot.comparisons <= 11

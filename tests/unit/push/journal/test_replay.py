@@ -11,13 +11,15 @@ import pytest
 
 from push.errors import BadCursor, StoreError
 from push.journal.events import Cursor, Event, EventId, Page, Position, Snapshot
-from push.journal.queries import EventCount
+from push.journal.queries import EventCount, EventOwner
 from push.journal.recent_events import RecentEvents
 from push.journal.relay import Relay
 from push.journal.replay import GapError, Replay, ReplayPlanner
 from tests.helpers.following import RecordingSink, commit, following, read_again
-from tests.model.database import EPOCH, ModelConnection, ModelDatabase, ModelReader
+from tests.model.database import EPOCH, MAX_TRANSACTIONS, ModelConnection, ModelDatabase, ModelReader
 from tests.support import TIMEOUT_SECONDS
+
+CLIENT = "a client"
 
 
 class RecordingReader(ModelReader):
@@ -45,6 +47,10 @@ class RecordingReader(ModelReader):
         async with self._query("writer_snapshot"):
             return await super().writer_snapshot(event_id)
 
+    async def max_transactions(self) -> int:
+        async with self._query("max_transactions"):
+            return await super().max_transactions()
+
     async def count(self, after: Position, upto: Snapshot, past_id: int, limit: int) -> EventCount:
         async with self._query("count"):
             return await super().count(after, upto, past_id, limit)
@@ -52,6 +58,12 @@ class RecordingReader(ModelReader):
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         async with self._query("page"):
             return await super().page(after, upto, past_id, max_events, max_bytes)
+
+    async def customer_page(
+        self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
+    ) -> Page:
+        async with self._query("customer_page"):
+            return await super().customer_page(owner, after, upto, past_id, max_events, max_bytes)
 
 
 class Server:
@@ -70,8 +82,8 @@ class Server:
         return events
 
     async def replay(self, cursor: Cursor | str) -> tuple[Replay, list[Event]]:
-        replay = await self.planner.plan(str(cursor))
-        pages = [events async for events in self.planner.read_events(replay)]
+        replay = await self.planner.plan(str(cursor), CLIENT)
+        pages = [events async for events in self.planner.read_events(replay, CLIENT)]
         assert all(pages), "no page is empty"
         return replay, [event for events in pages for event in events]
 
@@ -112,7 +124,7 @@ def ids(events: Sequence[Event]) -> list[int]:
 async def gap(server: Server, cursor: Cursor | str) -> str:
     """The reason why this cursor cannot be resumed from."""
     with pytest.raises(GapError) as caught:
-        await server.planner.plan(str(cursor))
+        await server.planner.plan(str(cursor), CLIENT)
     return str(caught.value)
 
 
@@ -163,6 +175,39 @@ async def test_too_many_missed_events_in_memory_are_a_gap(database: ModelDatabas
         assert server.reader.calls == []
 
 
+async def test_other_tasks_run_while_a_cursor_is_compared_with_the_memory(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.COMPARED_EVENTS", 2)
+    monkeypatch.setattr("push.journal.replay.PAGE_EVENTS", 2)
+    async with started(database) as server:
+        (first,) = await server.commit(1)
+        missed = await server.commit(2, 3, 4, 5, 6, 7)
+        replaying = asyncio.create_task(server.replay(cursor_of(first)))
+        ticks = 0
+        while not replaying.done():
+            ticks += 1
+            await asyncio.sleep(0)
+        assert (await replaying)[1] == missed
+        assert ticks >= 2 + 2
+
+
+async def test_events_published_while_a_cursor_is_compared_with_the_memory_are_not_skipped(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.COMPARED_EVENTS", 1)
+    async with started(database) as server:
+        (first,) = await server.commit(1)
+        await server.commit(2, 3, 4)
+        planning = asyncio.create_task(server.planner.plan(str(cursor_of(first)), CLIENT))
+        await asyncio.sleep(0)
+        assert not planning.done()
+        server.relay.recent_events.append(meanwhile := commit(database, 5))
+        replay = await planning
+        assert replay.count == 3
+        assert server.relay.recent_events.since(replay.next_seq) == meanwhile
+
+
 # -------------------------------------------------------------------- from the journal
 
 
@@ -182,9 +227,9 @@ async def test_replay_continues_in_memory_where_the_plan_ends(database: ModelDat
     (first,) = commit(database, 1)
     commit(database, 2)
     async with started(database) as server:
-        replay = await server.planner.plan(str(cursor_of(first)))
+        replay = await server.planner.plan(str(cursor_of(first)), CLIENT)
         later = await server.commit(3)
-        from_journal = [event async for events in server.planner.read_events(replay) for event in events]
+        from_journal = [event async for events in server.planner.read_events(replay, CLIENT) for event in events]
         assert [int(event.key) for event in from_journal] == [2]
         assert server.relay.recent_events.since(replay.next_seq) == later
 
@@ -194,7 +239,7 @@ async def test_events_published_while_the_replay_is_planned_are_not_skipped(data
     (first,) = commit(database, 1)
     async with started(database) as server:
         server.reader.may_answer.clear()
-        planning = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        planning = asyncio.create_task(server.planner.plan(str(cursor_of(first)), CLIENT))
         while not server.reader.calls:
             await asyncio.sleep(0)
         meanwhile = await server.commit(2)
@@ -244,7 +289,7 @@ async def test_cursors_of_another_history_are_a_gap(database: ModelDatabase, in_
             for cursor in (Cursor(EPOCH, upto, witness=witness), Cursor(EPOCH, Snapshot(1, 1), upto, 0, witness)):
                 assert await gap(server, cursor) == "of another history: the database has been put back"
                 with pytest.raises(GapError):
-                    await server.planner.history_page(str(cursor), limit=10)
+                    await server.planner.history_page(str(cursor), limit=10, client=CLIENT)
 
 
 async def test_witness_that_has_been_trimmed_is_no_gap(database: ModelDatabase) -> None:
@@ -263,12 +308,12 @@ async def test_another_epoch_in_the_database_is_a_gap(database: ModelDatabase) -
     first, _ = commit(database, 1) + commit(database, 2)
     async with started(database) as server:
         server.relay.read_barrier.detach()
-        replay = await server.planner.plan(str(cursor_of(first)))
+        replay = await server.planner.plan(str(cursor_of(first)), CLIENT)
         database.epoch = "ffffffff"
         with pytest.raises(GapError, match="another epoch"):
-            [_ async for _ in server.planner.read_events(replay)]
+            [_ async for _ in server.planner.read_events(replay, CLIENT)]
         with pytest.raises(GapError, match="another epoch"):
-            await server.planner.history_page(str(cursor_of(first)), limit=10)
+            await server.planner.history_page(str(cursor_of(first)), limit=10, client=CLIENT)
         server.planner._replay_cache._tasks.clear()
         assert await gap(server, cursor_of(first)) == "another epoch"
 
@@ -287,10 +332,10 @@ async def test_trimmed_position_is_a_gap(database: ModelDatabase) -> None:
 async def test_events_trimmed_during_the_replay_are_a_gap(database: ModelDatabase) -> None:
     first, second = commit(database, 1) + commit(database, 2)
     async with started(database) as server:
-        replay = await server.planner.plan(str(cursor_of(first)))
+        replay = await server.planner.plan(str(cursor_of(first)), CLIENT)
         database.trimmed_txid = second.txid
         with pytest.raises(GapError, match="older than the journal"):
-            [_ async for _ in server.planner.read_events(replay)]
+            [_ async for _ in server.planner.read_events(replay, CLIENT)]
 
 
 @pytest.mark.parametrize("upto", [None, 5])
@@ -332,7 +377,39 @@ async def test_read_larger_than_memory_makes_the_client_come_back(
     server.relay.recent_events.reset(server.relay.watermark.snapshot)
     server.relay.recent_events.append(commit(database, 2, 3))  # published, but the watermark has not advanced yet
     with pytest.raises(StoreError, match="a large change is being published"):
-        await server.planner.plan(str(cursor_of(first)))
+        await server.planner.plan(str(cursor_of(first)), CLIENT)
+
+
+def wide(snapshot: Snapshot, running: int) -> Snapshot:
+    """As old as ``snapshot``, with so many running transactions."""
+    first = snapshot.xmax - running
+    return Snapshot(first, snapshot.xmax, tuple(range(first, snapshot.xmax)))
+
+
+async def test_cursor_with_more_running_transactions_than_the_database_can_have_is_a_gap(
+    database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.replay.time", SimpleNamespace(monotonic=lambda: 1000.0))  # answers are kept
+    commit(database, *range(1, 4))
+    database.skip_transactions(2 * MAX_TRANSACTIONS)
+    async with started(database) as server:
+        await server.commit(4)
+        now = server.relay.watermark.snapshot
+        for _ in range(3):
+            assert (await gap(server, Cursor(EPOCH, wide(now, MAX_TRANSACTIONS + 1)))).startswith("more running transactions")
+        upto = wide(now, MAX_TRANSACTIONS + 1)
+        with pytest.raises(GapError, match="more running transactions"):
+            await server.planner.history_page(str(Cursor(EPOCH, Snapshot(1, 1), upto, 1)), limit=10, client=CLIENT)
+        assert server.reader.calls == ["max_transactions"], "asked once for all of them"
+        assert (await server.planner.plan(str(position(server)._replace(after=wide(now, MAX_TRANSACTIONS))), CLIENT)).count == 1
+
+
+async def test_usual_cursor_costs_no_question_about_running_transactions(database: ModelDatabase) -> None:
+    database.skip_transactions(2 * MAX_TRANSACTIONS)
+    async with started(database) as server:
+        await server.commit(1)
+        await server.planner.plan(str(position(server)._replace(after=wide(server.relay.watermark.snapshot, 100))), CLIENT)
+        assert "max_transactions" not in server.reader.calls
 
 
 # -------------------------------------------------------------------- many clients at once
@@ -344,6 +421,25 @@ async def test_clients_at_the_same_position_share_the_queries(database: ModelDat
         results = await asyncio.gather(*(server.replay(cursor_of(first)) for _ in range(20)))
         assert {tuple(ids(events)) for _, events in results} == {(first.id + 1,)}
         assert sorted(server.reader.calls) == ["count", "page", "writer_snapshot"]
+
+
+async def test_resume_does_not_wait_for_those_who_page_through_history(database: ModelDatabase) -> None:
+    first = commit(database, 1, 2)[0]
+    async with started(database) as server:
+        server.reader.may_answer.clear()
+        paging = [
+            asyncio.create_task(server.planner.history_page(str(cursor_of(first)), limit=1, client=number))
+            for number in range(20)
+        ]
+        while not server.reader.calls:
+            await asyncio.sleep(0)
+        resuming = asyncio.create_task(server.planner.plan(str(cursor_of(first)), CLIENT))
+        while server.reader.running < 2:
+            await asyncio.sleep(0)
+        server.reader.may_answer.set()
+        await resuming
+        assert server.reader.calls.index("count") <= 4, "after its own look for the event, beside some of the others"
+        await asyncio.gather(*paging)
 
 
 async def test_answers_are_kept_for_a_second(database: ModelDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +461,7 @@ async def test_cache_is_bounded(database: ModelDatabase, monkeypatch: pytest.Mon
     events = commit(database, 1, 2, 3, 4)
     async with started(database) as server:
         for event in (*events, events[-1], events[0]):
-            await server.planner.plan(str(cursor_of(event)))
+            await server.planner.plan(str(cursor_of(event)), CLIENT)
         assert server.reader.calls.count("count") == 5, "the last one was kept, the first one was not"
         assert len(server.planner._replay_cache._tasks) == 2
 
@@ -374,8 +470,8 @@ async def test_cancelled_client_does_not_take_the_answer_from_others(database: M
     first = commit(database, 1, 2)[0]
     async with started(database) as server:
         server.reader.may_answer.clear()
-        leaving = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
-        staying = asyncio.create_task(server.planner.plan(str(cursor_of(first))))
+        leaving = asyncio.create_task(server.planner.plan(str(cursor_of(first)), CLIENT))
+        staying = asyncio.create_task(server.planner.plan(str(cursor_of(first)), CLIENT))
         await asyncio.sleep(0)
         leaving.cancel()
         await asyncio.wait([leaving])
@@ -405,9 +501,9 @@ async def test_failed_query_is_retried_by_the_next_client_once_the_answer_has_ex
 
         server.reader.count = fails  # type: ignore[method-assign, assignment]
         with pytest.raises(StoreError, match="once"):
-            await server.planner.plan(str(cursor_of(first)))
+            await server.planner.plan(str(cursor_of(first)), CLIENT)
         server.reader.count = count  # type: ignore[method-assign]
-        assert (await server.planner.plan(str(cursor_of(first)))).count == 1
+        assert (await server.planner.plan(str(cursor_of(first)), CLIENT)).count == 1
 
 
 # -------------------------------------------------------------------- GET /api/events
@@ -420,7 +516,7 @@ async def test_history_is_paged_from_the_oldest_event_on(database: ModelDatabase
         cursor: str | None = None
         sizes = []
         while True:
-            page = await server.planner.history_page(cursor, limit=2)
+            page = await server.planner.history_page(cursor, limit=2, client=CLIENT)
             seen += page.events
             sizes.append(len(page.events))
             cursor = str(page.next_cursor)
@@ -433,19 +529,35 @@ async def test_history_is_paged_from_the_oldest_event_on(database: ModelDatabase
 async def test_events_committed_while_paging_come_last(database: ModelDatabase) -> None:
     before = commit(database, 1, 2, 3)
     async with started(database) as server:
-        page = await server.planner.history_page(None, limit=2)
+        page = await server.planner.history_page(None, limit=2, client=CLIENT)
         later = await server.commit(4)
-        page = await server.planner.history_page(str(page.next_cursor), limit=2)
+        page = await server.planner.history_page(str(page.next_cursor), limit=2, client=CLIENT)
         assert (ids(page.events), page.more) == (ids(before[2:]), True)
-        page = await server.planner.history_page(str(page.next_cursor), limit=2)
+        page = await server.planner.history_page(str(page.next_cursor), limit=2, client=CLIENT)
         assert (ids(page.events), page.more) == (ids(later), False)
         (_, replayed) = await server.replay(page.next_cursor)
         assert replayed == [], "the cursor of the last page resumes live"
 
 
+async def test_history_of_a_customer_is_paged_by_their_own_events(database: ModelDatabase) -> None:
+    """Neither the number of pages nor a cursor tells how many events others have."""
+    own = [
+        event for order_id in range(1, 4) for event in commit(database, order_id, *range(100 * order_id, 100 * order_id + 50))
+    ]
+    expected = [event for event in own if event.key in ("1", "2", "3")]
+    async with started(database) as server:
+        owner = EventOwner(None, frozenset({"1", "2", "3"}))
+        first = await server.planner.history_page(None, 2, CLIENT, owner)
+        assert (ids(first.events), first.more) == (ids(expected[:2]), True)
+        assert first.next_cursor.past_id == expected[1].id
+        second = await server.planner.history_page(str(first.next_cursor), 2, CLIENT, owner)
+        assert ids(second.events) == ids(expected[2:])
+        assert "page" not in server.reader.calls[1:], "only for what was trimmed"
+
+
 async def test_history_includes_what_was_committed_before_the_request(server: Server, database: ModelDatabase) -> None:
     commit(database, 1)
-    page = await server.planner.history_page(None, limit=10)
+    page = await server.planner.history_page(None, limit=10, client=CLIENT)
     assert [int(event.key) for event in page.events] == [1]
 
 
@@ -454,16 +566,16 @@ async def test_history_begins_after_what_was_trimmed(database: ModelDatabase) ->
     database.journal.remove(trimmed)
     database.trimmed_txid = trimmed.txid
     async with started(database) as server:
-        page = await server.planner.history_page(None, limit=10)
+        page = await server.planner.history_page(None, limit=10, client=CLIENT)
         assert ids(page.events) == [kept.id]
         with pytest.raises(GapError, match="older than the journal"):
-            await server.planner.history_page(f"{EPOCH}-s50.50", limit=10)
+            await server.planner.history_page(f"{EPOCH}-s50.50", limit=10, client=CLIENT)
 
 
 async def test_errors_of_history(server: Server, database: ModelDatabase) -> None:
     with pytest.raises(BadCursor):
-        await server.planner.history_page("what", limit=1)
+        await server.planner.history_page("what", limit=1, client=CLIENT)
     with pytest.raises(GapError, match="another epoch"):
-        await server.planner.history_page("ffffffff-1-0-1", limit=1)
+        await server.planner.history_page("ffffffff-1-0-1", limit=1, client=CLIENT)
     with pytest.raises(StoreError, match="waiting for the database"):
-        await Server(database).planner.history_page(None, limit=1)
+        await Server(database).planner.history_page(None, limit=1, client=CLIENT)
