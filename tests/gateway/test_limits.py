@@ -5,11 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 
 import aiohttp
+import pytest
 
+from gateway.websocket.handshake import WINDOW_BUDGET
 from tests.conftest import needs_one_worker
-from tests.gateway.conftest import StartTarget
+from tests.gateway.conftest import StartApp, StartTarget
 from tests.helpers.tokens import SECRET, token
-from tests.support import Connect
+from tests.support import TIMEOUT_SECONDS, Client, Connect, within
 
 
 @needs_one_worker
@@ -53,3 +55,29 @@ async def test_a_client_over_its_rate_of_frames_or_bytes_is_closed(start_target:
         assert await client.wait_closed() == 3013
     await other.send('{"type":"ping"}')
     await other.wait_until(lambda c: len(c.of_type("pong")) == 1, "pong")
+
+
+async def test_a_client_beyond_the_bound_on_windows_is_served_without_compression(
+    start_app: StartApp, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The window of a client is free again when it has gone, also when it was rejected."""
+    app = await start_app(JWT_SECRET=SECRET, HANDSHAKES_PER_SECOND="10000")
+    monkeypatch.setattr(app.app[WINDOW_BUDGET], "_free", 600)  # for one client
+
+    async def connect_compressed(shown: str) -> Client:
+        return await connect(app.ws_url, headers={"Authorization": f"Bearer {shown}"}, compress=15)
+
+    async def until_compressed(shown: str) -> Client:
+        while not (client := await connect_compressed(shown)).ws.compress:
+            await client.ws.close()
+        return client
+
+    first = await connect_compressed(token())
+    assert first.ws.compress
+    second = await connect_compressed(token())
+    assert not second.ws.compress
+    await second.wait_until(lambda c: len(c.messages) >= 1, "accepted")
+    await first.ws.close()
+    rejected = await within(TIMEOUT_SECONDS, until_compressed("bad"), "the window of the first")
+    assert await rejected.wait_closed() == 3500
+    await within(TIMEOUT_SECONDS, until_compressed(token()), "the window of the rejected one")
