@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Never
 
 import asyncpg
@@ -196,11 +196,15 @@ class _ListenConnection(JournalReader, JournalConnection):
         now = asyncio.get_running_loop().time()
         if self._self_test_retry_at is None or now < self._self_test_retry_at:
             return
-        self._self_test_retry_at = now + SELF_TEST_RETRY_SECONDS
-        with suppress(asyncpg.ProgramLimitExceededError):
-            if await self._connection.fetch(_SELF_TEST_SQL, self._self_test_channel):
-                self._self_test_deadline = asyncio.get_running_loop().time() + SELF_TEST_TIMEOUT_SECONDS
-                self._self_test_retry_at = None
+        self._self_test_retry_at = None
+        # Before the query: the notification may come before its answer, and ends the wait.
+        self._self_test_deadline = now + SELF_TEST_TIMEOUT_SECONDS
+        try:
+            is_sent = bool(await self._connection.fetch(_SELF_TEST_SQL, self._self_test_channel))
+        except asyncpg.ProgramLimitExceededError:
+            is_sent = False
+        if not is_sent:
+            self._self_test_deadline, self._self_test_retry_at = None, now + SELF_TEST_RETRY_SECONDS
 
     # asyncpg calls these two synchronously from its protocol.
 

@@ -52,10 +52,11 @@ async def no_clients(attack: Attack) -> None:
 async def wide_cursors(attack: Attack) -> None:
     """Resumes from a cursor that names 1,000 running transactions, while memory holds 10,000 events to compare it with."""
     position = (await attack.get_json("/api/orders?limit=1", attack.token))["position"]
-    epoch, newest = position.split("-")[0], int(position.split(".")[1]) - 1
+    snapshot, _, witness = position.partition("~")
+    epoch, newest = snapshot.split("-")[0], int(snapshot.split(".")[1]) - 1
     # One old transaction, so that it takes a look at the list to know that the others in between are not running.
     running = (newest - 9000, *range(newest - 999, newest))
-    cursor = f"{epoch}-s{running[0]}.{newest}.{'.'.join(map(str, running))}"
+    cursor = f"{epoch}-s{running[0]}.{newest}.{'.'.join(map(str, running))}~{witness}"
     token = sign({"role": "customer", "exp": int(time.time()) + 3600, "sub": "mallory", "orders": [1]})
 
     async def once() -> None:

@@ -130,7 +130,7 @@ async def test_the_largest_token_of_a_customer_is_accepted(
     orders = list(range(10**9, 10**9 + 400))
     client = await connect(server.ws_url, headers={"Authorization": f"Bearer {token('customer', orders=orders)}"})
     await client.wait_until(lambda c: len(c.messages) >= 1, "the first message")
-    assert len(client.messages[0]["topics"]) == 400
+    assert client.messages[0]["topics"] == ["orders"]
     larger = await connect(server.ws_url)
     await larger.send(json.dumps({"type": "auth", "token": token("customer", orders=list(range(10**9, 10**9 + 2000)))}))
     assert await larger.wait_closed() == 3500

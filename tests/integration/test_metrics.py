@@ -191,5 +191,9 @@ async def test_every_metric_changes_with_its_cause(
     finally:
         await blocking_listener.close()
 
+    # An event that the server cannot read.
+    await db.execute("insert into orderwire.journal (is_order, key, total) values (true, '9', 'NaN')")
+    await metrics.reaches(lambda n: n == 1, "orderwire_placeholder_events_total")
+
     named = {family.name for family in Metrics().registry.collect()}
     assert metrics.moved == named

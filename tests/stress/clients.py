@@ -140,6 +140,8 @@ class Client:
         elif frame.startswith(b'{"type":"resumed"'):
             if json.loads(frame)["recovered"] is not True:
                 self._fetch_anew()
+        elif frame.startswith(b'{"type":"feed_status"'):
+            pass  # the database was away for longer than FeedMonitor's delay
         elif frame == b'{"type":"ping"}':
             assert self.connection is not None
             self.connection.pong()
