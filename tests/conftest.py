@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import asyncpg
+import hypothesis
 import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 # would not stop at Ctrl-C. A signal that has a handler is reset to its default action in a new program (execve(2)).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, lambda *_: None)
+
+# The time that hypothesis measures is that of the machine, on which five other processes run tests.
+hypothesis.settings.register_profile("orderwire", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("orderwire")
 
 Connection = asyncpg.Connection
 
