@@ -17,7 +17,7 @@ from db.connect import Connection, PoolConnector
 from db.errors import SchemaMissing, role_of, wrap_driver_errors
 from db.identity import DatabaseIdentity, FollowedDatabase
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
-from push.journal.events import Cursor, EventId, Snapshot, event_tag
+from push.journal.events import Cursor, EventId, Snapshot
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
 
 __all__ = ["AttachmentProblem", "Database"]
@@ -36,9 +36,11 @@ _ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mod
 _POSITION_SQL = """
 select
     i.epoch, pg_current_snapshot() as snapshot, i.integer_keys, i.trimmed_txid,
-    newest.txid as newest_txid, newest.id as newest_id, newest.at as newest_at
+    newest.txid as newest_txid, newest.id as newest_id, newest.tag as newest_tag
 from orderwire.journal_identity as i
-left join lateral (select j.txid, j.id, j.at from orderwire.journal as j order by j.txid desc limit 1) as newest on true
+left join lateral (
+    select j.txid, j.id, orderwire.event_tag(j.at) as tag from orderwire.journal as j order by j.txid desc limit 1
+) as newest on true
 """
 _LIST_SQL = f"""
 select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
@@ -293,6 +295,6 @@ def _position(row: asyncpg.Record) -> Cursor:
     """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
     newest = None
     if row["newest_txid"] is not None:
-        newest = EventId(row["newest_txid"], row["newest_id"], event_tag(row["newest_at"]))
+        newest = EventId(row["newest_txid"], row["newest_id"], row["newest_tag"])
     newest_txid = max(row["trimmed_txid"], newest.txid if newest else 0)
     return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(newest_txid + 1), witness=newest)

@@ -83,6 +83,16 @@ async def test_a_search_of_a_customer_looks_at_the_newest_orders(
     assert (ids(page.orders), page.complete) == ([], False)
 
 
+@pytest.mark.parametrize("at", ["0044-03-15 12:00:00+00 BC", "infinity"])
+async def test_a_time_that_the_driver_cannot_read_fails_no_list(database: Database, db: Any, at: str) -> None:
+    await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+    await db.execute(f"insert into orderwire.journal (is_order, key, at) values (true, '7', '{at}')")
+    page = await database.list_orders(OrderFilter(10))
+    assert ids(page.orders) == [1]
+    assert page.position.witness is not None
+    assert await database.journal.writer_snapshot(page.position.witness) is not None
+
+
 async def test_a_search_over_all_orders_ends_at_its_time_limit(
     database: Database, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
