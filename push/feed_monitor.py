@@ -34,7 +34,7 @@ class FeedAudience(Protocol):
     """Whom a change of the status is announced to: the hub, or the console."""
 
     async def announce_feed_status(self, status: FeedStatus) -> None:
-        """Tell everybody. Must not raise."""
+        """Send the status to all sessions. Must not raise."""
 
 
 class FeedMonitor:

@@ -183,8 +183,8 @@ class Event:
     ``previous_revenue`` and ``revenue`` are what the order counted before and counts after, each in its currency (None where
     the table has no currency). ``payload`` is the JSON message for clients, as the database built it.
 
-    The last three are for a change of customer alone: who the customer was before (empty: nobody), and what the new and the
-    former customer get in place of ``payload``.
+    The last three are for a change of customer alone: who the customer was before (empty: no customer), and what the new and
+    the former customer get in place of ``payload``.
     """
 
     txid: int

@@ -27,7 +27,7 @@ create table orderwire.journal (
     number               text,
     -- Whose order it is after the change; of a deleted one, whose it was.
     customer_id          text,
-    -- Whose it was before, where an update has changed that: empty for nobody. Then customer_name and data are there, changed or
+    -- Whose it was before, where an update has changed that: empty for no customer. Then customer_name and data are there, changed or
     -- not: to its new customer the order is new.
     previous_customer_id text,
     -- Null in an update that left it as it was; the same goes for data.

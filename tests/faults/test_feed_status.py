@@ -156,7 +156,7 @@ async def test_every_client_is_told_while_the_database_is_away(
         for name in ("admin", "customer", "admin who conflates"):
             await clients[name].wait_until(lambda c: len(c.events) >= 2, "the event after")
         assert datetime.fromisoformat((await get_json(server, "/api/analytics"))["as_of"]) > since
-        # One message for each change, to everybody.
+        # One message for each change, to each client.
         for client in clients.values():
             assert [message["live"] for message in client.of_type("feed_status")] == [False, True]
         await server.stop()

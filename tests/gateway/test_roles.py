@@ -89,7 +89,7 @@ async def test_a_customer_sees_their_own_orders_and_nothing_else(target: Target,
 async def test_a_customer_gets_the_events_of_all_their_own_orders_unasked(
     target: Target, connect: Connect, db: Any, claim: str
 ) -> None:
-    """Of those that there are when they connect and, by ``sub``, of those that come later; of nobody else's."""
+    """Of those that there are when they connect and, by ``sub``, of those that come later; not those of other customers."""
     own, other = await insert(db, "Anna", "anna"), await insert(db, "Bo", "bo")
     admin = await connect(target.ws_url, headers=shown("admin"))
     customer = await connect(target.ws_url, headers=shown("customer", **{claim: "anna" if claim == "sub" else [own]}))
