@@ -23,7 +23,7 @@ import logs
 from database_url import DatabaseUrl
 from db.database import AttachmentProblem, Database
 from db.embedded.postgres import EmbeddedPostgres
-from db.errors import BadDatabaseUrl, DatabaseError, DatabaseTimeout, DatabaseUnavailable, name_server
+from db.errors import BadDatabaseUrl, DatabaseError, DatabaseTimeout, DatabaseUnavailable, UnreadableData, name_server
 from db.identity import FollowedDatabase, WrongDatabase
 from db.listener import Listener
 from db.migrate import migrate
@@ -312,7 +312,7 @@ def _reported(failures: FailureLog, what: str) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        is_lost = isinstance(error, DatabaseUnavailable) and not isinstance(error, DatabaseTimeout)
+        is_lost = isinstance(error, DatabaseUnavailable) and not isinstance(error, (DatabaseTimeout, UnreadableData))
         if not error.without_connection and not is_lost:
             failures.report(f"{what}: {error}")
     else:

@@ -11,9 +11,10 @@ import pytest
 
 import serving
 from db.database import Database
-from db.errors import DatabaseError
+from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, UnreadableData
 from db.listener import Listener
 from gateway.app_keys import HUB
+from logs import FailureLog
 from push.protocol.order_list import ShopInfo
 from serving import EXPECTED_ERRORS, create_app, database_server, print_addresses, run_until
 from settings import BadSetting, Settings
@@ -22,6 +23,14 @@ from tests.helpers.tokens import SECRET
 URL = "postgresql://user:password@127.0.0.1:1/database"
 ONLY_THIS_MACHINE = "only this machine may connect"
 EVERYTHING_IS_VISIBLE = "every client that reaches this address sees everything (ALLOW_ANONYMOUS=1)"
+
+
+def test_errors_of_background_queries_are_logged_unless_there_is_no_connection(caplog: pytest.LogCaptureFixture) -> None:
+    failures = FailureLog(logging.getLogger("orderwire"))
+    for error in (DatabaseUnavailable("lost"), DatabaseTimeout("late"), UnreadableData("damaged"), DatabaseError("other")):
+        with serving._reported(failures, "it fails"):
+            raise error
+    assert caplog.messages == ["it fails: late", "it fails: damaged", "it fails: other"]
 
 
 async def test_run_until_drains_before_it_cancels() -> None:
