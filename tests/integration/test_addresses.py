@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
+from tests.helpers.ipv6 import needs_ipv6
 from tests.support import Connect, Server, StartServer
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@needs_ipv6
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("websocket_io", ["auto", "transport"])
 @pytest.mark.parametrize("host", ["::", "localhost"])

@@ -23,6 +23,7 @@ from gateway.net.listening import (
     server_address,
     start_listening,
 )
+from tests.helpers.ipv6 import needs_ipv6
 
 
 def test_accepted_sockets_inherit_the_options_of_the_listening_socket() -> None:
@@ -37,18 +38,6 @@ def test_accepted_sockets_inherit_the_options_of_the_listening_socket() -> None:
 
 def test_backlog_holds_a_reconnect_storm() -> None:
     assert LISTEN_BACKLOG >= 1000
-
-
-def ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
 
 
 def answers(address: tuple[str, int]) -> bool:
