@@ -32,21 +32,22 @@ set enable_mergejoin = off;
 set jit = off;
 """
 
-# Of all events, and of a customer's; and the same row by row: a row that cannot be read then has a placeholder.
-_PAGE_SQL, _CUSTOMER_PAGE_SQL, _GUARDED_PAGE_SQL, _GUARDED_CUSTOMER_PAGE_SQL = (
-    f"""
+_PAGE_TEMPLATE = """
 select s.upto, i.epoch, i.trimmed_txid, i.xmin as version, p.*
 from (select coalesce($4, pg_current_snapshot()) as upto) as s
 cross join orderwire.journal_identity as i
-left join lateral orderwire.{function}($1, $2, $3, s.upto, $5, $6, $7{more}) as p on true
+left join lateral orderwire.{} as p on true
 """
-    for function, more in (
-        ("journal_page", ""),
-        ("journal_page", ", true, $8, $9"),
-        ("journal_page_guarded", ", $8"),
-        ("journal_page_guarded", ", $8, true, $9, $10"),
-    )
-)
+_BOUNDS = "$1, $2, $3, s.upto, $5, $6, $7"
+_PAGE_SQL = _PAGE_TEMPLATE.format(f"journal_page({_BOUNDS})")
+# For a position that is just a snapshot: what follows a transaction of its own is left out of the plan.
+_SNAPSHOT_PAGE_SQL = _PAGE_TEMPLATE.replace("$4", "$2").format("journal_page($1, null, null, s.upto, $3, $4, $5)")
+# The same where no transaction was running in that snapshot.
+_QUIET_PAGE_SQL = _PAGE_TEMPLATE.replace("$4", "$2").format("journal_page($1, null, null, s.upto, $3, $4, $5, false)")
+_CUSTOMER_PAGE_SQL = _PAGE_TEMPLATE.format(f"journal_page({_BOUNDS}, true, true, $8, $9)")
+# Row by row: a row that cannot be read then has a placeholder.
+_GUARDED_PAGE_SQL = _PAGE_TEMPLATE.format(f"journal_page_guarded({_BOUNDS}, $8)")
+_GUARDED_CUSTOMER_PAGE_SQL = _PAGE_TEMPLATE.format(f"journal_page_guarded({_BOUNDS}, $8, true, $9, $10)")
 # How long such a read goes on before it returns what it has.
 GUARDED_TIME_LIMIT = timedelta(seconds=0.5)
 # No event is longer, as JSON.
@@ -147,22 +148,30 @@ class JournalReader(JournalQueries):
         return EventCount(row["events"], row["order_events"], _identity_from_row(row))
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
-        bounds = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
-        return await self._guarded_page(_PAGE_SQL, _GUARDED_PAGE_SQL, bounds, ())
+        bounds: tuple[Any, ...] = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        query, args = _PAGE_SQL, bounds
+        if after.txid is None:
+            query = _SNAPSHOT_PAGE_SQL if after.snapshot.xip else _QUIET_PAGE_SQL
+            args = (after.snapshot, upto, past_id, max_events, max_bytes)
+        return await self._guarded_page(query, args, _GUARDED_PAGE_SQL, (*bounds, GUARDED_TIME_LIMIT))
 
     async def customer_page(
         self, owner: EventOwner, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int
     ) -> Page:
         bounds = (after.snapshot, after.txid, after.id, upto, past_id, max_events, max_bytes)
+        customer = (owner.subject, list(owner.keys))
         return await self._guarded_page(
-            _CUSTOMER_PAGE_SQL, _GUARDED_CUSTOMER_PAGE_SQL, bounds, (owner.subject, list(owner.keys))
+            _CUSTOMER_PAGE_SQL,
+            (*bounds, *customer),
+            _GUARDED_CUSTOMER_PAGE_SQL,
+            (*bounds, GUARDED_TIME_LIMIT, *customer),
         )
 
-    async def _guarded_page(self, query: str, guarded_query: str, bounds: tuple[Any, ...], customer: tuple[Any, ...]) -> Page:
+    async def _guarded_page(self, query: str, args: tuple[Any, ...], guarded_query: str, guarded_args: tuple[Any, ...]) -> Page:
         """By ``guarded_query`` where ``query`` fails or returns what no event may be, and after it took too long."""
         if not self._guard.is_due:
             try:
-                page = _page_from_rows(await self._fetch_with_identity(query, *bounds, *customer))
+                page = _page_from_rows(await self._fetch_with_identity(query, *args))
             except StoreError as error:
                 # The listener's errors have that of the driver as their cause.
                 causes = (error, error.__cause__)
@@ -173,7 +182,7 @@ class JournalReader(JournalQueries):
                 if all(len(event.payload) <= MAX_EVENT_BYTES for event in page.events):
                     return page
         started_at = time.monotonic()
-        rows = await self._fetch_with_identity(guarded_query, *bounds, GUARDED_TIME_LIMIT, *customer)
+        rows = await self._fetch_with_identity(guarded_query, *guarded_args)
         page = _page_from_rows(rows)
         self._guard.is_due &= page.more and time.monotonic() - started_at >= GUARDED_TIME_LIMIT.total_seconds()
         return page

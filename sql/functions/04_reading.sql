@@ -8,13 +8,18 @@
 -- Events that are not covered by the position and are visible in `upto`, with an id above `past`, in no order.
 --
 -- Indexed exactly by "unseen": transactions from the snapshot's xmax on, and those that were running in it.
--- This function and the next two are inlined into the caller's plan.
+-- This function and the next two are inlined into the caller's plan. Each execution of a plan prepares an index scan for each of
+-- its branches and partitions, which is half of what a page of one event costs. So a caller that knows that no transaction was
+-- running in the snapshot says so by `running`, and one without a transaction of its own by null, as constants: the plan then
+-- has only the first branch.
+drop function if exists orderwire.unseen(pg_snapshot, xid8, bigint, pg_snapshot, bigint);
 create or replace function orderwire.unseen(
     seen pg_snapshot,
     own_txid xid8,
     own_id bigint,
     upto pg_snapshot,
-    past bigint
+    past bigint,
+    running boolean default true
 ) returns setof orderwire.journal
 language sql stable
 as $$
@@ -29,7 +34,8 @@ as $$
     select j.*
     from orderwire.journal as j
     where
-        j.txid = any(array(select pg_snapshot_xip($1)))
+        $6
+        and j.txid = any(array(select pg_snapshot_xip($1)))
         and j.txid is distinct from $2
         and pg_visible_in_snapshot(j.txid, $4)
         and j.id > $5
@@ -100,6 +106,9 @@ $$;
 -- A page of them, oldest first: at most max_events, and about max_bytes of JSON (always at least one event). The differences
 -- are what the event adds to the totals. `more`: this row is not the last one. With of_customer only the events of that customer.
 -- It fails where one row cannot be read, for example one that a superuser has put into the journal.
+drop function if exists orderwire.journal_page(
+    pg_snapshot, xid8, bigint, pg_snapshot, bigint, integer, bigint, boolean, text, text[]
+);
 create or replace function orderwire.journal_page(
     seen pg_snapshot,
     own_txid xid8,
@@ -108,6 +117,7 @@ create or replace function orderwire.journal_page(
     past bigint,
     max_events integer,
     max_bytes bigint,
+    running boolean default true,
     of_customer boolean default false,
     subject text default null,
     keys text[] default null
@@ -191,9 +201,9 @@ as $$
                 select u.*
                 from (
                     -- One of the two is not executed: its condition is known before it begins.
-                    select a.* from orderwire.unseen($1, $2, $3, $4, $5) as a where not $8
+                    select a.* from orderwire.unseen($1, $2, $3, $4, $5, $8) as a where not $9
                     union all
-                    select c.* from orderwire.unseen_by_customer($9, $10, $1, $2, $3, $4, $5) as c where $8
+                    select c.* from orderwire.unseen_by_customer($10, $11, $1, $2, $3, $4, $5) as c where $9
                 ) as u
                 order by u.id
                 limit $6 + 1

@@ -86,7 +86,7 @@ async def test_customer_page_reads_none_of_the_events_of_others(reader: JournalR
         row[0]
         for row in await db.fetch(
             "explain analyze select * from orderwire.journal_page("
-            "'1:1:', null, null, pg_current_snapshot(), 0, 100, 1000000, true, 'c7', array['9'])"
+            "'1:1:', null, null, pg_current_snapshot(), 0, 100, 1000000, true, true, 'c7', array['9'])"
         )
     )
     rows = [int(count) for count in re.findall(r"actual .*?rows=(\d+)", plan)]
