@@ -25,6 +25,8 @@ class RecentEvents:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._events: deque[Event] = deque()
+        # Their ids, which take a while to compute.
+        self._ids: deque[EventId] = deque()
         self._by_id: dict[EventId, Event] = {}
         self._bytes = 0
         self._first_seq = 0
@@ -35,6 +37,7 @@ class RecentEvents:
         """Forget everything: positions have lost their meaning. Skips one seq, so that no seq from before is valid either."""
         self._first_seq = self.next_seq + 1
         self._events.clear()
+        self._ids.clear()
         self._by_id.clear()
         self._bytes = 0
         self._watermarks.clear()
@@ -44,11 +47,13 @@ class RecentEvents:
         """Add events, and drop the oldest ones beyond the limits."""
         for event in events:
             self._events.append(event)
-            self._by_id[event.event_id] = event
+            event_id = event.event_id
+            self._ids.append(event_id)
+            self._by_id[event_id] = event
             self._bytes += len(event.payload)
         while len(self._events) > self._max_events or self._bytes > self._max_bytes:
             oldest = self._events.popleft()
-            del self._by_id[oldest.event_id]
+            del self._by_id[self._ids.popleft()]
             self._bytes -= len(oldest.payload)
             self._first_seq += 1
         while len(self._watermarks) > 1 and self._watermarks[0][0] < self._first_seq:
@@ -97,7 +102,7 @@ class RecentEvents:
 
     def latest_ids(self, count: int) -> list[EventId]:
         """The ids of the newest events, up to ``count``, oldest first."""
-        return [event.event_id for event in islice(self._events, max(0, len(self._events) - count), None)]
+        return list(islice(self._ids, max(0, len(self._ids) - count), None))
 
     def __len__(self) -> int:
         return len(self._events)

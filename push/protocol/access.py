@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import quote, unquote
@@ -124,9 +124,9 @@ class Grant:
                 if customer_id is None:
                     return None
                 if event.customer_id == customer_id:
-                    return event if event.customer_payload is None else replace(event, payload=event.customer_payload)
+                    return event if event.customer_payload is None else event._replace(payload=event.customer_payload)
                 if event.previous_customer_id == customer_id and event.previous_customer_payload is not None:
-                    return replace(event, payload=event.previous_customer_payload)
+                    return event._replace(payload=event.previous_customer_payload)
                 return None
             case Role.VIEWER:
                 return None
