@@ -234,7 +234,7 @@ class Settings:
     notify_mode: str = _setting(
         "auto",
         _choice("auto", "always", "never"),
-        "auto: writers notify unless many commit; always: they always do; never: the journal is polled",
+        "auto: writers notify unless they wait for one another to commit; always: they always do; never: the journal is polled",
     )
     websocket_io: str = _setting(
         "auto",

@@ -51,6 +51,12 @@ MAX_BACKOFF_SECONDS = 5.0
 STABLE_AFTER_SECONDS = 2.0
 
 
+# The lock of PreCommit_Notify (src/backend/commands/async.c): of the object "no database", so of the whole cluster.
+_NOTIFY_WAITERS_SQL = """
+select count(*)
+from pg_locks as l
+where l.locktype = 'object' and l.database = 0 and l.classid = 1262 and l.objid = 0 and not l.granted
+"""
 _SELF_TEST_SQL = "select pg_notify($1, '') where pg_notification_queue_usage() <= 0.5"
 
 
@@ -173,6 +179,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         self._notify_required = False
         self._notify_guaranteed = False
         self._is_notifier = False
+        # When the notifier extends its lease, and another connection tries again to become the notifier.
         self._lease_due = 0.0
 
     async def listen(self) -> None:
@@ -257,7 +264,7 @@ class _ListenConnection(JournalReader, JournalConnection):
         async with self._deadline(self._timeout_seconds):
             await self._start_self_test()
             if not self._notify_required:
-                self._is_notifier = False
+                self._is_notifier, self._lease_due = False, 0.0
                 self._notify_required = await self._fetch_flag("select orderwire.require_notify()")
             if self._notify_required:
                 self._notify_guaranteed = not await self._fetch_flag("select orderwire.silent_writers()")
@@ -268,14 +275,19 @@ class _ListenConnection(JournalReader, JournalConnection):
             async with self._deadline(self._timeout_seconds):
                 await self._start_self_test()
             return
-        self._notify_required = self._notify_guaranteed = False
-        if not self._is_notifier:
-            self._is_notifier = await self._fetch_flag("select orderwire.become_notifier()")
-            self._lease_due = 0.0
         now = asyncio.get_running_loop().time()
-        if self._is_notifier and now >= self._lease_due:
-            await self._fetch_or_lose("select orderwire.extend_notify_lease()")
+        is_due = self._notify_required or now >= self._lease_due
+        self._notify_required = self._notify_guaranteed = False
+        if is_due:
             self._lease_due = now + LEASE_INTERVAL_SECONDS
+            if not self._is_notifier:
+                self._is_notifier = await self._fetch_flag("select orderwire.become_notifier()")
+            if self._is_notifier:
+                await self._fetch_or_lose("select orderwire.extend_notify_lease()")
+
+    async def notify_waiters(self) -> int:
+        ((count,),) = await self._fetch_or_lose(_NOTIFY_WAITERS_SQL)
+        return int(count)
 
     async def notify_on_behalf(self, event_count: int) -> None:
         if self._is_notifier:

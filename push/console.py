@@ -22,6 +22,10 @@ class ConsoleSink(Sink):
         self._print_line = print_line
         self._totals: Totals | None = None
 
+    @property
+    def has_clients(self) -> bool:
+        return True  # the terminal
+
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         for event in events:
             self._print_line(f"{event.at.astimezone():%H:%M:%S} {format_event(event.payload)}")

@@ -137,6 +137,10 @@ class Hub:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    @property
+    def has_clients(self) -> bool:
+        return bool(self._sessions)
+
     # ---------------------------------------------------------------- publishing (called by the relay)
 
     @property

@@ -101,6 +101,9 @@ class JournalConnection(JournalReads, Protocol):
         remains a candidate.
         """
 
+    async def notify_waiters(self) -> int:
+        """Return how many transactions of the cluster wait at the moment for another one's notifying commit."""
+
     async def notify_on_behalf(self, event_count: int) -> None:
         """If this connection is the notifier: tell other listeners of ``event_count`` events whose writers did not notify."""
 

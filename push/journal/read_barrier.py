@@ -36,6 +36,8 @@ class ReadBarrier:
 
     def __init__(self) -> None:
         self._trigger_read: Callable[[], None] | None = None
+        # Set by every request for a read, cleared when one begins.
+        self._requested = asyncio.Event()
         self._reads_started = 0
         self._reads_published = 0
         # First in, first out, so both their reads and their deadlines ascend. One timer serves all of them.
@@ -56,6 +58,11 @@ class ReadBarrier:
     def read_started(self) -> None:
         """A read begins: it will find everything that has been committed up to now."""
         self._reads_started += 1
+        self._requested.clear()
+
+    async def wait_until_requested(self) -> None:
+        """Return once a read has been requested that has not begun."""
+        await self._requested.wait()
 
     def read_published(self) -> None:
         """Everything that the latest read has found is published."""
@@ -77,6 +84,7 @@ class ReadBarrier:
     def trigger_read(self) -> None:
         """Have the journal read soon, like a notification. Does nothing without a connection."""
         if self._trigger_read is not None:
+            self._requested.set()
             self._trigger_read()
 
     async def wait_for_fresh_read(self) -> None:
@@ -86,7 +94,7 @@ class ReadBarrier:
         """
         if self._trigger_read is None:
             return
-        self._trigger_read()
+        self.trigger_read()
         loop = asyncio.get_running_loop()
         woken = loop.create_future()
         # A read that is under way may have begun before the commit: it does not count.

@@ -12,6 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple, Never, Protocol
 
 from push.errors import ConnectionLost, StoreError
@@ -19,6 +20,7 @@ from push.journal.events import Event, EventId, JournalIdentity, Position, Snaps
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
 from push.journal.queries import JournalConnection
 from push.journal.read_barrier import ReadBarrier
+from push.journal.read_pace import FALLBACK_POLL_INTERVAL, UNWATCHED_INTERVAL, ReadPace
 from push.journal.recent_events import RecentEvents
 from push.journal.totals import Totals
 from push.metrics import Metrics
@@ -27,18 +29,8 @@ __all__ = ["Relay", "Sink", "Watermark"]
 
 log = logging.getLogger("orderwire.relay")
 
-# All times are in seconds.
-# While writers notify: read at least this often. Covers what no notification announces: two-phase commit, sessions that
-# switched NOTIFY off, and a dead connection.
-FALLBACK_POLL_INTERVAL = 1.0
-# While writers may skip NOTIFY: read this often. If a read together with the fan-out of its events takes long, pause at least
-# this share of the time that they took, to leave the event loop to everything else.
-POLL_INTERVAL = 0.02
-BUSY_PAUSE_RATIO = 0.3
-# Notify on behalf of writers at most this often: each time is a transaction, whose commit flushes the log.
+# Notify on behalf of writers at most this often, in seconds: each time is a transaction.
 NOTIFY_INTERVAL = 0.2
-# A pause after every read. One read then serves the notifications and the clients that arrive during it.
-COALESCE_DELAY = 0.003
 # The size of a page, in events and in bytes of JSON.
 PAGE_EVENTS = 1000
 PAGE_BYTES = 512 * 1024
@@ -61,6 +53,10 @@ class Watermark(NamedTuple):
 
 class Sink(Protocol):
     """Receives what the relay publishes. The methods must not raise."""
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether anything is delivered to clients now. While there are none the relay reads less often."""
 
     def publish(self, events: Sequence[Event], totals: Totals) -> None:
         """Take events, in order and at least one, and the totals after the last of them. Must not block."""
@@ -86,6 +82,7 @@ class Relay:
         self._sink = sink
         self._metrics = metrics or Metrics()
         self._notify_policy = NotifyPolicy(notify_mode)
+        self._read_pace = ReadPace()
         self._metrics.set_ready_source(lambda: self.not_ready_reason is None)
         self._identity: JournalIdentity | None = None
         self._watermark = Watermark(Snapshot(0, 0), 0)
@@ -285,12 +282,20 @@ class Relay:
             self._unnotified += event_count
             if started_at - self._notified_at >= NOTIFY_INTERVAL:
                 await self._notify_other_listeners(connection)
-        busy = loop.time() - started_at
-        pause = max(COALESCE_DELAY, BUSY_PAUSE_RATIO * busy) if polls else COALESCE_DELAY
-        await asyncio.sleep(pause)
-        await connection.wait_for_notify(
-            FALLBACK_POLL_INTERVAL if notify_guaranteed else max(0.0, POLL_INTERVAL - busy - pause)
-        )
+        read_seconds = loop.time() - started_at
+        if self._notify_policy.is_sample_due(loop.time()):
+            self._notify_policy.record_waiters(await connection.notify_waiters(), loop.time())
+        await asyncio.sleep(self._read_pace.pause(read_seconds))
+        if not self._sink.has_clients:
+            await self._wait_unwatched(started_at + UNWATCHED_INTERVAL - loop.time())
+        until_poll = started_at + self._read_pace.poll_interval(event_count) - loop.time()
+        await connection.wait_for_notify(FALLBACK_POLL_INTERVAL if notify_guaranteed else max(0.0, until_poll))
+
+    async def _wait_unwatched(self, seconds: float) -> None:
+        """Wait for so long without looking at notifications, or until a client or another part of this process wants a read."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.read_barrier.wait_until_requested()
 
     async def _notify_other_listeners(self, connection: JournalConnection) -> None:
         if self._unnotified:

@@ -252,6 +252,27 @@ async def test_own_notifications_do_not_wake_the_sender(database_url: str, db: A
         assert not await is_notified(connection, 0.1)
 
 
+async def test_writers_that_wait_for_a_notifying_commit_are_counted(database_url: str, db: Any) -> None:
+    followed = Followed(database_url)
+    async with running(followed), open_connections(database_url, 8) as writers:
+        connection = await followed.next_connection()
+        assert await connection.notify_waiters() == 0
+        stop = asyncio.Event()
+
+        async def notify(writer: Any) -> None:
+            while not stop.is_set():
+                await writer.execute("notify elsewhere")
+
+        async with asyncio.TaskGroup() as group:
+            for writer in writers:
+                group.create_task(notify(writer))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                while await connection.notify_waiters() < 2:
+                    pass
+            stop.set()
+        assert await connection.notify_waiters() == 0
+
+
 async def test_missing_notifications_are_reported(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -28,6 +28,9 @@ class HeadlessServer:
         self.published: set[EventId] = set()
         self._task = asyncio.create_task(Listener(url, self._no_migrations, self.relay.follow).run(), name="headless server")
 
+    # The relay reads less often without clients.
+    has_clients = True
+
     async def _no_migrations(self) -> None:
         pass
 

@@ -23,10 +23,15 @@ class RecordingSink(Sink):
         self.events: list[Event] = []
         self.totals = Totals()
         self.gaps = 0
+        self.clients = 1
         # How many events there were at each call of ``wait_writable``; cleared: the sink is full.
         self.waits: list[int] = []
         self.writable = asyncio.Event()
         self.writable.set()
+
+    @property
+    def has_clients(self) -> bool:
+        return self.clients > 0
 
     @property
     def order_ids(self) -> list[int]:

@@ -355,6 +355,10 @@ class ModelConnection(ModelReader, JournalConnection):
                 self.database.notifier = self
             await self.round_trip()
 
+    async def notify_waiters(self) -> int:
+        await self.round_trip()
+        return 0
+
     async def notify_on_behalf(self, event_count: int) -> None:
         if self.database.notifier is self:
             await self.round_trip()

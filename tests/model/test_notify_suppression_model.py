@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import pytest
 
 import push.journal.relay
-from push.journal.relay import POLL_INTERVAL
+from push.journal.read_pace import MAX_POLL_INTERVAL
 from tests.model.world import World
 
 NEVER = 1e9
@@ -92,7 +92,7 @@ class Run:
         for server in self.choose.choice((self.world.servers, self.world.servers, [self.choose.choice(self.world.servers)])):
             server.notify_policy.polls = polls
         if self.choose.random() < 0.5:
-            self.world.run(asyncio.sleep(POLL_INTERVAL))
+            self.world.run(asyncio.sleep(MAX_POLL_INTERVAL))
 
     def lose_connection(self) -> None:
         server = self.choose.choice(self.world.servers)
@@ -107,7 +107,7 @@ class Run:
     def assert_up_to_date(self) -> None:
         if any(server.connection not in self.world.database.connections for server in self.world.servers):
             self.world.run(asyncio.sleep(0.1))  # until all have a connection again
-        self.world.run(asyncio.sleep(POLL_INTERVAL + 0.001))
+        self.world.run(asyncio.sleep(MAX_POLL_INTERVAL + 0.001))
         for number, server in enumerate(self.world.servers):
             assert server.relay.not_ready_reason is None
             assert server.relay.totals == self.world.database.totals(), f"server {number} has missed a notification"

@@ -399,6 +399,50 @@ async def test_polling_finds_events_without_a_notification(database: ModelDataba
                 await asyncio.sleep(0.005)
 
 
+async def test_waiting_writers_are_counted_after_reads_that_found_events(database: ModelDatabase, sink: RecordingSink) -> None:
+    class ContendedConnection(RecordingConnection):
+        async def notify_waiters(self) -> int:
+            self.calls.append("notify_waiters")
+            return 100
+
+    relay = Relay(sink, notify_mode=NotifyMode.AUTO)
+    connection = ContendedConnection(database)
+    async with following(relay, connection):
+        for _ in range(3):
+            await read_again(relay)
+        assert "notify_waiters" not in connection.calls
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while "release_notify" not in connection.calls:
+                commit(database, 1)
+                await read_again(relay)
+        assert connection.calls.count("notify_waiters") == 1
+        assert connection not in database.notify_required
+
+
+async def test_without_clients_notifications_are_answered_later(
+    database: ModelDatabase, sink: RecordingSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("push.journal.relay.UNWATCHED_INTERVAL", 1e9)
+    relay = Relay(sink)
+    sink.clients = 0
+    connection = RecordingConnection(database)
+    async with following(relay, connection):
+        await read_again(relay)
+        pages = len(connection.pages)
+        commit(database, 7)
+        await asyncio.sleep(0.1)
+        assert len(connection.pages) == pages
+        # A client that connects asks for a read, and does not wait.
+        await within(TIMEOUT_SECONDS, read_again(relay), "a read")
+        assert sink.order_ids == [7]
+        sink.clients = 1
+        await read_again(relay)
+        commit(database, 8)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while sink.order_ids != [7, 8]:
+                await asyncio.sleep(0.005)
+
+
 async def test_polling_relay_reports_its_events_to_other_listeners(
     database: ModelDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
