@@ -25,4 +25,4 @@ async def idle(bench: Bench, subject: Subject, clients: int) -> Measures:
         await asyncio.sleep(bench.size.idle_seconds)
         spent, took = cpu_seconds(running.pid) - before, time.monotonic() - start
         report = await load.command("report")
-        return {CPU_PERCENT: 100 * spent / took, LOST: float(report["lost"])}
+        return {CPU_PERCENT: 100 * spent / took, LOST: float(clients - report["clients"])}
