@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,20 +173,23 @@ async def test_load_generator_counts_data_lines_or_ends(
         await response.prepare(request)
         for chunk in chunks:
             await response.write(chunk.encode())
-        with suppress(ConnectionError, asyncio.CancelledError):
-            await asyncio.sleep(TIMEOUT_SECONDS)
+        await counting_is_over.wait()
         return response
 
+    counting_is_over = asyncio.Event()
     app = web.Application()
     app.router.add_get("/api/sse", serve)
     async with TestServer(app) as server:
         load: LoadGenerator = await load_on(server.port)
-        if counted is None:
-            with pytest.raises(LoadGeneratorFailed, match="ended"):
-                await _count_data_lines(load, 2)
-        else:
-            assert await _count_data_lines(load, counted[0]) == counted
-        await load.stop()
+        try:
+            if counted is None:
+                with pytest.raises(LoadGeneratorFailed, match="ended"):
+                    await _count_data_lines(load, 2)
+            else:
+                assert await _count_data_lines(load, counted[0]) == counted
+        finally:
+            await load.stop()
+            counting_is_over.set()
 
 
 async def _count_data_lines(load: LoadGenerator, marked: int) -> tuple[int, int]:
