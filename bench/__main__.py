@@ -11,11 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 
-from bench.database import start_postgres
+from bench.database import FLUSH_MILLISECONDS, SlowDiskPostgres, start_postgres
 from bench.load import CompilerMissing, LoadGeneratorFailed, compile_c
-from bench.machine import LOAD_CPUS, OtherLoad, describe
+from bench.machine import LOAD_CPUS, OtherLoad, describe, flush_milliseconds
 from bench.plan import BASELINES, SCENARIOS
 from bench.report import Report, Result
 from bench.scenario import FULL, QUICK, Bench, Scenario
@@ -28,9 +29,16 @@ ROUNDS = 3
 MIN_OPEN_FILES = 20000
 
 
+def select_scenarios(words: list[str], *, quick: bool) -> list[Scenario]:
+    """The scenarios whose names contain one of ``words``. Without words, a quick run has the main ones."""
+    if words:
+        return [scenario for scenario in SCENARIOS if any(word in scenario.name for word in words)]
+    return [scenario for scenario in SCENARIOS if scenario.quick or not quick]
+
+
 def select_cases(scenario: Scenario, filters: list[str], *, quick: bool) -> list[str]:
     """The cases whose names contain one of ``filters``, or all of them; always Orderwire and the baselines, for the ratios."""
-    names = [name for name in scenario.cases if name in scenario.quick or not quick]
+    names = [name for name in scenario.cases if name in scenario.quick or not (quick and scenario.quick)]
     required = (*BASELINES, SERVER.name)
     return [name for name in names if not filters or name in required or any(word.lower() in name.lower() for word in filters)]
 
@@ -47,14 +55,20 @@ async def measure(bench: Bench, scenario: Scenario, name: str, round_number: int
 
 
 async def run(options: argparse.Namespace) -> None:
-    scenarios = [s for s in SCENARIOS if (not options.quick or s.quick) and any(w in s.name for w in options.only or [""])]
+    scenarios = select_scenarios(options.only or [], quick=options.quick)
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     start = time.monotonic()
     report = Report({**describe(), **versions()})
     try:
-        async with start_postgres() as databases:
+        async with AsyncExitStack() as stack:
+            size = QUICK if options.quick else FULL
+            databases = await stack.enter_async_context(start_postgres())
+            bench = slow_bench = Bench(databases, size)
             report.machine["PostgreSQL"] = await databases.version()
-            bench = Bench(databases, QUICK if options.quick else FULL)
+            report.machine["flush of 8 KiB, ms"] = f"{flush_milliseconds(databases.directory):.2f}"
+            if any(scenario.slow_disk for scenario in scenarios):
+                slow_bench = Bench(await stack.enter_async_context(start_postgres(SlowDiskPostgres)), size)
+                report.machine["slow disk"] = f"{FLUSH_MILLISECONDS} ms more"
             for scenario in scenarios:
                 names = select_cases(scenario, options.peer, quick=options.quick)
                 for number in range(rounds):
@@ -63,7 +77,8 @@ async def run(options: argparse.Namespace) -> None:
                             f"{time.monotonic() - start:5.0f} s  {scenario.name}: {name}, round {number + 1}", file=sys.stderr
                         )
                         try:
-                            result = await measure(bench, scenario, name, number + 1)
+                            on_disk = slow_bench if scenario.slow_disk else bench
+                            result = await measure(on_disk, scenario, name, number + 1)
                         except SubjectUnavailable as error:
                             report.add_skipped(f"{name}: {error}")
                             continue
@@ -96,7 +111,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a shorter run, once: the main scenarios, in under two minutes")
     parser.add_argument("--rounds", type=int, help=f"how often each is measured (default: {ROUNDS}, quick: 1)")
-    parser.add_argument("--only", action="append", help="scenarios whose name contains this; repeatable")
+    parser.add_argument("--only", action="append", help="scenarios whose name contains this, in a quick run, too; repeatable")
     parser.add_argument("--peer", action="append", default=[], help="peers whose name contains this; repeatable")
     options = parser.parse_args()
     # SIGTERM, like Ctrl-C, prints and saves the results so far and stops every process.

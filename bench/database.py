@@ -8,16 +8,19 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from bench.load import HERE, compile_c
 from bench.tables import SHOP, SHOP_WITH_JOIN, STARTER
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
 
 WRITERS = 8
+FLUSH_MILLISECONDS = 5
 # A writer is a procedure in PostgreSQL: a client process would take processor time from the receivers. The intervals are
 # exponentially distributed, so that no timer of a server is hit or missed each time. Each order is one transaction. Orders that
 # are not yet written after `seconds` are skipped.
@@ -143,11 +146,21 @@ async def execute(url: str, sql: str) -> None:
         await connection.close()
 
 
+class SlowDiskPostgres(EmbeddedPostgres):
+    """A PostgreSQL whose disk needs FLUSH_MILLISECONDS longer for each flush (slow_flush.c)."""
+
+    @cached_property
+    def run_as(self) -> tuple[list[str], dict[str, Any]]:
+        prefix, popen = super().run_as
+        library = compile_c(HERE / "slow_flush.c", "-shared", "-fPIC")
+        return ["env", f"LD_PRELOAD={library}", f"SLOW_FLUSH_MS={FLUSH_MILLISECONDS}", *prefix], popen
+
+
 @asynccontextmanager
-async def start_postgres() -> AsyncIterator[Databases]:
+async def start_postgres(kind: type[EmbeddedPostgres] = EmbeddedPostgres) -> AsyncIterator[Databases]:
     with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as name:
         directory = Path(name)
-        postgres = EmbeddedPostgres(directory / "data", report=lambda line: None)
+        postgres = kind(directory / "data", report=lambda line: None)
         await asyncio.to_thread(postgres.start)
         try:
             yield Databases(postgres, directory)
@@ -193,14 +206,14 @@ async def newest_cursor(url: str) -> str:
 
 
 @asynccontextmanager
-async def open_writer(url: str, *, durable: bool = False) -> AsyncIterator[Writer]:
+async def open_writer(url: str, *, durable: bool = False, connections: int = WRITERS) -> AsyncIterator[Writer]:
     settings = {"synchronous_commit": "on" if durable else "off"}
     async with AsyncExitStack() as stack:
-        connections = []
-        for number in range(WRITERS):
-            connections.append(await asyncpg.connect(url, server_settings=settings))
-            stack.push_async_callback(connections[-1].close)
-            await connections[-1].execute(WRITER_SQL)
+        opened = []
+        for number in range(connections):
+            opened.append(await asyncpg.connect(url, server_settings=settings))
+            stack.push_async_callback(opened[-1].close)
+            await opened[-1].execute(WRITER_SQL)
             # The same random intervals for every server.
-            await connections[-1].execute("select setseed($1::float8)", number / WRITERS)
-        yield Writer(connections)
+            await opened[-1].execute("select setseed($1::float8)", number / WRITERS)
+        yield Writer(opened)

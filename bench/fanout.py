@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.load import LoadGenerator, LoadGeneratorFailed
+from bench.load import ClientKind, LoadGenerator, LoadGeneratorFailed, has_openssl_headers
 from bench.machine import cpu_seconds, resident_bytes
 from bench.scenario import Bench, Measures, start_load_generator, summary
 from bench.subjects import RunningServer, Subject, SubjectUnavailable
@@ -25,17 +25,23 @@ def wire_bytes(batch_size: int) -> str:
     return f"bytes per delivery, {BATCHES[batch_size]}"
 
 
-async def fan_out(bench: Bench, subject: Subject, clients: int, *, compressed: bool | None = None) -> Measures:
+async def fan_out(
+    bench: Bench, subject: Subject, clients: int, kind: ClientKind = ClientKind.WEBSOCKET, *, count_bytes: bool = False
+) -> Measures:
     """Measure handshakes and idle memory, then trigger batches of one and of sixteen frames of 200 bytes.
 
-    The next batch begins when every client has received all frames of this one. Only the CPU time of the server counts. With
-    ``compressed`` True or False the clients offer permessage-deflate or not, and the bytes are counted.
+    The next batch begins when every client has received all frames of this one. Only the CPU time of the server counts.
     """
-    offer = bool(compressed)
-    async with bench.start_server(subject, written=False) as (running, _), start_load_generator(running, pump=True) as load:
-        await _connect(load, WARM_CLIENTS, offer)
+    tls = kind is ClientKind.TLS
+    if tls and not has_openssl_headers():
+        raise SubjectUnavailable("the load generator's TLS needs the headers of OpenSSL: on Debian, apt install libssl-dev")
+    async with (
+        bench.start_server(subject, written=False) as (running, _),
+        start_load_generator(running, pump=True, tls=tls) as load,
+    ):
+        await _connect(load, WARM_CLIENTS, kind)
         memory, spent = resident_bytes(running.pid), cpu_seconds(running.pid)
-        await _connect(load, clients - WARM_CLIENTS, offer)
+        await _connect(load, clients - WARM_CLIENTS, kind)
         added = clients - WARM_CLIENTS
         found = {
             HANDSHAKE: (cpu_seconds(running.pid) - spent) / added * 1e6,
@@ -50,16 +56,16 @@ async def fan_out(bench: Bench, subject: Subject, clients: int, *, compressed: b
             spent = cpu_seconds(running.pid) - before
             found[deliveries(frames)] = batches * frames * clients / spent
             found[f"ms until the last client has it, {name}"] = seconds / batches * 1000
-            if compressed is not None:
+            if count_bytes:
                 found[wire_bytes(frames)] = await _bytes_per_frame(load, batches * frames, clients)
-        if compressed is not None:  # a compressor allocates its memory at the first frame
+        if count_bytes:  # a compressor allocates its memory at the first frame
             found["KiB per connection, in the end"] = (resident_bytes(running.pid) - memory) / added / 1024
         return found
 
 
-async def _connect(load: LoadGenerator, clients: int, deflate: bool) -> None:
-    answer = await load.connect(clients, deflate=deflate)
-    if deflate and answer["deflate"] != clients:
+async def _connect(load: LoadGenerator, clients: int, kind: ClientKind) -> None:
+    answer = await load.connect(clients, kind=kind)
+    if kind is ClientKind.DEFLATE and answer["deflate"] != clients:
         raise SubjectUnavailable("does not negotiate permessage-deflate: nothing to compare with compression")
 
 

@@ -1,12 +1,13 @@
-/* A load generator: many WebSocket clients (RFC 6455) in one thread that receive frames, count them and measure the latency.
+/* A load generator: many clients in one thread that receive messages, count them and measure the latency. They are WebSocket
+ * clients (RFC 6455) or read Server-Sent Events (HTML standard, section 9.2), each also over TLS (loadgen_tls.h).
  *
  *     loadgen HOST PORT [TRIGGER_PORT]
  *
  * It reads commands from standard input, one a line, and answers each with one line of JSON:
  *
- *     connect CLIENTS IN_FLIGHT PATH [deflate]
+ *     connect CLIENTS IN_FLIGHT PATH [deflate] [sse] [tls]
  *                                       open CLIENTS more connections, at most IN_FLIGHT handshakes at a time;
- *                                       deflate: the clients offer permessage-deflate
+ *                                       deflate: the clients offer permessage-deflate; sse: they read Server-Sent Events
  *     reset                             set all counters to zero
  *     await FRAMES SECONDS              return when every client has received FRAMES marked frames since the reset
  *     pump BATCHES FRAMES FILE SECONDS  BATCHES times: send FILE to the trigger port, wait until every client has FRAMES more
@@ -15,7 +16,8 @@
  *
  * A marked frame contains "@@<number>:<nanoseconds of CLOCK_REALTIME>@@": the time of writing (PostgreSQL has the same clock).
  * For each number the first and the last arrival are recorded, in microseconds since that time. Pings are answered. Every frame
- * is read completely. A compressed frame (RFC 7692) is not inflated and counts as a marked one without a number.
+ * is read completely. A compressed frame (RFC 7692) is not inflated and counts as a marked one without a number. Of Server-Sent
+ * Events each data line counts as a frame.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,13 +33,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "loadgen_tls.h"
+
 enum { BUFFER = 1 << 20, EVENTS = 1024, MARKS = 1 << 17 };
-enum state { CLOSED, CONNECTING, SHAKING, OPEN };
+/* SECURING: in the handshake of TLS. SHAKING: in that of WebSocket, or before the response with the events. */
+enum state { CLOSED, CONNECTING, SECURING, SHAKING, OPEN };
 
 struct client {
     int fd;
     enum state state;
-    unsigned char *rest; /* an incomplete frame, or an incomplete response to the handshake */
+    int sse;   /* whether it reads Server-Sent Events */
+    void *tls; /* NULL: without TLS */
+    unsigned char *rest; /* an incomplete frame or chunk, or an incomplete response to the handshake */
     uint32_t rest_size, rest_capacity;
     uint32_t marked;
 };
@@ -57,6 +64,7 @@ static unsigned char *buffer;
 static char path[4096];
 static const char *offer = ""; /* the header line with which browsers offer permessage-deflate */
 static uint32_t deflating;     /* connections on which the server accepted it */
+static int as_sse, over_tls;   /* how further clients connect */
 static int poller, trigger = -1;
 static uint32_t in_flight, open_clients, failed, lost; /* lost: open connections that the server closed */
 static uint32_t target, reached;                       /* clients that have received `target` marked frames */
@@ -89,6 +97,8 @@ static void watch(int fd, uint32_t tag, uint32_t events, int operation) {
 static void drop_client(struct client *c) {
     if (c->state == OPEN) open_clients--, lost++;
     else if (c->state != CLOSED) in_flight--, failed++;
+    if (c->tls) tls_free(c->tls);
+    c->tls = NULL;
     if (c->state != CLOSED) close(c->fd);
     c->state = CLOSED;
     free(c->rest);
@@ -103,7 +113,8 @@ static void start_client(void) {
         if (!clients) die("memory");
     }
     struct client *c = &clients[clients_size++];
-    *c = (struct client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), .state = CONNECTING};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    *c = (struct client){.fd = fd, .state = CONNECTING, .sse = as_sse};
     if (c->fd < 0) die("socket (raise the limit of open files: ulimit -n)");
     int on = 1;
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -112,22 +123,50 @@ static void start_client(void) {
     if (connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0 && errno != EINPROGRESS) drop_client(c);
 }
 
+static ssize_t receive(struct client *c, void *into, size_t size) {
+    return c->tls ? tls_read(c->tls, into, size) : read(c->fd, into, size);
+}
+
+static ssize_t transmit(struct client *c, const void *from, size_t size) {
+    return c->tls ? tls_write(c->tls, from, size) : write(c->fd, from, size);
+}
+
+static void send_request(struct client *c) {
+    char request[5000], headers[512] = "Accept: text/event-stream\r\n";
+    /* The key and its Sec-WebSocket-Accept are the example of RFC 6455 section 1.3. */
+    if (!c->sse)
+        snprintf(headers, sizeof headers,
+                 "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+                 "Sec-WebSocket-Version: 13\r\n%s",
+                 offer);
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", path,
+                          inet_ntoa(address.sin_addr), ntohs(address.sin_port), headers);
+    c->state = SHAKING;
+    if (transmit(c, request, (size_t)length) != length) drop_client(c);
+}
+
+static void secure(struct client *c) {
+    if (tls_handshake(c->tls) > 0) send_request(c);
+    else if (errno != EAGAIN) drop_client(c);
+}
+
 static void connected(struct client *c) {
     int error = 0;
     socklen_t size = sizeof error;
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    char request[5000];
-    /* The key and its Sec-WebSocket-Accept are the example of RFC 6455 section 1.3. */
-    int length = snprintf(request, sizeof request,
-                          "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                          "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n%s\r\n",
-                          path, inet_ntoa(address.sin_addr), ntohs(address.sin_port), offer);
-    if (error || write(c->fd, request, length) != length) {
+    if (error) {
         drop_client(c);
         return;
     }
-    c->state = SHAKING;
     watch(c->fd, (uint32_t)(c - clients), EPOLLIN, EPOLL_CTL_MOD);
+    if (!over_tls) {
+        send_request(c);
+        return;
+    }
+    c->state = SECURING;
+    c->tls = tls_attach(c->fd);
+    if (!c->tls) die("TLS");
+    secure(c);
 }
 
 /* Find the mark, first at the offset of the previous frame's mark. NULL if there is none. */
@@ -171,7 +210,7 @@ static void count_frame(struct client *c, const unsigned char *text, uint64_t si
 static void answer_ping(struct client *c, const unsigned char *payload, uint64_t size) {
     unsigned char frame[6 + 125] = {0x8a, 0x80 | (unsigned char)size};
     memcpy(frame + 6, payload, size);
-    if (write(c->fd, frame, 6 + size) < 0 && errno != EAGAIN) drop_client(c);
+    if (transmit(c, frame, 6 + size) < 0 && errno != EAGAIN) drop_client(c);
 }
 
 /* Count all complete frames; return the number of bytes consumed. */
@@ -203,23 +242,54 @@ static size_t take_frames(struct client *c, const unsigned char *data, size_t si
     return used;
 }
 
-static void readable(struct client *c) {
-    memcpy(buffer, c->rest, c->rest_size);
-    ssize_t got = read(c->fd, buffer + c->rest_size, BUFFER - c->rest_size);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+/* Count the data lines of Server-Sent Events. The server writes whole events, so no line is divided between two chunks. */
+static void count_lines(struct client *c, const unsigned char *line, size_t size, int64_t at) {
+    for (const unsigned char *end = line + size, *next; line < end; line = next + 1) {
+        next = memchr(line, '\n', (size_t)(end - line));
+        if (!next) errno = EPROTO, die("a chunk that ends within a line");
+        if (next - line > 5 && memcmp(line, "data:", 5) == 0) count_frame(c, line + 5, (uint64_t)(next - line - 5), 0, at);
+    }
+}
+
+/* Count all complete chunks (RFC 9112 section 7.1); return the number of bytes consumed. */
+static size_t take_chunks(struct client *c, const unsigned char *data, size_t size, int64_t at) {
+    size_t used = 0;
+    while (c->state == OPEN) {
+        const unsigned char *end = memchr(data + used, '\n', size - used);
+        if (!end) break;
+        size_t length = strtoul((const char *)data + used, NULL, 16), head = (size_t)(end + 1 - (data + used));
+        if (length > BUFFER / 2) errno = EMSGSIZE, die("a chunk from the server");
+        if (size - used < head + length + 2) break;
+        if (length) count_lines(c, end + 1, length, at);
+        else drop_client(c); /* the end of the response */
+        wire += head + length + 2;
+        used += head + length + 2;
+    }
+    return used;
+}
+
+static int is_accepted(struct client *c, const unsigned char *head, size_t size) {
+    if (c->sse) return memcmp(head, "HTTP/1.1 200", 12) == 0 && memmem(head, size, "chunked", 7);
+    return memcmp(head, "HTTP/1.1 101", 12) == 0 && memmem(head, size, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28);
+}
+
+/* Read once. Returns whether there may be more to read. */
+static int read_some(struct client *c) {
+    if (c->rest_size) memcpy(buffer, c->rest, c->rest_size);
+    ssize_t got = receive(c, buffer + c->rest_size, BUFFER - c->rest_size);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
     if (got <= 0) {
         drop_client(c);
-        return;
+        return 0;
     }
     reads++;
     size_t size = c->rest_size + (size_t)got, used = 0;
     if (c->state == SHAKING) {
         const unsigned char *end = memmem(buffer, size, "\r\n\r\n", 4);
         if (end) {
-            if (size < 12 || memcmp(buffer, "HTTP/1.1 101", 12) != 0 ||
-                !memmem(buffer, size, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", 28)) {
+            if (size < 12 || !is_accepted(c, buffer, (size_t)(end - buffer))) {
                 drop_client(c);
-                return;
+                return 0;
             }
             c->state = OPEN;
             in_flight--, open_clients++;
@@ -227,8 +297,8 @@ static void readable(struct client *c) {
             used = (size_t)(end - buffer) + 4;
         }
     }
-    if (c->state == OPEN) used += take_frames(c, buffer + used, size - used, on_clock(CLOCK_REALTIME));
-    if (c->state == CLOSED) return;
+    if (c->state == OPEN) used += (c->sse ? take_chunks : take_frames)(c, buffer + used, size - used, on_clock(CLOCK_REALTIME));
+    if (c->state == CLOSED) return 0;
     c->rest_size = (uint32_t)(size - used);
     if (c->rest_size > c->rest_capacity) {
         c->rest_capacity = c->rest_size;
@@ -236,6 +306,11 @@ static void readable(struct client *c) {
         if (!c->rest) die("memory");
     }
     if (c->rest_size) memcpy(c->rest, buffer + used, c->rest_size);
+    return c->tls != NULL; /* OpenSSL may hold more, of which the socket says nothing */
+}
+
+static void readable(struct client *c) {
+    while (read_some(c)) continue;
 }
 
 /* Wait for events, until `deadline` at the latest, and handle them. */
@@ -254,6 +329,8 @@ static void poll_events(int64_t deadline) {
             if (read(trigger, answer, sizeof answer) == 0) errno = ECONNRESET, die("the trigger port");
         } else if (clients[tag].state == CONNECTING) {
             connected(&clients[tag]);
+        } else if (clients[tag].state == SECURING) {
+            secure(&clients[tag]);
         } else if (clients[tag].state != CLOSED) {
             readable(&clients[tag]);
         }
@@ -332,9 +409,12 @@ static void execute(char *line) {
     uint32_t a, b;
     double seconds;
     char text[4096];
-    int words = sscanf(line, "connect %u %u %4095s %4095s", &a, &b, path, text);
-    if (words >= 3 && b) {
-        offer = words == 4 ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "";
+    int options = 0;
+    if (sscanf(line, "connect %u %u %4095s%n", &a, &b, path, &options) == 3 && b) {
+        int deflate = strstr(line + options, " deflate") != NULL;
+        offer = deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "";
+        as_sse = strstr(line + options, " sse") != NULL;
+        over_tls = strstr(line + options, " tls") != NULL;
         do_connect(a, b);
     } else if (sscanf(line, "pump %u %u %4095s %lf", &a, &b, text, &seconds) == 4) do_pump(a, b, text, seconds);
     else if (sscanf(line, "await %u %lf", &a, &seconds) == 2) {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+import statistics
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,7 @@ CPUS = sorted(os.sched_getaffinity(0))
 # The server has the last processor for itself; everything else shares the others. With one processor, all share it.
 SERVER_CPUS = set(CPUS[-1:])
 LOAD_CPUS = set(CPUS[:-1]) or SERVER_CPUS
+FLUSHES = 50
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -72,6 +75,19 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:  # the process has exited
         return ""
+
+
+def flush_milliseconds(directory: Path) -> float:
+    """Median duration of a fdatasync after a write of 8 KiB, the size of a page of PostgreSQL's log."""
+    found = []
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        for _ in range(FLUSHES):
+            file.seek(0)
+            file.write(bytes(8192))
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            found.append(time.perf_counter() - start)
+    return 1000 * statistics.median(found)
 
 
 class OtherLoad:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from bench.fanout import fan_out
+from bench.idle import idle
 from bench.inserts import burst, end_to_end, resume, storm
+from bench.load import ClientKind
+from bench.one_client import one_client
 from bench.scenario import Scenario
 from bench.subjects import (
     AIOHTTP,
@@ -17,10 +20,15 @@ from bench.subjects import (
     HUB_DESCRIPTOR,
     HUB_IO_URING,
     HUB_PLAIN,
+    HUB_SSE,
+    HUB_TLS,
     HUB_TRANSPORT,
+    LISTEN_CALLBACK,
     PEER_SUBJECTS,
     SERVER,
+    SERVER_ALWAYS_NOTIFY,
     SERVER_MILLION,
+    SERVER_NEVER_NOTIFY,
     SERVER_TWO,
     WEBSOCKETS,
     Subject,
@@ -31,6 +39,7 @@ from bench.writers import (
     NO_SHOP_TRIGGERS,
     NO_TRIGGERS,
     SETUPS,
+    SETUPS_ON_SLOW_DISK,
     WITH_SERVER,
     WITH_SHOP,
     WITH_SHOP_JOIN,
@@ -40,7 +49,7 @@ from bench.writers import (
 )
 
 # The ratios of a scenario refer to the one of these that is among its subjects.
-BASELINES = (C_LOOP.name, HUB_PLAIN.name, NO_TRIGGERS.name)
+BASELINES = (C_LOOP.name, HUB_PLAIN.name, NO_TRIGGERS.name, LISTEN_CALLBACK.name, HUB_TRANSPORT.name)
 
 LISTENING_SUBJECTS = (SERVER, *(peer for peer in PEER_SUBJECTS if peer.listens_to_postgres))
 QUICK_LISTENING_SUBJECTS = tuple(subject for subject in LISTENING_SUBJECTS if subject.in_quick_run)
@@ -58,8 +67,26 @@ def _insert(rate: int, *extra: Subject) -> Scenario:
     return Scenario.for_subjects(name, end_to_end, (*LISTENING_SUBJECTS, *extra), quick, clients=1000, rate=rate)
 
 
+def _one_client(rate: int, *, durable: bool, slow_disk: bool = False) -> Scenario:
+    commits = "durable on a slow disk, " if slow_disk else "durable, " if durable else ""
+    return Scenario.for_subjects(
+        f"INSERT to one client, {commits}{rate} events/s",
+        one_client,
+        (LISTEN_CALLBACK, SERVER, SERVER_ALWAYS_NOTIFY, SERVER_NEVER_NOTIFY),
+        (LISTEN_CALLBACK, SERVER) if rate in (20, 200) and not durable else (),
+        slow_disk=slow_disk,
+        rate=rate,
+        durable=durable,
+    )
+
+
 def _writers(count: int) -> Scenario:
     return Scenario.for_subjects(f"writers: {count} at once, a commit for each row", small_transactions, SETUPS, writers=count)
+
+
+def _writers_on_slow_disk(count: int) -> Scenario:
+    name = f"writers on a slow disk: {count} at once, a commit for each row"
+    return Scenario.for_subjects(name, small_transactions, SETUPS_ON_SLOW_DISK, slow_disk=True, writers=count)
 
 
 FAN_OUT = {
@@ -69,15 +96,32 @@ FAN_OUT = {
     # With 1,000 connections the memory per connection is only known roughly.
     10_000: _fan_out(10_000, HUB_TRANSPORT, HUB_DESCRIPTOR),
 }
-COMPRESSED = Scenario(
-    "compressed, 1,000 clients",
-    {
-        subject.name: partial(fan_out, subject=subject, clients=1000, compressed=subject is not HUB_PLAIN)
-        for subject in (HUB_PLAIN, HUB_COMPRESSED, AIOHTTP, WEBSOCKETS, FASTAPI)
-    },
-    quick=(HUB_PLAIN.name, HUB_COMPRESSED.name, AIOHTTP.name),
+
+
+def _fan_out_by_kind(
+    name: str, *kinds: tuple[Subject, ClientKind], quick: tuple[Subject, ...] = (), count_bytes: bool = False
+) -> Scenario:
+    """Fan-out to 1,000 clients, which connect in a way of their own to each subject."""
+    cases = {
+        subject.name: partial(fan_out, subject=subject, clients=1000, kind=kind, count_bytes=count_bytes)
+        for subject, kind in kinds
+    }
+    return Scenario(f"{name}, 1,000 clients", cases, {subject.name for subject in quick})
+
+
+COMPRESSED = _fan_out_by_kind(
+    "compressed",
+    (HUB_PLAIN, ClientKind.WEBSOCKET),
+    *((subject, ClientKind.DEFLATE) for subject in (HUB_COMPRESSED, AIOHTTP, WEBSOCKETS, FASTAPI)),
+    quick=(HUB_PLAIN, HUB_COMPRESSED, AIOHTTP),
+    count_bytes=True,
 )
+SSE = _fan_out_by_kind("Server-Sent Events", (HUB_TRANSPORT, ClientKind.WEBSOCKET), (HUB_SSE, ClientKind.SSE))
+TLS = _fan_out_by_kind("TLS", (HUB_TRANSPORT, ClientKind.WEBSOCKET), (HUB_TLS, ClientKind.TLS))
 INSERT = {50: _insert(50, SERVER_MILLION), 1000: _insert(1000), 3000: _insert(3000)}
+ONE_CLIENT = {rate: _one_client(rate, durable=False) for rate in (5, 20, 40, 60, 200, 500)}
+ONE_CLIENT_DURABLE = {rate: _one_client(rate, durable=True) for rate in ONE_CLIENT}
+ONE_CLIENT_SLOW_DISK = {rate: _one_client(rate, durable=True, slow_disk=True) for rate in (60, 200)}
 # At this rate events are not batched, neither with one worker nor with two.
 TWO_WORKERS = Scenario.for_subjects(
     "workers: 20 events/s to 1,000 clients", end_to_end, (SERVER, SERVER_TWO), clients=1000, rate=20
@@ -88,6 +132,11 @@ RESUME = Scenario.for_subjects(
 )
 BURST = Scenario.for_subjects("burst: one statement, 1,000 clients", burst, LISTENING_SUBJECTS, clients=1000)
 WRITERS = {count: _writers(count) for count in (1, 8, 16)}
+WRITERS_SLOW_DISK = {count: _writers_on_slow_disk(count) for count in WRITERS}
+IDLE = {
+    clients: Scenario.for_subjects(f"idle: {clients:,} clients connected", idle, (SERVER,), clients=clients)
+    for clients in (1000, 0)
+}
 BULK = Scenario.for_subjects(
     f"writers: one statement of {BULK_ROWS:,} rows",
     bulk_statements,
@@ -108,7 +157,14 @@ SCENARIOS = (
     BURST,
     INSERT[3000],
     TWO_WORKERS,
+    SSE,
+    TLS,
+    *IDLE.values(),
+    *ONE_CLIENT.values(),
+    *ONE_CLIENT_DURABLE.values(),
+    *ONE_CLIENT_SLOW_DISK.values(),
     *WRITERS.values(),
+    *WRITERS_SLOW_DISK.values(),
     BULK,
     NOTIFY_SUPPRESSED,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,10 +26,32 @@ class Size:
     missed_events: int
     # Frames that arrive later than this after the last INSERT count as not delivered.
     grace_seconds: float
+    # Scenarios at low rates go on until as many events are written.
+    min_events: int
+    # Whole heartbeats (HEARTBEAT_SECONDS).
+    idle_seconds: float
 
 
-FULL = Size(batches=100, seconds=8.0, storm_clients=4000, burst_rows=1000, missed_events=100, grace_seconds=5.0)
-QUICK = Size(batches=20, seconds=2.0, storm_clients=1000, burst_rows=300, missed_events=50, grace_seconds=2.0)
+FULL = Size(
+    batches=100,
+    seconds=8.0,
+    storm_clients=4000,
+    burst_rows=1000,
+    missed_events=100,
+    grace_seconds=5.0,
+    min_events=200,
+    idle_seconds=60.0,
+)
+QUICK = Size(
+    batches=20,
+    seconds=2.0,
+    storm_clients=1000,
+    burst_rows=300,
+    missed_events=50,
+    grace_seconds=2.0,
+    min_events=40,
+    idle_seconds=30.0,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +72,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def start_load_generator(running: RunningServer, *, pump: bool = False) -> AsyncIterator[LoadGenerator]:
-    """A load generator for the server. ``pump``: it also connects to the trigger port."""
-    load = await LoadGenerator.start(running.port, running.trigger_port if pump else None)
+async def start_load_generator(
+    running: RunningServer, *, pump: bool = False, tls: bool = False
+) -> AsyncIterator[LoadGenerator]:
+    """A load generator for the server. ``pump``: it also connects to the trigger port. ``tls``: its clients can use TLS."""
+    load = await LoadGenerator.start(running.port, running.trigger_port if pump else None, tls=tls)
     try:
         yield load
     finally:
@@ -71,9 +95,11 @@ class Scenario:
     """One scenario: its name, and a function for each subject."""
 
     name: str
-    cases: dict[str, Callable[[Bench], Awaitable[Measures]]]
-    # Names of the subjects in a quick run. Empty: a quick run skips the scenario.
+    cases: Mapping[str, Callable[[Bench], Awaitable[Measures]]]
+    # Names of the subjects in a quick run. Empty: a quick run skips the scenario, unless --only names it.
     quick: Collection[str] = ()
+    # Whether its databases are on the slow disk (bench/database.py).
+    slow_disk: bool = False
 
     @classmethod
     def for_subjects(
@@ -82,10 +108,13 @@ class Scenario:
         run: Callable[..., Awaitable[Measures]],
         subjects: Iterable[Named],
         quick: Iterable[Named] = (),
+        *,
+        slow_disk: bool = False,
         **how: Any,
     ) -> Self:
         """A scenario that calls ``run(bench, subject=…, **how)`` for each subject."""
-        return cls(name, {s.name: partial(run, subject=s, **how) for s in subjects}, frozenset(s.name for s in quick))
+        cases = {s.name: partial(run, subject=s, **how) for s in subjects}
+        return cls(name, cases, frozenset(s.name for s in quick), slow_disk)
 
 
 def quantile(ascending: list[float], fraction: float) -> float:

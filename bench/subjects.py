@@ -10,12 +10,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from bench.load import compile_c
 from bench.machine import SERVER_CPUS
 from settings import Settings
+from tests.helpers.certificates import issue_certificate
 from tests.helpers.npm import installed, node_and_npm
 from tests.support import ROOT, Process, free_port
 
@@ -199,8 +200,22 @@ def _hub(variant: str = "", **settings: str) -> Subject:
     return orderwire_subject(variant, "-m", "bench.peers.orderwire_hub", **settings)
 
 
+def _with_certificate(
+    command: Callable[[Path, dict[str, str]], list[str]],
+) -> Callable[[Path, dict[str, str]], list[str]]:
+    """The same server with a certificate of its own."""
+
+    def with_certificate(directory: Path, settings: dict[str, str]) -> list[str]:
+        cert_file, key_file = issue_certificate(directory, "orderwire")
+        settings |= {"TLS_CERT_FILE": str(cert_file), "TLS_KEY_FILE": str(key_file)}
+        return command(directory, settings)
+
+    return with_certificate
+
+
 SERVER = _server()
 SERVER_ALWAYS_NOTIFY = _server("NOTIFY_MODE=always", NOTIFY_MODE="always")
+SERVER_NEVER_NOTIFY = _server("NOTIFY_MODE=never", NOTIFY_MODE="never")
 SERVER_MILLION = _server("1,000,000 rows in the journal", database="million")
 SERVER_TWO = _server("2 workers", WORKERS="2")
 HUB = _hub()
@@ -209,9 +224,14 @@ HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")
 HUB_AIO = _hub("aio", WEBSOCKET_IO="aio")
 HUB_IO_URING = _hub("io_uring", WEBSOCKET_IO="io_uring")
 # Orderwire once with clients that offer compression and once without. Peers run only with: they accept every offer.
+HUB_SSE = _hub("SSE")
 HUB_COMPRESSED = _hub(COMPRESSION="1")
 HUB_PLAIN = _hub("plain")
 
+HUB_TLS = replace(HUB, name="Orderwire, TLS", command=_with_certificate(HUB.command))
+
+# Not a server: the floor of a latency from an INSERT.
+LISTEN_CALLBACK = Subject("asyncpg LISTEN callback", lambda _, __: [sys.executable, "-m", "bench.peers.asyncpg_listen"], {})
 AIOHTTP = Subject("aiohttp, loop", _python_peer("aiohttp_loop"), {})
 UVLOOP = Subject("aiohttp, loop, uvloop", _python_peer("aiohttp_loop"), {"UVLOOP": "1"}, in_quick_run=False)
 WEBSOCKETS = Subject("websockets.broadcast", _python_peer("websockets_broadcast"), {}, in_quick_run=False)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import re
+import signal
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -20,7 +23,7 @@ import asyncpg
 from bench.database import open_writer
 from bench.inserts import DELIVERY_TIMEOUT_SECONDS, P50, P99, SETTLE_SECONDS, latencies
 from bench.load import LoadGeneratorFailed
-from bench.machine import cpu_seconds, on_all_cpus
+from bench.machine import cpu_seconds, on_all_cpus, process_tree
 from bench.scenario import Bench, Measures, quantile, start_load_generator
 from bench.subjects import SERVER, SERVER_ALWAYS_NOTIFY, RunningServer, Subject
 from bench.tables import SHOP, SHOP_WITH_JOIN, STARTER, Table
@@ -58,6 +61,8 @@ class WriterSetup:
     server: Subject | None = None
     # Whether a connection listens on the channel and ignores the notifications.
     has_listener: bool = False
+    # What is done to the server while commits are counted.
+    meanwhile: Callable[[RunningServer], AbstractContextManager[None]] | None = None
 
     @asynccontextmanager
     async def start(self, bench: Bench) -> AsyncIterator[tuple[str, RunningServer | None]]:
@@ -74,6 +79,31 @@ class WriterSetup:
             yield url, running
 
 
+def _each_thread(running: RunningServer) -> Iterator[int]:
+    for process in process_tree(running.pid):
+        yield from (int(task.name) for task in Path(f"/proc/{process}/task").iterdir())
+
+
+@contextmanager
+def idle_priority(running: RunningServer) -> Iterator[None]:
+    """The server runs only when a processor has nothing else to do: below nice 19 (sched(7), SCHED_IDLE)."""
+    for thread in _each_thread(running):
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    yield
+
+
+@contextmanager
+def frozen(running: RunningServer) -> Iterator[None]:
+    """The server does nothing. Raises LoadGeneratorFailed unless NOTIFY is suppressed."""
+    if not is_notify_suppressed(running.port):
+        raise LoadGeneratorFailed("NOTIFY is not suppressed")
+    os.killpg(running.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(running.pid, signal.SIGCONT)
+
+
 NO_TRIGGERS = WriterSetup("no triggers", DROP_TRIGGERS_SQL)
 NAIVE_NOTIFY = WriterSetup("naive row-level NOTIFY", DROP_TRIGGERS_SQL + NAIVE_TRIGGER_SQL, has_listener=True)
 WITH_SERVER = WriterSetup(SERVER.name, server=SERVER)
@@ -81,13 +111,20 @@ WITH_SERVER = WriterSetup(SERVER.name, server=SERVER)
 NO_SHOP_TRIGGERS = WriterSetup("attached table, no triggers", DROP_SHOP_TRIGGERS_SQL, SHOP, "attached")
 WITH_SHOP = WriterSetup("attached table, uuid key", "", SHOP, "attached", SERVER)
 WITH_SHOP_JOIN = WriterSetup("attached table, uuid key, join, data", "", SHOP_WITH_JOIN, "attached_with_join", SERVER)
+JOURNAL_ALONE = WriterSetup("journal alone", NOTIFY_OFF_SQL)
+ALWAYS_NOTIFY = WriterSetup(SERVER_ALWAYS_NOTIFY.name, server=SERVER_ALWAYS_NOTIFY)
+NO_SERVER = WriterSetup("Orderwire, no server")
+SETUPS_ON_SLOW_DISK = (NO_TRIGGERS, JOURNAL_ALONE, ALWAYS_NOTIFY, WITH_SERVER, NO_SERVER)
 SETUPS = (
     NO_TRIGGERS,
     NAIVE_NOTIFY,
-    WriterSetup("journal alone", NOTIFY_OFF_SQL),
-    WriterSetup(SERVER_ALWAYS_NOTIFY.name, server=SERVER_ALWAYS_NOTIFY),
+    JOURNAL_ALONE,
+    ALWAYS_NOTIFY,
     WITH_SERVER,
-    WriterSetup("Orderwire, no server"),
+    # Without the server's share of the processors: what is left is the triggers' own cost.
+    WriterSetup("Orderwire, server at idle priority", server=SERVER, meanwhile=idle_priority),
+    WriterSetup("Orderwire, server frozen", server=SERVER, meanwhile=frozen),
+    NO_SERVER,
     NO_SHOP_TRIGGERS,
     WITH_SHOP,
     WITH_SHOP_JOIN,
@@ -96,9 +133,10 @@ SETUPS = (
 
 async def small_transactions(bench: Bench, subject: WriterSetup, writers: int) -> Measures:
     """Measure transactions of one INSERT each, as fast as ``writers`` connections can commit."""
-    async with subject.start(bench) as (url, _):
+    async with subject.start(bench) as (url, running):
         await _pgbench(bench, url, subject.table, writers, WARM_UP_SECONDS)  # notify suppression begins, caches fill
-        return {COMMITS: await _pgbench(bench, url, subject.table, writers, MEASURED_SECONDS)}
+        with subject.meanwhile(running) if subject.meanwhile and running else nullcontext():
+            return {COMMITS: await _pgbench(bench, url, subject.table, writers, MEASURED_SECONDS)}
 
 
 async def _pgbench(bench: Bench, url: str, table: Table, writers: int, seconds: float, *options: str) -> float:
@@ -191,7 +229,7 @@ async def notify_suppressed(bench: Bench, subject: Subject) -> Measures:
                     await load.command("reset")
                     written = await writer.insert_at_rate(50, bench.size.seconds)
                     await asyncio.sleep(SETTLE_SECONDS)
-                    if not await asyncio.to_thread(_is_notify_suppressed, running.port):
+                    if not await asyncio.to_thread(is_notify_suppressed, running.port):
                         raise LoadGeneratorFailed("NOTIFY is not suppressed")
                     await other_writers
             finally:
@@ -201,6 +239,6 @@ async def notify_suppressed(bench: Bench, subject: Subject) -> Measures:
         return {P50: quantile(late, 0.5), P99: quantile(late, 0.99)}
 
 
-def _is_notify_suppressed(port: int) -> bool:
+def is_notify_suppressed(port: int) -> bool:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         return b"\norderwire_notify_suppressed 1" in answer.read()

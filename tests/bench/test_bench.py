@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import math
@@ -19,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from bench import database
 from bench.database import Databases, mark, newest_cursor, open_writer
-from bench.load import CompilerMissing, LoadGenerator, LoadGeneratorFailed, compile_c
+from bench.load import ClientKind, CompilerMissing, LoadGenerator, LoadGeneratorFailed, compile_c, has_openssl_headers
 from bench.machine import CPUS, LOAD_CPUS, cpu_seconds_by_pid, on_all_cpus
 from bench.peers.orders import messages
 from bench.plan import SCENARIOS
@@ -28,6 +29,7 @@ from bench.scenario import Named, Scenario
 from bench.subjects import C_LOOP, HUB, SERVER, Subject, SubjectUnavailable, orderwire_subject
 from bench.targets import TARGETS, Lookup, Target
 from db.embedded.postgres import EmbeddedPostgres
+from tests.helpers.certificates import issue_certificate
 from tests.support import TIMEOUT_SECONDS, Server, StartServer
 
 CLIENTS = 20
@@ -46,8 +48,8 @@ def _compiler() -> None:
 async def load_on() -> AsyncIterator[Any]:
     started: list[LoadGenerator] = []
 
-    async def start(port: int, trigger_port: int | None = None) -> LoadGenerator:
-        started.append(await LoadGenerator.start(port, trigger_port))
+    async def start(port: int, trigger_port: int | None = None, *, tls: bool = False) -> LoadGenerator:
+        started.append(await LoadGenerator.start(port, trigger_port, tls=tls))
         return started[-1]
 
     yield start
@@ -59,12 +61,19 @@ def _port(server: Server) -> int:
     return int(server.http_url.rpartition(":")[2])
 
 
+@pytest.mark.parametrize("kind", [ClientKind.WEBSOCKET, ClientKind.SSE, ClientKind.TLS], ids=["websocket", "sse", "tls"])
 async def test_load_generator_counts_and_times_the_frames_of_every_client(
-    start_server: StartServer, load_on: Any, database_url: str
+    kind: ClientKind, start_server: StartServer, load_on: Any, database_url: str, tmp_path: Path
 ) -> None:
-    server: Server = await start_server(database_url)
-    load: LoadGenerator = await load_on(_port(server))
-    await load.connect(CLIENTS)
+    settings: dict[str, str] = {}
+    if kind is ClientKind.TLS:
+        if not has_openssl_headers():
+            pytest.skip("no headers of OpenSSL")
+        cert_file, key_file = issue_certificate(tmp_path, "orderwire")
+        settings = {"TLS_CERT_FILE": str(cert_file), "TLS_KEY_FILE": str(key_file)}
+    server: Server = await start_server(database_url, **settings)
+    load: LoadGenerator = await load_on(_port(server), tls=kind is ClientKind.TLS)
+    await load.connect(CLIENTS, kind=kind)
     await load.command("reset")
     async with open_writer(database_url) as writer:
         written = await writer.insert_at_rate(rate=ORDERS / 0.3, seconds=0.3)
@@ -136,7 +145,7 @@ async def test_compressed_frame_is_counted_without_inflating(load_on: Any) -> No
         found = {}
         for deflate in (False, True):
             load: LoadGenerator = await load_on(server.port)
-            answer = await load.connect(CLIENTS, deflate=deflate)
+            answer = await load.connect(CLIENTS, kind=ClientKind.DEFLATE if deflate else ClientKind.WEBSOCKET)
             assert answer["deflate"] == CLIENTS * deflate
             assert await load.wait_for_frames(ORDERS, TIMEOUT_SECONDS)
             found[deflate] = await load.command("report")
@@ -146,6 +155,49 @@ async def test_compressed_frame_is_counted_without_inflating(load_on: Any) -> No
     assert found[True]["marks"] == []
     assert found[False]["wire"] == CLIENTS * ORDERS * (4 + len(text))
     assert found[True]["wire"] < found[False]["wire"] / 4
+
+
+@pytest.mark.parametrize(
+    ("chunks", "counted"),
+    [
+        ([": ping\n\n", "id: 1\ndata: @@0:0@@ a\n\nid: 2\ndata: @@1:0@@ b\n\n", "data: totals\n\n"], (2, 3)),
+        (["data: @@0:", "0@@ a\n\n"], None),
+    ],
+    ids=["whole events", "an event in two chunks"],
+)
+async def test_load_generator_counts_data_lines_or_ends(
+    chunks: list[str], counted: tuple[int, int] | None, load_on: Any
+) -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk.encode())
+        await counting_is_over.wait()
+        return response
+
+    counting_is_over = asyncio.Event()
+    app = web.Application()
+    app.router.add_get("/api/sse", serve)
+    async with TestServer(app) as server:
+        load: LoadGenerator = await load_on(server.port)
+        try:
+            if counted is None:
+                with pytest.raises(LoadGeneratorFailed, match="ended"):
+                    await _count_data_lines(load, 2)
+            else:
+                assert await _count_data_lines(load, counted[0]) == counted
+        finally:
+            await load.stop()
+            counting_is_over.set()
+
+
+async def _count_data_lines(load: LoadGenerator, marked: int) -> tuple[int, int]:
+    await load.connect(1, kind=ClientKind.SSE)
+    assert await load.wait_for_frames(marked, TIMEOUT_SECONDS)
+    while (report := await load.command("report"))["frames"] == marked:
+        await asyncio.sleep(0.01)  # the last line has no mark to wait for
+    return report["marked"], report["frames"]
 
 
 async def test_copied_journal_keeps_its_events(

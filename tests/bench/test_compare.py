@@ -11,6 +11,7 @@ from bench.compare import Measures, median_interval, ratio, table
 def test_ratio_above_one_is_better_for_throughput_and_for_latency() -> None:
     assert ratio("deliveries per CPU-second, batches of one", 110, 100) == 1.1
     assert ratio("ms to the last client, p50", 100, 110) == 1.1
+    assert ratio("commits/s", 110, 100) == 1.1
     assert math.isnan(ratio("ms to the last client, p99", math.inf, 3))
 
 
