@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Orderwire: every change of a shop's `orders` table, pushed to every dashboard. Run `python server.py --help`."""
 
-# The command line only. serving.py puts the application together and serves it; the HTTP routes are in gateway/routes.py.
+# The command line only. service.py puts the application together, serving.py serves it; the routes are in gateway/routes.py.
 
 from __future__ import annotations
 
@@ -34,24 +34,23 @@ try:
     from push.journal.notify_policy import NotifyMode
     from push.journal.relay import Relay
     from push.protocol.access import MAX_KEY_BYTES, Role, is_key
+    from service import __version__, update_schema
     from serving import (
         EXPECTED_ERRORS,
-        __version__,
         database_server,
         exit_code,
         print_line,
         print_status,
-        run_until,
         run_worker,
         serve,
-        stop_on_signal,
         supervise,
-        update_schema,
     )
     from settings import BadSetting, Settings, parse_duration
+    from shutdown import run_until, stop_on_signal
 except ModuleNotFoundError as error:
     package = str(error.name).partition(".")[0]
-    if __name__ != "__main__" or package in ("database_url", "logs", "db", "gateway", "push", "serving", "settings", "workers"):
+    own = ("database_url", "logs", "db", "gateway", "push", "service", "serving", "settings", "shutdown", "workers")
+    if __name__ != "__main__" or package in own:
         raise  # not a package that could be installed
     sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
 

@@ -12,7 +12,7 @@ from pytest_aiohttp import AiohttpClient
 
 from db.database import Database
 from gateway.app_keys import HUB, METRICS
-from serving import create_app
+from service import create_app
 from settings import Settings
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.tokens import SECRET, token

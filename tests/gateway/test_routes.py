@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from serving import __version__
+from service import __version__
 from tests.gateway.conftest import App
 from tests.support import TIMEOUT_SECONDS, Connect
 

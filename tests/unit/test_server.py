@@ -15,7 +15,8 @@ import logs
 import server
 from db.errors import BadDatabaseUrl
 from gateway.net.listening import ListenError
-from serving import __version__, exit_code
+from service import __version__
+from serving import exit_code
 from settings import BadSetting, Settings
 from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import SECRET
