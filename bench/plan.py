@@ -10,6 +10,7 @@ from bench.inserts import burst, end_to_end, resume, storm
 from bench.load import ClientKind
 from bench.one_client import one_client
 from bench.scenario import Scenario
+from bench.stages import stages
 from bench.subjects import (
     AIOHTTP,
     C_LOOP,
@@ -29,6 +30,7 @@ from bench.subjects import (
     SERVER_ALWAYS_NOTIFY,
     SERVER_MILLION,
     SERVER_NEVER_NOTIFY,
+    SERVER_NOTING,
     SERVER_TWO,
     WEBSOCKETS,
     Subject,
@@ -122,6 +124,7 @@ INSERT = {50: _insert(50, SERVER_MILLION), 1000: _insert(1000), 3000: _insert(30
 ONE_CLIENT = {rate: _one_client(rate, durable=False) for rate in (5, 20, 40, 60, 200, 500)}
 ONE_CLIENT_DURABLE = {rate: _one_client(rate, durable=True) for rate in ONE_CLIENT}
 ONE_CLIENT_SLOW_DISK = {rate: _one_client(rate, durable=True, slow_disk=True) for rate in (60, 200)}
+STAGES = Scenario.for_subjects("stages from INSERT to one client, 20 events/s", stages, (SERVER_NOTING,), rate=20)
 # At this rate events are not batched, neither with one worker nor with two.
 TWO_WORKERS = Scenario.for_subjects(
     "workers: 20 events/s to 1,000 clients", end_to_end, (SERVER, SERVER_TWO), clients=1000, rate=20
@@ -162,6 +165,7 @@ SCENARIOS = (
     *IDLE.values(),
     *ONE_CLIENT.values(),
     *ONE_CLIENT_DURABLE.values(),
+    STAGES,
     *ONE_CLIENT_SLOW_DISK.values(),
     *WRITERS.values(),
     *WRITERS_SLOW_DISK.values(),

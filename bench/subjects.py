@@ -216,6 +216,8 @@ def _with_certificate(
 SERVER = _server()
 SERVER_ALWAYS_NOTIFY = _server("NOTIFY_MODE=always", NOTIFY_MODE="always")
 SERVER_NEVER_NOTIFY = _server("NOTIFY_MODE=never", NOTIFY_MODE="never")
+# bench/peers/orderwire_stages.py
+SERVER_NOTING = orderwire_subject("noting stages", "-m", "bench.peers.orderwire_stages")
 SERVER_MILLION = _server("1,000,000 rows in the journal", database="million")
 SERVER_TWO = _server("2 workers", WORKERS="2")
 HUB = _hub()
