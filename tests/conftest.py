@@ -181,11 +181,14 @@ def built() -> None:
 
 @pytest.fixture
 async def start_server() -> AsyncIterator[StartServer]:
-    """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready."""
+    """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready.
+
+    With ``wait=False`` it returns at once, and the server is not forked: those tests are of its start.
+    """
     servers: list[Server] = []
 
     async def start(url: str | None, *, wait: bool = True, **settings: str) -> Server:
-        server = await Server.serve(url, **settings)
+        server = await (Server.fork if wait else Server.serve)(url, **settings)
         servers.append(server)
         return await server.wait_until_ready() if wait else server
 
