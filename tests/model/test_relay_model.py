@@ -281,7 +281,7 @@ class RelayMachine(RuleBasedStateMachine):
 
 TestRelayMachine = RelayMachine.TestCase
 TestRelayMachine.settings = settings(
-    max_examples=int(os.environ.get("MODEL_EXAMPLES", "200")),
+    max_examples=int(os.environ.get("MODEL_EXAMPLES", "500")),
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -324,7 +324,7 @@ def one_step(steps: Steps, choose: random.Random) -> None:
 def test_random_runs() -> None:
     """Longer runs than those of hypothesis. A run that fails can be repeated with the seed that it prints."""
     first = int(os.environ.get("MODEL_SEED", random.randrange(10**9)))
-    for seed in range(first, first + int(os.environ.get("MODEL_RUNS", "100"))):
+    for seed in range(first, first + int(os.environ.get("MODEL_RUNS", "200"))):
         print(f"MODEL_SEED={seed} MODEL_RUNS=1")
         choose = random.Random(seed)
         steps = Steps()
