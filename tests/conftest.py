@@ -58,12 +58,15 @@ _database_numbers = itertools.count(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by what they need, and move those that must be alone to the end."""
+    """Mark the tests by what they need, and move those that must be alone to the end, and those of web/ to the beginning.
+
+    These build pages and run vitest: at the end, nothing would be left to run beside them.
+    """
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in NEEDS:
                 item.add_marker(NEEDS[fixture])
-    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    items.sort(key=lambda item: (item.get_closest_marker("alone") is not None, not item.nodeid.startswith("tests/web/")))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,11 +184,14 @@ def built() -> None:
 
 @pytest.fixture
 async def start_server() -> AsyncIterator[StartServer]:
-    """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready."""
+    """Starts servers: ``await start_server(url, SETTING="…")`` returns when the server is ready.
+
+    With ``wait=False`` it returns at once, and the server is not forked: those tests are of its start.
+    """
     servers: list[Server] = []
 
     async def start(url: str | None, *, wait: bool = True, **settings: str) -> Server:
-        server = await Server.serve(url, **settings)
+        server = await (Server.fork if wait else Server.serve)(url, **settings)
         servers.append(server)
         return await server.wait_until_ready() if wait else server
 

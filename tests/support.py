@@ -21,6 +21,9 @@ from typing import Any, Self, TypeVar
 import aiohttp
 import asyncpg
 
+from settings import Settings
+from tests.helpers.server_template import ForkedProcess
+
 ROOT = Path(__file__).resolve().parent.parent
 # Generous: six tests share two cores, and a test that fails waits for it once.
 TIMEOUT_SECONDS = 120.0
@@ -33,6 +36,7 @@ FORWARDED_SETTINGS = {
 
 # WORKERS=2 pytest …: every server of the tests that does not say otherwise has so many.
 WORKERS = int(os.environ.get("WORKERS") or 1)
+_SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
 
 Message = dict[str, Any]
 T = TypeVar("T")
@@ -100,7 +104,7 @@ async def open_connections(url: str, count: int) -> AsyncIterator[list[Any]]:
 class Process:
     """A command of ours, with its output as lines that can be waited for."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess) -> None:
         self.process = process
         self.lines: list[str] = []
         self._changed = asyncio.Condition()
@@ -177,12 +181,29 @@ class Server(Process):
 
     @classmethod
     async def serve(cls, url: str | None, **settings: str) -> Server:
+        """Start a server by a new interpreter."""
+        return await cls.start(sys.executable, "server.py", "serve", env=cls._environment(url, settings))
+
+    @classmethod
+    async def fork(cls, url: str | None, **settings: str) -> Server:
+        """Start a server as a fork of a process that has imported it, which takes 0.5 s of CPU less.
+
+        By a new interpreter all the same with several workers, with a database of its own, and with variables that are no
+        settings of the server.
+        """
+        env = cls._environment(url, settings)
+        if env["WORKERS"] != "1" or url is None or not env.keys() <= _SETTINGS:
+            return await cls.serve(url, **settings)
+        return cls(await ForkedProcess.start(["serve"], {**BASE_ENVIRONMENT, "PYTHONUNBUFFERED": "1", **env}))
+
+    @staticmethod
+    def _environment(url: str | None, settings: dict[str, str]) -> dict[str, str]:
         env = {"PORT": "0", "WORKERS": str(WORKERS), **FORWARDED_SETTINGS, **settings}
         if "TLS_CERT_FILE" in settings:
             env.pop("WEBSOCKET_IO", None)
         if url is not None:
             env["DATABASE_URL"] = url
-        return await cls.start(sys.executable, "server.py", "serve", env=env)
+        return env
 
     async def wait_until_ready(self) -> Server:
         await self.wait_for_line("ready")

@@ -61,10 +61,11 @@ class ReadSlots:
         self._grant()
 
     def _remove(self, kind: ReadKind, client: Hashable, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting[kind][client]
-        turns.remove(turn)
-        if not turns:
-            del self._waiting[kind][client]
+        turns = self._waiting[kind].get(client, deque())
+        if turn in turns:  # else ``_grant`` has passed it over
+            turns.remove(turn)
+            if not turns:
+                del self._waiting[kind][client]
 
     def _grant(self) -> None:
         """Give the free slots to those whose turn it is."""
@@ -74,6 +75,8 @@ class ReadSlots:
             turn = turns.popleft()
             if turns:
                 waiting[client] = turns  # behind the others
+            if turn.cancelled():  # in this tick: its reader has not noticed yet
+                continue
             self._running[kind] += 1
             self._resumes_in_a_row = self._resumes_in_a_row + 1 if kind is ReadKind.RESUME else 0
             turn.set_result(None)

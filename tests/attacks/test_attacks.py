@@ -39,7 +39,7 @@ async def test_attack_is_rejected_and_does_not_affect_other_clients(harness: Har
         await harness.insert_orders(WRITES)
         await harness.check_all_events_arrived()
         await harness.stop_attack(attacker)
-    assert harness.log_failures() == []
+    assert harness.log_failures() == [], harness.server.output[-5000:]
     assert await harness.server.stop() == 0
 
 
@@ -57,5 +57,5 @@ async def test_load_costs_other_clients_no_answer_and_the_server_little_memory(d
             await harness.ping_all()
         assert harness.peak_memory() - before <= MAX_GROWTH_BYTES
         await harness.stop_attack(attacker)
-        assert harness.log_failures() == []
+        assert harness.log_failures() == [], harness.server.output[-5000:]
         assert await harness.server.stop() == 0

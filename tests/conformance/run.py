@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from tests.conformance import cases, compression
-from tests.conformance.cases import Case, Pause, close_frame
+from tests.conformance.cases import Case, Pause, close_frame, rfc_6455_cases
+from tests.conformance.compression import rfc_7692_cases
 from tests.helpers.websocket_frames import CLOSE, FINAL, PING, PONG, TEXT
 from tests.support import TIMEOUT_SECONDS
 
@@ -165,7 +165,7 @@ async def run_all(url: str) -> list[Result]:
         async with semaphore:
             return await run_case(url, case)
 
-    return list(await asyncio.gather(*map(run_limited, (*cases.CASES, *compression.CASES))))
+    return list(await asyncio.gather(*map(run_limited, (*rfc_6455_cases(), *rfc_7692_cases()))))
 
 
 FAMILIES = {

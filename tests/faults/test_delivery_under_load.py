@@ -24,6 +24,9 @@ from tests.support import TIMEOUT_SECONDS, Message, Server, StartServer, within
 CHANGES = 50_000
 CLIENTS = 20
 CRASHES = 3
+# The clients run in the process of the writers, which a busy machine may leave without a processor for longer than the server
+# waits for its clients. Slow clients have tests of their own.
+SEND_QUEUE = {"SEND_QUEUE_FRAMES": "100000", "SEND_QUEUE_BYTES": "100MiB"}
 
 
 @pytest.fixture
@@ -68,7 +71,11 @@ async def run_and_compare(
 
     ids = {row["cursor"]: row["id"] for row in journal}
     order_of = {row["cursor"]: row["order_id"] for row in journal}
-    for client in clients:
+    for number, client in enumerate(clients):
+        assert totals_tuple(client.totals) == tuple(totals)
+        assert client.close_code == 3001
+        if number > 0 and client.events == clients[0].events:
+            continue  # most have the same sequence, which has been compared
         times = Counter(event["id"] for event in client.events)
         assert [cursor for cursor in ids if cursor not in times] == [], "lost"
         assert [cursor for cursor in times if cursor not in ids] == [], "never committed"
@@ -78,8 +85,6 @@ async def run_and_compare(
             assert event["order_id"] == order_of[event["id"]]
             assert ids[event["id"]] > last.get(event["order_id"], 0), f"events of order {event['order_id']} out of order"
             last[event["order_id"]] = ids[event["id"]]
-        assert totals_tuple(client.totals) == tuple(totals)
-        assert client.close_code == 3001
 
     assert len(journal) >= load.committed_changes >= CHANGES
     assert load.rolled_back_changes > CHANGES / 100
@@ -104,7 +109,7 @@ def totals_tuple(totals: Message) -> tuple[int, Decimal, int]:
 
 @pytest.mark.parametrize("mode", ["always", "never"])  # the other tests use the default, auto
 async def test_every_client_gets_every_event_once_and_in_order(start_server: StartServer, database_url: str, mode: str) -> None:
-    server: Server = await start_server(database_url, NOTIFY_MODE=mode)
+    server: Server = await start_server(database_url, NOTIFY_MODE=mode, **SEND_QUEUE)
 
     async def no_fault(load: WriteLoad) -> None:
         pass
@@ -116,7 +121,7 @@ async def test_every_client_gets_every_event_once_and_in_order(start_server: Sta
 async def test_delivery_while_the_listen_connection_is_terminated_five_times_a_second(
     start_server: StartServer, database_url: str, db: Any
 ) -> None:
-    server: Server = await start_server(database_url)
+    server: Server = await start_server(database_url, **SEND_QUEUE)
     cuts = 0
 
     async def cut(load: WriteLoad) -> None:
@@ -140,7 +145,7 @@ async def test_delivery_across_crashes_of_postgres(start_server: StartServer, ow
     url = own_postgres.url
     await migrate(url)
     await create_starter(url)
-    server: Server = await start_server(url)
+    server: Server = await start_server(url, **SEND_QUEUE)
     crashes = 0
 
     async def crash(load: WriteLoad) -> None:

@@ -1,7 +1,7 @@
 """Fixtures for tests of the gateway that run the application in the test's own process, with aiohttp's test server.
 
 Use ``start_app`` where HTTP, SSE, WebSocket, roles or messages are tested. ``start_server`` (tests/conftest.py) starts a
-process of its own, 0.6 s each: for signals, workers, transports, crashes and the command line. The database is the test's own,
+process of its own, 0.2 s each: for signals, workers, transports, crashes and the command line. The database is the test's own,
 real and migrated (``database_url``, ``db``). Settings are given as in the environment:
 
     async def test_something(start_app: StartApp, connect: Connect, db: Any) -> None:

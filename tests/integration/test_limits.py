@@ -13,6 +13,9 @@ from tests.conftest import needs_one_worker
 from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, Connect, Server, StartServer, within
 
+# More than the burst that HANDSHAKES_PER_SECOND="5" allows.
+CONCURRENT_REQUESTS = 20
+
 
 async def status(server: Server, path: str = "/api/analytics", **options: Any) -> aiohttp.ClientResponse:
     # A new connection for each request.
@@ -63,12 +66,23 @@ async def test_requests_over_the_rate_of_an_address_are_rejected(
         assert found[:9] == [200] * 9
         assert 429 in found
         # A connection counts as a request; one over the rate is answered without reading its request.
-        response = await status(server)
-        assert response.status == 429
-        assert (await response.json())["error"]["code"] == "too_many_requests"
-        with pytest.raises(aiohttp.WSServerHandshakeError) as raised:
-            await http.ws_connect(server.ws_url)
-        assert raised.value.status == 429
+        # (Of several at once, since a busy machine may need so long for one that the next is within the rate.)
+        responses = await asyncio.gather(*(status(server) for _ in range(CONCURRENT_REQUESTS)))
+        codes = [(await response.json())["error"]["code"] for response in responses if response.status != 200]
+        assert codes
+        assert set(codes) == {"too_many_requests"}
+        assert {response.status for response in responses} <= {200, 429}
+        attempts = await asyncio.gather(
+            *(http.ws_connect(server.ws_url) for _ in range(CONCURRENT_REQUESTS)), return_exceptions=True
+        )
+        for attempt in attempts:
+            if isinstance(attempt, aiohttp.ClientWebSocketResponse):
+                await attempt.close()
+        rejected = [attempt for attempt in attempts if isinstance(attempt, BaseException)]
+        assert rejected
+        for error in rejected:
+            assert isinstance(error, aiohttp.WSServerHandshakeError)
+            assert error.status == 429
     async with asyncio.timeout(TIMEOUT_SECONDS):  # until the rate allows it again
         while (await status(server)).status != 200:
             await asyncio.sleep(0.1)

@@ -312,7 +312,7 @@ class World:
         """End all transactions, connect all clients; then all of them must have all events, and all totals must be right."""
         for transaction in list(self.database.open):
             self.database.commit(transaction, notify=False)
-        self.run(asyncio.sleep(25.0))  # connections come back
+        self._wait_for_connections()
         for _ in range(60):
             self.settle()
             for client in self.clients:
@@ -338,6 +338,14 @@ class World:
             assert client.totals is not None
             assert client.totals["total_orders"] == totals.orders
             assert client.totals["pending_orders"] == totals.pending
+
+    def _wait_for_connections(self) -> None:
+        """Run until each server reads from a connection again."""
+        for _ in range(60):
+            if all(server.connection in self.database.connections for server in self.servers):
+                return
+            self.run(asyncio.sleep(0.5))
+        raise AssertionError("a server did not connect again")
 
     def _has_all(self, client: ModelClient) -> bool:
         missing = client.promised(self.database.journal).keys() - client.received.keys() - client.before

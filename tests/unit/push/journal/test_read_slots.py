@@ -119,3 +119,15 @@ async def test_read_that_is_cancelled_as_it_gets_its_turn_gives_the_slot_back(re
     tasks[2].cancel()
     await readers.settle()
     assert readers.started == ["a", "b", "d"]
+
+
+async def test_reads_that_are_cancelled_in_the_tick_of_a_grant_take_no_slot(readers: Readers) -> None:
+    """A server drains, or an address loses all its connections: reads end, and those that wait are cancelled with them."""
+    tasks = await readers.read(RESUME, "a", "b", "c", "c", "d", "e")
+    for task in tasks[:4]:
+        task.cancel()
+    await readers.settle()
+    del readers.running[:2]
+    assert readers.started == ["a", "b", "d", "e"]
+    assert readers.slots._running[RESUME] == 2
+    assert not readers.slots._waiting[RESUME]
