@@ -145,7 +145,9 @@ BULK = Scenario.for_subjects(
     bulk_statements,
     (NO_TRIGGERS, NAIVE_NOTIFY, WITH_SERVER, NO_SHOP_TRIGGERS, WITH_SHOP, WITH_SHOP_JOIN),
 )
-NOTIFY_SUPPRESSED = Scenario.for_subjects("writers: NOTIFY suppressed, 400 commits/s of others", notify_suppressed, (SERVER,))
+NOTIFY_SUPPRESSED = Scenario.for_subjects(
+    "writers: NOTIFY suppressed, 400 commits/s of others", notify_suppressed, (SERVER_NEVER_NOTIFY,)
+)
 
 SCENARIOS = (
     FAN_OUT[1000],

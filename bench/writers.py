@@ -25,7 +25,7 @@ from bench.inserts import DELIVERY_TIMEOUT_SECONDS, P50, P99, SETTLE_SECONDS, la
 from bench.load import LoadGeneratorFailed
 from bench.machine import cpu_seconds, on_all_cpus, process_tree
 from bench.scenario import Bench, Measures, quantile, start_load_generator
-from bench.subjects import SERVER, SERVER_ALWAYS_NOTIFY, RunningServer, Subject
+from bench.subjects import SERVER, SERVER_ALWAYS_NOTIFY, SERVER_NEVER_NOTIFY, RunningServer, Subject
 from bench.tables import SHOP, SHOP_WITH_JOIN, STARTER, Table
 
 TRIGGERS = ("insert", "update", "delete", "truncate")
@@ -123,7 +123,7 @@ SETUPS = (
     WITH_SERVER,
     # Without the server's share of the processors: what is left is the triggers' own cost.
     WriterSetup("Orderwire, server at idle priority", server=SERVER, meanwhile=idle_priority),
-    WriterSetup("Orderwire, server frozen", server=SERVER, meanwhile=frozen),
+    WriterSetup("Orderwire, server frozen", server=SERVER_NEVER_NOTIFY, meanwhile=frozen),
     NO_SERVER,
     NO_SHOP_TRIGGERS,
     WITH_SHOP,

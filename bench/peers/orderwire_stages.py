@@ -12,9 +12,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Never
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from typing import Any, Never, cast
 
 import service
 import serving
@@ -74,27 +74,29 @@ class NotingHub(Hub):
                 self._unwritten.append((int(mark[1]), int(mark[2]), recorded, Clock.woken, Clock.asked, Clock.answered, now))
         super().publish(events, totals)
 
-    @contextmanager
-    def note_writes(self, batch_writes: Any) -> Iterator[None]:
-        with batch_writes:
-            yield
+    def _run_slice(self) -> None:
+        inner = self.batch_writes
+        # Its end sends what a slice has written.
+        with ExitStack() as stack:
+            stack.callback(self._note_writes)
+            stack.enter_context(inner)
+            self.batch_writes = nullcontext()
+            try:
+                super()._run_slice()
+            finally:
+                self.batch_writes = inner
+
+    def _note_writes(self) -> None:
         now = time.time_ns()
         noted.extend((*times, now) for times in self._unwritten)
         self._unwritten.clear()
-
-    def _run_slice(self) -> None:
-        inner, self.batch_writes = self.batch_writes, self.note_writes(self.batch_writes)
-        try:
-            super()._run_slice()
-        finally:
-            self.batch_writes = inner
 
 
 class NotingService(service.Service):
     """The application with a connection that notes."""
 
     async def _follow(self, connection: JournalConnection) -> Never:
-        await super()._follow(NotingConnection(connection))  # type: ignore[arg-type]
+        await super()._follow(cast(JournalConnection, NotingConnection(connection)))
 
 
 async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,7 +113,7 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def main() -> None:
     # The composition root has no parameters for these, and needs none otherwise.
     service.Hub = NotingHub  # type: ignore[attr-defined]
-    serving.Service = NotingService  # type: ignore[misc]
+    serving.Service = NotingService  # type: ignore[attr-defined]
     async with await asyncio.start_server(handle, HOST, int(os.environ["TRIGGER_PORT"])):
         await serving.serve(Settings.from_environment(os.environ))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench import database, idle, one_client, writers
+from bench import database, idle, one_client, stages, writers
 from bench.__main__ import select_cases, select_scenarios
 from bench.database import Databases, SlowDiskPostgres
 from bench.fanout import deliveries, fan_out
@@ -23,7 +23,7 @@ from bench.load import ClientKind, CompilerMissing, LoadGeneratorFailed, compile
 from bench.machine import flush_milliseconds
 from bench.plan import FAN_OUT, IDLE, ONE_CLIENT, SCENARIOS, WRITERS
 from bench.scenario import QUICK, Bench
-from bench.subjects import HUB_SSE, HUB_TLS, LISTEN_CALLBACK, SERVER, SERVER_NEVER_NOTIFY, RunningServer, Subject
+from bench.subjects import HUB_SSE, HUB_TLS, LISTEN_CALLBACK, SERVER, SERVER_NEVER_NOTIFY, SERVER_NOTING, RunningServer, Subject
 from db.embedded.postgres import EmbeddedPostgres
 from tests.conftest import choose_version
 from tests.support import TIMEOUT_SECONDS, within
@@ -51,6 +51,7 @@ def bench(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_client, "WARM_UP_SECONDS", 0.2)
+    monkeypatch.setattr(stages, "WARM_UP_SECONDS", 0.2)
     monkeypatch.setattr(idle, "SETTLE_SECONDS", 0.1)
     monkeypatch.setattr(writers, "WARM_UP_SECONDS", 1.0)
     monkeypatch.setattr(writers, "MEASURED_SECONDS", 1.0)
@@ -64,6 +65,14 @@ async def test_one_client_gets_every_event(bench: Bench, subject: Subject, durab
     assert found["not delivered, %"] == 0
     assert 0 < found[P50] <= found[P99] < math.inf
     assert found["events/s written"] > 0
+
+
+async def test_stages_of_an_event_add_up_to_the_whole(bench: Bench) -> None:
+    found = await stages.stages(bench, SERVER_NOTING, rate=100)
+    parts = [found[name] for name in stages.PARTS]
+    assert min(parts[:-1]) >= 0, "only the client may be quicker than the server notes"
+    assert sum(parts) > 0
+    assert found[P50] < math.inf
 
 
 @pytest.mark.parametrize(

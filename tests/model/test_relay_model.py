@@ -31,6 +31,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 import push.admission
 import push.delivery.backpressure
+import push.journal.read_pace
 import push.journal.relay
 import push.journal.replay
 from tests.model.database import STREAM_ROWS
@@ -42,7 +43,8 @@ ORDERS = st.integers(1, 3)
 ROWS = st.integers(0, 5)
 AWAY_SECONDS = (0.05, 20.0)
 PICK = st.integers(0, 1000)
-# Virtual seconds, instead of 0.02 and 0.001: two thirds of the time went into polls between which nothing could have happened.
+# Virtual seconds, instead of up to 0.02, and of 0.001: two thirds of the time went into polls between which nothing could have
+# happened.
 # Each step other than ``settle`` and ``restart`` takes no virtual time, so these do not decide which interleavings occur.
 POLL_INTERVAL = 0.2
 CONGESTION_POLL_SECONDS = 0.02
@@ -64,7 +66,8 @@ def small_sizes() -> Iterator[None]:
         patch.setattr(push.journal.replay, "PAGE_EVENTS", 2)
         patch.setattr(push.admission, "CHUNK_EVENTS", 3)
         patch.setattr(push.admission, "MAX_FINAL_EVENTS", 1)
-        patch.setattr(push.journal.relay, "POLL_INTERVAL", POLL_INTERVAL)
+        patch.setattr(push.journal.read_pace, "MIN_POLL_INTERVAL", POLL_INTERVAL)
+        patch.setattr(push.journal.read_pace, "MAX_POLL_INTERVAL", POLL_INTERVAL)
         coarse = SimpleNamespace(sleep=_sleep, get_running_loop=asyncio.get_running_loop)
         patch.setattr(push.delivery.backpressure, "asyncio", coarse)
         # The cache of ReplayPlanner has to use the virtual clock.
