@@ -279,7 +279,9 @@ declare
     run          constant text := case when of_child then 'execute format(%L, row_sql, tg_relid::regclass)' else '%s' end;
     -- The statement that records is there three times: only where statements are nested its rows have a depth, only where a
     -- notification shows them it returns them, and in the silent mode, that of a busy database, there is nothing else. Each
-    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time.
+    -- expression in it costs a single-row statement more than its evaluation: it is prepared again every time. So the row of
+    -- an event has constants where the statement records nothing: of orderwire.event_json, which is inlined, only that is left
+    -- which such an event can have.
     function_sql constant text := $f$create or replace function orderwire.%1$I() returns trigger
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -292,25 +294,26 @@ declare
         declare
             changed bigint := 0;
             events  text[];
-            i       orderwire.journal_identity;
-            j       orderwire.journal;
+            i       record;
+            j       record;
         begin
             for j in
                 %4$s
             loop
                 changed := changed + 1;
                 if changed = 1 then
-                    select * into i from orderwire.journal_identity;
+                    select k.epoch, k.integer_keys, k.notify_keys_only into i from orderwire.journal_identity as k;
                 end if;
-                if changed <= 40 then -- more would not fit
-                    events[changed] := case
-                        when i.notify_keys_only then orderwire.event_keys_json(j, i.epoch, i.integer_keys)
-                        else orderwire.event_json(j, i.epoch, i.integer_keys)
-                    end;
+                if changed > 40 then
+                    null; -- more would not fit
+                elsif i.notify_keys_only then
+                    events[changed] := orderwire.event_keys_json(%8$s, i.epoch, i.integer_keys);
+                %9$selse
+                    events[changed] := orderwire.event_json(%8$s, i.epoch, i.integer_keys);
                 end if;
             end loop;
             if changed > 0 then
-                perform orderwire.notify_changes(changed, events);
+                changed := orderwire.notify_changes(changed, events); -- PERFORM would start the executor
             end if;
         end;
     elsif mode = 'nested' then
@@ -334,9 +337,14 @@ $f$;
     -- A snapshot from before the TRUNCATE may not see rows that it removes.
     on_old_snapshot constant text := E'    if current_setting(''transaction_isolation'') <> ''read committed'' then\n'
         '        insert into orderwire.epoch_requests default values;\n    end if;\n';
+    -- By far the most frequent update.
+    of_an_order  constant text := E'elsif j.was_order and j.is_order then\n'
+        '                    events[changed] := orderwire.event_json(%s, i.epoch, i.integer_keys);\n                ';
     kind         text;
     plain        text;
     nested       text;
+    returned     text[];
+    event_row    text;
     made         text[] := '{}';
 begin
     for kind, plain, nested in
@@ -348,12 +356,43 @@ begin
         ) with ordinality as s (kind, plain, nested, n)
         order by s.n
     loop
+        -- Events do not show whose order it is.
+        select
+            array_agg(a.attname) filter (where r.is_returned),
+            string_agg(
+                case
+                    when r.is_returned then 'j.' || a.attname
+                    when a.attname not in ('was_order', 'is_order') then 'null'
+                    else r.is_recorded::text
+                end,
+                ', ' order by a.attnum
+            )
+        into returned, event_row
+        from pg_attribute as a
+        cross join lateral (
+            select
+                is_recorded,
+                a.attname in ('id', 'txid', 'at')
+                or is_recorded and a.attname not in ('customer_id', 'previous_customer_id')
+                and (kind = 'update' or a.attname not in ('was_order', 'is_order'))
+            from (
+                select a.attname = any(string_to_array(substring(plain from '^insert into orderwire\.journal \(([^)]*)\)'), ', '))
+            ) as s (is_recorded)
+        ) as r (is_recorded, is_returned)
+        where a.attrelid = 'orderwire.journal'::regclass and a.attnum > 0 and not a.attisdropped;
+        event_row := format('row(%s)::orderwire.journal', event_row);
+
         made := made || format(
             function_sql, prefix || '_' || kind, declarations,
-            format(run, plain), format(run, plain || ' returning *'),
+            format(run, plain), format(run, plain || ' returning ' || array_to_string(returned, ', ')),
             case when kind = 'truncate' then on_unreadable else '' end,
             case when kind = 'truncate' then on_old_snapshot else '' end,
-            format(run, nested)
+            format(run, nested),
+            event_row,
+            case
+                when kind <> 'update' then ''
+                else format(of_an_order, replace(event_row, 'j.was_order, j.is_order', 'true, true'))
+            end
         );
     end loop;
     return made;

@@ -5,7 +5,8 @@ connections and are replaced. No server may lag by more than one poll interval.
 
 That the test finds errors was tried with each of these, introduced by hand. Each failed within sixty runs:
 
-- a writer that does not check again after it has registered as skipping, or that registers only after the second check;
+- a writer that does not check again after it has registered as skipping, or that registers only after the second check, both
+  for its statement and at the end of its transaction;
 - a server that relies on notifications without looking for skipping writers, or does so before it has the lock
   `notify_required`, or after its read;
 - a server that waits for a notification after it has released the lock, or while a writer may still skip;
@@ -51,6 +52,7 @@ class Run:
             (self.step_lock_check, 18),
             (self.end, 14),
             (self.run_ticks, 20),
+            (self.end_lease, 6),
             (self.switch_policy, 10),
             (self.lose_connection, 2),
             (self.restart, 1),
@@ -86,6 +88,9 @@ class Run:
 
     def run_ticks(self) -> None:
         self.world.run_ticks(self.choose.randint(1, 5))
+
+    def end_lease(self) -> None:
+        self.world.database.lease_holds = False
 
     def switch_policy(self) -> None:
         polls = self.choose.random() < 0.6
