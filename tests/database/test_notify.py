@@ -246,7 +246,9 @@ async def test_transaction_looks_at_the_lease_again_when_it_commits(
         await other.execute(f"begin; {INSERT_SQL.format('long again')}")
         assert await db.fetchval("select orderwire.require_notify()")
         assert not await db.fetchval("select orderwire.silent_writers()")
-        await other.execute("select orderwire.extend_notify_lease(); commit")
+        await other.execute("select orderwire.extend_notify_lease(); set constraints all immediate")
+        assert not await db.fetchval("select orderwire.silent_writers()")
+        await other.execute("commit")
         assert (await bystander.one_message())["customer_name"] == "long again"
 
 
