@@ -86,56 +86,48 @@ language sql stable parallel safe
 return case
     when (j).stream is not null then orderwire.row_event_json(j, epoch, integer_keys)
     else
-        -- array_to_string, since each operator is prepared like a function; it leaves nulls out.
-        array_to_string(
-            array[
-                case
-                    when not (j).was_order then '{"type":"new_order","id":"'
-                    when not (j).is_order then '{"type":"order_delete","id":"'
-                    when (j).status is distinct from (j).previous_status then '{"type":"order_status_update","id":"'
-                    else '{"type":"order_update","id":"'
-                end,
-                epoch, '-', (j).txid::text, '-', orderwire.event_tag((j).at)::text, '-', (j).id::text,
-                '","order_id":',
-                case
-                    when integer_keys and octet_length((j).key) < 16 and translate((j).key, '0123456789', '') in ('', '-') then (j).key
-                    else orderwire.order_id_json((j).key, integer_keys)
-                end,
-                ',"key":', to_json((j).key)::text,
-                case when (j).number is not null then ',"order_number":' end,
-                case when (j).number = '' then 'null' else to_json(left((j).number, 200))::text end,
-                case when (j).is_order and not ((j).was_order and (j).customer_name is null) then ',"customer_name":' end,
-                case
-                    when (j).is_order and not ((j).was_order and (j).customer_name is null)
-                        then coalesce(to_json(left(nullif((j).customer_name, ''), 500))::text, 'null')
-                end,
-                case
-                    when not (j).is_order or ((j).was_order and (j).total is not distinct from (j).previous_total) then null
-                    else coalesce(',"total":"' || (j).total::text || '"', ',"total":null')
-                end,
-                case
-                    when not (j).is_order or ((j).was_order and (j).status is not distinct from (j).previous_status) then null
-                    else array_to_string(
-                        array[
-                            ',"status":', coalesce(to_json(left((j).status, 100))::text, 'null'),
-                            case when (j).was_order then ',"previous_status":' end,
-                            case when (j).was_order then coalesce(to_json(left((j).previous_status, 100))::text, 'null') end
-                        ],
-                        ''
-                    )
-                end,
-                case
-                    when
-                        (j).currency is null and (j).previous_currency is null and (j).data is null and (j).actor_role is null
-                        and coalesce(octet_length((j).number), 0) <= 200 and coalesce(octet_length((j).customer_name), 0) <= 500
-                        and coalesce(octet_length((j).previous_status), 0) <= 100 and coalesce(octet_length((j).status), 0) <= 100
-                        then null
-                    else orderwire.rare_members_json(j)
-                end,
-                ',"at":"', orderwire.rfc3339((j).at), '"}'
-            ],
-            ''
-        )
+        case
+            when not (j).was_order then '{"type":"new_order","id":"'
+            when not (j).is_order then '{"type":"order_delete","id":"'
+            when (j).status is distinct from (j).previous_status then '{"type":"order_status_update","id":"'
+            else '{"type":"order_update","id":"'
+        end
+        || epoch || '-' || (j).txid::text || '-' || orderwire.event_tag((j).at)::text || '-' || (j).id::text || '","order_id":'
+        || case
+            when integer_keys and octet_length((j).key) < 16 and translate((j).key, '0123456789', '') in ('', '-') then (j).key
+            else orderwire.order_id_json((j).key, integer_keys)
+        end
+        || ',"key":' || to_json((j).key)::text
+        || case
+            when (j).number = '' then ',"order_number":null'
+            else coalesce(',"order_number":' || to_json(left((j).number, 200))::text, '')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).customer_name is null) then ''
+            else ',"customer_name":' || coalesce(to_json(left(nullif((j).customer_name, ''), 500))::text, 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).total is not distinct from (j).previous_total) then ''
+            else ',"total":' || coalesce('"' || (j).total::text || '"', 'null')
+        end
+        || case
+            when not (j).is_order or ((j).was_order and (j).status is not distinct from (j).previous_status) then ''
+            else
+                ',"status":' || coalesce(to_json(left((j).status, 100))::text, 'null')
+                || case
+                    when (j).was_order then ',"previous_status":' || coalesce(to_json(left((j).previous_status, 100))::text, 'null')
+                    else ''
+                end
+        end
+        || case
+            when
+                (j).currency is null and (j).previous_currency is null and (j).data is null and (j).actor_role is null
+                and coalesce(octet_length((j).number), 0) <= 200 and coalesce(octet_length((j).customer_name), 0) <= 500
+                and coalesce(octet_length((j).previous_status), 0) <= 100 and coalesce(octet_length((j).status), 0) <= 100
+                then ''
+            else orderwire.rare_members_json(j)
+        end
+        || ',"at":"' || orderwire.rfc3339((j).at) || '"}'
 end;
 comment on function orderwire.event_json is 'An event as the JSON object of docs/reference/protocol.md.';
 
