@@ -3,8 +3,8 @@
 In random runs writers stop between any two of their lock checks, servers switch between notifications and polling, lose their
 connections and are replaced. No server may lag by more than one poll interval.
 
-That the test finds errors was tried with each of these, introduced by hand. Each failed within sixty runs, those at the end of a
-transaction within 150 at every second try:
+That the test finds errors was tried with each of these, introduced by hand. Each failed within sixty runs, those at the end
+of a transaction within 150 at every second try:
 
 - a writer that does not check again after it has registered as skipping, or that registers only after the second check, both
   for its statement and at the end of its transaction;
