@@ -364,6 +364,9 @@ revoke execute on function orderwire.notify_changes(changed bigint, events text[
 
 create function orderwire.notify_on_behalf(event_count bigint) returns void language plpgsql volatile;
 
+create function orderwire.notify_surely_unclaimed() returns boolean language sql volatile;
+revoke execute on function orderwire.notify_surely_unclaimed() from public;
+
 create function orderwire.notify_unclaimed() returns boolean language sql volatile;
 revoke execute on function orderwire.notify_unclaimed() from public;
 

@@ -23,6 +23,17 @@ create or replace function orderwire.notify_unclaimed() returns boolean
 language sql volatile
 return case when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1) else false end;
 
+-- The same without this need: where the lock is held exclusively, as for a moment by another writer that tries, no session can
+-- have it shared. For COMMIT, where many writers come at the same moment.
+create or replace function orderwire.notify_surely_unclaimed() returns boolean
+language sql volatile
+return
+    case
+        when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1)
+        when pg_try_advisory_lock_shared(1869767799, 1) then not pg_advisory_unlock_shared(1869767799, 1)
+        else true
+    end;
+
 -- Milliseconds since 1970.
 create or replace function orderwire.now_ms() returns bigint
 language sql volatile
@@ -84,7 +95,7 @@ begin
         case
             when orderwire.take_lease() then false
             when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
-            else orderwire.notify_unclaimed()
+            else orderwire.notify_surely_unclaimed()
         end;
 end
 $$;
@@ -165,7 +176,7 @@ begin
     if (
         case
             when pg_notification_queue_usage() > 0.5::double precision then true -- servers poll long before
-            when orderwire.notify_unclaimed() then orderwire.leaves_notify_to_lease()
+            when orderwire.notify_surely_unclaimed() then orderwire.leaves_notify_to_lease()
             else false
         end
     ) then
@@ -272,6 +283,7 @@ as $$ select orderwire.notify_changes(0, '{}') $$;
 
 revoke execute on function
 orderwire.notify_unclaimed(),
+orderwire.notify_surely_unclaimed(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
 orderwire.now_ms(),
