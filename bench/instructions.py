@@ -38,6 +38,10 @@ SHORT, LONG = 50, 250
 ORDERS = 100
 RUN_TIMEOUT_SECONDS = 600
 SILENT_SQL = "set orders.notify = off"
+# The lock notify_required, of a transaction that stays in the data directory: all writers of its database notify, as with a
+# server (sql/functions/02_notify.sql).
+PREPARED_TRANSACTIONS_SQL = "alter system set max_prepared_transactions = 10"
+REQUIRE_NOTIFY_SQL = "begin; select pg_advisory_xact_lock_shared(1869767799, 1); prepare transaction '{}'"
 NOTIFYING, SILENT = "notifying", "silent"
 INSERT, UPDATE_STATUS, UPDATE_UNMAPPED = "INSERT", "UPDATE of the status", "UPDATE of an unmapped column"
 STATEMENTS = (INSERT, UPDATE_STATUS, UPDATE_UNMAPPED)
@@ -132,6 +136,7 @@ async def prepare(postgres: EmbeddedPostgres, chosen: list[Subject]) -> dict[str
             rows = await connection.fetch(f"select id::text from {subject.table.name} order by created_at, id")
             keys[subject.database] = [row["id"] for row in rows]
             await connection.execute("vacuum analyze")
+            await connection.execute(REQUIRE_NOTIFY_SQL.format(subject.database))
             await connection.execute("checkpoint")
         finally:
             await connection.close()
@@ -223,6 +228,9 @@ def count_all(options: argparse.Namespace) -> dict[Case, int]:
         postgres = EmbeddedPostgres(directory / "data", report=lambda line: None)
         postgres.start()
         try:
+            asyncio.run(execute(postgres.url, PREPARED_TRANSACTIONS_SQL))
+            postgres.release()
+            postgres.start()
             keys = asyncio.run(prepare(postgres, chosen))
         finally:
             postgres.release()

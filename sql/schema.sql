@@ -193,6 +193,9 @@ revoke execute on function orderwire.attach_table(name text, relation regclass, 
 
 create function orderwire.base_type(type oid) returns oid language sql stable;
 
+create function orderwire.batch_json(changed bigint, events text[]) returns text language plpgsql immutable;
+revoke execute on function orderwire.batch_json(changed bigint, events text[]) from public;
+
 create function orderwire.become_notifier() returns boolean language plpgsql volatile;
 
 create function orderwire.bounded_data(data jsonb) returns jsonb language sql stable;
@@ -320,8 +323,11 @@ create function orderwire.key_columns(map jsonb) returns text[] language sql imm
 
 create function orderwire.key_part(value text) returns text language sql immutable;
 
-create function orderwire.lease_has_ended() returns boolean language plpgsql volatile;
-revoke execute on function orderwire.lease_has_ended() from public;
+create function orderwire.lease_holds() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.lease_holds() from public;
+
+create function orderwire.leaves_notify_to_lease() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.leaves_notify_to_lease() from public;
 
 create function orderwire.list_condition(list text[]) returns text language sql immutable;
 
@@ -353,13 +359,19 @@ revoke execute on function orderwire.may_skip_notify() from public;
 create function orderwire.nested() returns boolean language sql volatile;
 revoke execute on function orderwire.nested() from public;
 
-create function orderwire.notify_changes(changed bigint, events text[]) returns void language plpgsql volatile;
+create function orderwire.notify_changes(changed bigint, events text[]) returns bigint language plpgsql volatile;
 revoke execute on function orderwire.notify_changes(changed bigint, events text[]) from public;
 
 create function orderwire.notify_on_behalf(event_count bigint) returns void language plpgsql volatile;
 
+create function orderwire.notify_surely_unclaimed() returns boolean language sql volatile;
+revoke execute on function orderwire.notify_surely_unclaimed() from public;
+
 create function orderwire.notify_unclaimed() returns boolean language sql volatile;
 revoke execute on function orderwire.notify_unclaimed() from public;
+
+create function orderwire.now_ms() returns bigint language sql volatile;
+revoke execute on function orderwire.now_ms() from public;
 
 create function orderwire.order_history(key text, max_events integer, subject text DEFAULT NULL::text) returns SETOF text language sql stable;
 
@@ -425,7 +437,7 @@ create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
 
-create function orderwire.send_notices() returns trigger language plpgsql volatile;
+create function orderwire.send_notices() returns trigger language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.send_notices() from public;
 
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
@@ -439,6 +451,9 @@ create function orderwire.table_statements(name text, relation regclass) returns
 
 create function orderwire.take_epoch_requests() returns boolean language sql volatile;
 revoke execute on function orderwire.take_epoch_requests() from public;
+
+create function orderwire.take_lease() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.take_lease() from public;
 
 create function orderwire.totals_from_checkpoint() returns TABLE(total_orders bigint, total_revenue numeric, pending_orders bigint, revenue_by_currency jsonb, snapshot pg_snapshot, newest_txid xid8) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set enable_seqscan=off set enable_hashjoin=off set enable_mergejoin=off set jit=off;
 revoke execute on function orderwire.totals_from_checkpoint() from public;

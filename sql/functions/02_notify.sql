@@ -6,12 +6,12 @@
 --
 -- Three advisory locks of a class of our own. They end with the session or transaction that holds them, so a crash leaves
 -- nothing behind; and they are only ever tried for, so no session waits for one (manual, "Advisory Lock Functions"). Any role may
--- take an advisory lock, so one that is held may only ever lead to more notifications, never to fewer: a writer that finds another
--- notifier skips its own notification only under the lease (orderwire.notify_lease), which no other role can set.
+-- take an advisory lock, so one that is held may only ever lead to more notifications, never to fewer: what leads to fewer is the
+-- lease (orderwire.notify_lease), which no other role can set.
 --
 --   1 notify_required  shared, by each session that relies on notifications. A server that polls has released it.
 --   2 skipping         shared, by each transaction that may commit without a notification, until it ends.
---   3 notifier         by the one that notifies although none requires it: a transaction, or a server on behalf of writers.
+--   3 notifier         by the one server, of those that poll, that notifies on behalf of writers.
 --
 -- A session that has got notify_required, and after that finds `skipping` free, is notified of every later commit. The proof is
 -- in docs/explanation/notify-suppression.md.
@@ -23,20 +23,53 @@ create or replace function orderwire.notify_unclaimed() returns boolean
 language sql volatile
 return case when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1) else false end;
 
--- Whether a writer has to notify although another one is the notifier, since the lease has ended: then neither a server notifies
--- on behalf of writers, nor has another writer just done so. It then extends the lease for a moment, without which each of many
--- writers would notify while no server runs. PL/pgSQL, so that it costs nothing where it is not called.
-create or replace function orderwire.lease_has_ended() returns boolean
+-- The same without this need: where the lock is held exclusively, as for a moment by another writer that tries, no session can
+-- have it shared. For COMMIT, where many writers come at the same moment.
+create or replace function orderwire.notify_surely_unclaimed() returns boolean
+language sql volatile
+return
+    case
+        when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1)
+        when pg_try_advisory_lock_shared(1869767799, 1) then not pg_advisory_unlock_shared(1869767799, 1)
+        else true
+    end;
+
+-- Milliseconds since 1970.
+create or replace function orderwire.now_ms() returns bigint
+language sql volatile
+return (date_part('epoch', clock_timestamp()) * 1000::double precision)::bigint;
+
+-- Whether the lease holds: a server notifies on behalf of writers, or a writer has notified in the last 200 ms. PL/pgSQL, so that it
+-- costs nothing where it is not called. No lease is longer than two seconds: one that seems to be is of a clock that has
+-- been set back.
+create or replace function orderwire.lease_holds() returns boolean
 language plpgsql volatile
 as $$
 declare
-    now_ms constant bigint := date_part('epoch', clock_timestamp()) * 1000::double precision;
+    ms_left constant bigint := pg_sequence_last_value('orderwire.notify_lease'::regclass) / 64::bigint - orderwire.now_ms();
 begin
-    -- No lease is longer than two seconds: one that seems to be is of a clock that has been set back.
-    if pg_sequence_last_value('orderwire.notify_lease'::regclass) - now_ms between 0::bigint and 2000::bigint then
+    return coalesce(ms_left between 0::bigint and 2000::bigint, false);
+end
+$$;
+
+-- Take the lease for 200 ms, to notify. False: it holds, or another transaction takes it at this moment.
+--
+-- The sequence holds the end of the lease in 64ths of a millisecond. nextval, the only way to read and change it in one step,
+-- decides between transactions that have read the same: the first one that adds to a whole millisecond takes the lease. Those that
+-- read while that one has not yet set it add further 64ths. If it never does, since the server has crashed, the 64th takes it.
+create or replace function orderwire.take_lease() returns boolean
+language plpgsql volatile
+as $$
+declare
+    lease constant bigint := coalesce(pg_sequence_last_value('orderwire.notify_lease'::regclass), 0::bigint);
+begin
+    if
+        orderwire.lease_holds()
+        or nextval('orderwire.notify_lease') <> lease + 1::bigint or lease % 64::bigint <> 0::bigint
+    then
         return false;
     end if;
-    return setval('orderwire.notify_lease', now_ms + 50::bigint) is not null;
+    return setval('orderwire.notify_lease', (orderwire.now_ms() + 200::bigint) * 64::bigint) is not null;
 end
 $$;
 
@@ -47,11 +80,25 @@ language sql volatile
 return
     case
         when not orderwire.notify_unclaimed() then false
-        when pg_try_advisory_xact_lock(1869767799, 3) then false
-        when orderwire.lease_has_ended() then false
+        when not orderwire.lease_holds() then false
         when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
         else orderwire.notify_unclaimed()
     end;
+
+-- The same at COMMIT, where no session required notifications just now: then this transaction notifies if it can take the lease.
+-- Taken earlier, by a transaction that is rolled back or goes on for hours, it would silence others in vain.
+create or replace function orderwire.leaves_notify_to_lease() returns boolean
+language plpgsql volatile
+as $$
+begin
+    return
+        case
+            when orderwire.take_lease() then false
+            when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
+            else orderwire.notify_surely_unclaimed()
+        end;
+end
+$$;
 
 -- Whether a writer that has recorded an event has to notify. Not in a session that has switched it off, since PREPARE
 -- TRANSACTION fails after a NOTIFY.
@@ -63,68 +110,84 @@ return
         else not orderwire.may_skip_notify()
     end;
 
--- Notify of `changed` events when the transaction commits; `events` are the JSON of the first of them. A payload must be shorter
--- than 8,000 bytes, else the writer fails: as many events as fit are in it, and "more" says how many are not.
+-- The payload for `changed` events, of which `events` are the first, as JSON. It must be shorter than 8,000 bytes, else the writer
+-- fails: as many events as fit are in it, and "more" says how many are not.
+create or replace function orderwire.batch_json(changed bigint, events text[]) returns text
+language plpgsql immutable
+as $$
+declare
+    bytes integer := 0;
+    shown integer := 0;
+    event text;
+begin
+    foreach event in array events loop
+        bytes := bytes + octet_length(event) + 1;
+        exit when bytes >= 7800;
+        shown := shown + 1;
+    end loop;
+    return '{"type":"batch","events":[' || array_to_string(events[1:shown], ',') || '],"more":' || (changed - shown)::text || '}';
+end
+$$;
+
+-- Notify of `changed` events when the transaction commits; `events` are the JSON of the first of them. Returns `changed`.
 --
 -- Not at once: a full notification queue fails the COMMIT, and at the time of the statement it is not known how long the
 -- transaction goes on. The payloads wait in a setting of the transaction, one to a line, and a row of orderwire.notices for its
 -- deferred trigger; a rollback to a savepoint takes back both. A session that changes the setting takes the notifications from
--- its own transactions alone. Assignments, since PERFORM would start the executor.
-create or replace function orderwire.notify_changes(changed bigint, events text[]) returns void
+-- its own transactions alone. Few expressions, since each is prepared again in each transaction; and assignments, since PERFORM
+-- would start the executor.
+drop function if exists orderwire.notify_changes(bigint, text[]);
+create function orderwire.notify_changes(changed bigint, events text[]) returns bigint
 language plpgsql volatile
 as $$
 declare
-    max_bytes constant integer := 7800;
-    waiting   constant text := current_setting('orderwire.notices', true);
-    left_out  constant text := current_setting('orderwire.notices_left_out', true);
-    payload   text;
-    bytes     integer := 0;
-    shown     integer := 0;
-    event     text;
+    waiting text := current_setting('orderwire.notices', true);
+    payload text := case
+        when changed = 1::bigint and octet_length(events[1]) < 7800 then events[1] else orderwire.batch_json(changed, events)
+    end;
 begin
-    if changed = 1 and octet_length(events[1]) < max_bytes then
-        payload := events[1];
+    if waiting <> '' then
+        if octet_length(waiting) < 65536 then
+            waiting := set_config('orderwire.notices', waiting || E'\n' || payload, true);
+        else
+            -- Further statements of a transaction are only counted.
+            waiting := substring(current_setting('orderwire.notices_left_out', true) from '^[0-9]{1,15}$');
+            waiting := set_config('orderwire.notices_left_out', (coalesce(waiting::bigint, 0) + changed)::text, true);
+        end if;
     else
-        foreach event in array events loop
-            bytes := bytes + octet_length(event) + 1;
-            exit when bytes >= max_bytes;
-            shown := shown + 1;
-        end loop;
-        payload := '{"type":"batch","events":[' || array_to_string(events[1:shown], ',') || '],"more":' || (changed - shown)::text || '}';
-    end if;
-    if waiting <> '' is not true then
         payload := set_config('orderwire.notices', payload, true);
         insert into orderwire.notices default values;
-    elsif octet_length(waiting) < 65536 then
-        payload := set_config('orderwire.notices', waiting || E'\n' || payload, true);
-    else
-        -- Further statements of a transaction are only counted.
-        payload := set_config(
-            'orderwire.notices_left_out', (coalesce(substring(left_out from '^[0-9]{1,15}$')::bigint, 0) + changed)::text, true
-        );
     end if;
+    return changed;
 end
 $$;
 
--- The end of the transaction, or SET CONSTRAINTS … IMMEDIATE. With the rights and the search path of the writer, so each operator is
--- one for exactly these types: another schema may have one that fits better than others.
+-- The end of the transaction, or SET CONSTRAINTS … IMMEDIATE. Of the owner's rights, as the triggers of tables are: from PostgreSQL 18
+-- on it has them in any case, before that those of the role at COMMIT.
 create or replace function orderwire.send_notices() returns trigger
-language plpgsql volatile
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     notices  text := current_setting('orderwire.notices', true);
     left_out text;
     line     text;
 begin
-    if pg_notification_queue_usage() > 0.5::double precision then
-        null; -- servers poll long before
+    if (
+        case
+            when pg_notification_queue_usage() > 0.5::double precision then true -- servers poll long before
+            when orderwire.notify_surely_unclaimed() then orderwire.leaves_notify_to_lease()
+            else false
+        end
+    ) then
+        null;
     elsif strpos(notices, E'\n') = 0 then
         if pg_notify('orders', notices) is null then null; end if; -- PERFORM would start the executor
     else
-        left_out := substring(current_setting('orderwire.notices_left_out', true) from '^[0-9]{1,15}$');
         foreach line in array string_to_array(notices, E'\n') loop
             if pg_notify('orders', line) is null then null; end if;
         end loop;
+        left_out := substring(current_setting('orderwire.notices_left_out', true) from '^[0-9]{1,15}$');
         if left_out is not null and pg_notify('orders', concat('{"type":"batch","events":[],"more":', left_out, '}')) is null then
             null;
         end if;
@@ -179,7 +242,7 @@ begin
 end
 $$;
 
--- Release the requirement, and try to become the notifier on behalf of all writers. False: another session is it now.
+-- Release the requirement, and try to become the notifier on behalf of all writers. False: another server is it now.
 create or replace function orderwire.become_notifier() returns boolean
 language plpgsql volatile
 as $$
@@ -189,22 +252,24 @@ begin
 end
 $$;
 
--- As the notifier: for two seconds writers may skip their notifications. To be called each second.
+-- As the notifier: for two seconds writers may skip their notifications. To be called each second. No commit waits for a flush, as
+-- a lease that a crash takes back is worth nothing to any reader; the same goes for notifications.
 create or replace function orderwire.extend_notify_lease() returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
     perform set_config('synchronous_commit', 'off', true);
-    perform setval('orderwire.notify_lease', (date_part('epoch', clock_timestamp()) * 1000)::bigint + 2000);
+    perform setval('orderwire.notify_lease', (orderwire.now_ms() + 2000) * 64);
 end
 $$;
 
--- Tell other listeners that `event_count` events came, unless the notification queue is filling.
+-- As the notifier: tell other listeners that `event_count` events came, unless the notification queue is filling.
 create or replace function orderwire.notify_on_behalf(event_count bigint) returns void
 language plpgsql volatile
 as $$
 begin
+    perform set_config('synchronous_commit', 'off', true);
     if pg_notification_queue_usage() <= 0.25 then
         perform pg_notify('orders', '{"type":"batch","events":[],"more":' || event_count::text || '}');
     end if;
@@ -218,9 +283,14 @@ as $$ select orderwire.notify_changes(0, '{}') $$;
 
 revoke execute on function
 orderwire.notify_unclaimed(),
+orderwire.notify_surely_unclaimed(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
-orderwire.lease_has_ended(),
+orderwire.now_ms(),
+orderwire.lease_holds(),
+orderwire.take_lease(),
+orderwire.leaves_notify_to_lease(),
+orderwire.batch_json(bigint, text[]),
 orderwire.extend_notify_lease(),
 orderwire.send_notices(),
 orderwire.notify_changes(bigint, text[]),

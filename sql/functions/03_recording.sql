@@ -1,4 +1,4 @@
--- What the triggers of attached tables share. orderwire.attach generates the trigger functions themselves (11_generate.sql).
+-- What the triggers of attached tables share. orderwire.attach generates the trigger functions themselves (12_generate_triggers.sql).
 --
 -- They run with the owner's rights, and no other role may call them: a writer needs rights on its own table alone.
 

@@ -1,5 +1,5 @@
 -- The map of an attached table: SQL expressions over its row, which is named `o`. This file turns a map into expressions and
--- checks it; 11_generate.sql makes functions of them.
+-- checks it; 11_generate_map.sql makes functions of them.
 --
 -- Members of a map, all but `key` optional:
 --   key            column, or list of columns: unique and not null

@@ -99,8 +99,9 @@ create table orderwire.journal_identity (
 );
 comment on column orderwire.journal_identity.epoch is 'Identity of this journal, the first part of every cursor.';
 
--- Until when writers may commit without a notification, since a server notifies on their behalf: Unix time in milliseconds. A
--- sequence, since reading it costs a writer next to nothing, and no role but the owner can set it. See sql/functions/02_notify.sql.
+-- Until when writers may commit without a notification, since a server notifies on their behalf or a writer has just notified: Unix
+-- time in 64ths of a millisecond. A sequence, since reading it costs a writer next to nothing, and no role but the owner can set
+-- it. See sql/functions/02_notify.sql.
 create sequence orderwire.notify_lease cache 1;
 
 -- A row for each transaction that notifies. Its deferred trigger sends the notifications at the end of the transaction. Nothing

@@ -120,6 +120,8 @@ async def test_a_search_is_answered_by_trigrams_where_the_table_has_them(
         await db.execute("create extension pg_trgm")
     except asyncpg.PostgresError:
         pytest.skip("this PostgreSQL has no pg_trgm")
+    if not await db.fetchval("select cardinality(show_trgm('анна'))"):
+        pytest.skip("to pg_trgm only ASCII has letters in this database's locale")
     await db.execute(
         """
         insert into orders (customer_name, order_number, total)

@@ -60,7 +60,7 @@ async def test_listeners_hear_of_every_change(
             # A notification of the writer shows the event; one on behalf of writers says that there was one.
             payload = await within(TIMEOUT_SECONDS, payloads.get(), f"the notification of event {number}")
             assert '"new_order"' in payload or '"more":' in payload
-            await db.execute("select pg_sleep(0.06)")  # for that long a writer lets others skip theirs
+            await db.execute("select pg_sleep(0.21)")  # for that long a writer that has notified lets others skip theirs
         for server in running:
             await server.wait_totals(await totals_by_view(db))
 
@@ -68,7 +68,10 @@ async def test_listeners_hear_of_every_change(
 async def test_no_role_can_set_the_lease(stranger: Any) -> None:
     for statement in (
         "select setval('orderwire.notify_lease', 1)",
+        "select nextval('orderwire.notify_lease')",
         "select orderwire.extend_notify_lease()",
+        "select orderwire.take_lease()",
+        "select orderwire.leaves_notify_to_lease()",
         "insert into orderwire.notices default values",
         "lock table orderwire.journal_partitions in access share mode",
         "lock table orderwire.migrations in access share mode",

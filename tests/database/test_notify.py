@@ -14,7 +14,10 @@ import pytest
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import create_starter, migrate
 from tests.database.journal_rows import add_orders, recorded_events
-from tests.support import TIMEOUT_SECONDS, Message, within
+from tests.support import TIMEOUT_SECONDS, Message, open_connections, within
+
+INSERT_SQL = "insert into orders (customer_name, total) values ('{}', 1)"
+END_LEASE_SQL = "select setval('orderwire.notify_lease', orderwire.now_ms() * 64 - 64)"
 
 
 class ListeningConnection:
@@ -44,12 +47,22 @@ class ListeningConnection:
 
 
 @pytest.fixture
-async def listener(database_url: str, db: Any) -> AsyncIterator[ListeningConnection]:
+async def bystander(database_url: str, db: Any) -> AsyncIterator[ListeningConnection]:
+    """Listens while no server requires notifications."""
     connection = await asyncpg.connect(database_url)
     listener = ListeningConnection(connection, db)
     await listener.open()
     yield listener
     await connection.close()
+
+
+@pytest.fixture
+async def listener(database_url: str, bystander: ListeningConnection) -> AsyncIterator[ListeningConnection]:
+    """Listens while a session requires a notification for each change, as a server does."""
+    server = await asyncpg.connect(database_url)
+    assert await server.fetchval("select orderwire.require_notify()")
+    yield bystander
+    await server.close()
 
 
 async def test_payload_of_one_change_is_the_event_that_clients_receive(db: Any, listener: ListeningConnection) -> None:
@@ -173,29 +186,128 @@ async def test_orders_notify_off_sends_no_notification(db: Any, listener: Listen
     assert (await listener.one_message())["type"] == "new_order"
 
 
-async def test_beside_a_notifier_writers_notify_unless_the_lease_holds(
-    database_url: str, db: Any, listener: ListeningConnection
+async def test_without_a_server_the_first_change_after_quiet_notifies(db: Any, bystander: ListeningConnection) -> None:
+    await db.execute(INSERT_SQL.format("first"))
+    assert (await bystander.one_message())["customer_name"] == "first"
+    await db.execute(f"select orderwire.extend_notify_lease(); {INSERT_SQL.format('under the lease')}")
+    assert await bystander.all_payloads() == []
+    await db.execute(END_LEASE_SQL)
+    await db.execute(INSERT_SQL.format("after it"))
+    assert (await bystander.one_message())["customer_name"] == "after it"
+
+
+async def test_without_a_server_writers_notify_five_times_a_second(database_url: str, db: Any) -> None:
+    """Whatever the number of writers: the sixth notification comes a second after the first one at the earliest."""
+    notified: asyncio.Queue[float] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    listening = await asyncpg.connect(database_url)
+    await listening.add_listener("orders", lambda *call: notified.put_nowait(loop.time()))
+    commits = 0
+
+    async def write(connection: Any) -> None:
+        nonlocal commits
+        while True:
+            await connection.execute(INSERT_SQL.format("c"))
+            commits += 1
+
+    async with open_connections(database_url, 8) as writers:
+        started_at = loop.time()
+        tasks = [asyncio.create_task(write(connection)) for connection in writers]
+        for number in range(1, 7):
+            at = await within(TIMEOUT_SECONDS, notified.get(), f"notification {number}")
+            assert at - started_at >= (number - 1) * 0.2, f"notification {number} of {commits} commits"
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    await listening.close()
+
+
+async def test_transaction_that_is_rolled_back_or_stays_open_does_not_take_the_lease(
+    database_url: str, db: Any, bystander: ListeningConnection
 ) -> None:
-    other = await asyncpg.connect(database_url)
-    async with other.transaction():
-        await other.execute("insert into orders (customer_name, total) values ('first', 1)")
-        await db.execute("insert into orders (customer_name, total) values ('meanwhile', 1)")
-        assert (await listener.one_message())["customer_name"] == "meanwhile"
-        await db.execute(
-            "select orderwire.extend_notify_lease(); insert into orders (customer_name, total) values ('silent', 1)"
-        )
-        assert await listener.all_payloads() == []
-    assert (await listener.one_message())["customer_name"] == "first"
-    await db.execute("insert into orders (customer_name, total) values ('afterwards', 1)")
-    assert (await listener.one_message())["customer_name"] == "afterwards"
-    await other.close()
+    async with open_connections(database_url, 1) as (other,):
+        await other.execute(f"begin; {INSERT_SQL.format('rolled back')}; rollback; begin; {INSERT_SQL.format('open')}")
+        await db.execute(INSERT_SQL.format("meanwhile"))
+        assert (await bystander.one_message())["customer_name"] == "meanwhile"
+        await db.execute(END_LEASE_SQL)
+        await other.execute("commit")
+        assert (await bystander.one_message())["customer_name"] == "open"
+
+
+async def test_transaction_looks_at_the_lease_again_when_it_commits(
+    database_url: str, db: Any, bystander: ListeningConnection
+) -> None:
+    async with open_connections(database_url, 1) as (other,):
+        await other.execute(f"begin; {INSERT_SQL.format('long')}")
+        await other.execute("select orderwire.extend_notify_lease(); commit")
+        assert await bystander.all_payloads() == []
+        # A session that requires notifications in between gets it.
+        await db.execute(END_LEASE_SQL)
+        await other.execute(f"begin; {INSERT_SQL.format('long again')}")
+        assert await db.fetchval("select orderwire.require_notify()")
+        assert not await db.fetchval("select orderwire.silent_writers()")
+        await other.execute("select orderwire.extend_notify_lease(); set constraints all immediate")
+        assert not await db.fetchval("select orderwire.silent_writers()")
+        await other.execute("commit")
+        assert (await bystander.one_message())["customer_name"] == "long again"
+
+
+async def test_writer_that_skips_at_commit_is_seen_by_a_server_that_asks(
+    database_url: str, db: Any, bystander: ListeningConnection
+) -> None:
+    async with open_connections(database_url, 1) as (other,):
+        await other.execute(f"begin; {INSERT_SQL.format('c')}")
+        assert not await db.fetchval("select orderwire.silent_writers()")
+        await other.execute("select orderwire.extend_notify_lease(); set constraints all immediate")
+        assert await db.fetchval("select orderwire.silent_writers()")
+        await other.execute("commit")
+        assert await bystander.all_payloads() == []
+
+
+@pytest.mark.parametrize("lease", ["orderwire.now_ms() + 3000", "orderwire.now_ms() + 100000000000"])
+async def test_lease_of_a_clock_that_was_set_back_does_not_hold(db: Any, bystander: ListeningConnection, lease: str) -> None:
+    await db.execute(f"select setval('orderwire.notify_lease', ({lease}) * 64); {INSERT_SQL.format('c')}")
+    assert (await bystander.one_message())["type"] == "new_order"
+
+
+async def test_lease_that_was_not_taken_to_the_end_silences_63_changes_at_most(db: Any, bystander: ListeningConnection) -> None:
+    await db.execute(INSERT_SQL.format("c"))
+    assert len(await bystander.all_payloads()) == 1
+    await db.execute(END_LEASE_SQL)
+    await db.execute("select nextval('orderwire.notify_lease')")  # and then the server has crashed
+    await db.execute(INSERT_SQL.format("silent"))
+    assert await bystander.all_payloads() == []
+    for _ in range(63):
+        await db.execute(INSERT_SQL.format("c"))
+    assert len(await bystander.all_payloads()) == 1
+
+
+async def test_writer_needs_no_right_for_what_happens_at_commit(
+    database_url: str, db: Any, bystander: ListeningConnection
+) -> None:
+    """Before PostgreSQL 18 a deferred trigger has the rights of the role at COMMIT."""
+    await db.execute("drop role if exists plain_writer; create role plain_writer login; grant insert on orders to plain_writer")
+    await db.execute(f"set role plain_writer; {INSERT_SQL.format('notifies')}")
+    assert (await bystander.one_message())["customer_name"] == "notifies"
+    await db.execute(f"begin; {INSERT_SQL.format('silent')}; reset role")
+    await db.execute("select orderwire.extend_notify_lease(); set role plain_writer; commit; reset role")
+    assert await bystander.all_payloads() == []
+    await db.execute("drop owned by plain_writer; drop role plain_writer")
+
+
+async def test_notification_on_behalf_of_writers_waits_for_no_flush(db: Any) -> None:
+    row = await db.fetchrow("select orderwire.notify_on_behalf(1)::text, current_setting('synchronous_commit') as flush")
+    assert row["flush"] == "off"
+    assert await db.fetchval("show synchronous_commit") == "on"
 
 
 async def test_session_that_requires_notify_gets_every_notification(
-    database_url: str, db: Any, listener: ListeningConnection
+    database_url: str, db: Any, bystander: ListeningConnection
 ) -> None:
+    listener = bystander
     other = await asyncpg.connect(database_url)
     server = await asyncpg.connect(database_url)
+    await db.execute("select orderwire.extend_notify_lease()")
     assert await server.fetchval("select orderwire.require_notify()")
     async with other.transaction():
         await other.execute("insert into orders (customer_name, total) values ('first', 1)")
@@ -219,6 +331,7 @@ async def test_orders_notify_off_permits_two_phase_commit(server: EmbeddedPostgr
     await create_starter(url)
     connection = await asyncpg.connect(url)
     add = "insert into orders (customer_name, total) values ('c', 1)"
+    await connection.execute(END_LEASE_SQL)
     try:
         with pytest.raises(asyncpg.FeatureNotSupportedError):
             await connection.execute(f"begin; {add}; prepare transaction 'loud'")

@@ -38,3 +38,23 @@ async def test_operators_in_public_are_never_called(
     await client.wait_until(lambda c: len(c.events) == 1, "an event")
     assert '"more":1' in await within(TIMEOUT_SECONDS, payloads.get(), "the server's notification")
     assert [problem for problem, _ in await diagnose(empty_database_url) if "runs as" in problem] == []
+
+
+async def test_functions_of_a_writer_are_not_called_with_the_owners_rights(database_url: str, db: Any) -> None:
+    """A role may put a schema of its own before pg_catalog. At COMMIT a deferred trigger of ours calls functions."""
+    await db.execute("drop role if exists hostile; create role hostile; grant insert on orders to hostile")
+    await db.execute("create schema hostile authorization hostile")
+    await db.execute("set role hostile; set search_path = hostile, pg_catalog, public")
+    for signature, value in (
+        ("current_setting(text, boolean)", "text"),
+        ("set_config(text, text, boolean)", "text"),
+        ("pg_notification_queue_usage()", "float8"),
+        ("pg_notify(text, text)", "void"),
+        ("strpos(text, text)", "integer"),
+    ):
+        await db.execute(
+            f"create function hostile.{signature} returns {value} language plpgsql as "
+            "$$ begin raise exception 'this runs as %', current_user; end $$"
+        )
+    await db.execute(INSERT_SQL)
+    await db.execute("reset role; drop owned by hostile; drop role hostile")

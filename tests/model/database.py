@@ -40,8 +40,11 @@ class Transaction:
     # Assigned at the first write.
     txid: int | None = None
     rows: list[Event] = field(default_factory=list)
-    # The next step of orderwire.may_skip_notify(), each of which is one lock function; None: it does not run just now.
+    # The next step of orderwire.may_skip_notify() or, at the end, of orderwire.leaves_notify_to_lease(), each of which is one
+    # lock function; None: neither runs just now.
     lock_check: str | None = None
+    # Whether it has a notice for its deferred trigger.
+    has_notice: bool = False
     notifies: bool = False
     skipping: bool = False
 
@@ -59,7 +62,8 @@ class ModelDatabase:
         self._next_id = 1
         # The locks of sql/functions/02_notify.sql; the third one is ``skipping`` of each transaction.
         self.notify_required: set[ModelConnection] = set()
-        self.notifier: Transaction | ModelConnection | None = None
+        self.notifier: ModelConnection | None = None
+        self.lease_holds = False
         # The write-ahead log: the transactions of its records in order, and how many of these are on disk.
         self.wal: list[int] = []
         self.flushed = 0
@@ -122,24 +126,36 @@ class ModelDatabase:
         return True
 
     def step_lock_check(self, transaction: Transaction) -> None:
-        """Run the next lock function of orderwire.may_skip_notify()."""
+        """Run the next lock function: of a statement, or else of the end of the transaction (SET CONSTRAINTS … IMMEDIATE)."""
         match transaction.lock_check:
-            case "check" if self.notify_required:
-                transaction.lock_check, transaction.notifies = None, True
-            case "check" if self.notifier in (None, transaction):
-                self.notifier = transaction
-                transaction.lock_check, transaction.notifies = None, True
+            case "check" if self.notify_required or not self.lease_holds:
+                transaction.lock_check, transaction.has_notice = None, True
             case "check":
                 transaction.lock_check = "register"
             case "register":
                 transaction.lock_check, transaction.skipping = "recheck", True
             case "recheck":
                 transaction.lock_check = None
+                transaction.has_notice |= bool(self.notify_required)
+            case None if transaction.has_notice:
+                transaction.has_notice = False
+                if self.notify_required:
+                    transaction.notifies = True
+                else:
+                    transaction.lock_check = "take lease"
+            case "take lease" if self.lease_holds:
+                transaction.lock_check = "register at the end"
+            case "take lease":
+                transaction.lock_check, transaction.notifies, self.lease_holds = None, True, True
+            case "register at the end":
+                transaction.lock_check, transaction.skipping = "recheck at the end", True
+            case "recheck at the end":
+                transaction.lock_check = None
                 transaction.notifies |= bool(self.notify_required)
 
     def commit(self, transaction: Transaction, *, notify: bool) -> None:
         """Without ``notify`` the session has set orders.notify = off."""
-        while transaction.lock_check is not None:
+        while transaction.lock_check is not None or transaction.has_notice:
             self.step_lock_check(transaction)
         self.journal += transaction.rows
         self.rollback(transaction)
@@ -155,8 +171,6 @@ class ModelDatabase:
 
     def rollback(self, transaction: Transaction) -> None:
         self.open.remove(transaction)
-        if self.notifier is transaction:
-            self.notifier = None
         if transaction.txid is not None:
             self._end(transaction.txid)
 
@@ -354,6 +368,8 @@ class ModelConnection(ModelReader, JournalConnection):
             if self.database.notifier is None:
                 self.database.notifier = self
             await self.round_trip()
+        if self.database.notifier is self:
+            self.database.lease_holds = True
 
     async def notify_waiters(self) -> int:
         await self.round_trip()
