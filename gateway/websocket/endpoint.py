@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.app_keys import SETTINGS
+from gateway.http.detach import DetachedResponse, detach_transport
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
 from gateway.net.transports import TRANSPORTS, Transport
@@ -17,7 +18,6 @@ from gateway.websocket.frames import OP_BINARY, Message, ProtocolError
 from gateway.websocket.handshake import WINDOW_BUDGET, Handshake, negotiate
 from gateway.websocket.permessage_deflate import Agreement
 from gateway.websocket.shared_deflate import Segment
-from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
 from push.delivery.client_messages import receive_binary, receive_text
 from push.protocol.access import AccessDenied
