@@ -53,7 +53,7 @@ from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavail
 from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
 from gateway.sessions.write_turns import WRITE_TURNS, WriteTurns
-from gateway.websocket.broadcast import BROADCASTER, Broadcaster
+from gateway.websocket.broadcast import BROADCASTER, WebSocketBroadcaster
 from gateway.websocket.handshake import WINDOW_BUDGET
 from gateway.websocket.permessage_deflate import WindowBudget
 from push.admission import SessionManager
@@ -115,7 +115,7 @@ class Gateway:
         app[TRANSPORTS] = self.transports
         app[WINDOW_BUDGET] = WindowBudget()
         app[WRITE_TURNS] = WriteTurns()
-        app[BROADCASTER] = Broadcaster(metrics, hub, self.transports)
+        app[BROADCASTER] = WebSocketBroadcaster(metrics, hub, self.transports)
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )

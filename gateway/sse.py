@@ -97,8 +97,9 @@ class _SseTransport:
         if self._session.aborted and not self._aborted.done():
             self._aborted.set_result(None)
 
-    def flush_broadcast(self) -> None:
+    def flush_broadcast(self) -> int:
         self.schedule_flush()
+        return 0
 
     async def run(self) -> None:
         """Send until the session is closed. aiohttp cancels it when the client disconnects."""
