@@ -52,7 +52,7 @@ from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
-from gateway.sessions.write_turns import WRITE_TURNS, WriteTurns
+from gateway.sse import SSE_BROADCASTER, SseBroadcaster
 from gateway.websocket.broadcast import BROADCASTER, WebSocketBroadcaster
 from gateway.websocket.handshake import WINDOW_BUDGET
 from gateway.websocket.permessage_deflate import WindowBudget
@@ -114,8 +114,8 @@ class Gateway:
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports
         app[WINDOW_BUDGET] = WindowBudget()
-        app[WRITE_TURNS] = WriteTurns()
         app[BROADCASTER] = WebSocketBroadcaster(metrics, hub, self.transports)
+        app[SSE_BROADCASTER] = SseBroadcaster(metrics, hub, self.transports)
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )

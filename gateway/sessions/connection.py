@@ -21,7 +21,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, on_transport_lost: Callable[[Transport | None], None]) -> None:
         self._on_transport_lost = on_transport_lost
-        # None before ``start``, and after the connection is lost.
+        # None until the connection is this client's, and after it is lost.
         self._transport: Transport | None = None
         self._abort_timer: asyncio.TimerHandle | None = None
         # The transport holds unsent data, so nothing more is written to it.
@@ -41,7 +41,7 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def transport(self) -> Transport | None:
-        """What is written to; None before the start, and after the connection is lost."""
+        """What is written to; None until the connection is this client's, and after it is lost."""
         return self._transport
 
     def abort(self) -> None:
