@@ -12,6 +12,7 @@ import pytest
 from gateway.net.transports import TransportBackend
 from gateway.sessions.connection import ClientConnection
 from gateway.sse import HEARTBEAT_COMMENT, LAST_CHUNK, SseBroadcaster, _encode_event, _encode_events, _SseClient
+from push.delivery.batch import CHUNK_BYTES
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import MAX_MISSED_HEARTBEATS, Session
@@ -92,10 +93,13 @@ class Streams:
         stream.recorded.written.clear()
         return stream
 
-    async def publish(self, count: int = 1) -> None:
-        """Publish events, and run the pass."""
+    async def publish(self, count: int = 1, size: int = 0) -> None:
+        """Publish events with ``size`` bytes of text, and run the pass."""
         start = len(self.published)
-        messages = [b'{"type":"new_order","id":"0a0b0c0d-1-%d"}' % number for number in range(start, start + count)]
+        messages = [
+            b'{"type":"new_order","id":"0a0b0c0d-1-%d","text":"%b"}' % (number, b"x" * size)
+            for number in range(start, start + count)
+        ]
         self.hub.publish([make_event(payload=message) for message in messages], Totals())
         self.published += messages
         await asyncio.sleep(0)
@@ -117,6 +121,8 @@ async def test_an_event_is_encoded_once_for_all_streams_of_one_framing_which_get
     streams = Streams()
     chunked, until_close = [await streams.open() for _ in range(5)], [await streams.open(in_chunks=False) for _ in range(3)]
     monkeypatch.setattr("gateway.sse._encode_events", encode)
+    for client in (*chunked[:2], *until_close[:2]):
+        client.session.detach()
     for count in (1, 3):
         await streams.publish(count)
     assert encoded == [message for batch in (streams.published[:1], streams.published[1:]) for message in [*batch, *batch]]
@@ -141,6 +147,20 @@ async def test_a_stream_that_is_full_gets_the_rest_from_where_it_was_and_the_oth
     assert slow.body == streams.body()
     await streams.publish()
     assert slow.recorded.written[-1] is quick.recorded.written[-1]  # in one cohort again
+
+
+async def test_what_a_stream_has_missed_is_written_a_chunk_in_a_tick() -> None:
+    streams = Streams()
+    slow, other = await streams.open(), await streams.open()
+    slow.pause_writing()
+    await streams.publish(3, size=CHUNK_BYTES)
+    slow.resume_writing()
+    for chunks in (1, 2, 3):
+        await asyncio.sleep(0)
+        assert len(slow.recorded.written) == chunks
+    assert slow.body == other.body == streams.body()
+    await asyncio.sleep(0)
+    assert slow.session.cohort is other.session.cohort
 
 
 @pytest.mark.parametrize("in_chunks", [True, False])

@@ -17,6 +17,7 @@ from push.delivery.batch import Batch
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import PING_MESSAGE, Session
+from push.delivery.slices import SLICE_BYTES
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT
@@ -77,6 +78,17 @@ async def test_clients_with_different_batches_get_their_own() -> None:
         client.send(Batch([b"own %d" % n]))
     await asyncio.sleep(0)
     assert [client.written for client in clients] == [[text_frames([b"shared", b"own %d" % n])] for n in range(3)]
+
+
+async def test_a_slice_of_flushes_ends_after_its_bytes() -> None:
+    broadcaster = WebSocketBroadcaster(Metrics(), Hub(), TransportBackend())
+    clients = [RecordingClient(broadcaster) for _ in range(3)]
+    for client in clients:
+        client.send(Batch([b"x" * (SLICE_BYTES // 2)]))
+    await asyncio.sleep(0)
+    assert [len(client.written) for client in clients] == [1, 1, 0]
+    await asyncio.sleep(0)
+    assert [len(client.written) for client in clients] == [1, 1, 1]
 
 
 async def test_client_whose_flush_raises_is_aborted_alone(caplog: Any) -> None:
