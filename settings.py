@@ -239,7 +239,7 @@ class Settings:
     websocket_io: str = _setting(
         "auto",
         _choice("auto", "io_uring", "aio", "descriptor", "transport"),
-        "how WebSockets are written to; auto: the first of the others that works here",
+        "how WebSockets and event streams are written to; auto: the first of the others that works here",
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")

@@ -32,6 +32,7 @@ from gateway.app_keys import (
 )
 from gateway.auth.tokens import verifier_from_settings
 from gateway.http.assets import ASSETS, Assets
+from gateway.http.detach import DetachUnsupported, self_test
 from gateway.http.errors import error_middleware
 from gateway.http.expect import handle_expect_everywhere
 from gateway.http.request_guard import REQUEST_GUARD, RequestGuard
@@ -51,11 +52,10 @@ from gateway.net.tls import Certificate
 from gateway.net.transports import ASYNCIO_TRANSPORT, TRANSPORTS, BackendUnavailable, TransportBackend
 from gateway.routes import mount_prefix, prefixed_routes, routes
 from gateway.sessions.background_tasks import BACKGROUND_TASKS, BackgroundTasks
-from gateway.sessions.write_turns import WRITE_TURNS, WriteTurns
-from gateway.websocket.broadcast import BROADCASTER, Broadcaster
+from gateway.sse import SSE_BROADCASTER, SseBroadcaster
+from gateway.websocket.broadcast import BROADCASTER, WebSocketBroadcaster
 from gateway.websocket.handshake import WINDOW_BUDGET
 from gateway.websocket.permessage_deflate import WindowBudget
-from gateway.websocket.upgrade import UpgradeUnsupported, self_test
 from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
@@ -114,8 +114,8 @@ class Gateway:
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports
         app[WINDOW_BUDGET] = WindowBudget()
-        app[WRITE_TURNS] = WriteTurns()
-        app[BROADCASTER] = Broadcaster(metrics, hub, self.transports)
+        app[BROADCASTER] = WebSocketBroadcaster(metrics, hub, self.transports)
+        app[SSE_BROADCASTER] = SseBroadcaster(metrics, hub, self.transports)
         app[SESSION_MANAGER] = SessionManager(
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )
@@ -137,7 +137,7 @@ class Gateway:
         self._hub.revoke_invalid(self.token_verifier.is_valid)
 
     async def _run(self, app: web.Application) -> AsyncIterator[None]:
-        """From start-up to clean-up. Raises UpgradeUnsupported and BackendUnavailable."""
+        """From start-up to clean-up. Raises DetachUnsupported and BackendUnavailable."""
         self._guard.mount_prefix = mount_prefix(app)
         await self_test()
         await self.transports.select(ASYNCIO_TRANSPORT if self._settings.tls_cert_file else self._settings.websocket_io)
@@ -232,7 +232,7 @@ class HttpServer:
     async def _start_app(self) -> None:
         try:
             await self._runner.setup()
-        except UpgradeUnsupported as error:
+        except DetachUnsupported as error:
             raise ListenError(f"{error}: install the versions that requirements/runtime.txt names") from error
         except BackendUnavailable as error:
             raise ListenError(f"WEBSOCKET_IO={self._settings.websocket_io} cannot be had here: {error}") from error

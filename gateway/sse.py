@@ -1,39 +1,44 @@
-"""Sessions over Server-Sent Events: `GET /api/sse` (HTML standard, section 9.2)."""
+"""Sessions over Server-Sent Events: `GET /api/sse` (HTML standard, section 9.2).
+
+aiohttp reads the request and writes the head of the response. Then the connection leaves it, as a WebSocket's does, and the
+session takes part in the same passes and cohorts: an event is encoded once for all streams, and written to all by one call.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
-from gateway.app_keys import METRICS
+from gateway.http.detach import DetachedResponse, detach_transport
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
-from gateway.net.transports import CLOSE_TIMEOUT_SECONDS
+from gateway.net.transports import CLOSE_TIMEOUT_SECONDS, TRANSPORTS, Transport, TransportBackend
+from gateway.sessions.broadcast import Broadcaster, CohortParts, TransportCohort
+from gateway.sessions.connection import ClientConnection
 from gateway.sessions.session_adapter import SessionAdapter, not_started_reason
-from gateway.sessions.write_turns import WRITE_TURNS
-from push.delivery.batch import CHUNK_BYTES
-from push.delivery.session import PING_MESSAGE
+from push.delivery.batch import Batch
+from push.delivery.hub import Hub
+from push.delivery.session import PING_MESSAGE, Session
+from push.metrics import Metrics
 from push.protocol.access import Role
 
-__all__ = ["sse_handler"]
-
-log = logging.getLogger("orderwire.session")
+__all__ = ["SSE_BROADCASTER", "SseBroadcaster", "sse_handler"]
 
 # How many milliseconds a browser waits before it reconnects.
 RETRY_FIELD = b"retry: 1000\n\n"
 HEARTBEAT_COMMENT = b": ping\n\n"
+# Ends a response in chunks (RFC 9112 section 7.1).
+LAST_CHUNK = b"0\r\n\r\n"
 # What an event from the database begins with (orderwire.event_json); no such text has an escape in it.
 _EVENT_START = re.compile(rb'\{"type":"([a-z_]+)","id":"([0-9a-f-]+)"[,}]')
 
 
 async def sse_handler(request: web.Request) -> web.StreamResponse:
-    """``GET /api/sse``: one session. Returns when the client has disconnected or the session is closed."""
+    """``GET /api/sse``: open one session, and detach its connection from aiohttp."""
+    app = request.app
     response = web.StreamResponse(
         headers={
             "Content-Type": "text/event-stream; charset=utf-8",
@@ -41,36 +46,143 @@ async def sse_handler(request: web.Request) -> web.StreamResponse:
             "X-Accel-Buffering": "no",  # else nginx buffers events
         }
     )
-    if (reason := not_started_reason(request.app)) is not None:
+    if (reason := not_started_reason(app)) is not None:
         # Not 503: an EventSource reconnects when a stream ends and when no server answers, but never after an error status
         # (section 9.2.3, "fail the connection").
         await response.prepare(request)
         await response.write(f": {reason}\n".encode() + RETRY_FIELD)
         await response.write_eof()
         return response
-    guard, head = request.app[REQUEST_GUARD], request[REQUEST_HEAD]
+    guard, head = app[REQUEST_GUARD], request[REQUEST_HEAD]
     grant = await guard.require_role(head, *Role)
+    if request.method == hdrs.METH_HEAD:
+        return response  # aiohttp writes the head, and no body
+    in_chunks = request.version >= HttpVersion11
     slot = guard.reserve_slot(head)
     try:
-        transport = _SseTransport(request.app, head, slot, response)
-        await transport.adapter.admit(grant)
+        client = _SseClient(app, head, slot, in_chunks=in_chunks)
+        await client.adapter.admit(grant)
     except BaseException:
         slot.release()
         raise
     try:
+        # The connection is closed behind the stream, since a client has nothing to ask for meanwhile.
+        response.force_close()
         await response.prepare(request)
         await response.write(RETRY_FIELD)
-        if request.transport is not None:
-            # What a client does not read waits in the session's queue and in the log, where it is bounded and shared. (Not 0:
-            # asyncio's TLS transport counts a buffer of exactly the limit as full.)
-            request.transport.set_write_buffer_limits(high=1, low=0)
-        await transport.run()
-    finally:
-        transport.adapter.connection_lost()
-        if request.transport is not None:
-            # A client that does not read would keep the transport and its write buffer alive without limit.
-            request.transport.abort()
-    return response
+        transport, _ = detach_transport(request, client)
+        attached = app[TRANSPORTS].attach(transport, client)
+        guard.upgraded(transport, attached)
+    except BaseException:
+        client.on_connection_lost()
+        raise
+    client.start(attached)
+    return DetachedResponse()
+
+
+class SseBroadcaster(Broadcaster["_SseClient"]):
+    """Encodes messages as events, and flushes the SSE clients of one process. One per application."""
+
+    def __init__(self, metrics: Metrics, hub: Hub, backend: TransportBackend) -> None:
+        super().__init__("sse", metrics, hub, backend)
+
+    def encode(self, batches: list[Batch], client_count: int = 1, *, in_chunks: bool) -> tuple[bytes, int]:
+        """Encode the batches, which count as sent to ``client_count`` clients. Returns also the size of the messages."""
+        combined = self.combine(batches, client_count)
+        return combined.encoded(_encode_chunk if in_chunks else _encode_events), combined.size
+
+    def create_cohort(self, variant: bool, *parts: *CohortParts) -> TransportCohort[_SseClient]:
+        return _SseCohort(self, variant, self._backend, *parts)
+
+
+SSE_BROADCASTER = web.AppKey("SSE_BROADCASTER", SseBroadcaster)
+
+
+class _SseCohort(TransportCohort["_SseClient"]):
+    """A cohort whose members get the body of the response in chunks, or none of whom does."""
+
+    def __init__(self, broadcaster: SseBroadcaster, in_chunks: bool, backend: TransportBackend, *parts: *CohortParts) -> None:
+        super().__init__(backend, *parts)
+        self._broadcaster = broadcaster
+        self._in_chunks = in_chunks
+
+    def encode(self, batches: list[Batch]) -> bytes:
+        return self._broadcaster.encode(batches, len(self.members), in_chunks=self._in_chunks)[0]
+
+    def ping(self, members: Iterable[Session]) -> None:
+        """As ``_SseClient.flush``: a member whose socket takes the heartbeat is alive. The others have left the cohort."""
+        super().ping(members)
+        for session in self.members:
+            session.mark_alive()
+
+
+class _SseClient(ClientConnection):
+    """The connection of one SSE session: its SessionTransport."""
+
+    __slots__ = ("_broadcaster", "_flush_scheduled", "_session", "adapter", "variant")
+
+    def __init__(self, app: web.Application, head: RequestHead, slot: ConnectionSlot, *, in_chunks: bool) -> None:
+        super().__init__(app[REQUEST_GUARD].connection_lost)
+        self._broadcaster = app[SSE_BROADCASTER]
+        self._flush_scheduled = False
+        # Whether the body is sent in chunks. HTTP/1.0 has none: there it ends with the connection.
+        self.variant = in_chunks
+        self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_cursor)
+        self._session = self.adapter.session
+
+    def start(self, transport: Transport) -> None:
+        """Begin on this transport, on which the head of the response has been written."""
+        self._transport = transport
+        if not self._flush_scheduled:
+            self.flush()
+
+    def schedule_flush(self) -> None:
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._broadcaster.schedule_flush(self)
+
+    def flush_broadcast(self) -> int:
+        return 0 if self._flush_scheduled else self.flush()
+
+    def on_writable(self) -> None:
+        self.schedule_flush()
+
+    def flush(self) -> int:
+        """Write a chunk of what the session has queued; end the response if the session is closed and nothing is left."""
+        self._flush_scheduled = False
+        if self.closing or self._transport is None:
+            return 0
+        session = self._session
+        written = self._broadcaster.write_pending(session, self)
+        if not self.write_paused:
+            session.mark_alive()  # SSE has no pong: that the socket has taken everything shows that the client is alive
+        if session.close_code is not None:
+            self._abort_after(CLOSE_TIMEOUT_SECONDS)
+            if not session.has_output:
+                self._end_response(self._transport)
+        return written
+
+    def _end_response(self, transport: Transport) -> None:
+        """End the response behind what the transport still holds. The client has CLOSE_TIMEOUT_SECONDS to read that."""
+        self.adapter.record_close()
+        self.closing = True
+        if self.variant:
+            transport.write(LAST_CHUNK)
+        transport.close()
+
+    def encode(self, batches: list[Batch]) -> tuple[bytes, int]:
+        return self._broadcaster.encode(batches, in_chunks=self.variant)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._session.detach()
+
+    def data_received(self, data: bytes) -> None:
+        """Drop what follows the request: its body, or requests that the end of the stream would have to be awaited for."""
+        self._session.charge_rate_limit(len(data))
+
+    def on_connection_lost(self) -> None:
+        self.adapter.connection_lost()
 
 
 def _encode_cursor(cursor: str) -> bytes:
@@ -78,61 +190,10 @@ def _encode_cursor(cursor: str) -> bytes:
     return f"id: {cursor}\n\n".encode()
 
 
-class _SseTransport:
-    """The SessionTransport of one SSE session: writes its messages to the response. Owned by ``sse_handler``'s task."""
-
-    def __init__(self, app: web.Application, head: RequestHead, slot: ConnectionSlot, response: web.StreamResponse) -> None:
-        self._response = response
-        self._pending = asyncio.Event()
-        self._aborted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.adapter = SessionAdapter(app, head, slot, "sse", self, _encode_cursor)
-        self._session = self.adapter.session
-        self._write_turns = app[WRITE_TURNS]
-        metrics = app[METRICS]
-        self._messages_counter = metrics.sent_messages.labels("sse")
-        self._bytes_counter = metrics.sent_bytes.labels("sse")
-
-    def schedule_flush(self) -> None:
-        self._pending.set()
-        if self._session.aborted and not self._aborted.done():
-            self._aborted.set_result(None)
-
-    def flush_broadcast(self) -> None:
-        self.schedule_flush()
-
-    async def run(self) -> None:
-        """Send until the session is closed. aiohttp cancels it when the client disconnects."""
-        sender = asyncio.create_task(self._send(), name="session sender")
-        try:
-            # The sender may be waiting for a client that does not read. It must not be cancelled before write_eof: that would
-            # also cancel aiohttp's future for "writable again", which write_eof waits for.
-            await asyncio.wait({sender, self._aborted}, return_when=asyncio.FIRST_COMPLETED)
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                    await self._response.write_eof()
-        finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
-            if not sender.cancelled() and (error := sender.exception()) and not isinstance(error, ConnectionError):
-                log.error("a session failed", exc_info=error)
-
-    async def _send(self) -> None:
-        while True:
-            while batches := self._session.take(CHUNK_BYTES):
-                encoded = [batch.encoded(_encode_events) for batch in batches]
-                data = encoded[0] if len(encoded) == 1 else b"".join(encoded)
-                # A chunk for each client in turn: clients at one place in the log get the same bytes, encoded once, and other
-                # tasks do not wait until this client has all that its socket takes.
-                await self._write_turns.wait(len(data))
-                await self._response.write(data)
-                # SSE has no pong: that a write completes shows that the client is alive.
-                self._session.mark_alive()
-                self._messages_counter.inc(sum(batch.count for batch in batches))
-                self._bytes_counter.inc(sum(batch.size for batch in batches))
-            if self._session.close_code is not None:
-                return
-            await self._pending.wait()
-            self._pending.clear()
+def _encode_chunk(messages: Sequence[bytes]) -> bytes:
+    """The messages as events in one chunk of the body (RFC 9112 section 7.1)."""
+    data = _encode_events(messages)
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def _encode_events(messages: Sequence[bytes]) -> bytes:

@@ -113,7 +113,7 @@ class ConnectionLimiter:
     @contextmanager
     def count_request(self, transport: asyncio.Transport | None, remote: str | None) -> Iterator[Connection | None]:
         """Count a request on a connection that another server accepted, as a connection until the request is answered, and as a
-        WebSocket (``upgraded``) until ``connection_lost``. Yields None beyond the limit up to which each client gets an answer.
+        session (``upgraded``) until ``connection_lost``. Yields None beyond the limit up to which each client gets an answer.
         """
         if transport is None:  # the client has disconnected: the handler is about to be cancelled
             yield Connection("unknown", within_limits=True, within_rate=True)
@@ -195,7 +195,7 @@ class ConnectionLimiter:
             self._http_connections[new_transport] = connection
 
     def upgraded(self, old_transport: Transport, new_transport: Transport) -> None:
-        """A connection has become a WebSocket, on this transport."""
+        """A connection has become that of a session, a WebSocket or an event stream, on this transport."""
         connection = self._http_connections.pop(old_transport, None)
         if connection is not None:
             self._upgraded_keys[new_transport] = connection.rate_limit_key

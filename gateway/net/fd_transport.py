@@ -153,7 +153,7 @@ def _send_individually(fds: Sequence[int], buffers: Sequence[bytes]) -> list[int
 
 
 class FdTransport:
-    """The transport of one connection: the methods of asyncio.Transport that a WebSocket uses, with the same semantics.
+    """The transport of one connection: the methods of asyncio.Transport that a session uses, with the same semantics.
 
     The write buffer's high-water mark is 1 byte, the low-water mark 0: the protocol is paused as soon as anything is buffered.
     """

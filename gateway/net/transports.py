@@ -1,4 +1,4 @@
-"""What WebSockets are written through: FdTransports with batched writes, FdTransports without, or asyncio's transports.
+"""What sessions are written through: FdTransports with batched writes, FdTransports without, or asyncio's transports.
 
 The backend is selected at startup; each candidate must pass a self-test.
 """
@@ -43,7 +43,7 @@ SELF_TEST_BYTES = 4096
 # connection is aborted.
 CLOSE_TIMEOUT_SECONDS = 5.0
 
-# The transport of a WebSocket. Both classes behave the same.
+# The transport of a session. Both classes behave the same.
 Transport = asyncio.Transport | FdTransport
 
 
@@ -95,7 +95,7 @@ class TransportBackend:
         return transport
 
     def attach(self, transport: Transport, protocol: asyncio.Protocol) -> Transport:
-        """Make ``protocol`` the protocol of an upgraded connection. Returns the transport to use, which may be a new one."""
+        """Make ``protocol`` the protocol of a session's connection. Returns the transport to use, which may be a new one."""
         transport.set_protocol(protocol)
         return transport if isinstance(transport, FdTransport) else self._replace_asyncio_transport(transport, protocol)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from gateway.net.transports import CLOSE_TIMEOUT_SECONDS, Transport
+from gateway.sessions.connection import ClientConnection
 from gateway.websocket.frames import (
     NO_STATUS_RCVD,
     NORMAL_CLOSURE,
@@ -30,39 +31,22 @@ LINGER_SECONDS = 1.0
 MAX_MESSAGES_PER_TICK = 10
 
 
-class WebSocketProtocol(asyncio.Protocol):
-    """The protocol of one upgraded connection, on an asyncio transport or an FdTransport. Runs on the event loop only.
-
-    Subclasses override the methods of the first section. ``on_transport_lost`` is called with the transport when the connection
-    is lost, before ``on_connection_lost``.
+class WebSocketProtocol(ClientConnection):
+    """The protocol of one upgraded connection. Subclasses override the methods of the first section, and those of
+    ``ClientConnection``.
     """
 
-    __slots__ = (
-        "_abort_timer",
-        "_on_transport_lost",
-        "_paused",
-        "_pending_pong",
-        "_reader",
-        "_transport",
-        "closing",
-        "write_paused",
-    )
+    __slots__ = ("_paused", "_pending_pong", "_reader")
 
     def __init__(
         self, max_message_bytes: int, on_transport_lost: Callable[[Transport | None], None], extension: Agreement | None = None
     ) -> None:
+        super().__init__(on_transport_lost)
         self._reader = FrameReader(max_message_bytes, extension)
-        self._on_transport_lost = on_transport_lost
-        self._transport: Transport | None = None
-        self._abort_timer: asyncio.TimerHandle | None = None
         # Payload of the newest ping that arrived while writing was paused. Older ones need no pong (RFC 6455 section 5.5.3).
         self._pending_pong: bytes | None = None
         # Reading is paused: a command of the client is running, or its messages of this tick are used up.
         self._paused = False
-        # The transport holds unsent data, so nothing more is written to it.
-        self.write_paused = False
-        # A close frame has been sent; no frame may follow it.
-        self.closing = False
 
     # ---------------------------------------------------------------- overridden by subclasses
 
@@ -80,12 +64,6 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def on_close_received(self) -> None:
         """The client has started the closing handshake; our close frame has been sent."""
-
-    def flush(self) -> None:
-        """Write queued data until ``write_paused``. Called when the transport has become writable."""
-
-    def on_connection_lost(self) -> None:
-        """The connection is lost."""
 
     # ---------------------------------------------------------------- called by subclasses and by the endpoint
 
@@ -125,11 +103,7 @@ class WebSocketProtocol(asyncio.Protocol):
         """Abort the connection unless it is closed within CLOSE_TIMEOUT_SECONDS, or LINGER_SECONDS if nothing is read and all
         is written.
         """
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
-        if self._transport is not None:
-            seconds = LINGER_SECONDS if self._reader.closed and not self.write_paused else CLOSE_TIMEOUT_SECONDS
-            self._abort_timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+        self._abort_after(LINGER_SECONDS if self._reader.closed and not self.write_paused else CLOSE_TIMEOUT_SECONDS)
 
     # ---------------------------------------------------------------- called by the transport
 
@@ -179,22 +153,10 @@ class WebSocketProtocol(asyncio.Protocol):
             self.on_close_received()
         self._transport.close()
 
-    def pause_writing(self) -> None:
-        self.write_paused = True
-
     def resume_writing(self) -> None:
         self.write_paused = False
         if self._pending_pong is not None and not self.closing:
             payload, self._pending_pong = self._pending_pong, None
-            self._send_pong(payload)
-        if not self.closing:
-            self.flush()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        transport, self._transport = self._transport, None
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
-            self._abort_timer = None
-        self.closing = True
-        self._on_transport_lost(transport)
-        self.on_connection_lost()
+            self._send_pong(payload)  # which may fill the transport again
+        if not self.closing and not self.write_paused:
+            self.on_writable()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.app_keys import SETTINGS
+from gateway.http.detach import DetachedResponse, detach_transport
 from gateway.http.request_guard import REQUEST_GUARD, ConnectionSlot
 from gateway.http.request_head import REQUEST_HEAD, RequestHead
 from gateway.net.transports import TRANSPORTS, Transport
@@ -17,7 +18,6 @@ from gateway.websocket.frames import OP_BINARY, Message, ProtocolError
 from gateway.websocket.handshake import WINDOW_BUDGET, Handshake, negotiate
 from gateway.websocket.permessage_deflate import Agreement
 from gateway.websocket.shared_deflate import Segment
-from gateway.websocket.upgrade import DetachedResponse, detach_transport
 from push.delivery.batch import CHUNK_BYTES, Batch
 from push.delivery.client_messages import receive_binary, receive_text
 from push.protocol.access import AccessDenied
@@ -135,7 +135,7 @@ class _SessionClient(WebSocketProtocol):
     def start(self, transport: Transport, response: bytes, early: bytes) -> None:
         """Write the response together with the messages that were queued since the session was admitted."""
         if batches := self._session.take(CHUNK_BYTES):
-            response += self._encode(batches)[0]
+            response += self.encode(batches)[0]
         super().start(transport, response, early)
         if not self._flush_scheduled:
             self.flush()
@@ -145,34 +145,30 @@ class _SessionClient(WebSocketProtocol):
             self._flush_scheduled = True
             self._broadcaster.schedule_flush(self)
 
-    def flush_broadcast(self) -> None:
-        self.flush()
+    def flush_broadcast(self) -> int:
+        return 0 if self._flush_scheduled else self.flush()
 
-    def flush(self) -> None:
-        """Write what the session has queued until the transport is full; then close if the session is closed."""
+    def on_writable(self) -> None:
+        self.schedule_flush()
+
+    def flush(self) -> int:
+        """Write a chunk of what the session has queued; close if the session is closed and nothing is left."""
         self._flush_scheduled = False
         if self.closing or self._transport is None:
-            return
+            return 0
         session = self._session
-        while not self.write_paused and (batches := session.take(CHUNK_BYTES)):
-            frames, size = self._encode(batches)
-            self._transport.write(frames)
-            if size < CHUNK_BYTES:
-                break  # the queue is empty
+        written = self._broadcaster.write_pending(session, self)
         if self.write_paused:
             self._broadcaster.on_blocked(self)
-        if session.close_code is None:
-            if not self.write_paused and session.is_caught_up:
-                self._broadcaster.join_cohort(session, self, compressed=self._compression)
-            return
-        if session.has_output:
-            self._abort_later()
-        else:
-            self.adapter.record_close()
-            self.close(session.close_code, self._close_reason or session.close_code.reason)
+        if session.close_code is not None:
+            if session.has_output:
+                self._abort_later()
+            else:
+                self.adapter.record_close()
+                self.close(session.close_code, self._close_reason or session.close_code.reason)
+        return written
 
-    def _encode(self, batches: list[Batch]) -> tuple[bytes, int]:
-        """The frames of the batches, and their payload size before compression."""
+    def encode(self, batches: list[Batch]) -> tuple[bytes, int]:
         follower = self if self._compression and self._session.subscription.receives_everything else None
         if follower is None and self.segment is not None:
             self._broadcaster.remove_follower(self)
@@ -183,16 +179,12 @@ class _SessionClient(WebSocketProtocol):
         self._session.detach()
 
     @property
-    def transport(self) -> Transport | None:
-        return self._transport
+    def variant(self) -> bool:
+        return self._compression
 
     @property
     def client_count(self) -> int:
         return 1
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
 
     # ---------------------------------------------------------------- from the client
 

@@ -86,18 +86,23 @@ class Cohort(Generic[T]):
 
     # ---------------------------------------------------------------- delivery
 
-    def deliver_broadcast(self) -> None:
-        """Write to all members what is new in the log. Called by the hub in every pass unless the cohort must dissolve."""
+    def deliver_broadcast(self) -> int:
+        """Write to all members a chunk of what is new in the log; returns the number of bytes. Called by the hub in every pass,
+        again while the cohort is not caught up, unless it must dissolve.
+        """
+        if not self.members or self.is_caught_up:
+            return 0
         broadcast_log = self._broadcast_log
-        while self.members and not self.is_caught_up:
-            batches = []
-            if self.offset != broadcast_log.end_offset:
-                batch, self.offset = broadcast_log.read(self.offset, CHUNK_BYTES)
-                batches.append(batch)
-            if self.offset == broadcast_log.end_offset and self.totals_seen != broadcast_log.totals_version:
-                self.totals_seen = broadcast_log.totals_version
-                batches.append(self._get_totals())
-            self.write_all(batches)
+        batches = []
+        if self.offset != broadcast_log.end_offset:
+            batch, self.offset = broadcast_log.read(self.offset, CHUNK_BYTES)
+            batches.append(batch)
+        if self.offset == broadcast_log.end_offset and self.totals_seen != broadcast_log.totals_version:
+            self.totals_seen = broadcast_log.totals_version
+            batches.append(self._get_totals())
+        size = sum(batch.size for batch in batches) * len(self.members)
+        self.write_all(batches)
+        return size
 
     def ping(self, members: Iterable[Session]) -> None:
         """Send a heartbeat to ``members``. The hub lists them before it pings the first cohort; those who have left meanwhile

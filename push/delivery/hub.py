@@ -22,7 +22,7 @@ from push.delivery.broadcast_log import BroadcastLog
 from push.delivery.cohort import Cohort
 from push.delivery.order_index import OrderIndex
 from push.delivery.session import Session
-from push.delivery.slices import SLICE_SIZE, rotation_start
+from push.delivery.slices import SLICE_BYTES, SLICE_SIZE, rotation_start
 from push.delivery.totals_throttle import TotalsThrottle
 from push.journal.events import Event
 from push.journal.totals import Totals
@@ -235,7 +235,7 @@ class Hub:
                 asyncio.get_running_loop().call_soon(self._run_slice)
 
     def _run_slice(self) -> None:
-        """Serve about SLICE_SIZE sessions, and schedule the next slice if there are more."""
+        """Serve about SLICE_SIZE sessions or write about SLICE_BYTES, and schedule the next slice if there is more to do."""
         if not self._pass_remaining:
             self._pass_due = False
             self._pass_count += 1
@@ -243,10 +243,12 @@ class Hub:
             self._pass_remaining = [*self._rotated(self._detached), *self._rotated(self._cohorts)]
             self._pass_seconds = 0.0
         start, now = time.perf_counter(), time.time()
-        delivered = 0
+        served = written = 0
         with self.batch_writes:
-            while self._pass_remaining and delivered < SLICE_SIZE:
-                delivered += self._deliver(self._pass_remaining.pop(), now)
+            while self._pass_remaining and served < SLICE_SIZE and written < SLICE_BYTES:
+                sessions, size = self._deliver(self._pass_remaining.pop(), now)
+                served += sessions
+                written += size
         self._pass_seconds += time.perf_counter() - start
         if not self._pass_remaining:
             handed_at = time.time()
@@ -262,27 +264,30 @@ class Hub:
         ordered = list(items)
         return ordered[start:] + ordered[:start]
 
-    def _deliver(self, target: Cohort[Any] | Session, now: float) -> int:
-        """Serve one target of the pass. Returns the number of sessions served."""
+    def _deliver(self, target: Cohort[Any] | Session, now: float) -> tuple[int, int]:
+        """Serve one target of the pass. Returns the number of sessions served, and of bytes written."""
         if isinstance(target, Cohort):
             if target.must_dissolve(now):
                 self._pass_remaining += target.dissolve()
-                return 0
+                return 0, 0
             count = len(target.members)
-            self._guarded(target, target.deliver_broadcast)
-            return count
+            size = self._guarded(target, target.deliver_broadcast)
+            if target.members and not target.is_caught_up:
+                self._pass_remaining.append(target)
+            return count, size or 0
         # Since the pass began the session may have joined a cohort that has been served, or have been removed.
         if target in self._detached:
-            self._guarded(target, partial(target.deliver_broadcast, now))
-        return 1
+            return 1, self._guarded(target, partial(target.deliver_broadcast, now)) or 0
+        return 1, 0
 
-    def _guarded(self, target: Cohort[Any] | Session, action: Callable[[], None]) -> None:
+    def _guarded(self, target: Cohort[Any] | Session, action: Callable[[], T]) -> T | None:
         """Call ``action``; an error closes the target and does not reach the other sessions."""
         try:
-            action()
+            return action()
         except Exception:
             log.exception("fan-out to a session or cohort failed")
             target.fail()
+            return None
 
     # ---------------------------------------------------------------- heartbeat and drain
 

@@ -280,21 +280,22 @@ class Session:
             self.send(*in_chunks([event.payload for event in self.visible(events)]))
         return self.close_code is None
 
-    def deliver_broadcast(self, now: float) -> None:
-        """Have the transport take what is new in the log. Closes the session if it has overflowed or its grant has expired.
+    def deliver_broadcast(self, now: float) -> int:
+        """Have the transport write a chunk of what is new in the log; returns the number of bytes. Closes the session if it has
+        overflowed or its grant has expired.
 
         Called by the hub in every pass while the session is detached; ``now`` in Unix seconds.
         """
         broadcast_log = self._broadcast_log
         if broadcast_log is None or (now >= self.expires_at and self.close_if_expired(now)):
-            return
+            return 0
         if self.subscription.receives_all_orders and self.offset != broadcast_log.end_offset:
             if self.offset < broadcast_log.first_offset and self._conflation is None:
                 self.close_as_slow_consumer()
-                return
+                return 0
         elif self._totals_seen == broadcast_log.totals_version:
-            return
-        self._transport.flush_broadcast()
+            return 0
+        return self._transport.flush_broadcast()
 
     def retain_for_conflation(self, entries: Iterable[tuple[int, Event]]) -> None:
         """Retain those of the new (offset, event) in the log that are of the session's single orders: conflation never leaves
@@ -352,8 +353,10 @@ class Session:
         if self.close_code is not None:
             return
         self.detach()
-        if flush and not self._leave_broadcast():
-            return
+        if flush:
+            if not self._leave_broadcast():
+                return
+            self._queue_totals()
         self.close_code = close_code
         self.aborted = not flush
         if self._close_timer is not None:
@@ -365,6 +368,15 @@ class Session:
             self._totals_seen = 1
         self._wake_writer()
         self._transport.schedule_flush()
+
+    def _queue_totals(self) -> None:
+        """Queue the totals if they are due: while the rest of the output is written, those that are read then would come to
+        include events that this client is not sent.
+        """
+        if not self._totals_seen:
+            self._totals_seen = 1
+            if self.subscription.receives_totals and self._get_totals is not None:
+                self._queue.extend([self._get_totals()])
 
     # ---------------------------------------------------------------- transport
 

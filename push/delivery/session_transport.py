@@ -17,5 +17,7 @@ class SessionTransport(Protocol):
     def schedule_flush(self) -> None:
         """Schedule a flush: batches are waiting, or the session has closed. Called from anywhere, so it must not call back."""
 
-    def flush_broadcast(self) -> None:
-        """Flush now if the connection accepts data. Called once per session in a pass of the hub, in the order of the pass."""
+    def flush_broadcast(self) -> int:
+        """Write a chunk of what waits if the connection accepts data, and schedule a flush for the rest. Returns the number of
+        bytes. Called once per session in a pass of the hub, in the order of the pass.
+        """

@@ -20,7 +20,7 @@ test's process. ``Target`` has what both offer: ``ws_url``, ``http_url``, ``line
 it where the acceptor, the transports or the number of workers can change what a client receives: replay, totals, roles,
 limits, conflation.
 
-aiohttp accepts the connections here, so WebSockets are upgraded by gateway/websocket/upgrade.py, not by gateway/inbound.py, and
+aiohttp accepts the connections here, so WebSockets are upgraded by gateway/http/detach.py, not by gateway/inbound.py, and
 limits count requests and sessions instead of connections. aiohttp's limits (header size, idle time) are set as in production.
 """
 

@@ -1,7 +1,7 @@
 """Each route answers, in a server process and in an application that is mounted below a prefix of another one.
 
 These are also the two ways of a WebSocket: a server process reads the handshake itself (gateway/inbound.py), a mounted
-application gets it from aiohttp (gateway/websocket/upgrade.py).
+application gets it from aiohttp (gateway/http/detach.py).
 """
 
 from __future__ import annotations

@@ -85,7 +85,10 @@ async def test_clean_up_drains_the_sessions(start_app: StartApp, connect: Connec
     clients = [await connect(app.ws_url) for _ in range(3)]
     for client in clients:
         await client.wait_until(lambda c: bool(c.messages), "the totals")
-    await app.close()
+    async with aiohttp.ClientSession() as http, http.get(app.http_url + "/api/sse") as stream:
+        await within(10, stream.content.readuntil(b"\nid: "), "the cursor from which the stream is live")
+        await app.close()
+        await within(10, stream.read(), "the end of the stream, which raises ClientPayloadError without the last chunk")
     assert [await client.wait_closed() for client in clients] == [3001] * 3
     assert len(app.app[HUB]) == 0
 
@@ -99,6 +102,14 @@ async def test_a_session_counts_as_a_connection_until_it_ends(start_app: StartAp
     assert (await app.http.get("/healthz")).status == 429
     for client in clients:
         await client.disconnect()
+    await within(10, until_no_connection_is_left(app), "the connections are released")
+    assert (await app.http.get("/healthz")).status == 200
+
+
+async def test_a_stream_counts_as_a_connection_until_its_client_leaves(start_app: StartApp) -> None:
+    app = await start_app(MAX_CONNECTIONS_PER_ADDRESS="2")
+    async with aiohttp.ClientSession() as http, http.get(app.http_url + "/api/sse"), http.get(app.http_url + "/api/sse"):
+        assert (await app.http.get("/healthz")).status == 429
     await within(10, until_no_connection_is_left(app), "the connections are released")
     assert (await app.http.get("/healthz")).status == 200
 

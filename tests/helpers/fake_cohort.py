@@ -51,11 +51,12 @@ class CohortMember:
         if not self.blocked and self.session.is_caught_up:
             self.cohort.join(self.session, self)
 
-    def flush_broadcast(self) -> None:
+    def flush_broadcast(self) -> int:
         self.flush_calls += 1
         self.schedule_flush()
+        return 0
 
-    def fault(self) -> None:
+    def fault(self) -> int:
         raise ValueError("injected fault")
 
     def is_detached(self) -> bool:

@@ -26,7 +26,11 @@ class FakeTransport:
         self, schedule_flush: Callable[[], None] = _nothing, flush_broadcast: Callable[[], None] | None = None
     ) -> None:
         self.schedule_flush = schedule_flush
-        self.flush_broadcast = flush_broadcast or schedule_flush
+        self._flush_broadcast = flush_broadcast or schedule_flush
+
+    def flush_broadcast(self) -> int:
+        self._flush_broadcast()
+        return 0
 
 
 class RecordedSession:

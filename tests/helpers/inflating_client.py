@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from gateway.net.transports import TransportBackend
-from gateway.websocket.broadcast import Broadcaster
+from gateway.websocket.broadcast import WebSocketBroadcaster
 from gateway.websocket.connection import WebSocketProtocol
 from gateway.websocket.endpoint import _SessionClient
 from gateway.websocket.permessage_deflate import Agreement
@@ -53,7 +53,9 @@ class InflatingReceiver:
 class InflatingClient(_SessionClient):
     """The server's client object, with an InflatingReceiver as its transport. ``pause_writing`` makes it a slow client."""
 
-    def __init__(self, hub: Hub, broadcaster: Broadcaster, *, compression: bool = True, conflate: int | None = None) -> None:
+    def __init__(
+        self, hub: Hub, broadcaster: WebSocketBroadcaster, *, compression: bool = True, conflate: int | None = None
+    ) -> None:
         WebSocketProtocol.__init__(self, 1000, lambda _: None, Agreement("", 0) if compression else None)
         self.receiver = InflatingReceiver()
         self.closed_with: tuple[int, str] | None = None
@@ -103,7 +105,7 @@ class BroadcastSetup:
 
     def __init__(self, max_messages: int = 100) -> None:
         self.hub = Hub(max_messages=max_messages)
-        self.broadcaster = Broadcaster(Metrics(), self.hub, TransportBackend())
+        self.broadcaster = WebSocketBroadcaster(Metrics(), self.hub, TransportBackend())
         self.published = 0
 
     def add_client(self, *, compression: bool = True, conflate: int | None = None) -> InflatingClient:

@@ -33,8 +33,8 @@ class Transport:
     def schedule_flush(self) -> None:
         pass
 
-    def flush_broadcast(self) -> None:
-        pass
+    def flush_broadcast(self) -> int:
+        return 0
 
 
 class Manager:

@@ -11,12 +11,13 @@ import pytest
 
 from gateway.net.fd_transport import FdTransport, FdTransports
 from gateway.net.transports import TransportBackend
-from gateway.websocket.broadcast import Broadcaster
+from gateway.websocket.broadcast import WebSocketBroadcaster
 from gateway.websocket.frames import text_frames
 from push.delivery.batch import Batch
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import PING_MESSAGE, Session
+from push.delivery.slices import SLICE_BYTES
 from push.journal.totals import Totals
 from push.metrics import Metrics
 from push.protocol.access import ANONYMOUS_GRANT
@@ -30,7 +31,7 @@ from tests.support import TIMEOUT_SECONDS, within
 class RecordingClient:
     """A client with its own queue; records what it is written."""
 
-    def __init__(self, broadcaster: Broadcaster) -> None:
+    def __init__(self, broadcaster: WebSocketBroadcaster) -> None:
         self.broadcaster = broadcaster
         self.pending: list[Batch] = []
         self.written: list[bytes] = []
@@ -42,11 +43,12 @@ class RecordingClient:
             self.broadcaster.schedule_flush(self)
         self.pending.append(batch)
 
-    def flush(self) -> None:
+    def flush(self) -> int:
         batches, self.pending = self.pending, []
         if self.faulty:
             raise ValueError("the flush of this client fails")
         self.written.append(self.broadcaster.encode(batches)[0])
+        return len(self.written[-1])
 
     def abort(self) -> None:
         self.aborted = True
@@ -54,7 +56,7 @@ class RecordingClient:
 
 async def test_pending_batches_are_one_write_per_tick_shared_by_all_clients() -> None:
     metrics = Metrics()
-    broadcaster = Broadcaster(metrics, Hub(), TransportBackend())
+    broadcaster = WebSocketBroadcaster(metrics, Hub(), TransportBackend())
     clients = [RecordingClient(broadcaster) for _ in range(3)]
     for batch in (Batch([b"one", b"two"]), Batch([b"three"])):
         for client in clients:
@@ -68,7 +70,7 @@ async def test_pending_batches_are_one_write_per_tick_shared_by_all_clients() ->
 
 
 async def test_clients_with_different_batches_get_their_own() -> None:
-    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    broadcaster = WebSocketBroadcaster(Metrics(), Hub(), TransportBackend())
     clients = [RecordingClient(broadcaster) for _ in range(3)]
     shared = Batch([b"shared"])
     for n, client in enumerate(clients):
@@ -78,8 +80,19 @@ async def test_clients_with_different_batches_get_their_own() -> None:
     assert [client.written for client in clients] == [[text_frames([b"shared", b"own %d" % n])] for n in range(3)]
 
 
+async def test_a_slice_of_flushes_ends_after_its_bytes() -> None:
+    broadcaster = WebSocketBroadcaster(Metrics(), Hub(), TransportBackend())
+    clients = [RecordingClient(broadcaster) for _ in range(3)]
+    for client in clients:
+        client.send(Batch([b"x" * (SLICE_BYTES // 2)]))
+    await asyncio.sleep(0)
+    assert [len(client.written) for client in clients] == [1, 1, 0]
+    await asyncio.sleep(0)
+    assert [len(client.written) for client in clients] == [1, 1, 1]
+
+
 async def test_client_whose_flush_raises_is_aborted_alone(caplog: Any) -> None:
-    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    broadcaster = WebSocketBroadcaster(Metrics(), Hub(), TransportBackend())
     clients = [RecordingClient(broadcaster) for _ in range(3)]
     clients[1].faulty = True
     for client in clients:
@@ -91,7 +104,7 @@ async def test_client_whose_flush_raises_is_aborted_alone(caplog: Any) -> None:
 
 
 async def test_heartbeat_is_a_message_and_a_ping_frame() -> None:
-    broadcaster = Broadcaster(Metrics(), Hub(), TransportBackend())
+    broadcaster = WebSocketBroadcaster(Metrics(), Hub(), TransportBackend())
     client = RecordingClient(broadcaster)
     client.send(Batch([PING_MESSAGE]))
     await asyncio.sleep(0)
@@ -102,8 +115,12 @@ class FlushableClient:
     """Writes to an FdTransport when it is flushed."""
 
     def __init__(self, transport: FdTransport) -> None:
-        self.flush = partial(transport.write, b"flush")
+        self._transport = transport
         self.abort = transport.abort
+
+    def flush(self) -> int:
+        self._transport.write(b"flush")
+        return len(b"flush")
 
 
 @pytest.mark.parametrize("kind", SENDERS)
@@ -123,7 +140,7 @@ async def test_writes_of_a_hub_pass_and_of_a_flush_slice_are_one_batch_each(monk
             end.setblocking(False)
     transports = [fd_transports.adopt(ours.detach(), asyncio.Protocol()) for ours, _ in pairs]
     hub = Hub()
-    broadcaster = Broadcaster(Metrics(), hub, TransportBackend(fd_transports))
+    broadcaster = WebSocketBroadcaster(Metrics(), hub, TransportBackend(fd_transports))
     hub.batch_writes = fd_transports
     for transport in transports[:3]:
         session = Session(SendQueue(10, 1000), FakeTransport(flush_broadcast=partial(transport.write, b"broadcast")))

@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
-from push.delivery.batch import Batch
+from push.delivery.batch import CHUNK_BYTES, Batch
 from push.delivery.hub import Hub
 from push.delivery.send_queue import SendQueue
 from push.delivery.session import MAX_MISSED_HEARTBEATS, PING_MESSAGE, Session
+from push.delivery.slices import SLICE_BYTES
 from push.journal.totals import Totals
 from push.protocol.access import ANONYMOUS_GRANT, Grant, Role
 from push.protocol.messages import CloseCode, FeedStatus, encode
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_cohort import CohortMember, FakeCohort, publish
 from tests.helpers.fake_transport import FakeTransport
+from tests.support import TIMEOUT_SECONDS
 
 
 async def test_members_are_served_by_one_write_and_not_one_by_one() -> None:
@@ -36,6 +38,25 @@ async def test_members_are_served_by_one_write_and_not_one_by_one() -> None:
     hub.set_totals(Totals(7))
     await asyncio.sleep(0)
     assert all(b'"total_orders":7' in member.received[-1] for member in members)
+
+
+async def test_cohort_writes_one_chunk_in_a_tick_and_a_member_that_leaves_between_two_misses_nothing() -> None:
+    hub = Hub(max_messages=100, max_bytes=2**30)
+    cohort = hub.create_cohort(FakeCohort)
+    members = [CohortMember(hub, cohort) for _ in range(SLICE_BYTES // CHUNK_BYTES)]  # a chunk for each is a slice
+    payloads = [bytes([n]) * CHUNK_BYTES for n in range(4)]
+    publish(hub, *payloads)
+    for chunks in (1, 2):
+        await asyncio.sleep(0)
+        assert [member.received for member in members] == [payloads[:chunks]] * len(members)
+    members[0].session.send(Batch([b"own"]))
+    assert members[0].received == [*payloads[:2], b"own", *payloads[2:]]
+    late = CohortMember(hub, cohort)  # caught up, and so at another offset than the cohort
+    assert late.is_detached()
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        await hub.wait_writable()
+    assert [member.received for member in members[1:]] == [payloads] * (len(members) - 1)
+    assert (len(members[0].received), late.received) == (5, [])
 
 
 async def test_feed_status_reaches_members_by_one_write_and_each_other_admitted_session() -> None:

@@ -106,3 +106,13 @@ def test_every_change_of_state_notifies_the_transport() -> None:
         before = recorded.notifications
         action()
         assert recorded.notifications > before
+
+
+def test_totals_of_a_session_that_is_closed_are_those_of_the_close() -> None:
+    """The rest of its output is written in chunks, while more is published that it does not get."""
+    recorded = RecordedSession()
+    recorded.session.send(Batch([b"event 1"]), Batch([b"event 2"]))
+    recorded.session.schedule_totals()
+    recorded.session.close(CloseCode.DRAIN)
+    recorded.totals = b"totals 3"
+    assert recorded.sent(1) == [b"event 1", b"event 2", b"totals 0"]

@@ -1,9 +1,9 @@
-"""Detach a connection from aiohttp after aiohttp has read the upgrade request.
+"""Detach a connection from aiohttp: after it has read the request that opens a WebSocket, or written the head of a stream.
 
-aiohttp parses the upgrade request like any other. ``detach_transport`` then replaces aiohttp's protocol on the transport, and
-aiohttp frees its protocol, parser and timers, which saves their memory for every open WebSocket. The 101 response is written
-here and not by aiohttp, so that it shares a packet with the first frames. This needs two private attributes of aiohttp's
-RequestHandler (``_message_tail``, ``_task_handler``): the version of aiohttp is pinned, and ``self_test`` runs at every start.
+aiohttp parses such a request like any other. ``detach_transport`` then replaces aiohttp's protocol on the transport, and
+aiohttp frees its protocol, parser and timers, which saves their memory for every open session. For a WebSocket aiohttp writes
+nothing: the 101 response shares a packet with the first frames. This needs two private attributes of aiohttp's RequestHandler
+(``_message_tail``, ``_task_handler``): the version of aiohttp is pinned, and ``self_test`` runs at every start.
 (gateway/http/expect.py is the other module that uses private names of aiohttp.)
 """
 
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from aiohttp import web
 
-from gateway.websocket.handshake import switching_protocols
-
-__all__ = ["DetachedResponse", "UpgradeUnsupported", "detach_transport", "self_test"]
+__all__ = ["DetachUnsupported", "DetachedResponse", "detach_transport", "self_test"]
 
 SELF_TEST_TIMEOUT_SECONDS = 5.0
 
 
-class UpgradeUnsupported(Exception):
+class DetachUnsupported(Exception):
     """``detach_transport`` does not work with the installed version of aiohttp."""
 
 
@@ -66,12 +66,32 @@ class _EchoProtocol(asyncio.Protocol):
 
 
 async def self_test() -> None:
-    """Detach a connection over a socket pair and test reading and writing. Raises UpgradeUnsupported."""
+    """Detach connections over socket pairs, and test reading and writing. Raises DetachUnsupported."""
+    await _test_detaching(_echo_upgraded, b"Connection: Upgrade\r\nUpgrade: websocket\r\n", early=b"early")
+    await _test_detaching(_echo_streamed, b"", early=b"")
+
+
+async def _echo_upgraded(request: web.Request, echo: _EchoProtocol) -> None:
+    """As the handler of WebSockets: aiohttp writes nothing."""
+    echo.transport, early = detach_transport(request, echo)
+    echo.data_received(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + early)
+
+
+async def _echo_streamed(request: web.Request, echo: _EchoProtocol) -> None:
+    """As the handler of Server-Sent Events: aiohttp writes the head and a first chunk."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(b"first")
+    echo.transport, _ = detach_transport(request, echo)
+
+
+async def _test_detaching(
+    detach: Callable[[web.Request, _EchoProtocol], Awaitable[None]], headers: bytes, *, early: bytes
+) -> None:
     echo = _EchoProtocol()
 
     async def handler(request: web.BaseRequest) -> web.StreamResponse:
-        echo.transport, early = detach_transport(request, echo)  # type: ignore[arg-type]
-        echo.data_received(switching_protocols("x", None) + early)
+        await detach(cast(web.Request, request), echo)
         return DetachedResponse()
 
     loop = asyncio.get_running_loop()
@@ -80,20 +100,19 @@ async def self_test() -> None:
     client_sock.setblocking(False)
     try:
         await loop.connect_accepted_socket(server, server_sock)
-        await loop.sock_sendall(
-            client_sock, b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly"
-        )
+        await loop.sock_sendall(client_sock, b"GET / HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n" + early)
         received = b""
         async with asyncio.timeout(SELF_TEST_TIMEOUT_SECONDS):
-            while not received.endswith(b"\r\n\r\nearly"):
+            while not received.endswith(b"\r\n\r\nearly" if early else b"\r\n\r\n5\r\nfirst\r\n"):
                 received += await _receive(loop, client_sock)
+            head = received
             await loop.sock_sendall(client_sock, b"later")
-            while not received.endswith(b"\r\n\r\nearlylater"):
+            while received != head + b"later":
                 received += await _receive(loop, client_sock)
         if server.connections:
-            raise UpgradeUnsupported("aiohttp keeps the connection")
+            raise DetachUnsupported("aiohttp keeps the connection")
     except (AttributeError, TimeoutError, ConnectionError) as error:
-        raise UpgradeUnsupported(f"aiohttp does not let go of a connection: {error!r}") from error
+        raise DetachUnsupported(f"aiohttp does not let go of a connection: {error!r}") from error
     finally:
         client_sock.close()
         if echo.transport is not None:

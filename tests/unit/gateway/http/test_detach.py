@@ -1,4 +1,4 @@
-"""gateway.websocket.upgrade: the self-test passes with the pinned aiohttp, and detects one that behaves differently."""
+"""gateway.http.detach: the self-test passes with the pinned aiohttp, and detects one that behaves differently."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.websocket.upgrade import UpgradeUnsupported, self_test
+from gateway.http.detach import DetachUnsupported, self_test
 
 
 async def test_self_test_passes_with_the_pinned_aiohttp() -> None:
@@ -23,8 +23,8 @@ async def test_self_test_passes_with_the_pinned_aiohttp() -> None:
     ],
 )
 async def test_self_test_detects_an_incompatible_aiohttp(monkeypatch: pytest.MonkeyPatch, name: str, other: Any) -> None:
-    monkeypatch.setattr("gateway.websocket.upgrade.SELF_TEST_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("gateway.http.detach.SELF_TEST_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(web.RequestHandler, name, other)
-    with pytest.raises(UpgradeUnsupported):
+    with pytest.raises(DetachUnsupported):
         await self_test()
     await asyncio.sleep(0)
