@@ -24,14 +24,17 @@ language sql volatile
 return case when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1) else false end;
 
 -- The same without this need: where the lock is held exclusively, as for a moment by another writer that tries, no session can
--- have it shared. For COMMIT, where many writers come at the same moment.
+-- have it shared; and where it has become free since the first try, the second one succeeds. For COMMIT, where many writers come
+-- at the same moment.
 create or replace function orderwire.notify_surely_unclaimed() returns boolean
 language sql volatile
 return
     case
         when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1)
-        when pg_try_advisory_lock_shared(1869767799, 1) then not pg_advisory_unlock_shared(1869767799, 1)
-        else true
+        when not pg_try_advisory_lock_shared(1869767799, 1) then true
+        when not pg_advisory_unlock_shared(1869767799, 1) then false
+        when pg_try_advisory_lock(1869767799, 1) then pg_advisory_unlock(1869767799, 1)
+        else false
     end;
 
 -- Milliseconds since 1970.

@@ -25,6 +25,14 @@ from tests.support import TIMEOUT_SECONDS, open_connections, within
 WRITERS = 6
 
 
+class WatchedHub(Hub):
+    """A hub for which the relay reads as often as with clients."""
+
+    @property
+    def has_clients(self) -> bool:
+        return True
+
+
 async def order(db: Any, name: str) -> None:
     await db.execute("insert into orders (customer_name, total) values ($1, 10)", name)
 
@@ -34,7 +42,7 @@ async def relay_in_process(
     url: str, connections: list[JournalConnection] | None = None
 ) -> AsyncIterator[tuple[Relay, Database]]:
     """A relay that follows the database. ``connections``: collects the connections that it uses."""
-    relay = Relay(Hub())
+    relay = Relay(WatchedHub())
 
     async def follow(connection: JournalConnection) -> Never:
         if connections is not None:
