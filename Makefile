@@ -78,6 +78,11 @@ uninstall: setup  ## remove all that Orderwire made in the database: ARGS=--yes
 schema: setup  ## write sql/schema.sql, the schema as migrate makes it
 	@exec $(PY) -m db.schema_dump
 
+# Where the tests' databases are: in memory, where more than 12 GB of it are free. Copying them is a seventh of the time on a disk.
+TEMP_ROOT = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 12000000 {shm = 1} /^MemAvailable/ && $$2 > 12000000 {free = 1} \
+	END {if (shm && free) print "/dev/shm"}' - /proc/meminfo 2>/dev/null)
+test: export PYTEST_DEBUG_TEMPROOT = $(TEMP_ROOT)
+
 # Some environments disable .pyc files, and each test process would compile every module again.
 check test: export PYTHONDONTWRITEBYTECODE =
 

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.app_keys import METRICS, RELAY
 from push.journal.relay import NOTIFY_INTERVAL
 from tests.gateway.conftest import App, StartApp
+from tests.helpers.contending_writers import contending_writers
 from tests.support import TIMEOUT_SECONDS, Connect, open_connections, within
 
 INSERT = "insert into orders (customer_name, total) values ('c', 1)"
@@ -31,49 +32,24 @@ async def until_suppressed(app: App, expected: bool) -> None:
     await within(TIMEOUT_SECONDS, poll(), f"orderwire_notify_suppressed is {expected:d}")
 
 
-# Transactions that follow one another without a round trip to a client: eight such writers wait for each other's commits on
-# any machine.
-WRITE_SQL = f"""
-create procedure pg_temp.write(transactions integer) language plpgsql as $$
-begin
-    for n in 1..transactions loop
-        {INSERT};
-        commit;
-    end loop;
-end
-$$
-"""
-TRANSACTIONS = 20
-
-
-async def insert_until_suppressed(app: App, writers: list[Any]) -> int:
-    """Commit many transactions until NOTIFY is suppressed; returns their number."""
-    count = 0
-    while not is_suppressed(app):
-        await asyncio.gather(*(writer.execute(f"call pg_temp.write({TRANSACTIONS})") for writer in writers))
-        count += TRANSACTIONS * len(writers)
-    return count
-
-
 async def test_auto_suppresses_notify_under_load_and_allows_it_again(
     start_app: StartApp, connect: Connect, database_url: str, db: Any
 ) -> None:
     received: asyncio.Queue[str] = asyncio.Queue()
     await db.add_listener("orders", lambda *call: received.put_nowait(call[3]))
-    async with open_connections(database_url, 8) as writers:
-        for writer in writers:
-            await writer.execute(WRITE_SQL)
+    async with contending_writers(database_url) as write:
         app = await start_app(NOTIFY_MODE="auto")
         client = await connect(app.ws_url)
         await until_suppressed(app, False)
         total = 0
         for _ in range(3):
             assert received.empty()
-            await writers[0].execute(INSERT)
+            await db.execute(INSERT)
             assert '"new_order"' in await within(TIMEOUT_SECONDS, received.get(), "the notification of a single change")
-            total += 1 + await insert_until_suppressed(app, writers)
-            await asyncio.gather(*(writer.execute(INSERT) for writer in writers))
-            total += len(writers)
+            total += 1
+            while not is_suppressed(app):
+                total += await write()
+            total += await write()
             while BY_A_SERVER not in await within(TIMEOUT_SECONDS, received.get(), "the server's notification"):
                 pass
             await client.wait_until(lambda c, total=total: len(c.events) == total, f"{total} events")  # type: ignore[misc]
