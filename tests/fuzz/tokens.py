@@ -106,6 +106,8 @@ def odd_token(rng: random.Random) -> str:
             for _ in range(rng.randint(1, 3)):
                 name = rng.choice(("sub", "orders", "exp", "iat", "nbf", "aud", "iss", "jti"))
                 claims[name] = rng.choice(ODD_VALUES)
+            if claims["sub"] == CANARY:  # the token may be valid, and the log may contain the subject of staff
+                claims["sub"] = "odd"
             return sign(claims)
         case 1:
             del claims[rng.choice(list(claims))]

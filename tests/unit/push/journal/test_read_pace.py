@@ -8,16 +8,17 @@ from push.journal.read_pace import BUSY_PAUSE_RATIO, COALESCE_DELAY, MAX_POLL_IN
 
 
 @pytest.mark.parametrize(
-    ("read_seconds", "pause"),
+    ("read_seconds", "notified", "polling"),
     [
-        (0.0005, 0.0005),
-        (0.003, COALESCE_DELAY),
-        (0.009, COALESCE_DELAY),
-        (0.1, BUSY_PAUSE_RATIO * 0.1),
+        (0.0005, 0.0005, 0.0005),
+        (0.003, COALESCE_DELAY, COALESCE_DELAY),
+        (0.009, COALESCE_DELAY, COALESCE_DELAY),
+        (0.1, COALESCE_DELAY, BUSY_PAUSE_RATIO * 0.1),
     ],
 )
-def test_pause_is_a_share_of_the_read(read_seconds: float, pause: float) -> None:
-    assert ReadPace().pause(read_seconds) == pytest.approx(pause)
+def test_pause_is_a_share_of_the_read(read_seconds: float, notified: float, polling: float) -> None:
+    assert ReadPace().pause(read_seconds, polls=False) == pytest.approx(notified)
+    assert ReadPace().pause(read_seconds, polls=True) == pytest.approx(polling)
 
 
 def test_polling_is_quick_while_events_come_and_slows_down_when_none_do() -> None:
