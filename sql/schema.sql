@@ -440,6 +440,9 @@ comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_rev
 create function orderwire.send_notices() returns trigger language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.send_notices() from public;
 
+create function orderwire.server_lease_holds() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.server_lease_holds() from public;
+
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
 
 create function orderwire.should_notify() returns boolean language sql volatile;

@@ -55,24 +55,41 @@ begin
 end
 $$;
 
+-- The same of a server's lease alone. It has more than 200 ms left until its server has missed an extension for most of a second.
+-- Under a writer's lease a statement records its notification all the same: the transaction may go on for longer than the lease.
+create or replace function orderwire.server_lease_holds() returns boolean
+language plpgsql volatile
+as $$
+declare
+    ms_left constant bigint := pg_sequence_last_value('orderwire.notify_lease'::regclass) / 64::bigint - orderwire.now_ms();
+begin
+    return coalesce(ms_left between 201::bigint and 2000::bigint, false);
+end
+$$;
+
 -- Take the lease for 200 ms, to notify. False: it holds, or another transaction takes it at this moment.
 --
 -- The sequence holds the end of the lease in 64ths of a millisecond. nextval, the only way to read and change it in one step,
 -- decides between transactions that have read the same: the first one that adds to a whole millisecond takes the lease. Those that
--- read while that one has not yet set it add further 64ths. If it never does, since the server has crashed, the 64th takes it.
+-- read while that one has not yet set it add further 64ths, and so does one that comes after it has: that one takes its 64th
+-- back, since none could take the lease later. If the first one never sets it, since the server has crashed, the 64th takes it.
 create or replace function orderwire.take_lease() returns boolean
 language plpgsql volatile
 as $$
 declare
     lease constant bigint := coalesce(pg_sequence_last_value('orderwire.notify_lease'::regclass), 0::bigint);
+    added bigint;
 begin
-    if
-        orderwire.lease_holds()
-        or nextval('orderwire.notify_lease') <> lease + 1::bigint or lease % 64::bigint <> 0::bigint
-    then
+    if orderwire.lease_holds() then
         return false;
     end if;
-    return setval('orderwire.notify_lease', (orderwire.now_ms() + 200::bigint) * 64::bigint) is not null;
+    added := nextval('orderwire.notify_lease');
+    if added = lease + 1::bigint and lease % 64::bigint = 0::bigint then
+        return setval('orderwire.notify_lease', (orderwire.now_ms() + 200::bigint) * 64::bigint) is not null;
+    elsif added / 64::bigint > lease / 64::bigint then
+        return setval('orderwire.notify_lease', added - added % 64::bigint) is null;
+    end if;
+    return false;
 end
 $$;
 
@@ -83,7 +100,7 @@ language sql volatile
 return
     case
         when not orderwire.notify_unclaimed() then false
-        when not orderwire.lease_holds() then false
+        when not orderwire.server_lease_holds() then false
         when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
         else orderwire.notify_unclaimed()
     end;
@@ -172,7 +189,10 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-    notices  text := current_setting('orderwire.notices', true);
+    -- Empty where the session has reset it.
+    notices  text := coalesce(
+        nullif(current_setting('orderwire.notices', true), ''), '{"type":"batch","events":[],"more":1}'
+    );
     left_out text;
     line     text;
 begin
@@ -287,6 +307,7 @@ as $$ select orderwire.notify_changes(0, '{}') $$;
 revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.notify_surely_unclaimed(),
+orderwire.server_lease_holds(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
 orderwire.now_ms(),

@@ -17,6 +17,8 @@ from tests.database.journal_rows import add_orders, recorded_events
 from tests.support import TIMEOUT_SECONDS, Message, open_connections, within
 
 INSERT_SQL = "insert into orders (customer_name, total) values ('{}', 1)"
+# In the past, with the 64ths that it has.
+END_OF_THIS_LEASE = "orderwire.now_ms() * 64 - 64 + pg_sequence_last_value('orderwire.notify_lease') % 64"
 END_LEASE_SQL = "select setval('orderwire.notify_lease', orderwire.now_ms() * 64 - 64)"
 
 
@@ -250,6 +252,29 @@ async def test_transaction_looks_at_the_lease_again_when_it_commits(
         assert not await db.fetchval("select orderwire.silent_writers()")
         await other.execute("commit")
         assert (await bystander.one_message())["customer_name"] == "long again"
+
+
+async def test_change_under_the_lease_of_another_writer_is_heard_when_it_commits_after_it(
+    database_url: str, db: Any, bystander: ListeningConnection
+) -> None:
+    async with open_connections(database_url, 1) as (other,):
+        await db.execute(INSERT_SQL.format("takes the lease"))
+        await other.execute(f"begin; {INSERT_SQL.format('long')}")
+        assert (await bystander.one_message())["customer_name"] == "takes the lease"
+        await db.execute(END_LEASE_SQL)
+        await other.execute("commit")
+        assert (await bystander.one_message())["customer_name"] == "long"
+
+
+async def test_transactions_that_commit_at_the_same_moment_leave_the_lease_to_be_taken(
+    database_url: str, db: Any, bystander: ListeningConnection
+) -> None:
+    async with open_connections(database_url, 6) as writers:
+        for number in range(60):
+            await asyncio.gather(*(writer.execute(f"begin; {INSERT_SQL.format('c')}") for writer in writers))
+            await asyncio.gather(*(writer.execute("commit") for writer in writers))
+            assert len(await bystander.all_payloads()) >= 1, f"of commit {number} nothing is heard"
+            await db.execute(END_LEASE_SQL.replace("orderwire.now_ms() * 64 - 64", END_OF_THIS_LEASE))
 
 
 async def test_writer_that_skips_at_commit_is_seen_by_a_server_that_asks(

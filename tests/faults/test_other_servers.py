@@ -101,8 +101,13 @@ async def test_a_pool_that_is_led_to_a_standby_answers_nothing_from_it(
     proxy.port = primary.port
     async with asyncio.timeout(TIMEOUT_SECONDS):
         await until_ready(server)
-    client = await connect(f"{server.ws_url}?last_event_id={cursor}")
-    await client.wait_until(lambda c: len(c.events) == 50, "the missed events")
+        while True:
+            client = await connect(f"{server.ws_url}?last_event_id={cursor}")
+            await client.wait_until(lambda c: len(c.events) == 50 or c.close_code is not None, "the missed events")
+            # A connection that was on its way to the standby may have failed after the server was ready: the client comes back.
+            if client.close_code != 3002:
+                break
+    assert len(client.events) == 50
     assert client.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 50}]
 
 
