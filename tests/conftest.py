@@ -129,6 +129,10 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
         template_url = url_with_database(url, TEMPLATE_DATABASE)
         await migrate(template_url)
         await create_starter(template_url)
+        # Attaching has notified: for 200 ms after that a writer without a server would not.
+        connection = await asyncpg.connect(template_url)
+        await connection.execute("select setval('orderwire.notify_lease', 64)")
+        await connection.close()
 
     asyncio.run(prepare())
     yield server
