@@ -326,6 +326,9 @@ create function orderwire.key_part(value text) returns text language sql immutab
 create function orderwire.lease_holds() returns boolean language plpgsql volatile;
 revoke execute on function orderwire.lease_holds() from public;
 
+create function orderwire.lease_ms_left() returns bigint language sql volatile;
+revoke execute on function orderwire.lease_ms_left() from public;
+
 create function orderwire.leaves_notify_to_lease() returns boolean language plpgsql volatile;
 revoke execute on function orderwire.leaves_notify_to_lease() from public;
 

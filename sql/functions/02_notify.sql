@@ -42,6 +42,11 @@ create or replace function orderwire.now_ms() returns bigint
 language sql volatile
 return (date_part('epoch', clock_timestamp()) * 1000::double precision)::bigint;
 
+-- How much of the lease is left, in milliseconds; below 0 where it has ended, null where none was ever taken.
+create or replace function orderwire.lease_ms_left() returns bigint
+language sql volatile
+return pg_sequence_last_value('orderwire.notify_lease'::regclass) / 64::bigint - orderwire.now_ms();
+
 -- Whether the lease holds: a server notifies on behalf of writers, or a writer has notified in the last 200 ms. PL/pgSQL, so that it
 -- costs nothing where it is not called. No lease is longer than two seconds: one that seems to be is of a clock that has
 -- been set back.
@@ -49,7 +54,7 @@ create or replace function orderwire.lease_holds() returns boolean
 language plpgsql volatile
 as $$
 declare
-    ms_left constant bigint := pg_sequence_last_value('orderwire.notify_lease'::regclass) / 64::bigint - orderwire.now_ms();
+    ms_left constant bigint := orderwire.lease_ms_left();
 begin
     return coalesce(ms_left between 0::bigint and 2000::bigint, false);
 end
@@ -61,7 +66,7 @@ create or replace function orderwire.server_lease_holds() returns boolean
 language plpgsql volatile
 as $$
 declare
-    ms_left constant bigint := pg_sequence_last_value('orderwire.notify_lease'::regclass) / 64::bigint - orderwire.now_ms();
+    ms_left constant bigint := orderwire.lease_ms_left();
 begin
     return coalesce(ms_left between 201::bigint and 2000::bigint, false);
 end
@@ -307,6 +312,7 @@ as $$ select orderwire.notify_changes(0, '{}') $$;
 revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.notify_surely_unclaimed(),
+orderwire.lease_ms_left(),
 orderwire.server_lease_holds(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
