@@ -20,7 +20,7 @@ from aiohttp.test_utils import TestServer
 
 from bench import database
 from bench.database import Databases, mark, newest_cursor, open_writer
-from bench.load import ClientKind, CompilerMissing, LoadGenerator, LoadGeneratorFailed, compile_c, has_openssl_headers
+from bench.load import ClientKind, LoadGenerator, LoadGeneratorFailed, has_openssl_headers
 from bench.machine import CPUS, LOAD_CPUS, cpu_seconds_by_pid, on_all_cpus
 from bench.peers.orders import messages
 from bench.plan import SCENARIOS
@@ -32,16 +32,10 @@ from db.embedded.postgres import EmbeddedPostgres
 from tests.helpers.certificates import issue_certificate
 from tests.support import TIMEOUT_SECONDS, Server, StartServer
 
+pytestmark = pytest.mark.usefixtures("c_compiler")
+
 CLIENTS = 20
 ORDERS = 30
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiler() -> None:
-    try:
-        compile_c(Path(__file__).parents[2] / "bench" / "loadgen.c")
-    except CompilerMissing as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from bench.__main__ import select_cases, select_scenarios
 from bench.database import Databases, SlowDiskPostgres
 from bench.fanout import deliveries, fan_out
 from bench.inserts import LOST, P50, P99
-from bench.load import ClientKind, CompilerMissing, LoadGeneratorFailed, compile_c, has_openssl_headers
+from bench.load import ClientKind, LoadGeneratorFailed, has_openssl_headers
 from bench.machine import flush_milliseconds
 from bench.plan import FAN_OUT, IDLE, ONE_CLIENT, SCENARIOS, WRITERS
 from bench.scenario import QUICK, Bench
@@ -28,19 +28,13 @@ from db.embedded.postgres import EmbeddedPostgres
 from tests.conftest import choose_version
 from tests.support import TIMEOUT_SECONDS, within
 
+pytestmark = pytest.mark.usefixtures("c_compiler")
+
 SIZE = replace(QUICK, batches=3, seconds=0.5, min_events=20, idle_seconds=0.2)
 CLIENTS = 60
 COMMITS = 10
 # Longer than any real disk takes.
 FLUSH_MILLISECONDS = 50
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiler() -> None:
-    try:
-        compile_c(Path(__file__).parents[2] / "bench" / "loadgen.c")
-    except CompilerMissing as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
