@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -50,7 +51,9 @@ from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
 """
 _HISTORY_SQL = "select h.event from orderwire.order_history(orderwire.canonical_key($1), $2, $3) as h (event)"
 _ATTACHED_SQL = """
-select a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name
+select
+    a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name,
+    coalesce(obj_description(c.oid, 'pg_class') like 'Starter table of Orderwire.%', false) as is_starter
 from orderwire.attached_tables as a
 left join pg_class as c on c.oid = a.relation
 left join pg_namespace as n on n.oid = c.relnamespace
@@ -156,7 +159,8 @@ class Database(ConnectionPool):
         orders = attached.pop("orders", None)
         if orders is None:
             return ShopInfo.from_map({}, None, list(attached))
-        return ShopInfo.from_map(json.loads(orders["map"]), orders["table_name"], list(attached))
+        info = ShopInfo.from_map(json.loads(orders["map"]), orders["table_name"], list(attached))
+        return replace(info, is_starter=orders["is_starter"])
 
     async def poll_state(self) -> tuple[float, dict[str, float]]:
         """Usage of the notification queue, 0 to 1; and for each revoked subject the Unix time of the revocation."""
