@@ -150,3 +150,16 @@ describe("require()", () => {
     );
   });
 });
+
+describe("in Node", () => {
+  const connect = (options: string): string =>
+    node("--input-type=module", "-e", `import { WebSocketService } from "@orderwire/client"; new WebSocketService(${options}).connect();`);
+
+  it("says that it needs an absolute url", () => {
+    expect(connect("")).toContain('TypeError: option url is "/api/ws": outside of a web page it must be absolute, with https: or wss:');
+  });
+
+  it.runIf(globalThis.WebSocket === undefined)("says that it needs a WebSocket, before Node 22", () => {
+    expect(connect('{ url: "ws://127.0.0.1:9/api/ws" }')).toContain("TypeError: there is no WebSocket here, as in Node before version 22");
+  });
+});
