@@ -25,6 +25,7 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
   const store = useDashboardStore();
   const ordersState = useDashboard((snapshot) => snapshot.ordersState);
   const version = useDashboard((snapshot) => snapshot.version);
+  // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
   const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
   const { statuses } = useStatuses();
   const filtered = filter.status !== null || filter.text !== "";
