@@ -11,6 +11,7 @@ from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from push.protocol.access import TopicLookup
 from push.protocol.order_changes import ChangeResult, CreatedOrder, StatusChange
@@ -26,6 +27,7 @@ __all__ = [
     "PLAYGROUND",
     "RELAY",
     "REPLAY_PLANNER",
+    "SERIES_COUNTER",
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
@@ -78,6 +80,7 @@ ORDER_WRITER = web.AppKey("ORDER_WRITER", OrderChanges)
 # Whether the database is the embedded one, in which the server may make test orders.
 PLAYGROUND = web.AppKey("PLAYGROUND", bool)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
+SERIES_COUNTER = web.AppKey("SERIES_COUNTER", SeriesCounter)
 METRICS = web.AppKey("METRICS", Metrics)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 SESSION_MANAGER = web.AppKey("SESSION_MANAGER", SessionManager)
