@@ -7,9 +7,8 @@ from typing import Any
 
 import asyncpg
 
-from db.errors import SchemaMissing
 from db.journal import Fetch
-from push.journal.events import Cursor, EventId, Snapshot
+from db.position import POSITION_SQL, first_row, position_of
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, OrderPageRequest
 
 __all__ = ["OrderLists"]
@@ -18,30 +17,20 @@ __all__ = ["OrderLists"]
 SEARCH_TIME = timedelta(seconds=1)
 MAX_SEARCHED = 1000
 
-# The position of a read, in the same statement as the read: of the newest transaction that has an event, one event.
-_POSITION_SQL = """
-select
-    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys, i.trimmed_txid,
-    newest.txid as newest_txid, newest.id as newest_id, newest.tag as newest_tag
-from orderwire.journal_identity as i
-left join lateral (
-    select j.txid, j.id, orderwire.event_tag(j.at) as tag from orderwire.journal as j order by j.txid desc limit 1
-) as newest on true
-"""
 LIST_SQL = f"""
-select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3) as l on true
+select p.*, l.* from ({POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3) as l on true
 """
 _LIST_OWN_SQL = f"""
 select p.*, l.*
-from ({_POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($4, $5, $1, $2, $3) as l on true
+from ({POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($4, $5, $1, $2, $3) as l on true
 """
 _FIND_SQL = f"""
 select p.*, f.orders, f.next_value, f.next_key, f.complete, orderwire.rfc3339(f.searched_to) as searched_to
-from ({_POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4, $5, $6, $7, $8) as f
+from ({POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4, $5, $6, $7, $8) as f
 """
 _FIND_OWN_SQL = f"""
 select p.*, f.order_json, f.sort_value, f.key, f.is_match, orderwire.rfc3339(f.created_at) as created_at
-from ({_POSITION_SQL}) as p
+from ({POSITION_SQL}) as p
 left join lateral orderwire.find_customer_orders($7, $8, $1, $2, $3, $4, $5, $6, $9) as f on true
 """
 
@@ -64,13 +53,13 @@ class OrderLists:
         found = [row for row in rows if row["key"] is not None]
         listed = found[: wanted.limit]
         next_cursor = _cursor(listed[-1]) if len(found) > wanted.limit else None
-        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(_first(rows)))
+        return OrderPage([row["order_json"] for row in listed], next_cursor, True, position_of(first_row(rows)))
 
     async def _find(self, wanted: OrderPageRequest) -> OrderPage:
         after = wanted.after or (None, None)
-        row = _first(await self._fetch(_FIND_SQL, *filter_arguments(wanted.filter), *after, wanted.limit, SEARCH_TIME))
+        row = first_row(await self._fetch(_FIND_SQL, *filter_arguments(wanted.filter), *after, wanted.limit, SEARCH_TIME))
         next_cursor = None if row["next_key"] is None else ListCursor(row["next_value"], row["next_key"])
-        return OrderPage(row["orders"], next_cursor, row["complete"], _position(row), row["searched_to"])
+        return OrderPage(row["orders"], next_cursor, row["complete"], position_of(row), row["searched_to"])
 
     async def _find_own(self, wanted: OrderPageRequest, owner: OrderOwner) -> OrderPage:
         """Looks at MAX_SEARCHED orders of a customer, who has few."""
@@ -83,7 +72,7 @@ class OrderLists:
             list(owner.keys),
             MAX_SEARCHED + 1,
         )
-        position = _position(_first(rows))
+        position = position_of(first_row(rows))
         looked_at = [row for row in rows if row["key"] is not None]
         found = [row for row in looked_at[:MAX_SEARCHED] if row["is_match"]]
         listed = [row["order_json"] for row in found[: wanted.limit]]
@@ -107,19 +96,3 @@ def filter_arguments(wanted: OrderFilter) -> tuple[Any, ...]:
 
 def _cursor(row: asyncpg.Record) -> ListCursor:
     return ListCursor(row["sort_value"], row["key"])
-
-
-def _first(rows: list[asyncpg.Record]) -> asyncpg.Record:
-    """The first of the rows that a query with _POSITION_SQL gives, however few orders there are."""
-    if not rows:
-        raise SchemaMissing("orderwire.journal_identity has no row: is a dump being restored?")
-    return rows[0]
-
-
-def _position(row: asyncpg.Record) -> Cursor:
-    """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
-    newest = None
-    if row["newest_txid"] is not None:
-        newest = EventId(row["newest_txid"], row["newest_id"], row["newest_tag"])
-    newest_txid = max(row["trimmed_txid"], newest.txid if newest else 0)
-    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(newest_txid + 1), witness=newest)
