@@ -141,6 +141,8 @@ def _get(path: str, handler: Handler, name: str | None = None) -> web.RouteDef:
 routes = [
     _get("/", root, name=_ROOT),
     _get("/admin/dashboard", dashboard, name=_DASHBOARD),
+    _get("/admin/dashboard/{view}", dashboard),
+    _get("/admin/dashboard/orders/{key}", dashboard),
     _get("/admin/assets/{name}", asset),
     _get("/client/{name}", client_script),
     _get("/api/ws", websocket_handler),

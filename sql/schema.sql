@@ -341,6 +341,9 @@ create function orderwire.key_columns(map jsonb) returns text[] language sql imm
 
 create function orderwire.key_part(value text) returns text language sql immutable;
 
+create function orderwire.lease_covers_statement() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.lease_covers_statement() from public;
+
 create function orderwire.lease_holds() returns boolean language plpgsql volatile;
 revoke execute on function orderwire.lease_holds() from public;
 
@@ -470,9 +473,6 @@ create function orderwire.search_indexed() returns boolean language sql stable;
 
 create function orderwire.send_notices() returns trigger language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.send_notices() from public;
-
-create function orderwire.server_lease_holds() returns boolean language plpgsql volatile;
-revoke execute on function orderwire.server_lease_holds() from public;
 
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
 

@@ -1,6 +1,6 @@
 import type { NewOrder } from "@orderwire/client";
 import { formatFor } from "./format.ts";
-import { translations } from "./i18n.ts";
+import { translatorFor } from "./i18n.ts";
 import { getPreferences, setPreferences } from "./preferences.ts";
 
 const MIN_SOUND_INTERVAL_MS = 1_000;
@@ -39,8 +39,8 @@ function notifyPending(order: NewOrder): void {
 
 function showNotification(order: NewOrder, count: number): void {
   const { language } = getPreferences();
-  const t = translations(language);
-  const title = count === 1 ? t.newOrder(order.order_number ?? order.key) : t.newOrders(count);
+  const t = translatorFor(language);
+  const title = count === 1 ? t("newOrder", { orderNumber: order.order_number ?? order.key }) : t("newOrders", { count });
   const body = formatFor(language).summary(order);
   // With the same tag a notification replaces the previous one, also that of another tab.
   const notification = new Notification(`🛒 ${title}`, { body, tag: "orderwire-new-order" });

@@ -1,357 +1,39 @@
-import type { Period } from "./periods.ts";
+import en from "../messages/en.json";
+import pl from "../messages/pl.json";
+import ru from "../messages/ru.json";
 import { usePreferences, type Language } from "./preferences.ts";
 
-const pluralRules = { ru: new Intl.PluralRules("ru"), pl: new Intl.PluralRules("pl") };
-const numberFormat = { ru: new Intl.NumberFormat("ru"), en: new Intl.NumberFormat("en"), pl: new Intl.NumberFormat("pl") };
+/** A text, or one text for each plural form that the language has (`Intl.PluralRules`), chosen by the value `count`. */
+type Message = string | Partial<Record<Intl.LDMLPluralRule, string>>;
 
-/** The number and the noun in the form for it. */
-function counted(language: keyof typeof pluralRules, count: number, one: string, few: string, many: string): string {
-  const form = pluralRules[language].select(count);
-  return `${numberFormat[language].format(count)} ${form === "one" ? one : form === "few" ? few : many}`;
+/** The keys of `web/messages/en.json`. A test checks that the other languages have the same keys and values. */
+export type MessageKey = keyof typeof en;
+
+/** The text for a key. Each `{name}` in it is replaced by the value of that name; a number is formatted for the language. */
+export type Translate = (key: MessageKey, values?: Readonly<Record<string, string | number>>) => string;
+
+const catalogues: Record<Language, Record<MessageKey, Message>> = { en, ru, pl };
+
+function createTranslate(language: Language): Translate {
+  const messages = catalogues[language];
+  const plural = new Intl.PluralRules(language);
+  const number = new Intl.NumberFormat(language);
+  return (key, values = {}) => {
+    const message = messages[key];
+    const text = typeof message === "string" ? message : (message[plural.select(Number(values.count))] ?? message.other ?? key);
+    return text.replace(/\{(\w+)\}/g, (placeholder, name: string) => {
+      const value = values[name];
+      return typeof value === "number" ? number.format(value) : (value ?? placeholder);
+    });
+  };
 }
 
-const ru = {
-  online: "Онлайн (Реальное время)",
-  notLive: "Онлайн, без событий",
-  feedStopped: (time: string) => `Новые события не приходят с ${time}: сервер их не получает. То, что показано, могло устареть.`,
-  offline: "Офлайн",
-  connecting: "подключение…",
-  attempt: (n: number) => `попытка ${n}`,
-  inSeconds: (n: number) => `через ${n} с`,
-  retryNow: "Сейчас",
-  retryNowHint: "Подключиться сейчас",
-  closed: (code: number) => `соединение закрыто (${code})`,
-  overSse: "через Server-Sent Events",
+const translators: Record<Language, Translate> = { en: createTranslate("en"), ru: createTranslate("ru"), pl: createTranslate("pl") };
 
-  totalOrders: "Заказов",
-  totalRevenue: "Выручка",
-  pendingOrders: "Ожидают",
-  percentOfOrders: (percent: string) => `${percent} всех заказов`,
-
-  newOrder: (orderNumber: string) => `Новый заказ #${orderNumber}`,
-  newOrders: (n: number) => counted("ru", n, "новый заказ", "новых заказа", "новых заказов"),
-  latestOrder: (orderNumber: string) => `последний #${orderNumber}`,
-  dismiss: "Закрыть",
-  toasts: "Новые заказы",
-
-  ordersOverTime: "Заказы и выручка",
-  periods: { "15m": "15 мин", "1h": "1 час", "24h": "24 часа" } satisfies Record<Period, string>,
-  forPeriod: { "15m": "за 15 минут", "1h": "за час", "24h": "за сутки" } satisfies Record<Period, string>,
-  period: "Период",
-  orders: "Заказы",
-  revenue: "Выручка",
-  chartLabel: (orders: string, revenue: string, period: string) => `График. ${period}: заказов ${orders}, выручка ${revenue}`,
-  onlyLoadedOrders: "показано по загруженным заказам",
-
-  byStatus: "По статусам",
-  allOrders: "все заказы",
-  filterByStatus: "Показать только их",
-  latestOrders: (n: number) => `последние ${counted("ru", n, "заказ", "заказа", "заказов")}`,
-
-  status: {
-    pending: "Ожидает",
-    confirmed: "Подтверждён",
-    preparing: "Готовится",
-    ready: "Готов",
-    delivering: "В доставке",
-    delivered: "Доставлен",
-    cancelled: "Отменён",
-  },
-  noStatus: "Без статуса",
-  anyStatus: "Любой статус",
-  statusLabel: "Статус",
-  searchPlaceholder: "Номер или имя",
-  searchLabel: "Поиск заказов",
-  foundOrders: (n: number) => counted("ru", n, "заказ", "заказа", "заказов"),
-  columns: { number: "Номер", customer: "Клиент", total: "Сумма", status: "Статус", time: "Время" },
-  loading: "Загрузка…",
-  loadFailed: "Не удалось загрузить заказы. Пробуем ещё раз…",
-  noOrders: "Заказов пока нет. Первый появится здесь сам.",
-  nothingFound: "Ничего не найдено.",
-  clearFilter: "Сбросить фильтр",
-  scrollToNewest: "К новым",
-  totalsOnly: "Ваша роль показывает только итоги. Заказы и события видит администратор.",
-  noTable: "Таблица заказов ещё не подключена. Эта команда покажет подходящие таблицы и как подключить одну из них:",
-
-  events: "События",
-  liveEvents: "Сейчас",
-  eventLog: "Журнал",
-  noEvents: "Здесь появятся события.",
-  eventCreated: "создан",
-  eventChanged: "изменён",
-  eventDeleted: "удалён",
-  changedBy: (name: string) => `кто: ${name}`,
-  gapMarker: "Здесь могли быть пропущены события; заказы загружены заново.",
-  toFirstPage: "В начало",
-  previousPage: "Назад",
-  nextPage: "Дальше",
-  pageNumber: (n: number) => `стр. ${n}`,
-  endOfLog: "Конец журнала",
-  logGone: "Эта часть журнала уже удалена. Начните сначала.",
-  logFailed: "Журнал не загрузился.",
-  retry: "Ещё раз",
-
-  order: "Заказ",
-  createdAt: "Создан",
-  key: "Ключ",
-  truncated: "Показано не целиком.",
-  close: "Закрыть",
-  latestEvents: "Последние события",
-  orderDeleted: "Этот заказ удалён.",
-
-  sound: "Звук",
-  notifications: "Уведомления",
-  notificationsDenied: "Уведомления запрещены в браузере",
-  theme: { system: "Тема: как в системе", light: "Тема: светлая", dark: "Тема: тёмная" },
-  /** Shown in a page of another language. */
-  switchLanguage: "RU: переключить на русский",
-  shortcuts: "Клавиши",
-  shortcutDescriptions: {
-    "/": "поиск",
-    "↑ ↓": "по заказам",
-    "PgUp PgDn Home End": "быстрее",
-    "Enter": "открыть заказ",
-    "Esc": "сбросить фильтр, закрыть",
-    "?": "эта справка",
-  },
-  signOut: "Выйти",
-
-  signInHelp: "Этот сервер пускает по токену. Вставьте его сюда; он хранится, пока открыта вкладка.",
-  token: "Токен",
-  submitToken: "Войти",
-  tokenRejected: "Токен не подошёл или истёк.",
-};
-
-export type Translations = typeof ru;
-
-const en: Translations = {
-  online: "Online (Live)",
-  notLive: "Online, no events",
-  feedStopped: (time) => `No events since ${time}: the server does not receive them. What is shown may be out of date.`,
-  offline: "Offline",
-  connecting: "connecting…",
-  attempt: (n) => `attempt ${n}`,
-  inSeconds: (n) => `in ${n} s`,
-  retryNow: "Now",
-  retryNowHint: "Connect now",
-  closed: (code) => `connection closed (${code})`,
-  overSse: "over Server-Sent Events",
-
-  totalOrders: "Orders",
-  totalRevenue: "Revenue",
-  pendingOrders: "Pending",
-  percentOfOrders: (percent) => `${percent} of all orders`,
-
-  newOrder: (orderNumber) => `New order #${orderNumber}`,
-  newOrders: (n) => `${numberFormat.en.format(n)} new orders`,
-  latestOrder: (orderNumber) => `latest #${orderNumber}`,
-  dismiss: "Dismiss",
-  toasts: "New orders",
-
-  ordersOverTime: "Orders and revenue",
-  periods: { "15m": "15 min", "1h": "1 hour", "24h": "24 hours" },
-  forPeriod: { "15m": "in 15 minutes", "1h": "in the last hour", "24h": "in 24 hours" },
-  period: "Period",
-  orders: "Orders",
-  revenue: "Revenue",
-  chartLabel: (orders, revenue, period) => `Chart. ${orders} orders, revenue ${revenue} ${period}`,
-  onlyLoadedOrders: "as far as orders are loaded",
-
-  byStatus: "By status",
-  allOrders: "all orders",
-  filterByStatus: "Show only these",
-  latestOrders: (n) => `latest ${numberFormat.en.format(n)} orders`,
-
-  status: {
-    pending: "Pending",
-    confirmed: "Confirmed",
-    preparing: "Preparing",
-    ready: "Ready",
-    delivering: "Delivering",
-    delivered: "Delivered",
-    cancelled: "Cancelled",
-  },
-  noStatus: "No status",
-  anyStatus: "Any status",
-  statusLabel: "Status",
-  searchPlaceholder: "Number or name",
-  searchLabel: "Search orders",
-  foundOrders: (n) => `${numberFormat.en.format(n)} ${n === 1 ? "order" : "orders"}`,
-  columns: { number: "Number", customer: "Customer", total: "Total", status: "Status", time: "Time" },
-  loading: "Loading…",
-  loadFailed: "The orders could not be loaded. Trying again…",
-  noOrders: "No orders yet. The first one will appear here by itself.",
-  nothingFound: "Nothing found.",
-  clearFilter: "Clear the filter",
-  scrollToNewest: "To the newest",
-  totalsOnly: "Your role shows totals only. Orders and events are for administrators.",
-  noTable: "No table of orders is attached yet. This command lists the tables that fit, and says how to attach one:",
-
-  events: "Events",
-  liveEvents: "Live",
-  eventLog: "Journal",
-  noEvents: "Events will appear here.",
-  eventCreated: "created",
-  eventChanged: "changed",
-  eventDeleted: "deleted",
-  changedBy: (name) => `by ${name}`,
-  gapMarker: "Events may be missing here; the orders were loaded anew.",
-  toFirstPage: "To the start",
-  previousPage: "Back",
-  nextPage: "Next",
-  pageNumber: (n) => `page ${n}`,
-  endOfLog: "End of the journal",
-  logGone: "This part of the journal is gone. Start anew.",
-  logFailed: "The journal could not be loaded.",
-  retry: "Again",
-
-  order: "Order",
-  createdAt: "Created",
-  key: "Key",
-  truncated: "Shown in part.",
-  close: "Close",
-  latestEvents: "Latest events",
-  orderDeleted: "This order was deleted.",
-
-  sound: "Sound",
-  notifications: "Notifications",
-  notificationsDenied: "Notifications are denied in the browser",
-  theme: { system: "Theme: as in the system", light: "Theme: light", dark: "Theme: dark" },
-  switchLanguage: "EN: switch to English",
-  shortcuts: "Keys",
-  shortcutDescriptions: {
-    "/": "search",
-    "↑ ↓": "through the orders",
-    "PgUp PgDn Home End": "faster",
-    "Enter": "open the order",
-    "Esc": "clear the filter, close",
-    "?": "this help",
-  },
-  signOut: "Sign out",
-
-  signInHelp: "This server lets you in with a token. Paste it here; it is kept while the tab is open.",
-  token: "Token",
-  submitToken: "Enter",
-  tokenRejected: "The token was not accepted, or it has run out.",
-};
-
-const pl: Translations = {
-  online: "Online (na żywo)",
-  notLive: "Online, bez zdarzeń",
-  feedStopped: (time) => `Od ${time} nie ma nowych zdarzeń: serwer ich nie otrzymuje. To, co widać, może być nieaktualne.`,
-  offline: "Offline",
-  connecting: "łączenie…",
-  attempt: (n) => `próba ${n}`,
-  inSeconds: (n) => `za ${n} s`,
-  retryNow: "Teraz",
-  retryNowHint: "Połącz teraz",
-  closed: (code) => `połączenie zamknięte (${code})`,
-  overSse: "przez Server-Sent Events",
-
-  totalOrders: "Zamówienia",
-  totalRevenue: "Przychód",
-  pendingOrders: "Oczekujące",
-  percentOfOrders: (percent) => `${percent} wszystkich zamówień`,
-
-  newOrder: (orderNumber) => `Nowe zamówienie #${orderNumber}`,
-  newOrders: (n) => counted("pl", n, "nowe zamówienie", "nowe zamówienia", "nowych zamówień"),
-  latestOrder: (orderNumber) => `ostatnie #${orderNumber}`,
-  dismiss: "Zamknij",
-  toasts: "Nowe zamówienia",
-
-  ordersOverTime: "Zamówienia i przychód",
-  periods: { "15m": "15 min", "1h": "1 godz.", "24h": "24 godz." },
-  forPeriod: { "15m": "z 15 minut", "1h": "z ostatniej godziny", "24h": "z doby" },
-  period: "Okres",
-  orders: "Zamówienia",
-  revenue: "Przychód",
-  chartLabel: (orders, revenue, period) => `Wykres. Dane ${period}: zamówienia ${orders}, przychód ${revenue}`,
-  onlyLoadedOrders: "tylko z wczytanych zamówień",
-
-  byStatus: "Według statusu",
-  allOrders: "wszystkie zamówienia",
-  filterByStatus: "Pokaż tylko te",
-  latestOrders: (n) => `ostatnie: ${counted("pl", n, "zamówienie", "zamówienia", "zamówień")}`,
-
-  status: {
-    pending: "Oczekuje",
-    confirmed: "Potwierdzone",
-    preparing: "W przygotowaniu",
-    ready: "Gotowe",
-    delivering: "W dostawie",
-    delivered: "Dostarczone",
-    cancelled: "Anulowane",
-  },
-  noStatus: "Bez statusu",
-  anyStatus: "Dowolny status",
-  statusLabel: "Status",
-  searchPlaceholder: "Numer lub nazwa",
-  searchLabel: "Szukaj zamówień",
-  foundOrders: (n) => counted("pl", n, "zamówienie", "zamówienia", "zamówień"),
-  columns: { number: "Numer", customer: "Klient", total: "Kwota", status: "Status", time: "Czas" },
-  loading: "Wczytywanie…",
-  loadFailed: "Nie udało się wczytać zamówień. Kolejna próba…",
-  noOrders: "Nie ma jeszcze zamówień. Pierwsze pojawi się tu samo.",
-  nothingFound: "Nic nie znaleziono.",
-  clearFilter: "Wyczyść filtr",
-  scrollToNewest: "Do najnowszych",
-  totalsOnly: "Twoja rola pokazuje tylko podsumowanie. Zamówienia i zdarzenia widzi administrator.",
-  noTable: "Tabela zamówień nie jest jeszcze podłączona. To polecenie pokaże pasujące tabele i sposób podłączenia jednej z nich:",
-
-  events: "Zdarzenia",
-  liveEvents: "Na żywo",
-  eventLog: "Dziennik",
-  noEvents: "Tu pojawią się zdarzenia.",
-  eventCreated: "utworzono",
-  eventChanged: "zmieniono",
-  eventDeleted: "usunięto",
-  changedBy: (name) => `kto: ${name}`,
-  gapMarker: "Tu może brakować zdarzeń; zamówienia wczytano od nowa.",
-  toFirstPage: "Na początek",
-  previousPage: "Wstecz",
-  nextPage: "Dalej",
-  pageNumber: (n) => `str. ${n}`,
-  endOfLog: "Koniec dziennika",
-  logGone: "Tej części dziennika już nie ma. Zacznij od początku.",
-  logFailed: "Nie udało się wczytać dziennika.",
-  retry: "Ponów",
-
-  order: "Zamówienie",
-  createdAt: "Utworzono",
-  key: "Klucz",
-  truncated: "Pokazano tylko część.",
-  close: "Zamknij",
-  latestEvents: "Ostatnie zdarzenia",
-  orderDeleted: "To zamówienie usunięto.",
-
-  sound: "Dźwięk",
-  notifications: "Powiadomienia",
-  notificationsDenied: "Powiadomienia są zablokowane w przeglądarce",
-  theme: { system: "Motyw: jak w systemie", light: "Motyw: jasny", dark: "Motyw: ciemny" },
-  switchLanguage: "PL: przełącz na polski",
-  shortcuts: "Klawisze",
-  shortcutDescriptions: {
-    "/": "szukaj",
-    "↑ ↓": "po zamówieniach",
-    "PgUp PgDn Home End": "szybciej",
-    "Enter": "otwórz zamówienie",
-    "Esc": "wyczyść filtr, zamknij",
-    "?": "ta pomoc",
-  },
-  signOut: "Wyloguj",
-
-  signInHelp: "Ten serwer wpuszcza po okazaniu tokenu. Wklej go tutaj; zostanie zachowany, dopóki karta jest otwarta.",
-  token: "Token",
-  submitToken: "Wejdź",
-  tokenRejected: "Token nie został przyjęty albo wygasł.",
-};
-
-const byLanguage: Record<Language, Translations> = { en, ru, pl };
-
-export function translations(language: Language): Translations {
-  return byLanguage[language];
+export function translatorFor(language: Language): Translate {
+  return translators[language];
 }
 
-export function useTranslations(): Translations {
-  return byLanguage[usePreferences().language];
+export function useTranslate(): Translate {
+  return translators[usePreferences().language];
 }

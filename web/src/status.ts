@@ -1,4 +1,4 @@
-import type { Translations } from "./i18n.ts";
+import type { Translate } from "./i18n.ts";
 
 /** The statuses of the starter table. They have translations, and colours in base.css. */
 const TRANSLATED = ["pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled"] as const;
@@ -19,9 +19,9 @@ function translatedStatus(status: string): TranslatedStatus | undefined {
   return TRANSLATED.find((name) => name === status.toLowerCase());
 }
 
-export function statusLabel(status: string, t: Translations): string {
+export function statusLabel(status: string, t: Translate): string {
   const name = translatedStatus(status);
-  return name === undefined ? readableName(status) || t.noStatus : t.status[name];
+  return name === undefined ? readableName(status) || t("noStatus") : t(`status.${name}`);
 }
 
 /** "UNFULFILLED" becomes "Unfulfilled", "sent_to_kitchen" and "sentToKitchen" become "Sent to kitchen". Of prose only the first letter changes. */

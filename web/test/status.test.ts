@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { translations } from "../src/i18n.ts";
+import { translatorFor } from "../src/i18n.ts";
 import { normalizedStatus, readableName, statusAppearance, statusLabel } from "../src/status.ts";
 
 test.each([
@@ -20,7 +20,7 @@ test.each([
 });
 
 test("a status has a translation if there is one, in any case of its letters, or else a readable name", () => {
-  const labels = ["ready", "READY", "UNFULFILLED", "", "   "].map((status) => statusLabel(status, translations("ru")));
+  const labels = ["ready", "READY", "UNFULFILLED", "", "   "].map((status) => statusLabel(status, translatorFor("ru")));
   expect(labels).toEqual(["Готов", "Готов", "Unfulfilled", "Без статуса", "Без статуса"]);
 });
 

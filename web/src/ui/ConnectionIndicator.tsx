@@ -1,40 +1,40 @@
 import { wsService, type ConnectionStatus } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
-import { useTranslations, type Translations } from "../i18n.ts";
+import { useTranslate, type Translate } from "../i18n.ts";
 import { useNow } from "./use-now.ts";
 
 /** Whether the page is up to date, and when the next attempt starts if not. */
 export function ConnectionIndicator() {
   const { status } = useWebSocket();
-  const t = useTranslations();
+  const t = useTranslate();
   const online = status.state === "online";
   const live = online && status.live;
   const canRetryNow = status.state === "waiting" || status.state === "closed";
   return (
     <div className={`connection${online ? (live ? " online" : " online not-live") : ""}`}>
-      <span role="status" className="connection-state" title={online && status.transport === "sse" ? t.overSse : undefined}>
+      <span role="status" className="connection-state" title={online && status.transport === "sse" ? t("overSse") : undefined}>
         {/* CSS draws the dot, since the emoji looks different on each system. The text is for copying the line. */}
         <span className="dot" aria-hidden="true">
           {live ? "🟢 " : online ? "🟡 " : "⚪ "}
         </span>
-        {live ? t.online : online ? t.notLive : t.offline}
+        {live ? t("online") : online ? t("notLive") : t("offline")}
       </span>
       <Detail status={status} t={t} />
       {canRetryNow && (
-        <button type="button" className="retry-now" title={t.retryNowHint} onClick={() => wsService.connect()}>
-          {t.retryNow}
+        <button type="button" className="retry-now" title={t("retryNowHint")} onClick={() => wsService.connect()}>
+          {t("retryNow")}
         </button>
       )}
     </div>
   );
 }
 
-function Detail({ status, t }: { status: ConnectionStatus; t: Translations }) {
+function Detail({ status, t }: { status: ConnectionStatus; t: Translate }) {
   if (status.state === "connecting") {
-    return <DetailText>{status.attempt === 0 ? t.connecting : `${t.attempt(status.attempt)}, ${t.connecting}`}</DetailText>;
+    return <DetailText>{status.attempt === 0 ? t("connecting") : `${t("attempt", { n: status.attempt })}, ${t("connecting")}`}</DetailText>;
   }
   if (status.state === "waiting") return <DetailText><RetryCountdown status={status} t={t} /></DetailText>;
-  if (status.state === "closed") return <DetailText>{t.closed(status.code)}</DetailText>;
+  if (status.state === "closed") return <DetailText>{t("closed", { code: String(status.code) })}</DetailText>;
   return null;
 }
 
@@ -42,8 +42,8 @@ function DetailText({ children }: { children: React.ReactNode }) {
   return <span className="connection-detail">{children}</span>;
 }
 
-function RetryCountdown({ status, t }: { status: Extract<ConnectionStatus, { state: "waiting" }>; t: Translations }) {
+function RetryCountdown({ status, t }: { status: Extract<ConnectionStatus, { state: "waiting" }>; t: Translate }) {
   const now = useNow(250);
   const seconds = Math.max(0, Math.ceil((status.retryAt - now) / 1000));
-  return `${t.attempt(status.attempt)} ${t.inSeconds(seconds)}`;
+  return `${t("attempt", { n: status.attempt })} ${t("inSeconds", { n: seconds })}`;
 }

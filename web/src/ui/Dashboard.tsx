@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "react";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { EMPTY_FILTER } from "../state/order-filter.ts";
 import { EventsPanel } from "./EventsPanel.tsx";
 import { FeedBanner } from "./FeedBanner.tsx";
@@ -14,7 +14,7 @@ import { Totals } from "./Totals.tsx";
 import { useDashboard } from "./use-dashboard.ts";
 
 export function Dashboard() {
-  const t = useTranslations();
+  const t = useTranslate();
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
   const [filter, setFilter] = useState(EMPTY_FILTER);
@@ -50,7 +50,7 @@ export function Dashboard() {
             <EventsPanel />
           </>
         ) : (
-          <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t.totalsOnly}</p>}</div>
+          <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t("totalsOnly")}</p>}</div>
         )}
       </main>
       <Toasts onOpen={setOpenOrder} />
@@ -61,10 +61,10 @@ export function Dashboard() {
 }
 
 function NoTable() {
-  const t = useTranslations();
+  const t = useTranslate();
   return (
     <>
-      <p>{t.noTable}</p>
+      <p>{t("noTable")}</p>
       <pre>python server.py attach</pre>
     </>
   );

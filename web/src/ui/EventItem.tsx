@@ -1,29 +1,29 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { memo } from "react";
 import { useFormat } from "../format.ts";
-import { useTranslations, type Translations } from "../i18n.ts";
+import { useTranslate, type Translate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
 import { normalizedStatus } from "../status.ts";
 import { StatusBadge } from "./StatusBadge.tsx";
 
 export const EventItem = memo(function EventItem({ event }: { event: DashboardEvent }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   return (
     <li className={`event ${event.type}`} data-event={event.id}>
       <time dateTime={event.at} title={format.dateTime(event.at)}>
         {format.time(event.at)}
       </time>
-      {event.type === "gap" ? <span>{t.gapMarker}</span> : <EventDescription event={event} />}
+      {event.type === "gap" ? <span>{t("gapMarker")}</span> : <EventDescription event={event} />}
     </li>
   );
 });
 
 function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const { actor } = event;
-  const by = actor && t.changedBy(actor.application_name === "" ? actor.role : `${actor.role} (${actor.application_name})`);
+  const by = actor && t("changedBy", { name: actor.application_name === "" ? actor.role : `${actor.role} (${actor.application_name})` });
   const details = ["stream" in event ? "" : format.summary(event), by].filter(Boolean);
   return (
     <span className="event-description">
@@ -42,7 +42,7 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
   );
 }
 
-function changeName(type: Exclude<OrderEvent | StreamEvent, { type: "order_status_update" }>["type"], t: Translations): string {
-  if (type === "new_order" || type === "row_insert") return t.eventCreated;
-  return type === "order_delete" || type === "row_delete" ? t.eventDeleted : t.eventChanged;
+function changeName(type: Exclude<OrderEvent | StreamEvent, { type: "order_status_update" }>["type"], t: Translate): string {
+  if (type === "new_order" || type === "row_insert") return t("eventCreated");
+  return type === "order_delete" || type === "row_delete" ? t("eventDeleted") : t("eventChanged");
 }

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { api, ApiError, type EventPage } from "../api.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { EventItem } from "./EventItem.tsx";
 
 const PAGE_SIZE = 50;
@@ -12,7 +12,7 @@ type Result = { cursors: Cursors } & ({ page: EventPage; error?: never } | { pag
 
 /** Pages of the journal, oldest event first. */
 export function EventLog() {
-  const t = useTranslations();
+  const t = useTranslate();
   const [cursors, setCursors] = useState<Cursors>([undefined]);
   const [result, setResult] = useState<Result | null>(null);
   const requestCount = useRef(0);
@@ -38,31 +38,31 @@ export function EventLog() {
     <>
       {result?.error && (
         <p className="error" role="alert">
-          {result.error === "gone" ? t.logGone : t.logFailed}{" "}
+          {result.error === "gone" ? t("logGone") : t("logFailed")}{" "}
           <button type="button" onClick={() => (result.error === "gone" ? setCursors([undefined]) : void load())}>
-            {result.error === "gone" ? t.toFirstPage : t.retry}
+            {result.error === "gone" ? t("toFirstPage") : t("retry")}
           </button>
         </p>
       )}
-      {page === undefined && result === null && <p className="empty">{t.loading}</p>}
+      {page === undefined && result === null && <p className="empty">{t("loading")}</p>}
       {page !== undefined && (
         <ol className="event-list" tabIndex={0} aria-labelledby="events-title" ref={list}>
           {page.events.map((event) => (
             <EventItem key={event.id} event={event} />
           ))}
-          {!page.more && <li className="log-end">{t.endOfLog}</li>}
+          {!page.more && <li className="log-end">{t("endOfLog")}</li>}
         </ol>
       )}
-      <nav className="pager" aria-label={t.eventLog}>
+      <nav className="pager" aria-label={t("eventLog")}>
         <button type="button" disabled={cursors.length === 1} onClick={() => setCursors([undefined])}>
-          {t.toFirstPage}
+          {t("toFirstPage")}
         </button>
-        <span role="status">{t.pageNumber((result?.cursors ?? cursors).length)}</span>
+        <span role="status">{t("pageNumber", { n: (result?.cursors ?? cursors).length })}</span>
         <button type="button" disabled={cursors.length === 1} onClick={() => setCursors(cursors.slice(0, -1))}>
-          {t.previousPage}
+          {t("previousPage")}
         </button>
         <button type="button" disabled={!isLoaded || !page?.more} onClick={() => page && setCursors([...cursors, page.next])}>
-          {t.nextPage}
+          {t("nextPage")}
         </button>
       </nav>
     </>

@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { EventItem } from "./EventItem.tsx";
 import { EventLog } from "./EventLog.tsx";
 import { useDashboard } from "./use-dashboard.ts";
@@ -10,13 +10,13 @@ const MAX_LIVE_EVENTS = 40;
 
 /** Two tabs: live events, and pages of the journal. */
 export function EventsPanel() {
-  const t = useTranslations();
+  const t = useTranslate();
   const [tab, setTab] = useState<Tab>("live");
-  const labels: Record<Tab, string> = { live: t.liveEvents, log: t.eventLog };
+  const labels: Record<Tab, string> = { live: t("liveEvents"), log: t("eventLog") };
   return (
     <section className="panel events" aria-labelledby="events-title">
       <header>
-        <h2 id="events-title">{t.events}</h2>
+        <h2 id="events-title">{t("events")}</h2>
         <div className="segments" role="tablist" aria-labelledby="events-title">
           {(Object.keys(labels) as Tab[]).map((name) => (
             <button
@@ -48,9 +48,9 @@ export function EventsPanel() {
 }
 
 function LiveEvents() {
-  const t = useTranslations();
+  const t = useTranslate();
   const events = useDashboard((snapshot) => snapshot.events);
-  if (events.length === 0) return <p className="empty">{t.noEvents}</p>;
+  if (events.length === 0) return <p className="empty">{t("noEvents")}</p>;
   return (
     <ol className="event-list" tabIndex={0} aria-labelledby="events-title">
       {events.slice(0, MAX_LIVE_EVENTS).map((event) => (

@@ -1,16 +1,16 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 
 /** Warns that what the page shows may be out of date, while the server is reached and says that no events reach it. */
 export function FeedBanner() {
   const { status } = useWebSocket();
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   if (status.state !== "online" || status.live) return null;
   return (
     <p role="alert" className="feed-banner">
-      {t.feedStopped(format.time(status.since ?? null))}
+      {t("feedStopped", { time: format.time(status.since ?? null) })}
     </p>
   );
 }

@@ -1,7 +1,7 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useState } from "react";
 import { notificationsSupported, setNotificationsEnabled, setSoundEnabled } from "../alerts.ts";
-import { translations, useTranslations } from "../i18n.ts";
+import { translatorFor, useTranslate } from "../i18n.ts";
 import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
 import { getToken, setToken } from "../token.ts";
 import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
@@ -35,23 +35,23 @@ function useDocumentTitle(dot: string) {
 }
 
 function Toolbar({ onHelp }: { onHelp: () => void }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const { language, theme, sound, notifications } = usePreferences();
   const [denied, setDenied] = useState(false);
   const nextLanguage = LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length] ?? "en";
-  const switchLanguage = translations(nextLanguage).switchLanguage;
+  const switchLanguage = translatorFor(nextLanguage)("switchLanguage");
   const ThemeIcon = THEME_ICON[theme];
   return (
     <div className="toolbar">
-      <button type="button" aria-pressed={sound} aria-label={t.sound} title={t.sound} onClick={() => setSoundEnabled(!sound)}>
+      <button type="button" aria-pressed={sound} aria-label={t("sound")} title={t("sound")} onClick={() => setSoundEnabled(!sound)}>
         {sound ? <icon.SoundOn /> : <icon.SoundOff />}
       </button>
       {notificationsSupported && (
         <button
           type="button"
           aria-pressed={notifications}
-          aria-label={denied ? t.notificationsDenied : t.notifications}
-          title={denied ? t.notificationsDenied : t.notifications}
+          aria-label={denied ? t("notificationsDenied") : t("notifications")}
+          title={denied ? t("notificationsDenied") : t("notifications")}
           onClick={() => void setNotificationsEnabled(!notifications).then((allowed) => setDenied(!allowed))}
         >
           {notifications ? <icon.Bell /> : <icon.BellOff />}
@@ -59,8 +59,8 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       )}
       <button
         type="button"
-        aria-label={t.theme[theme]}
-        title={t.theme[theme]}
+        aria-label={t(`theme.${theme}`)}
+        title={t(`theme.${theme}`)}
         onClick={() => setPreferences({ theme: NEXT_THEME[theme] })}
       >
         <ThemeIcon />
@@ -75,11 +75,11 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       >
         {nextLanguage.toUpperCase()}
       </button>
-      <button type="button" className="wide-only" aria-label={t.shortcuts} title={t.shortcuts} onClick={onHelp}>
+      <button type="button" className="wide-only" aria-label={t("shortcuts")} title={t("shortcuts")} onClick={onHelp}>
         <icon.Keyboard />
       </button>
       {getToken() !== null && (
-        <button type="button" aria-label={t.signOut} title={t.signOut} onClick={signOut}>
+        <button type="button" aria-label={t("signOut")} title={t("signOut")} onClick={signOut}>
           <icon.SignOut />
         </button>
       )}

@@ -1,10 +1,10 @@
 import { useLayoutEffect, useRef, type ReactNode } from "react";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import * as icon from "./icons.tsx";
 
 /** A native `<dialog>`: it traps the focus, closes with Esc, and restores the focus. */
 export function Modal({ title, onClose, children }: { title: ReactNode; onClose: () => void; children: ReactNode }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const dialog = useRef<HTMLDialogElement>(null);
   // A layout effect, since its cleanup runs while the dialog is still in the document: only then does close() restore the focus.
   useLayoutEffect(() => {
@@ -25,7 +25,7 @@ export function Modal({ title, onClose, children }: { title: ReactNode; onClose:
       <div className="modal">
         <header>
           <h2 id="modal-title">{title}</h2>
-          <button type="button" aria-label={t.close} onClick={onClose}>
+          <button type="button" aria-label={t("close")} onClick={onClose}>
             <icon.Close />
           </button>
         </header>

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { api } from "../api.ts";
 import { useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
 import { toOrder, type Order } from "../state/order-list.ts";
 import { readableName } from "../status.ts";
@@ -12,17 +12,17 @@ import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 
 /** A dialog with one order and its latest events, updated live. */
 export function OrderDetails({ orderKey, onClose }: { orderKey: string; onClose: () => void }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const store = useDashboardStore();
   useDashboard((snapshot) => snapshot.version);
   const order = useWholeOrder(store.orders.get(orderKey));
   const events = useDashboard((snapshot) => snapshot.events).filter((event) => isOf(event, orderKey));
   return (
-    <Modal title={order === undefined ? t.order : `${t.order} ${order.number}`} onClose={onClose}>
-      {order === undefined ? <p>{t.orderDeleted}</p> : <Fields order={order} />}
+    <Modal title={order === undefined ? t("order") : `${t("order")} ${order.number}`} onClose={onClose}>
+      {order === undefined ? <p>{t("orderDeleted")}</p> : <Fields order={order} />}
       {events.length > 0 && (
         <>
-          <h3>{t.latestEvents}</h3>
+          <h3>{t("latestEvents")}</h3>
           <ol className="event-list">
             {events.map((event) => (
               <EventItem key={event.id} event={event} />
@@ -57,26 +57,26 @@ function useWholeOrder(order: Order | undefined): Order | undefined {
 }
 
 function Fields({ order }: { order: Order }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   return (
     <>
       <dl className="details">
         {order.number !== order.key && (
           <>
-            <dt>{t.key}</dt>
+            <dt>{t("key")}</dt>
             <dd>{order.key}</dd>
           </>
         )}
-        <dt>{t.columns.customer}</dt>
+        <dt>{t("columns.customer")}</dt>
         <dd>{order.customer ?? "–"}</dd>
-        <dt>{t.columns.total}</dt>
+        <dt>{t("columns.total")}</dt>
         <dd className="details-total">{format.money(order.total, order.currency)}</dd>
-        <dt>{t.columns.status}</dt>
+        <dt>{t("columns.status")}</dt>
         <dd>
           <StatusBadge status={order.status} />
         </dd>
-        <dt>{t.createdAt}</dt>
+        <dt>{t("createdAt")}</dt>
         <dd>{format.dateTime(order.createdAt)}</dd>
         {Object.entries(order.data ?? {}).map(([name, value]) => (
           <div key={name}>
@@ -85,7 +85,7 @@ function Fields({ order }: { order: Order }) {
           </div>
         ))}
       </dl>
-      {order.truncated.length > 0 && <p className="details-note">{t.truncated}</p>}
+      {order.truncated.length > 0 && <p className="details-note">{t("truncated")}</p>}
     </>
   );
 }

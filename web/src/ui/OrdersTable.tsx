@@ -1,6 +1,6 @@
 import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
 import type { Order } from "../state/order-list.ts";
 import { statusLabel } from "../status.ts";
@@ -21,23 +21,24 @@ interface Props {
 }
 
 export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
-  const t = useTranslations();
+  const t = useTranslate();
   const store = useDashboardStore();
   const ordersState = useDashboard((snapshot) => snapshot.ordersState);
   const version = useDashboard((snapshot) => snapshot.version);
+  // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
   const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
   const { statuses } = useStatuses();
   const filtered = filter.status !== null || filter.text !== "";
   return (
     <section className="panel orders" aria-labelledby="orders-title">
       <header>
-        <h2 id="orders-title">{t.orders}</h2>
+        <h2 id="orders-title">{t("orders")}</h2>
         <p role="status" data-found={orders.length}>
-          {t.foundOrders(orders.length)}
+          {t("foundOrders", { count: orders.length })}
         </p>
         {filtered && (
           <button type="button" className="clear-filter" onClick={() => onFilter(EMPTY_FILTER)}>
-            {t.clearFilter}
+            {t("clearFilter")}
             <icon.Close />
           </button>
         )}
@@ -47,8 +48,8 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
             ref={search}
             type="search"
             value={filter.text}
-            placeholder={t.searchPlaceholder}
-            aria-label={t.searchLabel}
+            placeholder={t("searchPlaceholder")}
+            aria-label={t("searchLabel")}
             onChange={(event) => onFilter({ ...filter, text: event.target.value })}
             onKeyDown={(event) => {
               if (event.key !== "Escape") return;
@@ -59,11 +60,11 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
           <kbd aria-hidden="true">/</kbd>
         </label>
         <select
-          aria-label={t.statusLabel}
+          aria-label={t("statusLabel")}
           value={filter.status ?? ANY_STATUS}
           onChange={({ target: { value } }) => onFilter({ ...filter, status: value === ANY_STATUS ? null : value })}
         >
-          <option value={ANY_STATUS}>{t.anyStatus}</option>
+          <option value={ANY_STATUS}>{t("anyStatus")}</option>
           {statuses.map((status) => (
             <option key={status} value={status}>
               {statusLabel(status, t)}
@@ -73,14 +74,14 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
       </header>
       {ordersState === "failed" && (
         <p className="error" role="alert">
-          {t.loadFailed}
+          {t("loadFailed")}
         </p>
       )}
       <Grid
         orders={orders}
         onOpen={onOpen}
         busy={ordersState !== "ready"}
-        emptyText={ordersState === "loading" ? t.loading : filtered ? t.nothingFound : t.noOrders}
+        emptyText={ordersState === "loading" ? t("loading") : filtered ? t("nothingFound") : t("noOrders")}
       />
     </section>
   );
@@ -94,7 +95,7 @@ interface GridProps {
 }
 
 function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const store = useDashboardStore();
   const rows = useVirtualRows(orders.length);
@@ -160,7 +161,7 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
         <div role="row" aria-rowindex={1} className="grid-row">
           {(["number", "customer", "total", "status", "time"] as const).map((name) => (
             <span key={name} role="columnheader" className={`cell-${name}`}>
-              {t.columns[name]}
+              {t(`columns.${name}`)}
             </span>
           ))}
         </div>
@@ -178,7 +179,7 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
           }}
         >
           <icon.ArrowUp />
-          {t.scrollToNewest}
+          {t("scrollToNewest")}
         </button>
       )}
     </div>

@@ -1,19 +1,28 @@
-import { useTranslations } from "../i18n.ts";
+import { useTranslate, type MessageKey } from "../i18n.ts";
 import { Modal } from "./Modal.tsx";
 
+const SHORTCUTS: Record<string, MessageKey> = {
+  "/": "shortcut.search",
+  "↑ ↓": "shortcut.rows",
+  "PgUp PgDn Home End": "shortcut.fast",
+  "Enter": "shortcut.open",
+  "Esc": "shortcut.clear",
+  "?": "shortcut.help",
+};
+
 export function ShortcutsHelp({ onClose }: { onClose: () => void }) {
-  const t = useTranslations();
+  const t = useTranslate();
   return (
-    <Modal title={t.shortcuts} onClose={onClose}>
+    <Modal title={t("shortcuts")} onClose={onClose}>
       <dl className="details">
-        {Object.entries(t.shortcutDescriptions).map(([keys, description]) => (
+        {Object.entries(SHORTCUTS).map(([keys, description]) => (
           <div key={keys}>
             <dt>
               {keys.split(" ").map((key) => (
                 <kbd key={key}>{key}</kbd>
               ))}
             </dt>
-            <dd>{description}</dd>
+            <dd>{t(description)}</dd>
           </div>
         ))}
       </dl>

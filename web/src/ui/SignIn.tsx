@@ -1,11 +1,11 @@
 import { useId, useState } from "react";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { setToken } from "../token.ts";
 import * as icon from "./icons.tsx";
 import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 
 export function SignIn() {
-  const t = useTranslations();
+  const t = useTranslate();
   const store = useDashboardStore();
   const tokenRejected = useDashboard((snapshot) => snapshot.tokenRejected);
   const [text, setText] = useState("");
@@ -24,8 +24,8 @@ export function SignIn() {
           <icon.Logo />
           Orderwire
         </h1>
-        <p>{t.signInHelp}</p>
-        <label htmlFor={id}>{t.token}</label>
+        <p>{t("signInHelp")}</p>
+        <label htmlFor={id}>{t("token")}</label>
         <textarea
           id={id}
           rows={4}
@@ -37,11 +37,11 @@ export function SignIn() {
         />
         {tokenRejected && (
           <p className="error" role="alert">
-            {t.tokenRejected}
+            {t("tokenRejected")}
           </p>
         )}
         <button type="submit" className="primary">
-          {t.submitToken}
+          {t("submitToken")}
         </button>
       </form>
     </main>

@@ -1,10 +1,10 @@
 import type { CSSProperties } from "react";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { statusAppearance, statusLabel } from "../status.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
 export function StatusBadge({ status, className = "" }: { status: string; className?: string }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const appearance = useStatusAppearance()(status);
   return (
     <span className={`badge ${appearance.className} ${className}`} style={appearance.style}>

@@ -1,5 +1,5 @@
 import { useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import type { OrderFilter } from "../state/order-filter.ts";
 import { statusLabel } from "../status.ts";
 import { useStatusAppearance } from "./StatusBadge.tsx";
@@ -8,7 +8,7 @@ import { useStatuses } from "./use-statuses.ts";
 
 /** A bar per status with the number of its orders. A click on it filters the table. */
 export function StatusChart({ filter, onFilter }: { filter: OrderFilter; onFilter: (filter: OrderFilter) => void }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const store = useDashboardStore();
   const appearance = useStatusAppearance();
@@ -18,8 +18,8 @@ export function StatusChart({ filter, onFilter }: { filter: OrderFilter; onFilte
   return (
     <section className="panel status-chart" aria-labelledby="status-chart-title">
       <header>
-        <h2 id="status-chart-title">{t.byStatus}</h2>
-        <p>{store.orders.isComplete ? t.allOrders : t.latestOrders(total)}</p>
+        <h2 id="status-chart-title">{t("byStatus")}</h2>
+        <p>{store.orders.isComplete ? t("allOrders") : t("latestOrders", { count: total })}</p>
       </header>
       <ul>
         {statuses.map((status) => {
@@ -32,7 +32,7 @@ export function StatusChart({ filter, onFilter }: { filter: OrderFilter; onFilte
                 className={`status-row ${className}`}
                 style={style}
                 aria-pressed={filter.status === status}
-                title={t.filterByStatus}
+                title={t("filterByStatus")}
                 onClick={() => onFilter({ ...filter, status: filter.status === status ? null : status })}
               >
                 <span className="status-name">{statusLabel(status, t)}</span>

@@ -1,7 +1,7 @@
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef } from "react";
 import uPlot from "uplot";
 import { mainCurrency, useFormat, type Format } from "../format.ts";
-import { useTranslations, type Translations } from "../i18n.ts";
+import { useTranslate, type Translate } from "../i18n.ts";
 import { PERIODS, type Period } from "../periods.ts";
 import { setPreferences, usePreferences } from "../preferences.ts";
 import type { Order } from "../state/order-list.ts";
@@ -11,7 +11,7 @@ import { useMediaQuery } from "./use-media-query.ts";
 import { useOrderSummary } from "./use-order-summary.ts";
 
 export function TimeChart() {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const { period } = usePreferences();
   const store = useDashboardStore();
@@ -35,18 +35,18 @@ export function TimeChart() {
   return (
     <section className="panel chart" aria-labelledby="chart-title">
       <header>
-        <h2 id="chart-title">{t.ordersOverTime}</h2>
+        <h2 id="chart-title">{t("ordersOverTime")}</h2>
         <p className="legend">
-          <span className="legend-orders">{t.orders} <b data-period="orders">{format.count(data.ordersTotal)}</b></span>
-          <span className="legend-revenue">{t.revenue} <b data-period="revenue">{revenue}</b></span>
-          {!complete && store.orders.next === undefined && <span>{t.onlyLoadedOrders}</span>}
+          <span className="legend-orders">{t("orders")} <b data-period="orders">{format.count(data.ordersTotal)}</b></span>
+          <span className="legend-revenue">{t("revenue")} <b data-period="revenue">{revenue}</b></span>
+          {!complete && store.orders.next === undefined && <span>{t("onlyLoadedOrders")}</span>}
         </p>
         <fieldset className="segments">
-          <legend>{t.period}</legend>
+          <legend>{t("period")}</legend>
           {(Object.keys(PERIODS) as Period[]).map((name) => (
             <label key={name}>
               <input type="radio" name="period" checked={name === period} onChange={() => setPreferences({ period: name })} />
-              <span>{t.periods[name]}</span>
+              <span>{t(`periods.${name}`)}</span>
             </label>
           ))}
         </fieldset>
@@ -54,7 +54,7 @@ export function TimeChart() {
       <Plot
         data={data}
         period={period}
-        label={t.chartLabel(format.count(data.ordersTotal), revenue, t.forPeriod[period])}
+        label={t("chartLabel", { orders: format.count(data.ordersTotal), revenue, period: t(`forPeriod.${period}`) })}
         t={t}
         format={format}
       />
@@ -66,7 +66,7 @@ interface PlotProps {
   data: TimeSeries;
   period: Period;
   label: string;
-  t: Translations;
+  t: Translate;
   format: Format;
 }
 
@@ -108,7 +108,7 @@ function alignedData(data: TimeSeries): uPlot.AlignedData {
 function plotOptions(
   element: HTMLElement,
   step: number,
-  t: Translations,
+  t: Translate,
   format: Format,
   data: () => TimeSeries,
 ): Omit<uPlot.Options, "width" | "height"> {
@@ -151,7 +151,7 @@ function plotOptions(
       {},
       {
         scale: "orders",
-        label: t.orders,
+        label: t("orders"),
         fill: computedColor("--chart-bar"),
         width: 0,
         paths: uPlot.paths.bars!({ size: [0.6, 40], radius: 0.25 }),
@@ -159,7 +159,7 @@ function plotOptions(
       },
       {
         scale: "money",
-        label: t.revenue,
+        label: t("revenue"),
         stroke: computedColor("--accent"),
         fill: (u) => verticalGradient(u, computedColor("--chart-area-top"), computedColor("--chart-area-bottom")),
         width: 2,
@@ -179,7 +179,7 @@ function verticalGradient(u: uPlot, from: string, to: string): CanvasGradient {
 }
 
 /** A tooltip beside the pointer with the exact values of the column under it. */
-function tooltip(step: number, t: Translations, format: Format, data: () => TimeSeries): uPlot.Plugin {
+function tooltip(step: number, t: Translate, format: Format, data: () => TimeSeries): uPlot.Plugin {
   const box = document.createElement("div");
   box.className = "tooltip";
   return {
@@ -194,8 +194,8 @@ function tooltip(step: number, t: Translations, format: Format, data: () => Time
         const at = time * 1000;
         box.replaceChildren(
           tooltipLine("tooltip-time", `${format.clock(at)}–${format.clock(at + step * 1000)}`),
-          tooltipLine("legend-revenue", `${t.revenue} ${format.money(revenue[index] as string)}`),
-          tooltipLine("legend-orders", `${t.orders} ${format.count(orders[index] as number)}`),
+          tooltipLine("legend-revenue", `${t("revenue")} ${format.money(revenue[index] as string)}`),
+          tooltipLine("legend-orders", `${t("orders")} ${format.count(orders[index] as number)}`),
         );
         const left = u.valToPos(time, "x");
         box.style.transform = `translateX(${left > u.over.clientWidth / 2 ? left - box.offsetWidth - 12 : left + 12}px)`;

@@ -1,7 +1,7 @@
 import type { NewOrder } from "@orderwire/client";
 import { useEffect, useState } from "react";
 import { useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import type { Toast } from "../state/toaster.ts";
 import * as icon from "./icons.tsx";
 import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
@@ -10,12 +10,12 @@ import { useDashboardStore, useDashboard } from "./use-dashboard.ts";
 const ANNOUNCE_INTERVAL_MS = 3_000;
 
 export function Toasts({ onOpen }: { onOpen: (key: string) => void }) {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const store = useDashboardStore();
   const toasts = useDashboard((snapshot) => snapshot.toasts);
   const title = (toast: Toast) =>
-    toast.count === 1 ? t.newOrder(numberOf(toast.order)) : t.newOrders(toast.count);
+    toast.count === 1 ? t("newOrder", { orderNumber: numberOf(toast.order) }) : t("newOrders", { count: toast.count });
   const newest = toasts.at(-1);
   const announced = useThrottledText(newest === undefined ? "" : title(newest), ANNOUNCE_INTERVAL_MS);
   return (
@@ -25,7 +25,7 @@ export function Toasts({ onOpen }: { onOpen: (key: string) => void }) {
       </p>
       <section
         className="toasts"
-        aria-label={t.toasts}
+        aria-label={t("toasts")}
         onPointerMove={() => store.extendToasts()}
         onFocus={() => store.extendToasts()}
       >
@@ -37,10 +37,10 @@ export function Toasts({ onOpen }: { onOpen: (key: string) => void }) {
                 {title(toast)}
               </span>
               <span className="toast-text">
-                {toast.count === 1 ? format.summary(toast.order) : t.latestOrder(numberOf(toast.order))}
+                {toast.count === 1 ? format.summary(toast.order) : t("latestOrder", { orderNumber: numberOf(toast.order) })}
               </span>
             </button>
-            <button type="button" className="toast-close" aria-label={t.dismiss} onClick={() => store.dismissToast(toast.key)}>
+            <button type="button" className="toast-close" aria-label={t("dismiss")} onClick={() => store.dismissToast(toast.key)}>
               <icon.Close />
             </button>
           </div>

@@ -1,6 +1,6 @@
 import { useLayoutEffect, useRef, type CSSProperties } from "react";
 import { mainCurrency, useFormat } from "../format.ts";
-import { useTranslations } from "../i18n.ts";
+import { useTranslate } from "../i18n.ts";
 import { fromUnits, scaleOf, toUnits } from "../money.ts";
 import { mainRevenue, otherRevenue } from "../state/order-summary.ts";
 import { useDashboard } from "./use-dashboard.ts";
@@ -10,17 +10,17 @@ const MAX_OTHER_CURRENCIES = 4;
 
 /** The totals as sent by the server, independent of the loaded orders. */
 export function Totals() {
-  const t = useTranslations();
+  const t = useTranslate();
   const format = useFormat();
   const totals = useDashboard((snapshot) => snapshot.totals);
   const pendingRatio = totals === null || totals.total_orders === 0 ? 0 : totals.pending_orders / totals.total_orders;
   const others = otherRevenue(totals?.revenue_by_currency, mainCurrency).map(([currency, amount]) => format.money(amount, currency));
   return (
     <dl className="totals">
-      <Total name="orders" label={t.totalOrders} value={totals && String(totals.total_orders)} format={format.count} />
+      <Total name="orders" label={t("totalOrders")} value={totals && String(totals.total_orders)} format={format.count} />
       <Total
         name="revenue"
-        label={t.totalRevenue}
+        label={t("totalRevenue")}
         value={totals && mainRevenue(totals, mainCurrency)}
         format={format.money}
         hint={others.slice(0, MAX_OTHER_CURRENCIES).join(" · ") + (others.length > MAX_OTHER_CURRENCIES ? " · …" : "")}
@@ -28,10 +28,10 @@ export function Totals() {
       />
       <Total
         name="pending"
-        label={t.pendingOrders}
+        label={t("pendingOrders")}
         value={totals && String(totals.pending_orders)}
         format={format.count}
-        hint={totals && t.percentOfOrders(format.percent(pendingRatio))}
+        hint={totals && t("percentOfOrders", { percent: format.percent(pendingRatio) })}
       />
     </dl>
   );
