@@ -146,6 +146,18 @@ def _jwks_url(text: str) -> str:
     return text
 
 
+def _login_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_path = not parts.scheme and not parts.netloc and re.fullmatch(r"/(?![/\\])\S*", text)
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        if not (is_path or is_url) or parts.fragment or re.search(r"[\s\x00-\x1f\x7f<>\"\\]", text):
+            raise ValueError
+    except ValueError:
+        raise ValueError("an address like https://shop.example/login, or a path like /login, without a fragment") from None
+    return text
+
+
 def _host_names(text: str) -> frozenset[str]:
     names = [name.strip().lower().removesuffix(".") for name in text.split(",") if name.strip()]
     if not all(re.fullmatch(r"\*|\.?[a-z0-9_-]+(\.[a-z0-9_-]+)*", name) for name in names):
@@ -266,6 +278,12 @@ class Settings:
     jwt_role_claim: str = _setting("role", _text, "claim with the role or roles: its name, or a path like realm_access.roles")
     jwt_role_map: tuple[tuple[str, str], ...] = _setting(
         (), _role_map, "roles by their names in tokens, NAME:ROLE,…", "admin, viewer and customer by their own names"
+    )
+    login_url: str | None = _setting(
+        None,
+        _login_url,
+        "page of the shop that logs people in and hands a token back: an http or https address, or a path",
+        "none",
     )
     allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
     allowed_hosts: frozenset[str] = _setting(

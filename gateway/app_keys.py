@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +16,8 @@ from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from push.protocol.access import TopicLookup
 from push.protocol.order_changes import ChangeResult, CreatedOrder, StatusChange
-from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, ShopInfo
+from push.protocol.order_csv import OrderExport
+from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, OrderPageRequest, ShopInfo
 from settings import Settings
 
 __all__ = [
@@ -48,8 +50,14 @@ class Lifecycle:
 class OrderQueries(TopicLookup, Protocol):
     """Queries on the attached tables, for the routes and for topics. Raises StoreError."""
 
-    async def list_orders(self, wanted: OrderFilter) -> OrderPage:
-        """A page of orders, newest first. A search has one page."""
+    async def list_orders(self, wanted: OrderPageRequest) -> OrderPage:
+        """A page of orders, newest first."""
+
+    def export_orders(self, wanted: OrderFilter, owner: OrderOwner | None) -> AbstractAsyncContextManager[OrderExport]:
+        """All orders that are asked for, to be read within the block. Raises TooManyExports too."""
+
+    async def search_indexed(self) -> bool:
+        """Whether indexes of the attached table answer every search that is not too short for them."""
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""

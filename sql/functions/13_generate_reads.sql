@@ -21,7 +21,7 @@ declare
         from unnest(keys) with ordinality as k (k, n)
     );
     columns    constant text := format(
-        'orderwire.order_json(m, %L, orderwire.max_listed_bytes()), %s, m.key, left(m.number, 1000), left(m.customer_name, 1000)',
+        'orderwire.order_json(m, %L, orderwire.max_listed_bytes()), %s, m.key',
         integer_keys,
         case when sorted.attname is null then 'null::text' else format('(p.o).%I::text', sorted.attname) end
     );
@@ -31,8 +31,7 @@ declare
     sort_names constant text[] := case when sorted.attname is null then '{}' else '{sort_column}' end::text[]
         || array(select 'key_' || n from generate_subscripts(keys, 1) as n);
     listed     constant text := format(
-        'select l.order_json, l.sort_value, l.key, l.number, l.customer_name from (%%s) '
-        'as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders',
+        'select l.order_json, l.sort_value, l.key from (%%s) as l (order_json, sort_value, key, %s) order by %s limit max_orders',
         array_to_string(sort_names, ', '),
         (
             select string_agg('l.' || n || ' desc' || case n when 'sort_column' then ' nulls last' else '' end, ', ' order by i)
@@ -42,7 +41,7 @@ declare
     -- The rows of a list are found and sorted by what totals are made of, which has no joins; only those are mapped whole.
     page       constant text := format(
         '(select %%s, %%s from (select (o.*)::%s as o from %s as o, lateral orderwire.map_totals(o.*) as s where %%s '
-        'and (only_status is null or s.status = only_status) and (after_key is null or %%s) order by %%s limit max_orders) '
+        'and (after_key is null or %%s) order by %%s limit max_orders) '
         'as p, lateral orderwire.map_orders(p.o) as m)',
         template, template
     );
@@ -50,6 +49,10 @@ declare
     sort_order text := key_order;
     after      text := format('(%s) < (%s)', key_list, key_values);
     made       text[] := '{}';
+    key_types  text[] := '{}';
+    sort_type  text := 'text';
+    bound      text;
+    slack      text;
     type       text;
 begin
     -- The values of a key. Null for a text that is none, so that a request for it finds nothing.
@@ -59,6 +62,7 @@ begin
         join pg_attribute as a on a.attrelid = relation and a.attname = k.k
         order by k.n
     loop
+        key_types := key_types || type;
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
             -- The cast that RETURN makes by itself would come after the block.
@@ -73,6 +77,9 @@ begin
     end loop;
     if sorted.attname is not null then
         type := format_type(orderwire.base_type(sorted.atttypid), -1);
+        sort_type := type;
+        bound := orderwire.sort_bound_sql(relation, map);
+        slack := format('interval %L', case when bound = '($at)' then '0' else '3 hours' end);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
             '    return value::%s;\nexception when others or assert_failure then return null;\nend $value$',
@@ -91,7 +98,39 @@ begin
         end if;
     end if;
 
-    return made || array[
+    return made || orderwire.amount_statements(relation, map) || array[
+        format(
+            'create function orderwire.orders_sort_order() returns text language sql immutable return %L',
+            (
+                select string_agg(
+                    's.' || n || ' desc' || case when n = 'sort_column' and not sorted.attnotnull then ' nulls last' else '' end,
+                    ', ' order by i
+                )
+                from unnest(sort_names) with ordinality as s (n, i)
+            )
+        ),
+        -- Rows after one, and created between two moments as far as an index of the column can tell (22_find_orders.sql).
+        format(
+            'create function orderwire.order_rows(after_value text, after_key text, from_at timestamptz, to_at timestamptz) '
+            'returns table (o %s, sort_column %s, %s, %s) language sql stable begin atomic '
+            'select (o.*)::%s, %s, %s, %s from %s as o where (after_key is null or %s)%s; end',
+            relation, sort_type,
+            (select string_agg(format('key_%s %s', k.n, k.type), ', ' order by k.n) from unnest(key_types) with ordinality as k (type, n)),
+            (select string_agg(format('%s_column %s', c.field, c.type), ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
+            relation,
+            case when sorted.attname is null then 'null::text' else format('o.%I::%s', sorted.attname, sort_type) end,
+            (select string_agg(format('o.%I::%s', k.k, key_types[k.n]), ', ' order by k.n) from unnest(keys) with ordinality as k (k, n)),
+            (select string_agg(c.expression, ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
+            relation, after,
+            case
+                when bound is not null then format(
+                    ' and (order_rows.from_at is null or o.%1$I >= %2$s) and (order_rows.to_at is null or o.%1$I < %3$s)',
+                    sorted.attname, replace(bound, '$at', 'order_rows.from_at - ' || slack),
+                    replace(bound, '$at', 'order_rows.to_at + ' || slack)
+                )
+                else ''
+            end
+        ),
         format(
             'create function orderwire.orders_by_key(keys text[]) returns setof orderwire.mapped_order language sql stable begin atomic '
             'select m.* from unnest(keys) as k (key), %s where %s; end',
@@ -103,24 +142,23 @@ begin
             source
         ),
         format(
-            'create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'create function orderwire.list_orders(max_orders integer, after_value text, after_key text) '
+            'returns table (order_json text, sort_value text, key text) language sql stable '
             'begin atomic %s; end',
             format(listed, format(page, columns, sort_list, 'true', after, sort_order))
         ),
         -- Two ranges of indexes, each cut to what can be needed of it.
         format(
-            'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
+            'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, '
             'after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'returns table (order_json text, sort_value text, key text) language sql stable '
             'begin atomic %s; end',
             format(
                 listed,
                 format(page, columns, sort_list, format('%s = subject', customer), after, sort_order)
                 || format(
                     ' union all (select %s, %s from (select (o.*)::%s as o from unnest(keys) as k (key), %s as o where %s '
-                    'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m '
-                    'where only_status is null or m.status = only_status)',
+                    'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m)',
                     columns, sort_list, relation, relation, key_match, customer, after
                 )
             )
@@ -169,12 +207,12 @@ as $$
         'begin atomic select m.* from unnest(null::orderwire.mapped_order[]) as m; end',
         'create function orderwire.all_orders() returns setof orderwire.mapped_order language sql stable '
         'begin atomic select m.* from unnest(null::orderwire.mapped_order[]) as m; end',
-        'create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) '
-        'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
-        'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
-        'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
-        'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
-        'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
+        'create function orderwire.list_orders(max_orders integer, after_value text, after_key text) '
+        'returns table (order_json text, sort_value text, key text) language sql stable '
+        'begin atomic select null::text, null::text, null::text where false; end',
+        'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, '
+        'after_value text, after_key text) returns table (order_json text, sort_value text, key text) language sql stable '
+        'begin atomic select null::text, null::text, null::text where false; end',
         'create function orderwire.count_orders(bounds timestamptz[]) returns table (status text, currency text, '
         'interval_number integer, orders bigint, revenue numeric) language sql stable '
         'begin atomic select null::text, null::text, null::integer, null::bigint, null::numeric where false; end',
@@ -201,7 +239,8 @@ begin
             p.pronamespace = 'orderwire'::regnamespace
             and (
                 p.proname in (
-                    'orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'count_orders', 'orders_sort_value'
+                    'orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'count_orders', 'order_rows',
+                    'orders_amount', 'orders_sort_order', 'orders_sort_value'
                 )
                 or p.proname like 'orders\_key\_%'
             )

@@ -89,6 +89,7 @@ GUARDED = {
     "/api/sse": {"admin", "viewer", "customer"},
     "/api/events": {"admin", "customer"},
     "/api/orders": {"admin", "customer"},
+    "/api/orders.csv": {"admin", "customer"},
     "/api/orders/{key}": {"admin", "customer"},
     "/api/orders/{key}/events": {"admin", "customer"},
     "/api/meta": {"admin", "viewer", "customer"},

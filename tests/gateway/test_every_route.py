@@ -110,6 +110,11 @@ async def check_orders(target: Target, db: Any) -> None:
     assert (await get_json(target, "/api/orders"))["orders"][0]["id"] == order_id
 
 
+async def check_orders_csv(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    assert (await get(target, "/api/orders.csv", "text/csv")).split("\r\n")[1].startswith(f"{order_id},")
+
+
 async def check_order(target: Target, db: Any) -> None:
     order_id = await db.fetchval(INSERT + " returning id")
     assert (await get_json(target, f"/api/orders/{order_id}"))["key"] == str(order_id)
@@ -174,6 +179,7 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/api/sse": check_sse,
     "/api/events": check_events,
     "/api/orders": check_orders,
+    "/api/orders.csv": check_orders_csv,
     "/api/orders/{key}": check_order_path,
     "/api/orders/{key}/events": check_order_events,
     "/api/test-order": check_test_order,

@@ -56,6 +56,28 @@ PASSWORD = "sEcReT"
             ["https://shop.example", "shop.example:8000", "*.shop.example", "[::1]", "a..b", "shop example", "shop.example/x"],
         ),
         ("JWT_ROLE_MAP", ["admin", "shop-admin:owner", ":admin", "a:admin,a:viewer", "a:Admin"]),
+        (
+            "LOGIN_URL",
+            [
+                *(
+                    "login",
+                    "//evil.example/login",
+                    "/\\\\evil.example",
+                    "https://",
+                    "https://x:0/",
+                    "https://u@x/",
+                    "https://x:y/",
+                ),
+                *(
+                    "javascript:alert(1)",
+                    "ftp://shop.example/",
+                    "https://shop.example/#a",
+                    "/a b",
+                    '/a"b',
+                    "https://shop.example/<b>",
+                ),
+            ],
+        ),
         ("JWT_JWKS_URL", ["http://login.example/jwks", "https://", "https://login.example:0/jwks", "ftp://localhost/"]),
     ],
 )
@@ -140,6 +162,8 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("ALLOWED_HOSTS", "Shop.example., .internal,hub", frozenset(["shop.example", ".internal", "hub"])),
         ("ALLOWED_HOSTS", "*", frozenset(["*"])),
         ("JWT_JWKS_URL", "http://127.0.0.1/jwks", "http://127.0.0.1/jwks"),
+        ("LOGIN_URL", "https://shop.example/login?from=orders", "https://shop.example/login?from=orders"),
+        ("LOGIN_URL", "/login", "/login"),
         ("JWT_ROLE_CLAIM", "https://shop.example/roles", "https://shop.example/roles"),
         ("JWT_ROLE_MAP", "urn:x:staff:viewer, shop-admin : admin,", (("urn:x:staff", "viewer"), ("shop-admin", "admin"))),
     ],
