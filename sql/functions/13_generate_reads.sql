@@ -1,6 +1,7 @@
 -- Generates what the servers read of the orders table: by key, as lists, the totals; and the same for a database without orders.
 
--- Statements that create what the server reads of the orders table.
+-- Statements that create what the server reads of the orders table. Beside the shop's columns their parameters stand by number: a
+-- column of the same name would take the place of one that stands by its name.
 create or replace function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -13,9 +14,6 @@ declare
     template   constant text := replace(relation::text, '%', '%%');
     key_list   constant text := (select string_agg(format('o.%I', k), ', ') from unnest(keys) as k);
     key_order  constant text := (select string_agg(format('o.%I desc', k), ', ') from unnest(keys) as k);
-    key_values constant text := (
-        select string_agg(format('orderwire.orders_key_%s(after_key)', n), ', ') from generate_subscripts(keys, 1) as n
-    );
     key_match  constant text := (
         select string_agg(format('o.%I = orderwire.orders_key_%s(k.key)', k, n), ' and ' order by n)
         from unnest(keys) with ordinality as k (k, n)
@@ -31,7 +29,7 @@ declare
     sort_names constant text[] := case when sorted.attname is null then '{}' else '{sort_column}' end::text[]
         || array(select 'key_' || n from generate_subscripts(keys, 1) as n);
     listed     constant text := format(
-        'select l.order_json, l.sort_value, l.key from (%%s) as l (order_json, sort_value, key, %s) order by %s limit max_orders',
+        'select l.order_json, l.sort_value, l.key from (%%s) as l (order_json, sort_value, key, %s) order by %s limit %%s',
         array_to_string(sort_names, ', '),
         (
             select string_agg('l.' || n || ' desc' || case n when 'sort_column' then ' nulls last' else '' end, ', ' order by i)
@@ -41,13 +39,16 @@ declare
     -- The rows of a list are found and sorted by what totals are made of, which has no joins; only those are mapped whole.
     page       constant text := format(
         '(select %%s, %%s from (select (o.*)::%s as o from %s as o, lateral orderwire.map_totals(o.*) as s where %%s '
-        'and (after_key is null or %%s) order by %%s limit max_orders) '
+        'and %%s order by %%s limit %%s) '
         'as p, lateral orderwire.map_orders(p.o) as m)',
         template, template
     );
     customer   constant text := coalesce(orderwire.field_sql(relation, map, 'customer_id'), 'null::text');
     sort_order text := key_order;
-    after      text := format('(%s) < (%s)', key_list, key_values);
+    -- Of a row `o`, by the numbers of the parameters for the value and the key: whether it comes after these in the list.
+    positions  constant text[] := '{{$1,$2},{$2,$3},{$4,$5}}';
+    after      text[] := '{}';
+    key_values text;
     made       text[] := '{}';
     key_types  text[] := '{}';
     sort_type  text := 'text';
@@ -85,18 +86,26 @@ begin
             '    return value::%s;\nexception when others or assert_failure then return null;\nend $value$',
             type, type
         );
-        if sorted.attnotnull then
-            sort_order := format('o.%I desc, %s', sorted.attname, key_order);
-            after := format('(o.%I, %s) < (orderwire.orders_sort_value(after_value), %s)', sorted.attname, key_list, key_values);
-        else
-            sort_order := format('o.%I desc nulls last, %s', sorted.attname, key_order);
-            after := format(
-                'case when after_value is null then o.%1$I is null and (%2$s) < (%3$s) else o.%1$I is null '
-                'or (o.%1$I, %2$s) < (orderwire.orders_sort_value(after_value), %3$s) end',
-                sorted.attname, key_list, key_values
-            );
-        end if;
+        sort_order := format(
+            'o.%I desc%s, %s', sorted.attname, case when not sorted.attnotnull then ' nulls last' else '' end, key_order
+        );
     end if;
+    for i in 1..array_length(positions, 1) loop
+        key_values := (
+            select string_agg(format('orderwire.orders_key_%s(%s)', n, positions[i][2]), ', ') from generate_subscripts(keys, 1) as n
+        );
+        after := after || format(
+            case
+                when sorted.attname is null then '(%4$s is null or (%2$s) < (%3$s))'
+                when sorted.attnotnull
+                    then '(%4$s is null or (o.%1$I, %2$s) < (orderwire.orders_sort_value(%5$s), %3$s))'
+                else
+                    '(%4$s is null or case when %5$s is null then o.%1$I is null and (%2$s) < (%3$s) else o.%1$I is null '
+                    'or (o.%1$I, %2$s) < (orderwire.orders_sort_value(%5$s), %3$s) end)'
+            end,
+            sorted.attname, key_list, key_values, positions[i][2], positions[i][1]
+        );
+    end loop;
 
     return made || orderwire.amount_statements(relation, map) || array[
         format(
@@ -113,7 +122,7 @@ begin
         format(
             'create function orderwire.order_rows(after_value text, after_key text, from_at timestamptz, to_at timestamptz) '
             'returns table (o %s, sort_column %s, %s, %s) language sql stable begin atomic '
-            'select (o.*)::%s, %s, %s, %s from %s as o where (after_key is null or %s)%s; end',
+            'select (o.*)::%s, %s, %s, %s from %s as o where %s%s; end',
             relation, sort_type,
             (select string_agg(format('key_%s %s', k.n, k.type), ', ' order by k.n) from unnest(key_types) with ordinality as k (type, n)),
             (select string_agg(format('%s_column %s', c.field, c.type), ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
@@ -121,19 +130,19 @@ begin
             case when sorted.attname is null then 'null::text' else format('o.%I::%s', sorted.attname, sort_type) end,
             (select string_agg(format('o.%I::%s', k.k, key_types[k.n]), ', ' order by k.n) from unnest(keys) with ordinality as k (k, n)),
             (select string_agg(c.expression, ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
-            relation, after,
+            relation, after[1],
             case
                 when bound is not null then format(
-                    ' and (order_rows.from_at is null or o.%1$I >= %2$s) and (order_rows.to_at is null or o.%1$I < %3$s)',
-                    sorted.attname, replace(bound, '$at', 'order_rows.from_at - ' || slack),
-                    replace(bound, '$at', 'order_rows.to_at + ' || slack)
+                    ' and ($3 is null or o.%1$I >= %2$s) and ($4 is null or o.%1$I < %3$s)',
+                    sorted.attname, replace(bound, '$at', '$3 - ' || slack),
+                    replace(bound, '$at', '$4 + ' || slack)
                 )
                 else ''
             end
         ),
         format(
             'create function orderwire.orders_by_key(keys text[]) returns setof orderwire.mapped_order language sql stable begin atomic '
-            'select m.* from unnest(keys) as k (key), %s where %s; end',
+            'select m.* from unnest($1) as k (key), %s where %s; end',
             source, key_match
         ),
         format(
@@ -145,7 +154,7 @@ begin
             'create function orderwire.list_orders(max_orders integer, after_value text, after_key text) '
             'returns table (order_json text, sort_value text, key text) language sql stable '
             'begin atomic %s; end',
-            format(listed, format(page, columns, sort_list, 'true', after, sort_order))
+            format(listed, format(page, columns, sort_list, 'true', after[2], sort_order, '$1'), '$1')
         ),
         -- Two ranges of indexes, each cut to what can be needed of it.
         format(
@@ -155,12 +164,13 @@ begin
             'begin atomic %s; end',
             format(
                 listed,
-                format(page, columns, sort_list, format('%s = subject', customer), after, sort_order)
+                format(page, columns, sort_list, format('%s = $1', customer), after[3], sort_order, '$3')
                 || format(
-                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest(keys) as k (key), %s as o where %s '
-                    'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m)',
-                    columns, sort_list, relation, relation, key_match, customer, after
-                )
+                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest($2) as k (key), %s as o where %s '
+                    'and (%s = $1) is not true and %s) as p, lateral orderwire.map_orders(p.o) as m)',
+                    columns, sort_list, relation, relation, key_match, customer, after[3]
+                ),
+                '$3'
             )
         ),
         format(

@@ -43,6 +43,7 @@ begin
             t.name,
             orderwire.read_statements(t.relation, t.map, (select i.integer_keys from orderwire.journal_identity as i))
         );
+        perform orderwire.replace_write(t.relation, t.map); -- what writes an order finds it by what reads it
     end if;
 exception when others then -- a column of the map was renamed
     raise warning 'lists of orders need that the table is attached again: %', sqlerrm;

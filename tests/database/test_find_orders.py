@@ -398,3 +398,33 @@ async def test_a_table_that_an_older_version_has_attached_gets_what_is_missing(
     assert await db.fetchval("select total_orders from public.order_analytics") == 1
     await db.execute("select orderwire.detach()")
     assert await db.fetchval("select to_regproc('orderwire.order_rows')") is None
+
+
+@pytest.mark.parametrize("customer", ["subject", "keys", "max_orders", "after_value", "after_key"])
+async def test_columns_that_are_named_like_parameters_do_not_take_their_place(
+    database: Database, db: Any, customer: str
+) -> None:
+    """A column would: the list of one customer had the orders of all whose ``subject`` was their own customer."""
+    names = ("subject", "keys", "max_orders", "after_value", "after_key", "from_at", "to_at", "amount", "value", "bounds", "status")
+    columns = ", ".join(f"{name} text" for name in names)
+    await db.execute(f"create table public.odd (key bigint primary key, {columns})")
+    order_map = {"key": "key", "customer_id": customer, "customer_name": "from_at", "status": "status"}
+    await db.execute("select orderwire.detach('orders')")
+    await db.execute("select orderwire.attach('public.odd', $1)", json.dumps(order_map))
+    for key in range(1, 5):
+        values = ", ".join(f"'{'anna' if key % 2 else 'bo'}'" for _ in names)
+        await db.execute(f"insert into public.odd values ({key}, {values})")
+
+    def listed(page: OrderPage) -> list[str]:
+        return [json.loads(order)["key"] for order in page.orders]
+
+    anna, nobody = OrderOwner("anna", frozenset()), OrderOwner(None, frozenset({"2"}))
+    first = await database.list_orders(OrderPageRequest(1, OrderFilter(), None, anna))
+    assert listed(first) == ["3"]
+    assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), first.next_cursor, anna))) == ["1"]
+    assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), None, nobody))) == ["2"]
+    assert listed(await find(database, OrderFilter(search="bo"))) == ["4", "2"]
+    page = await database.list_orders(OrderPageRequest(2, OrderFilter(), None))
+    assert listed(page) == ["4", "3"]
+    assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), page.next_cursor))) == ["2", "1"]
+    assert await database.find_order("2", anna) is None
