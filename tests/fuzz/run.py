@@ -36,7 +36,10 @@ SETTINGS = {
 }
 # Orders of the customers in the fuzzer's tokens. Orders that are inserted during the run belong to others.
 CUSTOMER_ORDERS = 60
+# Between two writes, and from so many writes on: a server remembers events, and a slow machine takes longer for the inputs.
 WRITE_SECONDS = 0.2
+MANY_WRITES = 500
+SECONDS_AFTER_MANY_WRITES = 5.0
 CONCURRENT_SCRIPTS = 48
 # Memory is compared with that after a tenth of the inputs, when caches are full.
 WARM_UP_FRACTION = 0.1
@@ -141,7 +144,7 @@ async def _writer(url: str) -> None:
             await connection.execute("insert into orders (customer_name, total) values ($1, 1)", CUSTOMER_NAME)
             status = ("confirmed", "preparing")[number // CUSTOMER_ORDERS % 2]
             await connection.execute("update orders set status = $2 where id = $1", number % CUSTOMER_ORDERS + 1, status)
-            await asyncio.sleep(WRITE_SECONDS)
+            await asyncio.sleep(WRITE_SECONDS if number < MANY_WRITES else SECONDS_AFTER_MANY_WRITES)
     finally:
         connection.terminate()
 

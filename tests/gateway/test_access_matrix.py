@@ -99,7 +99,7 @@ GUARDED = {
 }
 # The same of requests that change something. Every role reaches the handler, which has the reason in its answer.
 CHANGES = {("PATCH", "/api/orders/{key}"): {"admin"}, ("POST", "/api/test-order"): {"admin"}}
-PUBLIC = {"/", "/admin/dashboard", "/healthz", "/readyz"}
+PUBLIC = {"/", "/admin/dashboard", "/admin/dashboard/{view}", "/admin/dashboard/orders/{key}", "/healthz", "/readyz"}
 # Static files, which pages of every origin may load.
 FILES = {"/admin/assets/{name}", "/client/{name}"}
 

@@ -62,6 +62,15 @@ async def check_dashboard(target: Target, _db: Any) -> None:
     assert "<title>Orderwire" in await get(target, "/admin/dashboard", "text/html")
 
 
+async def check_view(target: Target, _db: Any) -> None:
+    """The page, from which its assets are further up."""
+    assert 'src="../assets/' in await get(target, "/admin/dashboard/board", "text/html")
+
+
+async def check_order_page(target: Target, _db: Any) -> None:
+    assert 'src="../../assets/' in await get(target, "/admin/dashboard/orders/a%2Fb", "text/html")
+
+
 async def check_asset(target: Target, _db: Any) -> None:
     page = await get(target, "/admin/dashboard", "text/html")
     [name] = re.findall(r'src="[^"]*/assets/([^"]+\.js)"', page)
@@ -173,6 +182,8 @@ async def check_readiness(target: Target, _db: Any) -> None:
 CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/": check_root,
     "/admin/dashboard": check_dashboard,
+    "/admin/dashboard/{view}": check_view,
+    "/admin/dashboard/orders/{key}": check_order_page,
     "/admin/assets/{name}": check_asset,
     "/client/{name}": check_client,
     "/api/ws": check_websocket,

@@ -327,13 +327,14 @@ async def test_a_row_that_is_locked_for_long(app: App, db: Any, database_url: st
 
 
 async def test_a_trigger_that_takes_too_long(app: App, db: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_writer, "_SETTINGS_SQL", order_writer._SETTINGS_SQL + "set local statement_timeout = '50ms'")
     key = await db.fetchval(INSERT)
     await db.execute(
         "create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(100); return new; end $$;"
         "create trigger slow before update on orders for each row execute function slow()"
     )
-    status, body = await patch(app, key, READY)
+    with monkeypatch.context() as patched:
+        patched.setattr(order_writer, "_SETTINGS_SQL", order_writer._SETTINGS_SQL + "set local statement_timeout = '50ms'")
+        status, body = await patch(app, key, READY)
     assert (status, body["error"]["code"]) == (503, "unavailable")
     assert "and was not made" in body["error"]["message"]
     await db.execute("drop trigger slow on orders")
