@@ -95,9 +95,9 @@ GUARDED = {
     "/api/analytics": {"admin", "viewer"},
     "/metrics": {"admin", "viewer"},
 }
-PUBLIC = {"/", "/admin/dashboard", "/healthz", "/readyz"}
+PUBLIC = {"/", "/admin/dashboard", "/admin/dashboard/{view}", "/admin/dashboard/orders/{key}", "/healthz", "/readyz"}
 # Static files, which pages of every origin may load.
-FILES = {"/admin/assets/{name}", "/client/{name}"}
+FILES = {"/admin/assets/{name}", "/admin/{name}", "/client/{name}"}
 
 ORIGINS = {
     None: True,

@@ -62,10 +62,20 @@ async def check_dashboard(target: Target, _db: Any) -> None:
     assert "<title>Orderwire" in await get(target, "/admin/dashboard", "text/html")
 
 
+async def check_views(target: Target, _db: Any) -> None:
+    for path in ("board", "orders/7"):
+        assert "<title>Orderwire" in await get(target, f"/admin/dashboard/{path}", "text/html")
+
+
 async def check_asset(target: Target, _db: Any) -> None:
     page = await get(target, "/admin/dashboard", "text/html")
     [name] = re.findall(r'src="[^"]*/assets/([^"]+\.js)"', page)
     assert await get(target, f"/admin/assets/{name}", "text/javascript")
+
+
+async def check_page_file(target: Target, _db: Any) -> None:
+    assert "skipWaiting" in await get(target, "/admin/worker.js", "text/javascript")
+    assert "start_url" in await get(target, "/admin/manifest.webmanifest", "application/manifest+json")
 
 
 async def check_client(target: Target, _db: Any) -> None:
@@ -145,7 +155,10 @@ async def check_readiness(target: Target, _db: Any) -> None:
 CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/": check_root,
     "/admin/dashboard": check_dashboard,
+    "/admin/dashboard/{view}": check_views,
+    "/admin/dashboard/orders/{key}": check_views,
     "/admin/assets/{name}": check_asset,
+    "/admin/{name}": check_page_file,
     "/client/{name}": check_client,
     "/api/ws": check_websocket,
     "/api/sse": check_sse,

@@ -1,12 +1,13 @@
 import type { CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
 import { beforeEach, expect, test, vi } from "vitest";
-import { ApiError, type Api, type Meta, type OrderRow } from "../src/api.ts";
+import { api, ApiError, type Api, type Meta, type OrderRow } from "../src/api.ts";
 import { DashboardStore } from "../src/state/dashboard-store.ts";
 
 /** The part of WebSocketService that DashboardStore uses. `emit` calls its listeners. */
 class FakeService {
   lastEventId: string | undefined;
   disconnects = 0;
+  connects = 0;
   readonly #listeners: Record<string, (value?: unknown) => void> = {};
 
   onMessage = (listener: (message: ServerMessage) => void) => this.#add("message", listener);
@@ -16,6 +17,9 @@ class FakeService {
   onDisconnect = (listener: (closeInfo: CloseInfo) => void) => this.#add("disconnect", listener);
   isConnected = () => true;
   configure = () => {};
+  connect = () => {
+    this.connects++;
+  };
   disconnect = () => {
     this.disconnects++;
   };
@@ -37,11 +41,16 @@ interface OrdersRequest {
   fail: (status: number) => Promise<void>;
 }
 
+const unexpected = Object.fromEntries(
+  (Object.keys(api) as (keyof Api)[]).map((name) => [name, () => Promise.reject(new Error(`unexpected request: ${name}`))]),
+) as unknown as Api;
+
 let service: FakeService;
 let store: DashboardStore;
 let requests: OrdersRequest[];
 let alerted: string[];
-let totals: () => Promise<unknown>;
+/** Instead of the answer of `/api/meta`. */
+let metaError: Error | undefined;
 let meta: Meta;
 
 beforeEach(() => {
@@ -50,13 +59,11 @@ beforeEach(() => {
   service = new FakeService();
   requests = [];
   alerted = [];
-  totals = () => Promise.resolve({});
+  metaError = undefined;
   meta = { statuses: ["new", "done"], cancelled: [], table: "shop.orders" };
-  const api: Api = {
-    totals: () => totals(),
-    meta: () => Promise.resolve(meta),
-    order: () => Promise.reject(new Error("unexpected request")),
-    events: () => Promise.reject(new Error("unexpected request")),
+  const fakeApi: Api = {
+    ...unexpected,
+    meta: () => (metaError === undefined ? Promise.resolve(meta) : Promise.reject(metaError)),
     orders: (after) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
@@ -67,7 +74,7 @@ beforeEach(() => {
         });
       }),
   };
-  store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.key));
+  store = new DashboardStore(service as unknown as WebSocketService, fakeApi, (order) => alerted.push(order.key));
 });
 
 async function rendered() {
@@ -153,36 +160,76 @@ test("shows totals only to a role that may not see orders", async () => {
 });
 
 test("asks for a token after a 401, and reports a rejected one", async () => {
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401);
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: false });
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "required", loginUrl: null } });
   sessionStorage.setItem("orderwire.token", "wrong");
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: true });
-  totals = () => Promise.resolve({});
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "rejected" } });
+  metaError = undefined;
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "everything", tokenRejected: false });
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: null });
 });
 
-test("asks for a token after a terminal close, if the token is the reason", async () => {
+test("asks for a token after a terminal close, over the page, if the token is the reason", async () => {
   await store.checkAccess();
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401, { code: "invalid_token", login_url: "https://login.example/" });
+  sessionStorage.setItem("orderwire.token", "revoked");
   service.emit("status", { state: "closed", code: 3500, reason: "invalid token", terminal: true });
-  expect((await rendered()).access).toBe("sign-in");
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: { reason: "rejected", loginUrl: "https://login.example/" } });
   expect(service.disconnects).toBe(1);
 });
 
-test("asks for a token when the token has expired, and after no other close", async () => {
+test("asks for a token when the token has expired, and after no other close; then the feed goes on", async () => {
   await store.checkAccess();
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401, { code: "token_expired" });
   service.emit("disconnect", { code: 3001, reason: "drain" });
-  expect((await rendered()).access).toBe("everything");
+  expect((await rendered()).signIn).toBeNull();
   service.emit("disconnect", { code: 3005, reason: "token expired" });
-  expect((await rendered()).access).toBe("sign-in");
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: { reason: "expired" } });
+  expect(service.connects).toBe(0);
+  metaError = new TypeError("Failed to fetch");
+  await store.checkAccess();
+  expect((await rendered()).signIn?.reason).toBe("unreachable");
+  metaError = undefined;
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: null });
+  expect(service.connects).toBe(1);
+});
+
+test.each([
+  ["viewer", "totals"],
+  ["customer", "own"],
+  ["admin", "everything"],
+] as const)("shows a %s what that role sees", async (role, access) => {
+  meta = { ...meta, role };
+  await store.checkAccess();
+  expect((await rendered()).access).toBe(access);
+  service.emit("connect");
+  expect(requests).toHaveLength(role === "viewer" ? 0 : 1);
+  await requests[0]?.answer([row(1)]);
+  expect((await rendered()).access).toBe(access);
+});
+
+test("loads the page anew when another token sees something else", async () => {
+  const reload = vi.spyOn(location, "reload").mockImplementation(() => undefined);
+  await store.checkAccess();
+  metaError = new ApiError(401);
+  await store.checkAccess();
+  metaError = undefined;
+  meta = { ...meta, role: "viewer" };
+  await store.checkAccess();
+  expect(reload).toHaveBeenCalledOnce();
+});
+
+test("says that a token without a role sees nothing", async () => {
+  metaError = new ApiError(403);
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "no-role" } });
 });
 
 test("asks for no token while the server is unreachable", async () => {
-  totals = () => Promise.reject(new TypeError("Failed to fetch"));
+  metaError = new TypeError("Failed to fetch");
   await store.checkAccess();
   expect((await rendered()).access).toBe("everything");
 });

@@ -23,13 +23,22 @@ export interface GapMarker {
 /** An entry in the list of events. */
 export type DashboardEvent = OrderEvent | StreamEvent | GapMarker;
 
-/** What the server lets the user see. "sign-in": it requires another token. */
-export type Access = "checking" | "sign-in" | "everything" | "totals";
+/** What the server lets the user see. "sign-in": nothing without a token. "own": a customer's orders. */
+export type Access = "checking" | "sign-in" | "everything" | "totals" | "own";
+
+/** Why the server wants a token, or another one. "required": none was sent. "no-role": it is good, and may see nothing here. */
+export type SignInReason = "required" | "rejected" | "expired" | "no-role" | "unreachable";
+
+export interface SignInRequest {
+  readonly reason: SignInReason;
+  /** Where people sign in, if the server has such a page. */
+  readonly loginUrl: string | null;
+}
 
 export interface DashboardSnapshot {
   readonly access: Access;
-  /** The server rejected the token that is stored. */
-  readonly tokenRejected: boolean;
+  /** Not null: the user has to sign in. Unless `access` is "sign-in" too, the page stays as it is below the request. */
+  readonly signIn: SignInRequest | null;
   readonly ordersState: "loading" | "ready" | "failed";
   /** Empty until it is loaded. */
   readonly meta: Meta;
@@ -52,6 +61,11 @@ const TOAST_CHECK_INTERVAL_MS = 500;
 /** A close code of docs/reference/protocol.md. */
 const TOKEN_EXPIRED = 3005;
 
+/** What the role of the token sees. */
+function accessOf({ role }: Meta): Access {
+  return role === "viewer" ? "totals" : role === "customer" ? "own" : "everything";
+}
+
 /** An external store for React. Applies messages at once, and publishes snapshots at a limited rate. */
 export class DashboardStore {
   readonly orders = new OrderList();
@@ -62,6 +76,7 @@ export class DashboardStore {
   readonly #listeners = new Set<() => void>();
   #snapshot: DashboardSnapshot;
   #access: Access = "checking";
+  #signIn: SignInRequest | null = null;
   #ordersState: DashboardSnapshot["ordersState"] = "loading";
   #meta: Meta = { statuses: [], cancelled: [] };
   #totals: AnalyticsUpdate | null = null;
@@ -106,28 +121,38 @@ export class DashboardStore {
   };
   readonly getSnapshot = (): DashboardSnapshot => this.#snapshot;
 
-  /** Finds out over HTTP whether the token is accepted: a browser does not report the status of a rejected WebSocket handshake. */
+  /** Finds out over HTTP what the token may see: a browser does not report the status of a rejected WebSocket handshake. */
   async checkAccess(): Promise<void> {
+    let access: Access = "everything";
     try {
-      await this.#api.totals();
+      this.#meta = await this.#api.meta();
+      access = accessOf(this.#meta);
     } catch (error) {
-      if (error instanceof ApiError && error.status === 401) {
-        this.#requireSignIn();
-        return;
-      }
+      if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return this.#requireSignIn(error);
       // The server is unreachable or not ready. The connection is retried, and its status is displayed.
+      if (this.#signIn !== null) return this.#setSignIn({ ...this.#signIn, reason: "unreachable" });
+      if (this.#access !== "checking") return;
     }
-    if (this.#access === "checking" || this.#access === "sign-in") {
-      this.#access = "everything";
-      this.#scheduleRender();
-    }
+    const wasSignedOut = this.#signIn !== null;
+    // What the page shows below the request is not for a token that may see something else.
+    if (wasSignedOut && this.#access !== "sign-in" && this.#access !== access) return location.reload();
+    if (this.#access === "checking" || wasSignedOut) this.#access = access;
+    this.#signIn = null;
+    if (wasSignedOut) this.#service.connect();
+    this.#scheduleRender();
   }
 
-  #requireSignIn(): void {
-    this.#access = "sign-in";
+  #requireSignIn({ status, details }: ApiError): void {
+    if (this.#access === "checking") this.#access = "sign-in";
     this.#service.disconnect();
     // The token is for this tab only. Another tab may have one with other rights, so their connections must not be shared.
     this.#service.configure({ share: false });
+    const reason = status === 403 ? "no-role" : details.code === "token_expired" ? "expired" : getToken() === null ? "required" : "rejected";
+    this.#setSignIn({ reason, loginUrl: details.login_url ?? this.#signIn?.loginUrl ?? null });
+  }
+
+  #setSignIn(signIn: SignInRequest): void {
+    this.#signIn = signIn;
     this.#scheduleRender();
   }
 
@@ -156,6 +181,7 @@ export class DashboardStore {
   }
 
   async #loadOrders(): Promise<void> {
+    if (this.#access === "totals") return;
     this.#ordersState = "loading"; // prevents loadOlderOrders
     const merge = this.orders.startFetch(true);
     try {
@@ -163,12 +189,11 @@ export class DashboardStore {
       if (!merge(page.orders, page.next)) return;
       this.#meta = meta;
       this.#ordersState = "ready";
-      this.#access = "everything";
+      this.#access = accessOf(meta);
       if (meta.table === null) this.#loadOrdersLater(ATTACH_CHECK_INTERVAL_MS, () => this.#meta.table === null);
     } catch (error) {
-      const status = error instanceof ApiError ? error.status : 0;
-      if (status === 401) return this.#requireSignIn();
-      if (status === 403) {
+      if (error instanceof ApiError && error.status === 401) return this.#requireSignIn(error);
+      if (error instanceof ApiError && error.status === 403) {
         this.#access = "totals";
       } else {
         this.#ordersState = "failed";
@@ -222,7 +247,7 @@ export class DashboardStore {
   #createSnapshot(version: number): DashboardSnapshot {
     return {
       access: this.#access,
-      tokenRejected: this.#access === "sign-in" && getToken() !== null,
+      signIn: this.#signIn,
       ordersState: this.#ordersState,
       meta: this.#meta,
       totals: this.#totals,

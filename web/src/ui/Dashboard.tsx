@@ -14,7 +14,6 @@ import { Totals } from "./Totals.tsx";
 import { useDashboard } from "./use-dashboard.ts";
 
 export function Dashboard() {
-  const t = useTranslate();
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
   const [filter, setFilter] = useState(EMPTY_FILTER);
@@ -39,6 +38,7 @@ export function Dashboard() {
   return (
     <>
       <Header onHelp={() => setHelpOpen(true)} />
+      <Toasts onOpen={setOpenOrder} />
       <FeedBanner />
       <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
         <Totals />
@@ -50,10 +50,9 @@ export function Dashboard() {
             <EventsPanel />
           </>
         ) : (
-          <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t("totalsOnly")}</p>}</div>
+          <div className="panel notice"><NoTable /></div>
         )}
       </main>
-      <Toasts onOpen={setOpenOrder} />
       {openOrder !== null && <OrderDetails orderKey={openOrder} onClose={() => setOpenOrder(null)} />}
       {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
     </>

@@ -1,17 +1,20 @@
 import { useWebSocket } from "@orderwire/client/react";
-import { useEffect, useState } from "react";
-import { notificationsSupported, setNotificationsEnabled, setSoundEnabled } from "../alerts.ts";
+import { useEffect } from "react";
+import { setSoundEnabled } from "../alerts.ts";
 import { translatorFor, useTranslate } from "../i18n.ts";
+import { signOut } from "../login.ts";
 import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
-import { getToken, setToken } from "../token.ts";
+import { getToken } from "../token.ts";
 import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
+import { NotificationBell } from "./NotificationBell.tsx";
 import { useDashboard } from "./use-dashboard.ts";
 
 const NEXT_THEME: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
 const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
 
-export function Header({ onHelp }: { onHelp: () => void }) {
+/** `onHelp` shows the keys, on pages that have some. */
+export function Header({ onHelp }: { onHelp?: () => void }) {
   const { status } = useWebSocket();
   useDocumentTitle(status.state !== "online" ? "⚪" : status.live ? "🟢" : "🟡");
   return (
@@ -34,10 +37,9 @@ function useDocumentTitle(dot: string) {
   }, [dot, pending]);
 }
 
-function Toolbar({ onHelp }: { onHelp: () => void }) {
+function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {
   const t = useTranslate();
-  const { language, theme, sound, notifications } = usePreferences();
-  const [denied, setDenied] = useState(false);
+  const { language, theme, sound } = usePreferences();
   const nextLanguage = LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length] ?? "en";
   const switchLanguage = translatorFor(nextLanguage)("switchLanguage");
   const ThemeIcon = THEME_ICON[theme];
@@ -46,17 +48,7 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       <button type="button" aria-pressed={sound} aria-label={t("sound")} title={t("sound")} onClick={() => setSoundEnabled(!sound)}>
         {sound ? <icon.SoundOn /> : <icon.SoundOff />}
       </button>
-      {notificationsSupported && (
-        <button
-          type="button"
-          aria-pressed={notifications}
-          aria-label={denied ? t("notificationsDenied") : t("notifications")}
-          title={denied ? t("notificationsDenied") : t("notifications")}
-          onClick={() => void setNotificationsEnabled(!notifications).then((allowed) => setDenied(!allowed))}
-        >
-          {notifications ? <icon.Bell /> : <icon.BellOff />}
-        </button>
-      )}
+      <NotificationBell />
       <button
         type="button"
         aria-label={t(`theme.${theme}`)}
@@ -75,9 +67,11 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       >
         {nextLanguage.toUpperCase()}
       </button>
-      <button type="button" className="wide-only" aria-label={t("shortcuts")} title={t("shortcuts")} onClick={onHelp}>
-        <icon.Keyboard />
-      </button>
+      {onHelp !== undefined && (
+        <button type="button" className="wide-only" aria-label={t("shortcuts")} title={t("shortcuts")} onClick={onHelp}>
+          <icon.Keyboard />
+        </button>
+      )}
       {getToken() !== null && (
         <button type="button" aria-label={t("signOut")} title={t("signOut")} onClick={signOut}>
           <icon.SignOut />
@@ -85,9 +79,4 @@ function Toolbar({ onHelp }: { onHelp: () => void }) {
       )}
     </div>
   );
-}
-
-function signOut() {
-  setToken(null);
-  location.reload();
 }

@@ -1,4 +1,4 @@
-import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { lazy, memo, Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
@@ -9,6 +9,8 @@ import { StatusBadge } from "./StatusBadge.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 import { useStatuses } from "./use-statuses.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
+
+const FirstOrder = lazy(() => import("./first-order/FirstOrder.tsx"));
 
 /** The value of the option for any status. No status is this text: PostgreSQL has no such character. */
 const ANY_STATUS = "\0";
@@ -75,6 +77,11 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
         <p className="error" role="alert">
           {t("loadFailed")}
         </p>
+      )}
+      {ordersState === "ready" && store.orders.size === 0 && (
+        <Suspense fallback={null}>
+          <FirstOrder />
+        </Suspense>
       )}
       <Grid
         orders={orders}
