@@ -5,7 +5,7 @@ import { Dashboard } from "./Dashboard.tsx";
 import { useDashboard } from "./use-dashboard.ts";
 import { useLastKnown } from "./use-last-known.ts";
 import { useRoute } from "./use-route.ts";
-import { LAZY_VIEWS, SignInOverlay, SignInPage } from "./views.ts";
+import { CustomerPage, LAZY_VIEWS, SignInOverlay, SignInPage, ViewerPage } from "./views.ts";
 
 /** Not while nothing may be seen: using the connection opens it. */
 function LastKnown() {
@@ -15,6 +15,8 @@ function LastKnown() {
 
 function viewFor(access: Access, view: View): ComponentType {
   if (access === "sign-in") return SignInPage;
+  if (access === "own") return CustomerPage;
+  if (access === "totals" && view !== "wall") return ViewerPage;
   return LAZY_VIEWS[view] ?? Dashboard;
 }
 

@@ -6,5 +6,9 @@ export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
   // board: lazy(() => import("./board/Board.tsx")),
 };
 
+/** What roles other than admin see. */
+export const ViewerPage = lazy(() => import("./visitor/ViewerPage.tsx"));
+export const CustomerPage = lazy(() => import("./visitor/CustomerPage.tsx"));
+
 export const SignInPage = lazy(() => import("./SignIn.tsx").then(({ SignInPage: default_ }) => ({ default: default_ })));
 export const SignInOverlay = lazy(() => import("./SignIn.tsx").then(({ SignInOverlay: default_ }) => ({ default: default_ })));
