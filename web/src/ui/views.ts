@@ -3,7 +3,7 @@ import type { View } from "../route.ts";
 
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
 export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
-  // board: lazy(() => import("./board/Board.tsx")),
+  wall: lazy(() => import("./wall/Wall.tsx")),
 };
 
 /** What roles other than admin see. */
