@@ -4,6 +4,7 @@ import type { View } from "../route.ts";
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
 export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
   wall: lazy(() => import("./wall/Wall.tsx")),
+  story: lazy(() => import("./story/Story.tsx")),
 };
 
 /** What roles other than admin see. */
