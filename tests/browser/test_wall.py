@@ -51,7 +51,16 @@ async def test_digits_take_at_least_8_percent_of_the_height(
         number = page.locator(f"[data-wall={name}]")
         assert await number.evaluate(DIGIT_HEIGHT) >= 0.08 * height
         assert await number.evaluate("element => element.scrollWidth <= element.clientWidth + 1")
-    # Nothing has to be scrolled to.
+    # The parts are beside each other, and nothing has to be scrolled to.
+    overlapping = await page.evaluate(
+        """() => {
+            const boxes = [...document.querySelectorAll("main > header, main > section, [data-wall], main dl, main figure")]
+                .map((element) => element.getBoundingClientRect());
+            const overlap = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+            return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => overlap(a, b)).map((b) => [a.toJSON(), b.toJSON()]));
+        }"""
+    )
+    assert overlapping == []
     assert await page.evaluate("document.documentElement.scrollHeight") <= height
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -40,15 +40,21 @@ function useDocumentTitle(dot: string) {
 function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {
   const t = useTranslate();
   const { language, theme, sound } = usePreferences();
+  // A viewer is told of no orders.
+  const hasAlerts = useDashboard((snapshot) => snapshot.access !== "totals");
   const nextLanguage = LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length] ?? "en";
   const switchLanguage = translatorFor(nextLanguage)("switchLanguage");
   const ThemeIcon = THEME_ICON[theme];
   return (
     <div className="toolbar">
-      <button type="button" aria-pressed={sound} aria-label={t("sound")} title={t("sound")} onClick={() => setSoundEnabled(!sound)}>
-        {sound ? <icon.SoundOn /> : <icon.SoundOff />}
-      </button>
-      <NotificationBell />
+      {hasAlerts && (
+        <>
+          <button type="button" aria-pressed={sound} aria-label={t("sound")} title={t("sound")} onClick={() => setSoundEnabled(!sound)}>
+            {sound ? <icon.SoundOn /> : <icon.SoundOff />}
+          </button>
+          <NotificationBell />
+        </>
+      )}
       <button
         type="button"
         aria-label={t(`theme.${theme}`)}

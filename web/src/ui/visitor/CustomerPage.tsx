@@ -17,8 +17,8 @@ export default function CustomerPage() {
   useDashboard((snapshot) => snapshot.version);
   const orders = store.orders.filter();
   useEffect(() => {
-    if (orderKey !== null) document.getElementById(`order-${orderKey}`)?.scrollIntoView({ block: "nearest" });
-  }, [orderKey, ordersState]);
+    if (orderKey !== null) document.getElementById(`order-${orderKey}`)?.scrollIntoView();
+  }, [ordersState]);
 
   return (
     <>

@@ -48,8 +48,8 @@ export default function Wall() {
         <Link href={viewHref("list")} className={styles.button}>
           {t("wall.leave")}
         </Link>
+        {failed && series === null && <p role="alert">{t("wall.failed")}</p>}
       </header>
-      {failed && series === null && <p role="alert">{t("wall.failed")}</p>}
       <div className={styles.numbers}>
         <BigNumber label={t("totalRevenue")} name="revenue" text={today ? wholeMoney(today.revenue) : null}>
           {today && <Comparison {...revenues(today, sum(compare.yesterday), sum(compare.last_week))} />}
