@@ -18,6 +18,8 @@ from tests.browser.firefox import find_firefox
 EXPECTED_ERRORS = re.compile(
     r"net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
     r"|status of (401|403|503)|WebSocket connection to"
+    # In Firefox; the last one is a request that the end of the server has cut off.
+    r"|^Firefox can.t establish a connection|^The connection to wss?:.* was interrupted|^Error$"
 )
 
 NewPage = Callable[..., Awaitable[Page]]

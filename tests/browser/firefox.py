@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from unittest.mock import patch
 
 from playwright.async_api import Browser, async_playwright
 
+DRIVER_PATCH = Path(__file__).parent / "firefox_driver.cjs"
 EXECUTABLE_NAMES = ("firefox-esr", "firefox")
 # Nothing that connects to other hosts.
 PREFERENCES: dict[str, str | float | bool] = {
@@ -34,7 +38,10 @@ class Firefox:
 
     @asynccontextmanager
     async def launch(self) -> AsyncIterator[Browser]:
-        async with async_playwright() as playwright:
+        node_options = f"{os.environ.get('NODE_OPTIONS', '')} --require {DRIVER_PATCH}"
+        with patch.dict(os.environ, NODE_OPTIONS=node_options):
+            playwright = await async_playwright().start()
+        try:
             browser = await playwright.firefox.launch(
                 channel="moz-firefox", executable_path=self.path, firefox_user_prefs=PREFERENCES
             )
@@ -42,6 +49,8 @@ class Firefox:
                 yield browser
             finally:
                 await browser.close()
+        finally:
+            await playwright.stop()
 
 
 def find_firefox() -> Firefox | None:

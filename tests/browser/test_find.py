@@ -53,7 +53,7 @@ async def test_filter_is_in_the_address_and_the_back_button_leads_out_of_it(serv
     await open_dashboard(page, server)
     await page.get_by_label(SEARCH).type("anna")
     await wait_until(page, "location.search === '?q=anna'")
-    await page.locator(".status-row", has_text="Готов").first.click()
+    await page.locator(".status-row.ready").click()
     await wait_until(page, "location.search === '?q=anna&status=ready'")
     await expect_order_count(page, 2)
     address = page.url
