@@ -74,6 +74,7 @@ async def test_new_orders_add_pixels_to_the_chart(server: Server, db: Any, page:
         for (let i = 3; i < pixels.length; i += 4) if (pixels[i] > 0) count++;
         return count;
     }"""
+    await expect(page.locator(".plot canvas")).to_be_visible()
     before = await page.evaluate(count_drawn_pixels)
     await db.execute("insert into orders (customer_name, total) select 'Anna', 10 from generate_series(1, 30)")
     await expect(page.locator("[data-period=orders]")).to_have_text("30")

@@ -145,7 +145,7 @@ async def test_csv_has_what_the_filter_finds(server: Server, db: Any, page: Page
 async def test_csv_that_breaks_off_says_so(server: Server, page: Page) -> None:
     await page.add_init_script("delete window.showSaveFilePicker")
     await open_dashboard(page, server)
-    await page.route("**/api/orders.csv*", lambda route: route.abort())
+    await page.route("**/api/orders.csv*", lambda route: route.abort("connectionreset"))
     await page.get_by_role("button", name="CSV").click()
     await expect(page.locator("[data-csv=broken]")).to_have_text("CSV оборвался: сохранено не всё.")
 
