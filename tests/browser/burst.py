@@ -120,7 +120,8 @@ async def main() -> None:
                 page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
                 await db.execute(
                     "insert into orders (customer_name, total, status, created_at)"
-                    " select 'Anna ' || n, n % 100, 'delivered', now() - interval '6 seconds' * ($1 - n) from generate_series(1, $1) n",
+                    " select 'Anna ' || n, n % 100, 'delivered', now() - interval '6 seconds' * ($1 - n)"
+                    " from generate_series(1, $1) n",
                     TABLE_ORDERS,
                 )
                 await open_dashboard(page, server)

@@ -1,4 +1,7 @@
-"""Finds a Firefox for the tests: Debian's package ``firefox-esr``, or any other on the PATH. Playwright drives it by WebDriver BiDi."""
+"""Finds a Firefox for the tests: Debian's package ``firefox-esr``, or any other on the PATH.
+
+Playwright drives it by WebDriver BiDi.
+"""
 
 from __future__ import annotations
 

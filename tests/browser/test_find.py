@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,7 @@ async def test_days_restrict_the_list(server: Server, db: Any, page: Page) -> No
 
 
 async def test_nothing_found_is_said_only_when_the_server_has_looked_at_all_orders(server: Server, page: Page) -> None:
-    answers = iter(
+    answers: Iterator[dict[str, Any]] = iter(
         [
             {"orders": [], "next": "further", "complete": False, "searched_to": "2020-01-02T03:04:05Z"},
             {"orders": [], "next": None, "complete": True},

@@ -55,7 +55,9 @@ TAKE_SAMPLES = """async (count) => {
             found: list.found,
             loaded: list.loaded,
             complete: document.querySelector("[data-inexact]") === null,
-            newest: window.totals.slice(-30).map((message) => [message.total_orders, digits(message.total_revenue), message.pending_orders].join()),
+            newest: window.totals.slice(-30).map(
+                (totals) => [totals.total_orders, digits(totals.total_revenue), totals.pending_orders].join()
+            ),
             undrawn: window.totals.length - window.drawn,
         });
     }
