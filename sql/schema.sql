@@ -90,6 +90,8 @@ create table orderwire.journal (
     total numeric,
     previous_currency text,
     currency text,
+    created_at timestamp with time zone,
+    previous_created_at timestamp with time zone,
     data jsonb,
     actor_role text,
     actor_application text
@@ -395,7 +397,7 @@ create function orderwire.placeholder_key(key text) returns text language sql im
 
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
-create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql stable;
 
 create function orderwire.read_event(INOUT txid xid8, INOUT id bigint, OUT stream text, OUT key text, OUT order_key text, OUT customer_id text, OUT previous_customer_id text, OUT seen_by_writer pg_snapshot, OUT at timestamp with time zone, OUT orders integer, OUT pending integer, OUT previous_revenue numeric, OUT revenue numeric, OUT previous_currency text, OUT currency text, OUT event text, OUT customer_event text, OUT previous_customer_event text, OUT is_placeholder boolean, OUT exact boolean) language plpgsql stable;
 

@@ -188,13 +188,13 @@ export function toOrder(row: OrderRow, rank: number): Order {
   };
 }
 
-function newOrder({ key, at }: OrderEvent, rank: number): Order {
-  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at: at }, rank);
+function newOrder({ key, at, created_at = at }: OrderEvent, rank: number): Order {
+  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at }, rank);
 }
 
 /** The order with the fields that the event has. */
 function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
-  const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
+  const { order_number = order.number, customer_name = order.customer, total = order.total, created_at = order.createdAt } = event;
   const fields = ["order_number", "customer_name", "status", "data"];
   const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
   return {
@@ -202,7 +202,9 @@ function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_de
     number: order_number,
     customer: customer_name,
     total,
-    currency: event.currency ?? order.currency,
+    currency: event.currency === undefined ? order.currency : event.currency,
+    createdAt: created_at,
+    createdMs: created_at === order.createdAt ? order.createdMs : Date.parse(created_at ?? ""),
     status: "status" in event ? normalizedStatus(event.status) : order.status,
     data: event.data ?? order.data,
     truncated: cut,
