@@ -220,6 +220,8 @@ create function orderwire.children_for_triggers(parent regclass) returns SETOF r
 
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
 
+create function orderwire.count_orders(bounds timestamp with time zone[]) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric) language sql stable;
+
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.customer_event_json(j orderwire.journal, subject text, epoch text, integer_keys boolean) returns text language plpgsql stable;
@@ -291,6 +293,8 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) from public;
+
+create function orderwire.interval_number(moment timestamp with time zone, bounds timestamp with time zone[]) returns integer language sql immutable;
 
 create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
 
@@ -385,6 +389,9 @@ create function orderwire.order_id_json(key text, integer_keys boolean) returns 
 create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean, max_bytes integer) returns text language plpgsql stable;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
+
+create function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric, events bigint) language sql stable;
+comment on function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) is 'What has changed in a count of the orders, by the events since.';
 
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
 
