@@ -107,8 +107,8 @@ async def test_rows_show_null_fields_odd_dates_and_each_currency(server: Server,
         ["SO-0", "Anna", "1,00 €", "Unfulfilled"],
         [str(FIRST_KEY + 3), "–", "–", "Без статуса"],
     ]
-    assert rows[0][4].startswith("20260-01-01T00:00:00")
-    assert rows[4][4] == "–"
+    # RFC 3339 has no years beyond 9999.
+    assert [rows[0][4], rows[4][4]] == ["–", "–"]
     revenue = page.locator(".total.revenue")
     await expect(revenue.locator("[data-total=revenue]")).to_have_text("1,00 €")
     await expect(revenue.locator("small")).to_have_text("1 500 ¥ · 1,500 KWD")
