@@ -29,6 +29,7 @@ from push.journal.notify_policy import NotifyMode
 from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from settings import BadSetting, Settings
 
@@ -116,7 +117,10 @@ class Service:
         self._followed = FollowedDatabase(self._url)
         self.database = Database(self._url, settings.database_timeout_seconds, self._followed)
         planner = ReplayPlanner(self.relay, self.database.journal)
-        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
+        self._series_counter = SeriesCounter(self.database.series, settings.zone)
+        self.gateway = Gateway(
+            settings, self._hub, self.relay, planner, self._series_counter, self.database, self.metrics, __version__
+        )
         self.gateway.app.cleanup_ctx.append(self._run)
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
@@ -130,7 +134,7 @@ class Service:
             finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks, self._series_counter.close(), return_exceptions=True)
 
     def _report_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

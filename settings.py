@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from database_url import DatabaseUrl, is_host_name
 
@@ -83,6 +84,16 @@ def _currency(text: str) -> str:
     if not re.fullmatch("[A-Za-z]{3}", text):
         raise ValueError("a code of three letters, like PLN, EUR or USD")
     return text.upper()
+
+
+def _time_zone(text: str) -> str:
+    # Those two are files of the system's database, and no zones to other programs.
+    names = {name.lower(): name for name in available_timezones() - {"localtime", "Factory"}}
+    if text.upper() == "UTC":
+        return "UTC"
+    if text.lower() not in names:
+        raise ValueError("the name of an IANA time zone, like UTC or Europe/Warsaw")
+    return names[text.lower()]
 
 
 def _host(text: str) -> str:
@@ -243,6 +254,7 @@ class Settings:
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
+    time_zone: str = _setting("UTC", _time_zone, "the shop's time zone, by its IANA name: where its days and hours begin")
 
     jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
     jwt_public_key: str | None = _setting(
@@ -288,6 +300,11 @@ class Settings:
 
     log_format: str = _setting("text", _choice("text", "json"), "text or json, a line each")
     log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
+
+    @property
+    def zone(self) -> tzinfo:
+        """TIME_ZONE."""
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
     @property
     def login_required(self) -> bool:

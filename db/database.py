@@ -14,17 +14,19 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from db.connect import Connection, PoolConnector
-from db.errors import SchemaMissing, role_of, wrap_driver_errors
+from db.errors import role_of, wrap_driver_errors
 from db.identity import DatabaseIdentity, FollowedDatabase
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
-from push.journal.events import Cursor, EventId, Snapshot
+from db.position import POSITION_SQL, first_row, position_of
+from db.series import SeriesReader
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
 
 __all__ = ["AttachmentProblem", "Database"]
 
 log = logging.getLogger("orderwire.database")
 
-MAX_CONNECTIONS = 4
+# One of them may count the orders for minutes (db/series.py), and one the totals.
+MAX_CONNECTIONS = 5
 # How long a search over all orders goes on, and among how many orders of their own a customer can search.
 SEARCH_TIME = timedelta(seconds=1)
 MAX_SEARCHED = 1000
@@ -32,24 +34,14 @@ MAX_SEARCHED = 1000
 # Of the queries on the attached tables. The lists are functions that are inlined: only a plan for the values at hand leaves out
 # the conditions that are not asked for, and then finds an index for the rest.
 _ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
-# The position of a read, in the same statement as the read: of the newest transaction that has an event, one event.
-_POSITION_SQL = """
-select
-    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys, i.trimmed_txid,
-    newest.txid as newest_txid, newest.id as newest_id, newest.tag as newest_tag
-from orderwire.journal_identity as i
-left join lateral (
-    select j.txid, j.id, orderwire.event_tag(j.at) as tag from orderwire.journal as j order by j.txid desc limit 1
-) as newest on true
-"""
 _LIST_SQL = f"""
-select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
+select p.*, l.* from ({POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
 """
 _LIST_OWN_SQL = f"""
 select p.*, l.*
-from ({_POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($5, $6, $1, $2, $3, $4) as l on true
+from ({POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($5, $6, $1, $2, $3, $4) as l on true
 """
-_FIND_SQL = f"select p.*, f.* from ({_POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4) as f"
+_FIND_SQL = f"select p.*, f.* from ({POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4) as f"
 _FIND_ORDER_SQL = """
 select orderwire.order_json(o, i.integer_keys, orderwire.max_order_bytes()) as order_json, o.customer_id
 from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
@@ -96,6 +88,8 @@ class Database:
         self._timeout_seconds = timeout_seconds
         # For replays and the audit.
         self.journal = JournalReader(self._fetch_from_journal)
+        # For GET /api/series.
+        self.series = SeriesReader(self._fetch)
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._release_tasks: set[asyncio.Task[None]] = set()
 
@@ -164,23 +158,24 @@ class Database:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.debug("release of a connection failed: %s", error)
 
-    async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+    async def _fetch(self, settings_sql: str, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         async with self._acquire(timeout) as connection:
-            await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings when a connection is released
+            await connection.execute(settings_sql)  # the pool resets the settings when a connection is released
             return await connection.fetch(query, *args, timeout=timeout)
 
+    async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        return await self._fetch(SESSION_SETTINGS_SQL, query, *args, timeout=timeout)
+
     async def _fetch_orders(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        async with self._acquire() as connection:
-            await connection.execute(_ORDER_SETTINGS_SQL)
-            return await connection.fetch(query, *args)
+        return await self._fetch(_ORDER_SETTINGS_SQL, query, *args)
 
     async def list_orders(self, wanted: OrderFilter) -> OrderPage:
         """A page of orders, newest first. A search has one page."""
         if wanted.search is None:
             return await self._list_page(wanted)
         if wanted.owner is None:
-            row = _first(await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME))
-            return OrderPage(row["orders"][: wanted.limit], None, row["complete"], _position(row))
+            row = first_row(await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME))
+            return OrderPage(row["orders"][: wanted.limit], None, row["complete"], position_of(row))
         return await self._search_own_orders(wanted, wanted.search.lower())
 
     async def _list_page(self, wanted: OrderFilter) -> OrderPage:
@@ -193,7 +188,7 @@ class Database:
         found = [row for row in rows if row["key"] is not None]
         listed = found[: wanted.limit]
         next_cursor = ListCursor(listed[-1]["sort_value"], listed[-1]["key"]) if len(found) > wanted.limit else None
-        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(_first(rows)))
+        return OrderPage([row["order_json"] for row in listed], next_cursor, True, position_of(first_row(rows)))
 
     async def _search_own_orders(self, wanted: OrderFilter, search: str) -> OrderPage:
         """Among the newest MAX_SEARCHED orders of a customer, who has few."""
@@ -206,7 +201,7 @@ class Database:
             for row in rows[:MAX_SEARCHED]
             if any(search in (row[name] or "").lower() for name in ("number", "customer_name", "key"))
         ]
-        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, _position(_first(rows)))
+        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, position_of(first_row(rows)))
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
@@ -282,19 +277,3 @@ class Database:
 
 def _time_limit(timeout: float | None, usual: float) -> str:
     return f"{usual:g} s (DATABASE_TIMEOUT_SECONDS)" if timeout is None else f"{timeout:g} s"
-
-
-def _first(rows: list[asyncpg.Record]) -> asyncpg.Record:
-    """The first of the rows that a query with _POSITION_SQL gives, however few orders there are."""
-    if not rows:
-        raise SchemaMissing("orderwire.journal_identity has no row: is a dump being restored?")
-    return rows[0]
-
-
-def _position(row: asyncpg.Record) -> Cursor:
-    """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
-    newest = None
-    if row["newest_txid"] is not None:
-        newest = EventId(row["newest_txid"], row["newest_id"], row["newest_tag"])
-    newest_txid = max(row["trimmed_txid"], newest.txid if newest else 0)
-    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(newest_txid + 1), witness=newest)

@@ -24,6 +24,7 @@ from gateway.app_keys import (
     ORDER_QUERIES,
     RELAY,
     REPLAY_PLANNER,
+    SERIES_COUNTER,
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
@@ -60,6 +61,7 @@ from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from settings import Settings
 
@@ -86,6 +88,7 @@ class Gateway:
         hub: Hub,
         relay: Relay,
         replay_planner: ReplayPlanner,
+        series_counter: SeriesCounter,
         order_queries: OrderQueries,
         metrics: Metrics,
         version: str,
@@ -110,6 +113,7 @@ class Gateway:
         app[LIFECYCLE] = self._lifecycle = Lifecycle()
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
+        app[SERIES_COUNTER] = series_counter
         app[ORDER_QUERIES] = order_queries
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports

@@ -11,6 +11,7 @@ from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from push.protocol.access import TopicLookup
 from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, ShopInfo
@@ -23,6 +24,7 @@ __all__ = [
     "ORDER_QUERIES",
     "RELAY",
     "REPLAY_PLANNER",
+    "SERIES_COUNTER",
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
@@ -61,6 +63,7 @@ HUB = web.AppKey("HUB", Hub)
 RELAY = web.AppKey("RELAY", Relay)
 ORDER_QUERIES = web.AppKey("ORDER_QUERIES", OrderQueries)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
+SERIES_COUNTER = web.AppKey("SERIES_COUNTER", SeriesCounter)
 METRICS = web.AppKey("METRICS", Metrics)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 SESSION_MANAGER = web.AppKey("SESSION_MANAGER", SessionManager)

@@ -15,6 +15,7 @@ from gateway.http.query import parse_int, parse_text
 from gateway.http.request_guard import restrict_to_roles
 from gateway.http.request_head import REQUEST_HEAD
 from gateway.net.client_address import rate_limit_key
+from gateway.series import series
 from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
 from gateway.websocket.endpoint import websocket_handler
@@ -190,6 +191,7 @@ routes = [
     _get("/api/orders/{key}", restrict_to_roles(order, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders/{key}/events", restrict_to_roles(order_events, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/meta", restrict_to_roles(meta, *Role)),
+    _get("/api/series", restrict_to_roles(series, Role.ADMIN, Role.VIEWER)),
     _get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
     _get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
     _get("/healthz", healthz),

@@ -90,6 +90,8 @@ create table orderwire.journal (
     total numeric,
     previous_currency text,
     currency text,
+    created_at timestamp with time zone,
+    previous_created_at timestamp with time zone,
     data jsonb,
     actor_role text,
     actor_application text
@@ -218,6 +220,8 @@ create function orderwire.children_for_triggers(parent regclass) returns SETOF r
 
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
 
+create function orderwire.count_orders(bounds timestamp with time zone[]) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric) language sql stable;
+
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.customer_event_json(j orderwire.journal, subject text, epoch text, integer_keys boolean) returns text language plpgsql stable;
@@ -289,6 +293,8 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) from public;
+
+create function orderwire.interval_number(moment timestamp with time zone, bounds timestamp with time zone[]) returns integer language sql immutable;
 
 create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
 
@@ -384,6 +390,9 @@ create function orderwire.order_json(o orderwire.mapped_order, integer_keys bool
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
 
+create function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric, events bigint) language sql stable;
+comment on function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) is 'What has changed in a count of the orders, by the events since.';
+
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
 
 create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
@@ -395,7 +404,7 @@ create function orderwire.placeholder_key(key text) returns text language sql im
 
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
-create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql stable;
 
 create function orderwire.read_event(INOUT txid xid8, INOUT id bigint, OUT stream text, OUT key text, OUT order_key text, OUT customer_id text, OUT previous_customer_id text, OUT seen_by_writer pg_snapshot, OUT at timestamp with time zone, OUT orders integer, OUT pending integer, OUT previous_revenue numeric, OUT revenue numeric, OUT previous_currency text, OUT currency text, OUT event text, OUT customer_event text, OUT previous_customer_event text, OUT is_placeholder boolean, OUT exact boolean) language plpgsql stable;
 

@@ -103,7 +103,8 @@ class Assets:
         source = built if self.is_built else PLAIN_DIRECTORY
         page = (source / "index.html").read_bytes()
         page = page.replace(b'data-currency="PLN"', f'data-currency="{currency}"'.encode())
-        # The page's assets have relative addresses, since a proxy may add a prefix: one page for each depth below /admin/dashboard.
+        # The page's assets have relative addresses, since a proxy may add a prefix: one page for each depth below
+        # /admin/dashboard.
         self.pages = [
             Asset.from_content("index.html", page.replace(b'"./', b'"' + (b"../" * depth or b"./")), CACHE_REVALIDATE)
             for depth in range(MAX_PAGE_DEPTH + 1)

@@ -144,6 +144,17 @@ begin
             case when map ->> 'currency' is null then 'null::text' else 'left(m.currency, 20)' end,
             format('%s as o, lateral orderwire.map_totals(o.*) as m', relation),
             case when map ->> 'currency' is null then '' else ' group by 1' end
+        ),
+        -- The orders by status, currency ('' for none) and time of creation. Texts are cut as those of an event are. $1, since a
+        -- column of the table may be named as the parameter is.
+        format(
+            'create function orderwire.count_orders(bounds timestamptz[]) returns table (status text, currency text, '
+            'interval_number integer, orders bigint, revenue numeric) language sql stable begin atomic '
+            'select c.status, c.currency, c.interval_number, count(*), coalesce(sum(c.revenue), 0) from ('
+            'select coalesce(left(m.status, 100), '''') as status, coalesce(left(m.currency, 20), '''') as currency, '
+            'orderwire.interval_number(m.created_at, $1) as interval_number, case when m.is_counted then m.total end as revenue '
+            'from %s as o, lateral orderwire.map_orders_series(o.*) as m) as c group by c.status, c.currency, c.interval_number; end',
+            relation
         )
     ];
 end
@@ -164,6 +175,9 @@ as $$
         'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
         'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
         'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
+        'create function orderwire.count_orders(bounds timestamptz[]) returns table (status text, currency text, '
+        'interval_number integer, orders bigint, revenue numeric) language sql stable '
+        'begin atomic select null::text, null::text, null::integer, null::bigint, null::numeric where false; end',
         'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe return false',
         'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe return true'
     ]
@@ -186,7 +200,9 @@ begin
         where
             p.pronamespace = 'orderwire'::regnamespace
             and (
-                p.proname in ('orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'orders_sort_value')
+                p.proname in (
+                    'orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'count_orders', 'orders_sort_value'
+                )
                 or p.proname like 'orders\_key\_%'
             )
         order by p.proname like 'orders\_%', p.oid desc

@@ -12,8 +12,8 @@ from tests.support import ROOT
 SOURCE = ROOT / "web" / "src" / "icon.svg"
 TARGET = ROOT / "web" / "public"
 BACKGROUND = "#3a51d4"  # of the drawing, whose corners are round
-# Name, width in pixels, and the part of the width that the drawing takes. Systems cut a maskable icon to a shape within which 80 % of
-# it is always visible.
+# Name, width in pixels, and the part of the width that the drawing takes. Systems cut a maskable icon to a shape: what is
+# within 80 % of it is always visible.
 ICONS = [("icon-192", 192, 1.0), ("icon-512", 512, 1.0), ("icon-maskable-512", 512, 0.8)]
 
 

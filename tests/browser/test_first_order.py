@@ -36,7 +36,9 @@ async def test_the_lines_of_the_readme_can_be_copied_and_make_an_order(server: S
 async def test_of_a_table_of_ones_own_only_the_name_is_shown(server: Server, page: Page) -> None:
     async def rename(route: Route) -> None:
         response = await route.fetch()
-        await route.fulfill(response=response, json={**await response.json(), "table": "shop.bestellungen", "statuses": ["neu"]})
+        await route.fulfill(
+            response=response, json={**await response.json(), "table": "shop.bestellungen", "statuses": ["neu"]}
+        )
 
     await page.context.route("**/api/meta", rename)
     await open_dashboard(page, server)

@@ -120,7 +120,7 @@ async def test_where_the_page_may_show_no_notification_the_worker_shows_it(serve
             constructor() { throw new TypeError("Illegal constructor"); }
         };
         window.shown = [];
-        ServiceWorkerRegistration.prototype.showNotification = async (title, options) => { window.shown.push([title, options]); };
+        ServiceWorkerRegistration.prototype.showNotification = async (...said) => { window.shown.push(said); };
         """
     )
     await open_with_worker(page, server.http_url)

@@ -42,7 +42,11 @@ async def test_pasted_token_signs_in_and_is_stored_for_the_tab_only(server: Serv
 
 async def test_rejected_token_is_reported_in_words(server: Server, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard")
-    for bad, reason in (("nonsense", "Токен не подошёл"), (token(ttl=-60), "Время входа истекло"), (token("owner"), "роли здесь ничего не видно")):
+    for bad, reason in (
+        ("nonsense", "Токен не подошёл"),
+        (token(ttl=-60), "Время входа истекло"),
+        (token("owner"), "роли здесь ничего не видно"),
+    ):
         await sign_in(page, bad)
         await expect(page.get_by_role("alert")).to_contain_text(reason)
     await server.stop()

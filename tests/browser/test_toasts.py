@@ -17,8 +17,8 @@ SCREENS = [(390, 844), (768, 1024), (1440, 900)]
 COVERED = """() => [...document.querySelectorAll("button, a[href], input, select, textarea")]
     .filter((control) => control.getClientRects().length > 0 && !control.disabled)
     .filter((control) => {
-        // What is seen of a radio button is its label.
-        const seen = control.matches("input[type=radio]") ? control.closest("label") : control;
+        // What is seen of a radio button or a checkbox is its label.
+        const seen = control.closest("label:has([type=radio], [type=checkbox])") ?? control;
         seen.scrollIntoView({ block: "nearest" });
         const box = seen.getBoundingClientRect();
         const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);

@@ -9,7 +9,6 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import expect_online, expect_totals, insert_order
-from tests.browser.series_stub import answer_series
 from tests.browser.test_access import violations
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer
@@ -31,8 +30,7 @@ async def insert_own(db: Any, customer_id: str, status: str = "pending") -> str:
     return number
 
 
-async def test_viewer_sees_totals_statuses_and_a_chart(server: Server, database_url: str, db: Any, page: Page) -> None:
-    await answer_series(page.context, database_url)
+async def test_viewer_sees_totals_statuses_and_a_chart(server: Server, db: Any, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard#token={token('viewer')}")
     await expect_online(page)
     await insert_order(db, "Anna", "12.00")
@@ -74,12 +72,9 @@ async def test_the_address_of_an_order_opens_its_history(server: Server, db: Any
 
 @pytest.mark.parametrize("role", ["viewer", "customer"])
 @pytest.mark.parametrize("width", [390, 1440])
-async def test_axe_finds_no_violation(
-    server: Server, database_url: str, db: Any, new_page: NewPage, role: str, width: int
-) -> None:
+async def test_axe_finds_no_violation(server: Server, db: Any, new_page: NewPage, role: str, width: int) -> None:
     await insert_own(db, "anna", "preparing")
     page = await new_page(viewport={"width": width, "height": 844}, reduced_motion="reduce")
-    await answer_series(page.context, database_url)
     await page.goto(f"{server.http_url}/admin/dashboard#token={token(role, sub='anna')}")
     await expect_online(page)
     ready = page.get_by_role("list", name="Ход заказа") if role == "customer" else page.locator("[data-status=preparing]")

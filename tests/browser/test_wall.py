@@ -9,7 +9,6 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import insert_order
-from tests.browser.series_stub import answer_series
 from tests.browser.test_access import violations
 from tests.support import Server, StartServer
 
@@ -33,19 +32,16 @@ async def server(start_server: StartServer, database_url: str, db: Any) -> Serve
     return server
 
 
-async def open_wall(page: Page, server: Server, database_url: str) -> None:
-    await answer_series(page.context, database_url)
+async def open_wall(page: Page, server: Server) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard/wall")
     await expect(page.locator("main[data-feed=live]")).to_be_visible()
     await expect(page.locator("[data-wall=orders]")).to_have_text("150")
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-async def test_digits_take_at_least_8_percent_of_the_height(
-    server: Server, database_url: str, new_page: NewPage, width: int, height: int
-) -> None:
+async def test_digits_take_at_least_8_percent_of_the_height(server: Server, new_page: NewPage, width: int, height: int) -> None:
     page = await new_page(viewport={"width": width, "height": height})
-    await open_wall(page, server, database_url)
+    await open_wall(page, server)
     await expect(page.locator("[data-wall=revenue]")).to_have_text("1 132 500 zł")
     for name in ("orders", "revenue", "pending"):
         number = page.locator(f"[data-wall={name}]")
@@ -56,8 +52,10 @@ async def test_digits_take_at_least_8_percent_of_the_height(
         """() => {
             const boxes = [...document.querySelectorAll("main > header, main > section, [data-wall], main dl, main figure")]
                 .map((element) => element.getBoundingClientRect());
-            const overlap = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-            return boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => overlap(a, b)).map((b) => [a.toJSON(), b.toJSON()]));
+            const overlap = (a, b) =>
+                a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+            const after = (a, index) => boxes.slice(index + 1).filter((b) => overlap(a, b));
+            return boxes.flatMap((a, index) => after(a, index).map((b) => [a.toJSON(), b.toJSON()]));
         }"""
     )
     assert overlapping == []
@@ -65,10 +63,8 @@ async def test_digits_take_at_least_8_percent_of_the_height(
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-async def test_new_orders_appear_in_the_stream_and_the_frame_tells_the_feed(
-    server: Server, database_url: str, db: Any, page: Page
-) -> None:
-    await open_wall(page, server, database_url)
+async def test_new_orders_appear_in_the_stream_and_the_frame_tells_the_feed(server: Server, db: Any, page: Page) -> None:
+    await open_wall(page, server)
     number = await insert_order(db, "Anna")
     newest = page.locator("li").first
     await expect(newest).to_contain_text(number)
@@ -80,7 +76,7 @@ async def test_new_orders_appear_in_the_stream_and_the_frame_tells_the_feed(
     assert await page.locator("main").evaluate(border) == "dotted"
 
 
-async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, database_url: str, page: Page) -> None:
+async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, page: Page) -> None:
     await page.add_init_script(
         """
         window.locks = [];
@@ -93,7 +89,7 @@ async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, da
         } });
         """
     )
-    await open_wall(page, server, database_url)
+    await open_wall(page, server)
     kept = "locks.filter(({ released }) => !released).map(({ type }) => type)"
     assert await page.evaluate(kept) == ["screen"]
     # The browser lets go of it when the page is hidden.
@@ -107,11 +103,9 @@ async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, da
 
 @pytest.mark.parametrize("forced_colors", ["none", "active"])
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-async def test_axe_finds_no_violation(
-    server: Server, database_url: str, new_page: NewPage, width: int, scheme: str, forced_colors: str
-) -> None:
+async def test_axe_finds_no_violation(server: Server, new_page: NewPage, width: int, scheme: str, forced_colors: str) -> None:
     page = await new_page(
         viewport={"width": width, "height": 900}, color_scheme=scheme, forced_colors=forced_colors, reduced_motion="reduce"
     )
-    await open_wall(page, server, database_url)
+    await open_wall(page, server)
     assert await violations(page) == []

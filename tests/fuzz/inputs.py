@@ -52,6 +52,7 @@ STATUSES = ("pending", "ready", "PENDING", "", "nonsense", "pending'--", "\0")
 PATHS = (
     *("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api/analytics", "/metrics", "/healthz", "/readyz"),
     *("/api/orders/1", "/api/orders/1/events", "/api/orders/%00", "/api/orders/%FF/events", "/api/orders/a%2Fb", "/api/meta"),
+    *("/api/series", "/api/series?period=7d", "/api/series?period=%00"),
 )
 METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get", "G")
 

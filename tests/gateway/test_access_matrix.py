@@ -93,6 +93,7 @@ GUARDED = {
     "/api/orders/{key}/events": {"admin", "customer"},
     "/api/meta": {"admin", "viewer", "customer"},
     "/api/analytics": {"admin", "viewer"},
+    "/api/series": {"admin", "viewer"},
     "/metrics": {"admin", "viewer"},
 }
 PUBLIC = {"/", "/admin/dashboard", "/admin/dashboard/{view}", "/admin/dashboard/orders/{key}", "/healthz", "/readyz"}

@@ -140,6 +140,12 @@ async def check_analytics(target: Target, db: Any) -> None:
     assert (await get_json(target, "/api/analytics"))["total_orders"] == await db.fetchval("select count(*) from orders")
 
 
+async def check_series(target: Target, db: Any) -> None:
+    await db.execute(INSERT)
+    statuses = (await get_json(target, "/api/series?period=1h"))["statuses"]
+    assert sum(entry["orders"] for entry in statuses.values()) == await db.fetchval("select count(*) from orders")
+
+
 async def check_metrics(target: Target, _db: Any) -> None:
     assert re.search(r"^orderwire_ready 1\.0$", await get(target, "/metrics", "text/plain"), re.MULTILINE)
 
@@ -168,6 +174,7 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/api/orders/{key}/events": check_order_events,
     "/api/meta": check_meta,
     "/api/analytics": check_analytics,
+    "/api/series": check_series,
     "/metrics": check_metrics,
     "/healthz": check_health,
     "/readyz": check_readiness,

@@ -3,8 +3,9 @@ import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { alertNewOrder } from "./alerts.ts";
 import { api } from "./api.ts";
+import { mainCurrency } from "./format.ts";
 import { readTokenFromUrl } from "./login.ts";
-import { initPreferences } from "./preferences.ts";
+import { getPreferences, initPreferences } from "./preferences.ts";
 import { serverPath } from "./server.ts";
 import { DashboardStore } from "./state/dashboard-store.ts";
 import { announceVisibility } from "./tabs.ts";
@@ -15,7 +16,6 @@ import { registerWorker, reloadAfterUpgrade } from "./worker-client.ts";
 import "./styles/base.css";
 import "./styles/page.css";
 import "./styles/orders.css";
-import "uplot/dist/uPlot.min.css";
 import "./styles/chart.css";
 
 initPreferences();
@@ -23,7 +23,7 @@ readTokenFromUrl();
 announceVisibility();
 // The page may stay open unattended for days, so it never stops retrying. Tabs with a token do not share: each may have another token.
 wsService.configure({ url: serverPath("/api/ws"), getToken, maxAttempts: Infinity, share: getToken() === null });
-const store = new DashboardStore(wsService, api, alertNewOrder);
+const store = new DashboardStore(wsService, api, alertNewOrder, { mainCurrency, period: getPreferences().period });
 void store.checkAccess();
 reloadAfterUpgrade();
 registerWorker();

@@ -13,8 +13,8 @@ import { SPEEDS, useStory, type StoryState } from "./use-story.ts";
 import styles from "./Story.module.css";
 
 const MAX_STREAM = 30;
-/** The slider goes in steps of a second, in milliseconds. */
-const SLIDER_STEP_MS = 1_000;
+/** From one end of the slider to the other, by the arrow keys. */
+const SLIDER_STEPS = 500;
 
 /** Plays the journal like a film: the orders in the columns of their statuses, and the events as they happened. */
 export default function StoryView() {
@@ -69,6 +69,7 @@ function Controls({ state }: { state: StoryState }) {
   const format = useFormat();
   const { story, time, playing, speed, end } = state;
   const range = story.range;
+  const step = range === undefined ? 1 : Math.max(1, Math.round((range.to - range.from) / SLIDER_STEPS));
   const shown = time === undefined ? "–" : format.dateTime(new Date(time).toISOString());
   return (
     <div className={styles.controls}>
@@ -94,8 +95,8 @@ function Controls({ state }: { state: StoryState }) {
         aria-valuetext={shown}
         disabled={range === undefined}
         min={range?.from ?? 0}
-        max={range === undefined ? 1 : Math.ceil(range.to / SLIDER_STEP_MS) * SLIDER_STEP_MS + SLIDER_STEP_MS}
-        step={SLIDER_STEP_MS}
+        max={range === undefined ? 1 : range.from + Math.ceil((range.to - range.from) / step) * step}
+        step={step}
         value={time ?? 0}
         onChange={(event) => state.seek(Number(event.target.value))}
       />

@@ -1,7 +1,7 @@
 import { useEffect } from "react";
 import { useTranslate } from "../../i18n.ts";
 import { navigate, orderHref, viewHref } from "../../route.ts";
-import { FeedBanner } from "../FeedBanner.tsx";
+import { FeedFrame } from "../FeedFrame.tsx";
 import { Header } from "../Header.tsx";
 import { useDashboard, useDashboardStore } from "../use-dashboard.ts";
 import { useRoute } from "../use-route.ts";
@@ -23,7 +23,7 @@ export default function CustomerPage() {
   return (
     <>
       <Header />
-      <FeedBanner />
+      <FeedFrame />
       <main className={styles.customer}>
         <h2>{t("visitor.yourOrders")}</h2>
         {ordersState === "failed" && (

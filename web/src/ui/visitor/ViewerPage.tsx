@@ -1,6 +1,6 @@
 import { useTranslate } from "../../i18n.ts";
 import { countsOf } from "../../state/sums.ts";
-import { FeedBanner } from "../FeedBanner.tsx";
+import { FeedFrame } from "../FeedFrame.tsx";
 import { Header } from "../Header.tsx";
 import { Totals } from "../Totals.tsx";
 import { useSeries } from "../use-series.ts";
@@ -15,7 +15,7 @@ export default function ViewerPage() {
   return (
     <>
       <Header />
-      <FeedBanner />
+      <FeedFrame />
       <main className={styles.viewer}>
         <Totals />
         {failed && series === null && (
