@@ -15,11 +15,11 @@ SCREENS = [(390, 844), (768, 1024), (1440, 900)]
 
 # Scrolls each control into view, and returns those whose centre is not theirs. Controls that are not drawn are left out.
 COVERED = """() => [...document.querySelectorAll("button, a[href], input, select, textarea")]
-    .filter((control) => control.getClientRects().length > 0 && !control.disabled)
+    .filter((control) => control.checkVisibility() && !control.disabled)
     .filter((control) => {
         // What is seen of a radio button or a checkbox is its label.
         const seen = control.closest("label:has([type=radio], [type=checkbox])") ?? control;
-        seen.scrollIntoView({ block: "nearest" });
+        seen.scrollIntoView({ block: "center" });
         const box = seen.getBoundingClientRect();
         const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
         return hit === null || !(seen.contains(hit) || seen.closest("label")?.contains(hit));
@@ -54,6 +54,9 @@ async def test_toasts_cover_no_control_and_move_nothing(
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 70) n")
     await open_dashboard(page, server)
     await expect_order_count(page, 70)
+    await expect(page.locator("[data-total=orders]")).to_have_text("70")
+    await expect(page.locator(".plot canvas")).to_be_visible()
+    await expect(page.locator("[data-count=pending]")).to_have_text("70")
     before = await page.get_by_role("grid").bounding_box()
     assert await page.evaluate(COVERED) == []
     for count in range(1, 4):

@@ -20,9 +20,9 @@ export function NewestOrders() {
       <ol>
         {orders.map((order) => (
           <li key={order.key}>
-            <time dateTime={order.createdAt ?? undefined}>{format.time(order.createdAt)}</time>
             <b>{order.number}</b>
             <span>{format.money(order.total, order.currency)}</span>
+            <time dateTime={order.createdAt ?? undefined}>{format.time(order.createdAt)}</time>
             <StatusBadge status={order.status} />
           </li>
         ))}
