@@ -8,7 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.app_keys import HUB, LIFECYCLE, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
-from gateway.http.assets import asset, client_script, dashboard
+from gateway.http.assets import asset, client_script, dashboard, page_file
 from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
 from gateway.http.json_response import json_text_response
@@ -59,6 +59,7 @@ async def meta(request: web.Request, grant: Grant) -> web.Response:
     """``GET /api/meta``: what a page needs to know to show orders. Only an admin is told the names of tables."""
     info, app = await request.app[ORDER_QUERIES].shop_info(), request.app
     fields: dict[str, object] = {
+        "role": grant.role,
         "statuses": info.statuses,
         "pending": info.pending,
         "cancelled": info.cancelled,
@@ -153,6 +154,7 @@ routes = [
     _get("/admin/dashboard/{view}", dashboard),
     _get("/admin/dashboard/orders/{key}", dashboard),
     _get("/admin/assets/{name}", asset),
+    _get("/admin/{name}", page_file),
     _get("/client/{name}", client_script),
     _get("/api/ws", websocket_handler),
     _get("/api/sse", sse_handler),

@@ -1,9 +1,12 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { brotliCompressSync, gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import { defineConfig, type Plugin } from "vite";
 import { alias } from "./alias.ts";
+
+const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
 /** Writes a gzip and a brotli file beside each asset. The server sends them by `Accept-Encoding`, and does not compress at run time. */
 function precompress(): Plugin {
@@ -32,5 +35,10 @@ export default defineConfig({
     // The Content-Security-Policy of the page forbids data: URLs.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: { index: here("index.html"), worker: here("src/worker/worker.ts") },
+      // The address of a service worker is its identity, so its name has no hash.
+      output: { entryFileNames: ({ name }) => (name === "worker" ? "worker.js" : "assets/[name]-[hash].js") },
+    },
   },
 });

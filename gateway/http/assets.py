@@ -14,12 +14,12 @@ from pathlib import Path
 
 from aiohttp import web
 
-__all__ = ["ASSETS", "Assets", "asset", "client_script", "dashboard"]
+__all__ = ["ASSETS", "Assets", "asset", "client_script", "dashboard", "page_file"]
 
 # The page loads scripts, styles and data from its own origin only; an injected inline script does not run.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 PAGE_HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
@@ -35,7 +35,11 @@ CONTENT_TYPES = {
     ".css": "text/css",
     ".svg": "image/svg+xml",
     ".map": "application/json",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
 }
+# Files beside the page whose addresses never change: the service worker, the manifest of the installed page, its icons.
+PAGE_FILE_SUFFIXES = (".js", ".webmanifest", ".png")
 # Suffixes of the compressed files that the build puts beside each file; the preferred encoding first.
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
@@ -106,6 +110,9 @@ class Assets:
             for depth in range(MAX_PAGE_DEPTH + 1)
         ]
         self.files = _read_directory(source / "assets", CACHE_IMMUTABLE if self.is_built else CACHE_REVALIDATE)
+        self.page_files = {
+            name: file for name, file in _read_directory(source, CACHE_REVALIDATE).items() if name.endswith(PAGE_FILE_SUFFIXES)
+        }
         self.client_files = _read_directory(web_directory / "client" / "dist", CACHE_REVALIDATE, base_path)
 
 
@@ -146,6 +153,13 @@ async def dashboard(request: web.Request) -> web.Response:
 async def asset(request: web.Request) -> web.Response:
     """``GET /admin/assets/NAME``: scripts, styles and images of the page."""
     return _requested_asset(request.app[ASSETS].files, request).to_response(request)
+
+
+async def page_file(request: web.Request) -> web.Response:
+    """``GET /admin/NAME``: the service worker, the manifest and the icons. The path of the worker's script is above that of the
+    page, so the page is in its scope without a header ``Service-Worker-Allowed``.
+    """
+    return _requested_asset(request.app[ASSETS].page_files, request).to_response(request)
 
 
 async def client_script(request: web.Request) -> web.Response:

@@ -107,8 +107,8 @@ async def test_rows_show_null_fields_odd_dates_and_each_currency(server: Server,
         ["SO-0", "Anna", "1,00 €", "Unfulfilled"],
         [str(FIRST_KEY + 3), "–", "–", "Без статуса"],
     ]
-    assert rows[0][4].startswith("20260-01-01T00:00:00")
-    assert rows[4][4] == "–"
+    # RFC 3339 has no years beyond 9999.
+    assert [rows[0][4], rows[4][4]] == ["–", "–"]
     revenue = page.locator(".total.revenue")
     await expect(revenue.locator("[data-total=revenue]")).to_have_text("1,00 €")
     await expect(revenue.locator("small")).to_have_text("1 500 ¥ · 1,500 KWD")
@@ -147,10 +147,11 @@ async def test_any_status_can_be_filtered_by_and_has_a_colour_of_its_own(server:
         "bars => bars.map((bar) => getComputedStyle(bar).backgroundColor)"
     )
     assert len(set(colours)) == len(names)
+    await page.locator(".status-select summary").click()
     for name, count in zip(names, (2, 1, 0, 1, 1), strict=True):
-        await page.get_by_role("combobox").select_option(label=name)
+        await page.get_by_role("checkbox", name=name).check()
         await expect_order_count(page, count)
-    await page.get_by_role("combobox").select_option(label="Любой статус")
+        await page.get_by_role("checkbox", name=name).uncheck()
     await expect_order_count(page, 5)
 
 
@@ -160,7 +161,7 @@ async def test_details_show_the_key_the_data_of_the_map_and_what_events_have_cut
     name = "Anna " * 200 + "the last word"
     await insert(shop, FIRST_KEY, buyer=name, delivery_address="ul. Długa <b>5</b>")
     await expect_order_count(page, 1)
-    await page.locator(".grid-body .grid-row").click()
+    await page.locator(".cell-number a").click()
     details = page.get_by_role("dialog").locator(".details")
     await expect(details).to_contain_text(str(FIRST_KEY))
     await expect(details).to_contain_text("Delivery addressul. Długa <b>5</b>")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.browser.page_helpers import expect_online, expect_order_count, expect_totals, insert_order, open_dashboard
+from tests.browser.page_helpers import expect_online, expect_order_count, insert_order
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer
 
@@ -39,11 +40,30 @@ async def test_pasted_token_signs_in_and_is_stored_for_the_tab_only(server: Serv
     await expect(page.get_by_label("Токен")).to_be_visible()
 
 
-async def test_rejected_token_is_reported(server: Server, page: Page) -> None:
+async def test_rejected_token_is_reported_in_words(server: Server, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard")
-    for bad in ("nonsense", token(ttl=-60)):
+    for bad, reason in (
+        ("nonsense", "Токен не подошёл"),
+        (token(ttl=-60), "Время входа истекло"),
+        (token("owner"), "роли здесь ничего не видно"),
+    ):
         await sign_in(page, bad)
-        await expect(page.get_by_role("alert")).to_contain_text("не подошёл")
+        await expect(page.get_by_role("alert")).to_contain_text(reason)
+    await server.stop()
+    await sign_in(page, token())
+    await expect(page.get_by_role("alert")).to_contain_text("Сервер недоступен")
+
+
+async def test_the_form_is_one_that_password_managers_know(server: Server, page: Page) -> None:
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    field = page.get_by_label("Токен")
+    await expect(field).to_be_focused()
+    await expect(field).to_have_attribute("type", "password")
+    await expect(field).to_have_attribute("autocomplete", "current-password")
+    await expect(page.locator("form input[autocomplete=username]")).to_have_value(urlsplit(server.http_url).netloc)
+    await field.fill(token())
+    await field.press("Enter")
+    await expect_online(page)
 
 
 async def test_token_in_the_url_signs_in_and_is_removed_from_the_url(server: Server, page: Page) -> None:
@@ -53,17 +73,105 @@ async def test_token_in_the_url_signs_in_and_is_removed_from_the_url(server: Ser
     assert await page.evaluate("history.length") <= 2
 
 
-async def test_viewer_sees_totals_and_why_there_are_no_orders(server: Server, db: Any, page: Page) -> None:
-    await page.goto(f"{server.http_url}/admin/dashboard#token={token('viewer')}")
-    await expect(page.get_by_text("Ваша роль показывает только итоги")).to_be_visible()
-    await expect(page.get_by_role("grid")).to_have_count(0)
-    await insert_order(db, "Anna", "12.00")
-    await expect_totals(page, "1", "12,00 zł", "1")
-
-
-async def test_expired_token_leads_back_to_the_sign_in(server: Server, page: Page) -> None:
-    await page.goto(f"{server.http_url}/admin/dashboard#token={token(ttl=5)}")
-    await expect_online(page)
-    await expect(page.get_by_label("Токен")).to_be_visible()
+async def test_expired_token_is_renewed_over_the_page_which_stays(server: Server, db: Any, page: Page) -> None:
+    await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
+    await page.goto(f"{server.http_url}/admin/dashboard#token={token(ttl=8)}")
+    await expect_order_count(page, 300)
+    await page.get_by_role("searchbox").fill("Anna")
+    grid = page.get_by_role("grid")
+    await grid.evaluate("grid => { grid.scrollTop = 2000; }")
+    await page.evaluate("document.body.dataset.page = 'the same'")
+    dialog = page.get_by_role("dialog")
+    await expect(dialog).to_contain_text("Время входа истекло")
+    await insert_order(db, "Anna Meanwhile")
+    await page.keyboard.press("Escape")
+    await expect(dialog).to_be_visible()
     await sign_in(page, token())
-    await open_dashboard(page, server)
+    await expect(dialog).to_have_count(0)
+    await expect_online(page)
+    await expect_order_count(page, 301)  # the feed has gone on from where it was
+    await expect(page.get_by_role("searchbox")).to_have_value("Anna")
+    assert await grid.evaluate("grid => grid.scrollTop") >= 2000
+    assert await page.evaluate("document.body.dataset.page") == "the same"
+
+
+async def test_the_token_of_another_user_loads_the_page_anew(server: Server, page: Page) -> None:
+    await page.goto(f"{server.http_url}/admin/dashboard#token={token(ttl=5, sub='anna')}")
+    await expect_online(page)
+    await page.evaluate("document.body.dataset.page = 'the same'")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await sign_in(page, token(sub="bo"))
+    await expect_online(page)
+    assert await page.evaluate("document.body.dataset.page") is None
+
+
+# Where people sign in. The page there gives back what the test has put into `answer`.
+LOGIN_URL = "https://login.example/in?shop=7"
+
+
+class LoginPage:
+    """A page at LOGIN_URL, and answers of the server that name it."""
+
+    def __init__(self) -> None:
+        self.answer = ""
+        self.visits: list[dict[str, list[str]]] = []
+
+    async def install(self, page: Page) -> None:
+        await page.context.route("**/api/meta", self._name_login_url)
+        await page.context.route("https://login.example/**", self._send_back)
+
+    async def _name_login_url(self, route: Route) -> None:
+        response = await route.fetch()
+        if response.status != 401:
+            await route.fulfill(response=response)
+            return
+        body = await response.json()
+        body["error"]["login_url"] = LOGIN_URL
+        await route.fulfill(response=response, json=body)
+
+    async def _send_back(self, route: Route) -> None:
+        query = parse_qs(urlsplit(route.request.url).query)
+        self.visits.append(query)
+        fragment = self.answer.replace("STATE", query["state"][0])
+        await route.fulfill(status=302, headers={"Location": f"{query['return_to'][0]}#{fragment}"})
+
+
+@pytest.fixture
+async def login_page(page: Page) -> LoginPage:
+    login = LoginPage()
+    await login.install(page)
+    return login
+
+
+async def test_people_sign_in_at_the_login_url_and_come_back_to_where_they_were(
+    server: Server, db: Any, page: Page, login_page: LoginPage
+) -> None:
+    number = await insert_order(db, "Anna")
+    login_page.answer = f"token={token()}&state=STATE"
+    await page.goto(f"{server.http_url}/admin/dashboard/orders/1?status=pending")
+    await expect_online(page)
+    assert page.url == f"{server.http_url}/admin/dashboard/orders/1?status=pending"
+    [visit] = login_page.visits
+    assert visit["return_to"] == [page.url]
+    assert visit["shop"] == ["7"]
+    assert len(visit["state"][0]) == 32
+    assert number
+
+
+async def test_a_token_with_another_state_is_refused(server: Server, page: Page, login_page: LoginPage) -> None:
+    login_page.answer = f"token={token()}&state=wrong"
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    await expect(page.get_by_role("alert")).to_contain_text("Вход отклонён")
+    assert len(login_page.visits) == 1  # the page does not go there in circles
+    login_page.answer = f"token={token()}&state=STATE"
+    await page.get_by_role("button", name="Войти через login.example").click()
+    await expect_online(page)
+
+
+async def test_after_a_sign_out_the_page_does_not_sign_in_by_itself(server: Server, page: Page, login_page: LoginPage) -> None:
+    login_page.answer = f"token={token()}&state=STATE"
+    await page.goto(f"{server.http_url}/admin/dashboard")
+    await expect_online(page)
+    await page.get_by_role("button", name="Выйти").click()
+    await expect(page.get_by_role("button", name="Войти через login.example")).to_be_visible()
+    assert len(login_page.visits) == 1

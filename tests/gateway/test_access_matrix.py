@@ -101,7 +101,7 @@ GUARDED = {
 CHANGES = {("PATCH", "/api/orders/{key}"): {"admin"}, ("POST", "/api/test-order"): {"admin"}}
 PUBLIC = {"/", "/admin/dashboard", "/admin/dashboard/{view}", "/admin/dashboard/orders/{key}", "/healthz", "/readyz"}
 # Static files, which pages of every origin may load.
-FILES = {"/admin/assets/{name}", "/client/{name}"}
+FILES = {"/admin/assets/{name}", "/admin/{name}", "/client/{name}"}
 
 ORIGINS = {
     None: True,

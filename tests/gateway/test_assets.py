@@ -46,6 +46,22 @@ async def test_the_dashboard_is_revalidated_and_has_a_content_security_policy(se
         assert await response.read() == b""
 
 
+async def test_the_worker_the_manifest_and_the_icons_are_revalidated(session: aiohttp.ClientSession) -> None:
+    types = {
+        "worker.js": "text/javascript",
+        "manifest.webmanifest": "application/manifest+json",
+        "icon-192.png": "image/png",
+        "icon-512.png": "image/png",
+        "icon-maskable-512.png": "image/png",
+    }
+    for name, content_type in types.items():
+        async with session.get(f"/admin/{name}") as response:
+            assert (response.status, response.content_type) == (200, content_type)
+            assert response.headers["Cache-Control"] == "no-cache"
+    async with session.get("/admin/dashboard") as response:
+        assert "manifest-src 'self'" in response.headers["Content-Security-Policy"]
+
+
 async def test_assets_are_immutable(session: aiohttp.ClientSession) -> None:
     names = await assets(session)
     assert {name.rsplit(".")[-1] for name in names} == {"js", "css", "svg"}
@@ -69,7 +85,7 @@ async def test_assets_are_immutable(session: aiohttp.ClientSession) -> None:
 async def test_assets_are_sent_in_the_best_encoding_that_is_accepted(
     session: aiohttp.ClientSession, accepted: str, encoding: str | None
 ) -> None:
-    [name] = [name for name in await assets(session) if name.endswith(".js")]
+    [name, *_] = [name for name in await assets(session) if name.endswith(".js")]
     original = (WEB / "dist" / name.removeprefix("/admin/")).read_bytes()
     async with session.get(name, headers={"Accept-Encoding": accepted}) as response:
         assert response.headers.get("Content-Encoding") == encoding
@@ -98,6 +114,8 @@ async def test_the_client_script_can_be_loaded_from_other_origins(session: aioht
         "/admin/assets/none.js",
         "/admin/assets/..%2f..%2fserver.py",
         "/admin/assets/..%2findex.html",
+        "/admin/index.html",
+        "/admin/sources.sha256",
         "/client/orderwire.d.ts",
         "/client/cjs/orderwire.js",
         "/client/",

@@ -260,6 +260,7 @@ async def test_attaching_another_table_makes_clients_fetch_anew(start_app: Start
     app = await start_app()
     assert (await get_json(app, "/readyz")) == {"status": "ok"}
     assert await get_json(app, "/api/meta") == {
+        "role": "admin",
         "statuses": [],
         "pending": [],
         "cancelled": [],

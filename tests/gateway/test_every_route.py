@@ -77,6 +77,11 @@ async def check_asset(target: Target, _db: Any) -> None:
     assert await get(target, f"/admin/assets/{name}", "text/javascript")
 
 
+async def check_page_file(target: Target, _db: Any) -> None:
+    assert "skipWaiting" in await get(target, "/admin/worker.js", "text/javascript")
+    assert "start_url" in await get(target, "/admin/manifest.webmanifest", "application/manifest+json")
+
+
 async def check_client(target: Target, _db: Any) -> None:
     assert "WebSocketService" in await get(target, "/client/orderwire.js", "text/javascript")
 
@@ -185,6 +190,7 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/admin/dashboard/{view}": check_view,
     "/admin/dashboard/orders/{key}": check_order_page,
     "/admin/assets/{name}": check_asset,
+    "/admin/{name}": check_page_file,
     "/client/{name}": check_client,
     "/api/ws": check_websocket,
     "/api/sse": check_sse,

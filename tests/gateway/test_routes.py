@@ -243,6 +243,7 @@ async def test_one_order_and_its_history(app: App, db: Any) -> None:
 
 async def test_meta_says_what_the_map_says(app: App) -> None:
     assert await get_json(app, "/api/meta") == {
+        "role": "admin",
         "statuses": list(STATUSES),
         "pending": ["pending"],
         "cancelled": ["cancelled"],

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("built")
 
 # Limit for the compressed page with the scripts and styles that it names, which are loaded before anything is shown.
 MAX_PAGE_BYTES = 120_000
+# Limit for each compressed script that is loaded later, such as that of a view.
+MAX_VIEW_BYTES = 60_000
 
 
 def test_vitest_passes() -> None:
@@ -36,6 +38,21 @@ def test_page_is_smaller_than_its_limit() -> None:
     size = len(gzip.compress(page)) + sum((WEB / "dist" / f"{name.decode()}.gz").stat().st_size for name in names)
     print(f"the page: {size} bytes, gzip")
     assert size < MAX_PAGE_BYTES
+
+
+def test_each_view_is_smaller_than_its_limit() -> None:
+    page = (WEB / "dist" / "index.html").read_text(encoding="utf-8")
+    views = [path for path in (WEB / "dist" / "assets").glob("*.js.gz") if path.name.removesuffix(".gz") not in page]
+    sizes = {path.name: path.stat().st_size for path in views}
+    print(sizes)
+    assert sizes
+    assert max(sizes.values()) < MAX_VIEW_BYTES
+
+
+def test_the_service_worker_is_one_script_without_imports() -> None:
+    script = (WEB / "dist" / "worker.js").read_text(encoding="utf-8")
+    assert "skipWaiting" in script
+    assert not re.search(r"\b(?:import|export)\b", script)
 
 
 def test_lock_file_names_no_registry() -> None:
@@ -93,12 +110,12 @@ def test_unchanged_sources_are_not_built_again(tmp_path: Path) -> None:
 def test_changed_source_is_built_once(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
     os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
-    i18n = checkout / "web" / "src" / "i18n.ts"
-    i18n.write_text(i18n.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
+    texts = checkout / "web" / "messages" / "ru.json"
+    texts.write_text(texts.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
     done = run_build(checkout)
     assert (done.returncode, done.stdout) == (0, "building the page\n"), done.stderr
-    [script] = (checkout / "web" / "dist" / "assets").glob("*.js")
-    assert "Нет связи" in script.read_text(encoding="utf-8")
+    scripts = (checkout / "web" / "dist" / "assets").glob("*.js")
+    assert any("Нет связи" in script.read_text(encoding="utf-8") for script in scripts)
     assert run_build(checkout).stdout == ""
 
 

@@ -1,83 +1,64 @@
+/** The sound and the notification of a new order. Of several tabs one plays, and one notifies, and only if none can be seen. */
+
 import type { NewOrder } from "@orderwire/client";
 import { formatFor } from "./format.ts";
 import { translatorFor } from "./i18n.ts";
+import { notificationPermission, requestNotificationPermission, showNotification } from "./notifications.ts";
 import { getPreferences, setPreferences } from "./preferences.ts";
+import { orderHref } from "./route.ts";
+import { canPlay, chime } from "./sound.ts";
+import { claim, isVisibleInAnyTab } from "./tabs.ts";
 
 const MIN_SOUND_INTERVAL_MS = 1_000;
 const MIN_NOTIFICATION_INTERVAL_MS = 3_000;
 
-let audio: AudioContext | undefined;
-let resuming = false;
 let lastSound = 0;
-/** New orders since the last notification, and the newest of them. */
-let pendingCount = 0;
-let pendingOrder: NewOrder;
+/** New orders since the last notification, oldest first. */
+let pending: NewOrder[] = [];
 let notificationTimer: ReturnType<typeof setTimeout> | undefined;
 
-/** Plays a sound, and shows a desktop notification if the tab is hidden, as far as the user has switched them on. */
+/** Plays a sound, and shows a notification if no tab can be seen, as far as the user has switched them on. */
 export function alertNewOrder(order: NewOrder): void {
   if (getPreferences().sound && Date.now() - lastSound >= MIN_SOUND_INTERVAL_MS) {
     lastSound = Date.now();
-    chime();
+    void playOnce(order);
   }
-  if (getPreferences().notifications && document.hidden) {
-    pendingCount++;
-    if (notificationTimer === undefined) notifyPending(order);
-    else pendingOrder = order;
+  if (getPreferences().notifications && notificationPermission() === "granted" && document.hidden) {
+    pending.push(order);
+    if (notificationTimer === undefined) notifyPending();
   }
+}
+
+/** A tab that the browser keeps silent leaves the sound to another one. */
+async function playOnce(order: NewOrder): Promise<void> {
+  if (!canPlay() || (await claim("sound", [order.id])) > 0) chime();
 }
 
 /** The first order is shown at once, those of the following interval in one notification. */
-function notifyPending(order: NewOrder): void {
-  showNotification(order, pendingCount);
-  pendingCount = 0;
+function notifyPending(): void {
+  const orders = pending;
+  pending = [];
+  void notifyOnce(orders);
   notificationTimer = setTimeout(() => {
     notificationTimer = undefined;
-    if (pendingCount > 0) notifyPending(pendingOrder);
+    if (pending.length > 0) notifyPending();
   }, MIN_NOTIFICATION_INTERVAL_MS);
 }
 
-function showNotification(order: NewOrder, count: number): void {
+async function notifyOnce(orders: readonly NewOrder[]): Promise<void> {
+  if (await isVisibleInAnyTab()) return; // there it is said by a toast
+  const count = await claim("notification", orders.map(({ id }) => id));
+  const order = orders.at(-1);
+  if (count === 0 || order === undefined) return;
   const { language } = getPreferences();
   const t = translatorFor(language);
   const title = count === 1 ? t("newOrder", { orderNumber: order.order_number ?? order.key }) : t("newOrders", { count });
-  const body = formatFor(language).summary(order);
-  // With the same tag a notification replaces the previous one, also that of another tab.
-  const notification = new Notification(`🛒 ${title}`, { body, tag: "orderwire-new-order" });
-  notification.onclick = () => {
-    window.focus();
-    notification.close();
-  };
-}
-
-function chime(): void {
-  audio ??= new AudioContext();
-  if (audio.state === "running") return playTones(audio);
-  // Browsers suspend audio until the user clicks. Play once then, however many sounds were due.
-  if (resuming) return;
-  resuming = true;
-  const suspended = audio;
-  addEventListener("pointerdown", () => void suspended.resume(), { once: true });
-  void audio.resume().then(() => {
-    resuming = false;
-    playTones(suspended);
+  await showNotification({
+    title: `🛒 ${title}`,
+    body: formatFor(language).summary(order),
+    tag: "orderwire-new-order",
+    href: orderHref(order.key),
   });
-}
-
-/** Two notes, a fifth apart. */
-function playTones(context: AudioContext): void {
-  for (const [index, hertz] of [659.25, 987.77].entries()) {
-    const start = context.currentTime + index * 0.12;
-    const tone = context.createOscillator();
-    const volume = context.createGain();
-    tone.frequency.value = hertz;
-    volume.gain.setValueAtTime(0, start);
-    volume.gain.linearRampToValueAtTime(0.12, start + 0.015);
-    volume.gain.exponentialRampToValueAtTime(0.0001, start + 0.6);
-    tone.connect(volume).connect(context.destination);
-    tone.start(start);
-    tone.stop(start + 0.65);
-  }
 }
 
 /** Must be called from a click handler: the sound that it plays makes the browser allow later ones. */
@@ -86,11 +67,7 @@ export function setSoundEnabled(enabled: boolean): void {
   if (enabled) chime();
 }
 
-/** Asks the browser for permission if needed. Returns false if it is denied. */
-export async function setNotificationsEnabled(enabled: boolean): Promise<boolean> {
-  const allowed = !enabled || (await Notification.requestPermission()) === "granted";
-  setPreferences({ notifications: enabled && allowed });
-  return allowed;
+/** Must be called from a click handler, since it asks the browser for permission if needed. */
+export async function setNotificationsEnabled(enabled: boolean): Promise<void> {
+  setPreferences({ notifications: enabled && (await requestNotificationPermission()) === "granted" });
 }
-
-export const notificationsSupported = "Notification" in globalThis;

@@ -1,17 +1,9 @@
-/** The token for a server with a login: entered by the user, or given in the URL as `#token=…`. Stored until the tab is closed. */
+/** The token for a server with a login, stored until the tab is closed. */
 
 import { serverPrefix } from "./server.ts";
 
 /** Another server below another prefix of the same host must not get it. */
 const storageKey = (): string => `orderwire.token${serverPrefix().slice(0, -1)}`;
-
-/** Stores the token of the URL, and removes it there, so that it does not end up in histories, bookmarks and screenshots. */
-export function readTokenFromUrl(): void {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (token === null) return;
-  history.replaceState(history.state, "", location.pathname + location.search);
-  setToken(token);
-}
 
 export function getToken(): string | null {
   return sessionStorage.getItem(storageKey());
@@ -22,4 +14,16 @@ export function setToken(token: string | null): void {
   const text = token?.trim();
   if (text) sessionStorage.setItem(storageKey(), text);
   else sessionStorage.removeItem(storageKey());
+}
+
+/** The claim `sub` of a token, by default of the stored one. Undefined if there is none, or no token that can be read. */
+export function tokenSubject(token = getToken()): string | undefined {
+  try {
+    const payload = (token ?? "").split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/") ?? "";
+    const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
+    const claims = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown };
+    return typeof claims.sub === "string" ? claims.sub : undefined;
+  } catch {
+    return undefined;
+  }
 }

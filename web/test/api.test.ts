@@ -35,12 +35,12 @@ test("requests events after a cursor, escaped", async () => {
 
 test("sends the token in a header, if there is one", async () => {
   fetchMock.mockImplementation(async () => Response.json({}));
-  await api.totals();
+  await api.meta();
   setToken("secret");
-  await api.totals();
+  await api.meta();
   expect(fetchMock.mock.calls.map(([path, { headers }]) => [path, headers])).toEqual([
-    ["/api/analytics", {}],
-    ["/api/analytics", { Authorization: "Bearer secret" }],
+    ["/api/meta", {}],
+    ["/api/meta", { Authorization: "Bearer secret" }],
   ]);
 });
 
@@ -49,13 +49,19 @@ test("requests what is below the prefix of the page", async () => {
   fetchMock.mockImplementation(async () => Response.json({}));
   await api.order("7");
   history.replaceState(null, "", "/admin/dashboard");
-  await api.totals();
-  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/shop/orderwire/api/orders/7", "/api/analytics"]);
+  await api.meta();
+  expect(fetchMock.mock.calls.map(([path]) => path)).toEqual(["/shop/orderwire/api/orders/7", "/api/meta"]);
 });
 
-test("throws the status of an error", async () => {
-  fetchMock.mockImplementation(async () => Response.json({}, { status: 410 }));
-  const error = await api.events("a", 1).catch((reason: unknown) => reason);
-  expect(error).toBeInstanceOf(ApiError);
-  expect((error as ApiError).status).toBe(410);
+test("throws the status and the details of an error", async () => {
+  const error = { code: "token_expired", message: "the token has expired", login_url: "https://login.example/" };
+  fetchMock.mockImplementation(async () => Response.json({ error }, { status: 401 }));
+  const thrown = await api.events("a", 1).catch((reason: unknown) => reason);
+  expect(thrown).toBeInstanceOf(ApiError);
+  expect(thrown).toMatchObject({ status: 401, details: error, message: "the token has expired" });
+});
+
+test("throws the status of a proxy's error, which is no JSON", async () => {
+  fetchMock.mockImplementation(async () => new Response("<h1>Bad gateway</h1>", { status: 502 }));
+  await expect(api.events("a", 1)).rejects.toMatchObject({ status: 502, details: {} });
 });

@@ -1,12 +1,13 @@
-import type { CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
+import type { AnalyticsUpdate, CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
 import { beforeEach, expect, test, vi } from "vitest";
-import { ApiError, type Api, type Meta, type OrderRow } from "../src/api.ts";
+import { api, ApiError, type Api, type Meta, type OrderRow, type SeriesResponse } from "../src/api.ts";
 import { DashboardStore } from "../src/state/dashboard-store.ts";
 
 /** The part of WebSocketService that DashboardStore uses. `emit` calls its listeners. */
 class FakeService {
   lastEventId: string | undefined;
   disconnects = 0;
+  connects = 0;
   readonly #listeners: Record<string, (value?: unknown) => void> = {};
 
   onMessage = (listener: (message: ServerMessage) => void) => this.#add("message", listener);
@@ -16,6 +17,9 @@ class FakeService {
   onDisconnect = (listener: (closeInfo: CloseInfo) => void) => this.#add("disconnect", listener);
   isConnected = () => true;
   configure = () => {};
+  connect = () => {
+    this.connects++;
+  };
   disconnect = () => {
     this.disconnects++;
   };
@@ -37,12 +41,19 @@ interface OrdersRequest {
   fail: (status: number) => Promise<void>;
 }
 
+const unexpected = Object.fromEntries(
+  (Object.keys(api) as (keyof Api)[]).map((name) => [name, () => Promise.reject(new Error(`unexpected request: ${name}`))]),
+) as unknown as Api;
+
 let service: FakeService;
 let store: DashboardStore;
 let requests: OrdersRequest[];
 let alerted: string[];
-let totals: () => Promise<unknown>;
+/** Instead of the answer of `/api/meta`. */
+let metaError: Error | undefined;
 let meta: Meta;
+/** What the server has counted, without buckets. */
+let series: SeriesResponse;
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "requestAnimationFrame", "performance", "Date"] });
@@ -50,13 +61,13 @@ beforeEach(() => {
   service = new FakeService();
   requests = [];
   alerted = [];
-  totals = () => Promise.resolve({});
-  meta = { statuses: ["new", "done"], cancelled: [], table: "shop.orders" };
-  const api: Api = {
-    totals: () => totals(),
-    meta: () => Promise.resolve(meta),
-    order: () => Promise.reject(new Error("unexpected request")),
-    events: () => Promise.reject(new Error("unexpected request")),
+  metaError = undefined;
+  meta = { statuses: ["new", "done"], pending: ["new"], cancelled: [], table: "shop.orders" };
+  series = { period: "1h", time_zone: "UTC", buckets: [], statuses: {}, position: "e-s1.1", complete: true };
+  const fakeApi: Api = {
+    ...unexpected,
+    meta: () => (metaError === undefined ? Promise.resolve(meta) : Promise.reject(metaError)),
+    series: () => Promise.resolve({ ...series, now: Date.now() }),
     orders: (after) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
@@ -67,12 +78,17 @@ beforeEach(() => {
         });
       }),
   };
-  store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.key));
+  store = new DashboardStore(service as unknown as WebSocketService, fakeApi, (order) => alerted.push(order.key));
 });
 
+/** Longer than events are held without totals. */
 async function rendered() {
-  await vi.advanceTimersByTimeAsync(200);
+  await vi.advanceTimersByTimeAsync(600);
   return store.getSnapshot();
+}
+
+function totals_(total_orders: number, total_revenue = "0.00"): AnalyticsUpdate {
+  return { type: "analytics_update", total_orders, total_revenue, pending_orders: 0 };
 }
 
 function row(id: number): OrderRow {
@@ -95,6 +111,59 @@ test("fetches the orders on connect, and alerts once for an order", async () => 
   expect(store.orders.filter().map((order) => order.key)).toEqual(["2", "1"]);
   expect(alerted).toEqual(["2"]);
   expect((await rendered()).toasts).toHaveLength(1);
+});
+
+/** Every number that the page shows, in one snapshot. */
+function numbers() {
+  const { totals: shown, series: view, events } = store.getSnapshot();
+  const byStatus = [...(view?.statuses.values() ?? [])].reduce((sum, count) => sum + count, 0);
+  return [shown?.total_orders, byStatus, store.orders.size, events.length];
+}
+
+test("shows an event and the totals that count it in one render, in the next frame", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  await rendered();
+  const seen: unknown[] = [];
+  store.subscribe(() => seen.push(numbers()));
+  service.emit("message", created(1));
+  await vi.advanceTimersByTimeAsync(50);
+  expect([seen, numbers()[0], store.orders.size]).toEqual([[], 0, 0]);
+  service.emit("message", totals_(1));
+  await vi.advanceTimersByTimeAsync(20);
+  expect(seen).toEqual([[1, 1, 1, 1]]);
+});
+
+test("shows held events after a quarter of a second without totals", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  service.emit("message", created(1));
+  await vi.advanceTimersByTimeAsync(240);
+  expect(store.orders.size).toBe(0);
+  await vi.advanceTimersByTimeAsync(20);
+  expect(store.orders.size).toBe(1);
+});
+
+test("shows nothing of a resume before its end, and then all of it at once", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  service.emit("message", created(1));
+  service.emit("message", totals_(1));
+  await rendered();
+  const seen: unknown[] = [];
+  store.subscribe(() => seen.push(numbers()));
+  service.emit("connect");
+  service.emit("message", totals_(3));
+  service.emit("message", { type: "resumed", recovered: true, replayed: 2 });
+  service.emit("message", created(2));
+  await vi.advanceTimersByTimeAsync(100);
+  service.emit("message", created(3));
+  service.emit("message", totals_(3));
+  await vi.advanceTimersByTimeAsync(20);
+  expect(seen).toEqual([[3, 3, 3, 3]]);
 });
 
 test("fetches the orders again on a reconnect without a cursor, and not on one with", async () => {
@@ -153,36 +222,76 @@ test("shows totals only to a role that may not see orders", async () => {
 });
 
 test("asks for a token after a 401, and reports a rejected one", async () => {
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401);
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: false });
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "required", loginUrl: null } });
   sessionStorage.setItem("orderwire.token", "wrong");
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "sign-in", tokenRejected: true });
-  totals = () => Promise.resolve({});
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "rejected" } });
+  metaError = undefined;
   await store.checkAccess();
-  expect(await rendered()).toMatchObject({ access: "everything", tokenRejected: false });
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: null });
 });
 
-test("asks for a token after a terminal close, if the token is the reason", async () => {
+test("asks for a token after a terminal close, over the page, if the token is the reason", async () => {
   await store.checkAccess();
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401, { code: "invalid_token", login_url: "https://login.example/" });
+  sessionStorage.setItem("orderwire.token", "revoked");
   service.emit("status", { state: "closed", code: 3500, reason: "invalid token", terminal: true });
-  expect((await rendered()).access).toBe("sign-in");
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: { reason: "rejected", loginUrl: "https://login.example/" } });
   expect(service.disconnects).toBe(1);
 });
 
-test("asks for a token when the token has expired, and after no other close", async () => {
+test("asks for a token when the token has expired, and after no other close; then the feed goes on", async () => {
   await store.checkAccess();
-  totals = () => Promise.reject(new ApiError(401));
+  metaError = new ApiError(401, { code: "token_expired" });
   service.emit("disconnect", { code: 3001, reason: "drain" });
-  expect((await rendered()).access).toBe("everything");
+  expect((await rendered()).signIn).toBeNull();
   service.emit("disconnect", { code: 3005, reason: "token expired" });
-  expect((await rendered()).access).toBe("sign-in");
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: { reason: "expired" } });
+  expect(service.connects).toBe(0);
+  metaError = new TypeError("Failed to fetch");
+  await store.checkAccess();
+  expect((await rendered()).signIn?.reason).toBe("unreachable");
+  metaError = undefined;
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "everything", signIn: null });
+  expect(service.connects).toBe(1);
+});
+
+test.each([
+  ["viewer", "totals"],
+  ["customer", "own"],
+  ["admin", "everything"],
+] as const)("shows a %s what that role sees", async (role, access) => {
+  meta = { ...meta, role };
+  await store.checkAccess();
+  expect((await rendered()).access).toBe(access);
+  service.emit("connect");
+  expect(requests).toHaveLength(role === "viewer" ? 0 : 1);
+  await requests[0]?.answer([row(1)]);
+  expect((await rendered()).access).toBe(access);
+});
+
+test("loads the page anew when another token sees something else", async () => {
+  const reload = vi.spyOn(location, "reload").mockImplementation(() => undefined);
+  await store.checkAccess();
+  metaError = new ApiError(401);
+  await store.checkAccess();
+  metaError = undefined;
+  meta = { ...meta, role: "viewer" };
+  await store.checkAccess();
+  expect(reload).toHaveBeenCalledOnce();
+});
+
+test("says that a token without a role sees nothing", async () => {
+  metaError = new ApiError(403);
+  await store.checkAccess();
+  expect(await rendered()).toMatchObject({ access: "sign-in", signIn: { reason: "no-role" } });
 });
 
 test("asks for no token while the server is unreachable", async () => {
-  totals = () => Promise.reject(new TypeError("Failed to fetch"));
+  metaError = new TypeError("Failed to fetch");
   await store.checkAccess();
   expect((await rendered()).access).toBe("everything");
 });

@@ -50,3 +50,28 @@ test("returns the same object for the same language", () => {
   expect(formatFor("ru")).toBe(formatFor("ru"));
   expect(formatFor("ru")).not.toBe(formatFor("en"));
 });
+
+test("no date, time or amount makes a formatter throw", () => {
+  for (const language of ["en", "ru", "pl"] as const) {
+    const format = formatFor(language);
+    const dates = ["10000-01-01T00:00:00Z", "+275760-09-13T00:00:00Z", "infinity", "-infinity", "0044-03-15 BC", "", null];
+    for (const date of dates) for (const text of [format.time(date), format.dateTime(date)]) expect(typeof text).toBe("string");
+    for (const ms of [NaN, Infinity, -Infinity, 8.64e15, 8.65e15])
+      for (const text of [format.clock(ms), format.clockSeconds(ms), format.clockIn(ms, "UTC", true), format.duration(ms)]) expect(typeof text).toBe("string");
+    for (const currency of ["", "€", "ZZZ", "USDT", "x".repeat(1000), "עברית"])
+      for (const amount of ["9".repeat(131_072), "-0.00000000000000000001", "NaN", "Infinity"]) expect(typeof format.money(amount, currency)).toBe("string");
+    expect(typeof format.clockIn(0, "Mars/Olympus", false)).toBe("string");
+  }
+});
+
+test("a duration has its two largest units", () => {
+  const { duration } = formatFor("en");
+  const numbers = [0, 999, 65_000, 3_600_000, 90_061_000].map((ms) => duration(ms).replace(/\D+/g, " ").trim());
+  expect(numbers).toEqual(["0", "0", "1 5", "1", "1 1"]);
+});
+
+test("a name from right to left is kept apart from the amount beside it", () => {
+  const { summary } = formatFor("en");
+  expect(summary({ customer_name: "Anna", total: "1" })).toBe(`Anna · ${formatFor("en").money("1")}`);
+  expect(summary({ customer_name: "עברית 1", total: null })).toBe("\u2068עברית 1\u2069");
+});

@@ -132,7 +132,7 @@ export class OrderList {
       this.#byKey.delete(key);
       return "removed";
     }
-    const after = changedOrder(before ?? newOrder(event, (this.#orders.at(-1)?.rank ?? 0) + 1), event);
+    const after = before === undefined ? newOrder(event, (this.#orders.at(-1)?.rank ?? 0) + 1) : changedOrder(before, event);
     this.#byKey.set(key, after);
     if (before !== undefined) {
       this.#orders[this.#indexOf(before)] = after;
@@ -188,13 +188,16 @@ export function toOrder(row: OrderRow, rank: number): Order {
   };
 }
 
-function newOrder({ key, at, created_at = at }: OrderEvent, rank: number): Order {
-  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at }, rank);
+/** The order that an event of the type `new_order` has made. */
+export function newOrder({ key, at, created_at = at, ...fields }: OrderEvent, rank: number): Order {
+  const empty = { id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at };
+  return changedOrder(toOrder(empty, rank), { ...fields, key, at } as Exclude<OrderEvent, { type: "order_delete" }>);
 }
 
 /** The order with the fields that the event has. */
-function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
-  const { order_number = order.number, customer_name = order.customer, total = order.total, created_at = order.createdAt } = event;
+export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
+  const createdAt = event.created_at === undefined ? order.createdAt : event.created_at;
+  const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
   const fields = ["order_number", "customer_name", "status", "data"];
   const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
   return {
@@ -203,9 +206,9 @@ function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_de
     customer: customer_name,
     total,
     currency: event.currency === undefined ? order.currency : event.currency,
-    createdAt: created_at,
-    createdMs: created_at === order.createdAt ? order.createdMs : Date.parse(created_at ?? ""),
-    status: "status" in event ? normalizedStatus(event.status) : order.status,
+    status: event.status === undefined ? order.status : normalizedStatus(event.status),
+    createdAt,
+    createdMs: createdAt === order.createdAt ? order.createdMs : Date.parse(createdAt ?? ""),
     data: event.data ?? order.data,
     truncated: cut,
   };

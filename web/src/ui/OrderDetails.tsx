@@ -15,7 +15,7 @@ export function OrderDetails({ orderKey, onClose }: { orderKey: string; onClose:
   const t = useTranslate();
   const store = useDashboardStore();
   useDashboard((snapshot) => snapshot.version);
-  const order = useWholeOrder(store.orders.get(orderKey));
+  const order = useWholeOrder(store.orders.get(orderKey) ?? store.search.get(orderKey));
   const events = useDashboard((snapshot) => snapshot.events).filter((event) => isOf(event, orderKey));
   return (
     <Modal title={order === undefined ? t("order") : `${t("order")} ${order.number}`} onClose={onClose}>
@@ -69,7 +69,9 @@ function Fields({ order }: { order: Order }) {
           </>
         )}
         <dt>{t("columns.customer")}</dt>
-        <dd>{order.customer ?? "–"}</dd>
+        <dd>
+          <bdi>{order.customer ?? "–"}</bdi>
+        </dd>
         <dt>{t("columns.total")}</dt>
         <dd className="details-total">{format.money(order.total, order.currency)}</dd>
         <dt>{t("columns.status")}</dt>

@@ -1,112 +1,39 @@
-import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { memo, useEffect, useImperativeHandle, useLayoutEffect, useRef, type KeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
-import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
+import { navigate, orderHref } from "../route.ts";
 import type { Order } from "../state/order-list.ts";
-import { statusLabel } from "../status.ts";
 import * as icon from "./icons.tsx";
+import { Link } from "./Link.tsx";
 import { StatusBadge } from "./StatusBadge.tsx";
-import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
-import { useStatuses } from "./use-statuses.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
 
-/** The value of the option for any status. No status is this text: PostgreSQL has no such character. */
-const ANY_STATUS = "\0";
-
 interface Props {
-  filter: OrderFilter;
-  onFilter: (filter: OrderFilter) => void;
-  onOpen: (key: string) => void;
-  search: RefObject<HTMLInputElement | null>;
-}
-
-export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
-  const t = useTranslate();
-  const store = useDashboardStore();
-  const ordersState = useDashboard((snapshot) => snapshot.ordersState);
-  const version = useDashboard((snapshot) => snapshot.version);
-  // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
-  const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
-  const { statuses } = useStatuses();
-  const filtered = filter.status !== null || filter.text !== "";
-  return (
-    <section className="panel orders" aria-labelledby="orders-title">
-      <header>
-        <h2 id="orders-title">{t("orders")}</h2>
-        <p role="status" data-found={orders.length}>
-          {t("foundOrders", { count: orders.length })}
-        </p>
-        {filtered && (
-          <button type="button" className="clear-filter" onClick={() => onFilter(EMPTY_FILTER)}>
-            {t("clearFilter")}
-            <icon.Close />
-          </button>
-        )}
-        <label className="search">
-          <icon.Search />
-          <input
-            ref={search}
-            type="search"
-            value={filter.text}
-            placeholder={t("searchPlaceholder")}
-            aria-label={t("searchLabel")}
-            onChange={(event) => onFilter({ ...filter, text: event.target.value })}
-            onKeyDown={(event) => {
-              if (event.key !== "Escape") return;
-              if (filter.text === "") event.currentTarget.blur();
-              else onFilter({ ...filter, text: "" });
-            }}
-          />
-          <kbd aria-hidden="true">/</kbd>
-        </label>
-        <select
-          aria-label={t("statusLabel")}
-          value={filter.status ?? ANY_STATUS}
-          onChange={({ target: { value } }) => onFilter({ ...filter, status: value === ANY_STATUS ? null : value })}
-        >
-          <option value={ANY_STATUS}>{t("anyStatus")}</option>
-          {statuses.map((status) => (
-            <option key={status} value={status}>
-              {statusLabel(status, t)}
-            </option>
-          ))}
-        </select>
-      </header>
-      {ordersState === "failed" && (
-        <p className="error" role="alert">
-          {t("loadFailed")}
-        </p>
-      )}
-      <Grid
-        orders={orders}
-        onOpen={onOpen}
-        busy={ordersState !== "ready"}
-        emptyText={ordersState === "loading" ? t("loading") : filtered ? t("nothingFound") : t("noOrders")}
-      />
-    </section>
-  );
-}
-
-interface GridProps {
+  /** Newest first. */
   orders: readonly Order[];
-  onOpen: (key: string) => void;
+  /** Gets the scrolling element. */
+  grid: RefObject<HTMLDivElement | null>;
+  /** The order at which the keyboard is. */
+  activeKey: string | null;
+  onActive: (key: string) => void;
   busy: boolean;
+  /** The last of the orders is in view, or nearly. */
+  onEnd: () => void;
   emptyText: string;
 }
 
-function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
+export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emptyText }: Props) {
   const t = useTranslate();
   const format = useFormat();
-  const store = useDashboardStore();
   const rows = useVirtualRows(orders.length);
-  const [activeKey, setActiveKey] = useState<string | null>(null);
+  useImperativeHandle(grid, () => rows.scrollRef.current as HTMLDivElement, [rows.scrollRef]);
   useScrollAnchor(orders, rows);
   useEffect(() => {
-    if (rows.endIndex === orders.length && rows.startIndex > 0) void store.loadOlderOrders();
-  }, [store, rows.endIndex, rows.startIndex, orders.length]);
+    if (rows.endIndex === orders.length) onEnd(); // after each render: what is there to load may have changed too
+  });
 
-  const activeOrder = activeKey === null ? undefined : store.orders.get(activeKey);
-  const activeIndex = indexOf(orders, activeOrder);
+  const activeIndex = activeKey === null ? -1 : orders.findIndex(({ key }) => key === activeKey);
+  const activeOrder = orders[activeIndex];
   const onKeyDown = (event: KeyboardEvent) => {
     const targets: Record<string, number> = {
       ArrowDown: activeIndex + 1,
@@ -120,11 +47,11 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
     if (target !== undefined && orders.length > 0) {
       event.preventDefault(); // the browser must not scroll as well
       const index = Math.min(orders.length - 1, Math.max(0, target));
-      setActiveKey((orders[index] as Order).key);
+      onActive((orders[index] as Order).key);
       rows.scrollToRow(index);
     } else if ((event.key === "Enter" || event.key === " ") && activeIndex >= 0) {
       event.preventDefault();
-      onOpen((orders[activeIndex] as Order).key);
+      navigate(orderHref((orders[activeIndex] as Order).key));
     }
   };
 
@@ -138,7 +65,6 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
         index={index}
         top={index * rows.rowHeight}
         active={order.key === activeKey}
-        onOpen={onOpen}
         format={format}
       />,
     );
@@ -191,11 +117,10 @@ interface RowProps {
   index: number;
   top: number;
   active: boolean;
-  onOpen: (key: string) => void;
   format: Format;
 }
 
-const Row = memo(function Row({ order, index, top, active, onOpen, format }: RowProps) {
+const Row = memo(function Row({ order, index, top, active, format }: RowProps) {
   return (
     <div
       role="row"
@@ -204,16 +129,18 @@ const Row = memo(function Row({ order, index, top, active, onOpen, format }: Row
       aria-rowindex={index + 2}
       aria-selected={active}
       style={{ transform: `translateY(${top}px)` }}
-      onClick={() => onOpen(order.key)}
     >
       <span role="gridcell" className="cell-number">
-        {order.number}
+        {/* The keyboard reaches it by the row. Its area is the whole row. */}
+        <Link href={orderHref(order.key)} tabIndex={-1}>
+          <bdi>{order.number}</bdi>
+        </Link>
       </span>
       <span role="gridcell" className="cell-customer">
-        {order.customer ?? "–"}
+        <bdi>{order.customer ?? "–"}</bdi>
       </span>
       <span role="gridcell" className="cell-total">
-        {format.money(order.total, order.currency)}
+        <bdi>{format.money(order.total, order.currency)}</bdi>
       </span>
       <span role="gridcell" className="cell-status">
         <StatusBadge key={order.status} status={order.status} />
@@ -230,22 +157,8 @@ function rowId({ rank }: Order): string {
   return `order-${rank}`;
 }
 
-/** Binary search in orders by descending rank. Returns -1 if the order is not among them. */
-function indexOf(orders: readonly Order[], order: Order | undefined): number {
-  if (order === undefined) return -1;
-  let low = 0;
-  let high = orders.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if ((orders[middle] as Order).rank > order.rank) low = middle + 1;
-    else high = middle;
-  }
-  return orders[low]?.key === order.key ? low : -1;
-}
-
 /** Keeps the visible orders in place when rows are inserted above them, unless the table is scrolled to the top. */
 function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHeight, onScroll }: VirtualRows): void {
-  const store = useDashboardStore();
   const remainder = useRef(0);
   const previous = useRef(orders);
   useLayoutEffect(() => {
@@ -254,7 +167,7 @@ function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHe
     const indexBefore = Math.floor(scrollTop / rowHeight);
     const first = before[indexBefore];
     if (before === orders || first === undefined || scrollTop < rowHeight / 2) return;
-    const index = indexOf(orders, store.orders.get(first.key));
+    const index = orders.findIndex(({ key }) => key === first.key);
     const moved = index - indexBefore;
     if (index < 0 || moved === 0) return;
     const element = scrollRef.current as HTMLDivElement;
@@ -263,5 +176,5 @@ function useScrollAnchor(orders: readonly Order[], { scrollRef, scrollTop, rowHe
     element.scrollTop = target;
     remainder.current = target - element.scrollTop;
     onScroll();
-  }, [store, orders, scrollRef, scrollTop, rowHeight, onScroll]);
+  }, [orders, scrollRef, scrollTop, rowHeight, onScroll]);
 }
