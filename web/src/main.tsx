@@ -9,6 +9,7 @@ import { serverPath } from "./server.ts";
 import { DashboardStore } from "./state/dashboard-store.ts";
 import { getToken, readTokenFromUrl } from "./token.ts";
 import { App } from "./ui/App.tsx";
+import { PanelBoundary } from "./ui/PanelBoundary.tsx";
 import { DashboardContext } from "./ui/use-dashboard.ts";
 import "./styles/base.css";
 import "./styles/page.css";
@@ -25,7 +26,9 @@ void store.checkAccess();
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <DashboardContext value={store}>
-      <App />
+      <PanelBoundary className="view">
+        <App />
+      </PanelBoundary>
     </DashboardContext>
   </StrictMode>,
 );

@@ -66,7 +66,9 @@ export function Dashboard() {
           <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t("totalsOnly")}</p>}</div>
         )}
       </main>
-      <Toasts onOpen={(key) => navigate(orderHref(key))} />
+      <PanelBoundary className="toasts">
+        <Toasts onOpen={(key) => navigate(orderHref(key))} />
+      </PanelBoundary>
       {openOrder !== null && <OrderDetails orderKey={openOrder} onClose={() => navigate(listHref)} />}
       {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
     </>
