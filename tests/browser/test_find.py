@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,15 +108,16 @@ async def test_days_restrict_the_list(server: Server, db: Any, page: Page) -> No
 
 
 async def test_nothing_found_is_said_only_when_the_server_has_looked_at_all_orders(server: Server, page: Page) -> None:
-    answers: Iterator[dict[str, Any]] = iter(
-        [
-            {"orders": [], "next": "further", "complete": False, "searched_to": "2020-01-02T03:04:05Z"},
-            {"orders": [], "next": None, "complete": True},
-        ]
-    )
-
     async def answer(route: Route) -> None:
-        await route.fulfill(json={"position": "e-s1.1", **next(answers)})
+        """The first page stops at its time limit, the second one finds nothing either."""
+        is_last = "after=further" in route.request.url
+        found: dict[str, Any] = {
+            "orders": [],
+            "next": None if is_last else "further",
+            "complete": is_last,
+            "position": "e-s1.1",
+        }
+        await route.fulfill(json=found if is_last else {**found, "searched_to": "2020-01-02T03:04:05Z"})
 
     await open_dashboard(page, server)
     await page.route("**/api/orders?q=*", answer)
