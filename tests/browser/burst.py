@@ -13,6 +13,7 @@ import asyncpg
 from playwright.async_api import CDPSession, Page
 
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import create_starter, migrate
 from tests.browser.chromium import find_chromium
 from tests.browser.page_helpers import expect_order_count, open_dashboard, wait_until
 from tests.support import Server
@@ -112,6 +113,8 @@ async def main() -> None:
         home.chmod(0o755)
         postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
         url = postgres.start()
+        await migrate(url)
+        await create_starter(url)
         server = await Server.serve(url)
         try:
             await server.wait_until_ready()

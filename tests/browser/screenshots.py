@@ -16,6 +16,7 @@ from playwright.async_api import expect
 
 from db.demo import CUSTOMER_NAMES
 from db.embedded.postgres import EmbeddedPostgres
+from db.migrate import create_starter, migrate
 from tests.browser.chromium import find_chromium
 from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.support import ROOT, Server
@@ -75,6 +76,8 @@ async def main() -> None:
         home.chmod(0o755)
         postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
         url = postgres.start()
+        await migrate(url)
+        await create_starter(url)
         server = await Server.serve(url)
         try:
             await server.wait_until_ready()

@@ -405,7 +405,8 @@ async def test_columns_that_are_named_like_parameters_do_not_take_their_place(
     database: Database, db: Any, customer: str
 ) -> None:
     """A column would: the list of one customer had the orders of all whose ``subject`` was their own customer."""
-    names = ("subject", "keys", "max_orders", "after_value", "after_key", "from_at", "to_at", "amount", "value", "bounds", "status")
+    parameters = ("subject", "keys", "max_orders", "after_value", "after_key", "from_at", "to_at", "amount", "value", "bounds")
+    names = (*parameters, "status")
     columns = ", ".join(f"{name} text" for name in names)
     await db.execute(f"create table public.odd (key bigint primary key, {columns})")
     order_map = {"key": "key", "customer_id": customer, "customer_name": "from_at", "status": "status"}

@@ -11,6 +11,7 @@ import { DashboardStore } from "./state/dashboard-store.ts";
 import { announceVisibility } from "./tabs.ts";
 import { getToken } from "./token.ts";
 import { App } from "./ui/App.tsx";
+import { PanelBoundary } from "./ui/PanelBoundary.tsx";
 import { DashboardContext } from "./ui/use-dashboard.ts";
 import { registerWorker, reloadAfterUpgrade } from "./worker-client.ts";
 import "./styles/base.css";
@@ -31,7 +32,9 @@ registerWorker();
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <DashboardContext value={store}>
-      <App />
+      <PanelBoundary className="view">
+        <App />
+      </PanelBoundary>
     </DashboardContext>
   </StrictMode>,
 );

@@ -5,7 +5,7 @@ import type { SeriesView } from "../state/series.ts";
 import { columnTime, revenueText } from "./column-text.ts";
 
 /** In rem: labels of the time axis need so much room. */
-const LABEL_WIDTH = 5;
+const LABEL_WIDTH = 7;
 
 /** The chart's appearance. `series` returns what it shows at the moment. */
 export function plotOptions(
@@ -78,7 +78,8 @@ export function plotOptions(
 /** The starts of so many columns that their labels have room. */
 function everyNth(u: uPlot, rem: number): number[] {
   const starts = u.data[0];
-  const step = Math.max(1, Math.ceil((starts.length * LABEL_WIDTH * 1.4 * rem) / Math.max(1, u.over.clientWidth || u.width)));
+  const width = Math.max(1, u.bbox.width / devicePixelRatio);
+  const step = Math.max(1, Math.ceil((starts.length * LABEL_WIDTH * rem) / width));
   return [...starts].filter((_, index) => index % step === 0);
 }
 
