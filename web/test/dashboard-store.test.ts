@@ -55,8 +55,11 @@ beforeEach(() => {
   const api: Api = {
     totals: () => totals(),
     meta: () => Promise.resolve(meta),
-    order: () => Promise.reject(new Error("unexpected request")),
-    events: () => Promise.reject(new Error("unexpected request")),
+    order: unexpected,
+    events: unexpected,
+    orderEvents: unexpected,
+    ordersWithStatus: unexpected,
+    changeStatus: unexpected,
     orders: (after) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
@@ -69,6 +72,8 @@ beforeEach(() => {
   };
   store = new DashboardStore(service as unknown as WebSocketService, api, (order) => alerted.push(order.key));
 });
+
+const unexpected = () => Promise.reject(new Error("unexpected request"));
 
 async function rendered() {
   await vi.advanceTimersByTimeAsync(200);

@@ -24,6 +24,10 @@ interface OrderEventBase extends EventBase {
   order_number?: string;
   /** The currency of `total`, if the table has one. */
   currency?: string;
+  /** When the order was created, if the table has that. */
+  created_at?: string | null;
+  /** Of an update that changes the total. */
+  previous_total?: string | null;
 }
 
 export interface NewOrder extends OrderEventBase {
@@ -46,10 +50,13 @@ export interface OrderUpdate extends OrderEventBase {
   type: "order_update";
   customer_name?: string | null;
   total?: string | null;
+  /** Unchanged. */
+  status?: string | null;
 }
 
 export interface OrderDelete extends OrderEventBase {
   type: "order_delete";
+  previous_status?: string | null;
 }
 
 export type OrderEvent = NewOrder | OrderStatusUpdate | OrderUpdate | OrderDelete;

@@ -11,6 +11,7 @@ import {
 import { ApiError, type Api, type Meta } from "../api.ts";
 import { getToken } from "../token.ts";
 import { OrderList } from "./order-list.ts";
+import { StatusChanges } from "./status-changes.ts";
 import { Toaster, type Toast } from "./toaster.ts";
 
 /** Some events may be missing here. */
@@ -55,8 +56,10 @@ const TOKEN_EXPIRED = 3005;
 /** An external store for React. Applies messages at once, and publishes snapshots at a limited rate. */
 export class DashboardStore {
   readonly orders = new OrderList();
-  readonly #service: WebSocketService;
-  readonly #api: Api;
+  readonly statusChanges: StatusChanges;
+  /** For views that follow events and fetch orders themselves. */
+  readonly service: WebSocketService;
+  readonly api: Api;
   readonly #onNewOrder: (order: NewOrder) => void;
   readonly #toaster = new Toaster();
   readonly #listeners = new Set<() => void>();
@@ -73,8 +76,8 @@ export class DashboardStore {
   #nextRenderAt = 0;
 
   constructor(service: WebSocketService, api: Api, onNewOrder: (order: NewOrder) => void) {
-    this.#service = service;
-    this.#api = api;
+    this.service = service;
+    this.api = api;
     this.#onNewOrder = onNewOrder;
     this.#snapshot = this.#createSnapshot(0);
     service.onMessage((message) => this.#handleMessage(message));
@@ -97,6 +100,7 @@ export class DashboardStore {
     setInterval(() => {
       if (this.#toaster.expire(Date.now())) this.#scheduleRender();
     }, TOAST_CHECK_INTERVAL_MS);
+    this.statusChanges = new StatusChanges(service, api);
   }
 
   // Arrow functions, since React calls them without `this`.
@@ -109,7 +113,7 @@ export class DashboardStore {
   /** Finds out over HTTP whether the token is accepted: a browser does not report the status of a rejected WebSocket handshake. */
   async checkAccess(): Promise<void> {
     try {
-      await this.#api.totals();
+      await this.api.totals();
     } catch (error) {
       if (error instanceof ApiError && error.status === 401) {
         this.#requireSignIn();
@@ -125,9 +129,9 @@ export class DashboardStore {
 
   #requireSignIn(): void {
     this.#access = "sign-in";
-    this.#service.disconnect();
+    this.service.disconnect();
     // The token is for this tab only. Another tab may have one with other rights, so their connections must not be shared.
-    this.#service.configure({ share: false });
+    this.service.configure({ share: false });
     this.#scheduleRender();
   }
 
@@ -137,7 +141,7 @@ export class DashboardStore {
     this.#loadingOlder = true;
     const merge = this.orders.startFetch(false);
     try {
-      const page = await this.#api.orders(next);
+      const page = await this.api.orders(next);
       if (merge(page.orders, page.next)) this.#scheduleRender();
     } catch {
       // Retried when the user scrolls.
@@ -159,7 +163,7 @@ export class DashboardStore {
     this.#ordersState = "loading"; // prevents loadOlderOrders
     const merge = this.orders.startFetch(true);
     try {
-      const [meta, page] = await Promise.all([this.#api.meta(), this.#api.orders()]);
+      const [meta, page] = await Promise.all([this.api.meta(), this.api.orders()]);
       if (!merge(page.orders, page.next)) return;
       this.#meta = meta;
       this.#ordersState = "ready";
@@ -181,7 +185,7 @@ export class DashboardStore {
   #loadOrdersLater(delayMs: number, isNeeded: () => boolean): void {
     clearTimeout(this.#loadTimer);
     this.#loadTimer = setTimeout(() => {
-      if (isNeeded() && this.#service.isConnected()) void this.#loadOrders();
+      if (isNeeded() && this.service.isConnected()) void this.#loadOrders();
     }, delayMs);
   }
 
@@ -192,9 +196,12 @@ export class DashboardStore {
     } else if (isEvent(message)) {
       this.#events.push(message);
       if (this.#events.length > 2 * MAX_EVENTS) this.#events = this.#events.slice(-MAX_EVENTS);
-      if (isOrderEvent(message) && this.orders.apply(message) === "added" && message.type === "new_order") {
-        this.#toaster.add(message, Date.now());
-        this.#onNewOrder(message);
+      if (isOrderEvent(message)) {
+        if (this.orders.apply(message) === "added" && message.type === "new_order") {
+          this.#toaster.add(message, Date.now());
+          this.#onNewOrder(message);
+        }
+        this.statusChanges.apply(message);
       }
       this.#scheduleRender();
     }
