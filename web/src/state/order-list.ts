@@ -70,6 +70,12 @@ export class OrderList {
     return this.#byKey.get(key);
   }
 
+  /** The order that is `offset` places newer than the one with this key; undefined without one, or if the key is not in the list. */
+  beside(key: string, offset: number): Order | undefined {
+    const order = this.#byKey.get(key);
+    return order === undefined ? undefined : this.#orders[this.#indexOf(order) + offset];
+  }
+
   /** The orders that match, newest first. */
   filter(predicate?: (order: Order) => boolean): Order[] {
     const matches: Order[] = [];
@@ -188,12 +194,13 @@ export function toOrder(row: OrderRow, rank: number): Order {
   };
 }
 
-function newOrder({ key, at }: OrderEvent, rank: number): Order {
-  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at: at }, rank);
+/** An order of which nothing but an event is known. */
+export function newOrder({ key, at, created_at }: OrderEvent, rank: number): Order {
+  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at: created_at ?? at }, rank);
 }
 
 /** The order with the fields that the event has. */
-function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
+export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
   const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
   const fields = ["order_number", "customer_name", "status", "data"];
   const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));

@@ -2,24 +2,18 @@ import { useEffect, useRef, useState } from "react";
 import { useTranslate } from "../i18n.ts";
 import { EMPTY_FILTER } from "../state/order-filter.ts";
 import { EventsPanel } from "./EventsPanel.tsx";
-import { FeedBanner } from "./FeedBanner.tsx";
-import { Header } from "./Header.tsx";
-import { OrderDetails } from "./OrderDetails.tsx";
 import { OrdersTable } from "./OrdersTable.tsx";
-import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
 import { StatusChart } from "./StatusChart.tsx";
 import { TimeChart } from "./TimeChart.tsx";
-import { Toasts } from "./Toasts.tsx";
 import { Totals } from "./Totals.tsx";
 import { useDashboard } from "./use-dashboard.ts";
+import { openOrder, ViewFrame } from "./ViewFrame.tsx";
 
 export function Dashboard() {
   const t = useTranslate();
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
   const [filter, setFilter] = useState(EMPTY_FILTER);
-  const [openOrder, setOpenOrder] = useState<string | null>(null);
-  const [helpOpen, setHelpOpen] = useState(false);
   const search = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
@@ -29,34 +23,28 @@ export function Dashboard() {
       if (event.key === "/") {
         event.preventDefault(); // the slash must not be typed into the field
         search.current?.focus();
-      } else if (event.key === "?") setHelpOpen(true);
-      else if (event.key === "Escape") setFilter(EMPTY_FILTER);
+      } else if (event.key === "Escape") setFilter(EMPTY_FILTER);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, []);
 
   return (
-    <>
-      <Header onHelp={() => setHelpOpen(true)} />
-      <FeedBanner />
+    <ViewFrame>
       <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
         <Totals />
         {seesOrders && isAttached ? (
           <>
             <TimeChart />
             <StatusChart filter={filter} onFilter={setFilter} />
-            <OrdersTable filter={filter} onFilter={setFilter} onOpen={setOpenOrder} search={search} />
+            <OrdersTable filter={filter} onFilter={setFilter} onOpen={openOrder} search={search} />
             <EventsPanel />
           </>
         ) : (
           <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t("totalsOnly")}</p>}</div>
         )}
       </main>
-      <Toasts onOpen={setOpenOrder} />
-      {openOrder !== null && <OrderDetails orderKey={openOrder} onClose={() => setOpenOrder(null)} />}
-      {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
-    </>
+    </ViewFrame>
   );
 }
 

@@ -1,5 +1,6 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { memo } from "react";
+import { actorName } from "../actor.ts";
 import { useFormat } from "../format.ts";
 import { useTranslate, type Translate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
@@ -23,7 +24,7 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
   const t = useTranslate();
   const format = useFormat();
   const { actor } = event;
-  const by = actor && t("changedBy", { name: actor.application_name === "" ? actor.role : `${actor.role} (${actor.application_name})` });
+  const by = actor && t("changedBy", { name: actorName(actor) });
   const details = ["stream" in event ? "" : format.summary(event), by].filter(Boolean);
   return (
     <span className="event-description">

@@ -1,7 +1,7 @@
-import type { ComponentType } from "react";
+import { lazy, type ComponentType } from "react";
 import type { View } from "../route.ts";
 
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
 export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
-  // board: lazy(() => import("./board/Board.tsx")),
+  order: lazy(() => import("./order/OrderView.tsx").then((module) => ({ default: module.OrderView }))),
 };

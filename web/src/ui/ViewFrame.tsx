@@ -1,0 +1,44 @@
+import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
+import { isPageKey } from "../keys.ts";
+import { navigate, orderHref } from "../route.ts";
+import { FeedBanner } from "./FeedBanner.tsx";
+import { Header } from "./Header.tsx";
+import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
+import { Toasts } from "./Toasts.tsx";
+import { useStatusChanges } from "./use-status-changes.ts";
+
+const StatusNotices = lazy(() => import("./StatusNotices.tsx").then((module) => ({ default: module.StatusNotices })));
+
+/** The same function for every render, so that rows need not be rendered again. */
+export function openOrder(key: string): void {
+  navigate(orderHref(key));
+}
+
+/** What every view has around it: the header, warnings, toasts, the results of the user's changes, and the help for the keys. */
+export function ViewFrame({ children }: { children: ReactNode }) {
+  const [helpOpen, setHelpOpen] = useState(false);
+  const hasNotices = useStatusChanges().notices.length > 0;
+
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (isPageKey(event) && event.key === "?") setHelpOpen(true);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, []);
+
+  return (
+    <>
+      <Header onHelp={() => setHelpOpen(true)} />
+      <FeedBanner />
+      {children}
+      <Toasts onOpen={openOrder} />
+      {hasNotices && (
+        <Suspense fallback={null}>
+          <StatusNotices />
+        </Suspense>
+      )}
+      {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
+    </>
+  );
+}
