@@ -16,10 +16,7 @@ let notificationTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Plays a sound, and shows a desktop notification if the tab is hidden, as far as the user has switched them on. */
 export function alertNewOrder(order: NewOrder): void {
-  if (getPreferences().sound && Date.now() - lastSound >= MIN_SOUND_INTERVAL_MS) {
-    lastSound = Date.now();
-    chime();
-  }
+  if (getPreferences().sound) playSound();
   if (getPreferences().notifications && document.hidden) {
     pendingCount++;
     if (notificationTimer === undefined) notifyPending(order);
@@ -48,6 +45,32 @@ function showNotification(order: NewOrder, count: number): void {
     window.focus();
     notification.close();
   };
+}
+
+/** At most one sound per second, however often it is called. */
+export function playSound(): void {
+  if (Date.now() - lastSound < MIN_SOUND_INTERVAL_MS) return;
+  lastSound = Date.now();
+  chime();
+}
+
+/** Whether the browser plays no sound because the user has not clicked, or pressed a key, on the page yet. */
+export function isSoundBlocked(): boolean {
+  return !(navigator.userActivation?.hasBeenActive ?? true);
+}
+
+/** Calls the listener when the browser begins to allow sound. Returns a function that unsubscribes. */
+export function onSoundAllowed(listener: () => void): () => void {
+  const abort = new AbortController();
+  // The browser takes the event into account when its listeners have run.
+  const onInput = () =>
+    setTimeout(() => {
+      if (abort.signal.aborted || isSoundBlocked()) return;
+      abort.abort();
+      listener();
+    });
+  for (const name of ["pointerup", "keydown"]) addEventListener(name, onInput, { signal: abort.signal });
+  return () => abort.abort();
 }
 
 function chime(): void {

@@ -12,7 +12,24 @@ export interface Preferences {
   sound: boolean;
   notifications: boolean;
   period: Period;
+  board: BoardPreferences;
 }
+
+export interface BoardPreferences {
+  /** The statuses with a column; null: all that need work. */
+  shown: readonly string[] | null;
+  /** Ages in minutes from which a card of the status is shown as late, and as very late. */
+  limits: Readonly<Record<string, AgeLimits>>;
+  /** A sound for new orders that repeats until it is acknowledged. */
+  alarm: boolean;
+}
+
+export interface AgeLimits {
+  late: number;
+  veryLate: number;
+}
+
+export const DEFAULT_LIMITS: AgeLimits = { late: 10, veryLate: 20 };
 
 const STORAGE_KEY = "orderwire.preferences";
 const listeners = new Set<() => void>();
@@ -20,7 +37,7 @@ let current = load();
 
 function defaults(): Preferences {
   const preferred = navigator.languages.map((tag) => LANGUAGES.find((language) => tag.split("-")[0] === language));
-  return { language: preferred.find((language) => language !== undefined) ?? "en", theme: "system", sound: false, notifications: false, period: "1h" };
+  return { language: preferred.find((language) => language !== undefined) ?? "en", theme: "system", sound: false, notifications: false, period: "1h", board: { shown: null, limits: {}, alarm: false } };
 }
 
 function load(): Preferences {
