@@ -1,14 +1,21 @@
-import { memo, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
+import { lazy, memo, Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent as ReactKeyboardEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { EMPTY_FILTER, filterPredicate, type OrderFilter } from "../state/order-filter.ts";
+import { isPageKey, latinKey } from "../keys.ts";
 import type { Order } from "../state/order-list.ts";
+import type { StatusChange } from "../state/status-changes.ts";
 import { statusLabel } from "../status.ts";
 import * as icon from "./icons.tsx";
+import { useListSelection, type ListSelection } from "./list-selection.ts";
 import { StatusBadge } from "./StatusBadge.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
+import { useStatusChanges } from "./use-status-changes.ts";
 import { useStatuses } from "./use-statuses.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
+
+const SelectionBar = lazy(() => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar })));
+const StatusMenu = lazy(() => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu })));
 
 /** The value of the option for any status. No status is this text: PostgreSQL has no such character. */
 const ANY_STATUS = "\0";
@@ -27,6 +34,9 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
   const version = useDashboard((snapshot) => snapshot.version);
   const orders = useMemo(() => store.orders.filter(filterPredicate(filter)), [store, filter, version]);
   const { statuses } = useStatuses();
+  const selection = useListSelection(orders);
+  const [menuOrders, setMenuOrders] = useState<readonly Order[]>([]);
+  useSelectionMenuKey(selection, setMenuOrders);
   const filtered = filter.status !== null || filter.text !== "";
   return (
     <section className="panel orders" aria-labelledby="orders-title">
@@ -76,8 +86,14 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
           {t("loadFailed")}
         </p>
       )}
+      <Suspense fallback={null}>
+        {selection.orders.length > 0 && <SelectionBar selection={selection} onMenu={() => setMenuOrders(selection.orders)} />}
+        {menuOrders.length > 0 && <StatusMenu orders={menuOrders} onClose={() => setMenuOrders([])} />}
+      </Suspense>
       <Grid
         orders={orders}
+        selection={selection}
+        onMenu={(order) => setMenuOrders([order])}
         onOpen={onOpen}
         busy={ordersState !== "ready"}
         emptyText={ordersState === "loading" ? t("loading") : filtered ? t("nothingFound") : t("noOrders")}
@@ -86,17 +102,35 @@ export function OrdersTable({ filter, onFilter, onOpen, search }: Props) {
   );
 }
 
+/** The key for the status of the selected orders works on the whole page. */
+function useSelectionMenuKey({ orders }: ListSelection, openMenu: (orders: readonly Order[]) => void): void {
+  useEffect(() => {
+    if (orders.length === 0) return;
+    const onKey = (event: KeyboardEvent) => {
+      if (!isPageKey(event) || latinKey(event) !== "s") return;
+      event.preventDefault();
+      openMenu(orders);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [orders, openMenu]);
+}
+
 interface GridProps {
   orders: readonly Order[];
+  selection: ListSelection;
+  /** Opens the menu of statuses for one order. */
+  onMenu: (order: Order) => void;
   onOpen: (key: string) => void;
   busy: boolean;
   emptyText: string;
 }
 
-function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
+function Grid({ orders, selection, onMenu, onOpen, busy, emptyText }: GridProps) {
   const t = useTranslate();
   const format = useFormat();
   const store = useDashboardStore();
+  const { changes } = useStatusChanges();
   const rows = useVirtualRows(orders.length);
   const [activeKey, setActiveKey] = useState<string | null>(null);
   useScrollAnchor(orders, rows);
@@ -106,7 +140,7 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
 
   const activeOrder = activeKey === null ? undefined : store.orders.get(activeKey);
   const activeIndex = indexOf(orders, activeOrder);
-  const onKeyDown = (event: KeyboardEvent) => {
+  const onKeyDown = (event: ReactKeyboardEvent) => {
     const targets: Record<string, number> = {
       ArrowDown: activeIndex + 1,
       ArrowUp: activeIndex - 1,
@@ -124,6 +158,16 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
     } else if ((event.key === "Enter" || event.key === " ") && activeIndex >= 0) {
       event.preventDefault();
       onOpen((orders[activeIndex] as Order).key);
+    } else if (event.key === "Escape" && selection.orders.length > 0) {
+      event.stopPropagation(); // the filter stays
+      selection.clear();
+    } else if (activeIndex >= 0 && isPageKey(event.nativeEvent)) {
+      const key = latinKey(event.nativeEvent);
+      if (key === "x") selection.toggle((orders[activeIndex] as Order).key, event.shiftKey);
+      else if (key === "s" && selection.orders.length === 0) {
+        event.preventDefault(); // the letter must not be typed
+        onMenu(orders[activeIndex] as Order);
+      }
     }
   };
 
@@ -137,6 +181,9 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
         index={index}
         top={index * rows.rowHeight}
         active={order.key === activeKey}
+        selected={selection.isSelected(order.key)}
+        change={changes.get(order.key)}
+        onSelect={selection.toggle}
         onOpen={onOpen}
         format={format}
       />,
@@ -158,6 +205,17 @@ function Grid({ orders, onOpen, busy, emptyText }: GridProps) {
     >
       <div role="rowgroup" className="grid-head">
         <div role="row" aria-rowindex={1} className="grid-row">
+          <span role="columnheader" className="cell-select">
+            <input
+              type="checkbox"
+              aria-label={t("selectAll")}
+              checked={selection.orders.length > 0 && selection.orders.length === orders.length}
+              ref={(input) => {
+                if (input) input.indeterminate = selection.orders.length > 0 && selection.orders.length < orders.length;
+              }}
+              onChange={selection.toggleAll}
+            />
+          </span>
           {(["number", "customer", "total", "status", "time"] as const).map((name) => (
             <span key={name} role="columnheader" className={`cell-${name}`}>
               {t(`columns.${name}`)}
@@ -190,11 +248,17 @@ interface RowProps {
   index: number;
   top: number;
   active: boolean;
+  selected: boolean;
+  /** What the user has done to it, without an event yet. */
+  change: StatusChange | undefined;
+  onSelect: (key: string, range: boolean) => void;
   onOpen: (key: string) => void;
   format: Format;
 }
 
-const Row = memo(function Row({ order, index, top, active, onOpen, format }: RowProps) {
+const Row = memo(function Row({ order, index, top, active, selected, change, onSelect, onOpen, format }: RowProps) {
+  const t = useTranslate();
+  const status = change?.to ?? order.status;
   return (
     <div
       role="row"
@@ -203,8 +267,19 @@ const Row = memo(function Row({ order, index, top, active, onOpen, format }: Row
       aria-rowindex={index + 2}
       aria-selected={active}
       style={{ transform: `translateY(${top}px)` }}
-      onClick={() => onOpen(order.key)}
+      data-change={change?.state}
+      onClick={(event) => (event.shiftKey ? onSelect(order.key, true) : onOpen(order.key))}
     >
+      <span role="gridcell" className="cell-select" onClick={(event) => event.stopPropagation()}>
+        <input
+          type="checkbox"
+          tabIndex={-1}
+          aria-label={t("selectOrder", { orderNumber: order.number })}
+          checked={selected}
+          onChange={() => {}}
+          onClick={(event) => onSelect(order.key, event.shiftKey)}
+        />
+      </span>
       <span role="gridcell" className="cell-number">
         {order.number}
       </span>
@@ -215,7 +290,7 @@ const Row = memo(function Row({ order, index, top, active, onOpen, format }: Row
         {format.money(order.total, order.currency)}
       </span>
       <span role="gridcell" className="cell-status">
-        <StatusBadge key={order.status} status={order.status} />
+        <StatusBadge key={status} status={status} />
       </span>
       <span role="gridcell" className="cell-time">
         {format.time(order.createdAt)}
