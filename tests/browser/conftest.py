@@ -1,4 +1,4 @@
-"""Fixtures: Chromium, and pages whose console errors fail the test."""
+"""Fixtures: Chromium, Firefox, and pages whose console errors fail the test."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.browser.chromium import Chromium, find_chromium
+from tests.browser.firefox import find_firefox
 
 # Console errors of a browser whose server or network is down, or that gets a 401, 403 or 503: some tests cause these.
 EXPECTED_ERRORS = re.compile(
@@ -31,9 +32,22 @@ def chromium(built: None, run_directory: Path) -> Chromium:
 
 
 @pytest.fixture
-async def browser(chromium: Chromium) -> AsyncIterator[Browser]:
-    async with chromium.launch() as browser:
-        yield browser
+async def browser(chromium: Chromium, request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
+    """Chromium; in a test with the mark ``every_browser``, Firefox too, if the machine has one."""
+    if getattr(request, "param", "chromium") == "firefox":
+        firefox = find_firefox()
+        if firefox is None:
+            pytest.skip("no Firefox on this machine: apt-get install firefox-esr")
+        async with firefox.launch() as browser:
+            yield browser
+    else:
+        async with chromium.launch() as browser:
+            yield browser
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("every_browser"):
+        metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True)
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
 import type { Actor, OrderEvent, StreamEvent } from "@orderwire/client";
+import type { Period } from "./periods.ts";
 import { serverPath } from "./server.ts";
 import { getToken } from "./token.ts";
 
@@ -48,6 +49,45 @@ export interface OrderPage {
   orders: OrderRow[];
   /** The cursor of the next page, null after the last one. */
   next: string | null;
+  /** False if a search has stopped at its time limit. */
+  complete?: boolean;
+  /** Then: when the oldest order was made that it has looked at. RFC 3339. */
+  searched_to?: string | null;
+  /** The cursor of the event that the page is as of. */
+  position?: string;
+}
+
+/** Which orders a list has. A field that is left out restricts nothing. */
+export interface OrdersQuery {
+  /** Part of the number, the customer's name or the key; `#` and the number; an amount. */
+  q?: string;
+  /** "": orders without one. */
+  status?: readonly string[];
+  /** A date in the shop's time zone, or RFC 3339. `created_at` is not before `from`, and before `to`. */
+  from?: string;
+  to?: string;
+}
+
+/** Number of orders and sum of their totals. The revenue is by currency, "" for none. */
+export interface OrderSums {
+  orders: number;
+  revenue: Record<string, string>;
+}
+
+/** By status, "" for none. */
+export type SumsByStatus = Record<string, OrderSums>;
+
+/** The response of `/api/series`. */
+export interface SeriesResponse {
+  period: Period;
+  time_zone: string;
+  /** Oldest first, without gaps; the last one contains the present moment. `from` and `to` are RFC 3339. */
+  buckets: { from: string; to: string; statuses: SumsByStatus }[];
+  /** Over the whole table. */
+  statuses: SumsByStatus;
+  /** See `isIncluded`. Null while the server counts the orders: then there are no sums. */
+  position: string | null;
+  complete: boolean;
 }
 
 /** The response of `/api/events`. */
@@ -79,36 +119,63 @@ export interface StatusPatch {
 export interface Meta {
   /** Those that the map names, in the order in which to show them. Orders may have others. */
   statuses: string[];
+  /** Orders with these count as pending. */
+  pending?: string[];
   /** Orders with these do not count as revenue. */
   cancelled: string[];
+  /** The shop's, an IANA name. */
+  time_zone?: string;
   /** Null: no table is attached. Only an admin is told. */
   table?: string | null;
   write?: WriteAccess;
 }
 
 const ORDERS_PAGE_SIZE = 1000;
+const SEARCH_PAGE_SIZE = 200;
 const REQUEST_TIMEOUT_MS = 15_000;
 
 type Path = `/api/${string}`;
-type Query = Record<string, string | number | undefined>;
+type Query = Readonly<Record<string, string | number | readonly string[] | undefined>>;
 
-const get = <T>(path: Path, query: Query = {}): Promise<T> => request<T>("GET", path, query);
+/** The path as the browser has to request it, with the parameters that are given. Those with a list are repeated. */
+function urlOf(path: Path, query: Query): string {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const each of Array.isArray(value) ? (value as readonly string[]) : [String(value)]) search.append(name, each);
+  }
+  const text = search.toString();
+  return serverPath(path) + (text === "" ? "" : `?${text}`);
+}
 
-async function request<T>(method: string, path: Path, query: Query = {}, body?: object): Promise<T> {
+interface RequestOptions {
+  query?: Query;
+  /** Null: the answer may take any time. */
+  signal?: AbortSignal | null;
+  /** Makes it a PATCH. */
+  body?: object;
+}
+
+async function request(path: Path, { query = {}, signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS), body }: RequestOptions = {}): Promise<Response> {
   const token = getToken();
-  const given = Object.entries(query).filter(([, value]) => value !== undefined);
-  const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
-  const url = serverPath(path);
-  const response = await fetch(given.length > 0 ? `${url}?${search}` : url, {
-    ...(body === undefined ? {} : { method, body: JSON.stringify(body) }),
+  const response = await fetch(urlOf(path, query), {
+    ...(body === undefined ? {} : { method: "PATCH", body: JSON.stringify(body) }),
     headers: {
       ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
     },
-    signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
+    signal,
   });
   if (!response.ok) throw await errorOf(response);
-  return (await response.json()) as T;
+  return response;
+}
+
+async function get<T>(path: Path, query: Query = {}): Promise<T> {
+  return (await (await request(path, { query })).json()) as T;
+}
+
+async function patch<T>(path: Path, body: object): Promise<T> {
+  return (await (await request(path, { body })).json()) as T;
 }
 
 /** A proxy's answer may be no JSON. */
@@ -124,6 +191,17 @@ export const api = {
   meta: (): Promise<Meta> => get<Meta>("/api/meta"),
   /** The newest orders, or those after a cursor. */
   orders: (after?: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { limit: ORDERS_PAGE_SIZE, after }),
+  /** The newest orders that match, or those after a cursor. */
+  search: (query: OrdersQuery, after?: string): Promise<OrderPage> =>
+    get<OrderPage>("/api/orders", { ...query, limit: SEARCH_PAGE_SIZE, after }),
+  /** All orders that match, as CSV. The body may take any time. */
+  csv: (query: OrdersQuery): Promise<Response> => request("/api/orders.csv", { query: { ...query }, signal: null }),
+  /** `now`: the server's time at the response, in milliseconds since the Unix epoch; NaN if it does not tell. */
+  series: async (period: Period): Promise<SeriesResponse & { now: number }> => {
+    const response = await request("/api/series", { query: { period } });
+    const now = Date.parse(response.headers.get("Date") ?? "");
+    return { ...((await response.json()) as SeriesResponse), now };
+  },
   /** One order, nothing of it cut. */
   order: (key: string): Promise<OrderRow> => get<OrderRow>(orderPath(key)),
   /** The newest events of one order, newest first. Also of an order that was deleted. */
@@ -131,7 +209,7 @@ export const api = {
   /** The newest orders with a status. */
   ordersWithStatus: (status: string, limit: number): Promise<OrderPage> => get<OrderPage>("/api/orders", { status, limit }),
   /** `id`: of the event that the change made, null if it made none. */
-  changeStatus: (key: string, patch: StatusPatch): Promise<{ id: string | null; order: OrderRow | null }> => request("PATCH", orderPath(key), {}, patch),
+  changeStatus: (key: string, change: StatusPatch): Promise<{ id: string | null; order: OrderRow | null }> => patch(orderPath(key), change),
   /** Oldest first. */
   events: (after: string | undefined, limit: number): Promise<EventPage> => get<EventPage>("/api/events", { after, limit }),
   /** Every role may read these: a request for them shows whether the token is accepted. */

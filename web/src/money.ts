@@ -32,12 +32,26 @@ export class DecimalSum {
   #scale = 0;
 
   add(decimal: string): void {
+    const units = this.#toUnits(decimal); // first: it may change the scale
+    this.#units += units;
+  }
+
+  subtract(decimal: string): void {
+    const units = this.#toUnits(decimal);
+    this.#units -= units;
+  }
+
+  get isZero(): boolean {
+    return this.#units === 0n;
+  }
+
+  #toUnits(decimal: string): bigint {
     const scale = scaleOf(decimal);
     if (scale > this.#scale) {
       this.#units *= 10n ** BigInt(scale - this.#scale);
       this.#scale = scale;
     }
-    this.#units += toUnits(decimal, this.#scale);
+    return toUnits(decimal, this.#scale);
   }
 
   toString(): string {
@@ -74,13 +88,12 @@ function currencyFormat(locale: string, currency: string): (decimal: string) => 
 
 /** Returns a formatter for the labels of a chart's axis, such as "1.5K". */
 export function shortMoneyFormat(locale: string, currency: string): (amount: number) => string {
-  const format = new Intl.NumberFormat(locale, {
-    style: "currency",
-    currency,
-    currencyDisplay: "narrowSymbol",
-    notation: "compact",
-    maximumFractionDigits: 1,
-    minimumFractionDigits: 0,
-  });
-  return (amount) => format.format(amount);
+  const digits = { notation: "compact", maximumFractionDigits: 1, minimumFractionDigits: 0 } as const;
+  try {
+    const format = new Intl.NumberFormat(locale, { style: "currency", currency, currencyDisplay: "narrowSymbol", ...digits });
+    return (amount) => format.format(amount);
+  } catch {
+    const format = new Intl.NumberFormat(locale, digits);
+    return (amount) => format.format(amount);
+  }
 }

@@ -1,5 +1,5 @@
 import { useSyncExternalStore } from "react";
-import type { Period } from "./periods.ts";
+import { PERIODS, type Period } from "./periods.ts";
 
 export const LANGUAGES = ["en", "ru", "pl"] as const;
 export type Language = (typeof LANGUAGES)[number];
@@ -12,6 +12,7 @@ export interface Preferences {
   sound: boolean;
   notifications: boolean;
   period: Period;
+  savedViews: readonly SavedView[];
   board: BoardPreferences;
 }
 
@@ -31,18 +32,35 @@ export interface AgeLimits {
 
 export const DEFAULT_LIMITS: AgeLimits = { late: 10, veryLate: 20 };
 
+/** A filter that the user has named. */
+export interface SavedView {
+  name: string;
+  /** The query of the list's address. */
+  query: string;
+}
+
 const STORAGE_KEY = "orderwire.preferences";
 const listeners = new Set<() => void>();
 let current = load();
 
 function defaults(): Preferences {
   const preferred = navigator.languages.map((tag) => LANGUAGES.find((language) => tag.split("-")[0] === language));
-  return { language: preferred.find((language) => language !== undefined) ?? "en", theme: "system", sound: false, notifications: false, period: "1h", board: { shown: null, limits: {}, alarm: false } };
+  return {
+    language: preferred.find((language) => language !== undefined) ?? "en",
+    theme: "system",
+    sound: false,
+    notifications: false,
+    period: "1h",
+    savedViews: [],
+    board: { shown: null, limits: {}, alarm: false },
+  };
 }
 
 function load(): Preferences {
   try {
-    return { ...defaults(), ...(JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}") as Partial<Preferences>) };
+    const stored = { ...defaults(), ...(JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "{}") as Partial<Preferences>) };
+    // An earlier version of the page had other periods.
+    return PERIODS.includes(stored.period) ? stored : { ...stored, period: "1h" };
   } catch {
     return defaults();
   }

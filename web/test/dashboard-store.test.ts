@@ -1,6 +1,6 @@
-import type { CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
+import type { AnalyticsUpdate, CloseInfo, ConnectionStatus, NewOrder, ServerMessage, WebSocketService } from "@orderwire/client";
 import { beforeEach, expect, test, vi } from "vitest";
-import { ApiError, type Api, type Meta, type OrderRow } from "../src/api.ts";
+import { ApiError, type Api, type Meta, type OrderRow, type SeriesResponse } from "../src/api.ts";
 import { DashboardStore } from "../src/state/dashboard-store.ts";
 
 /** The part of WebSocketService that DashboardStore uses. `emit` calls its listeners. */
@@ -43,6 +43,8 @@ let requests: OrdersRequest[];
 let alerted: string[];
 let totals: () => Promise<unknown>;
 let meta: Meta;
+/** What the server has counted, without buckets. */
+let series: SeriesResponse;
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "requestAnimationFrame", "performance", "Date"] });
@@ -51,7 +53,8 @@ beforeEach(() => {
   requests = [];
   alerted = [];
   totals = () => Promise.resolve({});
-  meta = { statuses: ["new", "done"], cancelled: [], table: "shop.orders" };
+  meta = { statuses: ["new", "done"], pending: ["new"], cancelled: [], table: "shop.orders" };
+  series = { period: "1h", time_zone: "UTC", buckets: [], statuses: {}, position: "e-s1.1", complete: true };
   const api: Api = {
     totals: () => totals(),
     meta: () => Promise.resolve(meta),
@@ -60,6 +63,9 @@ beforeEach(() => {
     orderEvents: unexpected,
     ordersWithStatus: unexpected,
     changeStatus: unexpected,
+    search: unexpected,
+    csv: unexpected,
+    series: () => Promise.resolve({ ...series, now: Date.now() }),
     orders: (after) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
@@ -75,9 +81,14 @@ beforeEach(() => {
 
 const unexpected = () => Promise.reject(new Error("unexpected request"));
 
+/** Longer than events are held without totals. */
 async function rendered() {
-  await vi.advanceTimersByTimeAsync(200);
+  await vi.advanceTimersByTimeAsync(600);
   return store.getSnapshot();
+}
+
+function totals_(total_orders: number, total_revenue = "0.00"): AnalyticsUpdate {
+  return { type: "analytics_update", total_orders, total_revenue, pending_orders: 0 };
 }
 
 function row(id: number): OrderRow {
@@ -100,6 +111,59 @@ test("fetches the orders on connect, and alerts once for an order", async () => 
   expect(store.orders.filter().map((order) => order.key)).toEqual(["2", "1"]);
   expect(alerted).toEqual(["2"]);
   expect((await rendered()).toasts).toHaveLength(1);
+});
+
+/** Every number that the page shows, in one snapshot. */
+function numbers() {
+  const { totals: shown, series: view, events } = store.getSnapshot();
+  const byStatus = [...(view?.statuses.values() ?? [])].reduce((sum, count) => sum + count, 0);
+  return [shown?.total_orders, byStatus, store.orders.size, events.length];
+}
+
+test("shows an event and the totals that count it in one render, in the next frame", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  await rendered();
+  const seen: unknown[] = [];
+  store.subscribe(() => seen.push(numbers()));
+  service.emit("message", created(1));
+  await vi.advanceTimersByTimeAsync(50);
+  expect([seen, numbers()[0], store.orders.size]).toEqual([[], 0, 0]);
+  service.emit("message", totals_(1));
+  await vi.advanceTimersByTimeAsync(20);
+  expect(seen).toEqual([[1, 1, 1, 1]]);
+});
+
+test("shows held events after a quarter of a second without totals", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  service.emit("message", created(1));
+  await vi.advanceTimersByTimeAsync(240);
+  expect(store.orders.size).toBe(0);
+  await vi.advanceTimersByTimeAsync(20);
+  expect(store.orders.size).toBe(1);
+});
+
+test("shows nothing of a resume before its end, and then all of it at once", async () => {
+  service.emit("connect");
+  service.emit("message", totals_(0));
+  await requests[0]?.answer([]);
+  service.emit("message", created(1));
+  service.emit("message", totals_(1));
+  await rendered();
+  const seen: unknown[] = [];
+  store.subscribe(() => seen.push(numbers()));
+  service.emit("connect");
+  service.emit("message", totals_(3));
+  service.emit("message", { type: "resumed", recovered: true, replayed: 2 });
+  service.emit("message", created(2));
+  await vi.advanceTimersByTimeAsync(100);
+  service.emit("message", created(3));
+  service.emit("message", totals_(3));
+  await vi.advanceTimersByTimeAsync(20);
+  expect(seen).toEqual([[3, 3, 3, 3]]);
 });
 
 test("fetches the orders again on a reconnect without a cursor, and not on one with", async () => {

@@ -1,5 +1,5 @@
 import { wsService, type OrderEvent } from "@orderwire/client";
-import { act, cleanup, render } from "@testing-library/react";
+import { act, cleanup, configure, render } from "@testing-library/react";
 import type { ReactNode } from "react";
 import { afterEach, beforeEach, vi } from "vitest";
 import { FakeServer } from "../client/test/fake-server.ts";
@@ -10,6 +10,9 @@ import { DashboardStore } from "../src/state/dashboard-store.ts";
 import type { HistoryEvent } from "../src/state/order-detail.ts";
 import { DashboardContext } from "../src/ui/use-dashboard.ts";
 import { moved } from "./fake-feed.ts";
+
+// Generous for a loaded machine; only a failing test waits that long.
+configure({ asyncUtilTimeout: 30_000 });
 
 /** The service drops events that it has seen, also those of an earlier test. */
 let lastEvent = 100;
@@ -31,6 +34,8 @@ export class FakeShop {
 
   readonly api: Api = {
     totals: async () => ({}),
+    series: async () => ({ period: "1h", time_zone: "UTC", buckets: [], statuses: {}, position: null, complete: false, now: Date.now() }),
+    search: async () => ({ orders: [], next: null }),
     meta: async () => this.meta,
     orders: async () => ({ orders: this.#rows(), next: null }),
     ordersWithStatus: async (status: string) => ({ orders: this.#rows().filter((row) => row.status === status), next: null }),

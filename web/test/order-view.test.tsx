@@ -107,6 +107,7 @@ test("the key S opens the statuses, and a digit chooses", async () => {
 
 test("J and K lead to the orders beside it", async () => {
   await shopWithOrder();
+  await screen.findByRole("link", { name: /Newer: N2/ });
   fireEvent.keyDown(document.body, { key: "k" });
   await screen.findByRole("heading", { name: "Order N2" });
   expect(location.pathname).toBe("/admin/dashboard/orders/2");

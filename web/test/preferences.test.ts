@@ -22,7 +22,7 @@ test.each([
 ])("a browser with the languages %j gets %s", async (languages, language) => {
   await load(languages);
   const board = { shown: null, limits: {}, alarm: false };
-  expect(module.getPreferences()).toEqual({ language, theme: "system", sound: false, notifications: false, period: "1h", board });
+  expect(module.getPreferences()).toEqual({ language, theme: "system", sound: false, notifications: false, period: "1h", savedViews: [], board });
 });
 
 test("stores what was chosen, and no defaults", async () => {

@@ -22,12 +22,17 @@ interface OrderEventBase extends EventBase {
   /** The key as a number if it is one that JavaScript can hold exactly, otherwise the same text as `key`. */
   order_id: number | string;
   order_number?: string;
-  /** The currency of `total`, if the table has one. */
-  currency?: string;
-  /** When the order was created, if the table has that. */
+  /** The currency of `total`, if the table has one; of a deleted order, the one that it had. */
+  currency?: string | null;
+  /** When the shop created the order, if the table says so. */
   created_at?: string | null;
-  /** Of an update that changes the total. */
+}
+
+/** What an update has changed: missing is as before. */
+interface PreviousValues {
   previous_total?: string | null;
+  previous_currency?: string | null;
+  previous_created_at?: string | null;
 }
 
 export interface NewOrder extends OrderEventBase {
@@ -38,25 +43,28 @@ export interface NewOrder extends OrderEventBase {
   status: string | null;
 }
 
-export interface OrderStatusUpdate extends OrderEventBase {
+export interface OrderStatusUpdate extends OrderEventBase, PreviousValues {
   type: "order_status_update";
   status: string | null;
   previous_status: string | null;
+  /** Missing if it has not changed. */
   customer_name?: string | null;
   total?: string | null;
 }
 
-export interface OrderUpdate extends OrderEventBase {
+export interface OrderUpdate extends OrderEventBase, PreviousValues {
   type: "order_update";
+  /** Missing if it has not changed. */
   customer_name?: string | null;
   total?: string | null;
-  /** Unchanged. */
   status?: string | null;
 }
 
+/** `currency` and `created_at` are those that the order had. */
 export interface OrderDelete extends OrderEventBase {
   type: "order_delete";
   previous_status?: string | null;
+  previous_total?: string | null;
 }
 
 export type OrderEvent = NewOrder | OrderStatusUpdate | OrderUpdate | OrderDelete;
@@ -171,3 +179,14 @@ export function isNewer(id: string, lastApplied: string | undefined): boolean {
 
 const epoch = (id: string): string => id.slice(0, id.indexOf("-"));
 const sequence = (id: string): number => Number(id.slice(id.lastIndexOf("-") + 1));
+
+/**
+ * Whether the answer of /api/series or /api/orders that has this `position` includes the event `id`. An application that keeps the answer
+ * up to date applies every other event. True in another epoch: the server then says that everything has to be fetched anew.
+ */
+export function isIncluded(id: string, position: string): boolean {
+  const snapshot = /^\w+-s([0-9.]+)/.exec(position)?.[1] ?? "";
+  const [xmin = 0, xmax = 0, ...running] = snapshot.split(".").map(Number);
+  const transaction = Number(id.split("-")[1]);
+  return epoch(id) !== epoch(position) || transaction < xmin || (transaction < xmax && !running.includes(transaction));
+}

@@ -9,6 +9,7 @@ export {
   type ClientMessage,
   type ErrorMessage,
   isEvent,
+  isIncluded,
   isNewer,
   isOrderEvent,
   type NewOrder,

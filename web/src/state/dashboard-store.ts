@@ -9,8 +9,15 @@ import {
   type WebSocketService,
 } from "@orderwire/client";
 import { ApiError, type Api, type Meta } from "../api.ts";
+import type { Period } from "../periods.ts";
 import { getToken } from "../token.ts";
+import { changesTotalsOf, FeedGate, type FeedStep } from "./feed-gate.ts";
 import { OrderList } from "./order-list.ts";
+import { OrderSearch } from "./order-search.ts";
+import { OrdersLoader } from "./orders-loader.ts";
+import { RenderScheduler } from "./render-scheduler.ts";
+import { SeriesTracker } from "./series-tracker.ts";
+import type { RevenueRule, SeriesView } from "./series.ts";
 import { StatusChanges } from "./status-changes.ts";
 import { Toaster, type Toast } from "./toaster.ts";
 
@@ -27,6 +34,7 @@ export type DashboardEvent = OrderEvent | StreamEvent | GapMarker;
 /** What the server lets the user see. "sign-in": it requires another token. */
 export type Access = "checking" | "sign-in" | "everything" | "totals";
 
+/** Everything in it, and the orders of the same moment, belong to one point of the feed. */
 export interface DashboardSnapshot {
   readonly access: Access;
   /** The server rejected the token that is stored. */
@@ -35,27 +43,26 @@ export interface DashboardSnapshot {
   /** Empty until it is loaded. */
   readonly meta: Meta;
   readonly totals: AnalyticsUpdate | null;
+  /** Orders by time of creation and by status, over the whole table. Null until it is loaded. */
+  readonly series: SeriesView | null;
+  /** Why there is none, or an old one. */
+  readonly seriesProblem: "counting" | "failed" | null;
   /** Newest first. */
   readonly events: readonly DashboardEvent[];
   readonly toasts: readonly Toast[];
-  /** Changes with every change of the orders, which are not part of the snapshot. */
+  /** Changes with every change of the orders and of what a search has found, which are not part of the snapshot. */
   readonly version: number;
 }
 
 const MAX_EVENTS = 200;
-const MIN_RENDER_INTERVAL_MS = 100;
-/** Renders take at most one n-th of the main thread's time, so that scrolling and typing stay smooth. */
-const RENDER_INTERVAL_RATIO = 5;
-const RETRY_DELAY_MS = 2_000;
-/** How often the page looks whether a table has been attached, while there is none. */
-const ATTACH_CHECK_INTERVAL_MS = 5_000;
-const TOAST_CHECK_INTERVAL_MS = 500;
+const TICK_MS = 500;
 /** A close code of docs/reference/protocol.md. */
 const TOKEN_EXPIRED = 3005;
 
-/** An external store for React. Applies messages at once, and publishes snapshots at a limited rate. */
+/** An external store for React. Applies messages in steps (see FeedGate), and publishes snapshots at a limited rate. */
 export class DashboardStore {
   readonly orders = new OrderList();
+  readonly search: OrderSearch;
   readonly statusChanges: StatusChanges;
   /** For views that follow events and fetch orders themselves. */
   readonly service: WebSocketService;
@@ -63,33 +70,45 @@ export class DashboardStore {
   readonly #onNewOrder: (order: NewOrder) => void;
   readonly #toaster = new Toaster();
   readonly #listeners = new Set<() => void>();
+  readonly #renders = new RenderScheduler(() => this.#render());
+  readonly #loader: OrdersLoader;
+  readonly #series: SeriesTracker;
+  #gate = new FeedGate(() => true);
+  #gateTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The gate's deadline for which the timer is set. */
+  #watchedDeadline = Infinity;
+  /** To be run when the gate is empty. */
+  #waiting: (() => void)[] = [];
   #snapshot: DashboardSnapshot;
   #access: Access = "checking";
-  #ordersState: DashboardSnapshot["ordersState"] = "loading";
-  #meta: Meta = { statuses: [], cancelled: [] };
   #totals: AnalyticsUpdate | null = null;
+  #rule: RevenueRule;
   /** Oldest first. Shortened to MAX_EVENTS when it has twice as many. */
   #events: DashboardEvent[] = [];
-  #loadingOlder = false;
-  #loadTimer: ReturnType<typeof setTimeout> | undefined;
-  #renderScheduled = false;
-  #nextRenderAt = 0;
+  #wasConnected = false;
+  #lastMessageAt: number | null = null;
 
-  constructor(service: WebSocketService, api: Api, onNewOrder: (order: NewOrder) => void) {
+  /** `mainCurrency` in capital letters. */
+  constructor(
+    service: WebSocketService,
+    api: Api,
+    onNewOrder: (order: NewOrder) => void,
+    { mainCurrency = "PLN", period = "1h" as Period } = {},
+  ) {
     this.service = service;
     this.api = api;
     this.#onNewOrder = onNewOrder;
+    this.#rule = { cancelled: new Set(), mainCurrency };
+    const onChange = () => this.#renders.schedule();
+    const whenSettled = (run: () => void) => this.#whenSettled(run);
+    this.#loader = new OrdersLoader(this.orders, api, () => service.isConnected(), whenSettled, () => this.#handleOrdersLoaded());
+    this.#series = new SeriesTracker(api, period, () => this.#settleSeries());
+    this.search = new OrderSearch(api, this.orders, onChange);
+    this.statusChanges = new StatusChanges(service, api);
     this.#snapshot = this.#createSnapshot(0);
     service.onMessage((message) => this.#handleMessage(message));
-    service.onConnect(() => {
-      // With a cursor the connection resumes. Without one, changes during the outage are unknown.
-      if (this.#ordersState !== "ready" || service.lastEventId === undefined) void this.#loadOrders();
-    });
-    service.onGap(() => {
-      const at = new Date().toISOString();
-      this.#events.push({ type: "gap", id: `gap-${at}`, at });
-      void this.#loadOrders();
-    });
+    service.onConnect(() => this.#handleConnect());
+    service.onGap(() => this.#handleGap());
     service.onStatus((status) => {
       if (status.state === "closed" && status.terminal) void this.checkAccess();
     });
@@ -97,10 +116,7 @@ export class DashboardStore {
       // A token that the user has entered cannot be renewed: ask for another.
       if (code === TOKEN_EXPIRED) void this.checkAccess();
     });
-    setInterval(() => {
-      if (this.#toaster.expire(Date.now())) this.#scheduleRender();
-    }, TOAST_CHECK_INTERVAL_MS);
-    this.statusChanges = new StatusChanges(service, api);
+    setInterval(() => this.#tick(), TICK_MS);
   }
 
   // Arrow functions, since React calls them without `this`.
@@ -109,6 +125,11 @@ export class DashboardStore {
     return () => this.#listeners.delete(listener);
   };
   readonly getSnapshot = (): DashboardSnapshot => this.#snapshot;
+
+  /** When the server has sent something last, in milliseconds since the Unix epoch. */
+  get lastMessageAt(): number | null {
+    return this.#lastMessageAt;
+  }
 
   /** Finds out over HTTP whether the token is accepted: a browser does not report the status of a rejected WebSocket handshake. */
   async checkAccess(): Promise<void> {
@@ -123,8 +144,25 @@ export class DashboardStore {
     }
     if (this.#access === "checking" || this.#access === "sign-in") {
       this.#access = "everything";
-      this.#scheduleRender();
+      this.#renders.schedule();
     }
+  }
+
+  async loadOlderOrders(): Promise<void> {
+    await this.#loader.loadOlder();
+  }
+
+  showPeriod(period: Period): void {
+    this.#series.showPeriod(period);
+  }
+
+  dismissToast(key: number): void {
+    this.#toaster.dismiss(key);
+    this.#renders.schedule();
+  }
+
+  extendToasts(): void {
+    this.#toaster.extend(Date.now());
   }
 
   #requireSignIn(): void {
@@ -132,107 +170,119 @@ export class DashboardStore {
     this.service.disconnect();
     // The token is for this tab only. Another tab may have one with other rights, so their connections must not be shared.
     this.service.configure({ share: false });
-    this.#scheduleRender();
+    this.#renders.schedule();
   }
 
-  async loadOlderOrders(): Promise<void> {
-    const { next } = this.orders;
-    if (this.#loadingOlder || this.#ordersState !== "ready" || next === undefined) return;
-    this.#loadingOlder = true;
-    const merge = this.orders.startFetch(false);
-    try {
-      const page = await this.api.orders(next);
-      if (merge(page.orders, page.next)) this.#scheduleRender();
-    } catch {
-      // Retried when the user scrolls.
-    } finally {
-      this.#loadingOlder = false;
-    }
+  #handleConnect(): void {
+    const resumes = this.#wasConnected && this.service.lastEventId !== undefined;
+    this.#wasConnected = true;
+    this.#gate.connected(resumes, Date.now());
+    this.#watchGate();
+    // With a cursor the connection resumes. Without one, changes during the outage are unknown.
+    if (resumes && this.#loader.state === "ready") return;
+    void this.#loader.load();
+    this.search.reload();
+    this.#series.gap();
   }
 
-  dismissToast(key: number): void {
-    this.#toaster.dismiss(key);
-    this.#scheduleRender();
+  #handleGap(): void {
+    const at = new Date().toISOString();
+    this.#events.push({ type: "gap", id: `gap-${at}`, at });
+    void this.#loader.load();
+    this.search.reload();
+    this.#series.gap();
   }
 
-  extendToasts(): void {
-    this.#toaster.extend(Date.now());
-  }
-
-  async #loadOrders(): Promise<void> {
-    this.#ordersState = "loading"; // prevents loadOlderOrders
-    const merge = this.orders.startFetch(true);
-    try {
-      const [meta, page] = await Promise.all([this.api.meta(), this.api.orders()]);
-      if (!merge(page.orders, page.next)) return;
-      this.#meta = meta;
-      this.#ordersState = "ready";
+  #handleOrdersLoaded(): void {
+    const { state, meta } = this.#loader;
+    if (state === "unauthorized") return this.#requireSignIn();
+    if (state === "forbidden") this.#access = "totals";
+    if (state === "ready") {
       this.#access = "everything";
-      if (meta.table === null) this.#loadOrdersLater(ATTACH_CHECK_INTERVAL_MS, () => this.#meta.table === null);
-    } catch (error) {
-      const status = error instanceof ApiError ? error.status : 0;
-      if (status === 401) return this.#requireSignIn();
-      if (status === 403) {
-        this.#access = "totals";
-      } else {
-        this.#ordersState = "failed";
-        this.#loadOrdersLater(RETRY_DELAY_MS, () => this.#ordersState === "failed");
-      }
+      this.#rule = { ...this.#rule, cancelled: new Set(meta.cancelled) };
+      this.#gate.setRule(changesTotalsOf(meta.pending ?? [], meta.cancelled));
+      this.search.setTimeZone(meta.time_zone);
+      this.#series.start();
     }
-    this.#scheduleRender();
-  }
-
-  #loadOrdersLater(delayMs: number, isNeeded: () => boolean): void {
-    clearTimeout(this.#loadTimer);
-    this.#loadTimer = setTimeout(() => {
-      if (isNeeded() && this.service.isConnected()) void this.#loadOrders();
-    }, delayMs);
+    this.#renders.schedule();
   }
 
   #handleMessage(message: ServerMessage): void {
-    if (message.type === "analytics_update") {
-      this.#totals = message;
-      this.#scheduleRender();
-    } else if (isEvent(message)) {
-      this.#events.push(message);
-      if (this.#events.length > 2 * MAX_EVENTS) this.#events = this.#events.slice(-MAX_EVENTS);
-      if (isOrderEvent(message)) {
-        if (this.orders.apply(message) === "added" && message.type === "new_order") {
-          this.#toaster.add(message, Date.now());
-          this.#onNewOrder(message);
-        }
-        this.statusChanges.apply(message);
-      }
-      this.#scheduleRender();
-    }
+    this.#lastMessageAt = Date.now();
+    const step = this.#gate.receive(message, Date.now());
+    if (step !== null) this.#apply(step);
+    this.#watchGate();
   }
 
-  #scheduleRender(): void {
-    if (this.#renderScheduled) return;
-    this.#renderScheduled = true;
-    // Browsers call no animation frames in a hidden tab: it renders when it becomes visible.
-    setTimeout(() => requestAnimationFrame(() => this.#render()), Math.max(0, this.#nextRenderAt - performance.now()));
+  /** Lets the held events through when the totals do not come. */
+  #watchGate(): void {
+    const { deadline } = this.#gate;
+    if (deadline === this.#watchedDeadline) return;
+    this.#watchedDeadline = deadline;
+    clearTimeout(this.#gateTimer);
+    if (deadline !== Infinity) this.#gateTimer = setTimeout(() => this.#apply(this.#gate.release()), deadline - Date.now());
+  }
+
+  #apply({ events, totals }: FeedStep): void {
+    this.#watchGate();
+    for (const event of events) this.#applyEvent(event);
+    if (totals !== null) this.#totals = totals;
+    if (this.#gate.isEmpty) {
+      for (const run of this.#waiting.splice(0)) run();
+      this.#series.settle(this.#totals, Date.now());
+    }
+    // The server limits the rate of totals.
+    if (totals !== null) this.#renders.scheduleNow();
+    else this.#renders.schedule();
+  }
+
+  #applyEvent(event: OrderEvent | StreamEvent): void {
+    this.#events.push(event);
+    if (this.#events.length > 2 * MAX_EVENTS) this.#events = this.#events.slice(-MAX_EVENTS);
+    if (!isEvent(event) || !isOrderEvent(event)) return;
+    this.#series.apply(event, Date.now());
+    this.search.apply(event, Date.now());
+    if (this.orders.apply(event) === "added" && event.type === "new_order") {
+      this.#toaster.add(event, Date.now());
+      this.#onNewOrder(event);
+    }
+    this.statusChanges.apply(event);
+  }
+
+  #whenSettled(run: () => void): void {
+    if (this.#gate.isEmpty) run();
+    else this.#waiting.push(run);
+  }
+
+  #settleSeries(): void {
+    if (this.#gate.isEmpty) this.#series.settle(this.#totals, Date.now());
+    this.#renders.schedule();
+  }
+
+  #tick(): void {
+    const now = Date.now();
+    if (this.#toaster.expire(now)) this.#renders.schedule();
+    this.#series.tick(now);
+    this.search.tick(now);
+    // A response that disagrees with the totals is shown after a while.
+    if (this.#series.isWaiting) this.#settleSeries();
   }
 
   #render(): void {
-    const start = performance.now();
-    this.#renderScheduled = false;
     this.#snapshot = this.#createSnapshot(this.#snapshot.version + 1);
     for (const listener of this.#listeners) listener();
-    // React renders in a microtask, so this timer runs after it and measures its time.
-    setTimeout(() => {
-      this.#nextRenderAt = start + Math.max(MIN_RENDER_INTERVAL_MS, RENDER_INTERVAL_RATIO * (performance.now() - start));
-    });
-    this.#nextRenderAt = start + MIN_RENDER_INTERVAL_MS;
   }
 
   #createSnapshot(version: number): DashboardSnapshot {
+    const { state } = this.#loader;
     return {
       access: this.#access,
       tokenRejected: this.#access === "sign-in" && getToken() !== null,
-      ordersState: this.#ordersState,
-      meta: this.#meta,
+      ordersState: state === "ready" || state === "loading" ? state : "failed",
+      meta: this.#loader.meta,
       totals: this.#totals,
+      series: this.#series.view(this.#rule, Date.now()),
+      seriesProblem: this.#series.problem,
       events: this.#events.slice(-MAX_EVENTS).reverse(),
       toasts: this.#toaster.toasts,
       version,

@@ -70,12 +70,6 @@ export class OrderList {
     return this.#byKey.get(key);
   }
 
-  /** The order that is `offset` places newer than the one with this key; undefined without one, or if the key is not in the list. */
-  beside(key: string, offset: number): Order | undefined {
-    const order = this.#byKey.get(key);
-    return order === undefined ? undefined : this.#orders[this.#indexOf(order) + offset];
-  }
-
   /** The orders that match, newest first. */
   filter(predicate?: (order: Order) => boolean): Order[] {
     const matches: Order[] = [];
@@ -138,7 +132,7 @@ export class OrderList {
       this.#byKey.delete(key);
       return "removed";
     }
-    const after = changedOrder(before ?? newOrder(event, (this.#orders.at(-1)?.rank ?? 0) + 1), event);
+    const after = before === undefined ? newOrder(event, (this.#orders.at(-1)?.rank ?? 0) + 1) : changedOrder(before, event);
     this.#byKey.set(key, after);
     if (before !== undefined) {
       this.#orders[this.#indexOf(before)] = after;
@@ -194,13 +188,15 @@ export function toOrder(row: OrderRow, rank: number): Order {
   };
 }
 
-/** An order of which nothing but an event is known. */
-export function newOrder({ key, at, created_at }: OrderEvent, rank: number): Order {
-  return toOrder({ id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at: created_at ?? at }, rank);
+/** The order of which nothing but an event is known. */
+export function newOrder({ key, at, created_at = at, ...fields }: OrderEvent, rank: number): Order {
+  const empty = { id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at };
+  return changedOrder(toOrder(empty, rank), { ...fields, key, at } as Exclude<OrderEvent, { type: "order_delete" }>);
 }
 
 /** The order with the fields that the event has. */
 export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
+  const createdAt = event.created_at === undefined ? order.createdAt : event.created_at;
   const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
   const fields = ["order_number", "customer_name", "status", "data"];
   const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
@@ -210,7 +206,9 @@ export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "o
     customer: customer_name,
     total,
     currency: event.currency ?? order.currency,
-    status: "status" in event ? normalizedStatus(event.status) : order.status,
+    status: event.status === undefined ? order.status : normalizedStatus(event.status),
+    createdAt,
+    createdMs: createdAt === order.createdAt ? order.createdMs : Date.parse(createdAt ?? ""),
     data: event.data ?? order.data,
     truncated: cut,
   };

@@ -1,69 +1,8 @@
 import type { AnalyticsUpdate } from "@orderwire/client";
 import { DecimalSum } from "../money.ts";
-import { PERIODS, type Period } from "../periods.ts";
-import type { Order } from "./order-list.ts";
-
-/** One array element per column of the chart. */
-export interface TimeSeries {
-  /** Start of the column, in seconds since the Unix epoch. */
-  times: number[];
-  orders: number[];
-  /** Decimal strings, of the main currency. */
-  revenue: string[];
-  ordersTotal: number;
-  /** A decimal string, of the main currency. */
-  revenueTotal: string;
-  /** Currency and decimal string. */
-  otherRevenue: [string, string][];
-}
 
 /** Statuses that the map does not list, beyond which a filter would be no use. */
 const MAX_UNLISTED_STATUSES = 30;
-
-/**
- * Orders and revenue by the time of creation. Orders with one of the statuses `cancelled` count as orders, without revenue. `now` is in
- * milliseconds. An order without a currency has the main one.
- */
-export function timeSeries(
-  orders: readonly Order[],
-  period: Period,
-  now: number,
-  cancelled: ReadonlySet<string>,
-  mainCurrency: string,
-): TimeSeries {
-  const { length, step } = PERIODS[period];
-  const columns = length / step;
-  const start = (Math.floor(now / step) + 1 - columns) * step;
-  const counts = new Array<number>(columns).fill(0);
-  const sums = counts.map(() => new DecimalSum());
-  const total = new DecimalSum();
-  const others = new Map<string, DecimalSum>();
-  for (const order of orders) {
-    const column = Math.floor((order.createdMs - start) / step);
-    // The server's clock may be ahead: an order of the column after the last one counts in the last one.
-    const index = column === columns ? columns - 1 : column;
-    if (!(index >= 0 && index < columns)) continue; // also for NaN
-    counts[index] = (counts[index] as number) + 1;
-    if (order.total === null || cancelled.has(order.status)) continue;
-    const currency = order.currency ?? mainCurrency;
-    if (isSame(currency, mainCurrency)) {
-      (sums[index] as DecimalSum).add(order.total);
-      total.add(order.total);
-    } else {
-      const sum = others.get(currency) ?? new DecimalSum();
-      others.set(currency, sum);
-      sum.add(order.total);
-    }
-  }
-  return {
-    times: counts.map((_, index) => (start + index * step) / 1000),
-    orders: counts,
-    revenue: sums.map(String),
-    ordersTotal: counts.reduce((sum, count) => sum + count, 0),
-    revenueTotal: String(total),
-    otherRevenue: [...others].sort(byText).map(([currency, sum]) => [currency, String(sum)]),
-  };
-}
 
 /** The server's revenue in the main currency, as a decimal string. */
 export function mainRevenue({ total_revenue, revenue_by_currency }: AnalyticsUpdate, mainCurrency: string): string {
@@ -85,12 +24,6 @@ function isSame(currency: string, mainCurrency: string): boolean {
 
 function byText([a]: [string, unknown], [b]: [string, unknown]): number {
   return a < b ? -1 : 1;
-}
-
-export function countByStatus(orders: readonly Order[]): ReadonlyMap<string, number> {
-  const counts = new Map<string, number>();
-  for (const { status } of orders) counts.set(status, (counts.get(status) ?? 0) + 1);
-  return counts;
 }
 
 /**

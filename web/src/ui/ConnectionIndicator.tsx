@@ -1,6 +1,8 @@
 import { wsService, type ConnectionStatus } from "@orderwire/client";
 import { useWebSocket } from "@orderwire/client/react";
+import { useFormat } from "../format.ts";
 import { useTranslate, type Translate } from "../i18n.ts";
+import { useDashboardStore } from "./use-dashboard.ts";
 import { useNow } from "./use-now.ts";
 
 /** Whether the page is up to date, and when the next attempt starts if not. */
@@ -19,6 +21,7 @@ export function ConnectionIndicator() {
         </span>
         {live ? t("online") : online ? t("notLive") : t("offline")}
       </span>
+      <AsOf status={status} t={t} />
       <Detail status={status} t={t} />
       {canRetryNow && (
         <button type="button" className="retry-now" title={t("retryNowHint")} onClick={() => wsService.connect()}>
@@ -26,6 +29,21 @@ export function ConnectionIndicator() {
         </button>
       )}
     </div>
+  );
+}
+
+/** The time of what the page shows: of the server's last sign of life, or since when it gets no events. */
+function AsOf({ status, t }: { status: ConnectionStatus; t: Translate }) {
+  const format = useFormat();
+  const { lastMessageAt } = useDashboardStore();
+  useNow(500);
+  const since = status.state === "online" && !status.live ? Date.parse(status.since ?? "") : NaN;
+  const at = Number.isNaN(since) ? lastMessageAt : since;
+  if (at === null) return null;
+  return (
+    <time className="connection-detail" data-as-of={at} dateTime={new Date(at).toISOString()}>
+      {t("asOf", { time: format.clockSeconds(at) })}
+    </time>
   );
 }
 

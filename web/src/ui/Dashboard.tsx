@@ -1,19 +1,23 @@
-import { useEffect, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef } from "react";
 import { useTranslate } from "../i18n.ts";
-import { EMPTY_FILTER } from "../state/order-filter.ts";
+import { navigate, viewHref } from "../route.ts";
+import { EMPTY_FILTER, filterQuery, parseFilter, type OrderFilter } from "../state/order-filter.ts";
 import { EventsPanel } from "./EventsPanel.tsx";
-import { OrdersTable } from "./OrdersTable.tsx";
+import { OrdersPanel } from "./OrdersPanel.tsx";
+import { PanelBoundary } from "./PanelBoundary.tsx";
 import { StatusChart } from "./StatusChart.tsx";
 import { TimeChart } from "./TimeChart.tsx";
 import { Totals } from "./Totals.tsx";
 import { useDashboard } from "./use-dashboard.ts";
-import { openOrder, ViewFrame } from "./ViewFrame.tsx";
+import { useRoute } from "./use-route.ts";
+import { ViewFrame } from "./ViewFrame.tsx";
 
+/** The view "list": totals, charts, the list of orders and the events. */
 export function Dashboard() {
   const t = useTranslate();
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
-  const [filter, setFilter] = useState(EMPTY_FILTER);
+  const { filter, onFilter } = useListRoute();
   const search = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
@@ -23,22 +27,32 @@ export function Dashboard() {
       if (event.key === "/") {
         event.preventDefault(); // the slash must not be typed into the field
         search.current?.focus();
-      } else if (event.key === "Escape") setFilter(EMPTY_FILTER);
+      } else if (event.key === "Escape") onFilter(EMPTY_FILTER);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
-  }, []);
+  }, [onFilter]);
 
   return (
     <ViewFrame>
       <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
-        <Totals />
+        <PanelBoundary className="totals">
+          <Totals />
+        </PanelBoundary>
         {seesOrders && isAttached ? (
           <>
-            <TimeChart />
-            <StatusChart filter={filter} onFilter={setFilter} />
-            <OrdersTable filter={filter} onFilter={setFilter} onOpen={openOrder} search={search} />
-            <EventsPanel />
+            <PanelBoundary className="chart">
+              <TimeChart />
+            </PanelBoundary>
+            <PanelBoundary className="status-chart">
+              <StatusChart filter={filter} onFilter={onFilter} />
+            </PanelBoundary>
+            <PanelBoundary className="orders">
+              <OrdersPanel filter={filter} onFilter={onFilter} search={search} />
+            </PanelBoundary>
+            <PanelBoundary className="events">
+              <EventsPanel />
+            </PanelBoundary>
           </>
         ) : (
           <div className="panel notice">{seesOrders ? <NoTable /> : <p>{t("totalsOnly")}</p>}</div>
@@ -46,6 +60,21 @@ export function Dashboard() {
       </main>
     </ViewFrame>
   );
+}
+
+/** The filter is in the address. */
+function useListRoute() {
+  const { query } = useRoute();
+  const filter = useMemo(() => parseFilter(query), [query]);
+  const onFilter = useCallback(
+    (next: OrderFilter, typing = false) => {
+      const nextQuery = filterQuery(next, query);
+      // The back button leads to the list as it was before the first letter.
+      if (nextQuery !== query) navigate(viewHref("list", nextQuery), { replace: typing && filter.text !== "" && next.text !== "" });
+    },
+    [query, filter],
+  );
+  return { filter, onFilter };
 }
 
 function NoTable() {

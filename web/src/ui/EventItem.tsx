@@ -1,7 +1,7 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
-import { memo } from "react";
+import { Fragment, memo } from "react";
 import { actorName } from "../actor.ts";
-import { useFormat } from "../format.ts";
+import { useFormat, type Described } from "../format.ts";
 import { useTranslate, type Translate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
 import { normalizedStatus } from "../status.ts";
@@ -25,10 +25,15 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
   const format = useFormat();
   const { actor } = event;
   const by = actor && t("changedBy", { name: actorName(actor) });
-  const details = ["stream" in event ? "" : format.summary(event), by].filter(Boolean);
+  const { customer_name = null, total = null, currency = null }: Described = "stream" in event ? {} : event;
+  const amount = total === null ? null : format.money(total, currency);
+  // Each by itself: a name that is written from right to left must not turn the amount beside it around.
+  const details = [customer_name, amount, by ?? null].filter((text): text is string => text !== null && text !== "");
   return (
     <span className="event-description">
-      <b>{"stream" in event ? `${event.stream} ${event.key}` : (event.order_number ?? event.key)}</b>{" "}
+      <b>
+        <bdi>{"stream" in event ? `${event.stream} ${event.key}` : (event.order_number ?? event.key)}</bdi>
+      </b>{" "}
       {event.type === "order_status_update" ? (
         <>
           <StatusBadge status={normalizedStatus(event.previous_status)} className="previous" />
@@ -38,7 +43,17 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
       ) : (
         changeName(event.type, t)
       )}
-      {details.length > 0 && <small> {details.join(" · ")}</small>}
+      {details.length > 0 && (
+        <small>
+          {" "}
+          {details.map((text, index) => (
+            <Fragment key={index}>
+              {index > 0 && " · "}
+              <bdi>{text}</bdi>
+            </Fragment>
+          ))}
+        </small>
+      )}
     </span>
   );
 }

@@ -3,10 +3,16 @@ import { useEffect, useState } from "react";
 import { notificationsSupported, setNotificationsEnabled, setSoundEnabled } from "../alerts.ts";
 import { translatorFor, useTranslate } from "../i18n.ts";
 import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
+import { viewHref } from "../route.ts";
 import { getToken, setToken } from "../token.ts";
 import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
+import { Link } from "./Link.tsx";
 import { useDashboard } from "./use-dashboard.ts";
+import { useRoute } from "./use-route.ts";
+import { LAZY_VIEWS } from "./views.ts";
+
+const NAVIGATION = ["list", "board", "wall", "story"] as const;
 
 const NEXT_THEME: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
 const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
@@ -20,9 +26,28 @@ export function Header({ onHelp }: { onHelp: () => void }) {
         <icon.Logo />
         Orderwire
       </h1>
+      <Navigation />
       <ConnectionIndicator />
       <Toolbar onHelp={onHelp} />
     </header>
+  );
+}
+
+/** The views that there are; none while the list is the only one. */
+function Navigation() {
+  const t = useTranslate();
+  const { view } = useRoute();
+  const isAdmin = useDashboard((snapshot) => snapshot.access) === "everything";
+  const views = NAVIGATION.filter((name) => name === "list" || name in LAZY_VIEWS);
+  if (!isAdmin || views.length < 2) return null;
+  return (
+    <nav className="navigation" aria-label={t("views")}>
+      {views.map((name) => (
+        <Link key={name} href={viewHref(name)} aria-current={view === name ? "page" : undefined}>
+          {t(`view.${name}`)}
+        </Link>
+      ))}
+    </nav>
   );
 }
 

@@ -1,11 +1,10 @@
-import { useLayoutEffect, useRef, type CSSProperties } from "react";
+import { useEffect, useRef, type CSSProperties } from "react";
 import { mainCurrency, useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
-import { fromUnits, scaleOf, toUnits } from "../money.ts";
 import { mainRevenue, otherRevenue } from "../state/order-summary.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
-const ANIMATION_MS = 600;
+const HIGHLIGHT_MS = 300;
 const MAX_OTHER_CURRENCIES = 4;
 
 /** The totals as sent by the server, independent of the loaded orders. */
@@ -54,44 +53,27 @@ function Total({ name, label, value, format, hint, title }: TotalProps) {
     <div className={`panel total ${name}`}>
       <dt>{label}</dt>
       <dd style={{ "--characters": characters } as CSSProperties}>
-        {value === null ? <span className="placeholder">–</span> : <AnimatedNumber value={value} format={format} name={name} />}
+        {value === null ? <span className="placeholder">–</span> : <LiveNumber value={value} format={format} name={name} />}
         {hint && <small title={title}>{hint}</small>}
       </dd>
     </div>
   );
 }
 
-/** Counts up or down to a new value, with as many digits after the point as that has. */
-function AnimatedNumber({ value, format, name }: { value: string; format: (value: string) => string; name: string }) {
+/** The value, always the present one. A change lights up once, and again only when it has ended: it never shows other digits. */
+function LiveNumber({ value, format, name }: { value: string; format: (value: string) => string; name: string }) {
   const element = useRef<HTMLSpanElement>(null);
-  const displayed = useRef(value);
-  useLayoutEffect(() => {
-    const display = (next: string) => {
-      displayed.current = next;
-      if (element.current) element.current.textContent = format(next);
-    };
-    if (displayed.current === value || document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches) {
-      display(value);
-      return;
-    }
-    display(displayed.current); // the format may have changed with the language
-    const scale = scaleOf(value);
-    const from = toUnits(displayed.current, scale);
-    const distance = toUnits(value, scale) - from;
-    const start = performance.now();
-    let frame = requestAnimationFrame(function step(now) {
-      const progress = Math.min(1, Math.max(0, now - start) / ANIMATION_MS);
-      const eased = BigInt(Math.round((1 - (1 - progress) ** 3) * 10_000));
-      display(progress === 1 ? value : fromUnits(from + (distance * eased) / 10_000n, scale));
-      if (progress < 1) frame = requestAnimationFrame(step);
-    });
-    // Browsers call no animation frames in a hidden tab: skip to the final value.
-    const onHidden = () => document.hidden && display(value);
-    document.addEventListener("visibilitychange", onHidden);
-    return () => {
-      cancelAnimationFrame(frame);
-      document.removeEventListener("visibilitychange", onHidden);
-    };
-  }, [value, format]);
-  return <span ref={element} className="number" data-total={name} />;
+  const previous = useRef(value);
+  const running = useRef<Animation>(undefined);
+  useEffect(() => {
+    const changed = previous.current !== value;
+    previous.current = value;
+    if (!changed || running.current?.playState === "running" || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    running.current = element.current?.animate([{ opacity: 0.55 }, { opacity: 1 }], { duration: HIGHLIGHT_MS, easing: "ease-out" });
+  }, [value]);
+  return (
+    <bdi ref={element} className="number" data-total={name}>
+      {format(value)}
+    </bdi>
+  );
 }

@@ -1,7 +1,7 @@
 import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
 import { isPageKey } from "../keys.ts";
 import { navigate, orderHref } from "../route.ts";
-import { FeedBanner } from "./FeedBanner.tsx";
+import { FeedFrame } from "./FeedFrame.tsx";
 import { Header } from "./Header.tsx";
 import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
 import { Toasts } from "./Toasts.tsx";
@@ -29,8 +29,8 @@ export function ViewFrame({ children }: { children: ReactNode }) {
 
   return (
     <>
+      <FeedFrame />
       <Header onHelp={() => setHelpOpen(true)} />
-      <FeedBanner />
       {children}
       <Toasts onOpen={openOrder} />
       {hasNotices && (

@@ -1,14 +1,12 @@
-import { useCallback, useMemo } from "react";
-import { countByStatus, listStatuses } from "../state/order-summary.ts";
+import { useMemo } from "react";
+import { listStatuses } from "../state/order-summary.ts";
 import { useDashboard } from "./use-dashboard.ts";
-import { useOrderSummary } from "./use-order-summary.ts";
 
-/** The counts do not depend on the time. */
-const NO_TIME_KEY = () => 0;
+const NO_COUNTS: ReadonlyMap<string, number> = new Map();
 
-/** All statuses in the order in which to show them, and the number of loaded orders of each. */
-export function useStatuses(): { statuses: readonly string[]; counts: ReadonlyMap<string, number> } {
+/** All statuses in the order in which to show them, and the number of orders of each in the whole table; no counts until it is known. */
+export function useStatuses(): { statuses: readonly string[]; counts: ReadonlyMap<string, number> | null } {
   const listed = useDashboard((snapshot) => snapshot.meta.statuses);
-  const counts = useOrderSummary(useCallback(countByStatus, []), NO_TIME_KEY);
-  return useMemo(() => ({ statuses: listStatuses(listed, counts), counts }), [listed, counts]);
+  const counts = useDashboard((snapshot) => snapshot.series)?.statuses ?? null;
+  return useMemo(() => ({ statuses: listStatuses(listed, counts ?? NO_COUNTS), counts }), [listed, counts]);
 }

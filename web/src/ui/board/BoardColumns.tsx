@@ -36,6 +36,7 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
   const t = useTranslate();
   const store = useDashboardStore();
   const meta = useDashboard((snapshot) => snapshot.meta);
+  const totals = useDashboard((snapshot) => snapshot.series?.statuses);
   const { changes } = useStatusChanges();
   const block = useWriteBlock();
   const [focusedKey, setFocusedKey] = useState<string | null>(null);
@@ -121,7 +122,7 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
             key={status}
             status={status}
             column={column}
-            total={undefined}
+            total={totals?.get(status)}
             changes={changes}
             drop={dropState(status)}
             currentKey={column.cards.some(({ key }) => key === focusedKey) ? focusedKey : (column.cards[0]?.key ?? null)}

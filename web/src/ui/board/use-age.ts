@@ -1,5 +1,5 @@
 import { useCallback, useSyncExternalStore } from "react";
-import { useDurationFormat } from "../../duration.ts";
+import { useFormat } from "../../format.ts";
 import { DEFAULT_LIMITS, usePreferences } from "../../preferences.ts";
 
 export type AgeLevel = "fresh" | "late" | "very-late";
@@ -23,14 +23,14 @@ function subscribe(listener: () => void): () => void {
 
 /** The age as text and its level, which change a card at most once a second in its first minute, and then once a minute. */
 export function useAge(createdMs: number, status: string): { text: string; level: AgeLevel } {
-  const format = useDurationFormat();
+  const format = useFormat();
   const limits = usePreferences().board.limits[status] ?? DEFAULT_LIMITS;
   const age = useSyncExternalStore(
     subscribe,
     useCallback(() => shownAge(createdMs, Date.now()), [createdMs]),
   );
   if (Number.isNaN(age)) return { text: "", level: "fresh" };
-  return { text: format(age), level: ageLevel(age, limits) };
+  return { text: format.duration(age), level: ageLevel(age, limits) };
 }
 
 /** The age in milliseconds, cut to what is shown: seconds below a minute, else minutes. */

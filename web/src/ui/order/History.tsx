@@ -1,6 +1,5 @@
 import { memo, useMemo } from "react";
 import { actorName } from "../../actor.ts";
-import { useDurationFormat } from "../../duration.ts";
 import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import { gaps, type HistoryEvent } from "../../state/order-detail.ts";
@@ -33,7 +32,6 @@ export function History({ events, isLoading }: { events: readonly HistoryEvent[]
 const Entry = memo(function Entry({ event, after }: { event: HistoryEvent; after: number | undefined }) {
   const t = useTranslate();
   const format = useFormat();
-  const formatDuration = useDurationFormat();
   return (
     <li className={`${css.entry} ${event.type}`} data-event={event.id}>
       <div className={css.entryHead}>
@@ -44,7 +42,7 @@ const Entry = memo(function Entry({ event, after }: { event: HistoryEvent; after
       {event.actor && <p className={css.actor}>{t("changedBy", { name: actorName(event.actor) })}</p>}
       {after !== undefined && (
         <p className={css.after} data-after={Math.round(after)}>
-          {t("afterDuration", { duration: formatDuration(after) })}
+          {t("afterDuration", { duration: format.duration(after) })}
         </p>
       )}
     </li>
@@ -87,7 +85,8 @@ function Details({ event }: { event: HistoryEvent }) {
   const format = useFormat();
   const rows: [string, React.ReactNode][] = [];
   if (!("stream" in event) && event.type !== "order_delete") {
-    const { customer_name: customer, total, previous_total: previous, currency } = event;
+    const { customer_name: customer, total, currency } = event;
+    const previous = event.type === "new_order" ? undefined : event.previous_total;
     if (customer !== undefined) rows.push([t("columns.customer"), customer ?? "–"]);
     if (total !== undefined && (event.type !== "order_status_update" || (previous !== undefined && previous !== total))) {
       const before = previous === undefined || previous === total ? "" : `${format.money(previous, currency)} → `;

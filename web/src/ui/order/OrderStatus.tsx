@@ -1,4 +1,4 @@
-import { useDurationFormat } from "../../duration.ts";
+import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import { statusSince, type HistoryEvent } from "../../state/order-detail.ts";
 import type { Order } from "../../state/order-list.ts";
@@ -76,8 +76,8 @@ export function OrderStatus({ order, isDeleted, events, onMenu }: Props) {
 
 function Since({ events }: { events: readonly HistoryEvent[] }) {
   const t = useTranslate();
-  const format = useDurationFormat();
+  const format = useFormat();
   const now = useNow(1_000);
   const since = statusSince(events);
-  return since === null ? null : <span data-since>{t("forDuration", { duration: format(now - since) })}</span>;
+  return since === null ? null : <span data-since>{t("forDuration", { duration: format.duration(now - since) })}</span>;
 }

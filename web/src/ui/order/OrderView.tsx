@@ -1,7 +1,8 @@
-import { useEffect, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { useTranslate } from "../../i18n.ts";
 import { isPageKey, latinKey } from "../../keys.ts";
 import { navigate, orderHref, viewHref } from "../../route.ts";
+import { filterQuery } from "../../state/order-filter.ts";
 import type { Order } from "../../state/order-list.ts";
 import { Link } from "../Link.tsx";
 import { StatusMenu } from "../StatusMenu.tsx";
@@ -31,6 +32,7 @@ function OrderPage({ orderKey }: { orderKey: string }) {
   const [menuOpen, setMenuOpen] = useState(false);
   const canAct = order !== null && !isDeleted && (state === "ready" || state === "loading");
   const { newer, older } = useNeighbours(orderKey);
+  const listHref = viewHref("list", filterQuery(useDashboardStore().search.filter, ""));
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -41,16 +43,16 @@ function OrderPage({ orderKey }: { orderKey: string }) {
       else if (key === "s" && canAct) {
         event.preventDefault(); // the letter must not be typed
         setMenuOpen(true);
-      } else if (key === "Escape") navigate(viewHref("list"));
+      } else if (key === "Escape") navigate(listHref);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
-  }, [newer, older, canAct]);
+  }, [newer, older, canAct, listHref]);
 
   return (
     <main className={css.page}>
       <nav className={css.nav} aria-label={t("orderNavigation")}>
-        <Link href={viewHref("list")}>{t("toList")}</Link>
+        <Link href={listHref}>{t("toList")}</Link>
         <Neighbour order={newer} label={t("newerOrder")} shortcut="K" />
         <Neighbour order={older} label={t("olderOrder")} shortcut="J" />
       </nav>
@@ -91,12 +93,22 @@ function OrderPage({ orderKey }: { orderKey: string }) {
   );
 }
 
-/** The orders beside this one in the list, as far as it is loaded. */
-function useNeighbours(key: string): { newer: Order | undefined; older: Order | undefined } {
+interface Neighbours {
+  newer?: Order | undefined;
+  older?: Order | undefined;
+}
+
+/** The orders beside this one in the list as it was last filtered; the last ones if the order does not match the filter any more. */
+function useNeighbours(key: string): Neighbours {
   const store = useDashboardStore();
-  const newer = useDashboard(() => store.orders.beside(key, 1));
-  const older = useDashboard(() => store.orders.beside(key, -1));
-  return { newer, older };
+  const version = useDashboard((snapshot) => snapshot.version);
+  const last = useRef<Neighbours>({});
+  return useMemo((): Neighbours => {
+    const orders = store.search.matches(store.search.filter, Date.now());
+    const index = orders.findIndex((order) => order.key === key);
+    if (index >= 0) last.current = { newer: orders[index - 1], older: orders[index + 1] };
+    return last.current;
+  }, [store, version, key]);
 }
 
 function Neighbour({ order, label, shortcut }: { order: Order | undefined; label: string; shortcut: string }) {

@@ -2,8 +2,8 @@ import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { useState } from "react";
 import { EMPTY_FILTER } from "../src/state/order-filter.ts";
-import { OrdersTable } from "../src/ui/OrdersTable.tsx";
-import { openOrder, ViewFrame } from "../src/ui/ViewFrame.tsx";
+import { OrdersPanel } from "../src/ui/OrdersPanel.tsx";
+import { ViewFrame } from "../src/ui/ViewFrame.tsx";
 import { row } from "./fake-feed.ts";
 import { useFakeShop } from "./fake-shop.tsx";
 
@@ -15,7 +15,7 @@ function List() {
   return (
     <ViewFrame>
       <style>{".grid { --row-height: 2.5 }"}</style>
-      <OrdersTable filter={filter} onFilter={setFilter} onOpen={openOrder} search={{ current: null }} />
+      <OrdersPanel filter={filter} onFilter={setFilter} search={{ current: null }} />
     </ViewFrame>
   );
 }
