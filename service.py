@@ -20,6 +20,7 @@ from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, Unrea
 from db.identity import FollowedDatabase, WrongDatabase
 from db.listener import Listener
 from db.migrate import migrate
+from db.order_writer import OrderWriter
 from gateway.app import Gateway
 from logs import FailureLog
 from push.delivery.hub import Hub
@@ -116,12 +117,23 @@ class Service:
         self._followed = FollowedDatabase(self._url)
         self.database = Database(self._url, settings.database_timeout_seconds, self._followed)
         planner = ReplayPlanner(self.relay, self.database.journal)
-        self.gateway = Gateway(settings, self._hub, self.relay, planner, self.database, self.metrics, __version__)
+        self._order_writer = OrderWriter(self._followed)
+        self.gateway = Gateway(
+            settings,
+            self._hub,
+            self.relay,
+            planner,
+            self.database,
+            self._order_writer,
+            self.metrics,
+            __version__,
+            is_playground=embedded_url is not None,
+        )
         self.gateway.app.cleanup_ctx.append(self._run)
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
         """From the application's start-up to its clean-up. The drain comes before the clean-up: events still flow during it."""
-        async with self.database.open():
+        async with self.database.open(), self._order_writer.open():
             tasks = [asyncio.create_task(task, name=name) for name, task in self._tasks().items()]
             for task in tasks:
                 task.add_done_callback(self._report_failure)
@@ -143,7 +155,7 @@ class Service:
             lambda: update_schema(settings, url),
             self._follow,
             settings.database_timeout_seconds,
-            self.database.expire_connections,
+            self._expire_connections,
             "DATABASE_URL" if settings.database_url else None,
             self.relay.report_outage,
             self._followed,
@@ -161,8 +173,13 @@ class Service:
             tasks["retention"] = self._maintain_journal()
         return tasks
 
+    async def _expire_connections(self) -> None:
+        await self.database.expire_connections()
+        await self._order_writer.expire_connections()
+
     async def _follow(self, connection: JournalConnection) -> Never:
         self.database.reset_backoff()
+        self._order_writer.reset_backoff()
         await self.relay.follow(connection)
 
     async def _poll_database_state(self) -> Never:

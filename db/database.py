@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
-from db.connect import Connection, PoolConnector
-from db.errors import SchemaMissing, role_of, wrap_driver_errors
-from db.identity import DatabaseIdentity, FollowedDatabase
+from db.errors import SchemaMissing
+from db.identity import FollowedDatabase
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from db.pool import ConnectionPool
 from push.journal.events import Cursor, EventId, Snapshot
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
 
 __all__ = ["AttachmentProblem", "Database"]
-
-log = logging.getLogger("orderwire.database")
 
 MAX_CONNECTIONS = 4
 # How long a search over all orders goes on, and among how many orders of their own a customer can search.
@@ -56,7 +51,9 @@ from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
 """
 _HISTORY_SQL = "select h.event from orderwire.order_history(orderwire.canonical_key($1), $2, $3) as h (event)"
 _ATTACHED_SQL = """
-select a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name
+select
+    a.name, a.map, format('%I.%I', n.nspname, c.relname) as table_name,
+    coalesce(obj_description(c.oid, 'pg_class') like 'Starter table of Orderwire.%', false) as is_starter
 from orderwire.attached_tables as a
 left join pg_class as c on c.oid = a.relation
 left join pg_namespace as n on n.oid = c.relnamespace
@@ -72,97 +69,13 @@ class AttachmentProblem(NamedTuple):
     stops_events: bool
 
 
-class _PoolConnection(asyncpg.Connection):  # a subscript, as of a generic class, fails when the module is loaded
-    """A connection that knows where it leads."""
-
-    identity: DatabaseIdentity
-
-
-async def _read_identity(connection: Connection) -> None:
-    """Called by the pool for each new connection."""
-    assert isinstance(connection, _PoolConnection)
-    connection.identity = await DatabaseIdentity.read(connection)
-
-
-class Database:
-    """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError.
-
-    ``followed`` is the database that the process's listener follows: a connection to any other is closed.
-    """
+class Database(ConnectionPool):
+    """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError."""
 
     def __init__(self, url: str, timeout_seconds: float = 10.0, followed: FollowedDatabase | None = None) -> None:
-        self._followed = followed or FollowedDatabase(url)
-        self._connector = PoolConnector(lambda: self._followed.url, _read_identity)
-        self._timeout_seconds = timeout_seconds
+        super().__init__(followed or FollowedDatabase(url), timeout_seconds, MAX_CONNECTIONS)
         # For replays and the audit.
         self.journal = JournalReader(self._fetch_from_journal)
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._release_tasks: set[asyncio.Task[None]] = set()
-
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[Database]:
-        """Create the pool, and terminate it at the end. Opens no connection: the database may not be available yet."""
-        self._pool = asyncpg.create_pool(
-            connect=self._connector.connect,
-            connection_class=_PoolConnection,
-            min_size=0,
-            max_size=MAX_CONNECTIONS,
-            command_timeout=self._timeout_seconds,
-        )
-        await self._pool
-        try:
-            yield self
-        finally:
-            self._pool.terminate()
-            await asyncio.gather(*self._release_tasks, return_exceptions=True)
-
-    def reset_backoff(self) -> None:
-        """Called when the listener has got a connection: the pool may try at once to get one."""
-        self._connector.reset()
-
-    async def expire_connections(self) -> None:
-        """Called when the listener has lost its connection: those of the pool may be dead too, so replace them."""
-        assert self._pool is not None
-        await self._pool.expire_connections()
-
-    @asynccontextmanager
-    async def _acquire(self, timeout: float | None = None) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
-        """``timeout`` is that of the queries in the block, where it is not the usual one: for the text of the error."""
-        assert self._pool is not None
-        with wrap_driver_errors():
-            connection = await self._pool.acquire(timeout=self._timeout_seconds)
-            role = role_of(connection)
-            try:
-                self._followed.require(connection.identity)  # type: ignore[attr-defined]  # passed on by the proxy
-                yield connection
-            except asyncpg.PostgresError:  # PostgreSQL answered: the connection is good
-                with wrap_driver_errors(role):
-                    raise
-            except TimeoutError:
-                connection.terminate()
-                with wrap_driver_errors(time_limit=_time_limit(timeout, self._timeout_seconds)):
-                    raise
-            except BaseException:
-                connection.terminate()  # its release would wait for a response, and the connection may be dead
-                raise
-            finally:
-                self._release(connection)
-
-    def _release(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
-        """Return the connection to the pool in a task of its own, so that the caller does not wait for its reset.
-
-        A caller that is cancelled while it waits would leave an error that is never retrieved, because asyncpg shields the
-        release; this task is not cancelled with the caller. If the release fails, the pool opens another connection.
-        """
-        assert self._pool is not None
-        task = asyncio.create_task(self._pool.release(connection), name="release of a database connection")
-        self._release_tasks.add(task)
-        task.add_done_callback(self._on_released)
-
-    def _on_released(self, task: asyncio.Task[None]) -> None:
-        self._release_tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.debug("release of a connection failed: %s", error)
 
     async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         async with self._acquire(timeout) as connection:
@@ -246,7 +159,8 @@ class Database:
         orders = attached.pop("orders", None)
         if orders is None:
             return ShopInfo.from_map({}, None, list(attached))
-        return ShopInfo.from_map(json.loads(orders["map"]), orders["table_name"], list(attached))
+        info = ShopInfo.from_map(json.loads(orders["map"]), orders["table_name"], list(attached))
+        return replace(info, is_starter=orders["is_starter"])
 
     async def poll_state(self) -> tuple[float, dict[str, float]]:
         """Usage of the notification queue, 0 to 1; and for each revoked subject the Unix time of the revocation."""
@@ -278,10 +192,6 @@ class Database:
         async with self._acquire() as connection:
             made: int = await connection.fetchval("select orderwire.attach_partitions()")
         return made
-
-
-def _time_limit(timeout: float | None, usual: float) -> str:
-    return f"{usual:g} s (DATABASE_TIMEOUT_SECONDS)" if timeout is None else f"{timeout:g} s"
 
 
 def _first(rows: list[asyncpg.Record]) -> asyncpg.Record:

@@ -22,12 +22,15 @@ from gateway.app_keys import (
     LIFECYCLE,
     METRICS,
     ORDER_QUERIES,
+    ORDER_WRITER,
+    PLAYGROUND,
     RELAY,
     REPLAY_PLANNER,
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
     Lifecycle,
+    OrderChanges,
     OrderQueries,
 )
 from gateway.auth.tokens import verifier_from_settings
@@ -87,9 +90,13 @@ class Gateway:
         relay: Relay,
         replay_planner: ReplayPlanner,
         order_queries: OrderQueries,
+        order_writer: OrderChanges,
         metrics: Metrics,
         version: str,
+        *,
+        is_playground: bool = False,
     ) -> None:
+        """``is_playground``: the database is the embedded one, so the server may make test orders."""
         self._settings = settings
         self._hub = hub
         self.token_verifier, self._remote_keys = verifier_from_settings(settings)
@@ -111,6 +118,8 @@ class Gateway:
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
         app[ORDER_QUERIES] = order_queries
+        app[ORDER_WRITER] = order_writer
+        app[PLAYGROUND] = is_playground
         app[BACKGROUND_TASKS] = self._background_tasks
         app[TRANSPORTS] = self.transports
         app[WINDOW_BUDGET] = WindowBudget()

@@ -1,4 +1,4 @@
-"""Typed keys of what the handlers find in the application, and the Protocol for queries on orders."""
+"""Typed keys of what the handlers find in the application, and the Protocols for queries and changes of orders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.metrics import Metrics
 from push.protocol.access import TopicLookup
+from push.protocol.order_changes import ChangeResult, CreatedOrder, StatusChange
 from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, ShopInfo
 from settings import Settings
 
@@ -21,12 +22,15 @@ __all__ = [
     "LIFECYCLE",
     "METRICS",
     "ORDER_QUERIES",
+    "ORDER_WRITER",
+    "PLAYGROUND",
     "RELAY",
     "REPLAY_PLANNER",
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
     "Lifecycle",
+    "OrderChanges",
     "OrderQueries",
 ]
 
@@ -55,11 +59,24 @@ class OrderQueries(TopicLookup, Protocol):
         """Statuses and attached tables."""
 
 
+class OrderChanges(Protocol):
+    """Changes of the attached table of orders. Raises StoreError: then it is not known whether the change was made."""
+
+    async def change_status(self, change: StatusChange) -> ChangeResult:
+        """Change the status of one order, if that is possible."""
+
+    async def create_test_order(self) -> CreatedOrder | None:
+        """Insert an order; None if the starter table is not attached."""
+
+
 SETTINGS = web.AppKey("SETTINGS", Settings)
 VERSION = web.AppKey("VERSION", str)
 HUB = web.AppKey("HUB", Hub)
 RELAY = web.AppKey("RELAY", Relay)
 ORDER_QUERIES = web.AppKey("ORDER_QUERIES", OrderQueries)
+ORDER_WRITER = web.AppKey("ORDER_WRITER", OrderChanges)
+# Whether the database is the embedded one, in which the server may make test orders.
+PLAYGROUND = web.AppKey("PLAYGROUND", bool)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
 METRICS = web.AppKey("METRICS", Metrics)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)

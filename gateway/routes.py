@@ -11,6 +11,8 @@ from gateway.app_keys import HUB, LIFECYCLE, METRICS, ORDER_QUERIES, RELAY, REPL
 from gateway.http.assets import asset, client_script, dashboard
 from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
+from gateway.http.json_response import json_text_response
+from gateway.http.order_changes import change_status, create_test_order, write_fields
 from gateway.http.query import parse_int, parse_text
 from gateway.http.request_guard import restrict_to_roles
 from gateway.http.request_head import REQUEST_HEAD
@@ -21,7 +23,7 @@ from gateway.websocket.endpoint import websocket_handler
 from push.errors import BadCursor
 from push.journal.queries import EventOwner
 from push.journal.replay import GapError
-from push.protocol.access import Grant, Role, is_key
+from push.protocol.access import Grant, Role, is_key, without_actor
 from push.protocol.messages import rfc3339
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
@@ -76,6 +78,8 @@ async def order_events(request: web.Request, grant: Grant) -> web.Response:
     found = await queries.order_history(key, 100 if limit is None else limit, owner) if is_key(key) else []
     if not found and (not is_key(key) or await queries.find_order(key, owner) is None):
         return _no_such_order(key)
+    if owner is not None:
+        found = [without_actor(event.encode()).decode() for event in found]
     return json_text_response(f'{{"events":[{",".join(found)}]}}')
 
 
@@ -88,6 +92,7 @@ async def meta(request: web.Request, grant: Grant) -> web.Response:
         "cancelled": info.cancelled,
         "currency": app[SETTINGS].currency,
         "version": app[VERSION],
+        **write_fields(request, grant, info),
     }
     if grant.role is Role.ADMIN:
         fields |= {"table": info.table, "streams": info.streams}
@@ -165,13 +170,12 @@ async def root(request: web.Request) -> web.Response:
     raise web.HTTPFound(f"{request.app[SETTINGS].base_path}{request.app.router[_DASHBOARD].url_for()}")
 
 
-def json_text_response(text: str) -> web.Response:
-    """A response with text that is JSON already. It must not be cached, since it is outdated by the next event."""
-    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-
 def _get(path: str, handler: Handler, name: str | None = None) -> web.RouteDef:
     return web.get(path, handler, name=name, expect_handler=handle_expect)
+
+
+def _route(method: str, path: str, handler: Handler) -> web.RouteDef:
+    return web.route(method, path, handler, expect_handler=handle_expect)
 
 
 routes = [
@@ -186,7 +190,9 @@ routes = [
     _get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders", restrict_to_roles(orders, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders/{key}", restrict_to_roles(order, Role.ADMIN, Role.CUSTOMER)),
+    _route("PATCH", "/api/orders/{key}", restrict_to_roles(change_status, *Role)),
     _get("/api/orders/{key}/events", restrict_to_roles(order_events, Role.ADMIN, Role.CUSTOMER)),
+    _route("POST", "/api/test-order", restrict_to_roles(create_test_order, *Role)),
     _get("/api/meta", restrict_to_roles(meta, *Role)),
     _get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
     _get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
@@ -197,7 +203,12 @@ routes = [
 
 def prefixed_routes(base_path: str) -> list[web.RouteDef]:
     """The routes once more, below a path that a proxy does not take away."""
-    copies = [_get(base_path + route.path, route.handler) for route in routes]
+    copies = [
+        _get(base_path + route.path, route.handler)
+        if route.method == "GET"
+        else _route(route.method, base_path + route.path, route.handler)
+        for route in routes
+    ]
     return [*copies, _get(base_path, root)]
 
 

@@ -177,6 +177,8 @@ create function orderwire.add_revenue(revenue jsonb, added jsonb) returns jsonb 
 
 create function orderwire.all_orders() returns SETOF orderwire.mapped_order language sql stable;
 
+create function orderwire.allows_transition(map jsonb, from_status text, to_status text) returns boolean language sql immutable;
+
 create function orderwire.attach(relation regclass, map jsonb) returns void language sql volatile;
 revoke execute on function orderwire.attach(relation regclass, map jsonb) from public;
 comment on function orderwire.attach(relation regclass, map jsonb) is 'Attach a table of orders by a map: see docs/how-to/attach.md.';
@@ -208,9 +210,15 @@ create function orderwire.canonical_key(key text) returns text language sql stab
 
 create function orderwire.case_column(expression text) returns text language sql immutable;
 
+create function orderwire.change_order_status(order_key text, from_status text, to_status text, author text, undone_event text, OUT outcome text, OUT event_id text, OUT order_json text, OUT present_status text, OUT actor text) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.change_order_status(order_key text, from_status text, to_status text, author text, undone_event text, OUT outcome text, OUT event_id text, OUT order_json text, OUT present_status text, OUT actor text) from public;
+comment on function orderwire.change_order_status(order_key text, from_status text, to_status text, author text, undone_event text, OUT outcome text, OUT event_id text, OUT order_json text, OUT present_status text, OUT actor text) is 'Change the status of an order, where the map allows it: for the server.';
+
 create function orderwire.check_map(name text, relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.check_volatility(name text) returns void language plpgsql stable set search_path=pg_catalog, pg_temp;
+
+create function orderwire.check_write(relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
 create function orderwire.children(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
 
@@ -259,6 +267,8 @@ revoke execute on function orderwire.erase(key text) from public;
 comment on function orderwire.erase(key text) is 'Erase name, customer and data of one order from the journal; returns the number of events.';
 
 create function orderwire.event_bytes(customer_name text, data jsonb) returns bigint language sql stable;
+
+create function orderwire.event_id(epoch text, txid xid8, at timestamp with time zone, id bigint) returns text language sql stable;
 
 create function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) returns text language sql stable;
 comment on function orderwire.event_json(j orderwire.journal, epoch text, integer_keys boolean) is 'An event as the JSON object of docs/reference/protocol.md.';
@@ -323,6 +333,9 @@ create function orderwire.key_columns(map jsonb) returns text[] language sql imm
 
 create function orderwire.key_part(value text) returns text language sql immutable;
 
+create function orderwire.last_actor_json(order_key text) returns text language sql stable;
+revoke execute on function orderwire.last_actor_json(order_key text) from public;
+
 create function orderwire.lease_holds() returns boolean language plpgsql volatile;
 revoke execute on function orderwire.lease_holds() from public;
 
@@ -337,6 +350,8 @@ create function orderwire.list_condition(list text[]) returns text language sql 
 create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
 
 create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
+
+create function orderwire.listed_statuses(map jsonb) returns text[] language sql immutable;
 
 create function orderwire.maintain_partitions(retention interval) returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.maintain_partitions(retention interval) from public;
@@ -358,6 +373,9 @@ create function orderwire.max_order_bytes() returns integer language sql immutab
 
 create function orderwire.may_skip_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.may_skip_notify() from public;
+
+create function orderwire.may_undo(order_key text, undone_event text, from_status text, to_status text, author text) returns boolean language sql volatile;
+revoke execute on function orderwire.may_undo(order_key text, undone_event text, from_status text, to_status text, author text) from public;
 
 create function orderwire.nested() returns boolean language sql volatile;
 revoke execute on function orderwire.nested() from public;
@@ -383,6 +401,9 @@ create function orderwire.order_id_json(key text, integer_keys boolean) returns 
 create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean, max_bytes integer) returns text language plpgsql stable;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
+
+create function orderwire.own_event_id(order_key text) returns text language sql volatile;
+revoke execute on function orderwire.own_event_id(order_key text) from public;
 
 create function orderwire.owned_keys(subject text, keys text[]) returns SETOF text language sql stable;
 
@@ -416,6 +437,9 @@ comment on function orderwire.renew_epoch(old_epoch text) is 'Declare that posit
 
 create function orderwire.renumber_nested(changed bigint) returns void language plpgsql volatile set enable_seqscan=off;
 revoke execute on function orderwire.renumber_nested(changed bigint) from public;
+
+create function orderwire.replace_write(relation regclass, map jsonb) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.replace_write(relation regclass, map jsonb) from public;
 
 create function orderwire.require_notify() returns boolean language plpgsql volatile;
 
@@ -453,6 +477,8 @@ revoke execute on function orderwire.should_notify() from public;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
 
+create function orderwire.status_column(relation regclass, map jsonb) returns pg_attribute language sql stable;
+
 create function orderwire.table_statements(name text, relation regclass) returns text[] language sql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.take_epoch_requests() returns boolean language sql volatile;
@@ -481,6 +507,12 @@ create function orderwire.unseen_by_customer(subject text, keys text[], seen pg_
 
 create function orderwire.wake_servers() returns void language sql volatile;
 revoke execute on function orderwire.wake_servers() from public;
+
+create function orderwire.write_role(relation regclass) returns regrole language sql stable;
+
+create function orderwire.write_search_path(relation regclass) returns text language sql stable;
+
+create function orderwire.write_statements(relation regclass, map jsonb) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.writer_role() returns text language sql stable;
 

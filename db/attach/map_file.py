@@ -38,6 +38,11 @@ _ORDERS_MEMBERS = {
     "actor": ("true or false", "actor = true"),
     "payload": ('"full" or "keys"', 'payload = "keys"'),
     "publications": ("true or false", "publications = true"),
+    "write": ("a table", "[write] with status = true"),
+}
+_WRITE_MEMBERS = {
+    "status": ("true or false", "status = true"),
+    "transitions": ("a table of lists of texts", 'pending = ["confirmed", "cancelled"]'),
 }
 _STREAM_MEMBERS = {
     member: _ORDERS_MEMBERS[member] for member in ("key", "key_is_unique", "where", "joins", "data", "actor", "publications")
@@ -125,8 +130,6 @@ def check_stream_name(stream: str, name: str) -> None:
 
 
 def _check_member(name: str, member: str, value: Any, known: Mapping[str, tuple[str, str]], *, is_stream: bool) -> None:
-    if member == "write":
-        raise UsageError(f"{name}: [write] does nothing yet, so it is refused: remove it")
     if member not in known:
         if is_stream and member in _ORDERS_MEMBERS:
             raise UsageError(f'{name}: "{member}" is for the table of orders; a stream has {", ".join(known)}')
@@ -143,6 +146,10 @@ def _check_member(name: str, member: str, value: Any, known: Mapping[str, tuple[
             is_right = isinstance(value, bool)
         case "payload":
             is_right = value in ("full", "keys")
+        case "write":
+            is_right = isinstance(value, dict)
+            if is_right:
+                _check_write(name, value, known)
         case "data":
             is_right = _is_list_of_texts(value) or isinstance(value, dict)
             wrong = next((k for k, v in value.items() if not isinstance(v, str)), None) if isinstance(value, dict) else None
@@ -155,6 +162,28 @@ def _check_member(name: str, member: str, value: Any, known: Mapping[str, tuple[
         raise UsageError(f'{name}: "{member}" is {_kind(value)}; it is {what}: {example}')
     if value in ("", [], {}) and member not in ("pending", "cancelled", "statuses"):
         raise UsageError(f'{name}: "{member}" is empty: leave it out, or write {example}')
+
+
+def _check_write(name: str, write: Mapping[str, Any], of_map: Mapping[str, Any]) -> None:
+    """Check the form of ``[write]``. Whether the statuses are those of the map is checked by the database."""
+    for member, value in write.items():
+        if member not in _WRITE_MEMBERS:
+            more = ": members of the map come before [write]" if member in of_map else ""
+            raise UsageError(f'{name}: "write.{member}" is no member of a map{more}; [write] has status and transitions')
+        is_right = isinstance(value, bool) if member == "status" else isinstance(value, dict)
+        if not is_right:
+            what, example = _WRITE_MEMBERS[member]
+            raise UsageError(f'{name}: "write.{member}" is {_kind(value)}; it is {what}: {example}')
+    if "status" not in write:
+        raise UsageError(f"{name}: [write] says nothing of the status: write status = true, or leave it out")
+    transitions = write.get("transitions")
+    if transitions == {}:
+        raise UsageError(f'{name}: "write.transitions" is empty: leave it out, or write {_WRITE_MEMBERS["transitions"][1]}')
+    for status, value in (transitions or {}).items():
+        if not _is_list_of_texts(value):
+            raise UsageError(
+                f'{name}: "write.transitions.{status}" is {_kind(value)}; it is a list of texts, the statuses that may follow'
+            )
 
 
 def _is_list_of_texts(value: Any) -> bool:
@@ -239,7 +268,7 @@ def differences(wanted: Mapping[str, Any], present: Mapping[str, Any]) -> list[s
 def _normal(member: str, value: Any) -> Any:
     if member == "key" and isinstance(value, list) and len(value) == 1:
         return value[0]
-    if member == "payload" and value == "full":
+    if (member == "payload" and value == "full") or (member == "write" and not (value or {}).get("status")):
         return None
     return None if value in ([], {}, False, "") else value
 

@@ -59,6 +59,7 @@ async def print_preview(connection: Connection, target: Target, with_sql: bool, 
     for row in rows:
         print_line("  " + _format_row(row))
     if target.stream is None:
+        await _print_write(connection, target, print_line)
         await _print_counts(connection, target, print_line)
         await _print_index_advice(connection, target, print_line)
     if not with_sql:
@@ -78,7 +79,10 @@ async def _print_sql(connection: Connection, target: Target, statements: Sequenc
     generated = list(statements)
     if target.stream is None:
         generated += await connection.fetchval(
-            "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false)", relation, map_json
+            "select orderwire.read_statements($1::text::regclass, $2::text::jsonb, false) "
+            "|| orderwire.write_statements($1::text::regclass, $2::text::jsonb)",
+            relation,
+            map_json,
         )
     generated += await connection.fetchval("select orderwire.table_statements($1, $2::text::regclass)", target.name, relation)
     generated += await connection.fetchval(
@@ -87,6 +91,27 @@ async def _print_sql(connection: Connection, target: Target, statements: Sequenc
     generated += await connection.fetchval("select orderwire.trigger_statements($1::text::regclass, $2)", relation, target.name)
     for statement in generated:
         print_line(statement.rstrip() + ";")
+
+
+async def _print_write(connection: Connection, target: Target, print_line: PrintLine) -> None:
+    """Print which changes of the status the server may make, and with whose rights the table's own triggers run then."""
+    write = target.map.get("write") or {}
+    if not write.get("status"):
+        return
+    row = await connection.fetchrow(
+        "select orderwire.write_role($1::text::regclass)::text as role, "
+        "orderwire.write_search_path($1::text::regclass) as search_path",
+        target.table.name,
+    )
+    assert row is not None
+    print_line("")
+    print_line("the server may change the status for administrators with a token:")
+    transitions = write.get("transitions")
+    if transitions is None:
+        print_line("  from each status of the map to every other one")
+    for status, following in (transitions or {}).items():
+        print_line(f"  {shorten(status)} to {', '.join(map(shorten, following)) or 'none'}")
+    print_line(f"  triggers of {target.table.name} run as {row['role']} then, with search_path = {row['search_path']}")
 
 
 async def _print_counts(connection: Connection, target: Target, print_line: PrintLine) -> None:

@@ -26,6 +26,7 @@ _ERROR_CODES = {
     404: "not_found",
     410: "gone",
     405: "method_not_allowed",
+    409: "conflict",
     413: "too_large",
     426: "bad_version",
     429: "too_many_requests",

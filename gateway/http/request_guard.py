@@ -281,8 +281,8 @@ def _preflight_response() -> web.Response:
     return web.Response(
         status=204,
         headers={
-            "Access-Control-Allow-Methods": "GET, HEAD",
-            "Access-Control-Allow-Headers": "Authorization, Last-Event-ID",
+            "Access-Control-Allow-Methods": "GET, HEAD, PATCH, POST",
+            "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
             "Access-Control-Max-Age": "600",
         },
     )

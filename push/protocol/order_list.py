@@ -84,7 +84,8 @@ class OrderPage:
 class ShopInfo:
     """What the map of the attached table says about statuses, the names of the streams, and the table's name.
 
-    ``table`` is None, and the lists are empty, where no table is attached.
+    ``table`` is None, and the lists are empty, where no table is attached. ``is_writable``: whether the map allows changes of
+    the status; ``transitions``: which ones, by the status before, None for all. ``is_starter``: it is the starter table.
     """
 
     statuses: Sequence[str]
@@ -92,10 +93,15 @@ class ShopInfo:
     cancelled: Sequence[str]
     table: str | None
     streams: Sequence[str]
+    is_writable: bool = False
+    transitions: Mapping[str, Sequence[str]] | None = None
+    is_starter: bool = False
 
     @classmethod
     def from_map(cls, order_map: Mapping[str, Any], table: str | None, streams: Sequence[str]) -> ShopInfo:
         """``order_map``: the map as JSON. A status of one of the two other lists that ``statuses`` lacks comes last."""
         pending, cancelled = list(order_map.get("pending") or ()), list(order_map.get("cancelled") or ())
         statuses = list(dict.fromkeys([*(order_map.get("statuses") or ()), *pending, *cancelled]))
-        return cls(statuses, pending, cancelled, table, streams)
+        write = order_map.get("write") or {}
+        is_writable = bool(write.get("status"))
+        return cls(statuses, pending, cancelled, table, streams, is_writable, write.get("transitions") if is_writable else None)

@@ -205,6 +205,9 @@ begin
         raise exception 'the map would read a virtual generated column of %, which triggers cannot see', relation
             using hint = 'write its expression in the map, over plain columns only; or make the column stored';
     end if;
+    if map -> 'write' is not null then
+        perform orderwire.check_write(relation, map);
+    end if;
 end
 $$;
 

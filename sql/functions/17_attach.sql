@@ -23,6 +23,15 @@ begin
         raise exception '% is attached under another name already', relation using hint = 'a table is attached once';
     end if;
     perform orderwire.check_map(name, relation, map);
+    -- Where only `write` changes, events go on as they are: nothing is locked, and the epoch stays.
+    if
+        before.map <> map and before.map - 'write' = map - 'write'
+        and not exists (select from orderwire.diagnose_attached() as d where d.stops_events)
+    then
+        perform orderwire.replace_write(relation, map);
+        update orderwire.attached_tables as a set map = attach_table.map where a.name = attach_table.name;
+        return;
+    end if;
 
     if before.relation is not null then
         perform orderwire.drop_generated(name, triggers => false);
@@ -48,6 +57,7 @@ begin
             end if;
         end if;
         perform orderwire.create_generated(name, orderwire.read_statements(relation, map, are_integers));
+        perform orderwire.replace_write(relation, map);
     end if;
     perform orderwire.create_generated(name, orderwire.table_statements(name, relation));
     -- Writers wait a millisecond for each: further ones are left to attach_partitions.

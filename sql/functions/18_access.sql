@@ -60,7 +60,7 @@ as $$
         and c.relkind in ('r', 'p', 'v', 'm', 'f')
 $$;
 
--- Give a role what serving needs: to read the attached tables and the journal, and nothing else. Run it as the owner of the
+-- Give a role what serving needs: to read the attached tables and the journal, and what the map's `write` allows. Run it as the owner of the
 -- schema; attach runs it again for the roles that have it.
 create or replace function orderwire.grant_serving(server regrole) returns void
 language plpgsql volatile
@@ -79,12 +79,13 @@ begin
         server
     );
     -- These run with their owner's rights: to tell which database this is, to name a restored copy anew, to create and drop the
-    -- journal's partitions, to store what was counted, to create triggers on new partitions, and to let writers skip their
-    -- notifications.
+    -- journal's partitions, to store what was counted, to create triggers on new partitions, to let writers skip their
+    -- notifications, and to change a status where the map allows it.
     execute format(
         'grant execute on function orderwire.database_identity(), orderwire.identify(text, xid8[], bigint[], bigint[]), '
         'orderwire.maintain_partitions(interval), orderwire.scan_totals(), orderwire.totals_from_checkpoint(), '
-        'orderwire.attach_partitions(), orderwire.extend_notify_lease() to %s',
+        'orderwire.attach_partitions(), orderwire.extend_notify_lease(), '
+        'orderwire.change_order_status(text, text, text, text, text) to %s',
         server
     );
     for t in

@@ -93,6 +93,7 @@ select orderwire.attach(
         "key": "id", "number": "order_number", "customer_name": "customer_name", "customer_id": "customer_id",
         "total": "total", "status": "status", "created_at": "created_at",
         "pending": ["pending"], "cancelled": ["cancelled"],
-        "statuses": ["pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled"]
+        "statuses": ["pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled"],
+        "write": {"status": true}
     }'
 );

@@ -32,7 +32,7 @@ EXTERNAL_NAMES = {"bind", "client_no_context_takeover", "initdb", "pg_snapshot",
 
 # What else may stand in double backticks, by kind.
 LITERALS = (
-    r"(GET|POST|PUT|DELETE) /\S*",  # a request
+    r"(GET|POST|PUT|PATCH|DELETE) /\S*",  # a request
     r"[/?]\S*",  # a path or a query
     r"[\w-]+\.(json|sql|md|toml|cfg|js|html)",
     r"--?[\w-]+",  # an option of a command

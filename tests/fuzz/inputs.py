@@ -52,8 +52,9 @@ STATUSES = ("pending", "ready", "PENDING", "", "nonsense", "pending'--", "\0")
 PATHS = (
     *("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api/analytics", "/metrics", "/healthz", "/readyz"),
     *("/api/orders/1", "/api/orders/1/events", "/api/orders/%00", "/api/orders/%FF/events", "/api/orders/a%2Fb", "/api/meta"),
+    "/api/test-order",
 )
-METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "get", "G")
+METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", *("PATCH",) * 3, "TRACE", "PROPFIND", "get", "G")
 
 
 def random_text(rng: random.Random, max_length: int = 60) -> str:
@@ -409,6 +410,22 @@ ODD_PATHS = (
 )
 
 
+def change_body(rng: random.Random, epoch: str) -> bytes:
+    """The body of a change of an order, nearly right. No order ever has the status that it says is the present one."""
+    content: Any = {"status": rng.choice(STATUSES), "from": rng.choice(("ready", "delivered", "nonsense"))}
+    match rng.randrange(6):
+        case 0:
+            content = rng.choice(ODD_VALUES)
+        case 1:
+            content[rng.choice(("status", "undo", random_text(rng, 10)))] = rng.choice(ODD_VALUES)
+        case 2:
+            content["undo"] = cursor(rng, epoch)
+        case 3:
+            return nested_json(rng).encode(errors="replace")[:5000]
+    whole = json.dumps(content, ensure_ascii=rng.random() < 0.7).encode(errors="replace")
+    return mutate(rng, whole) if rng.random() < 0.3 else whole
+
+
 def request(
     rng: random.Random, host: str, epoch: str, role: str | None, *, path: str | None = None, last: bool = False
 ) -> bytes:
@@ -417,7 +434,10 @@ def request(
     method = "GET" if path == "/api/sse" else rng.choice(METHODS)
     lines = random_headers(rng, host, random_token(rng, role), epoch)
     body = b""
-    if rng.random() < 0.05:
+    if method in ("PATCH", "POST") and rng.random() < 0.8:
+        body = change_body(rng, epoch)
+        lines += [("Content-Length", str(len(body))), ("Content-Type", "application/json")]
+    elif rng.random() < 0.05:
         body = rng.randbytes(rng.choice((0, 1, 100, 5000)))
         lines.append(("Content-Length", str(len(body))))
     if last:

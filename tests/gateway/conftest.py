@@ -39,7 +39,7 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
-from service import create_app
+from service import Service, create_app
 from settings import Settings
 from tests.support import FORWARDED_SETTINGS, TIMEOUT_SECONDS, Server, StartServer, within
 
@@ -156,8 +156,8 @@ StartTarget = Callable[..., Coroutine[Any, Any, Target]]
 async def start_app(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient, database_url: str) -> AsyncIterator[StartApp]:
     """Starts applications: ``await start_app(SETTING="…")``.
 
-    ``url``: another database. ``mount``: called with the application before the start; returns the application that is served,
-    and the prefix of ours in it.
+    ``url``: another database. ``embedded``: as if that was the embedded one. ``mount``: called with the application before the
+    start; returns the application that is served, and the prefix of ours in it.
     """
     running: list[App] = []
     failures: list[str] = []
@@ -168,12 +168,17 @@ async def start_app(aiohttp_server: AiohttpServer, aiohttp_client: AiohttpClient
             url: str = database_url,
             *,
             wait: bool = True,
+            embedded: bool = False,
             mount: Callable[[web.Application], tuple[web.Application, str]] = lambda app: (app, ""),
             **environment: str,
         ) -> App:
             settings = Settings.from_environment({"DATABASE_URL": url, **FORWARDED_SETTINGS, **environment})
             logging.getLogger().setLevel(settings.log_level)
-            app = create_app(settings, lambda name, error: failures.append(f"{name}: {error!r}"))
+
+            def fail(name: str, error: BaseException) -> None:
+                failures.append(f"{name}: {error!r}")
+
+            app = Service(settings, fail, embedded_url=url).gateway.app if embedded else create_app(settings, fail)
             root, prefix = mount(app)
             first_line = len(log.lines)
             server = await aiohttp_server(root, **runner_options(settings))

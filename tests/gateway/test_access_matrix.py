@@ -95,6 +95,8 @@ GUARDED = {
     "/api/analytics": {"admin", "viewer"},
     "/metrics": {"admin", "viewer"},
 }
+# The same of requests that change something. Every role reaches the handler, which has the reason in its answer.
+CHANGES = {("PATCH", "/api/orders/{key}"): {"admin"}, ("POST", "/api/test-order"): {"admin"}}
 PUBLIC = {"/", "/admin/dashboard", "/healthz", "/readyz"}
 # Static files, which pages of every origin may load.
 FILES = {"/admin/assets/{name}", "/client/{name}"}
@@ -112,26 +114,30 @@ ORIGINS = {
 
 
 def test_every_route_is_on_one_of_the_lists() -> None:
-    assert {route.path for route in routes} == {*GUARDED, *PUBLIC, *FILES, "/api/ws"}
+    read = {route.path for route in routes if route.method == "GET"}
+    assert read == {*GUARDED, *PUBLIC, *FILES, "/api/ws"}
+    assert {(route.method, route.path) for route in routes if route.method != "GET"} == set(CHANGES)
 
 
 def _headers(app: App | Server, origin: str | None) -> dict[str, str]:
     return {} if origin is None else {"Origin": app.http_url if origin == "same" else origin}
 
 
-async def over_http(http: aiohttp.ClientSession, app: App, path: str, shown: str | None, origin: str | None) -> int:
-    """The status. Checks the headers, and the body of an error."""
+async def over_http(
+    http: aiohttp.ClientSession, app: App, path: str, shown: str | None, origin: str | None, method: str = "GET"
+) -> int:
+    """The status. Checks the headers, and the body of an error. A request that changes something is malformed."""
     headers = _headers(app, origin)
     if shown is not None:
         headers["Authorization"] = f"Bearer {shown}"
-    async with http.get(app.http_url + path, headers=headers) as response:
+    async with http.request(method, app.http_url + path, headers=headers, json=None if method == "GET" else []) as response:
         for name, value in {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Server": "Orderwire"}.items():
             assert response.headers[name] == value
         assert response.headers.get("Access-Control-Allow-Origin") == (ALLOWED if origin == ALLOWED else None)
         assert response.headers["Vary"] == "Origin"
         if response.status != 200:
             error = (await response.json())["error"]
-            assert set(error) == {"code", "message"}
+            assert set(error) - {"reason"} == {"code", "message"}
             assert (response.status == 401) == ("WWW-Authenticate" in response.headers)
         return response.status
 
@@ -200,6 +206,16 @@ async def test_every_route_for_every_credential_and_origin(start_app: StartApp, 
                         expected = 200 if credential.outcome in roles else 403
                     assert await over_http(http, app, path.format(key=1), shown, origin) == expected, f"{path}: {where}"
                     cells += 1
+                for (method, path), roles in CHANGES.items():
+                    if not allowed:
+                        expected = 403
+                    elif isinstance(credential.outcome, int):
+                        expected = STATUS[credential.outcome]
+                    else:
+                        expected = 400 if credential.outcome in roles else 403
+                    found = await over_http(http, app, path.format(key=1), shown, origin, method)
+                    assert found == expected, f"{method} {path}: {where}"
+                    cells += 1
                 for how in ("header", "subprotocol", "message"):
                     wanted = expected_of_websocket(credential, allowed)
                     # Only where no token comes does the server wait for its end.
@@ -267,11 +283,17 @@ async def test_the_token_is_chosen_when_it_is_the_only_subprotocol_offered(start
 
 async def test_preflight_requests_are_answered_for_allowed_origins_only(start_app: StartApp) -> None:
     app = await start_app(JWT_SECRET=SECRET, ALLOWED_ORIGINS=ALLOWED)
-    asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    read = [("GET", path) for path in (*GUARDED, "/api/ws")]
     async with aiohttp.ClientSession() as http:
-        for path in (*GUARDED, "/api/ws"):
+        for method, path in (*read, *CHANGES):
+            asked = {
+                "Access-Control-Request-Method": method,
+                "Access-Control-Request-Headers": "authorization" if method == "GET" else "authorization,content-type",
+            }
             async with http.options(app.http_url + path, headers={"Origin": ALLOWED, **asked}) as response:
                 assert response.status == 204, path
+                assert method in response.headers["Access-Control-Allow-Methods"].split(", ")
+                assert "content-type" in response.headers["Access-Control-Allow-Headers"].lower()
                 assert response.headers["Access-Control-Allow-Origin"] == ALLOWED
                 assert "authorization" in response.headers["Access-Control-Allow-Headers"].lower()
                 assert "last-event-id" in response.headers["Access-Control-Allow-Headers"].lower()

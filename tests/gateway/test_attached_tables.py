@@ -265,6 +265,8 @@ async def test_attaching_another_table_makes_clients_fetch_anew(start_app: Start
         "cancelled": [],
         "currency": "PLN",
         "version": service.__version__,
+        "write": {"status": False, "reason": "no_login", "transitions": None},
+        "test_order": False,
         "table": None,
         "streams": [],
     }

@@ -121,6 +121,23 @@ async def check_order_events(target: Target, db: Any) -> None:
     assert (event["type"], event["order_id"]) == ("new_order", order_id)
 
 
+async def check_change(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    body = {"status": "ready", "from": "pending"}
+    async with aiohttp.ClientSession() as http, http.patch(f"{target.http_url}/api/orders/{order_id}", json=body) as response:
+        assert (response.status, (await response.json())["error"]["reason"]) == (403, "no_login")
+
+
+async def check_order_path(target: Target, db: Any) -> None:
+    await check_order(target, db)
+    await check_change(target, db)
+
+
+async def check_test_order(target: Target, _db: Any) -> None:
+    async with aiohttp.ClientSession() as http, http.post(target.http_url + "/api/test-order", json={}) as response:
+        assert (response.status, (await response.json())["error"]["reason"]) == (403, "playground")
+
+
 async def check_meta(target: Target, _db: Any) -> None:
     assert (await get_json(target, "/api/meta"))["version"] == __version__
 
@@ -151,8 +168,9 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/api/sse": check_sse,
     "/api/events": check_events,
     "/api/orders": check_orders,
-    "/api/orders/{key}": check_order,
+    "/api/orders/{key}": check_order_path,
     "/api/orders/{key}/events": check_order_events,
+    "/api/test-order": check_test_order,
     "/api/meta": check_meta,
     "/api/analytics": check_analytics,
     "/metrics": check_metrics,

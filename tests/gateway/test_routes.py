@@ -199,6 +199,8 @@ async def test_meta_says_what_the_map_says(app: App) -> None:
         "cancelled": ["cancelled"],
         "currency": "PLN",
         "version": __version__,
+        "write": {"status": False, "reason": "no_login", "transitions": None},
+        "test_order": False,
         "table": "public.orders",
         "streams": [],
     }

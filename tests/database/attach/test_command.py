@@ -376,6 +376,45 @@ async def test_check_says_in_what_the_database_differs(
     assert line == "public.orders is attached as orders, not public.customers"
 
 
+async def test_changes_of_the_status_are_shown_applied_and_compared(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("drizzle")
+    status = Printed()
+    statuses = ["pending", "processing", "shipped"]
+    writable = a_map(
+        statuses=statuses, write={"status": True, "transitions": {"pending": ["processing", "shipped"], "processing": []}}
+    )
+    await show(empty_database_url, Options(file=writable, sql=True), printed, status)
+    role = await db.fetchval("select current_user")
+    assert "the server may change the status for administrators with a token:" in status
+    assert "  pending to processing, shipped" in status
+    assert "  processing to none" in status
+    assert f"  triggers of public.orders run as {role} then, with search_path = pg_catalog, public, pg_temp" in status
+    assert "create function orderwire.set_order_status(key text, status text)" in status.text
+    await apply(empty_database_url, Options(file=writable), printed)
+    assert await check(empty_database_url, Options(file=writable), printed)
+    before = await db.fetchval("select epoch from orderwire.journal_identity")
+    printed.clear()
+    status.clear()
+    any_change = a_map(statuses=statuses, write={"status": True})
+    await show(empty_database_url, Options(file=any_change), printed, status)
+    assert "  from each status of the map to every other one" in status
+    assert not await check(empty_database_url, Options(file=any_change), printed)
+    assert [line.split(":")[0] for line in printed] == ["write"]
+    await apply(empty_database_url, Options(file=any_change), printed)
+    assert await check(empty_database_url, Options(file=any_change), printed)
+    assert await db.fetchval("select epoch from orderwire.journal_identity") == before
+    read_only = a_map(statuses=statuses)
+    status.clear()
+    await show(empty_database_url, Options(file=read_only, sql=True), printed, status)
+    assert "set_order_status" not in status.text
+    assert "may change the status" not in status.text
+    await apply(empty_database_url, Options(file=read_only), printed)
+    assert await db.fetchval("select to_regproc('orderwire.set_order_status')") is None
+    assert await db.fetchval("select epoch from orderwire.journal_identity") == before
+
+
 async def test_after_a_rename_the_file_has_to_be_changed_too(
     create_shape: CreateShape, empty_database_url: str, printed: Printed
 ) -> None:

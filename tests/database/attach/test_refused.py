@@ -239,6 +239,100 @@ _MAPS = [
     ],
 ]
 
+_WRITES = [
+    *[
+        Refused(f"write_{n}", "the map's write has the wrong form", '"write": {"status": true', map=_with(write=write))
+        for n, write in enumerate[dict[str, Any]](
+            [
+                {},
+                {"status": "yes"},
+                {"status": True, "transitions": ["pending"]},
+                {"status": True, "transitions": {"pending": "cancelled"}},
+                {"status": True, "transitions": {"pending": [1]}},
+                {"status": True, "transitions": {"pending": ["cancelled"], "cancelled": None}},
+            ]
+        )
+    ],
+    _wrong_type("write_of_wrong_type", write=True),
+    Refused(
+        "write_members",
+        "the map's write has unknown members: total",
+        "known are: status, transitions",
+        map=_with(write={"status": True, "total": True}),
+    ),
+    Refused(
+        "write_expression",
+        "status is not a plain column of public.shop_orders, so it cannot be written",
+        "leave",
+        map=_with(status="lower(o.status)", write={"status": True}),
+    ),
+    Refused(
+        "write_case",
+        "status is not a plain column",
+        "map the status to a column",
+        map=_with(status="case o.status when 'x' then 'pending' end", write={"status": True}),
+    ),
+    Refused(
+        "write_without_status",
+        "status is not a plain column",
+        "leave",
+        map={name: value for name, value in _with(write={"status": True}).items() if name != "status"},
+    ),
+    Refused(
+        "write_generated",
+        "the status column k of public.shop_orders is generated",
+        "leave",
+        "alter table public.shop_orders add column k text generated always as (status) stored",
+        map=_with(status="k", write={"status": True}),
+    ),
+    Refused(
+        "write_type",
+        "the status column k of public.shop_orders is of type boolean, which is not written",
+        "a text, an enum",
+        "alter table public.shop_orders add column k boolean",
+        map=_with(status="k", write={"status": True}),
+    ),
+    Refused(
+        "write_numeric",
+        "is of type numeric, which is not written",
+        "a text, an enum",
+        map=_with(status="total", write={"status": True}),
+    ),
+    Refused(
+        "write_without_statuses",
+        "the map lists no statuses that could be written",
+        '"statuses": [',
+        map=_with(pending=[], cancelled=[], write={"status": True}),
+    ),
+    Refused(
+        "write_enum",
+        "the status cancelled of the map is no value of the column k",
+        "as the column has them",
+        "create type public.k as enum ('pending', 'done'); alter table public.shop_orders add column k public.k",
+        map=_with(status="k", write={"status": True}),
+    ),
+    Refused(
+        "write_too_long",
+        "the status cancelled of the map is no value of the column k",
+        "as the column has them",
+        "alter table public.shop_orders add column k varchar(8)",
+        map=_with(status="k", write={"status": True}),
+    ),
+    Refused(
+        "write_integer",
+        "the status 01 of the map is no value of the column k",
+        "as the column has them",
+        "alter table public.shop_orders add column k integer",
+        map=_with(status="k", pending=["1"], cancelled=["01"], write={"status": True}),
+    ),
+    Refused(
+        "write_transition",
+        "write.transitions name statuses that the map does not list: lost, odd",
+        "listed are: pending, cancelled",
+        map=_with(write={"status": True, "transitions": {"pending": ["cancelled", "lost"], "odd": []}}),
+    ),
+]
+
 
 async def _fingerprint(db: Any) -> list[Any]:
     """All that attach may change."""
@@ -262,7 +356,7 @@ async def _expect_refusal(db: Any, case: Refused, statement: str = "select order
     assert await _fingerprint(db) == before
 
 
-@pytest.mark.parametrize("case", [*_TABLES, *_KEYS, *_MAPS], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*_TABLES, *_KEYS, *_MAPS, *_WRITES], ids=lambda case: case.name)
 async def test_cases(db: Any, case: Refused) -> None:
     if db.get_server_version().major < case.min_version:
         pytest.skip(f"needs PostgreSQL {case.min_version}")
@@ -276,7 +370,7 @@ async def test_cases(db: Any, case: Refused) -> None:
     await db.execute(case.setup or "select 1")
     await _expect_refusal(db, case)
     # Not a table that could not be attached: by another map it can.
-    if case in _MAPS or (case in _KEYS and not case.table.endswith(".p")):
+    if case in _MAPS or case in _WRITES or (case in _KEYS and not case.table.endswith(".p")):
         await _PLAIN.attach(db)
         await db.execute(_PLAIN.insert(10))
         assert await db.fetchval("select count(*) from orderwire.journal") == 1
@@ -308,6 +402,21 @@ async def test_row_level_security(db: Any) -> None:
         await _expect_refusal(
             db, Refused("rls", f"hides rows of public.shop_orders from the role {role}", f"alter role {role} bypassrls")
         )
+
+
+async def test_no_right_to_change_the_status(db: Any) -> None:
+    await _PLAIN.install(db)
+    writable = _with(write={"status": True})
+    async with _role(db, "select, trigger") as role:
+        refused = Refused(
+            "update",
+            f"the role {role} may not update status of public.shop_orders",
+            f"grant update (status) on public.shop_orders to {role}",
+            map=writable,
+        )
+        await _expect_refusal(db, refused)
+        await db.execute(f"reset role; grant update (status) on public.shop_orders to {role}; set role {role}")
+        await db.execute("select orderwire.check_map('orders', 'public.shop_orders', $1)", json.dumps(writable))
 
 
 async def test_subscription(db: Any) -> None:
@@ -365,6 +474,11 @@ async def test_members_of_a_stream(db: Any) -> None:
     await _expect_refusal(
         db,
         Refused("stream", "unknown members: total", "known are: key, order_key", map={"key": "id", "total": "total"}),
+        "select orderwire.attach_stream('stock', $1::text::regclass, $2)",
+    )
+    await _expect_refusal(
+        db,
+        Refused("stream", "unknown members: write", "known are: key", map={"key": "id", "write": {"status": True}}),
         "select orderwire.attach_stream('stock', $1::text::regclass, $2)",
     )
 

@@ -67,7 +67,37 @@ def test_a_file_of_a_stream() -> None:
             'key = "id"\n[data]\na = "o.a"\npending = ["new"]',
             'orders.toml: "data.pending" is a list; it is an expression: pending = "…" (members of the map come before [data])',
         ),
-        ('key = "id"\n[write]\nstatus = true', "orders.toml: [write] does nothing yet, so it is refused: remove it"),
+        ('key = "id"\nwrite = true', 'orders.toml: "write" is true; it is a table: [write] with status = true'),
+        (
+            'key = "id"\n[write]',
+            "orders.toml: [write] says nothing of the status: write status = true, or leave it out",
+        ),
+        (
+            'key = "id"\n[write]\nstatus = "yes"',
+            'orders.toml: "write.status" is the text "yes"; it is true or false: status = true',
+        ),
+        (
+            'key = "id"\n[write]\nstatus = true\ntotal = "total"',
+            'orders.toml: "write.total" is no member of a map: members of the map come before [write]; '
+            "[write] has status and transitions",
+        ),
+        (
+            'key = "id"\n[write]\nstatus = true\ntransitions = ["new"]',
+            'orders.toml: "write.transitions" is a list; it is a table of lists of texts: pending = ["confirmed", "cancelled"]',
+        ),
+        (
+            'key = "id"\n[write]\nstatus = true\n[write.transitions]',
+            'orders.toml: "write.transitions" is empty: leave it out, or write pending = ["confirmed", "cancelled"]',
+        ),
+        (
+            'key = "id"\n[write]\nstatus = true\n[write.transitions]\nnew = "sent"',
+            'orders.toml: "write.transitions.new" is the text "sent"; it is a list of texts, the statuses that may follow',
+        ),
+        (
+            'stream = "stock"\nkey = "id"\n[write]\nstatus = true',
+            'orders.toml: "write" is for the table of orders; a stream has key, key_is_unique, where, joins, data, actor, '
+            "publications, order_key",
+        ),
         (
             'key = "id"\njoins = "left join a on true"',
             'orders.toml: "joins" is for customer_name and data alone, and the map has neither: remove it',
@@ -160,3 +190,12 @@ def test_joins_are_left_joins(joins: str, kind: str | None) -> None:
     else:
         with pytest.raises(UsageError, match=rf'^orders\.toml: "joins" has {kind} where it needs left join: '):
             parse_map(text, "orders.toml")
+
+
+def test_changes_of_the_status_are_part_of_the_map() -> None:
+    file = parse_map('key = "id"\n[write]\nstatus = true\n[write.transitions]\n"in work" = ["sent"]', "orders.toml")
+    assert file.map["write"] == {"status": True, "transitions": {"in work": ["sent"]}}
+    assert differences(file.map, {"key": "id"}) == [
+        'write: the file has {"status" = true, "transitions" = {"in work" = ["sent"]}}, the database nothing'
+    ]
+    assert differences({"key": "id", "write": {"status": False}}, {"key": "id"}) == []

@@ -167,3 +167,19 @@ def test_any_json_list_is_parsed_or_rejected(names: list[Any]) -> None:
         return
     assert parse_topics(topics) == topics, "the one spelling stays as it is"
     assert len(topics) <= len(names)
+
+
+def test_customers_are_not_told_who_made_a_change() -> None:
+    actor = b',"actor":{"role":"a\\"b","application_name":"dashboard: \\\\"}'
+    # In data, as the text of a jsonb has it, and in a text.
+    rest = b'{"type":"order_update","data":{"x": 1, "actor": {"role": "r", "application_name": "n"}},"note":"\\",\\"actor\\":{"'
+    event = make_event(order_key="1", customer_id="anna", payload=rest + actor + b',"at":"now"}')
+    assert Grant(Role.ADMIN).view(event) is event
+    for grant in (Grant(Role.CUSTOMER, "anna"), Grant(Role.CUSTOMER, None, frozenset({"1"}))):
+        seen = grant.view(event)
+        assert seen is not None
+        assert seen.payload == rest + b',"at":"now"}'
+    moved = event._replace(customer_payload=b"{" + actor + b"}", previous_customer_id="bo", previous_customer_payload=b"{}")
+    seen = Grant(Role.CUSTOMER, "anna").view(moved)
+    assert seen is not None
+    assert seen.payload == b"{}"
