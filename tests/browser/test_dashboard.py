@@ -245,9 +245,7 @@ async def test_language_follows_the_browser_and_can_be_switched(server: Server, 
 async def test_page_shows_what_dates_names_and_amounts_there_are(server: Server, db: Any, page: Page) -> None:
     """Dates that JavaScript does not know, long names, names written from right to left, and large amounts."""
     await open_dashboard(page, server)
-    write = (
-        "insert into orders (customer_name, total, created_at) values ($1, $2::text::numeric, $3::text::timestamptz)"
-    )
+    write = "insert into orders (customer_name, total, created_at) values ($1, $2::text::numeric, $3::text::timestamptz)"
     names = ["year 10000", "infinite", "ancient", "עברית 12345 ערבית", "x" * 16_384]
     dates = ["10000-01-01", "infinity", "0044-03-15 BC", "2026-01-01", "294276-12-31"]
     for name, date in zip(names, dates, strict=True):

@@ -136,6 +136,17 @@ test("undo names the event that it reverses, and cannot be undone itself", async
   expect(state()).toBeUndefined();
 });
 
+test("what the server takes back no more is changed like every other order, if the map allows it", async () => {
+  await change();
+  await requests[0]?.answer("e-1-7");
+  void changes.undo(notice().key);
+  await settled();
+  await requests[1]?.fail(new ApiError(403, { reason: "undo" }));
+  expect(requests[2]?.patch).toEqual({ status: "pending", from: "ready" });
+  await requests[2]?.fail(new ApiError(403, { reason: "transition", message: "no" }));
+  expect(notice().outcomes).toEqual([{ kind: "refused", reason: "transition", message: "no" }]);
+});
+
 test("undo after five seconds does nothing", async () => {
   await change();
   await requests[0]?.answer();

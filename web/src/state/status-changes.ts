@@ -1,5 +1,5 @@
 import { isNewer, type Actor, type OrderEvent, type WebSocketService } from "@orderwire/client";
-import { ApiError, type Api } from "../api.ts";
+import { ApiError, type Api, type StatusPatch } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
 
 /** What a user has done to an order, until its event has come. */
@@ -186,17 +186,21 @@ export class StatusChanges {
   /** Returns whether the server has answered. */
   async #send(step: Step): Promise<boolean> {
     step.state = "sent";
-    const { key, status, to, undo } = step;
-    const patch = { status: to, from: status, ...(undo === undefined ? {} : { undo }) };
+    const { key, to } = step;
+    const change: StatusPatch = { status: to, from: step.status };
+    if (step.undo !== undefined) change.undo = step.undo;
     for (let attempt = 0; ; attempt++) {
       try {
-        const { id } = await this.#api.changeStatus(key, patch);
+        const { id } = await this.#api.changeStatus(key, change);
         this.#settle(step, { kind: "changed", id });
         return true;
       } catch (error) {
         const status = error instanceof ApiError ? error.status : 0;
         if (status === 429 && attempt < MAX_RATE_RETRIES) {
           await new Promise((resolve) => setTimeout(resolve, (error as ApiError).retryAfterMs ?? DEFAULT_RETRY_MS));
+        } else if (change.undo !== undefined && error instanceof ApiError && error.details.reason === "undo") {
+          // Too late to take it back, as after a change of many orders: then it is a change like every other.
+          delete change.undo;
         } else if (status >= 400 && status < 500) {
           this.#settle(step, refusal(error as ApiError));
           return true;

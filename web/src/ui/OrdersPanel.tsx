@@ -12,8 +12,10 @@ import { OrdersGrid } from "./OrdersGrid.tsx";
 import { SavedViews } from "./SavedViews.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
-const SelectionBar = lazy(() => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar })));
-const StatusMenu = lazy(() => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu })));
+const loadBar = () => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar }));
+const loadMenu = () => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu }));
+const SelectionBar = lazy(loadBar);
+const StatusMenu = lazy(loadMenu);
 
 interface Props {
   filter: OrderFilter;
@@ -34,6 +36,8 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
   const selection = useListSelection(orders);
   const [menuOrders, setMenuOrders] = useState<readonly Order[]>([]);
   useSelectionMenuKey(selection, setMenuOrders);
+  // Not when they are needed: the server may be away then.
+  useEffect(() => void Promise.allSettled([loadBar(), loadMenu()]), []);
   const filtered = isFiltered(filter);
   const found = store.search.status;
   const count = useCount(filter, orders.length, found);

@@ -1,13 +1,11 @@
-import { lazy, Suspense, useEffect, useState, type ReactNode } from "react";
+import { useEffect, useState, type ReactNode } from "react";
 import { isPageKey } from "../keys.ts";
 import { navigate, orderHref } from "../route.ts";
 import { FeedFrame } from "./FeedFrame.tsx";
 import { Header } from "./Header.tsx";
 import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
+import { StatusNotices } from "./StatusNotices.tsx";
 import { Toasts } from "./Toasts.tsx";
-import { useStatusChanges } from "./use-status-changes.ts";
-
-const StatusNotices = lazy(() => import("./StatusNotices.tsx").then((module) => ({ default: module.StatusNotices })));
 
 /** The same function for every render, so that rows need not be rendered again. */
 export function openOrder(key: string): void {
@@ -17,7 +15,6 @@ export function openOrder(key: string): void {
 /** What every view has around it: the header, warnings, toasts, the results of the user's changes, and the help for the keys. */
 export function ViewFrame({ children }: { children: ReactNode }) {
   const [helpOpen, setHelpOpen] = useState(false);
-  const hasNotices = useStatusChanges().notices.length > 0;
 
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
@@ -33,11 +30,8 @@ export function ViewFrame({ children }: { children: ReactNode }) {
       <Header onHelp={() => setHelpOpen(true)} />
       {children}
       <Toasts onOpen={openOrder} />
-      {hasNotices && (
-        <Suspense fallback={null}>
-          <StatusNotices />
-        </Suspense>
-      )}
+      {/* Part of the first load: it has to say that the server does not answer. */}
+      <StatusNotices />
       {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
     </>
   );

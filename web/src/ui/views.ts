@@ -1,8 +1,14 @@
 import { lazy, type ComponentType } from "react";
 import type { View } from "../route.ts";
+import { ViewNotLoaded } from "./ViewNotLoaded.tsx";
 
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
 export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
-  board: lazy(() => import("./board/BoardView.tsx").then((module) => ({ default: module.BoardView }))),
-  order: lazy(() => import("./order/OrderView.tsx").then((module) => ({ default: module.OrderView }))),
+  board: view(() => import("./board/BoardView.tsx").then((module) => module.BoardView)),
+  order: view(() => import("./order/OrderView.tsx").then((module) => module.OrderView)),
 };
+
+/** The server may be away when a view is first shown: that must not take the page with it. */
+function view(load: () => Promise<ComponentType>): ComponentType {
+  return lazy(async () => ({ default: await load().catch(() => ViewNotLoaded) }));
+}
