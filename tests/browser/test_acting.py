@@ -110,8 +110,8 @@ async def test_a_server_that_dies_in_the_middle_leaves_the_outcome_unknown_until
             change = json.loads(route.request.post_data or "")
             answer = await page.context.request.patch(route.request.url, headers=headers, data=change)
             assert answer.status == 200
-            await page.context.set_offline(False)
         await server.kill()
+        await page.context.set_offline(False)
         await route.abort("connectionreset")
         return None
 

@@ -3,9 +3,9 @@ import { expect, test, vi } from "vitest";
 import { getPreferences, setPreferences } from "../src/preferences.ts";
 import { BoardView } from "../src/ui/board/BoardView.tsx";
 import { created, row } from "./fake-feed.ts";
-import { useFakeShop } from "./fake-shop.tsx";
+import { fakeShop } from "./fake-shop.tsx";
 
-const shop = useFakeShop();
+const shop = fakeShop();
 
 async function openBoard() {
   shop.current.add(row(1), row(2, { status: "confirmed" }), row(3), row(4, { status: "delivered" }));
@@ -131,4 +131,17 @@ test("the alarm asks to be acknowledged, by a button or any key", async () => {
   await screen.findByText("1 new order");
   fireEvent.keyDown(document.body, { key: "a" });
   expect(screen.queryByText("1 new order")).toBeNull();
+});
+
+test("a drag goes on when the card takes the focus of another element", async () => {
+  await openBoard();
+  const button = screen.getByRole("button", { name: "Columns and ages" });
+  act(() => button.focus());
+  vi.spyOn(document, "elementFromPoint").mockReturnValue(screen.getByRole("region", { name: "Confirmed" }));
+  fireEvent.pointerDown(card("N3"), { button: 0, isPrimary: true, pointerType: "mouse", pointerId: 1, clientX: 10, clientY: 10 });
+  act(() => button.blur());
+  fireEvent.pointerMove(window, { pointerId: 1, clientX: 60, clientY: 10 });
+  expect(screen.getByRole("region", { name: "Confirmed" }).dataset.drop).toBe("allowed");
+  fireEvent.keyDown(window, { key: "Escape" });
+  expect(screen.getByRole("region", { name: "Confirmed" }).dataset.drop).toBeUndefined();
 });

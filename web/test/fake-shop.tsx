@@ -86,7 +86,7 @@ function notFound(): never {
 }
 
 /** A shop for each test, in English, with a page of which `path` is the part behind /admin/dashboard. */
-export function useFakeShop(): { current: FakeShop; open: (path: string, view: ReactNode) => Promise<void> } {
+export function fakeShop(): { current: FakeShop; open: (path: string, view: ReactNode) => Promise<void> } {
   const fake = {
     current: new FakeShop(),
     async open(path: string, view: ReactNode) {

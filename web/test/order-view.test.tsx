@@ -3,9 +3,9 @@ import { expect, test } from "vitest";
 import { ApiError } from "../src/api.ts";
 import { OrderView } from "../src/ui/order/OrderView.tsx";
 import { created, deleted, moved, row } from "./fake-feed.ts";
-import { useFakeShop } from "./fake-shop.tsx";
+import { fakeShop } from "./fake-shop.tsx";
 
-const shop = useFakeShop();
+const shop = fakeShop();
 
 async function openOrder(key = "1") {
   await shop.open(`/orders/${key}`, <OrderView />);

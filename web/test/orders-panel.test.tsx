@@ -5,9 +5,9 @@ import { EMPTY_FILTER } from "../src/state/order-filter.ts";
 import { OrdersPanel } from "../src/ui/OrdersPanel.tsx";
 import { ViewFrame } from "../src/ui/ViewFrame.tsx";
 import { row } from "./fake-feed.ts";
-import { useFakeShop } from "./fake-shop.tsx";
+import { fakeShop } from "./fake-shop.tsx";
 
-const shop = useFakeShop();
+const shop = fakeShop();
 
 /** Without a layout of its own, the document still has to say how high a row is. */
 function List() {

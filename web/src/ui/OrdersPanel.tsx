@@ -32,6 +32,7 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
   const [activeKey, setActiveKey] = useState<string | null>(null);
   const grid = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => store.search.setFilter(filter), [store, filter]);
+  // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
   const orders = useMemo(() => store.search.matches(filter, Date.now()), [store, filter, version]);
   const selection = useListSelection(orders);
   const [menuOrders, setMenuOrders] = useState<readonly Order[]>([]);

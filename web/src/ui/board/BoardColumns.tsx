@@ -47,6 +47,7 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
   const columns = useMemo(() => {
     const moved = [...changes.values()].flatMap((change) => movedOrder(board, change) ?? []);
     return visible.map((status) => ({ status, column: withChanges(status, board.column(status), moved) }));
+    // oxlint-disable-next-line react/exhaustive-deps -- the board is the same object; each change of it has another version
   }, [board, version, visible, changes]);
   const shownColumns = columns.map(({ status, column }) => ({ status, cards: column.cards }));
 

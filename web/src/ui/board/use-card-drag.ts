@@ -96,7 +96,7 @@ export function useCardDrag({ canDrop, onDrop }: Options) {
       setTimeout(end); // after the click
     });
     listen("pointercancel", (gone) => gone.pointerId === pointerId && end());
-    listen("blur", end);
+    listen("blur", (blur) => blur.target === window && end()); // and not when the card takes the focus of another element
     listen("keydown", (key) => {
       if (!dragging || key.key !== "Escape") return;
       key.preventDefault();

@@ -93,7 +93,7 @@ function Details({ event }: { event: HistoryEvent }) {
       rows.push([t("columns.total"), before + format.money(total, currency)]);
     }
   }
-  for (const [name, value] of Object.entries(event.data ?? {})) rows.push([readableName(name), <DataValue value={value} />]);
+  for (const [name, value] of Object.entries(event.data ?? {})) rows.push([readableName(name), <DataValue key={name} value={value} />]);
   if (rows.length === 0) return null;
   return (
     <dl className={css.nested}>

@@ -103,12 +103,13 @@ function useNeighbours(key: string): Neighbours {
   const store = useDashboardStore();
   const version = useDashboard((snapshot) => snapshot.version);
   const last = useRef<Neighbours>({});
+  // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
+  const orders = useMemo(() => store.search.matches(store.search.filter, Date.now()), [store, version]);
   return useMemo((): Neighbours => {
-    const orders = store.search.matches(store.search.filter, Date.now());
     const index = orders.findIndex((order) => order.key === key);
     if (index >= 0) last.current = { newer: orders[index - 1], older: orders[index + 1] };
     return last.current;
-  }, [store, version, key]);
+  }, [orders, key]);
 }
 
 function Neighbour({ order, label, shortcut }: { order: Order | undefined; label: string; shortcut: string }) {
