@@ -103,15 +103,9 @@ async def test_a_server_that_dies_in_the_middle_leaves_the_outcome_unknown_until
     async def kill_the_server(route: Route) -> None:
         if route.request.method != "PATCH":
             return await route.continue_()
-        if is_carried_out:
-            # The change commits, and the server dies before its answer is there.
-            await page.context.set_offline(True)
-            headers = {"Authorization": f"Bearer {token(sub='Anna')}", "Content-Type": "application/json"}
-            change = json.loads(route.request.post_data or "")
-            answer = await page.context.request.patch(route.request.url, headers=headers, data=change)
-            assert answer.status == 200
         await server.kill()
-        await page.context.set_offline(False)
+        if is_carried_out:  # the server has committed, and has died before its answer
+            await db.execute("update orders set status = 'ready'")
         await route.abort("connectionreset")
         return None
 
@@ -125,7 +119,7 @@ async def test_a_server_that_dies_in_the_middle_leaves_the_outcome_unknown_until
     await reconnect_now_in_english(page)
     if is_carried_out:
         await expect(notices(page)).to_contain_text(re.compile(r"#ORD-\S+: Ready"))
-        await expect(page.locator("[data-event]").first).to_contain_text("by Anna")
+        await expect(page.locator("[data-event]")).to_have_count(2)
     else:
         await expect(notices(page)).to_contain_text("was not changed: the server did not carry it out")
         assert await db.fetchval("select status from orders") == "pending"
