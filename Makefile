@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots check-package lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ conformance: $(VENV)/.dev  ## test the server against RFC 6455; writes docs/refe
 
 screenshots: $(VENV)/.dev web  ## take the screenshots in docs/screenshots again
 	@$(PY) -m tests.browser.screenshots
+
+check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite and one of Next.js, and open them in Chromium
+	@CHECK_PACKAGE=1 $(PY) -m pytest -q tests/browser/test_packed_client.py $(ARGS)
 
 burst: $(VENV)/.dev  ## measure an open dashboard at 1,000 events a second
 	@$(PY) -m tests.browser.burst

@@ -131,11 +131,11 @@ def _translated(error: DatabaseError) -> DatabaseError:
 def _refused(error: DatabaseError) -> ChangeResult:
     """What the table itself says. Raises the error if it is about anything else."""
     cause = error.__cause__
-    if (
-        not isinstance(cause, asyncpg.PostgresError)
-        or isinstance(error, (SchemaMissing, PrivilegeMissing))
-        or not (cause.sqlstate or "").startswith(_REFUSED_CLASSES)
-    ):
+    if not isinstance(cause, asyncpg.PostgresError) or not (cause.sqlstate or "").startswith(_REFUSED_CLASSES):
+        raise error
+    # A policy has the SQLSTATE of a missing privilege.
+    is_policy = getattr(cause, "server_source_function", None) == "ExecWithCheckOptions"
+    if isinstance(error, SchemaMissing) or (isinstance(error, PrivilegeMissing) and not is_policy):
         raise error
     log.warning("the database has refused a change of an order's status: %s", first_line(cause))
     return ChangeResult(ChangeOutcome.REFUSED, detail=first_line(cause)[:_MAX_DETAIL_LENGTH])

@@ -336,6 +336,9 @@ create function orderwire.key_part(value text) returns text language sql immutab
 create function orderwire.last_actor_json(order_key text) returns text language sql stable;
 revoke execute on function orderwire.last_actor_json(order_key text) from public;
 
+create function orderwire.lease_covers_statement() returns boolean language plpgsql volatile;
+revoke execute on function orderwire.lease_covers_statement() from public;
+
 create function orderwire.lease_holds() returns boolean language plpgsql volatile;
 revoke execute on function orderwire.lease_holds() from public;
 
@@ -466,9 +469,6 @@ comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_rev
 
 create function orderwire.send_notices() returns trigger language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.send_notices() from public;
-
-create function orderwire.server_lease_holds() returns boolean language plpgsql volatile;
-revoke execute on function orderwire.server_lease_holds() from public;
 
 create function orderwire.serving_roles() returns SETOF regrole language sql stable;
 

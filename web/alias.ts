@@ -5,5 +5,6 @@ const source = (name: string): string => fileURLToPath(new URL(`client/src/${nam
 /** Resolves the published names of the client package to its sources. */
 export const alias = [
   { find: /^@orderwire\/client$/, replacement: source("orderwire.ts") },
+  { find: /^@orderwire\/client\/store$/, replacement: source("store.ts") },
   { find: /^@orderwire\/client\/react$/, replacement: source("react.ts") },
 ];

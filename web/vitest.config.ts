@@ -3,7 +3,7 @@ import { alias } from "./alias.ts";
 
 export default defineConfig({
   // The examples have no node_modules directory.
-  resolve: { alias, dedupe: ["react"] },
+  resolve: { alias, dedupe: ["react", "svelte", "vue"] },
   test: {
     environment: "happy-dom",
     include: ["client/test/**/*.test.{ts,tsx}", "test/**/*.test.{ts,tsx}"],

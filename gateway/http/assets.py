@@ -29,11 +29,17 @@ PAGE_HEADERS = {
 CACHE_IMMUTABLE = "public, max-age=31536000, immutable"
 CACHE_REVALIDATE = "no-cache"
 # Not from `mimetypes`, which reads tables of the machine.
-CONTENT_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+CONTENT_TYPES = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+    ".map": "application/json",
+}
 # Suffixes of the compressed files that the build puts beside each file; the preferred encoding first.
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
 
-# The address that the client's script connects to by default: web/client/src/service.ts.
+# The address that the client's script connects to by default: web/client/src/environment.ts.
 DEFAULT_ENDPOINT = b"/api/ws"
 
 # Path segments of the page's views below /admin/dashboard: `/orders/KEY`.
@@ -94,7 +100,7 @@ class Assets:
         source = built if self.is_built else PLAIN_DIRECTORY
         page = (source / "index.html").read_bytes()
         page = page.replace(b'data-currency="PLN"', f'data-currency="{currency}"'.encode())
-        # The page's assets have relative addresses, since a proxy may add a prefix: one page for each depth below /admin/dashboard.
+        # Relative addresses of assets, since a proxy may add a prefix: one page for each depth below /admin/dashboard.
         self.pages = [
             Asset.from_content("index.html", page.replace(b'"./', b'"' + (b"../" * depth or b"./")), CACHE_REVALIDATE)
             for depth in range(MAX_PAGE_DEPTH + 1)
@@ -114,7 +120,7 @@ def _read_directory(directory: Path, cache_control: str, base_path: str = "") ->
             name, body, cache_control, {code: files[name + end] for code, end in ENCODINGS.items() if name + end in files}
         )
         for name, body in files.items()
-        if not name.endswith((*ENCODINGS.values(), ".d.ts", ".map"))
+        if not name.endswith((*ENCODINGS.values(), ".d.ts", ".d.ts.map"))
     }
 
 

@@ -30,7 +30,7 @@ _FORBIDDEN = {
     "role": "only administrators may change orders",
     "not_in_map": "the map of the table does not allow changes of the status: see [write] in docs/how-to/attach.md",
     "transition": "the map does not allow this change of the status",
-    "undo": "this change cannot be undone: it was made by another, or more than 10 s ago",
+    "undo": "this change cannot be undone: its author alone can, for 10 s, to the status before",
     "refused": "the table has refused the change",
     "playground": "test orders are for the starter table on the embedded database",
 }

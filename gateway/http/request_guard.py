@@ -261,8 +261,11 @@ def _reason_of_doubt(peer: Peer) -> str:
 
 
 def _shown(text: str) -> str:
-    """What a client has sent, for a log line and a close reason: short, and without control characters."""
-    return re.sub(r"[^!-~]", "?", text[:100])
+    """A host or an origin that a client has sent, for a log line and a close reason: short, and without control characters.
+
+    In lower case, which is the same host: a token that a client sends there by mistake cannot be used any more.
+    """
+    return re.sub(r"[^!-~]", "?", text[:100]).lower()
 
 
 REQUEST_GUARD = web.AppKey("REQUEST_GUARD", RequestGuard)

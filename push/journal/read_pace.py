@@ -15,7 +15,7 @@ FALLBACK_POLL_INTERVAL = 1.0
 MIN_POLL_INTERVAL = 0.003
 MAX_POLL_INTERVAL = 0.02
 # A pause after every read. One read then serves the notifications and the clients that arrive during it. It is as long as the
-# read was, up to COALESCE_DELAY; while polling, at least this share of its time.
+# read was, up to COALESCE_DELAY; while polling, a share of its time: the relay then works for at most 77 % of the time.
 COALESCE_DELAY = 0.003
 BUSY_PAUSE_RATIO = 0.3
 # Between two reads while no client is connected. One that connects does not wait for it.
@@ -30,8 +30,7 @@ class ReadPace:
 
     def pause(self, read_seconds: float, *, polls: bool) -> float:
         """How long nothing starts the next read, after one of that duration."""
-        pause = min(read_seconds, COALESCE_DELAY)
-        return max(pause, BUSY_PAUSE_RATIO * read_seconds) if polls else pause
+        return BUSY_PAUSE_RATIO * read_seconds if polls else min(read_seconds, COALESCE_DELAY)
 
     def poll_interval(self, event_count: int) -> float:
         """From the beginning of a read that found so many events to that of the next one, while writers may skip NOTIFY."""

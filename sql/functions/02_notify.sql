@@ -60,15 +60,21 @@ begin
 end
 $$;
 
--- The same of a server's lease alone. It has more than 200 ms left until its server has missed an extension for most of a second.
--- Under a writer's lease a statement records its notification all the same: the transaction may go on for longer than the lease.
-create or replace function orderwire.server_lease_holds() returns boolean
+-- Whether a statement may leave its notification to the lease. A server's lease, of more than 200 ms, lasts until its server has
+-- missed an extension for most of a second. A writer's ends soon, and a transaction may go on for longer: only one that has just
+-- begun, and so mostly ends before the lease does, skips under it. The others record a notification, and decide at COMMIT.
+drop function if exists orderwire.server_lease_holds();
+create or replace function orderwire.lease_covers_statement() returns boolean
 language plpgsql volatile
 as $$
 declare
     ms_left constant bigint := orderwire.lease_ms_left();
 begin
-    return coalesce(ms_left between 201::bigint and 2000::bigint, false);
+    return coalesce(
+        ms_left between 0::bigint and 2000::bigint
+        and (ms_left > 200::bigint or statement_timestamp() - transaction_timestamp() < '100 ms'::interval),
+        false
+    );
 end
 $$;
 
@@ -105,7 +111,7 @@ language sql volatile
 return
     case
         when not orderwire.notify_unclaimed() then false
-        when not orderwire.server_lease_holds() then false
+        when not orderwire.lease_covers_statement() then false
         when not pg_try_advisory_xact_lock_shared(1869767799, 2) then false
         else orderwire.notify_unclaimed()
     end;
@@ -313,7 +319,7 @@ revoke execute on function
 orderwire.notify_unclaimed(),
 orderwire.notify_surely_unclaimed(),
 orderwire.lease_ms_left(),
-orderwire.server_lease_holds(),
+orderwire.lease_covers_statement(),
 orderwire.may_skip_notify(),
 orderwire.should_notify(),
 orderwire.now_ms(),

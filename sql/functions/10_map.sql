@@ -12,7 +12,7 @@
 --   actor          true: events name the writer's role and application
 --   payload        'full' or 'keys': what NOTIFY carries
 --   publications   true: publications FOR ALL TABLES have been seen to
---   write          object: whether the server may change the status, and how (20_change_status.sql)
+--   write          object: whether the server may change the status, and how (19_change_status.sql)
 
 -- A column's name as an expression; everything else is one already.
 create or replace function orderwire.map_expression(relation regclass, expression text) returns text

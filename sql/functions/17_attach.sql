@@ -24,13 +24,12 @@ begin
     end if;
     perform orderwire.check_map(name, relation, map);
     -- Where only `write` changes, events go on as they are: nothing is locked, and the epoch stays.
-    if
-        before.map <> map and before.map - 'write' = map - 'write'
-        and not exists (select from orderwire.diagnose_attached() as d where d.stops_events)
-    then
-        perform orderwire.replace_write(relation, map);
-        update orderwire.attached_tables as a set map = attach_table.map where a.name = attach_table.name;
-        return;
+    if before.map <> map and before.map - 'write' = map - 'write' then
+        if not exists (select from orderwire.diagnose_attached() as d where d.stops_events) then
+            perform orderwire.replace_write(relation, map);
+            update orderwire.attached_tables as a set map = attach_table.map where a.name = attach_table.name;
+            return;
+        end if;
     end if;
 
     if before.relation is not null then

@@ -258,12 +258,27 @@ async def test_change_under_the_lease_of_another_writer_is_heard_when_it_commits
     database_url: str, db: Any, bystander: ListeningConnection
 ) -> None:
     async with open_connections(database_url, 1) as (other,):
+        await other.execute("begin")
+        await other.execute("select pg_sleep(0.1)")  # so old, it is none that is about to end
         await db.execute(INSERT_SQL.format("takes the lease"))
-        await other.execute(f"begin; {INSERT_SQL.format('long')}")
+        await other.execute(INSERT_SQL.format("long"))
         assert (await bystander.one_message())["customer_name"] == "takes the lease"
         await db.execute(END_LEASE_SQL)
         await other.execute("commit")
         assert (await bystander.one_message())["customer_name"] == "long"
+
+
+async def test_transaction_that_has_just_begun_builds_no_notification_under_the_lease_of_another_writer(
+    db: Any, bystander: ListeningConnection
+) -> None:
+    """Not only sends none: a writer without a server costs what the journal costs."""
+    await db.execute(INSERT_SQL.format("takes the lease"))  # and compiles the triggers, which may take longer than a lease
+    await bystander.one_message()
+    recorded = await db.fetchval("select count(*) from orderwire.notices")
+    await db.execute(f"select setval('orderwire.notify_lease', (orderwire.now_ms() + 200) * 64); {INSERT_SQL.format('young')}")
+    assert await bystander.all_payloads() == []
+    assert await db.fetchval("select count(*) from orderwire.notices") == recorded
+    assert len(await recorded_events(db)) == 2
 
 
 async def test_transactions_that_commit_at_the_same_moment_leave_the_lease_to_be_taken(

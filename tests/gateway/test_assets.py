@@ -98,7 +98,8 @@ async def test_the_client_script_can_be_loaded_from_other_origins(session: aioht
         "/admin/assets/none.js",
         "/admin/assets/..%2f..%2fserver.py",
         "/admin/assets/..%2findex.html",
-        "/client/core.d.ts",
+        "/client/orderwire.d.ts",
+        "/client/cjs/orderwire.js",
         "/client/",
     ],
 )

@@ -281,26 +281,49 @@ async def test_what_the_table_refuses_is_said(app: App, db: Any) -> None:
     assert (await patch(app, key, READY))[0] == 200, "the connection is good"
 
 
+async def test_what_a_policy_refuses_is_said(app: App, db: Any) -> None:
+    """Row level security that holds for the owner of the table too, who is no superuser here."""
+    await db.execute("create role policed; alter table orders owner to policed")
+    try:
+        await db.execute(
+            "alter table orders enable row level security, force row level security;"
+            "create policy reads on orders for select using (true);"
+            "create policy writes on orders for update using (status <> 'cancelled') with check (status <> 'ready');"
+            "select orderwire.attach(relation, map) from orderwire.attached_tables"
+        )
+        key = await db.fetchval(INSERT)
+        status, body = await patch(app, key, READY)
+        assert (status, body["error"]["reason"]) == (403, "refused")
+        assert "row-level security" in body["error"]["message"]
+        assert (await patch(app, key, {"status": "cancelled", "from": "pending"}))[0] == 200
+        status, body = await patch(app, key, {"status": "pending", "from": "cancelled"})
+        assert (status, body["error"]["reason"]) == (403, "refused")
+        assert await db.fetchval("select status from orders") == "cancelled"
+    finally:
+        await db.execute("reassign owned by policed to current_user; drop owned by policed; drop role policed")
+
+
 # ---------------------------------------------------------------- the database
 
 
 async def test_a_row_that_is_locked_for_long(app: App, db: Any, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reads go on meanwhile, and further changes do not wait longer than for a connection."""
     monkeypatch.setattr(order_writer, "CONNECTION_WAIT_SECONDS", 0.1)
-    key, other = await db.fetchval(INSERT), await db.fetchval(INSERT)
+    keys = [await db.fetchval(INSERT) for _ in range(order_writer.MAX_CONNECTIONS)]
+    other = await db.fetchval(INSERT)
     async with open_connections(database_url, 1) as (holder,), holder.transaction():
-        await holder.execute("select from orders where id = $1 for update", key)
-        waiting = [asyncio.create_task(patch(app, key, READY)) for _ in range(order_writer.MAX_CONNECTIONS)]
+        await holder.execute("select from orders where id = any($1) for update", keys)
+        waiting = [asyncio.create_task(patch(app, key, READY)) for key in keys]
         await blocked(db, order_writer.MAX_CONNECTIONS)
         status, body = await patch(app, other, READY)
         assert (status, body["error"]["code"]) == (503, "unavailable")
         assert "other changes of orders wait" in body["error"]["message"]
-        assert (await get_json(app, f"/api/orders/{key}", admin()))["status"] == "pending"
+        assert (await get_json(app, f"/api/orders/{keys[0]}", admin()))["status"] == "pending"
         for status, body in await asyncio.gather(*waiting):
             assert (status, body["error"]["code"]) == (503, "unavailable")
             assert "another transaction" in body["error"]["message"]
         assert (await patch(app, other, READY))[0] == 200
-    assert (await patch(app, key, READY))[0] == 200
+    assert (await patch(app, keys[0], READY))[0] == 200
 
 
 async def test_a_trigger_that_takes_too_long(app: App, db: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import shutil
@@ -60,7 +61,12 @@ def test_client_can_be_installed_from_the_checkout(tmp_path: Path) -> None:
     assert done.stdout == "false\n"
     package = tmp_path / "node_modules" / "@orderwire" / "client"
     assert not package.is_symlink()
-    assert (package / "dist" / "react.d.ts").exists()
+    maps = list((package / "dist").rglob("*.map"))
+    assert maps
+    for path in maps:
+        for source in json.loads(path.read_text(encoding="utf-8"))["sources"]:
+            assert (path.parent / source).resolve().is_relative_to(package / "src"), path
+            assert (path.parent / source).exists(), path
 
 
 def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,19 @@ import { defineConfig } from "vite";
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** Builds the package as published, and as served under `/client/`: `orderwire.js` has no imports, `react.js` imports it. */
+/**
+ * Builds the package as published, and as served under `/client/`: `orderwire.js` has no imports, `store.js` imports it, and `react.js`
+ * both. What is in public/ is copied: `dist/cjs/`, for `require()`.
+ */
 export default defineConfig({
   root: here("."),
   build: {
-    lib: { entry: { orderwire: here("src/orderwire.ts"), react: here("src/react.ts") }, formats: ["es"] },
+    lib: {
+      entry: { orderwire: here("src/orderwire.ts"), store: here("src/store.ts"), react: here("src/react.ts") },
+      formats: ["es"],
+    },
     rolldownOptions: {
-      external: ["react", "./orderwire.js"],
+      external: ["react", "./orderwire.js", "./store.js"],
       output: {
         minify: true,
         comments: false,
@@ -18,6 +24,7 @@ export default defineConfig({
     },
     outDir: here("dist"),
     target: "es2022",
+    sourcemap: true,
     emptyOutDir: true,
     reportCompressedSize: false,
   },

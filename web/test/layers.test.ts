@@ -69,3 +69,14 @@ test("imports that point up are errors", () => {
   const expected = Object.keys(files).map((name) => `${name}: eslint(no-restricted-imports)`);
   expect(lint(files)).toEqual(expected.sort());
 });
+
+test("the rules of hooks are errors", () => {
+  const component = (hooks: string, body: string): string =>
+    `import { ${hooks} } from "react"; export function A({ n }: { n: number }) { ${body} return null; }`;
+  const files = {
+    "src/ui/Conditional.tsx": component("useId", "if (n > 0) useId();"),
+    "src/ui/Dependency.tsx": component("useEffect", "useEffect(() => { console.log(n); }, []);"),
+    "src/ui/Right.tsx": component("useEffect, useId", "const id = useId(); useEffect(() => { console.log(n, id); }, [n, id]);"),
+  };
+  expect(lint(files)).toEqual(["src/ui/Conditional.tsx: react-hooks(rules-of-hooks)", "src/ui/Dependency.tsx: react-hooks(exhaustive-deps)"]);
+});

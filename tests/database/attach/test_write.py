@@ -411,6 +411,26 @@ async def test_the_example_of_the_guide(empty_db: Any, empty_database_url: str) 
 # ---------------------------------------------------------------- rights
 
 
+async def test_the_doctor_names_rights_that_changes_need(shop: Any) -> None:
+    async with role(shop, "write_server") as server, role(shop, "shop_owner") as owner:
+        await shop.execute(f"alter table shop.orders owner to {owner}; select orderwire.grant_serving('{server}')")
+        await shop.execute("select orderwire.attach('shop.orders', $1)", map_of())
+        assert await shop.fetch("select * from orderwire.diagnose_attached()") == []
+        await shop.execute(
+            f"revoke update on shop.orders from {owner};"
+            f"revoke execute on function orderwire.change_order_status(text, text, text, text, text) from {server}"
+        )
+        rows = await shop.fetch("select problem, fix from orderwire.diagnose_attached()")
+        assert [row["problem"].split(":")[0] for row in rows] == [
+            f"the role {owner} may not update state of shop.orders",
+            f"the role {server}, which serves, may not call orderwire.change_order_status(text,text,text,text,text)",
+        ]
+        for row in rows:
+            await shop.execute(row["fix"])
+        assert await shop.fetch("select * from orderwire.diagnose_attached()") == []
+        await shop.execute(f"alter table shop.orders owner to current_user; reassign owned by {owner} to current_user")
+
+
 @asynccontextmanager
 async def role(db: Any, name: str, options: str = "") -> AsyncIterator[str]:
     """A role that can log in with the password "secret"."""

@@ -24,7 +24,8 @@ export {
   type StreamEvent,
   type Subscribed,
 } from "./messages.js";
-export { type GetToken, type Options, WebSocketService } from "./service.js";
+export type { GetToken, Options, WebSocketConstructor, WebSocketLike } from "./options.js";
+export { WebSocketService } from "./service.js";
 
 /** The default instance, shared by the whole page. It does nothing before `connect()`. */
 export const wsService = new WebSocketService();

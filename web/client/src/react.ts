@@ -1,6 +1,6 @@
 import { useSyncExternalStore } from "react";
 import { type WebSocketService, wsService } from "./orderwire.js";
-import { type LiveSnapshot, OrderStore } from "./store.js";
+import { createStore, type LiveSnapshot, type OrderStore } from "./store.js";
 
 export type { LiveSnapshot, Stats } from "./store.js";
 
@@ -8,7 +8,7 @@ const stores = new WeakMap<WebSocketService, OrderStore>();
 
 function storeOf(service: WebSocketService): OrderStore {
   let store = stores.get(service);
-  if (store === undefined) stores.set(service, (store = new OrderStore(service)));
+  if (store === undefined) stores.set(service, (store = createStore(service)));
   return store;
 }
 

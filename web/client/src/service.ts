@@ -1,4 +1,4 @@
-import { ABNORMAL_CLOSURE, type Connection, TOKEN_EXPIRED, type Transport } from "./connection.js";
+import { ABNORMAL_CLOSURE } from "./connection.js";
 import {
   type CloseInfo,
   type ConnectionControl,
@@ -6,66 +6,16 @@ import {
   type ConnectionManagerOptions,
   type ConnectionStatus,
   type ConnectionUpdate,
-  type Environment,
 } from "./connection-manager.js";
+import { Conflation } from "./conflation.js";
+import { createEnvironment, endpointUrl, listenToNetwork } from "./environment.js";
+import { Listeners } from "./listeners.js";
 import { type AnalyticsUpdate, type ClientMessage, isEvent, type ServerMessage } from "./messages.js";
+import type { Options } from "./options.js";
 import { ReceivedEvents } from "./received-events.js";
 import { canShare, SharedConnection } from "./shared-connection.js";
-import { openSse, openWebSocket } from "./transports.js";
-
-export type GetToken = () => string | null | undefined | Promise<string | null | undefined>;
-
-export interface Options {
-  /** URL of the WebSocket endpoint; the one for Server-Sent Events is derived from it. Default: `/api/ws` of the page's origin. */
-  url?: string;
-  /** Topics to subscribe to. Default: chosen by the server, by role. */
-  topics?: readonly string[];
-  /** Called before each attempt, and before a token expires. */
-  getToken?: GetToken;
-  /** Consecutive retries before giving up. `Infinity` for a page that stays open. Default: 5. */
-  maxAttempts?: number;
-  /** Upper bound of the delay before the first retry; doubled for each further one. Default: 3000. */
-  baseDelayMs?: number;
-  /** Upper bound of any delay. Default: 30000. */
-  maxDelayMs?: number;
-  /** Interval between heartbeats. Default: 30000, like the server's. */
-  heartbeatMs?: number;
-  /** How many messages may wait for a connection. Default: 100. */
-  queueLimit?: number;
-  /** Cursor from which the first connection resumes: the `id` of an event, or `next` of `/api/events`. */
-  lastEventId?: string;
-  /**
-   * Whether the tabs of a browser share one connection, if the browser supports it. Tabs that share must have the same login. A string
-   * that identifies the user ensures that: only tabs with the same string share.
-   */
-  share?: boolean | string;
-}
 
 type Listener<T> = (value: T) => void;
-
-class Listeners<T> {
-  readonly #entries = new Set<{ listener: Listener<T> }>();
-
-  /** Returns a function that unsubscribes. */
-  add(listener: Listener<T>): () => void {
-    const entry = { listener };
-    this.#entries.add(entry);
-    return () => void this.#entries.delete(entry);
-  }
-
-  emit(value: T): void {
-    for (const { listener } of [...this.#entries]) {
-      try {
-        listener(value);
-      } catch (error) {
-        // Report the error as uncaught, and call the remaining listeners.
-        queueMicrotask(() => {
-          throw error;
-        });
-      }
-    }
-  }
-}
 
 /** Part of the name under which tabs find each other: tabs with other messages between them do not share a connection. */
 const TAB_PROTOCOL_VERSION = 3;
@@ -78,17 +28,22 @@ export class WebSocketService {
   #status: ConnectionStatus = { state: "idle" };
   #topics: readonly string[] | undefined;
   #totals: AnalyticsUpdate | undefined;
+  readonly #conflation = new Conflation();
+  #conflateMs = 0;
+  #deliveryTimer: ReturnType<typeof setTimeout> | undefined;
+  /** The cursor when nothing waited for delivery. */
+  #deliveredCursor: string | undefined;
   #wasOnline = false;
   /** The connection that is being opened starts after events that were not received: report a gap once it is online. */
   #gapPending = false;
   /** The cursor of the last call of `resumeFrom`, which is called once per cursor. */
   #resumeCursor: string | undefined;
   #stopNetworkListeners: (() => void) | undefined;
-  readonly #onMessage = new Listeners<ServerMessage>();
-  readonly #onConnect = new Listeners<void>();
-  readonly #onDisconnect = new Listeners<CloseInfo>();
-  readonly #onStatus = new Listeners<ConnectionStatus>();
-  readonly #onGap = new Listeners<void>();
+  readonly #onMessage = new Listeners<[ServerMessage, number]>();
+  readonly #onConnect = new Listeners<[]>();
+  readonly #onDisconnect = new Listeners<[CloseInfo]>();
+  readonly #onStatus = new Listeners<[ConnectionStatus]>();
+  readonly #onGap = new Listeners<[]>();
 
   constructor(options: Options = {}) {
     this.#options = options;
@@ -101,7 +56,10 @@ export class WebSocketService {
     if (options.lastEventId !== undefined) this.#events.moveCursor(options.lastEventId);
   }
 
-  /** Connects and stays connected. Retries at once if a retry is pending. No effect while connecting or online. */
+  /**
+   * Connects and stays connected. Retries at once if a retry is pending. No effect while connecting or online. Throws a TypeError
+   * outside of a browser where option `url` or `WebSocket` is missing.
+   */
   connect(): void {
     this.#connection ??= this.#createConnection();
     this.#stopNetworkListeners ??= listenToNetwork(() => this.#connection?.checkConnection());
@@ -121,13 +79,13 @@ export class WebSocketService {
    * service was disconnected or has given up, or the transport is Server-Sent Events. Messages sent while offline are queued, and go
    * out in order.
    */
-  send(message: ClientMessage): Promise<boolean> {
+  async send(message: ClientMessage): Promise<boolean> {
     this.#connection ??= this.#createConnection();
     return this.#connection.send(message);
   }
 
-  /** Called for every message, except duplicate events. */
-  onMessage(listener: Listener<ServerMessage>): () => void {
+  /** Called for every message, except duplicate events. `count`: how many messages it stands for; above 1 only with `conflateMs`. */
+  onMessage(listener: (message: ServerMessage, count: number) => void): () => void {
     return this.#onMessage.add(listener);
   }
 
@@ -158,9 +116,9 @@ export class WebSocketService {
     return this.#status;
   }
 
-  /** The cursor from which a resume would start. */
+  /** The cursor after the last event that was delivered to the listeners. */
   get lastEventId(): string | undefined {
-    return this.#events.cursor;
+    return this.#conflation.isEmpty ? this.#events.cursor : this.#deliveredCursor;
   }
 
   /** The topics that the server confirmed last. */
@@ -183,7 +141,8 @@ export class WebSocketService {
       heartbeatMs: options.heartbeatMs ?? 30_000,
       queueLimit: options.queueLimit ?? 100,
     };
-    const environment = { ...browserEnvironment(options), getCursor: () => this.#events.cursor };
+    const environment = { ...createEnvironment(options), getCursor: () => this.#events.cursor };
+    this.#conflateMs = options.conflateMs ?? 0;
     const onUpdate = (update: ConnectionUpdate): void => this.#handleUpdate(update);
     if (!options.share || !canShare()) return new ConnectionManager(managerOptions, { ...environment, onUpdate });
     return new SharedConnection({
@@ -233,6 +192,7 @@ export class WebSocketService {
     const wasConnected = this.isConnected();
     this.#status = status;
     const isConnected = this.isConnected();
+    if (wasConnected && !isConnected) this.#deliver();
     this.#onStatus.emit(status);
     if (wasConnected && !isConnected) this.#onDisconnect.emit(closeInfo);
     if (!isConnected) return;
@@ -243,64 +203,28 @@ export class WebSocketService {
   }
 
   #handleMessage(message: ServerMessage): void {
+    const cursor = this.#events.cursor;
     if (isEvent(message) && !this.#events.add(message.id)) return;
     if (message.type === "subscribed") this.#topics = message.topics;
     if (message.type === "analytics_update") this.#totals = message;
+    if (this.#conflation.isEmpty) this.#deliveredCursor = cursor;
+    if (this.#conflateMs > 0 && this.#conflation.add(message)) {
+      this.#deliveryTimer ??= setTimeout(() => this.#deliver(), this.#conflateMs);
+      return;
+    }
     const gap = message.type === "resumed" && !message.recovered;
-    if (gap) this.#events.clearCursor();
-    this.#onMessage.emit(message);
+    if (gap) {
+      this.#deliver();
+      this.#events.clearCursor();
+    }
+    this.#onMessage.emit(message, 1);
     if (gap) this.#onGap.emit();
   }
-}
 
-function endpointUrl(options: Options, transport: Transport): URL {
-  const url = new URL(options.url ?? "/api/ws", globalThis.location?.href);
-  if (transport === "websocket") {
-    url.protocol = url.protocol.replace("http", "ws");
-  } else {
-    url.protocol = url.protocol.replace("ws", "http");
-    url.pathname = url.pathname.replace(/ws$/, "sse");
+  /** Delivers what waits. */
+  #deliver(): void {
+    clearTimeout(this.#deliveryTimer);
+    this.#deliveryTimer = undefined;
+    for (const { message, count } of this.#conflation.take()) this.#onMessage.emit(message, count);
   }
-  return url;
-}
-
-function browserEnvironment(options: Options): Omit<Environment, "getCursor" | "onUpdate"> {
-  const getToken = async (): Promise<string | null | undefined> => options.getToken?.();
-  return {
-    now: () => Date.now(),
-    random: () => Math.random(),
-    setTimer(ms, callback) {
-      const timer = setTimeout(callback, ms);
-      return () => clearTimeout(timer);
-    },
-    getToken,
-    open({ transport, cursor, topics }, handlers) {
-      const url = endpointUrl(options, transport);
-      if (cursor !== undefined) url.searchParams.set("last_event_id", cursor);
-      if (topics !== undefined) url.searchParams.set("topics", topics.join());
-      let connection: Connection | undefined;
-      let closed = false;
-      void getToken()
-        .then((token) => {
-          if (!closed) connection = (transport === "websocket" ? openWebSocket : openSse)(url, token, handlers);
-        })
-        .catch((error: unknown) => handlers.onClose(TOKEN_EXPIRED, String(error)));
-      return {
-        send: (text) => !!connection?.send(text),
-        close() {
-          closed = true;
-          connection?.close();
-        },
-      };
-    },
-  };
-}
-
-/** Calls `listener` when the network changes or the page becomes visible. Returns a function that stops. Works without a DOM. */
-function listenToNetwork(listener: () => void): () => void {
-  const abort = new AbortController();
-  const { signal } = abort;
-  for (const name of ["online", "offline"]) globalThis.addEventListener?.(name, listener, { signal });
-  globalThis.document?.addEventListener("visibilitychange", () => document.visibilityState === "visible" && listener(), { signal });
-  return () => abort.abort();
 }

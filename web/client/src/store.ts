@@ -7,6 +7,7 @@ import {
   type OrderEvent,
   type ServerMessage,
   type WebSocketService,
+  wsService,
 } from "./orderwire.js";
 import { throttle } from "./throttle.js";
 
@@ -19,11 +20,12 @@ export interface Stats {
   revenueByCurrency: Readonly<Record<string, string>> | undefined;
 }
 
-/** What `useWebSocket` returns. */
+/** What an `OrderStore` holds, and `useWebSocket` returns. */
 export interface LiveSnapshot {
   isConnected: boolean;
   status: ConnectionStatus;
-  stats: Stats;
+  /** Null until the first totals have come. They never come to a session without the topic `analytics`, such as a customer's. */
+  stats: Stats | null;
   latestOrder: NewOrder | null;
   /** Newest first, at most 100. Emptied by a gap, so that no event is missing between two others. */
   events: readonly OrderEvent[];
@@ -35,15 +37,36 @@ const MAX_EVENTS = 100;
 /** Keeps the connection open between the unmount of one page and the mount of the next, and between StrictMode's two mounts. */
 const DISCONNECT_DELAY_MS = 1_000;
 
-/** An external store for React's `useSyncExternalStore`. Snapshots are immutable, and published at most 20 times a second. */
-export class OrderStore {
+/** The contract of React's `useSyncExternalStore`, which stores of other libraries can be made of. */
+export interface OrderStore {
+  /**
+   * Calls `subscriber` after each change of the snapshot, at most 20 times a second. Returns a function that unsubscribes. The first
+   * subscriber connects the service, and a second after the last one has gone it is disconnected, unless the application has connected it
+   * itself. Throws what `WebSocketService.connect` throws.
+   */
+  subscribe(this: void, subscriber: () => void): () => void;
+  /** The same object as long as nothing changes. As of now when `subscribe` has returned. */
+  getSnapshot(this: void): LiveSnapshot;
+  /** The snapshot before anything is known, for rendering on a server. */
+  getServerSnapshot(this: void): LiveSnapshot;
+}
+
+/** Returns a store of its own. All stores of a service share its connection. */
+export function createStore(service: WebSocketService = wsService): OrderStore {
+  return new ServiceStore(service);
+}
+
+/** The subscribed stores of each service that was connected by one of them. */
+const connected = new WeakMap<WebSocketService, Set<OrderStore>>();
+
+class ServiceStore implements OrderStore {
   readonly #initial: LiveSnapshot;
   #snapshot: LiveSnapshot;
   /** The next snapshot, except for its `events`. */
   #next: LiveSnapshot;
   /** Oldest first. */
   #events: OrderEvent[] = [];
-  readonly #subscribers = new Set<() => void>();
+  readonly #subscribers = new Set<{ subscriber: () => void }>();
   #cleanups: (() => void)[] = [];
   #stopTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -51,7 +74,7 @@ export class OrderStore {
     this.#initial = {
       isConnected: false,
       status: { state: "idle" },
-      stats: { totalOrders: 0, totalRevenue: "0", pendingOrders: 0, revenueByCurrency: undefined },
+      stats: null,
       latestOrder: null,
       events: [],
       sendPing: () => service.send({ type: "ping" }),
@@ -63,36 +86,50 @@ export class OrderStore {
   readonly getServerSnapshot = (): LiveSnapshot => this.#initial;
 
   readonly subscribe = (subscriber: () => void): (() => void) => {
-    this.#subscribers.add(subscriber);
     clearTimeout(this.#stopTimer);
     if (this.#cleanups.length === 0) this.#start();
+    const entry = { subscriber };
+    this.#subscribers.add(entry);
     return () => {
-      this.#subscribers.delete(subscriber);
-      if (this.#subscribers.size === 0) this.#stopTimer = setTimeout(() => this.#stop(), DISCONNECT_DELAY_MS);
+      if (this.#subscribers.delete(entry) && this.#subscribers.size === 0)
+        this.#stopTimer = setTimeout(() => this.#stop(), DISCONNECT_DELAY_MS);
     };
   };
 
   #start(): void {
     const { service } = this;
-    this.#next = this.#initial;
-    this.#clearEvents();
-    if (service.totals) this.#update({ stats: toStats(service.totals) });
+    this.#connect();
     this.#cleanups = [
+      () => this.#disconnect(),
       service.onMessage((message) => this.#handleMessage(message)),
       service.onStatus(() => this.#updateStatus()),
       service.onGap(() => this.#clearEvents()),
     ];
-    // A service that the application has connected itself stays connected after the last component unmounts.
-    if (service.status.state === "idle") {
-      this.#cleanups.unshift(() => service.disconnect());
-      service.connect();
-    }
-    this.#updateStatus();
+    const { status, totals } = service;
+    this.#events = [];
+    this.#next = { ...this.#initial, status, isConnected: service.isConnected(), stats: totals ? toStats(totals) : null };
+    this.#snapshot = this.#next;
   }
 
   #stop(): void {
     for (const cleanup of this.#cleanups) cleanup();
     this.#cleanups = [];
+  }
+
+  #connect(): void {
+    const { service } = this;
+    if (service.status.state === "idle") {
+      service.connect();
+      connected.set(service, connected.get(service) ?? new Set());
+    }
+    connected.get(service)?.add(this);
+  }
+
+  #disconnect(): void {
+    const stores = connected.get(this.service);
+    if (!stores?.delete(this) || stores.size > 0) return;
+    connected.delete(this.service);
+    this.service.disconnect();
   }
 
   #updateStatus(): void {
@@ -125,7 +162,7 @@ export class OrderStore {
 
   readonly #publish = throttle(() => {
     this.#snapshot = { ...this.#next, events: this.#events.slice(-MAX_EVENTS).reverse() };
-    for (const subscriber of [...this.#subscribers]) subscriber();
+    for (const { subscriber } of [...this.#subscribers]) subscriber();
   });
 }
 

@@ -1,25 +1,36 @@
 import { ABNORMAL_CLOSURE, type Connection, type ConnectionHandlers, TOKEN_EXPIRED } from "./connection.js";
+import type { WebSocketConstructor } from "./options.js";
 import { SseParser } from "./sse-parser.js";
 
-export type OpenConnection = (url: URL, token: string | null | undefined, handlers: ConnectionHandlers) => Connection;
+type Token = string | null | undefined;
+
+/** `readyState` of an open WebSocket. */
+const OPEN = 1;
 
 /** Sends the token as a subprotocol, since a browser cannot set headers on a WebSocket, and URLs are logged. */
-export const openWebSocket: OpenConnection = (url, token, handlers) => {
-  const socket = token ? new WebSocket(url, ["orderwire", `bearer.${token}`]) : new WebSocket(url);
-  socket.onmessage = ({ data }) => handlers.onMessage(String(data));
-  socket.onclose = ({ code, reason }) => handlers.onClose(code, reason);
+export function openWebSocket(
+  url: URL,
+  token: Token,
+  handlers: ConnectionHandlers,
+  WebSocketClass: WebSocketConstructor = WebSocket,
+): Connection {
+  const socket = token ? new WebSocketClass(url, ["orderwire", `bearer.${token}`]) : new WebSocketClass(url);
+  socket.onmessage = ({ data }: { data: unknown }) => handlers.onMessage(String(data));
+  socket.onclose = ({ code, reason }: { code: number; reason: string }) => handlers.onClose(code, reason);
+  // The close event follows. Without a listener the package ws throws the error.
+  socket.onerror = () => undefined;
   return {
     send(text) {
-      if (socket.readyState !== WebSocket.OPEN) return false;
+      if (socket.readyState !== OPEN) return false;
       socket.send(text);
       return true;
     },
     close: () => socket.close(1000),
   };
-};
+}
 
 /** Server-Sent Events over `fetch`, since an `EventSource` cannot send a token and does not report the status of a failure. */
-export const openSse: OpenConnection = (url, token, handlers) => {
+export function openSse(url: URL, token: Token, handlers: ConnectionHandlers): Connection {
   const abort = new AbortController();
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (token) headers["Authorization"] = `Bearer ${token}`;
@@ -47,4 +58,4 @@ export const openSse: OpenConnection = (url, token, handlers) => {
     send: () => false,
     close: () => abort.abort(),
   };
-};
+}

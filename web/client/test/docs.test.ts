@@ -11,25 +11,29 @@ const blocks = (page: string, language: string): string[] =>
   [...read(page).matchAll(new RegExp(`\`\`\`${language}\\n(.*?)\`\`\``, "gs"))].map((match) => match[1]!);
 
 let server: FakeServer;
-let client: typeof import("../src/orderwire.js");
-let react: typeof import("../src/react.js");
+/** What an example imports, by the name of the module. */
+let modules: { [name: string]: object } & { "@orderwire/client": typeof import("../src/orderwire.js") };
 let printed: string[];
 const unload: (() => void)[] = [];
 
 beforeEach(async () => {
   // Separate module instances, and so a separate wsService, for each test.
   vi.resetModules();
-  client = await import("../src/orderwire.js");
-  react = await import("../src/react.js");
+  modules = {
+    "@orderwire/client": await import("../src/orderwire.js"),
+    "@orderwire/client/react": await import("../src/react.js"),
+    "@orderwire/client/store": await import("../src/store.js"),
+  };
   server = new FakeServer();
   server.install();
+  modules["ws"] = { WebSocket };
   printed = [];
   vi.stubGlobal("location", new URL("https://shop.example/"));
   vi.spyOn(console, "log").mockImplementation((...words) => void printed.push(words.join(" ")));
 });
 afterEach(() => {
   cleanup();
-  client.wsService.disconnect();
+  modules["@orderwire/client"].wsService.disconnect();
   for (const run of unload.splice(0)) run();
   vi.unstubAllGlobals();
   vi.restoreAllMocks();
@@ -37,12 +41,12 @@ afterEach(() => {
 
 /** Runs an example like a module, and returns its variable of this name. */
 async function run(example: string, name = "undefined"): Promise<unknown> {
-  const body = example.replace(/import (\{.*?\}) from "@orderwire\/client(\/react)?";.*/g, (_, names: string, of?: string) => `const ${names} = ${of ? "react" : "client"};`);
-  const { code } = await transformWithOxc(`export default async (client, react) => { ${body}; return ${name}; }`, "example.jsx", {
+  const body = example.replace(/import (\{.*?\}) from (".*?");.*/g, "const $1 = modules[$2];");
+  const { code } = await transformWithOxc(`export default async (modules) => { ${body}; return ${name}; }`, "example.jsx", {
     jsx: { runtime: "classic", pragma: "createElement" },
   });
-  const module = new Function("createElement", code.replace("export default", "return")) as (create: unknown) => (...of: unknown[]) => Promise<unknown>;
-  return module(createElement)(client, react);
+  const module = new Function("createElement", code.replace("export default", "return")) as (create: unknown) => (of: unknown) => Promise<unknown>;
+  return module(createElement)(modules);
 }
 
 it("connects as docs/reference/client.md says", async () => {
@@ -78,7 +82,7 @@ it("merges fetched orders with events", async () => {
 });
 
 it("sends a message", async () => {
-  client.wsService.connect();
+  modules["@orderwire/client"].wsService.connect();
   await run(blocks("docs/reference/client.md", "js")[2]!);
   expect(printed).toEqual(["on its way"]);
 });
@@ -89,6 +93,37 @@ it("logs in", async () => {
   unload.push(() => service.disconnect());
   await settled();
   expect(server.last.protocols).toEqual(["orderwire", "bearer.token of /my/token"]);
+});
+
+it.each([
+  ["docs/reference/client.md", 4, ["0 ", "0 Иван Иванов"]],
+  ["web/client/README.md", 1, ["0", "0"]],
+])("follows a store as %s says", async (page, number, expected) => {
+  const unsubscribe = (await run(blocks(page, "js")[number]!, "unsubscribe")) as () => void;
+  await vi.waitFor(() => expect(printed.at(-1)).toBe(expected[0]));
+  server.publish(order(1));
+  await vi.waitFor(() => expect(printed).toEqual(expect.arrayContaining(expected)));
+  await vi.waitFor(() => expect(printed.length).toBeGreaterThanOrEqual(2));
+  unsubscribe();
+});
+
+it("connects on Node 20 as docs/reference/client.md says", async () => {
+  vi.stubGlobal("location", undefined);
+  vi.stubGlobal("WebSocket", undefined);
+  const service = (await run(blocks("docs/reference/client.md", "js")[5]!, "service")) as WebSocketService;
+  unload.push(() => service.disconnect());
+  await settled();
+  expect(server.last.url.href).toBe("wss://shop.example/api/ws");
+  expect(printed).toEqual(["analytics_update"]);
+});
+
+it("conflates as docs/reference/client.md says", async () => {
+  const service = (await run(blocks("docs/reference/client.md", "js")[6]!, "service")) as WebSocketService;
+  unload.push(() => service.disconnect());
+  await settled();
+  server.publish(order(1));
+  server.last.send({ ...order(1), type: "order_status_update", id: "epoch-9-50", status: "ready", previous_status: "pending" });
+  await vi.waitFor(() => expect(printed).toEqual(["analytics_update 1", "new_order 2"]), 5_000);
 });
 
 it.each([
@@ -115,7 +150,7 @@ it("prints orders as web/client/README.md says", async () => {
 it("documents exactly the existing options in docs/reference/client.md", () => {
   const table = read("docs/reference/client.md").split("## Options")[1]!;
   const listed = [...table.matchAll(/^\| (`.*?`(?:, `.*?`)*) \|/gm)].flatMap((match) => match[1]!.match(/\w+/g)!);
-  const options = read("web/client/src/service.ts").match(/export interface Options \{(.*?)^\}/ms)![1]!;
+  const options = read("web/client/src/options.ts").match(/export interface Options \{(.*?)^\}/ms)![1]!;
   const known = [...options.matchAll(/^ {2}(\w+)\?/gm)].map((match) => match[1]!);
   expect(listed.sort()).toEqual(known.sort());
 });

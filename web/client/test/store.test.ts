@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { WebSocketService } from "../src/orderwire.js";
-import { OrderStore } from "../src/store.js";
+import { createStore, type OrderStore } from "../src/store.js";
 import { FakeServer, order, settled } from "./fake-server.js";
 
 let server: FakeServer;
@@ -12,7 +12,7 @@ beforeEach(() => {
   server = new FakeServer();
   server.install();
   service = new WebSocketService({ url: "ws://shop.example/api/ws" });
-  store = new OrderStore(service);
+  store = createStore(service);
 });
 afterEach(() => {
   service.disconnect();
@@ -82,9 +82,70 @@ it("tells orders apart by their keys, and keeps no events of streams", async () 
 it("has the revenue by currency if the server sends it", async () => {
   store.subscribe(() => {});
   await published();
-  expect(store.getSnapshot().stats.revenueByCurrency).toBeUndefined();
+  expect(store.getSnapshot().stats?.revenueByCurrency).toBeUndefined();
   const totals = { type: "analytics_update", total_orders: 2, total_revenue: "3.000", pending_orders: 0 };
   server.last.send({ ...totals, revenue_by_currency: { KWD: "3.000", JPY: "500" } });
   await published();
   expect(store.getSnapshot().stats).toMatchObject({ totalRevenue: "3.000", revenueByCurrency: { KWD: "3.000", JPY: "500" } });
+});
+
+it("has no totals until the first have come", async () => {
+  server.greet = (session) => session.send({ type: "subscribed", topics: ["orders"] });
+  store.subscribe(() => {});
+  await published();
+  expect(store.getSnapshot()).toMatchObject({ isConnected: true, stats: null });
+  server.last.send({ type: "analytics_update", total_orders: 0, total_revenue: "0", pending_orders: 0 });
+  await published();
+  expect(store.getSnapshot().stats).toEqual({ totalOrders: 0, totalRevenue: "0", pendingOrders: 0, revenueByCurrency: undefined });
+});
+
+it("shares the connection with other stores of the service, until the last one has no subscriber", async () => {
+  const other = createStore(service);
+  const unsubscribe = store.subscribe(() => {});
+  const leave = other.subscribe(() => {});
+  await published();
+  expect([store, other].map((each) => each.getSnapshot().isConnected)).toEqual([true, true]);
+  unsubscribe();
+  vi.advanceTimersByTime(1_000);
+  expect(service.isConnected()).toBe(true);
+  leave();
+  vi.advanceTimersByTime(1_000);
+  expect(service.isConnected()).toBe(false);
+  expect(server.sessions).toHaveLength(1);
+});
+
+it("is as of now when a subscriber is added, and not as of when the last one left", async () => {
+  service.connect();
+  const unsubscribe = store.subscribe(() => {});
+  await published();
+  server.publish(order(1));
+  await published();
+  expect(store.getSnapshot()).toMatchObject({ isConnected: true, events: [{ order_id: 1 }] });
+  unsubscribe();
+  vi.advanceTimersByTime(1_000);
+  service.disconnect();
+  store.subscribe(() => {});
+  expect(store.getSnapshot()).toMatchObject({ isConnected: false, status: { state: "connecting" }, events: [] });
+});
+
+it("calls a function as often as it is subscribed, and unsubscribes each once", async () => {
+  let calls = 0;
+  const subscriber = (): void => void calls++;
+  const [first, second] = [store.subscribe(subscriber), store.subscribe(subscriber)];
+  await published();
+  expect(calls).toBe(2);
+  first();
+  vi.advanceTimersByTime(500);
+  first();
+  second();
+  vi.advanceTimersByTime(999);
+  store.subscribe(subscriber);
+  vi.advanceTimersByTime(5_000);
+  expect(service.isConnected()).toBe(true);
+});
+
+it("has the methods of a store of React, which need no `this`", () => {
+  const { subscribe, getSnapshot, getServerSnapshot } = store;
+  expect(getSnapshot()).toBe(getServerSnapshot());
+  subscribe(() => {})();
 });

@@ -64,13 +64,13 @@ def test_without_a_build_the_plain_page_is_served(tmp_path: Path) -> None:
     assert assets.client_files == {}
 
 
-def test_the_files_of_a_build_are_served_without_maps_and_types(tmp_path: Path) -> None:
+def test_the_files_of_a_build_are_served_without_types(tmp_path: Path) -> None:
     (tmp_path / "dist" / "assets").mkdir(parents=True)
     (tmp_path / "client" / "dist").mkdir(parents=True)
     (tmp_path / "dist" / "index.html").write_text('<html data-currency="PLN"><script src="./assets/page-1.js">')
-    for name in ("page-1.js", "page-1.js.br", "page-1.js.gz", "page-1.js.map"):
+    for name in ("page-1.js", "page-1.js.br", "page-1.js.gz"):
         (tmp_path / "dist" / "assets" / name).write_bytes(name.encode())
-    for name in ("orderwire.js", "orderwire.d.ts"):
+    for name in ("orderwire.js", "orderwire.js.map", "orderwire.d.ts", "orderwire.d.ts.map"):
         (tmp_path / "client" / "dist" / name).write_bytes(name.encode())
     assets = Assets("EUR", tmp_path)
     assert assets.is_built
@@ -82,7 +82,8 @@ def test_the_files_of_a_build_are_served_without_maps_and_types(tmp_path: Path) 
     assert set(assets.files) == {"page-1.js"}
     assert assets.files["page-1.js"].encoded == {"br": b"page-1.js.br", "gzip": b"page-1.js.gz"}
     assert assets.files["page-1.js"].cache_control == CACHE_IMMUTABLE
-    assert set(assets.client_files) == {"orderwire.js"}
+    assert set(assets.client_files) == {"orderwire.js", "orderwire.js.map"}
+    assert assets.client_files["orderwire.js.map"].content_type == "application/json"
     assert assets.client_files["orderwire.js"].cache_control == CACHE_REVALIDATE
 
 

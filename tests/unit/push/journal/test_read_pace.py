@@ -10,9 +10,9 @@ from push.journal.read_pace import BUSY_PAUSE_RATIO, COALESCE_DELAY, MAX_POLL_IN
 @pytest.mark.parametrize(
     ("read_seconds", "notified", "polling"),
     [
-        (0.0005, 0.0005, 0.0005),
-        (0.003, COALESCE_DELAY, COALESCE_DELAY),
-        (0.009, COALESCE_DELAY, COALESCE_DELAY),
+        (0.0005, 0.0005, BUSY_PAUSE_RATIO * 0.0005),
+        (0.003, COALESCE_DELAY, BUSY_PAUSE_RATIO * 0.003),
+        (0.009, COALESCE_DELAY, BUSY_PAUSE_RATIO * 0.009),
         (0.1, COALESCE_DELAY, BUSY_PAUSE_RATIO * 0.1),
     ],
 )

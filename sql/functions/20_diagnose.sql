@@ -147,6 +147,26 @@ as $$
     where not has_table_privilege(s.role, r.relation, 'select')
 
     union all
+    -- Where the map allows changes of the status.
+    select
+        format('the role %s may not update %I of %s: the status of orders cannot be changed', p.proowner::regrole, s.attname, a.relation),
+        format('grant update (%I) on %s to %s', s.attname, a.relation, p.proowner::regrole),
+        false
+    from orderwire.attached_tables as a
+    join pg_proc as p on p.oid = to_regproc('orderwire.set_order_status')
+    cross join lateral orderwire.status_column(a.relation, a.map) as s
+    where a.name = 'orders' and not has_column_privilege(p.proowner, a.relation, s.attnum, 'update')
+
+    union all
+    select
+        format('the role %s, which serves, may not call %s: it cannot change the status of orders', s.role, p.oid::regprocedure),
+        format('select orderwire.grant_serving(%L)', s.role),
+        false
+    from orderwire.serving_roles() as s (role)
+    join pg_proc as p on p.oid = to_regproc('orderwire.change_order_status')
+    where to_regproc('orderwire.set_order_status') is not null and not has_function_privilege(s.role, p.oid, 'execute')
+
+    union all
     select
         format('row level security is forced on %s: totals and lists may lack rows', a.relation),
         format('alter role %s bypassrls', n.nspowner::regrole),

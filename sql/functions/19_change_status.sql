@@ -312,8 +312,11 @@ begin
         raise cardinality_violation using message = 'more than one row has the key of this order';
     end if;
     select o.* into present from orderwire.orders_by_key(array[order_key]) as o;
-    if rows = 0 or present.key is null then
+    if present.key is null then
         outcome := 'missing';
+        return;
+    elsif rows = 0 then
+        outcome := 'refused'; -- by a policy
         return;
     end if;
     present_status := present.status;

@@ -1,0 +1,5 @@
+import { LiveOrders } from "./LiveOrders";
+
+export default function Page() {
+  return <LiveOrders />;
+}

@@ -1,0 +1,5 @@
+/** @type {import("next").NextConfig} */
+export default {
+  // Lock files in the directories above are not this project's.
+  turbopack: { root: import.meta.dirname },
+};
