@@ -145,3 +145,12 @@ test("a drag goes on when the card takes the focus of another element", async ()
   fireEvent.keyDown(window, { key: "Escape" });
   expect(screen.getByRole("region", { name: "Confirmed" }).dataset.drop).toBeUndefined();
 });
+
+test("a map without statuses has a column for each status that orders have", async () => {
+  Object.assign(shop.current.meta, { statuses: [], write: { status: false, reason: "not_in_map", transitions: null } });
+  const statuses = { confirmed: { orders: 1, revenue: {} }, pending: { orders: 2, revenue: {} } };
+  const series = { period: "1h", time_zone: "UTC", buckets: [], statuses, position: "e-s1.1", complete: true };
+  Object.assign(shop.current.api, { series: async () => ({ ...series, now: Date.now() }) });
+  await openBoard();
+  await waitFor(() => expect([numbers("Confirmed"), numbers("Pending")]).toEqual([["N2"], ["N3", "N1"]]));
+});

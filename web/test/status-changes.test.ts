@@ -1,6 +1,7 @@
 import { beforeEach, expect, test, vi } from "vitest";
 import { ApiError, type StatusPatch } from "../src/api.ts";
-import { StatusChanges, type Notice } from "../src/state/status-changes.ts";
+import type { Notice } from "../src/state/status-change.ts";
+import { StatusChanges } from "../src/state/status-changes.ts";
 import { deferred, deleted, FakeFeed, moved, row } from "./fake-feed.ts";
 
 interface PatchRequest {

@@ -4,7 +4,7 @@ import { useTranslate } from "../i18n.ts";
 import { isPageKey, latinKey } from "../keys.ts";
 import { navigate, orderHref } from "../route.ts";
 import type { Order } from "../state/order-list.ts";
-import type { StatusChange } from "../state/status-changes.ts";
+import type { StatusChange } from "../state/status-change.ts";
 import * as icon from "./icons.tsx";
 import { Link } from "./Link.tsx";
 import type { ListSelection } from "./list-selection.ts";

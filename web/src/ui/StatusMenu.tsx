@@ -1,22 +1,24 @@
 import { useEffect, type ReactNode } from "react";
 import { useTranslate } from "../i18n.ts";
-import type { ChangedOrder } from "../state/status-changes.ts";
+import type { ChangedOrder } from "../state/status-change.ts";
 import { choosableStatuses, isAllowed } from "../state/status-rules.ts";
 import { Modal } from "./Modal.tsx";
 import { StatusBadge } from "./StatusBadge.tsx";
 import css from "./status-menu.module.css";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
-import { useWriteBlock } from "./use-status-changes.ts";
+import { useStatusChanges, useWriteBlock } from "./use-status-changes.ts";
 
 /** A digit chooses one of the first nine. */
 const MAX_DIGIT = 9;
 
 /** A dialog in which to choose the next status of one or several orders, with a click or with a digit. */
-export function StatusMenu({ orders, onClose }: { orders: readonly ChangedOrder[]; onClose: () => void }) {
+export function StatusMenu({ orders: given, onClose }: { orders: readonly ChangedOrder[]; onClose: () => void }) {
   const t = useTranslate();
   const store = useDashboardStore();
   const meta = useDashboard((snapshot) => snapshot.meta);
   const block = useWriteBlock();
+  const { changes } = useStatusChanges();
+  const orders = given.map((order) => ({ ...order, status: changes.get(order.key)?.to ?? order.status }));
   const choices = choosableStatuses(meta).map((status) => ({
     status,
     orders: block === null ? orders.filter((order) => isAllowed(meta, order.status, status)) : [],

@@ -2,7 +2,7 @@ import { useEffect } from "react";
 import { actorName } from "../actor.ts";
 import { useTranslate, type MessageKey, type Translate } from "../i18n.ts";
 import { isPageKey, latinKey } from "../keys.ts";
-import type { Notice, Outcome } from "../state/status-changes.ts";
+import type { Notice, Outcome } from "../state/status-change.ts";
 import { statusLabel } from "../status.ts";
 import * as icon from "./icons.tsx";
 import css from "./status-notices.module.css";

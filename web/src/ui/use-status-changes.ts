@@ -1,7 +1,7 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useSyncExternalStore } from "react";
 import { useTranslate } from "../i18n.ts";
-import type { StatusChangesSnapshot } from "../state/status-changes.ts";
+import type { StatusChangesSnapshot } from "../state/status-change.ts";
 import { writeBlock } from "../state/status-rules.ts";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 

@@ -3,7 +3,7 @@ import { useTranslate } from "../../i18n.ts";
 import { isPageKey, latinKey } from "../../keys.ts";
 import { withChanges, type Board } from "../../state/board.ts";
 import type { Order } from "../../state/order-list.ts";
-import type { StatusChange } from "../../state/status-changes.ts";
+import type { StatusChange } from "../../state/status-change.ts";
 import { isAllowed } from "../../state/status-rules.ts";
 import { statusLabel } from "../../status.ts";
 import { StatusMenu } from "../StatusMenu.tsx";

@@ -1,8 +1,10 @@
 import { useMemo, useState } from "react";
+import type { Meta } from "../../api.ts";
 import { useTranslate } from "../../i18n.ts";
 import { usePreferences } from "../../preferences.ts";
 import { choosableStatuses, isFinal } from "../../state/status-rules.ts";
 import { useDashboard } from "../use-dashboard.ts";
+import { useStatuses } from "../use-statuses.ts";
 import { useWriteBlock } from "../use-status-changes.ts";
 import { ViewFrame } from "../ViewFrame.tsx";
 import { AlarmButton, AlarmBanner } from "./AlarmControls.tsx";
@@ -28,7 +30,7 @@ function BoardPage() {
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const { shown } = usePreferences().board;
   const [settingsOpen, setSettingsOpen] = useState(false);
-  const statuses = useMemo(() => choosableStatuses(meta), [meta]);
+  const statuses = useBoardStatuses(meta);
   const visible = useMemo(
     () => statuses.filter((status) => (shown === null ? !isFinal(meta, status) : shown.includes(status))),
     [statuses, shown, meta],
@@ -63,4 +65,11 @@ function BoardPage() {
       {settingsOpen && <BoardSettings statuses={statuses} visible={visible} onClose={() => setSettingsOpen(false)} />}
     </main>
   );
+}
+
+/** The statuses of the map, then those that orders have without it; the same list until there is another status. */
+function useBoardStatuses(meta: Meta): readonly string[] {
+  const { statuses } = useStatuses();
+  const names = JSON.stringify([...new Set([...choosableStatuses(meta), ...statuses])].filter((status) => status !== ""));
+  return useMemo(() => JSON.parse(names) as string[], [names]);
 }

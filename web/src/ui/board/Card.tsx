@@ -3,7 +3,7 @@ import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import { orderHref } from "../../route.ts";
 import type { Order } from "../../state/order-list.ts";
-import type { StatusChange } from "../../state/status-changes.ts";
+import type { StatusChange } from "../../state/status-change.ts";
 import { Link } from "../Link.tsx";
 import css from "./board.module.css";
 import { useAge } from "./use-age.ts";

@@ -3,7 +3,7 @@ import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import type { BoardColumn } from "../../state/board.ts";
 import type { Order } from "../../state/order-list.ts";
-import type { StatusChange } from "../../state/status-changes.ts";
+import type { StatusChange } from "../../state/status-change.ts";
 import { statusLabel } from "../../status.ts";
 import { useStatusAppearance } from "../StatusBadge.tsx";
 import css from "./board.module.css";
