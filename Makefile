@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach screenshots check-package lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots check-package lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,6 +103,9 @@ bench-instructions: $(VENV)/.dev  ## count the instructions of a statement with 
 
 bench-attach: $(VENV)/.dev  ## attach a table of 1,500,000 rows under load: how long others wait
 	@exec $(PY) -m bench.attach $(ARGS)
+
+bench-search: $(VENV)/.dev  ## search and filter 1,000,000 orders, without and with the indexes that attach advises
+	@exec $(PY) -m bench.search $(ARGS)
 
 fuzz: $(VENV)/.dev  ## send invalid input and check that other clients are unaffected: INPUTS=1000000, SEED=… repeats a run
 	@exec $(PY) -m tests.fuzz --inputs $(INPUTS) $(if $(SEED),--seed $(SEED))

@@ -30,6 +30,7 @@ from push.journal.notify_policy import NotifyMode
 from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from settings import BadSetting, Settings
 
@@ -118,11 +119,13 @@ class Service:
         self.database = Database(self._url, settings.database_timeout_seconds, self._followed)
         planner = ReplayPlanner(self.relay, self.database.journal)
         self._order_writer = OrderWriter(self._followed)
+        self._series_counter = SeriesCounter(self.database.series, settings.zone)
         self.gateway = Gateway(
             settings,
             self._hub,
             self.relay,
             planner,
+            self._series_counter,
             self.database,
             self._order_writer,
             self.metrics,
@@ -142,7 +145,7 @@ class Service:
             finally:
                 for task in tasks:
                     task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await asyncio.gather(*tasks, self._series_counter.close(), return_exceptions=True)
 
     def _report_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import UTC, timedelta, tzinfo
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
 
 from database_url import DatabaseUrl, is_host_name
 
@@ -85,6 +86,16 @@ def _currency(text: str) -> str:
     return text.upper()
 
 
+def _time_zone(text: str) -> str:
+    # Those two are files of the system's database, and no zones to other programs.
+    names = {name.lower(): name for name in available_timezones() - {"localtime", "Factory"}}
+    if text.upper() == "UTC":
+        return "UTC"
+    if text.lower() not in names:
+        raise ValueError("the name of an IANA time zone, like UTC or Europe/Warsaw")
+    return names[text.lower()]
+
+
 def _host(text: str) -> str:
     text = text[1:-1] if re.fullmatch(r"\[.*:.*\]", text) else text  # an IPv6 address, as it is written in a URL
     if not text or re.search(r"\s|/", text) or not is_host_name(text):
@@ -132,6 +143,18 @@ def _jwks_url(text: str) -> str:
             raise ValueError
     except ValueError:
         raise ValueError(example) from None
+    return text
+
+
+def _login_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        is_path = not parts.scheme and not parts.netloc and re.fullmatch(r"/(?![/\\])\S*", text)
+        is_url = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        if not (is_path or is_url) or parts.fragment or re.search(r"[\s\x00-\x1f\x7f<>\"\\]", text):
+            raise ValueError
+    except ValueError:
+        raise ValueError("an address like https://shop.example/login, or a path like /login, without a fragment") from None
     return text
 
 
@@ -243,6 +266,7 @@ class Settings:
     )
     audit_seconds: float = _setting(300.0, _seconds(0.05, 86400), "seconds between two checks of the totals against the table")
     currency: str = _setting("PLN", _currency, "currency of the totals on the dashboard, by its ISO 4217 code")
+    time_zone: str = _setting("UTC", _time_zone, "the shop's time zone, by its IANA name: where its days and hours begin")
 
     jwt_secret: str | None = _setting(None, _secret, "key of HS256 tokens, 32 bytes or more", "no login", secret=True)
     jwt_public_key: str | None = _setting(
@@ -254,6 +278,12 @@ class Settings:
     jwt_role_claim: str = _setting("role", _text, "claim with the role or roles: its name, or a path like realm_access.roles")
     jwt_role_map: tuple[tuple[str, str], ...] = _setting(
         (), _role_map, "roles by their names in tokens, NAME:ROLE,…", "admin, viewer and customer by their own names"
+    )
+    login_url: str | None = _setting(
+        None,
+        _login_url,
+        "page of the shop that logs people in and hands a token back: an http or https address, or a path",
+        "none",
     )
     allow_anonymous: bool = _setting(False, _boolean, "1: without login, admit clients from other machines too, as admin", "0")
     allowed_hosts: frozenset[str] = _setting(
@@ -288,6 +318,11 @@ class Settings:
 
     log_format: str = _setting("text", _choice("text", "json"), "text or json, a line each")
     log_level: str = _setting("INFO", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "least level that is logged")
+
+    @property
+    def zone(self) -> tzinfo:
+        """TIME_ZONE."""
+        return UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone)
 
     @property
     def login_required(self) -> bool:

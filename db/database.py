@@ -4,47 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import asyncpg
 
-from db.errors import SchemaMissing
 from db.identity import FollowedDatabase
 from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from db.order_export import OrderExports
+from db.order_lists import OrderLists
 from db.pool import ConnectionPool
-from push.journal.events import Cursor, EventId, Snapshot
-from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, ShopInfo
+from db.series import SeriesReader
+from push.protocol.order_csv import OrderExport
+from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, OrderPageRequest, ShopInfo
 
 __all__ = ["AttachmentProblem", "Database"]
 
-MAX_CONNECTIONS = 4
-# How long a search over all orders goes on, and among how many orders of their own a customer can search.
-SEARCH_TIME = timedelta(seconds=1)
-MAX_SEARCHED = 1000
+# One of them may count the orders for minutes (db/series.py), and one the totals.
+MAX_CONNECTIONS = 5
 
 # Of the queries on the attached tables. The lists are functions that are inlined: only a plan for the values at hand leaves out
 # the conditions that are not asked for, and then finds an index for the rest.
 _ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
-# The position of a read, in the same statement as the read: of the newest transaction that has an event, one event.
-_POSITION_SQL = """
-select
-    i.epoch, pg_current_snapshot() as snapshot, i.integer_keys, i.trimmed_txid,
-    newest.txid as newest_txid, newest.id as newest_id, newest.tag as newest_tag
-from orderwire.journal_identity as i
-left join lateral (
-    select j.txid, j.id, orderwire.event_tag(j.at) as tag from orderwire.journal as j order by j.txid desc limit 1
-) as newest on true
-"""
-_LIST_SQL = f"""
-select p.*, l.* from ({_POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3, $4) as l on true
-"""
-_LIST_OWN_SQL = f"""
-select p.*, l.*
-from ({_POSITION_SQL}) as p left join lateral orderwire.list_customer_orders($5, $6, $1, $2, $3, $4) as l on true
-"""
-_FIND_SQL = f"select p.*, f.* from ({_POSITION_SQL}) as p, orderwire.find_orders($1, $2, $3, $4) as f"
 _FIND_ORDER_SQL = """
 select orderwire.order_json(o, i.integer_keys, orderwire.max_order_bytes()) as order_json, o.customer_id
 from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i
@@ -76,50 +59,33 @@ class Database(ConnectionPool):
         super().__init__(followed or FollowedDatabase(url), timeout_seconds, MAX_CONNECTIONS)
         # For replays and the audit.
         self.journal = JournalReader(self._fetch_from_journal)
+        # For GET /api/series.
+        self.series = SeriesReader(self._fetch)
+        self._lists = OrderLists(self._fetch_orders)
+        self._exports = OrderExports(self._open_connection)
 
-    async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+    async def _fetch(self, settings_sql: str, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         async with self._acquire(timeout) as connection:
-            await connection.execute(SESSION_SETTINGS_SQL)  # the pool resets the settings when a connection is released
+            await connection.execute(settings_sql)  # the pool resets the settings when a connection is released
             return await connection.fetch(query, *args, timeout=timeout)
 
-    async def _fetch_orders(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        async with self._acquire() as connection:
-            await connection.execute(_ORDER_SETTINGS_SQL)
-            return await connection.fetch(query, *args)
+    async def _fetch_from_journal(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        return await self._fetch(SESSION_SETTINGS_SQL, query, *args, timeout=timeout)
 
-    async def list_orders(self, wanted: OrderFilter) -> OrderPage:
-        """A page of orders, newest first. A search has one page."""
-        if wanted.search is None:
-            return await self._list_page(wanted)
-        if wanted.owner is None:
-            row = _first(await self._fetch_orders(_FIND_SQL, wanted.search, wanted.status, wanted.limit, SEARCH_TIME))
-            return OrderPage(row["orders"][: wanted.limit], None, row["complete"], _position(row))
-        return await self._search_own_orders(wanted, wanted.search.lower())
+    async def _fetch_orders(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        return await self._fetch(_ORDER_SETTINGS_SQL, query, *args, timeout=timeout)
 
-    async def _list_page(self, wanted: OrderFilter) -> OrderPage:
-        sort_value, key = wanted.after or (None, None)
-        bounds = (wanted.limit + 1, wanted.status, sort_value, key)
-        if wanted.owner is None:
-            rows = await self._fetch_orders(_LIST_SQL, *bounds)
-        else:
-            rows = await self._fetch_orders(_LIST_OWN_SQL, *bounds, wanted.owner.subject, list(wanted.owner.keys))
-        found = [row for row in rows if row["key"] is not None]
-        listed = found[: wanted.limit]
-        next_cursor = ListCursor(listed[-1]["sort_value"], listed[-1]["key"]) if len(found) > wanted.limit else None
-        return OrderPage([row["order_json"] for row in listed], next_cursor, True, _position(_first(rows)))
+    async def list_orders(self, wanted: OrderPageRequest) -> OrderPage:
+        """A page of orders, newest first."""
+        return await self._lists.page(wanted)
 
-    async def _search_own_orders(self, wanted: OrderFilter, search: str) -> OrderPage:
-        """Among the newest MAX_SEARCHED orders of a customer, who has few."""
-        assert wanted.owner is not None
-        rows = await self._fetch_orders(
-            _LIST_OWN_SQL, MAX_SEARCHED + 1, wanted.status, None, None, wanted.owner.subject, list(wanted.owner.keys)
-        )
-        found = [
-            row["order_json"]
-            for row in rows[:MAX_SEARCHED]
-            if any(search in (row[name] or "").lower() for name in ("number", "customer_name", "key"))
-        ]
-        return OrderPage(found[: wanted.limit], None, len(rows) <= MAX_SEARCHED, _position(_first(rows)))
+    async def search_indexed(self) -> bool:
+        """Whether indexes of the attached table answer every search that is not too short for them."""
+        return await self._lists.search_indexed()
+
+    def export_orders(self, wanted: OrderFilter, owner: OrderOwner | None) -> AbstractAsyncContextManager[OrderExport]:
+        """All orders that are asked for, over a connection of its own. Raises TooManyExports too."""
+        return self._exports.open(wanted, owner)
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
@@ -192,19 +158,3 @@ class Database(ConnectionPool):
         async with self._acquire() as connection:
             made: int = await connection.fetchval("select orderwire.attach_partitions()")
         return made
-
-
-def _first(rows: list[asyncpg.Record]) -> asyncpg.Record:
-    """The first of the rows that a query with _POSITION_SQL gives, however few orders there are."""
-    if not rows:
-        raise SchemaMissing("orderwire.journal_identity has no row: is a dump being restored?")
-    return rows[0]
-
-
-def _position(row: asyncpg.Record) -> Cursor:
-    """The position of a read. As much of its snapshot as a crash of the database leaves: see ``Relay.crash_safe``."""
-    newest = None
-    if row["newest_txid"] is not None:
-        newest = EventId(row["newest_txid"], row["newest_id"], row["newest_tag"])
-    newest_txid = max(row["trimmed_txid"], newest.txid if newest else 0)
-    return Cursor(row["epoch"], Snapshot(*row["snapshot"]).capped_at(newest_txid + 1), witness=newest)

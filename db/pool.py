@@ -63,6 +63,13 @@ class ConnectionPool:
             self._pool.terminate()
             await asyncio.gather(*self._release_tasks, return_exceptions=True)
 
+    async def _open_connection(self) -> Connection:
+        """A connection beside the pool, which the caller closes. Errors are not wrapped."""
+        connection = await self._connector.connect(connection_class=_PoolConnection)
+        assert isinstance(connection, _PoolConnection)
+        self._followed.require(connection.identity)
+        return connection
+
     def reset_backoff(self) -> None:
         """Called when the listener has got a connection: the pool may try at once to get one."""
         self._connector.reset()

@@ -26,6 +26,7 @@ from gateway.app_keys import (
     PLAYGROUND,
     RELAY,
     REPLAY_PLANNER,
+    SERIES_COUNTER,
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
@@ -63,6 +64,7 @@ from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from settings import Settings
 
@@ -89,6 +91,7 @@ class Gateway:
         hub: Hub,
         relay: Relay,
         replay_planner: ReplayPlanner,
+        series_counter: SeriesCounter,
         order_queries: OrderQueries,
         order_writer: OrderChanges,
         metrics: Metrics,
@@ -117,6 +120,7 @@ class Gateway:
         app[LIFECYCLE] = self._lifecycle = Lifecycle()
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
+        app[SERIES_COUNTER] = series_counter
         app[ORDER_QUERIES] = order_queries
         app[ORDER_WRITER] = order_writer
         app[PLAYGROUND] = is_playground

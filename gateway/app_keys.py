@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,10 +12,12 @@ from push.admission import SessionManager
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
+from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from push.protocol.access import TopicLookup
 from push.protocol.order_changes import ChangeResult, CreatedOrder, StatusChange
-from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, ShopInfo
+from push.protocol.order_csv import OrderExport
+from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, OrderPageRequest, ShopInfo
 from settings import Settings
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "PLAYGROUND",
     "RELAY",
     "REPLAY_PLANNER",
+    "SERIES_COUNTER",
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
@@ -46,8 +50,14 @@ class Lifecycle:
 class OrderQueries(TopicLookup, Protocol):
     """Queries on the attached tables, for the routes and for topics. Raises StoreError."""
 
-    async def list_orders(self, wanted: OrderFilter) -> OrderPage:
-        """A page of orders, newest first. A search has one page."""
+    async def list_orders(self, wanted: OrderPageRequest) -> OrderPage:
+        """A page of orders, newest first."""
+
+    def export_orders(self, wanted: OrderFilter, owner: OrderOwner | None) -> AbstractAsyncContextManager[OrderExport]:
+        """All orders that are asked for, to be read within the block. Raises TooManyExports too."""
+
+    async def search_indexed(self) -> bool:
+        """Whether indexes of the attached table answer every search that is not too short for them."""
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""
@@ -78,6 +88,7 @@ ORDER_WRITER = web.AppKey("ORDER_WRITER", OrderChanges)
 # Whether the database is the embedded one, in which the server may make test orders.
 PLAYGROUND = web.AppKey("PLAYGROUND", bool)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
+SERIES_COUNTER = web.AppKey("SERIES_COUNTER", SeriesCounter)
 METRICS = web.AppKey("METRICS", Metrics)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 SESSION_MANAGER = web.AppKey("SESSION_MANAGER", SessionManager)

@@ -13,10 +13,12 @@ from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
 from gateway.http.json_response import json_text_response
 from gateway.http.order_changes import change_status, create_test_order, write_fields
-from gateway.http.query import parse_int, parse_text
+from gateway.http.order_lists import order_owner, orders, orders_csv
+from gateway.http.query import parse_int
 from gateway.http.request_guard import restrict_to_roles
 from gateway.http.request_head import REQUEST_HEAD
 from gateway.net.client_address import rate_limit_key
+from gateway.series import series
 from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
 from gateway.websocket.endpoint import websocket_handler
@@ -25,56 +27,26 @@ from push.journal.queries import EventOwner
 from push.journal.replay import GapError
 from push.protocol.access import Grant, Role, is_key, without_actor
 from push.protocol.messages import rfc3339
-from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner
 
 __all__ = ["mount_prefix", "prefixed_routes", "routes"]
 
 # Names of routes whose addresses are looked up: they have the prefix of a sub-application.
 _ROOT, _DASHBOARD = "root", "dashboard"
 
-MAX_ORDERS = 1000
 MAX_EVENTS = 1000
-# Characters.
-MAX_STATUS_LENGTH = 100
-MAX_SEARCH_LENGTH = 200
-
-
-async def orders(request: web.Request, grant: Grant) -> web.Response:
-    """``GET /api/orders?q=TEXT&status=S&after=CURSOR&limit=N``: newest first. A customer gets only their own orders."""
-    limit = parse_int(request.query, "limit", 1, MAX_ORDERS)
-    search = parse_text(request.query, "q", MAX_SEARCH_LENGTH)
-    after = request.query.get("after")
-    if search is not None and after is not None:
-        raise web.HTTPBadRequest(text="after: a search has one page")
-    try:
-        wanted = OrderFilter(
-            100 if limit is None else limit,
-            parse_text(request.query, "status", MAX_STATUS_LENGTH),
-            search,
-            None if after is None else ListCursor.parse(after),
-            _owner(grant),
-        )
-    except BadCursor:
-        raise web.HTTPBadRequest(text="after: expected the next of an earlier page") from None
-    page = await request.app[ORDER_QUERIES].list_orders(wanted)
-    next_cursor = "null" if page.next_cursor is None else f'"{page.next_cursor}"'
-    return json_text_response(
-        f'{{"orders":[{",".join(page.orders)}],"next":{next_cursor},"complete":{_json_bool(page.complete)},'
-        f'"position":"{page.position}"}}'
-    )
 
 
 async def order(request: web.Request, grant: Grant) -> web.Response:
     """``GET /api/orders/KEY``: one order, whole. A customer's request for another's order is answered as if there was none."""
     key = request.match_info["key"]
-    found = await request.app[ORDER_QUERIES].find_order(key, _owner(grant)) if is_key(key) else None
+    found = await request.app[ORDER_QUERIES].find_order(key, order_owner(grant)) if is_key(key) else None
     return _no_such_order(key) if found is None else json_text_response(found)
 
 
 async def order_events(request: web.Request, grant: Grant) -> web.Response:
     """``GET /api/orders/KEY/events?limit=N``: the order's newest events, newest first, as far as the journal goes back."""
     limit = parse_int(request.query, "limit", 1, MAX_EVENTS)
-    key, owner, queries = request.match_info["key"], _owner(grant), request.app[ORDER_QUERIES]
+    key, owner, queries = request.match_info["key"], order_owner(grant), request.app[ORDER_QUERIES]
     found = await queries.order_history(key, 100 if limit is None else limit, owner) if is_key(key) else []
     if not found and (not is_key(key) or await queries.find_order(key, owner) is None):
         return _no_such_order(key)
@@ -91,17 +63,14 @@ async def meta(request: web.Request, grant: Grant) -> web.Response:
         "pending": info.pending,
         "cancelled": info.cancelled,
         "currency": app[SETTINGS].currency,
+        "time_zone": app[SETTINGS].time_zone,
+        "search_indexed": await app[ORDER_QUERIES].search_indexed(),
         "version": app[VERSION],
         **write_fields(request, grant, info),
     }
     if grant.role is Role.ADMIN:
         fields |= {"table": info.table, "streams": info.streams}
     return json_text_response(json.dumps(fields, ensure_ascii=False))
-
-
-def _owner(grant: Grant) -> OrderOwner | None:
-    """Whose orders the bearer may see; None: all."""
-    return OrderOwner(grant.subject, grant.order_keys) if grant.role is Role.CUSTOMER else None
 
 
 def _event_owner(grant: Grant) -> EventOwner | None:
@@ -189,11 +158,13 @@ routes = [
     _get("/api/sse", sse_handler),
     _get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders", restrict_to_roles(orders, Role.ADMIN, Role.CUSTOMER)),
+    _get("/api/orders.csv", restrict_to_roles(orders_csv, Role.ADMIN, Role.CUSTOMER)),
     _get("/api/orders/{key}", restrict_to_roles(order, Role.ADMIN, Role.CUSTOMER)),
     _route("PATCH", "/api/orders/{key}", restrict_to_roles(change_status, *Role)),
     _get("/api/orders/{key}/events", restrict_to_roles(order_events, Role.ADMIN, Role.CUSTOMER)),
     _route("POST", "/api/test-order", restrict_to_roles(create_test_order, *Role)),
     _get("/api/meta", restrict_to_roles(meta, *Role)),
+    _get("/api/series", restrict_to_roles(series, Role.ADMIN, Role.VIEWER)),
     _get("/api/analytics", restrict_to_roles(analytics, Role.ADMIN, Role.VIEWER)),
     _get("/metrics", restrict_to_roles(metrics, Role.ADMIN, Role.VIEWER)),
     _get("/healthz", healthz),

@@ -75,8 +75,10 @@ def format_event(payload: bytes) -> str:
 
 
 def _changes(event: dict[str, Any]) -> list[str]:
-    """What a change says of the row, as one text; empty if it says nothing."""
-    fields = {name: event[name] for name in ("customer_name", "total", "currency") if name in event}
+    """What has changed in the row, as one text; empty if the event does not say."""
+    # The total and the currency are in every update of an order.
+    fields = {name: event[name] for name in ("customer_name",) if name in event}
+    fields |= {name: event.get(name) for name in ("total", "currency") if f"previous_{name}" in event}
     fields |= event.get("data") or {}
     return [", ".join(f"{name}: {_text(value)}" for name, value in fields.items())] if fields else []
 

@@ -2,12 +2,13 @@
 
 PushError
 ├── BadCursor             a client sent a text that is not a cursor
+├── TooManyExports        as many exports as are allowed at a time are running
 ├── AccessDenied          a client is rejected (push/protocol/access.py)
 └── StoreError            the database could not answer
     └── ConnectionLost    the connection that the relay follows is lost
 """
 
-__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError"]
+__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError", "TooManyExports"]
 
 
 class PushError(Exception):
@@ -16,6 +17,10 @@ class PushError(Exception):
 
 class BadCursor(PushError):
     """A client sent a text that is not a cursor."""
+
+
+class TooManyExports(PushError):
+    """As many exports of orders as are allowed at a time are running."""
 
 
 class StoreError(PushError):

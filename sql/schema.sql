@@ -90,6 +90,8 @@ create table orderwire.journal (
     total numeric,
     previous_currency text,
     currency text,
+    created_at timestamp with time zone,
+    previous_created_at timestamp with time zone,
     data jsonb,
     actor_role text,
     actor_application text
@@ -179,6 +181,8 @@ create function orderwire.all_orders() returns SETOF orderwire.mapped_order lang
 
 create function orderwire.allows_transition(map jsonb, from_status text, to_status text) returns boolean language sql immutable;
 
+create function orderwire.amount_statements(relation regclass, map jsonb) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
+
 create function orderwire.attach(relation regclass, map jsonb) returns void language sql volatile;
 revoke execute on function orderwire.attach(relation regclass, map jsonb) from public;
 comment on function orderwire.attach(relation regclass, map jsonb) is 'Attach a table of orders by a map: see docs/how-to/attach.md.';
@@ -225,6 +229,8 @@ create function orderwire.children(parent regclass) returns SETOF regclass langu
 create function orderwire.children_for_triggers(parent regclass) returns SETOF regclass language sql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.condition_cannot_raise(condition text) returns boolean language sql immutable;
+
+create function orderwire.count_orders(bounds timestamp with time zone[]) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric) language sql stable;
 
 create function orderwire.create_generated(name text, statements text[]) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;
 
@@ -277,14 +283,20 @@ create function orderwire.event_keys_json(j orderwire.journal, epoch text, integ
 
 create function orderwire.event_tag(at timestamp with time zone) returns bigint language sql stable;
 
+create function orderwire.exact_keys(search text) returns text[] language plpgsql stable;
+
+create function orderwire.export_query(statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, subject text, keys text[]) returns text language plpgsql stable;
+
 create function orderwire.extend_notify_lease() returns void language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.extend_notify_lease() from public;
 
+create function orderwire.field_column(relation regclass, map jsonb, field text) returns pg_attribute language plpgsql stable;
+
 create function orderwire.field_sql(relation regclass, map jsonb, field text) returns text language plpgsql stable set search_path=pg_catalog, pg_temp;
 
-create function orderwire.find_orders(search text, only_status text, max_orders integer, time_limit interval, OUT complete boolean, OUT orders text[]) language plpgsql stable;
+create function orderwire.find_customer_orders(subject text, keys text[], statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, after_value text, after_key text, max_looked_at integer) returns TABLE(order_json text, sort_value text, key text, created_at timestamp with time zone, is_match boolean) language plpgsql stable;
 
-create function orderwire.find_orders_by_index(search text, only_status text, max_orders integer, OUT complete boolean, OUT keys text[]) language plpgsql stable;
+create function orderwire.find_orders(statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, after_value text, after_key text, max_orders integer, time_limit interval, OUT orders text[], OUT next_value text, OUT next_key text, OUT complete boolean, OUT searched_to timestamp with time zone) language plpgsql stable set enable_seqscan=off set enable_sort=off set jit=off;
 
 create function orderwire.finish_nested(changed bigint, operation text) returns void language plpgsql volatile;
 revoke execute on function orderwire.finish_nested(changed bigint, operation text) from public;
@@ -297,8 +309,16 @@ create function orderwire.grant_serving(server regrole) returns void language pl
 revoke execute on function orderwire.grant_serving(server regrole) from public;
 comment on function orderwire.grant_serving(server regrole) is 'Give a role what the push server needs, and nothing else.';
 
+create function orderwire.has_status_index() returns boolean language plpgsql stable;
+
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) from public;
+
+create function orderwire.index_condition(search text, OUT condition text, OUT complete boolean) language plpgsql stable;
+
+create function orderwire.indexed_orders(columns text, indexed_by text, condition text, from_at timestamp with time zone, to_at timestamp with time zone, after_value text, after_key text, max_orders integer, OUT is_rare boolean, OUT sort_values text[], OUT keys text[], OUT orders text[]) language plpgsql stable;
+
+create function orderwire.interval_number(moment timestamp with time zone, bounds timestamp with time zone[]) returns integer language sql immutable;
 
 create function orderwire.is_bounded(at timestamp with time zone, seen pg_snapshot, stream text, key text, order_key text, number text, customer_id text, previous_customer_id text, customer_name text, previous_status text, status text, previous_total numeric, total numeric, previous_currency text, currency text, data jsonb, actor_role text, actor_application text) returns boolean language sql stable;
 
@@ -315,7 +335,11 @@ revoke execute on function orderwire.is_current(e orderwire.journal) from public
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
 
+create function orderwire.is_read_in_order(statuses text[]) returns boolean language plpgsql stable;
+
 create function orderwire.is_searchable(relation regclass, attnum smallint, whole boolean) returns boolean language sql stable;
+
+create function orderwire.is_searchable_as_text(relation regclass, attname name) returns boolean language sql stable;
 
 create function orderwire.is_self_contained(sql_text text) returns boolean language plpgsql immutable set standard_conforming_strings=on;
 
@@ -350,9 +374,9 @@ revoke execute on function orderwire.leaves_notify_to_lease() from public;
 
 create function orderwire.list_condition(list text[]) returns text language sql immutable;
 
-create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
+create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text) language sql stable;
 
-create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text, number text, customer_name text) language sql stable;
+create function orderwire.list_orders(max_orders integer, after_value text, after_key text) returns TABLE(order_json text, sort_value text, key text) language sql stable;
 
 create function orderwire.listed_statuses(map jsonb) returns text[] language sql immutable;
 
@@ -397,6 +421,8 @@ revoke execute on function orderwire.notify_unclaimed() from public;
 create function orderwire.now_ms() returns bigint language sql volatile;
 revoke execute on function orderwire.now_ms() from public;
 
+create function orderwire.order_condition(statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text) returns text language plpgsql stable;
+
 create function orderwire.order_history(key text, max_events integer, subject text DEFAULT NULL::text) returns SETOF text language sql stable;
 
 create function orderwire.order_id_json(key text, integer_keys boolean) returns text language plpgsql immutable;
@@ -404,6 +430,11 @@ create function orderwire.order_id_json(key text, integer_keys boolean) returns 
 create function orderwire.order_json(o orderwire.mapped_order, integer_keys boolean, max_bytes integer) returns text language plpgsql stable;
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
+
+create function orderwire.orders_query(columns text, statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, after_value text, after_key text, deadline timestamp with time zone) returns text language plpgsql stable;
+
+create function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric, events bigint) language sql stable;
+comment on function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) is 'What has changed in a count of the orders, by the events since.';
 
 create function orderwire.own_event_id(order_key text) returns text language sql volatile;
 revoke execute on function orderwire.own_event_id(order_key text) from public;
@@ -413,13 +444,15 @@ create function orderwire.owned_keys(subject text, keys text[]) returns SETOF te
 create function orderwire.parent_of_children(name text) returns regclass language plpgsql stable;
 revoke execute on function orderwire.parent_of_children(name text) from public;
 
+create function orderwire.parse_search(search text, OUT term text, OUT pattern text, OUT amount numeric, OUT is_number boolean) language plpgsql immutable;
+
 create function orderwire.placeholder_json(epoch text, integer_keys boolean, txid xid8, id bigint, stream text, key text, order_key text, was_order boolean, is_order boolean, at timestamp with time zone) returns text language plpgsql stable;
 
 create function orderwire.placeholder_key(key text) returns text language sql immutable;
 
 create function orderwire.plain_column(relation regclass, expression text) returns pg_attribute language sql stable;
 
-create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql immutable;
+create function orderwire.rare_members_json(j orderwire.journal) returns text language plpgsql stable;
 
 create function orderwire.read_event(INOUT txid xid8, INOUT id bigint, OUT stream text, OUT key text, OUT order_key text, OUT customer_id text, OUT previous_customer_id text, OUT seen_by_writer pg_snapshot, OUT at timestamp with time zone, OUT orders integer, OUT pending integer, OUT previous_revenue numeric, OUT revenue numeric, OUT previous_currency text, OUT currency text, OUT event text, OUT customer_event text, OUT previous_customer_event text, OUT is_placeholder boolean, OUT exact boolean) language plpgsql stable;
 
@@ -467,6 +500,10 @@ create function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue
 revoke execute on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) from public;
 comment on function orderwire.scan_totals(OUT total_orders bigint, OUT total_revenue numeric, OUT pending_orders bigint, OUT revenue_by_currency jsonb, OUT snapshot pg_snapshot, OUT newest_txid xid8) is 'The totals by a scan of the table; stored as the checkpoint.';
 
+create function orderwire.search_columns(relation regclass, map jsonb) returns TABLE(field text, expression text, type text) language plpgsql stable set search_path=pg_catalog, pg_temp;
+
+create function orderwire.search_indexed() returns boolean language sql stable;
+
 create function orderwire.send_notices() returns trigger language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.send_notices() from public;
 
@@ -476,6 +513,8 @@ create function orderwire.should_notify() returns boolean language sql volatile;
 revoke execute on function orderwire.should_notify() from public;
 
 create function orderwire.silent_writers() returns boolean language plpgsql volatile;
+
+create function orderwire.sort_bound_sql(relation regclass, map jsonb) returns text language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.status_column(relation regclass, map jsonb) returns pg_attribute language sql stable;
 

@@ -229,6 +229,19 @@ async def _print_index_advice(connection: Connection, target: Target, print_line
         relation,
         [found[member] for member in ("number", "customer_name") if found.get(member)],
     )
+    total = await connection.fetchval(
+        """
+        select c.attname::text
+        from orderwire.field_column($1::text::regclass, $2::text::jsonb, 'total') as c
+        where
+            cardinality(orderwire.amount_statements($1::text::regclass, $2::text::jsonb)) > 0
+            and not orderwire.is_searchable($1::text::regclass, c.attnum, true)
+        """,
+        relation,
+        target.map_json,
+    )
+    if total is not None:
+        lines.append((f"({quote_identifier(total)})", "the search for an amount"))
     if unsearchable:
         columns_sql = ", ".join(f"{quote_identifier(name)} gin_trgm_ops" for name in unsearchable)
         lines.append((f"using gin ({columns_sql})", "the search; needs the extension pg_trgm"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -53,22 +53,25 @@ def _http_status(close_code: CloseCode) -> int:
     return _HTTP_STATUS.get(close_code, 403 if 3500 <= close_code < 4000 else 503)
 
 
-def denied_response(denied: AccessDenied) -> web.Response:
+def denied_response(denied: AccessDenied, login_url: str | None = None) -> web.Response:
     """The response for a request that is not admitted. 401 carries a challenge and, if a token was sent, what is wrong with it
-    (RFC 6750 section 3).
+    (RFC 6750 section 3); and ``login_url``, where a token can be had (LOGIN_URL).
     """
     status = _http_status(denied.close_code)
     if status == 401:
         without_token = denied.close_code is CloseCode.NOT_AUTHENTICATED
         error = "" if without_token else ', error="invalid_token"'
         code = "unauthorized" if without_token else denied.close_code.name.lower()
-        return error_response(status, str(denied), code, **{"WWW-Authenticate": f'Bearer realm="orderwire"{error}'})
+        members = {} if login_url is None else {"login_url": login_url}
+        return error_response(status, str(denied), code, members, **{"WWW-Authenticate": f'Bearer realm="orderwire"{error}'})
     return error_response(status, str(denied), **({"Retry-After": "1"} if status in (429, 503) else {}))
 
 
-def error_response(status: int, message: str, code: str | None = None, **headers: str) -> web.Response:
-    """``code``: a name for programs; by default that of the status."""
-    body = error_body(code or _ERROR_CODES.get(status, "error"), message)
+def error_response(
+    status: int, message: str, code: str | None = None, members: Mapping[str, object] | None = None, /, **headers: str
+) -> web.Response:
+    """``code``: a name for programs; by default that of the status. ``members``: further ones of ``error``."""
+    body = error_body(code or _ERROR_CODES.get(status, "error"), message, **(members or {}))
     return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 

@@ -113,7 +113,7 @@ class RequestGuard:
             return await handler(request)
         except AccessDenied as denied:
             self.report_denied(denied, head)
-            return denied_response(denied)
+            return denied_response(denied, self._settings.login_url)
 
     def _own_path(self, path: str) -> str:
         """The path below the prefixes at which the application is mounted, and at which a proxy serves it."""

@@ -5,6 +5,7 @@
 | JournalConnection | one long-lived connection that also listens | the relay             | _ListenConnection (db/listener.py) |
 | JournalQueries    | any connection of a pool                    | replays and the audit | JournalReader (db/journal.py)      |
 | JournalReads      | either: what the two have in common         |                       | JournalReader (db/journal.py)      |
+| SeriesQueries     | any connection of a pool                    | the series            | SeriesReader (db/series.py)        |
 
 Implementations inherit from these classes, so that mypy finds a method that was renamed or whose signature changed on one side
 only.
@@ -14,12 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.series import OrderCounts
 from push.journal.totals import Totals
 
-__all__ = ["Baseline", "EventCount", "EventOwner", "JournalConnection", "JournalQueries", "JournalReads"]
+__all__ = ["Baseline", "EventCount", "EventOwner", "JournalConnection", "JournalQueries", "JournalReads", "SeriesQueries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +130,13 @@ class JournalQueries(JournalReads, Protocol):
 
     async def scan_totals(self) -> Baseline:
         """Count the totals from the table of orders, and store them as the checkpoint for processes that start later."""
+
+
+class SeriesQueries(Protocol):
+    """Counts of the orders. Any method may raise StoreError."""
+
+    async def count_orders(self, now: datetime, bounds: Sequence[datetime]) -> OrderCounts:
+        """Count all orders of the table, by the intervals between ``bounds`` in which they were created. May take minutes."""
+
+    async def orders_since(self, counts: OrderCounts) -> OrderCounts | None:
+        """Bring counts up to date by the events since. None where these are not all known, or too many: count again."""

@@ -7,12 +7,13 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from push.errors import BadCursor
 from push.journal.events import Cursor
 
-__all__ = ["ListCursor", "OrderFilter", "OrderOwner", "OrderPage", "ShopInfo"]
+__all__ = ["ListCursor", "OrderFilter", "OrderOwner", "OrderPage", "OrderPageRequest", "ShopInfo"]
 
 MAX_CURSOR_LENGTH = 1000
 
@@ -57,27 +58,48 @@ class OrderOwner:
 
 @dataclass(frozen=True, slots=True)
 class OrderFilter:
-    """Which orders a list has. ``search``: their number, customer or key contains it. ``owner``: None for those of all."""
+    """Which orders are asked for: those that have one of ``statuses`` (empty: any), were created from ``created_from`` on and
+    before ``created_to`` (None: no bound), and in which ``search`` is found (None: any).
+
+    A search finds an order by a part of its number (with or without # in front) or of the customer's name, by the whole
+    customer_id or key, and by its total, like 150, 150.5 or 150,50.
+    """
+
+    statuses: Sequence[str] = ()
+    search: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all orders are asked for."""
+        return not self.statuses and self.search is None and self.created_from is None and self.created_to is None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPageRequest:
+    """At most ``limit`` orders of ``filter``, those that come after the cursor ``after``. ``owner``: None for those of all."""
 
     limit: int
-    status: str | None = None
-    search: str | None = None
+    filter: OrderFilter = OrderFilter()
     after: ListCursor | None = None
     owner: OrderOwner | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OrderPage:
-    """Orders as JSON objects, newest first.
+    """Orders as JSON objects, newest first; what a search names exactly comes before.
 
-    ``next_cursor`` leads to the next page; None on the last. ``complete``: whether a search looked at all orders. ``position``:
-    the page has every change up to there, and none after it.
+    ``next_cursor`` leads to the next page; None on the last. ``complete``: False if the search stopped at its time limit. Then
+    it has looked at the orders that were created since ``searched_to`` (RFC 3339; None if the list is not sorted by that), and
+    the next page goes on from there. ``position``: the page has every change up to there, and none after it.
     """
 
     orders: Sequence[str]
     next_cursor: ListCursor | None
     complete: bool
     position: Cursor
+    searched_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,15 @@
 --
 -- An event is at most 16 KiB of JSON, whatever a writer stores. Texts are cut where they enter the journal, in characters,
 -- before JSON escapes them (a control character becomes six bytes): one character more than is shown, which says that the
--- text was longer. At most 9,200 bytes are left for all but `data`, which is left out beyond 6,000. A row that is larger was not
+-- text was longer. At most 9,500 bytes are left for all but `data`, which is left out beyond 6,000. A row that is larger was not
 -- recorded by a trigger: readers get a placeholder in its place (orderwire.placeholder_json).
 
--- RFC 3339 in UTC, whatever the session's TimeZone and DateStyle are. Null for what JSON cannot say: infinity and years BC.
+-- RFC 3339 in UTC, whatever the session's TimeZone and DateStyle are. Null for what JSON cannot say: infinity, years BC, and years
+-- of more than four digits.
 create or replace function orderwire.rfc3339(moment timestamptz) returns text
 language sql stable parallel safe
 return case
-    when moment >= '0001-01-01 00:00:00+00' and moment < 'infinity'
+    when moment >= '0001-01-01 00:00:00+00' and moment < '10000-01-01 00:00:00+00'
         then to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 end;
 
@@ -33,9 +34,10 @@ begin
 end
 $$;
 
--- What few events have, as further members: currency, data, the names of fields that were cut, the writer.
+-- What few events have, as further members: currency, what the total, the currency and the time of creation were before, data, the
+-- names of fields that were cut, the writer. Of a deleted order the currency is the one that it had.
 create or replace function orderwire.rare_members_json(j orderwire.journal) returns text
-language plpgsql immutable parallel safe
+language plpgsql stable parallel safe
 as $$
 declare
     cut constant text := concat_ws(
@@ -49,12 +51,24 @@ declare
 begin
     return
         case
-            when
-                not j.is_order or (j.currency is null and j.previous_currency is null)
-                or j.was_order and j.total is not distinct from j.previous_total
-                and j.currency is not distinct from j.previous_currency
-                then ''
-            else ',"currency":' || coalesce(to_json(j.currency)::text, 'null')
+            when j.stream is not null or (j.currency is null and j.previous_currency is null) then ''
+            else ',"currency":' || coalesce(to_json(case when j.is_order then j.currency else j.previous_currency end)::text, 'null')
+        end
+        || case
+            when not (j.was_order and j.is_order) then ''
+            else
+                case
+                    when j.total is not distinct from j.previous_total then ''
+                    else ',"previous_total":' || coalesce('"' || j.previous_total::text || '"', 'null')
+                end
+                || case
+                    when j.currency is not distinct from j.previous_currency then ''
+                    else ',"previous_currency":' || coalesce(to_json(j.previous_currency)::text, 'null')
+                end
+                || case
+                    when j.previous_created_at is null then ''
+                    else ',"previous_created_at":' || coalesce('"' || orderwire.rfc3339(j.previous_created_at) || '"', 'null')
+                end
         end
         || case when j.data is null or j.data = 'null'::jsonb then '' else ',"data":' || j.data::text end
         || case when cut = '' then '' else ',"truncated":[' || cut || ']' end
@@ -107,21 +121,27 @@ return case
             else ',"customer_name":' || coalesce(to_json(left(nullif((j).customer_name, ''), 500))::text, 'null')
         end
         || case
-            when not (j).is_order or ((j).was_order and (j).total is not distinct from (j).previous_total) then ''
-            else ',"total":' || coalesce('"' || (j).total::text || '"', 'null')
-        end
-        || case
-            when not (j).is_order or ((j).was_order and (j).status is not distinct from (j).previous_status) then ''
+            when not (j).is_order
+                then coalesce(',"previous_status":' || to_json(left((j).previous_status, 100))::text, '')
+                || coalesce(',"previous_total":"' || (j).previous_total::text || '"', '')
             else
-                ',"status":' || coalesce(to_json(left((j).status, 100))::text, 'null')
+                ',"total":' || coalesce('"' || (j).total::text || '"', 'null')
+                || ',"status":' || coalesce(to_json(left((j).status, 100))::text, 'null')
                 || case
-                    when (j).was_order then ',"previous_status":' || coalesce(to_json(left((j).previous_status, 100))::text, 'null')
+                    when (j).was_order and (j).status is distinct from (j).previous_status
+                        then ',"previous_status":' || coalesce(to_json(left((j).previous_status, 100))::text, 'null')
                     else ''
                 end
         end
         || case
+            when (j).created_at is null and (j).previous_created_at is null then ''
+            else ',"created_at":' || coalesce('"' || orderwire.rfc3339((j).created_at) || '"', 'null')
+        end
+        || case
             when
                 (j).currency is null and (j).previous_currency is null and (j).data is null and (j).actor_role is null
+                and (not (j).was_order or not (j).is_order or (j).total is not distinct from (j).previous_total)
+                and (j).previous_created_at is null
                 and coalesce(octet_length((j).number), 0) <= 200 and coalesce(octet_length((j).customer_name), 0) <= 500
                 and coalesce(octet_length((j).previous_status), 0) <= 100 and coalesce(octet_length((j).status), 0) <= 100
                 then ''
@@ -148,6 +168,8 @@ begin
         j.number := null;
         j.customer_name := null;
         j.status := null;
+        j.currency := null;
+        j.created_at := null;
         j.data := null;
         j.actor_role := null;
     else
@@ -156,6 +178,7 @@ begin
     j.previous_status := null;
     j.previous_total := null;
     j.previous_currency := null;
+    j.previous_created_at := null;
     return orderwire.event_json(j, epoch, integer_keys);
 end
 $$;
@@ -228,10 +251,14 @@ begin
         || ',"key":' || to_json(key)::text
         || case
             when stream is not null then ',"truncated":["data"]'
-            when not is_order then ',"truncated":["order_number"]'
+            when not is_order
+                then ',"truncated":["order_number","previous_status","previous_total","created_at","currency"]'
+            when was_order
+                then ',"truncated":["order_number","customer_name","total","status","previous_status","created_at","currency",'
+                || '"previous_total","previous_currency","previous_created_at","data"]'
             else
-                case when was_order then '' else ',"order_number":null,"customer_name":null,"total":null,"status":null' end
-                || ',"truncated":["order_number","customer_name","total","status","data"]'
+                ',"order_number":null,"customer_name":null,"total":null,"status":null,"created_at":null'
+                || ',"truncated":["order_number","customer_name","total","status","created_at","currency","data"]'
         end
         || ',"at":"' || orderwire.rfc3339(at) || '"}';
 end

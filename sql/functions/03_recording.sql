@@ -135,7 +135,8 @@ begin
         return not e.is_order;
     end if;
     return e.is_order
-        and row(e.status, e.total, e.currency) is not distinct from row(left(o.status, 101), o.total, left(o.currency, 20))
+        and row(e.status, e.total, e.currency, e.created_at)
+        is not distinct from row(left(o.status, 101), o.total, left(o.currency, 20), o.created_at)
         and coalesce(e.customer_name = coalesce(left(o.customer_name, 501), ''), true)
         and coalesce(e.number = left(o.number, 201), true)
         and coalesce(e.customer_id = left(o.customer_id, 201), true)

@@ -87,7 +87,7 @@ $$;
 -- About how many bytes of JSON an event is.
 create or replace function orderwire.event_bytes(customer_name text, data jsonb) returns bigint
 language sql stable parallel safe
-return 350 + coalesce(octet_length(customer_name), 0) + coalesce(pg_column_size(data), 0);
+return 400 + coalesce(octet_length(customer_name), 0) + coalesce(pg_column_size(data), 0);
 
 -- What an order adds to the revenue. Rows of streams have no total. Nothing that cannot be summed, such as NaN, is in an event.
 create or replace function orderwire.revenue(is_order boolean, status text, total numeric) returns numeric
@@ -186,7 +186,7 @@ as $$
                 read.id, read.txid, read.at, read.seen, read.depth, read.stream, read.key, read.order_key,
                 read.was_order, read.is_order, read.number, read.customer_id, read.previous_customer_id, read.customer_name,
                 read.previous_status, read.status, read.previous_total, read.total, read.previous_currency,
-                read.currency, read.data, read.actor_role, read.actor_application
+                read.currency, read.created_at, read.previous_created_at, read.data, read.actor_role, read.actor_application
             )::orderwire.journal as j
         from (
             select

@@ -117,14 +117,18 @@ end
 $$;
 
 -- Statements that create `map_totals(o)`: the same for what totals are made of alone. It has no joins, so a count of a large table
--- does not look up a name for each row, and it is inlined wherever these columns cannot raise.
+-- does not look up a name for each row, and it is inlined wherever these columns cannot raise. And `map_orders_series(o)`, which also
+-- has the time of creation: by itself, since the expression of a time may raise where those of the totals cannot.
 create or replace function orderwire.totals_map_statements(relation regclass, map jsonb) returns text[]
 language sql stable
 as $$
-    select array_agg(replace(s.statement, 'orderwire.map_orders', 'orderwire.map_totals') order by s.number)
-    from unnest(
-        orderwire.map_statements('orders', $1, $2 - '{number,customer_name,customer_id,created_at,joins,data}'::text[])
-    ) with ordinality as s (statement, number)
+    select array_agg(replace(s.statement, 'orderwire.map_orders', f.function) order by f.function, s.number)
+    from (
+        values
+        ('orderwire.map_totals', '{number,customer_name,customer_id,created_at,joins,data}'::text[]),
+        ('orderwire.map_orders_series', '{number,customer_name,customer_id,joins,data}'::text[])
+    ) as f (function, left_out)
+    cross join lateral unnest(orderwire.map_statements('orders', $1, $2 - f.left_out)) with ordinality as s (statement, number)
 $$;
 
 -- Statements that create what triggers need of the table itself: `parent_<name>` and `row_of_<name>` for those of child tables,

@@ -12,6 +12,7 @@ declare
     is_stream    constant boolean := name <> 'orders';
     has_actor    constant boolean := coalesce((map ->> 'actor')::boolean, false);
     has_currency constant boolean := map ->> 'currency' is not null;
+    has_created  constant boolean := map ->> 'created_at' is not null;
     has_data     constant boolean := map -> 'data' is not null;
     map_call     constant text := format('orderwire.%I(%s)', 'map_' || name, case when of_child then '%1$s' else 'r.*' end);
     own_rows     constant text := case
@@ -49,28 +50,33 @@ begin
         );
     else
         ins := format(
-            E'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s)'
-            '\nselect true, m.key, %s, left(m.status, 101), m.total%s%s%s\nfrom ',
-            case when has_currency then ', currency' else '' end, case when has_data then ', data' else '' end, common,
+            E'insert into orderwire.journal (is_order, key, number, customer_id, customer_name, status, total%s%s%s%s)'
+            '\nselect true, m.key, %s, left(m.status, 101), m.total%s%s%s%s\nfrom ',
+            case when has_currency then ', currency' else '' end, case when has_created then ', created_at' else '' end,
+            case when has_data then ', data' else '' end, common,
             format(cut, 'm'),
             case when has_currency then ', left(m.currency, 20)' else '' end,
+            case when has_created then ', m.created_at' else '' end,
             case when has_data then ', orderwire.bounded_data(m.data)' else '' end, common_sql
         );
         del := format(
-            E'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s)'
+            E'insert into orderwire.journal (was_order, key, number, customer_id, previous_status, previous_total%s%s%s)'
             '\nselect true, m.key, left(m.number, 201), left(m.customer_id, 201),'
-            ' left(m.status, 101), m.total%s%s\nfrom ',
-            case when has_currency then ', previous_currency' else '' end, common,
-            case when has_currency then ', left(m.currency, 20)' else '' end, common_sql
+            ' left(m.status, 101), m.total%s%s%s\nfrom ',
+            case when has_currency then ', previous_currency' else '' end,
+            case when has_created then ', created_at' else '' end, common,
+            case when has_currency then ', left(m.currency, 20)' else '' end,
+            case when has_created then ', m.created_at' else '' end, common_sql
         );
         changes := 'n.status is distinct from o.status or n.total is distinct from o.total'
             ' or n.customer_name is distinct from o.customer_name or n.number is distinct from o.number'
-            ' or n.customer_id is distinct from o.customer_id or n.created_at is distinct from o.created_at'
+            ' or n.customer_id is distinct from o.customer_id'
+            || case when has_created then ' or n.created_at is distinct from o.created_at' else '' end
             || case when has_currency then ' or n.currency is distinct from o.currency' else '' end
             || case when has_data then ' or n.data is distinct from o.data' else '' end;
         upd := format(
             E'insert into orderwire.journal (was_order, is_order, key, number,'
-            ' customer_id, previous_customer_id, customer_name, previous_status, status, previous_total, total%s%s%s)'
+            ' customer_id, previous_customer_id, customer_name, previous_status, status, previous_total, total%s%s%s%s)'
             '\nselect o.key is not null, n.key is not null, coalesce(n.key, o.key),'
             -- An update that takes the number or the name away: empty, since null says that it is as before.
             ' left(coalesce(n.number, case when n.key is null then o.number when o.number is not null then '''' end), 201),'
@@ -81,10 +87,18 @@ begin
             ' left(case when n.key is null then null when o.key is null then n.customer_name'
             ' when n.customer_name is distinct from o.customer_name or n.customer_id is distinct from o.customer_id'
             ' then coalesce(n.customer_name, '''') end, 501),'
-            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s\nfrom ',
-            case when has_currency then ', previous_currency, currency' else '' end, case when has_data then ', data' else '' end,
-            common,
+            ' left(o.status, 101), left(n.status, 101), o.total, n.total%s%s%s%s\nfrom ',
+            case when has_currency then ', previous_currency, currency' else '' end,
+            case when has_created then ', created_at, previous_created_at' else '' end,
+            case when has_data then ', data' else '' end, common,
             case when has_currency then ', left(o.currency, 20), left(n.currency, 20)' else '' end,
+            case
+                when has_created
+                    then ', case when n.key is null then o.created_at else n.created_at end,'
+                    -- Null says that it is as before.
+                    ' case when n.created_at is distinct from o.created_at then coalesce(o.created_at, ''-infinity'') end'
+                else ''
+            end,
             case
                 when has_data
                     then ', case when n.key is not null and (n.data is distinct from o.data'

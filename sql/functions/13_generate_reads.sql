@@ -1,6 +1,7 @@
 -- Generates what the servers read of the orders table: by key, as lists, the totals; and the same for a database without orders.
 
--- Statements that create what the server reads of the orders table.
+-- Statements that create what the server reads of the orders table. Beside the shop's columns their parameters stand by number: a
+-- column of the same name would take the place of one that stands by its name.
 create or replace function orderwire.read_statements(relation regclass, map jsonb, integer_keys boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -13,15 +14,12 @@ declare
     template   constant text := replace(relation::text, '%', '%%');
     key_list   constant text := (select string_agg(format('o.%I', k), ', ') from unnest(keys) as k);
     key_order  constant text := (select string_agg(format('o.%I desc', k), ', ') from unnest(keys) as k);
-    key_values constant text := (
-        select string_agg(format('orderwire.orders_key_%s(after_key)', n), ', ') from generate_subscripts(keys, 1) as n
-    );
     key_match  constant text := (
         select string_agg(format('o.%I = orderwire.orders_key_%s(k.key)', k, n), ' and ' order by n)
         from unnest(keys) with ordinality as k (k, n)
     );
     columns    constant text := format(
-        'orderwire.order_json(m, %L, orderwire.max_listed_bytes()), %s, m.key, left(m.number, 1000), left(m.customer_name, 1000)',
+        'orderwire.order_json(m, %L, orderwire.max_listed_bytes()), %s, m.key',
         integer_keys,
         case when sorted.attname is null then 'null::text' else format('(p.o).%I::text', sorted.attname) end
     );
@@ -31,8 +29,7 @@ declare
     sort_names constant text[] := case when sorted.attname is null then '{}' else '{sort_column}' end::text[]
         || array(select 'key_' || n from generate_subscripts(keys, 1) as n);
     listed     constant text := format(
-        'select l.order_json, l.sort_value, l.key, l.number, l.customer_name from (%%s) '
-        'as l (order_json, sort_value, key, number, customer_name, %s) order by %s limit max_orders',
+        'select l.order_json, l.sort_value, l.key from (%%s) as l (order_json, sort_value, key, %s) order by %s limit %%s',
         array_to_string(sort_names, ', '),
         (
             select string_agg('l.' || n || ' desc' || case n when 'sort_column' then ' nulls last' else '' end, ', ' order by i)
@@ -42,14 +39,21 @@ declare
     -- The rows of a list are found and sorted by what totals are made of, which has no joins; only those are mapped whole.
     page       constant text := format(
         '(select %%s, %%s from (select (o.*)::%s as o from %s as o, lateral orderwire.map_totals(o.*) as s where %%s '
-        'and (only_status is null or s.status = only_status) and (after_key is null or %%s) order by %%s limit max_orders) '
+        'and %%s order by %%s limit %%s) '
         'as p, lateral orderwire.map_orders(p.o) as m)',
         template, template
     );
     customer   constant text := coalesce(orderwire.field_sql(relation, map, 'customer_id'), 'null::text');
     sort_order text := key_order;
-    after      text := format('(%s) < (%s)', key_list, key_values);
+    -- Of a row `o`, by the numbers of the parameters for the value and the key: whether it comes after these in the list.
+    positions  constant text[] := '{{$1,$2},{$2,$3},{$4,$5}}';
+    after      text[] := '{}';
+    key_values text;
     made       text[] := '{}';
+    key_types  text[] := '{}';
+    sort_type  text := 'text';
+    bound      text;
+    slack      text;
     type       text;
 begin
     -- The values of a key. Null for a text that is none, so that a request for it finds nothing.
@@ -59,6 +63,7 @@ begin
         join pg_attribute as a on a.attrelid = relation and a.attname = k.k
         order by k.n
     loop
+        key_types := key_types || type;
         made := made || format(
             E'create function orderwire.orders_key_%s(key text) returns %s language plpgsql stable as $key$\nbegin\n'
             -- The cast that RETURN makes by itself would come after the block.
@@ -73,28 +78,71 @@ begin
     end loop;
     if sorted.attname is not null then
         type := format_type(orderwire.base_type(sorted.atttypid), -1);
+        sort_type := type;
+        bound := orderwire.sort_bound_sql(relation, map);
+        slack := format('interval %L', case when bound = '($at)' then '0' else '3 hours' end);
         made := made || format(
             E'create function orderwire.orders_sort_value(value text) returns %s language plpgsql stable as $value$\nbegin\n'
             '    return value::%s;\nexception when others or assert_failure then return null;\nend $value$',
             type, type
         );
-        if sorted.attnotnull then
-            sort_order := format('o.%I desc, %s', sorted.attname, key_order);
-            after := format('(o.%I, %s) < (orderwire.orders_sort_value(after_value), %s)', sorted.attname, key_list, key_values);
-        else
-            sort_order := format('o.%I desc nulls last, %s', sorted.attname, key_order);
-            after := format(
-                'case when after_value is null then o.%1$I is null and (%2$s) < (%3$s) else o.%1$I is null '
-                'or (o.%1$I, %2$s) < (orderwire.orders_sort_value(after_value), %3$s) end',
-                sorted.attname, key_list, key_values
-            );
-        end if;
+        sort_order := format(
+            'o.%I desc%s, %s', sorted.attname, case when not sorted.attnotnull then ' nulls last' else '' end, key_order
+        );
     end if;
+    for i in 1..array_length(positions, 1) loop
+        key_values := (
+            select string_agg(format('orderwire.orders_key_%s(%s)', n, positions[i][2]), ', ') from generate_subscripts(keys, 1) as n
+        );
+        after := after || format(
+            case
+                when sorted.attname is null then '(%4$s is null or (%2$s) < (%3$s))'
+                when sorted.attnotnull
+                    then '(%4$s is null or (o.%1$I, %2$s) < (orderwire.orders_sort_value(%5$s), %3$s))'
+                else
+                    '(%4$s is null or case when %5$s is null then o.%1$I is null and (%2$s) < (%3$s) else o.%1$I is null '
+                    'or (o.%1$I, %2$s) < (orderwire.orders_sort_value(%5$s), %3$s) end)'
+            end,
+            sorted.attname, key_list, key_values, positions[i][2], positions[i][1]
+        );
+    end loop;
 
-    return made || array[
+    return made || orderwire.amount_statements(relation, map) || array[
+        format(
+            'create function orderwire.orders_sort_order() returns text language sql immutable return %L',
+            (
+                select string_agg(
+                    's.' || n || ' desc' || case when n = 'sort_column' and not sorted.attnotnull then ' nulls last' else '' end,
+                    ', ' order by i
+                )
+                from unnest(sort_names) with ordinality as s (n, i)
+            )
+        ),
+        -- Rows after one, and created between two moments as far as an index of the column can tell (22_find_orders.sql).
+        format(
+            'create function orderwire.order_rows(after_value text, after_key text, from_at timestamptz, to_at timestamptz) '
+            'returns table (o %s, sort_column %s, %s, %s) language sql stable begin atomic '
+            'select (o.*)::%s, %s, %s, %s from %s as o where %s%s; end',
+            relation, sort_type,
+            (select string_agg(format('key_%s %s', k.n, k.type), ', ' order by k.n) from unnest(key_types) with ordinality as k (type, n)),
+            (select string_agg(format('%s_column %s', c.field, c.type), ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
+            relation,
+            case when sorted.attname is null then 'null::text' else format('o.%I::%s', sorted.attname, sort_type) end,
+            (select string_agg(format('o.%I::%s', k.k, key_types[k.n]), ', ' order by k.n) from unnest(keys) with ordinality as k (k, n)),
+            (select string_agg(c.expression, ', ' order by c.field) from orderwire.search_columns(relation, map) as c),
+            relation, after[1],
+            case
+                when bound is not null then format(
+                    ' and ($3 is null or o.%1$I >= %2$s) and ($4 is null or o.%1$I < %3$s)',
+                    sorted.attname, replace(bound, '$at', '$3 - ' || slack),
+                    replace(bound, '$at', '$4 + ' || slack)
+                )
+                else ''
+            end
+        ),
         format(
             'create function orderwire.orders_by_key(keys text[]) returns setof orderwire.mapped_order language sql stable begin atomic '
-            'select m.* from unnest(keys) as k (key), %s where %s; end',
+            'select m.* from unnest($1) as k (key), %s where %s; end',
             source, key_match
         ),
         format(
@@ -103,26 +151,26 @@ begin
             source
         ),
         format(
-            'create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'create function orderwire.list_orders(max_orders integer, after_value text, after_key text) '
+            'returns table (order_json text, sort_value text, key text) language sql stable '
             'begin atomic %s; end',
-            format(listed, format(page, columns, sort_list, 'true', after, sort_order))
+            format(listed, format(page, columns, sort_list, 'true', after[2], sort_order, '$1'), '$1')
         ),
         -- Two ranges of indexes, each cut to what can be needed of it.
         format(
-            'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
+            'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, '
             'after_value text, after_key text) '
-            'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
+            'returns table (order_json text, sort_value text, key text) language sql stable '
             'begin atomic %s; end',
             format(
                 listed,
-                format(page, columns, sort_list, format('%s = subject', customer), after, sort_order)
+                format(page, columns, sort_list, format('%s = $1', customer), after[3], sort_order, '$3')
                 || format(
-                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest(keys) as k (key), %s as o where %s '
-                    'and (%s = subject) is not true and (after_key is null or %s)) as p, lateral orderwire.map_orders(p.o) as m '
-                    'where only_status is null or m.status = only_status)',
-                    columns, sort_list, relation, relation, key_match, customer, after
-                )
+                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest($2) as k (key), %s as o where %s '
+                    'and (%s = $1) is not true and %s) as p, lateral orderwire.map_orders(p.o) as m)',
+                    columns, sort_list, relation, relation, key_match, customer, after[3]
+                ),
+                '$3'
             )
         ),
         format(
@@ -144,6 +192,17 @@ begin
             case when map ->> 'currency' is null then 'null::text' else 'left(m.currency, 20)' end,
             format('%s as o, lateral orderwire.map_totals(o.*) as m', relation),
             case when map ->> 'currency' is null then '' else ' group by 1' end
+        ),
+        -- The orders by status, currency ('' for none) and time of creation. Texts are cut as those of an event are. $1, since a
+        -- column of the table may be named as the parameter is.
+        format(
+            'create function orderwire.count_orders(bounds timestamptz[]) returns table (status text, currency text, '
+            'interval_number integer, orders bigint, revenue numeric) language sql stable begin atomic '
+            'select c.status, c.currency, c.interval_number, count(*), coalesce(sum(c.revenue), 0) from ('
+            'select coalesce(left(m.status, 100), '''') as status, coalesce(left(m.currency, 20), '''') as currency, '
+            'orderwire.interval_number(m.created_at, $1) as interval_number, case when m.is_counted then m.total end as revenue '
+            'from %s as o, lateral orderwire.map_orders_series(o.*) as m) as c group by c.status, c.currency, c.interval_number; end',
+            relation
         )
     ];
 end
@@ -158,12 +217,15 @@ as $$
         'begin atomic select m.* from unnest(null::orderwire.mapped_order[]) as m; end',
         'create function orderwire.all_orders() returns setof orderwire.mapped_order language sql stable '
         'begin atomic select m.* from unnest(null::orderwire.mapped_order[]) as m; end',
-        'create function orderwire.list_orders(max_orders integer, only_status text, after_value text, after_key text) '
-        'returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
-        'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
-        'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, only_status text, '
-        'after_value text, after_key text) returns table (order_json text, sort_value text, key text, number text, customer_name text) language sql stable '
-        'begin atomic select null::text, null::text, null::text, null::text, null::text where false; end',
+        'create function orderwire.list_orders(max_orders integer, after_value text, after_key text) '
+        'returns table (order_json text, sort_value text, key text) language sql stable '
+        'begin atomic select null::text, null::text, null::text where false; end',
+        'create function orderwire.list_customer_orders(subject text, keys text[], max_orders integer, '
+        'after_value text, after_key text) returns table (order_json text, sort_value text, key text) language sql stable '
+        'begin atomic select null::text, null::text, null::text where false; end',
+        'create function orderwire.count_orders(bounds timestamptz[]) returns table (status text, currency text, '
+        'interval_number integer, orders bigint, revenue numeric) language sql stable '
+        'begin atomic select null::text, null::text, null::integer, null::bigint, null::numeric where false; end',
         'create or replace function orderwire.is_pending(status text) returns boolean language sql immutable parallel safe return false',
         'create or replace function orderwire.is_counted(status text) returns boolean language sql immutable parallel safe return true'
     ]
@@ -186,7 +248,10 @@ begin
         where
             p.pronamespace = 'orderwire'::regnamespace
             and (
-                p.proname in ('orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'orders_sort_value')
+                p.proname in (
+                    'orders_by_key', 'all_orders', 'list_orders', 'list_customer_orders', 'count_orders', 'order_rows',
+                    'orders_amount', 'orders_sort_order', 'orders_sort_value'
+                )
                 or p.proname like 'orders\_key\_%'
             )
         order by p.proname like 'orders\_%', p.oid desc

@@ -70,7 +70,7 @@ as $$
     from orderwire.attached_tables as a
     cross join lateral unnest(
         array['own_' || a.name, 'parent_' || a.name, 'row_of_' || a.name]
-        || case when a.name = 'orders' then '{all_orders,orders_by_key,list_orders,list_customer_orders}'::text[] end
+        || case when a.name = 'orders' then '{all_orders,orders_by_key,list_orders,list_customer_orders,count_orders}'::text[] end
     ) as f (name)
     where to_regproc('orderwire.map_' || a.name) is not null and to_regproc('orderwire.' || f.name) is null
 

@@ -38,6 +38,10 @@ create table orderwire.journal (
     total                numeric,
     previous_currency    text,
     currency             text,
+    -- When the shop created the order; of a deleted one, when it had.
+    created_at           timestamptz,
+    -- What that was before, where an update has changed it: -infinity for none.
+    previous_created_at  timestamptz,
     -- JSON null: the data was too long and is left out.
     data                 jsonb,
     -- Database role and application_name of the writer, where the map asks for them.

@@ -35,9 +35,9 @@ async def event_summaries(db: Any) -> list[str]:
 
 def summarize(event: Message) -> str:
     words = [event["type"], str(event["order_id"])]
-    if "previous_status" in event:
+    if event["type"] == "order_status_update":
         words.append(f"{event['previous_status']}>{event['status']}")
-    elif "status" in event:
+    elif event["type"] == "new_order":
         words.append(event["status"])
     return " ".join(words)
 

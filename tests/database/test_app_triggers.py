@@ -27,7 +27,9 @@ async def status_histories(db: Any) -> dict[int, list[str]]:
             alive.remove(order)
         else:
             alive.add(order)
-        if "status" in event:
+        if kind == "order_update":
+            assert event["status"] == statuses[order][-1], event
+        elif kind != "order_delete":
             statuses[order].append(event["status"])
     rows = await db.fetch("select id, status from orders")
     assert {row["id"]: row["status"] for row in rows} == {order: statuses[order][-1] for order in alive}

@@ -75,12 +75,12 @@ async def test_payload_of_one_change_is_the_event_that_clients_receive(db: Any, 
     received = [json.loads(payload) for payload in await listener.all_payloads()]
     assert received == await recorded_events(db)
 
-    head = {"type", "id", "at", "order_id", "key", "order_number"}
+    head = {"type", "id", "at", "order_id", "key", "order_number", "created_at"}
     assert [set(event) for event in received] == [
         head | {"customer_name", "total", "status"},
-        head | {"status", "previous_status"},
-        head | {"customer_name"},
-        head,
+        head | {"total", "status", "previous_status"},
+        head | {"customer_name", "total", "status"},
+        head | {"previous_status", "previous_total"},
     ]
     assert received[0]["customer_name"] == 'Иван "Вань" Иванов\n'
     assert received[0]["total"] == "150.50"

@@ -13,12 +13,12 @@ EMPTY = {"type": "analytics_update", "total_orders": 0, "total_revenue": "0", "p
 
 
 def without_id_and_time(event: Message) -> Message:
-    """The rest of the event, once its ``id`` and ``at`` are what they have to be."""
+    """The rest of the event, once its ``id``, ``at`` and ``created_at`` are what they have to be."""
     assert re.fullmatch(r"\S+", event["id"])
-    at = datetime.fromisoformat(event["at"])
-    assert at.utcoffset() == timedelta(0)
-    assert abs(datetime.now(UTC) - at) < timedelta(minutes=10)
-    return {name: value for name, value in event.items() if name not in ("id", "at")}
+    for moment in map(datetime.fromisoformat, (event["at"], event["created_at"])):
+        assert moment.utcoffset() == timedelta(0)
+        assert abs(datetime.now(UTC) - moment) < timedelta(minutes=10)
+    return {name: value for name, value in event.items() if name not in ("id", "at", "created_at")}
 
 
 async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(checkout: Checkout, wscat: Wscat) -> None:
@@ -48,7 +48,7 @@ async def test_an_insert_and_an_update_with_make_psql_and_the_printed_psql(check
     head = {"order_id": 1, "key": "1", "order_number": f"ORD-{year}-001"}
     assert [without_id_and_time(event) for event in wscat.events] == [
         {"type": "new_order", **head, "customer_name": "Иван Иванов", "total": "150.50", "status": "pending"},
-        {"type": "order_status_update", **head, "status": "preparing", "previous_status": "pending"},
+        {"type": "order_status_update", **head, "total": "150.50", "status": "preparing", "previous_status": "pending"},
     ]
     assert len({event["id"] for event in wscat.events}) == 2
     assert [frame for frame in wscat.frames if frame["type"] == "analytics_update"] == [

@@ -53,7 +53,11 @@ PATHS = (
     *("/", "/admin/dashboard", "/api/ws", "/api/events", "/api/orders", "/api/analytics", "/metrics", "/healthz", "/readyz"),
     *("/api/orders/1", "/api/orders/1/events", "/api/orders/%00", "/api/orders/%FF/events", "/api/orders/a%2Fb", "/api/meta"),
     "/api/test-order",
+    *("/api/series", "/api/series?period=7d", "/api/series?period=%00"),
+    "/api/orders.csv",
 )
+MOMENTS = ("2026-01-31", "2026-02-30", "0001-01-01", "9999-12-31T23:59:59-23:59", "2026-01-31T12:00:00 01:00", "now", "", "\0")
+SEARCHES = ("#1", "#", "150,50", "9" * 13, "a'b", "\\", "%", "_", "{a,b}", "ORD-", " ", "\ud800", "\0", "x" * 300)
 METHODS = ("GET",) * 12 + ("HEAD", "OPTIONS", "POST", "PUT", "DELETE", *("PATCH",) * 3, "TRACE", "PROPFIND", "get", "G")
 
 
@@ -261,7 +265,9 @@ def query(rng: random.Random, epoch: str) -> str:
     """A query with its question mark, or an empty string."""
     fields = []
     for _ in range(rng.choice((0, 0, 1, 1, 2, 3, 8))):
-        name = rng.choice(("last_event_id", "after", "limit", "before", "status", "topics", "token", "x", ""))
+        name = rng.choice(
+            ("last_event_id", "after", "limit", "before", "status", "topics", "token", "x", "", "q", "from", "to")
+        )
         match name:
             case "last_event_id" | "after":
                 value = cursor(rng, epoch)
@@ -271,6 +277,10 @@ def query(rng: random.Random, epoch: str) -> str:
                 value = rng.choice(STATUSES)
             case "topics":
                 value = ",".join(str(topic(rng)) for _ in range(rng.choice((0, 1, 1, 2, 5, 150))))
+            case "from" | "to":
+                value = rng.choice(MOMENTS)
+            case "q":
+                value = rng.choice(SEARCHES)
             case "token":
                 value = CANARY
             case _:

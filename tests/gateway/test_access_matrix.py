@@ -89,10 +89,12 @@ GUARDED = {
     "/api/sse": {"admin", "viewer", "customer"},
     "/api/events": {"admin", "customer"},
     "/api/orders": {"admin", "customer"},
+    "/api/orders.csv": {"admin", "customer"},
     "/api/orders/{key}": {"admin", "customer"},
     "/api/orders/{key}/events": {"admin", "customer"},
     "/api/meta": {"admin", "viewer", "customer"},
     "/api/analytics": {"admin", "viewer"},
+    "/api/series": {"admin", "viewer"},
     "/metrics": {"admin", "viewer"},
 }
 # The same of requests that change something. Every role reaches the handler, which has the reason in its answer.

@@ -264,6 +264,8 @@ async def test_attaching_another_table_makes_clients_fetch_anew(start_app: Start
         "pending": [],
         "cancelled": [],
         "currency": "PLN",
+        "time_zone": "UTC",
+        "search_indexed": False,
         "version": service.__version__,
         "write": {"status": False, "reason": "no_login", "transitions": None},
         "test_order": False,

@@ -110,6 +110,11 @@ async def check_orders(target: Target, db: Any) -> None:
     assert (await get_json(target, "/api/orders"))["orders"][0]["id"] == order_id
 
 
+async def check_orders_csv(target: Target, db: Any) -> None:
+    order_id = await db.fetchval(INSERT + " returning id")
+    assert (await get(target, "/api/orders.csv", "text/csv")).split("\r\n")[1].startswith(f"{order_id},")
+
+
 async def check_order(target: Target, db: Any) -> None:
     order_id = await db.fetchval(INSERT + " returning id")
     assert (await get_json(target, f"/api/orders/{order_id}"))["key"] == str(order_id)
@@ -147,6 +152,12 @@ async def check_analytics(target: Target, db: Any) -> None:
     assert (await get_json(target, "/api/analytics"))["total_orders"] == await db.fetchval("select count(*) from orders")
 
 
+async def check_series(target: Target, db: Any) -> None:
+    await db.execute(INSERT)
+    statuses = (await get_json(target, "/api/series?period=1h"))["statuses"]
+    assert sum(entry["orders"] for entry in statuses.values()) == await db.fetchval("select count(*) from orders")
+
+
 async def check_metrics(target: Target, _db: Any) -> None:
     assert re.search(r"^orderwire_ready 1\.0$", await get(target, "/metrics", "text/plain"), re.MULTILINE)
 
@@ -168,11 +179,13 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/api/sse": check_sse,
     "/api/events": check_events,
     "/api/orders": check_orders,
+    "/api/orders.csv": check_orders_csv,
     "/api/orders/{key}": check_order_path,
     "/api/orders/{key}/events": check_order_events,
     "/api/test-order": check_test_order,
     "/api/meta": check_meta,
     "/api/analytics": check_analytics,
+    "/api/series": check_series,
     "/metrics": check_metrics,
     "/healthz": check_health,
     "/readyz": check_readiness,

@@ -35,13 +35,15 @@ async def test_each_type_of_change_has_its_message(start_target: StartTarget, co
     for event in client.events:
         assert CURSOR.fullmatch(event["id"])
         assert RFC3339.fullmatch(event["at"])
-        stripped.append({name: value for name, value in event.items() if name not in ("id", "at")})
+        assert RFC3339.fullmatch(event["created_at"])
+        stripped.append({name: value for name, value in event.items() if name not in ("id", "at", "created_at")})
+    assert len({event["created_at"] for event in client.events}) == 1
     head = {"order_id": 1, "key": "1", "order_number": number}
     assert stripped == [
         {"type": "new_order", **head, "customer_name": "Иван Иванов", "total": "150.50", "status": "pending"},
-        {"type": "order_status_update", **head, "status": "preparing", "previous_status": "pending"},
-        {"type": "order_update", **head, "total": "99.00"},
-        {"type": "order_delete", **head},
+        {"type": "order_status_update", **head, "total": "150.50", "status": "preparing", "previous_status": "pending"},
+        {"type": "order_update", **head, "total": "99.00", "status": "preparing", "previous_total": "150.50"},
+        {"type": "order_delete", **head, "previous_status": "preparing", "previous_total": "99.00"},
     ]
     await client.wait_until(lambda c: c.totals["total_orders"] == 0, "totals of an empty shop")
 

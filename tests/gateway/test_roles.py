@@ -169,13 +169,16 @@ async def test_an_order_that_changes_hands_is_deleted_for_the_former_customer_an
     before = await insert(db, "Cy", "cy")
     await db.execute("update orders set status = 'confirmed' where id = $1", order)
     await db.execute(
-        "update orders set customer_id = 'bo', customer_name = 'Bo', order_number = 'BO-1', status = 'ready', total = 77"
-        " where id = $1",
+        "update orders set customer_id = 'bo', customer_name = 'Bo', order_number = 'BO-1', status = 'ready', total = 77,"
+        " created_at = '2021-01-01' where id = $1",
         order,
     )
     await db.execute("update orders set status = 'delivered' where id = $1", order)
     # Taken away from Bo, with a new name: nobody's.
-    await db.execute("update orders set customer_id = null, customer_name = 'Walk-in', total = 78 where id = $1", order)
+    await db.execute(
+        "update orders set customer_id = null, customer_name = 'Walk-in', total = 78, created_at = '2022-02-02' where id = $1",
+        order,
+    )
     await db.execute("update orders set total = 79 where id = $1", order)
     # And to Anna again, with nothing else changed: to her it has all that a new order has.
     await db.execute("update orders set customer_id = 'anna' where id = $1", order)
@@ -190,7 +193,11 @@ async def test_an_order_that_changes_hands_is_deleted_for_the_former_customer_an
         "anna": [("order_status_update", "confirmed"), ("order_delete", None), ("new_order", "delivered")],
         "bo": [("new_order", "ready"), ("order_status_update", "delivered"), ("order_delete", None)],
     }
-    foreign = {"anna": ["Bo", "77", "BO-", "78", "ready"], "bo": ["Anna", "ORD-", "confirmed", "Walk-in", "78"]}
+    created_at = next(event["created_at"] for event in admin.events if event["order_id"] == order)
+    foreign = {
+        "anna": ["Bo", '"77.00"', "BO-", '"78.00"', "ready", "2021-01-01", "2022-02-02"],
+        "bo": ["Anna", "ORD-", "confirmed", "Walk-in", '"78.00"', '"10.00"', created_at, "2022-02-02"],
+    }
     first = next(event["id"] for event in admin.events if event["order_id"] == before)
     for name, client in clients.items():
         await client.wait_until(lambda c: len(c.events) == 3, "their events")
@@ -201,6 +208,10 @@ async def test_an_order_that_changes_hands_is_deleted_for_the_former_customer_an
         for text in foreign[name]:
             seen = client.events if name == "bo" else client.events[:2]
             assert text not in json.dumps([{**event, "id": "", "at": ""} for event in seen]), text
+        (taken,) = client.of_type("order_delete")
+        assert set(taken) == {"type", "id", "order_id", "key", "at"}
+        (given,) = client.of_type("new_order")
+        assert not [member for member in given if member.startswith("previous_")]
         back = await resumed(connect, target, first, "orders", sub=name)
         assert back.events == client.events
         async with aiohttp.ClientSession(headers=shown("customer", sub=name)) as http:
@@ -213,10 +224,11 @@ async def test_an_order_that_changes_hands_is_deleted_for_the_former_customer_an
                 history = (await response.json()).get("events", [])
                 assert history[: len(client.events)] == client.events[::-1]
     new = clients["bo"].events[0]
-    assert {name: new[name] for name in ("order_number", "customer_name", "total")} == {
+    assert {name: new[name] for name in ("order_number", "customer_name", "total", "created_at")} == {
         "order_number": "BO-1",
         "customer_name": "Bo",
         "total": "77.00",
+        "created_at": "2021-01-01T00:00:00.000000Z",
     }
     again = clients["anna"].events[2]
     assert {name: again[name] for name in ("order_number", "customer_name", "total")} == {

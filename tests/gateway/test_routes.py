@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from service import __version__
-from tests.gateway.conftest import App
+from tests.gateway.conftest import App, StartApp
 from tests.support import TIMEOUT_SECONDS, Connect
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -35,6 +35,7 @@ async def get_json(app: App, path: str) -> Any:
         return await response.json()
 
 
+MOMENT_EXPECTED = "{}: expected a date like 2026-01-31, or a time like 2026-01-31T12:00:00+01:00"
 STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "delivered", "cancelled")
 
 
@@ -134,10 +135,10 @@ async def test_the_position_of_a_list_is_that_of_its_orders(app: App, connect: C
     assert client.of_type("resumed") == [{"type": "resumed", "recovered": True, "replayed": 2}]
 
 
-async def test_orders_are_searched_by_number_customer_and_key(app: App, db: Any) -> None:
+async def test_orders_are_searched_by_number_customer_key_and_amount(app: App, db: Any) -> None:
     await db.execute(
-        "insert into orders (customer_name, order_number, total) values ('Анна Nowak', 'A-100', 1), ('Bo', 'B-2', 1),"
-        " ('bo%_', 'C-1', 1), ('Cy', 'X', 1)"
+        "insert into orders (customer_name, customer_id, order_number, total) values ('Анна Nowak', 'user-1', 'A-100', 150.50),"
+        " ('Bo', null, 'B-2', 1), ('bo%_', 'user-12', 'C-1', 150), ('Cy', 'X', '#77', 150.5)"
     )
     for text, expected in {
         "анна": [1],
@@ -145,17 +146,65 @@ async def test_orders_are_searched_by_number_customer_and_key(app: App, db: Any)
         "%25_": [3],
         "-": [3, 2, 1],
         "a-1": [1],
+        "%23a-1": [1],
+        "%23": [4],
+        "77": [4],
+        "%2377": [4],
+        "%23bo": [],  # with # it is a number
         "4": [4],
-        "1": [1, 3],  # the order with this very key comes first
+        "1": [1, 3, 2],  # the order with this very key comes first; a part of a number; the total 1
+        "user-1": [1],  # as a whole
+        "User-1": [1],
+        "150.50": [4, 1],
+        "150,5": [4, 1],
+        "150": [3],
+        "%20150%20": [3],
+        "%23150": [],
         "nobody": [],
         "bo&status=pending": [3, 2],
         "bo&status=ready": [],
-        "bo&limit=1": [3],
+        "bo&status=ready&status=pending": [3, 2],
     }.items():
         page = await get_json(app, f"/api/orders?q={text}")
         assert [order["id"] for order in page["orders"]] == expected, text
         assert (page["complete"], page["next"]) == (True, None)
+        assert "searched_to" not in page
     assert await order_ids(app, "?q=") == [4, 3, 2, 1]
+    for limit in (1, 2):  # the pages of a search have each order once
+        paged, page = [], await get_json(app, f"/api/orders?q=1&limit={limit}")
+        while page["next"] is not None:
+            paged += page["orders"]
+            page = await get_json(app, f"/api/orders?q=1&limit={limit}&after={page['next']}")
+        assert [order["id"] for order in [*paged, *page["orders"]]] == [1, 3, 2]
+
+
+async def test_orders_are_listed_by_the_time_of_their_creation(start_app: StartApp, db: Any) -> None:
+    app = await start_app(TIME_ZONE="Europe/Warsaw")
+    await db.execute(
+        "insert into orders (customer_name, total, status, created_at) values"
+        " ('c', 1, 'ready', '2026-03-28 22:59:59.999999+00'), ('c', 1, 'ready', '2026-03-28 23:00+00'),"
+        " ('c', 1, 'pending', '2026-03-29 12:00+00'), ('c', 1, 'ready', '2026-03-29 21:59+00'),"
+        " ('c', 1, 'ready', '2026-03-29 22:00+00')"
+    )
+    for query, expected in {
+        "from=2026-03-29&to=2026-03-30": [4, 3, 2],  # a day of 23 hours
+        "from=2026-03-29": [5, 4, 3, 2],
+        "to=2026-03-29": [1],
+        "from=2026-03-29T12:00:00Z&to=2026-03-29T23:59:00%2B02:00": [3],
+        "from=2026-03-29t14:00:00.5+02:00": [5, 4],  # a + that is not encoded
+        "from=&to=": [5, 4, 3, 2, 1],
+        "from=2026-03-30&to=2026-03-29": [],
+        "from=2026-03-29&to=2026-03-30&status=ready": [4, 2],
+        "from=2026-03-29&to=2026-03-30&status=ready&status=pending&q=c": [4, 3, 2],
+        "from=0002-01-01&to=9999-12-31": [5, 4, 3, 2, 1],
+    }.items():
+        page = await get_json(app, f"/api/orders?{query}")
+        assert [order["id"] for order in page["orders"]] == expected, query
+        first = await get_json(app, f"/api/orders?{query}&limit=1")
+        if len(expected) > 1:
+            rest = await get_json(app, f"/api/orders?{query}&after={first['next']}")
+            assert [order["id"] for order in rest["orders"]] == expected[1:], query
+    assert (await get_json(app, "/api/meta"))["time_zone"] == "Europe/Warsaw"
 
 
 async def test_an_order_that_is_too_long_fails_no_list(app: App, db: Any) -> None:
@@ -198,6 +247,8 @@ async def test_meta_says_what_the_map_says(app: App) -> None:
         "pending": ["pending"],
         "cancelled": ["cancelled"],
         "currency": "PLN",
+        "time_zone": "UTC",
+        "search_indexed": False,
         "version": __version__,
         "write": {"status": False, "reason": "no_login", "transitions": None},
         "test_order": False,
@@ -297,11 +348,20 @@ async def test_a_bad_parameter_is_400_and_names_what_is_expected(app: App, db: A
         "after=" + "A" * 5000: "after: expected the next of an earlier page",
         "after=WyJcdTAwMDAiLCJhIl0": "after: expected the next of an earlier page",  # a NUL
         "after=WzEsMl0": "after: expected the next of an earlier page",  # numbers
-        "after=WzEsMl0&q=x": "after: a search has one page",
+        "status=" + "&status=".join(map(str, range(51))): "status: expected at most 50 of these",
+        "from=2026-02-30": MOMENT_EXPECTED.format("from"),
+        "from=2026-01-01T00:00:00": MOMENT_EXPECTED.format("from"),
+        "to=2026-01-01T25:00:00Z": MOMENT_EXPECTED.format("to"),
+        "to=2026-01-01T00:00:00%2B30:00": MOMENT_EXPECTED.format("to"),
+        "to=0000-01-01": MOMENT_EXPECTED.format("to"),
+        "to=%D9%A2026-01-01": MOMENT_EXPECTED.format("to"),
+        "to=today": MOMENT_EXPECTED.format("to"),
         "status=pending%00": "status: expected a text of up to 100 characters",
         "status=" + "x" * 101: "status: expected a text of up to 100 characters",
         "q=%00": "q: expected a text of up to 200 characters",
         "q=" + "x" * 201: "q: expected a text of up to 200 characters",
     }.items():
-        assert await error_of(app, "GET", f"/api/orders?{query}", 400) == ("bad_request", expected)
+        for path in ("/api/orders", "/api/orders.csv"):
+            if path == "/api/orders" or query.startswith(("status", "q", "from", "to")):
+                assert await error_of(app, "GET", f"{path}?{query}", 400) == ("bad_request", expected)
     assert await order_ids(app, "?unknown=1") == [1]

@@ -116,7 +116,7 @@ test("keeps the changes that happen during a fetch, and the order of the server"
   expect(merge([row("z"), row("c", { created_at: createdAt }), row("x", { status: "confirmed" }), row("a")], null)).toBe(true);
   expect(keys(list)).toEqual(["d", "z", "c", "x"]);
   expect(list.get("x")?.status).toBe("ready");
-  expect(list.get("c")?.createdAt).toBe(createdAt); // an event has no time of creation
+  expect(list.get("c")?.createdAt).toBe(createdAt); // the table has one, and the event does not say
   expect(list.isComplete).toBe(true);
 });
 
@@ -167,4 +167,15 @@ test("evicts the oldest orders beyond its limit, and then fetches no older ones,
   for (let n = 10_000; n <= 25_000; n++) list.apply(deleted(String(n), 25_000 + n));
   expect(list.size).toBeLessThan(10_000);
   expect([list.isComplete, list.next]).toEqual([false, undefined]);
+});
+
+test("takes the time of creation and the currency from events, also where they are taken away", () => {
+  const list = new OrderList();
+  const createdAt = "2020-01-01T00:00:00.000000Z";
+  list.apply({ type: "new_order", ...base("x", 1), customer_name: null, total: "1", status: null, currency: "EUR", created_at: createdAt });
+  expect(list.get("x")).toMatchObject({ createdAt, createdMs: Date.parse(createdAt), currency: "EUR" });
+  list.apply(changed("x", 2, { created_at: AT, currency: null }));
+  expect(list.get("x")).toMatchObject({ createdAt: AT, createdMs: Date.parse(AT), currency: null });
+  list.apply(changed("x", 3, { created_at: null }));
+  expect(list.get("x")).toMatchObject({ createdAt: null, createdMs: NaN });
 });

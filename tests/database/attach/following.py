@@ -13,8 +13,11 @@ _PAGE_SQL = """
 select p.*, pg_current_snapshot()::text as upto
 from orderwire.journal_page($1::text::pg_snapshot, null, null, pg_current_snapshot(), 0, 1000000, 1000000000000) as p
 """
-_FIELDS = ("number", "customer_name", "total", "currency", "status", "data")
-_NO_EVENT_FIELDS = ("id", "type", "at", "key", "order_id", "previous_status", "actor", "truncated")
+_FIELDS = ("number", "customer_name", "total", "currency", "status", "created_at", "data")
+_COLUMNS = "key, number, customer_name, total, currency, status, orderwire.rfc3339(created_at) as created_at, data"
+# What sums are made of: an event says what each of these was before.
+_SUMMED = ("status", "total", "currency", "created_at")
+_NO_EVENT_FIELDS = ("id", "type", "at", "key", "order_id", "actor", "truncated", *(f"previous_{name}" for name in _SUMMED))
 
 
 async def read_problems(db: Any) -> list[str]:
@@ -85,7 +88,7 @@ class Follower:
         assert (_cut(self.orders) == _cut(mapped)) if cut else (self.orders == mapped)
         analytics = await self._analytics()
         assert self.totals == analytics
-        by_key = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.orders_by_key($1)", list(mapped))
+        by_key = await self.db.fetch(f"select {_COLUMNS} from orderwire.orders_by_key($1)", list(mapped))
         assert {row["key"]: self._state(row) for row in by_key} == mapped
         if len(events) < 10_000:  # the checkpoint serves no longer than counting takes
             await self._check_checkpoint()
@@ -106,6 +109,8 @@ class Follower:
         }
         if fields.get("total") is not None:
             fields["total"] = Decimal(fields["total"])
+        if event["type"] != "new_order":
+            assert self._before(event) == {name: self.orders[key][name] for name in _SUMMED}, event
         match event["type"]:
             case "new_order":
                 assert key not in self.orders, event
@@ -113,13 +118,21 @@ class Follower:
             case "order_delete":
                 del self.orders[key]
             case "order_update" | "order_status_update":
-                assert event.get("previous_status", self.orders[key]["status"]) == self.orders[key]["status"]
+                assert {"status", "total"} <= event.keys()
                 self.orders[key].update(fields)
             case other:
                 raise AssertionError(other)
 
+    @staticmethod
+    def _before(event: dict[str, Any]) -> dict[str, Any]:
+        """What the event says that the order was before."""
+        before = {name: event.get(f"previous_{name}", event.get(name)) for name in _SUMMED}
+        if before["total"] is not None:
+            before["total"] = Decimal(before["total"])
+        return before
+
     async def _mapped(self) -> dict[str, dict[str, Any]]:
-        rows = await self.db.fetch(f"select key, {', '.join(_FIELDS)} from orderwire.all_orders()")
+        rows = await self.db.fetch(f"select {_COLUMNS} from orderwire.all_orders()")
         mapped = {row["key"]: self._state(row) for row in rows}
         assert len(mapped) == len(rows)
         return mapped

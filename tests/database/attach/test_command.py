@@ -223,6 +223,7 @@ async def test_show_works_while_another_map_is_attached(
         "create index on orders (created_at)",
         "create index on orders ((customer_id::text))",
         "create index on orders using gin (order_number gin_trgm_ops)",
+        "create index on orders (total_cents)",
     ],
 )
 async def test_an_index_that_is_there_is_not_advised(
@@ -238,8 +239,33 @@ async def test_an_index_that_is_there_is_not_advised(
     await show(empty_database_url, Options("orders"), printed, without)
     await db.execute(index)
     await show(empty_database_url, Options("orders"), printed, status)
-    assert without.text.count("create index concurrently") == 3
-    assert status.text.count("create index concurrently") == 2
+    assert without.text.count("create index concurrently") == 4
+    assert status.text.count("create index concurrently") == 3
+
+
+async def test_with_the_advised_indexes_searches_are_indexed_and_there_is_no_advice(
+    create_shape: CreateShape, empty_database_url: str, printed: Printed
+) -> None:
+    db = await create_shape("drizzle")
+    try:
+        await db.execute("create extension pg_trgm")
+    except asyncpg.PostgresError:
+        pytest.skip("this PostgreSQL has no pg_trgm")
+    await db.execute(
+        "create table purchases (id bigint primary key, order_number varchar(40) not null, customer_name text,"
+        " customer_id integer, total numeric(10, 2), status text, created_at timestamptz not null)"
+    )
+    status = Printed()
+    await show(empty_database_url, Options("purchases"), printed, status)
+    await apply(empty_database_url, Options("purchases"), printed)
+    assert not await db.fetchval("select orderwire.search_indexed()")
+    for line in status:
+        if line.startswith("  create index concurrently"):
+            await db.execute(line.partition(";")[0])
+    assert await db.fetchval("select orderwire.search_indexed()")
+    after = Printed()
+    await show(empty_database_url, Options("purchases"), printed, after)
+    assert "create index" not in after.text
 
 
 async def test_a_large_table_is_counted_by_a_sample(

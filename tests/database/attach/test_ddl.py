@@ -222,4 +222,4 @@ async def test_a_renamed_column_of_the_key(db: Any) -> None:
     row = {"shop" if column == "branch" else column: expression for column, expression in shape.row.items()}
     await db.execute(replace(shape, row=row).insert(20))
     assert await follower.check() == Counter(new_order=1)
-    assert len(await db.fetch("select * from orderwire.list_orders(10, null, null, null)")) == 4
+    assert len(await db.fetch("select * from orderwire.list_orders(10, null, null)")) == 4

@@ -42,7 +42,7 @@ async def test_columns_may_have_the_names_that_generated_statements_use(table: A
     await table.execute("insert into public.o1 (id, status, total) values (1, 'pending', 5), (2, 'x', 1)")
     await table.execute("update public.o1 set status = 'ready' where id = 1; delete from public.o1 where id = 2")
     assert sum((await follower.check()).values()) == 4
-    assert [row["key"] for row in await table.fetch("select key from orderwire.list_orders(9, null, null, null)")] == ["1"]
+    assert [row["key"] for row in await table.fetch("select key from orderwire.list_orders(9, null, null)")] == ["1"]
     await table.execute("truncate public.o1")
     assert (await follower.check())["order_delete"] == 1
 
@@ -51,8 +51,8 @@ async def test_a_table_may_have_any_name(db: Any) -> None:
     await db.execute(_CREATE.replace("public.o1", 'public."100 %s of ""orders"""'))
     await _attach(db, 'public."100 %s of ""orders"""')
     await db.execute('insert into public."100 %s of ""orders""" (id, status) values (1, \'pending\')')
-    assert len(await db.fetch("select * from orderwire.list_orders(9, null, null, null)")) == 1
-    assert len(await db.fetch("select * from orderwire.list_customer_orders('x', '{1}', 9, null, null, null)")) == 1
+    assert len(await db.fetch("select * from orderwire.list_orders(9, null, null)")) == 1
+    assert len(await db.fetch("select * from orderwire.list_customer_orders('x', '{1}', 9, null, null)")) == 1
 
 
 @pytest.mark.parametrize(

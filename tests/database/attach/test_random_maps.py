@@ -41,6 +41,18 @@ _COLUMNS = {
     "customer": {"text": ["'Иван'", "null", "''", "E'a\\tb\"'", "repeat('x', 700)"], "varchar(10)": ["'short'", "null"]},
     "extra": {"jsonb": ["'{\"a\": 1}'", "null", "'[]'"], "integer": ["1", "2", "0", "null"], "date": ["'2026-01-01'", "null"]},
     "hidden": {"boolean": ["true", "false", "null"], "integer": ["0", "1", "null"]},
+    "made": {
+        "timestamptz": [
+            "'2026-05-01 12:00:00+02'",
+            "null",
+            "'infinity'",
+            "'-infinity'",
+            "'0044-03-15 12:00:00+00 BC'",
+            "now()",
+        ],
+        "timestamp": ["'2026-05-01 12:00:00'", "null", "'20000-01-01'"],
+        "text": ["'2026-05-01 12:00:00'", "'soon'", "null", "''"],
+    },
 }
 _TOTALS = {
     "numeric(12, 2)": ["total", "o.total * 2", "o.total / nullif(o.total - 1.5, 0)", "10 / (o.total - 1.5)"],
@@ -53,6 +65,11 @@ _STATUSES = {
     "text": ["status", "lower(o.status)", "coalesce(o.status, 'none')"],
     "smallint": ["status", "case o.status when 0 then 'pending' when 1 then 'done' when 2 then 'cancelled' end"],
     "boolean": ["status", "case when o.status then 'done' else 'pending' end"],
+}
+_TIMES = {
+    "timestamptz": ["made", "date_trunc('day', o.made, 'UTC')"],
+    "timestamp": ["o.made at time zone 'UTC'", "o.made at time zone 'Europe/Warsaw'"],
+    "text": ["o.made::timestamp at time zone 'UTC'"],
 }
 _CONDITIONS = {
     "boolean": ["o.hidden is not true", "not o.hidden", "o.hidden = false"],
@@ -78,6 +95,7 @@ def tables(draw: st.DrawFn) -> tuple[str, dict[str, str], dict[str, Any]]:
         "status": st.sampled_from(_STATUSES[types["status"]]),
         "customer_name": st.sampled_from(["customer", "upper(o.customer)"]),
         "number": st.sampled_from(["'N' || o.id", "left(o.customer, 3)"]),
+        "created_at": st.sampled_from(_TIMES[types["made"]]),
         "where": st.sampled_from(_CONDITIONS[types["hidden"]]),
         "currency": st.sampled_from(["'EUR'", "left(o.customer, 3)", "case when o.hidden is null then 'USD' end"]),
         "data": st.sampled_from([["extra"], ["extra", "total", "hidden"], {"e": "o.extra", "c": "length(o.customer)"}]),
@@ -195,7 +213,7 @@ def test_random_maps(request: pytest.FixtureRequest, postgres: EmbeddedPostgres,
     @example(
         (
             "uuid",
-            {"total": "integer", "status": "text", "customer": "text", "extra": "date", "hidden": "integer"},
+            {"total": "integer", "status": "text", "customer": "text", "extra": "date", "hidden": "integer", "made": "text"},
             {"key": "id", "total": "o.total / 100.0", "customer_name": "customer", "currency": "left(o.customer, 3)"},
         ),
         5621,

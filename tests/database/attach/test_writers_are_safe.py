@@ -66,7 +66,7 @@ async def test_an_expression_raises_for_a_row(db: Any, member: str, expression: 
     await db.execute(_PLAIN.change_key(13, 11))
     await db.execute(_PLAIN.delete(10, 11))
     await follower.check()
-    assert await db.fetchval("select count(*) from orderwire.list_orders(100, null, null, null)") == len(follower.orders)
+    assert await db.fetchval("select count(*) from orderwire.list_orders(100, null, null)") == len(follower.orders)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ async def test_odd_times(db: Any, moment: str) -> None:
     await db.execute(_PLAIN.insert(10))
     await db.execute(f"update public.shop_orders set placed_at = {moment} where id = 10")
     await follower.check()
-    for row in await db.fetch("select order_json from orderwire.list_orders(100, null, null, null)"):
+    for row in await db.fetch("select order_json from orderwire.list_orders(100, null, null)"):
         json.loads(row["order_json"])
 
 

@@ -26,9 +26,10 @@ from tests.helpers.builders import make_event
             "status   ORD-1  pending → ready",
         ),
         ({"type": "order_delete"}, "deleted  ORD-1"),
-        ({"type": "order_update", "total": "6.00"}, "changed  ORD-1  total: 6.00"),
+        ({"type": "order_update", "total": "6.00", "previous_total": "5.00"}, "changed  ORD-1  total: 6.00"),
+        ({"type": "order_update", "total": "6.00", "currency": "EUR"}, "changed  ORD-1  other columns"),
         (
-            {"type": "order_update", "customer_name": "Bo", "total": "6.00"},
+            {"type": "order_update", "customer_name": "Bo", "total": "6.00", "previous_total": None},
             "changed  ORD-1  customer_name: Bo, total: 6.00",
         ),
         ({"type": "order_update"}, "changed  ORD-1  other columns"),
@@ -45,7 +46,7 @@ from tests.helpers.builders import make_event
             "status   ORD-1  - → ready",
         ),
         (
-            {"type": "order_update", "total": None, "data": {"table": 7, "notes": ["a"]}},
+            {"type": "order_update", "total": None, "previous_total": "1", "data": {"table": 7, "notes": ["a"]}},
             'changed  ORD-1  total: -, table: 7, notes: ["a"]',
         ),
         ({"type": "order_delete", "order_number": None}, "deleted  k/1"),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isEvent, isNewer, isOrderEvent, parseMessage, type StreamEvent } from "../src/messages.js";
+import { isEvent, isIncluded, isNewer, isOrderEvent, parseMessage, type StreamEvent } from "../src/messages.js";
 
 describe("isNewer", () => {
   it("compares the sequence numbers after the last hyphen", () => {
@@ -12,6 +12,31 @@ describe("isNewer", () => {
   it("is true for the first event, and for an event of another epoch", () => {
     expect(isNewer("5f0c-761-1", undefined)).toBe(true);
     expect(isNewer("aaaa-1-1", "5f0c-761-9")).toBe(true);
+  });
+});
+
+describe("isIncluded", () => {
+  it.each([
+    ["5f0c12ab-759-2731524096-1", true],
+    ["5f0c12ab-760-2731524096-1", false],
+    ["5f0c12ab-761-2731524096-1", true],
+    ["5f0c12ab-764-2731524096-1", false],
+    ["5f0c12ab-765-2731524096-1", true],
+    ["5f0c12ab-766-2731524096-1", false],
+    ["5f0c12ab-1000-2731524096-1", false],
+  ])("asks the position for the transaction of %s", (id, expected) => {
+    expect(isIncluded(id, "5f0c12ab-s760.766.760.764")).toBe(expected);
+    expect(isIncluded(id, "5f0c12ab-s760.766.760.764~765-2731524096-9")).toBe(expected);
+  });
+
+  it("knows positions without running transactions, and of an empty journal", () => {
+    expect(isIncluded("5f0c12ab-765-1-1", "5f0c12ab-s766.766")).toBe(true);
+    expect(isIncluded("5f0c12ab-766-1-1", "5f0c12ab-s766.766")).toBe(false);
+    expect(isIncluded("5f0c12ab-766-1-1", "5f0c12ab-s1.1")).toBe(false);
+  });
+
+  it("is true in another epoch: all is fetched anew then", () => {
+    expect(isIncluded("aaaaaaaa-766-1-1", "5f0c12ab-s1.1")).toBe(true);
   });
 });
 

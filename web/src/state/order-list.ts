@@ -205,7 +205,7 @@ export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "o
     number: order_number,
     customer: customer_name,
     total,
-    currency: event.currency ?? order.currency,
+    currency: event.currency === undefined ? order.currency : event.currency,
     status: event.status === undefined ? order.status : normalizedStatus(event.status),
     createdAt,
     createdMs: createdAt === order.createdAt ? order.createdMs : Date.parse(createdAt ?? ""),

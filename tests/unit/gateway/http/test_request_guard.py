@@ -163,12 +163,16 @@ def test_what_a_client_has_sent_is_logged_without_control_characters(caplog: pyt
     assert len(message) < 300
 
 
-@pytest.mark.parametrize(("header", "login"), [("Host", False), ("Origin", True)])
-def test_a_token_that_a_client_sends_as_a_host_is_logged_without_its_case(header: str, login: bool) -> None:
-    rejection = Site(login=login).guard.find_rejection(Site(login=login).head(**{header: "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoi"}))
-    assert rejection is not None
-    assert "eyjhbgcioijiuzi1nij9" in rejection.message
-    assert "eyJ" not in rejection.message
+def test_a_token_that_a_client_sends_as_a_host_is_logged_without_its_case() -> None:
+    token = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoi"
+    site, site_with_login = Site(login=False), Site()
+    for rejection in (
+        site.guard.find_rejection(site.head(Host=token)),
+        site_with_login.guard.find_rejection(site_with_login.head(Origin=token)),
+    ):
+        assert rejection is not None
+        assert "eyjhbgcioijiuzi1nij9" in rejection.message
+        assert "eyJ" not in rejection.message
 
 
 def test_without_login_a_proxy_that_is_not_trusted_is_named() -> None:
