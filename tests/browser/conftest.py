@@ -14,10 +14,10 @@ from playwright.async_api import Browser, BrowserContext, Page
 from tests.browser.chromium import Chromium, find_chromium
 from tests.browser.firefox import find_firefox
 
-# Console errors of a browser whose server or network is down, or that gets a 401, 403 or 503: some tests cause these.
+# Console errors of a browser whose server or network is down, or that gets a 401, 403, 404, 409 or 503: some tests cause these.
 EXPECTED_ERRORS = re.compile(
     r"net::ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INTERNET_DISCONNECTED|EMPTY_RESPONSE|NETWORK_\w+|INCOMPLETE_\w+)"
-    r"|status of (401|403|503)|WebSocket connection to"
+    r"|status of (401|403|404|409|503)|WebSocket connection to"
     # In Firefox; the last one is a request that the end of the server has cut off.
     r"|^Firefox can.t establish a connection|^The connection to wss?:.* was interrupted|^Error$"
 )

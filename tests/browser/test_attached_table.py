@@ -155,14 +155,14 @@ async def test_any_status_can_be_filtered_by_and_has_a_colour_of_its_own(server:
     await expect_order_count(page, 5)
 
 
-async def test_details_show_the_key_the_data_of_the_map_and_what_events_have_cut(server: Server, shop: Any, page: Page) -> None:
+async def test_page_of_an_order_shows_the_key_the_data_of_the_map_and_what_events_have_cut(server: Server, shop: Any, page: Page) -> None:
     await attach(shop)
     await open_dashboard(page, server)
     name = "Anna " * 200 + "the last word"
     await insert(shop, FIRST_KEY, buyer=name, delivery_address="ul. Długa <b>5</b>")
     await expect_order_count(page, 1)
     await page.locator(".cell-number a").click()
-    details = page.get_by_role("dialog").locator(".details")
+    details = page.locator(".details")
     await expect(details).to_contain_text(str(FIRST_KEY))
     await expect(details).to_contain_text("Delivery addressul. Długa <b>5</b>")
     await expect(details).to_contain_text("the last word")

@@ -19,14 +19,22 @@ let notificationTimer: ReturnType<typeof setTimeout> | undefined;
 
 /** Plays a sound, and shows a notification if no tab can be seen, as far as the user has switched them on. */
 export function alertNewOrder(order: NewOrder): void {
-  if (getPreferences().sound && Date.now() - lastSound >= MIN_SOUND_INTERVAL_MS) {
-    lastSound = Date.now();
-    void playOnce(order);
-  }
+  if (getPreferences().sound && isSoundDue()) void playOnce(order);
   if (getPreferences().notifications && notificationPermission() === "granted" && document.hidden) {
     pending.push(order);
     if (notificationTimer === undefined) notifyPending();
   }
+}
+
+function isSoundDue(): boolean {
+  if (Date.now() - lastSound < MIN_SOUND_INTERVAL_MS) return false;
+  lastSound = Date.now();
+  return true;
+}
+
+/** At most one sound per second, however often it is called. */
+export function playSound(): void {
+  if (isSoundDue()) chime();
 }
 
 /** A tab that the browser keeps silent leaves the sound to another one. */

@@ -1,4 +1,4 @@
-import type { OrderEvent, StreamEvent } from "@orderwire/client";
+import type { Actor, OrderEvent, StreamEvent } from "@orderwire/client";
 import type { Period } from "./periods.ts";
 import { serverPath } from "./server.ts";
 import { getToken } from "./token.ts";
@@ -9,17 +9,26 @@ export interface ErrorDetails {
   message?: string;
   /** Of 401: where people sign in. */
   login_url?: string;
+  /** Why a change is forbidden: "transition", "undo", "refused" and others. */
+  reason?: string;
+  /** With the code "conflict": the order's present status. */
+  status?: string | null;
+  /** With the code "conflict": who changed it last, if that is known. */
+  actor?: Actor | null;
 }
 
 /** The server answered with a status other than 2xx. */
 export class ApiError extends Error {
   readonly status: number;
   readonly details: ErrorDetails;
+  /** How long to wait before the request is repeated, if the server says so. */
+  readonly retryAfterMs: number | undefined;
 
-  constructor(status: number, details: ErrorDetails = {}) {
+  constructor(status: number, details: ErrorDetails = {}, retryAfterMs?: number) {
     super(details.message ?? `the server answered ${status}`);
     this.status = status;
     this.details = details;
+    this.retryAfterMs = retryAfterMs;
   }
 }
 
@@ -92,6 +101,24 @@ export interface EventPage {
   more: boolean;
 }
 
+/** Whether the status of orders can be changed, and how. */
+export interface WriteAccess {
+  status: boolean;
+  /** Why not: the server has no login, the table's map does not allow it, or the user's role does not. */
+  reason: null | "no_login" | "not_in_map" | "role";
+  /** The statuses that may follow each status; null: any change is allowed. */
+  transitions: Record<string, string[]> | null;
+}
+
+/** The body of `PATCH /api/orders/KEY`. */
+export interface StatusPatch {
+  status: string;
+  /** The status that the user saw. */
+  from: string;
+  /** The id of the event that this change reverses. */
+  undo?: string;
+}
+
 /** The response of `/api/meta`: the attached table of orders. */
 export interface Meta {
   /** Of the token; "admin" where there is no login. */
@@ -108,6 +135,7 @@ export interface Meta {
   table?: string | null;
   /** Whether `POST /api/test-order` inserts an order. */
   test_order?: boolean;
+  write?: WriteAccess;
 }
 
 const ORDERS_PAGE_SIZE = 1000;
@@ -128,11 +156,24 @@ function urlOf(path: Path, query: Query): string {
   return serverPath(path) + (text === "" ? "" : `?${text}`);
 }
 
-async function request(method: string, path: Path, query: Query = {}, signal: AbortSignal | null = AbortSignal.timeout(REQUEST_TIMEOUT_MS)): Promise<Response> {
+interface RequestOptions {
+  method?: "GET" | "PATCH" | "POST";
+  query?: Query;
+  /** Null: the answer may take any time. */
+  signal?: AbortSignal | null;
+  body?: object;
+}
+
+async function request(path: Path, options: RequestOptions = {}): Promise<Response> {
+  const { method = "GET", query = {}, signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS), body } = options;
   const token = getToken();
   const response = await fetch(urlOf(path, query), {
     method,
-    headers: token === null ? {} : { Authorization: `Bearer ${token}` },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    headers: {
+      ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
+      ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+    },
     signal,
   });
   if (!response.ok) throw await errorOf(response);
@@ -140,13 +181,19 @@ async function request(method: string, path: Path, query: Query = {}, signal: Ab
 }
 
 async function get<T>(path: Path, query: Query = {}): Promise<T> {
-  return (await (await request("GET", path, query)).json()) as T;
+  return (await (await request(path, { query })).json()) as T;
+}
+
+/** Sends JSON, and returns that of the response. */
+async function send<T>(method: "PATCH" | "POST", path: Path, body: object): Promise<T> {
+  return (await (await request(path, { method, body })).json()) as T;
 }
 
 /** A proxy's answer may be no JSON. */
 async function errorOf(response: Response): Promise<ApiError> {
+  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
   const body = (await response.json().catch(() => null)) as { error?: ErrorDetails } | null;
-  return new ApiError(response.status, body?.error);
+  return new ApiError(response.status, body?.error, Number.isNaN(seconds) ? undefined : seconds * 1000);
 }
 
 const orderPath = (key: string): Path => `/api/orders/${encodeURIComponent(key)}`;
@@ -162,21 +209,25 @@ export const api = {
   search: (query: OrdersQuery, after?: string): Promise<OrderPage> =>
     get<OrderPage>("/api/orders", { ...query, limit: SEARCH_PAGE_SIZE, after }),
   /** All orders that match, as CSV. The body may take any time. */
-  csv: (query: OrdersQuery): Promise<Response> => request("GET", "/api/orders.csv", { ...query }, null),
+  csv: (query: OrdersQuery): Promise<Response> => request("/api/orders.csv", { query: { ...query }, signal: null }),
   /** `now`: the server's time at the response, in milliseconds since the Unix epoch; NaN if it does not tell. */
   series: async (period: Period): Promise<SeriesResponse & { now: number }> => {
-    const response = await request("GET", "/api/series", { period });
+    const response = await request("/api/series", { query: { period } });
     const now = Date.parse(response.headers.get("Date") ?? "");
     return { ...((await response.json()) as SeriesResponse), now };
   },
   /** One order, nothing of it cut. */
   order: (key: string): Promise<OrderRow> => get<OrderRow>(orderPath(key)),
-  /** The newest events of one order, newest first. */
+  /** The newest events of one order, newest first. Also of an order that was deleted. */
   orderEvents: (key: string, limit: number): Promise<{ events: (OrderEvent | StreamEvent)[] }> => get(`${orderPath(key)}/events`, { limit }),
+  /** The newest orders with a status. */
+  ordersWithStatus: (status: string, limit: number): Promise<OrderPage> => get<OrderPage>("/api/orders", { status, limit }),
+  /** `id`: of the event that the change made, null if it made none. */
+  changeStatus: (key: string, change: StatusPatch): Promise<{ id: string | null; order: OrderRow | null }> => send("PATCH", orderPath(key), change),
   /** `as_of`: RFC 3339, by the server's clock. */
   analytics: (): Promise<{ as_of: string }> => get("/api/analytics"),
-  /** Resolves to the id of the order's event. */
-  sendTestOrder: (): Promise<{ id: string; key: string }> => request("POST", "/api/test-order").then((response) => response.json()),
+  /** `id`: of the order's event. */
+  sendTestOrder: (): Promise<{ id: string; key: string }> => send("POST", "/api/test-order", {}),
   /** Oldest first. */
   events: (after: string | undefined, limit: number): Promise<EventPage> => get<EventPage>("/api/events", { after, limit }),
 };

@@ -13,7 +13,24 @@ export interface Preferences {
   notifications: boolean;
   period: Period;
   savedViews: readonly SavedView[];
+  board: BoardPreferences;
 }
+
+export interface BoardPreferences {
+  /** The statuses with a column; null: all that need work. */
+  shown: readonly string[] | null;
+  /** Ages in minutes from which a card of the status is shown as late, and as very late. */
+  limits: Readonly<Record<string, AgeLimits>>;
+  /** A sound for new orders that repeats until it is acknowledged. */
+  alarm: boolean;
+}
+
+export interface AgeLimits {
+  late: number;
+  veryLate: number;
+}
+
+export const DEFAULT_LIMITS: AgeLimits = { late: 10, veryLate: 20 };
 
 /** A filter that the user has named. */
 export interface SavedView {
@@ -28,7 +45,15 @@ let current = load();
 
 function defaults(): Preferences {
   const preferred = navigator.languages.map((tag) => LANGUAGES.find((language) => tag.split("-")[0] === language));
-  return { language: preferred.find((language) => language !== undefined) ?? "en", theme: "system", sound: false, notifications: false, period: "1h", savedViews: [] };
+  return {
+    language: preferred.find((language) => language !== undefined) ?? "en",
+    theme: "system",
+    sound: false,
+    notifications: false,
+    period: "1h",
+    savedViews: [],
+    board: { shown: null, limits: {}, alarm: false },
+  };
 }
 
 function load(): Preferences {

@@ -7,6 +7,25 @@ export function canPlay(): boolean {
   return audio.state === "running";
 }
 
+/** Whether the browser plays no sound because the user has not clicked, or pressed a key, on the page yet. */
+export function isSoundBlocked(): boolean {
+  return !(navigator.userActivation?.hasBeenActive ?? true);
+}
+
+/** Calls the listener when the browser begins to allow sound. Returns a function that unsubscribes. */
+export function onSoundAllowed(listener: () => void): () => void {
+  const abort = new AbortController();
+  // The browser takes the event into account when its listeners have run.
+  const onInput = () =>
+    setTimeout(() => {
+      if (abort.signal.aborted || isSoundBlocked()) return;
+      abort.abort();
+      listener();
+    });
+  for (const name of ["pointerup", "keydown"]) addEventListener(name, onInput, { signal: abort.signal });
+  return () => abort.abort();
+}
+
 /** Plays two notes; if the browser does not allow it yet, once after the next click, however many sounds were due. */
 export function chime(): void {
   if (canPlay()) return playTones(audio as AudioContext);

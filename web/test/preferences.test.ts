@@ -21,7 +21,8 @@ test.each([
   [["rum"], "en"],
 ])("a browser with the languages %j gets %s", async (languages, language) => {
   await load(languages);
-  expect(module.getPreferences()).toEqual({ language, theme: "system", sound: false, notifications: false, period: "1h", savedViews: [] });
+  const board = { shown: null, limits: {}, alarm: false };
+  expect(module.getPreferences()).toEqual({ language, theme: "system", sound: false, notifications: false, period: "1h", savedViews: [], board });
 });
 
 test("stores what was chosen, and no defaults", async () => {

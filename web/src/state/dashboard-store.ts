@@ -18,6 +18,7 @@ import { OrdersLoader } from "./orders-loader.ts";
 import { RenderScheduler } from "./render-scheduler.ts";
 import { SeriesTracker } from "./series-tracker.ts";
 import type { RevenueRule, SeriesView } from "./series.ts";
+import { StatusChanges } from "./status-changes.ts";
 import { Toaster, type Toast } from "./toaster.ts";
 
 /** Some events may be missing here. */
@@ -76,6 +77,7 @@ function accessOf({ role }: Meta): Access {
 export class DashboardStore {
   readonly orders = new OrderList();
   readonly search: OrderSearch;
+  readonly statusChanges: StatusChanges;
   /** For views that follow events and fetch orders themselves. */
   readonly service: WebSocketService;
   readonly api: Api;
@@ -117,6 +119,7 @@ export class DashboardStore {
     this.#loader = new OrdersLoader(this.orders, api, () => service.isConnected(), whenSettled, () => this.#handleOrdersLoaded());
     this.#series = new SeriesTracker(api, period, () => this.#settleSeries());
     this.search = new OrderSearch(api, this.orders, onChange);
+    this.statusChanges = new StatusChanges(service, api);
     this.#snapshot = this.#createSnapshot(0);
     service.onMessage((message) => this.#handleMessage(message));
     service.onConnect(() => this.#handleConnect());
@@ -271,6 +274,7 @@ export class DashboardStore {
       this.#toaster.add(event, Date.now());
       this.#onNewOrder(event);
     }
+    this.statusChanges.apply(event);
   }
 
   #whenSettled(run: () => void): void {

@@ -188,7 +188,7 @@ export function toOrder(row: OrderRow, rank: number): Order {
   };
 }
 
-/** The order that an event of the type `new_order` has made. */
+/** The order of which nothing but an event is known. */
 export function newOrder({ key, at, created_at = at, ...fields }: OrderEvent, rank: number): Order {
   const empty = { id: key, key, order_number: null, customer_name: null, total: null, status: null, created_at };
   return changedOrder(toOrder(empty, rank), { ...fields, key, at } as Exclude<OrderEvent, { type: "order_delete" }>);

@@ -104,6 +104,11 @@ export class OrderSearch {
     return [...loaded, ...this.#sortedFound().filter((order) => !this.#orders.get(order.key) && this.#matches(order, predicate))];
   }
 
+  /** The filter of the list, also while another view is shown. */
+  get filter(): OrderFilter {
+    return this.#filter;
+  }
+
   /** An order that the search has found. */
   get(key: string): Order | undefined {
     return this.#found.get(key)?.order;

@@ -1,27 +1,22 @@
-import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef } from "react";
 import { useTranslate } from "../i18n.ts";
-import { navigate, orderHref, viewHref } from "../route.ts";
+import { navigate, viewHref } from "../route.ts";
 import { EMPTY_FILTER, filterQuery, parseFilter, type OrderFilter } from "../state/order-filter.ts";
 import { EventsPanel } from "./EventsPanel.tsx";
-import { FeedFrame } from "./FeedFrame.tsx";
-import { Header } from "./Header.tsx";
-import { OrderDetails } from "./OrderDetails.tsx";
 import { OrdersPanel } from "./OrdersPanel.tsx";
 import { PanelBoundary } from "./PanelBoundary.tsx";
-import { ShortcutsHelp } from "./ShortcutsHelp.tsx";
 import { StatusChart } from "./StatusChart.tsx";
 import { TimeChart } from "./TimeChart.tsx";
-import { Toasts } from "./Toasts.tsx";
 import { Totals } from "./Totals.tsx";
 import { useDashboard } from "./use-dashboard.ts";
 import { useRoute } from "./use-route.ts";
+import { ViewFrame } from "./ViewFrame.tsx";
 
 /** The view "list": totals, charts, the list of orders and the events. */
 export function Dashboard() {
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const isAttached = useDashboard((snapshot) => snapshot.meta.table) !== null;
-  const { filter, onFilter, listHref, openOrder } = useListRoute();
-  const [helpOpen, setHelpOpen] = useState(false);
+  const { filter, onFilter } = useListRoute();
   const search = useRef<HTMLInputElement>(null);
 
   useEffect(() => {
@@ -31,18 +26,14 @@ export function Dashboard() {
       if (event.key === "/") {
         event.preventDefault(); // the slash must not be typed into the field
         search.current?.focus();
-      } else if (event.key === "?") setHelpOpen(true);
-      else if (event.key === "Escape") onFilter(EMPTY_FILTER);
+      } else if (event.key === "Escape") onFilter(EMPTY_FILTER);
     };
     addEventListener("keydown", onKey);
     return () => removeEventListener("keydown", onKey);
   }, [onFilter]);
 
   return (
-    <>
-      <FeedFrame />
-      <Header onHelp={() => setHelpOpen(true)} />
-      <Toasts onOpen={(key) => navigate(orderHref(key))} />
+    <ViewFrame>
       <main className={seesOrders && isAttached ? "dashboard" : "dashboard totals-only"}>
         <PanelBoundary className="totals">
           <Totals />
@@ -66,30 +57,23 @@ export function Dashboard() {
           <div className="panel notice"><NoTable /></div>
         )}
       </main>
-      {openOrder !== null && <OrderDetails orderKey={openOrder} onClose={() => navigate(listHref)} />}
-      {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
-    </>
+    </ViewFrame>
   );
 }
 
-/** The filter is in the address. While an order is open over the list, it is that of the list's last address. */
+/** The filter is in the address. */
 function useListRoute() {
-  const { view, orderKey, query } = useRoute();
-  const lastQuery = useRef("");
-  const listQuery = view === "list" ? query : lastQuery.current;
-  useLayoutEffect(() => {
-    lastQuery.current = listQuery;
-  }, [listQuery]);
-  const filter = useMemo(() => parseFilter(listQuery), [listQuery]);
+  const { query } = useRoute();
+  const filter = useMemo(() => parseFilter(query), [query]);
   const onFilter = useCallback(
     (next: OrderFilter, typing = false) => {
-      const nextQuery = filterQuery(next, listQuery);
+      const nextQuery = filterQuery(next, query);
       // The back button leads to the list as it was before the first letter.
-      if (nextQuery !== listQuery) navigate(viewHref("list", nextQuery), { replace: typing && filter.text !== "" && next.text !== "" });
+      if (nextQuery !== query) navigate(viewHref("list", nextQuery), { replace: typing && filter.text !== "" && next.text !== "" });
     },
-    [listQuery, filter],
+    [query, filter],
   );
-  return { filter, onFilter, listHref: viewHref("list", listQuery), openOrder: view === "order" ? orderKey : null };
+  return { filter, onFilter };
 }
 
 function NoTable() {

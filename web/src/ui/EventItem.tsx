@@ -1,5 +1,6 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { Fragment, memo } from "react";
+import { actorName } from "../actor.ts";
 import { useFormat, type Described } from "../format.ts";
 import { useTranslate, type Translate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
@@ -23,7 +24,7 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
   const t = useTranslate();
   const format = useFormat();
   const { actor } = event;
-  const by = actor && t("changedBy", { name: actor.application_name === "" ? actor.role : `${actor.role} (${actor.application_name})` });
+  const by = actor && t("changedBy", { name: actorName(actor) });
   const { customer_name = null, total = null, currency = null }: Described = "stream" in event ? {} : event;
   const amount = total === null ? null : format.money(total, currency);
   // Each by itself: a name that is written from right to left must not turn the amount beside it around.

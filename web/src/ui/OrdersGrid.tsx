@@ -1,11 +1,15 @@
-import { memo, useEffect, useImperativeHandle, useLayoutEffect, useRef, type KeyboardEvent, type RefObject } from "react";
+import { memo, useEffect, useImperativeHandle, useLayoutEffect, useRef, type KeyboardEvent, type MouseEvent, type RefObject } from "react";
 import { useFormat, type Format } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
+import { isPageKey, latinKey } from "../keys.ts";
 import { navigate, orderHref } from "../route.ts";
 import type { Order } from "../state/order-list.ts";
+import type { StatusChange } from "../state/status-change.ts";
 import * as icon from "./icons.tsx";
 import { Link } from "./Link.tsx";
+import type { ListSelection } from "./list-selection.ts";
 import { StatusBadge } from "./StatusBadge.tsx";
+import { useStatusChanges } from "./use-status-changes.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
 
 interface Props {
@@ -16,15 +20,19 @@ interface Props {
   /** The order at which the keyboard is. */
   activeKey: string | null;
   onActive: (key: string) => void;
+  selection: ListSelection;
+  /** Opens the menu of statuses for one order. */
+  onMenu: (order: Order) => void;
   busy: boolean;
   /** The last of the orders is in view, or nearly. */
   onEnd: () => void;
   emptyText: string;
 }
 
-export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emptyText }: Props) {
+export function OrdersGrid({ orders, grid, activeKey, onActive, selection, onMenu, busy, onEnd, emptyText }: Props) {
   const t = useTranslate();
   const format = useFormat();
+  const { changes } = useStatusChanges();
   const rows = useVirtualRows(orders.length);
   useImperativeHandle(grid, () => rows.scrollRef.current as HTMLDivElement, [rows.scrollRef]);
   useScrollAnchor(orders, rows);
@@ -52,6 +60,16 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emp
     } else if ((event.key === "Enter" || event.key === " ") && activeIndex >= 0) {
       event.preventDefault();
       navigate(orderHref((orders[activeIndex] as Order).key));
+    } else if (event.key === "Escape" && selection.orders.length > 0) {
+      event.stopPropagation(); // the filter stays
+      selection.clear();
+    } else if (activeOrder !== undefined && isPageKey(event.nativeEvent)) {
+      const key = latinKey(event.nativeEvent);
+      if (key === "x") selection.toggle(activeOrder.key, event.shiftKey);
+      else if (key === "s" && selection.orders.length === 0) {
+        event.preventDefault(); // the letter must not be typed
+        onMenu(activeOrder);
+      }
     }
   };
 
@@ -65,6 +83,9 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emp
         index={index}
         top={index * rows.rowHeight}
         active={order.key === activeKey}
+        selected={selection.isSelected(order.key)}
+        change={changes.get(order.key)}
+        onSelect={selection.toggle}
         format={format}
       />,
     );
@@ -85,6 +106,7 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emp
     >
       <div role="rowgroup" className="grid-head">
         <div role="row" aria-rowindex={1} className="grid-row">
+          <SelectAll selection={selection} count={orders.length} />
           {(["number", "customer", "total", "status", "time"] as const).map((name) => (
             <span key={name} role="columnheader" className={`cell-${name}`}>
               {t(`columns.${name}`)}
@@ -112,15 +134,46 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, busy, onEnd, emp
   );
 }
 
+function SelectAll({ selection, count }: { selection: ListSelection; count: number }) {
+  const t = useTranslate();
+  const selected = selection.orders.length;
+  return (
+    <span role="columnheader" className="cell-select">
+      <input
+        type="checkbox"
+        aria-label={t("selectAll")}
+        checked={selected > 0 && selected === count}
+        ref={(input) => {
+          if (input) input.indeterminate = selected > 0 && selected < count;
+        }}
+        onChange={selection.toggleAll}
+      />
+    </span>
+  );
+}
+
 interface RowProps {
   order: Order;
   index: number;
   top: number;
   active: boolean;
+  selected: boolean;
+  /** What the user has done to it, without an event yet. */
+  change: StatusChange | undefined;
+  onSelect: (key: string, range: boolean) => void;
   format: Format;
 }
 
-const Row = memo(function Row({ order, index, top, active, format }: RowProps) {
+const Row = memo(function Row({ order, index, top, active, selected, change, onSelect, format }: RowProps) {
+  const t = useTranslate();
+  const status = change?.to ?? order.status;
+  // The row is the area of its link: with Shift a click selects instead of opening a window.
+  const onClick = (event: MouseEvent) => {
+    if (!event.shiftKey || event.target instanceof HTMLInputElement) return;
+    event.preventDefault();
+    event.stopPropagation();
+    onSelect(order.key, true);
+  };
   return (
     <div
       role="row"
@@ -128,8 +181,20 @@ const Row = memo(function Row({ order, index, top, active, format }: RowProps) {
       className="grid-row"
       aria-rowindex={index + 2}
       aria-selected={active}
+      data-change={change?.state}
       style={{ transform: `translateY(${top}px)` }}
+      onClickCapture={onClick}
     >
+      <span role="gridcell" className="cell-select">
+        <input
+          type="checkbox"
+          tabIndex={-1}
+          aria-label={t("selectOrder", { orderNumber: order.number })}
+          checked={selected}
+          onClick={(event) => onSelect(order.key, event.shiftKey)}
+          onChange={() => {}} // a change does not tell whether Shift is pressed
+        />
+      </span>
       <span role="gridcell" className="cell-number">
         {/* The keyboard reaches it by the row. Its area is the whole row. */}
         <Link href={orderHref(order.key)} tabIndex={-1}>
@@ -143,7 +208,7 @@ const Row = memo(function Row({ order, index, top, active, format }: RowProps) {
         <bdi>{format.money(order.total, order.currency)}</bdi>
       </span>
       <span role="gridcell" className="cell-status">
-        <StatusBadge key={order.status} status={order.status} />
+        <StatusBadge key={status} status={status} />
       </span>
       <span role="gridcell" className="cell-time">
         {format.time(order.createdAt)}

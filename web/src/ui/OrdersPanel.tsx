@@ -1,15 +1,22 @@
-import { lazy, Suspense, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
+import { lazy, Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
+import { isPageKey, latinKey } from "../keys.ts";
 import { isFiltered, type OrderFilter } from "../state/order-filter.ts";
+import type { Order } from "../state/order-list.ts";
 import type { SearchStatus } from "../state/order-search.ts";
 import { CsvButton } from "./CsvButton.tsx";
 import { FilterBar } from "./FilterBar.tsx";
+import { useListSelection, type ListSelection } from "./list-selection.ts";
 import { OrdersGrid } from "./OrdersGrid.tsx";
 import { SavedViews } from "./SavedViews.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 const FirstOrder = lazy(() => import("./first-order/FirstOrder.tsx"));
+const loadBar = () => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar }));
+const loadMenu = () => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu }));
+const SelectionBar = lazy(loadBar);
+const StatusMenu = lazy(loadMenu);
 
 interface Props {
   filter: OrderFilter;
@@ -28,6 +35,11 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
   useLayoutEffect(() => store.search.setFilter(filter), [store, filter]);
   // oxlint-disable-next-line react/exhaustive-deps -- the list is the same object; each change of it has another version
   const orders = useMemo(() => store.search.matches(filter, Date.now()), [store, filter, version]);
+  const selection = useListSelection(orders);
+  const [menuOrders, setMenuOrders] = useState<readonly Order[]>([]);
+  useSelectionMenuKey(selection, setMenuOrders);
+  // Not when they are needed: the server may be away then.
+  useEffect(() => void Promise.allSettled([loadBar(), loadMenu()]), []);
   const filtered = isFiltered(filter);
   const found = store.search.status;
   const count = useCount(filter, orders.length, found);
@@ -51,6 +63,10 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
           {t("loadFailed")}
         </p>
       )}
+      <Suspense fallback={null}>
+        {selection.orders.length > 0 && <SelectionBar selection={selection} onMenu={() => setMenuOrders(selection.orders)} />}
+        {menuOrders.length > 0 && <StatusMenu orders={menuOrders} onClose={() => setMenuOrders([])} />}
+      </Suspense>
       {ordersState === "ready" && !filtered && store.orders.size === 0 && (
         <Suspense fallback={null}>
           <FirstOrder />
@@ -58,6 +74,8 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
       )}
       <OrdersGrid
         orders={orders}
+        selection={selection}
+        onMenu={(order) => setMenuOrders([order])}
         grid={grid}
         activeKey={activeKey}
         onActive={setActiveKey}
@@ -68,6 +86,20 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
       {filtered && ordersState === "ready" && <SearchNote status={found} />}
     </section>
   );
+}
+
+/** The key for the status of the selected orders works on the whole page. */
+function useSelectionMenuKey({ orders }: ListSelection, openMenu: (orders: readonly Order[]) => void): void {
+  useEffect(() => {
+    if (orders.length === 0) return;
+    const onKey = (event: KeyboardEvent) => {
+      if (!isPageKey(event) || latinKey(event) !== "s") return;
+      event.preventDefault();
+      openMenu(orders);
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [orders, openMenu]);
 }
 
 /** The number of orders of the table that match, or the least that it may be. */

@@ -6,6 +6,11 @@ const SHORTCUTS: Record<string, MessageKey> = {
   "↑ ↓": "shortcut.rows",
   "PgUp PgDn Home End": "shortcut.fast",
   "Enter": "shortcut.open",
+  "X": "shortcut.select",
+  "S": "shortcut.status",
+  "U": "shortcut.undo",
+  "J K": "shortcut.neighbours",
+  "␣": "shortcut.move",
   "Esc": "shortcut.clear",
   "?": "shortcut.help",
 };

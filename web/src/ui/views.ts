@@ -1,15 +1,23 @@
 import { lazy, type ComponentType } from "react";
 import type { View } from "../route.ts";
+import { ViewNotLoaded } from "./ViewNotLoaded.tsx";
 
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
 export const LAZY_VIEWS: Partial<Record<View, ComponentType>> = {
-  wall: lazy(() => import("./wall/Wall.tsx")),
-  story: lazy(() => import("./story/Story.tsx")),
+  board: view(() => import("./board/BoardView.tsx").then((module) => module.BoardView)),
+  order: view(() => import("./order/OrderView.tsx").then((module) => module.OrderView)),
+  wall: view(() => import("./wall/Wall.tsx").then((module) => module.default)),
+  story: view(() => import("./story/Story.tsx").then((module) => module.default)),
 };
 
 /** What roles other than admin see. */
-export const ViewerPage = lazy(() => import("./visitor/ViewerPage.tsx"));
-export const CustomerPage = lazy(() => import("./visitor/CustomerPage.tsx"));
+export const ViewerPage = view(() => import("./visitor/ViewerPage.tsx").then((module) => module.default));
+export const CustomerPage = view(() => import("./visitor/CustomerPage.tsx").then((module) => module.default));
 
-export const SignInPage = lazy(() => import("./SignIn.tsx").then(({ SignInPage: default_ }) => ({ default: default_ })));
-export const SignInOverlay = lazy(() => import("./SignIn.tsx").then(({ SignInOverlay: default_ }) => ({ default: default_ })));
+export const SignInPage = view(() => import("./SignIn.tsx").then((module) => module.SignInPage));
+export const SignInOverlay = view(() => import("./SignIn.tsx").then((module) => module.SignInOverlay));
+
+/** The server may be away when a view is first shown: that must not take the page with it. */
+function view(load: () => Promise<ComponentType>): ComponentType {
+  return lazy(async () => ({ default: await load().catch(() => ViewNotLoaded) }));
+}

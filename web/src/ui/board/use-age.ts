@@ -1,0 +1,46 @@
+import { useCallback, useSyncExternalStore } from "react";
+import { useFormat } from "../../format.ts";
+import { DEFAULT_LIMITS, usePreferences } from "../../preferences.ts";
+
+export type AgeLevel = "fresh" | "late" | "very-late";
+
+const listeners = new Set<() => void>();
+let timer: ReturnType<typeof setInterval> | undefined;
+
+/** One timer for all cards. */
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  timer ??= setInterval(() => {
+    for (const each of [...listeners]) each();
+  }, 1_000);
+  return () => {
+    listeners.delete(listener);
+    if (listeners.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+}
+
+/** The age as text and its level, which change a card at most once a second in its first minute, and then once a minute. */
+export function useAge(createdMs: number, status: string): { text: string; level: AgeLevel } {
+  const format = useFormat();
+  const limits = usePreferences().board.limits[status] ?? DEFAULT_LIMITS;
+  const age = useSyncExternalStore(
+    subscribe,
+    useCallback(() => shownAge(createdMs, Date.now()), [createdMs]),
+  );
+  if (Number.isNaN(age)) return { text: "", level: "fresh" };
+  return { text: format.duration(age), level: ageLevel(age, limits) };
+}
+
+/** The age in milliseconds, cut to what is shown: seconds below a minute, else minutes. */
+export function shownAge(createdMs: number, now: number): number {
+  const age = Math.max(0, now - createdMs);
+  const unit = age < 60_000 ? 1_000 : 60_000;
+  return Math.floor(age / unit) * unit;
+}
+
+export function ageLevel(ageMs: number, { late, veryLate }: { late: number; veryLate: number }): AgeLevel {
+  const minutes = ageMs / 60_000;
+  return minutes >= veryLate ? "very-late" : minutes >= late ? "late" : "fresh";
+}
