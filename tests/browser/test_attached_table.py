@@ -155,7 +155,9 @@ async def test_any_status_can_be_filtered_by_and_has_a_colour_of_its_own(server:
     await expect_order_count(page, 5)
 
 
-async def test_page_of_an_order_shows_the_key_the_data_of_the_map_and_what_events_have_cut(server: Server, shop: Any, page: Page) -> None:
+async def test_page_of_an_order_shows_the_key_the_data_of_the_map_and_what_events_have_cut(
+    server: Server, shop: Any, page: Page
+) -> None:
     await attach(shop)
     await open_dashboard(page, server)
     name = "Anna " * 200 + "the last word"

@@ -1,6 +1,5 @@
+import { useSyncExternalStore } from "react";
 import en from "../messages/en.json";
-import pl from "../messages/pl.json";
-import ru from "../messages/ru.json";
 import { usePreferences, type Language } from "./preferences.ts";
 
 /** A text, or one text for each plural form that the language has (`Intl.PluralRules`), chosen by the value `count`. */
@@ -12,10 +11,15 @@ export type MessageKey = keyof typeof en;
 /** The text for a key. Each `{name}` in it is replaced by the value of that name; a number is formatted for the language. */
 export type Translate = (key: MessageKey, values?: Readonly<Record<string, string | number>>) => string;
 
-const catalogues: Record<Language, Record<MessageKey, Message>> = { en, ru, pl };
+type Catalogue = Record<MessageKey, Message>;
 
-function createTranslate(language: Language): Translate {
-  const messages = catalogues[language];
+/** Languages are loaded when they are needed, but for English, which stands in for one that is not loaded. */
+const loaders: Record<Exclude<Language, "en">, () => Promise<{ default: Catalogue }>> = {
+  ru: () => import("../messages/ru.json"),
+  pl: () => import("../messages/pl.json"),
+};
+
+function createTranslate(language: Language, messages: Catalogue): Translate {
   const plural = new Intl.PluralRules(language);
   const number = new Intl.NumberFormat(language);
   return (key, values = {}) => {
@@ -28,12 +32,31 @@ function createTranslate(language: Language): Translate {
   };
 }
 
-const translators: Record<Language, Translate> = { en: createTranslate("en"), ru: createTranslate("ru"), pl: createTranslate("pl") };
+const english = createTranslate("en", en);
+const translators = new Map<Language, Translate>([["en", english]]);
+const listeners = new Set<() => void>();
 
+/** Resolves when texts in the language can be had. Rejects when its catalogue cannot be loaded. */
+export async function loadLanguage(language: Language): Promise<void> {
+  if (language === "en" || translators.has(language)) return;
+  const { default: messages } = await loaders[language]();
+  translators.set(language, createTranslate(language, messages));
+  for (const listener of [...listeners]) listener();
+}
+
+/** English while the language is not loaded, which is begun then. */
 export function translatorFor(language: Language): Translate {
-  return translators[language];
+  const translate = translators.get(language);
+  if (translate === undefined) void loadLanguage(language).catch(() => undefined);
+  return translate ?? english;
+}
+
+function subscribe(listener: () => void): () => void {
+  listeners.add(listener);
+  return () => listeners.delete(listener);
 }
 
 export function useTranslate(): Translate {
-  return translators[usePreferences().language];
+  const { language } = usePreferences();
+  return useSyncExternalStore(subscribe, () => translatorFor(language));
 }

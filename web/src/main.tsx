@@ -5,6 +5,7 @@ import { alertNewOrder } from "./alerts.ts";
 import { api } from "./api.ts";
 import { mainCurrency } from "./format.ts";
 import { readTokenFromUrl } from "./login.ts";
+import { loadLanguage } from "./i18n.ts";
 import { getPreferences, initPreferences } from "./preferences.ts";
 import { serverPath } from "./server.ts";
 import { DashboardStore } from "./state/dashboard-store.ts";
@@ -29,6 +30,8 @@ void store.checkAccess();
 reloadAfterUpgrade();
 registerWorker();
 
+// Before the first text; where that fails, the page is in English.
+await loadLanguage(getPreferences().language).catch(() => undefined);
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
     <DashboardContext value={store}>

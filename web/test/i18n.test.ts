@@ -1,8 +1,10 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import en from "../messages/en.json";
 import pl from "../messages/pl.json";
 import ru from "../messages/ru.json";
-import { translatorFor } from "../src/i18n.ts";
+import { loadLanguage, translatorFor } from "../src/i18n.ts";
+
+beforeAll(() => Promise.all([loadLanguage("ru"), loadLanguage("pl")]));
 
 test.each([
   [21, "21 новый заказ", "21 new orders", "21 nowych zamówień"],

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { translatorFor } from "../src/i18n.ts";
+import { loadLanguage, translatorFor } from "../src/i18n.ts";
 import { normalizedStatus, readableName, statusAppearance, statusLabel } from "../src/status.ts";
 
 test.each([
@@ -19,7 +19,8 @@ test.each([
   expect(readableName(name)).toBe(label);
 });
 
-test("a status has a translation if there is one, in any case of its letters, or else a readable name", () => {
+test("a status has a translation if there is one, in any case of its letters, or else a readable name", async () => {
+  await loadLanguage("ru");
   const labels = ["ready", "READY", "UNFULFILLED", "", "   "].map((status) => statusLabel(status, translatorFor("ru")));
   expect(labels).toEqual(["Готов", "Готов", "Unfulfilled", "Без статуса", "Без статуса"]);
 });

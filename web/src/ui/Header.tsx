@@ -1,7 +1,7 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useEffect } from "react";
 import { setSoundEnabled } from "../alerts.ts";
-import { translatorFor, useTranslate } from "../i18n.ts";
+import { loadLanguage, useTranslate } from "../i18n.ts";
 import { signOut } from "../login.ts";
 import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
 import { viewHref } from "../route.ts";
@@ -16,6 +16,8 @@ import { LAZY_VIEWS } from "./views.ts";
 
 const NAVIGATION = ["list", "board", "wall", "story"] as const;
 
+/** In the language that is offered. */
+const SWITCH_LANGUAGE = { en: "EN: switch to English", ru: "RU: переключить на русский", pl: "PL: przełącz na polski" };
 const NEXT_THEME: Record<Theme, Theme> = { system: "light", light: "dark", dark: "system" };
 const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
 
@@ -68,7 +70,7 @@ function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {
   // A viewer is told of no orders.
   const hasAlerts = useDashboard((snapshot) => snapshot.access !== "totals");
   const nextLanguage = LANGUAGES[(LANGUAGES.indexOf(language) + 1) % LANGUAGES.length] ?? "en";
-  const switchLanguage = translatorFor(nextLanguage)("switchLanguage");
+  const switchLanguage = SWITCH_LANGUAGE[nextLanguage];
   const ThemeIcon = THEME_ICON[theme];
   return (
     <div className="toolbar">
@@ -94,7 +96,7 @@ function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {
         lang={nextLanguage}
         aria-label={switchLanguage}
         title={switchLanguage}
-        onClick={() => setPreferences({ language: nextLanguage })}
+        onClick={() => void loadLanguage(nextLanguage).then(() => setPreferences({ language: nextLanguage }), () => undefined)}
       >
         {nextLanguage.toUpperCase()}
       </button>
