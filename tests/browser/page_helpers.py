@@ -60,7 +60,8 @@ async def read_table_rows(page: Page) -> list[list[str]]:
     cells: list[list[str]] = await page.evaluate(
         """() => [...document.querySelectorAll(".grid-body .grid-row")]
             .sort((a, b) => a.ariaRowIndex - b.ariaRowIndex)
-            .map((row) => [...row.querySelectorAll(":scope > :not(.cell-select)")].map((cell) => cell.innerText.replace(/\\s/g, " ")))"""
+            .map((row) => [...row.querySelectorAll(":scope > :not(.cell-select)")])
+            .map((cells) => cells.map((cell) => cell.innerText.replace(/\\s/g, " ")))"""
     )
     return cells
 

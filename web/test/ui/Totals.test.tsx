@@ -22,9 +22,9 @@ test("shows the totals of the server, and how many orders are pending", async ()
 test.each([
   ["ru", "Заказов"],
   ["pl", "Zamówienia"],
-] as const)("has texts of the language %s", (language, label) => {
+] as const)("has texts of the language %s", async (language, label) => {
   renderPage(<Totals />, { language });
-  expect(screen.getByText(label)).toBeTruthy();
+  expect(await screen.findByText(label)).toBeTruthy();
 });
 
 test("shows other currencies than the main one below the revenue", async () => {
