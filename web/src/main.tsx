@@ -30,14 +30,18 @@ void store.checkAccess();
 reloadAfterUpgrade();
 registerWorker();
 
-// Before the first text; where that fails, the page is in English.
-await loadLanguage(getPreferences().language).catch(() => undefined);
-createRoot(document.getElementById("root") as HTMLElement).render(
-  <StrictMode>
-    <DashboardContext value={store}>
-      <PanelBoundary className="view">
-        <App />
-      </PanelBoundary>
-    </DashboardContext>
-  </StrictMode>,
-);
+/** In English where the texts of another language cannot be loaded. */
+function render(): void {
+  createRoot(document.getElementById("root") as HTMLElement).render(
+    <StrictMode>
+      <DashboardContext value={store}>
+        <PanelBoundary className="view">
+          <App />
+        </PanelBoundary>
+      </DashboardContext>
+    </StrictMode>,
+  );
+}
+
+// No top-level await: the build would put everything that a lazy view shares with the page into files of their own.
+void loadLanguage(getPreferences().language).then(render, render);
