@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -130,6 +130,9 @@ check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite 
 
 icons: $(VENV)/.dev  ## draw the icons of the installed page in web/public from web/src/icon.svg
 	@$(PY) -m tests.browser.icons
+
+soak: $(VENV)/.dev  ## measure a dashboard over the events of eight hours, and an insert until it is on the screen
+	@$(PY) -m tests.browser.soak
 
 burst: $(VENV)/.dev  ## measure an open dashboard at 1,000 events a second
 	@$(PY) -m tests.browser.burst

@@ -1,4 +1,4 @@
-"""``make screenshots``: takes the documentation's screenshots of the dashboard, light and dark, desktop and phone."""
+"""``make screenshots``: takes the documentation's screenshots of each view of the dashboard, light and dark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from db.demo import CUSTOMER_NAMES
 from db.embedded.postgres import EmbeddedPostgres
@@ -23,12 +23,19 @@ from tests.support import ROOT, Server
 from web.build import build
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
-DESKTOP = {"viewport": {"width": 1440, "height": 900}}
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
+PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
 SCHEMES: list[tuple[Literal["light", "dark"], str]] = [("light", "ru-RU"), ("dark", "en-US")]
 # An order has this status up to this age in minutes.
 STATUS_BY_AGE = [(3, "pending"), (6, "confirmed"), (14, "preparing"), (19, "ready"), (32, "delivering"), (1440, "delivered")]
 MAX_ORDERS = 800
+# What each view shows when it is ready. The list has pictures of a phone, too.
+VIEWS = {
+    "board": "[data-column]",
+    "wall": "[data-wall=revenue]",
+    "story": "input[type=range]",
+    "orders/{key}": "ol li",
+}
 
 
 async def insert_orders_of_an_evening(db: Any) -> None:
@@ -68,6 +75,17 @@ async def change_some_orders(db: Any) -> None:
     await db.execute("insert into orders (customer_name, total) values ('Иван Иванов', 150.50)")
 
 
+async def take(page: Page, name: str) -> None:
+    await page.evaluate(  # waits for all animations that end; the pulse of the connection never does
+        "() => Promise.allSettled(document.getAnimations()"
+        ".filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished))"
+    )
+    await page.wait_for_timeout(1000)  # the chart is drawn twice a second
+    path = SCREENSHOTS / f"{name}.png"
+    await page.screenshot(path=path)
+    print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB")
+
+
 async def main() -> None:
     build()
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
@@ -93,14 +111,16 @@ async def main() -> None:
                         await change_some_orders(db)
                         await expect_order_count(page, orders + 1)
                         await expect(page.locator(".toast")).to_have_count(1)
-                        await page.evaluate(  # waits for all animations that end; the pulse of the connection never does
-                            "() => Promise.allSettled(document.getAnimations()"
-                            ".filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished))"
-                        )
-                        await page.wait_for_timeout(1000)  # the chart is drawn twice a second
-                        path = SCREENSHOTS / f"{screen}-{scheme}.png"
-                        await page.screenshot(path=path)
-                        print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB")
+                        await take(page, f"{screen}-{scheme}")
+                        await page.close()
+                key = await db.fetchval("select id from orders where status = 'delivering' order by id desc limit 1")
+                for view, ready in VIEWS.items():
+                    for scheme, locale in SCHEMES:
+                        page = await browser.new_page(**DESKTOP, locale=locale)
+                        await page.emulate_media(color_scheme=scheme)
+                        await page.goto(f"{server.http_url}/admin/dashboard/{view.format(key=key)}")
+                        await page.locator(ready).first.wait_for()
+                        await take(page, f"{view.partition('/')[0]}-{scheme}")
                         await page.close()
             await db.close()
         finally:
