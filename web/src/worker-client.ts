@@ -33,12 +33,20 @@ export function rememberLastKnown(known: LastKnown): void {
   navigator.serviceWorker?.controller?.postMessage({ type: "known", known });
 }
 
-/** A view whose files an upgraded server does not have any more is loaded with the whole page anew. */
+/**
+ * A view whose files an upgraded server does not have any more is loaded with the whole page anew. Not while the server is away: the
+ * page would be lost.
+ */
 export function reloadAfterUpgrade(): void {
-  addEventListener("vite:preloadError", (event) => {
-    if (Date.now() - Number(sessionStorage.getItem(RELOAD_KEY)) < MIN_RELOAD_INTERVAL_MS) return;
-    event.preventDefault();
-    sessionStorage.setItem(RELOAD_KEY, String(Date.now()));
-    location.reload();
-  });
+  addEventListener("vite:preloadError", () => void reloadIfUpgraded().catch(() => undefined));
+}
+
+async function reloadIfUpgraded(): Promise<void> {
+  const script = document.querySelector<HTMLScriptElement>("script[type=module]")?.getAttribute("src");
+  if (script == null || Date.now() - Number(sessionStorage.getItem(RELOAD_KEY)) < MIN_RELOAD_INTERVAL_MS) return;
+  const response = await fetch(pagePath(), { cache: "no-store" });
+  const name = script.slice(script.lastIndexOf("/") + 1);
+  if (!response.ok || (await response.text()).includes(name)) return;
+  sessionStorage.setItem(RELOAD_KEY, String(Date.now()));
+  location.reload();
 }
