@@ -180,5 +180,5 @@ async def test_page_has_a_frame_with_the_time_since_when_it_is_not_live(
     await expect(frame).to_be_visible()
     await expect(frame).to_contain_text("Нет обновлений")
     assert await frame.evaluate("frame => getComputedStyle(frame).borderTopStyle + frame.offsetWidth") == (
-        f"solid{await page.evaluate('innerWidth')}"
+        f"solid{await page.evaluate('document.documentElement.clientWidth')}"
     )

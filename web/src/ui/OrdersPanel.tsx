@@ -8,11 +8,12 @@ import type { SearchStatus } from "../state/order-search.ts";
 import { CsvButton } from "./CsvButton.tsx";
 import { FilterBar } from "./FilterBar.tsx";
 import { useListSelection, type ListSelection } from "./list-selection.ts";
+import { lazyComponent } from "./lazy-component.tsx";
 import { OrdersGrid } from "./OrdersGrid.tsx";
 import { SavedViews } from "./SavedViews.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
-const FirstOrder = lazy(() => import("./first-order/FirstOrder.tsx"));
+const FirstOrder = lazyComponent(() => import("./first-order/FirstOrder.tsx").then((module) => module.default));
 const loadBar = () => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar }));
 const loadMenu = () => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu }));
 const SelectionBar = lazy(loadBar);

@@ -1,15 +1,16 @@
-import { lazy, Suspense, useEffect } from "react";
+import { Suspense, useEffect } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { PERIODS } from "../periods.ts";
 import { setPreferences, usePreferences } from "../preferences.ts";
 import { revenueText } from "./column-text.ts";
+import { lazyComponent } from "./lazy-component.tsx";
 import { PanelBoundary } from "./PanelBoundary.tsx";
 import { SeriesNote } from "./SeriesNote.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 /** It comes with the library that draws it, a fifth of the page: the numbers do not wait for that. */
-const Plot = lazy(() => import("./Plot.tsx"));
+const Plot = lazyComponent(() => import("./Plot.tsx").then((module) => module.default));
 
 /** Orders and revenue of the whole table by the time at which the orders were made. */
 export function TimeChart() {

@@ -1,5 +1,6 @@
-import { lazy, type ComponentType } from "react";
+import type { ComponentType } from "react";
 import type { View } from "../route.ts";
+import { lazyComponent } from "./lazy-component.tsx";
 import { ViewNotLoaded } from "./ViewNotLoaded.tsx";
 
 /** The views that are loaded when they are first shown. The list is part of the page's first load. */
@@ -17,7 +18,6 @@ export const CustomerPage = view(() => import("./visitor/CustomerPage.tsx").then
 export const SignInPage = view(() => import("./SignIn.tsx").then((module) => module.SignInPage));
 export const SignInOverlay = view(() => import("./SignIn.tsx").then((module) => module.SignInOverlay));
 
-/** The server may be away when a view is first shown: that must not take the page with it. */
 function view(load: () => Promise<ComponentType>): ComponentType {
-  return lazy(async () => ({ default: await load().catch(() => ViewNotLoaded) }));
+  return lazyComponent(load, ViewNotLoaded);
 }

@@ -1,9 +1,10 @@
-import { lazy, Suspense, useId, useRef, useState } from "react";
+import { Suspense, useId, useRef, useState } from "react";
 import { useTranslate } from "../../i18n.ts";
 import { orderHref } from "../../route.ts";
 import css from "./order.module.css";
+import { lazyComponent } from "../lazy-component.tsx";
 
-const QrCode = lazy(() => import("./QrCode.tsx").then((module) => ({ default: module.QrCode })));
+const QrCode = lazyComponent(() => import("./QrCode.tsx").then((module) => module.QrCode));
 
 /** The address of the order's page: to copy, and as a code for the camera of a phone. */
 export function ShareOrder({ orderKey }: { orderKey: string }) {
