@@ -24,7 +24,12 @@ from web.build import build
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "device_scale_factor": 2,
+    "is_mobile": True,
+    "has_touch": True,
+}
 SCHEMES: list[tuple[Literal["light", "dark"], str]] = [("light", "ru-RU"), ("dark", "en-US")]
 # An order has this status up to this age in minutes.
 STATUS_BY_AGE = [(3, "pending"), (6, "confirmed"), (14, "preparing"), (19, "ready"), (32, "delivering"), (1440, "delivered")]

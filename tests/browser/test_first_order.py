@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from playwright.async_api import Page, Route, expect
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.browser.test_access import violations
-from tests.support import ROOT, Server, StartServer
+from tests.support import ROOT, Server, StartServer, copy_checkout
 
 
 @pytest.fixture
@@ -46,19 +49,17 @@ async def test_of_a_table_of_ones_own_only_the_name_is_shown(server: Server, pag
     await expect(page.locator("code")).to_have_count(0)
 
 
-async def test_a_test_order_is_sent_where_the_server_allows_it(server: Server, db: Any, page: Page) -> None:
-    async def allow(route: Route) -> None:
-        response = await route.fetch()
-        await route.fulfill(response=response, json={**await response.json(), "test_order": True})
+@pytest.fixture
+async def playground(tmp_path: Path, page: Page) -> AsyncIterator[Server]:
+    """A server with the embedded database, which has test orders."""
+    copy_checkout(tmp_path / "checkout")
+    server = await Server.start(sys.executable, "server.py", "serve", env={"PORT": "0"}, cwd=tmp_path / "checkout")
+    yield await server.wait_until_ready()
+    await server.stop()
 
-    async def insert(route: Route) -> None:
-        assert route.request.method == "POST"
-        key = await db.fetchval("insert into orders (customer_name, total) values ('Test', 1) returning id")
-        await route.fulfill(status=201, json={"id": "event", "key": str(key)})
 
-    await page.context.route("**/api/meta", allow)
-    await page.context.route("**/api/test-order", insert)
-    await open_dashboard(page, server)
+async def test_a_test_order_is_sent_where_the_server_allows_it(playground: Server, page: Page) -> None:
+    await open_dashboard(page, playground)
     assert await violations(page) == []
     await page.get_by_role("button", name="Отправить пробный заказ").click()
     await expect_order_count(page, 1)

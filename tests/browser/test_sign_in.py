@@ -110,30 +110,26 @@ LOGIN_URL = "https://login.example/in?shop=7"
 
 
 class LoginPage:
-    """A page at LOGIN_URL, and answers of the server that name it."""
+    """A page at LOGIN_URL."""
 
     def __init__(self) -> None:
         self.answer = ""
         self.visits: list[dict[str, list[str]]] = []
 
     async def install(self, page: Page) -> None:
-        await page.context.route("**/api/meta", self._name_login_url)
         await page.context.route("https://login.example/**", self._send_back)
-
-    async def _name_login_url(self, route: Route) -> None:
-        response = await route.fetch()
-        if response.status != 401:
-            await route.fulfill(response=response)
-            return
-        body = await response.json()
-        body["error"]["login_url"] = LOGIN_URL
-        await route.fulfill(response=response, json=body)
 
     async def _send_back(self, route: Route) -> None:
         query = parse_qs(urlsplit(route.request.url).query)
         self.visits.append(query)
         fragment = self.answer.replace("STATE", query["state"][0])
         await route.fulfill(status=302, headers={"Location": f"{query['return_to'][0]}#{fragment}"})
+
+
+@pytest.fixture
+async def login_server(start_server: StartServer, database_url: str) -> Server:
+    server: Server = await start_server(database_url, JWT_SECRET=SECRET, LOGIN_URL=LOGIN_URL)
+    return server
 
 
 @pytest.fixture
@@ -144,13 +140,13 @@ async def login_page(page: Page) -> LoginPage:
 
 
 async def test_people_sign_in_at_the_login_url_and_come_back_to_where_they_were(
-    server: Server, db: Any, page: Page, login_page: LoginPage
+    login_server: Server, db: Any, page: Page, login_page: LoginPage
 ) -> None:
     number = await insert_order(db, "Anna")
     login_page.answer = f"token={token()}&state=STATE"
-    await page.goto(f"{server.http_url}/admin/dashboard/orders/1?status=pending")
+    await page.goto(f"{login_server.http_url}/admin/dashboard/orders/1?status=pending")
     await expect_online(page)
-    assert page.url == f"{server.http_url}/admin/dashboard/orders/1?status=pending"
+    assert page.url == f"{login_server.http_url}/admin/dashboard/orders/1?status=pending"
     [visit] = login_page.visits
     assert visit["return_to"] == [page.url]
     assert visit["shop"] == ["7"]
@@ -158,9 +154,9 @@ async def test_people_sign_in_at_the_login_url_and_come_back_to_where_they_were(
     assert number
 
 
-async def test_a_token_with_another_state_is_refused(server: Server, page: Page, login_page: LoginPage) -> None:
+async def test_a_token_with_another_state_is_refused(login_server: Server, page: Page, login_page: LoginPage) -> None:
     login_page.answer = f"token={token()}&state=wrong"
-    await page.goto(f"{server.http_url}/admin/dashboard")
+    await page.goto(f"{login_server.http_url}/admin/dashboard")
     await expect(page.get_by_role("alert")).to_contain_text("Вход отклонён")
     assert len(login_page.visits) == 1  # the page does not go there in circles
     login_page.answer = f"token={token()}&state=STATE"
@@ -168,9 +164,11 @@ async def test_a_token_with_another_state_is_refused(server: Server, page: Page,
     await expect_online(page)
 
 
-async def test_after_a_sign_out_the_page_does_not_sign_in_by_itself(server: Server, page: Page, login_page: LoginPage) -> None:
+async def test_after_a_sign_out_the_page_does_not_sign_in_by_itself(
+    login_server: Server, page: Page, login_page: LoginPage
+) -> None:
     login_page.answer = f"token={token()}&state=STATE"
-    await page.goto(f"{server.http_url}/admin/dashboard")
+    await page.goto(f"{login_server.http_url}/admin/dashboard")
     await expect_online(page)
     await page.get_by_role("button", name="Выйти").click()
     await expect(page.get_by_role("button", name="Войти через login.example")).to_be_visible()
