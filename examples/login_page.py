@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import jwt
 from aiohttp import web
 
-FIELDS = '<input name="name"><input name="password" type="password">'
+FIELDS = '<label>Name <input name="name"></label> <label>Password <input name="password" type="password"></label>'
 PAGE = f'<!doctype html><form method="post">{FIELDS}<button>Log in</button></form>'
 
 
@@ -24,7 +24,8 @@ async def show(_request: web.Request) -> web.Response:
 async def log_in(request: web.Request) -> web.Response:
     """Redirect with a token in the fragment, which browsers send to no server and keep out of logs."""
     form, return_to = await request.post(), request.query.get("return_to", "")
-    if return_to.partition("?")[0] != os.environ["DASHBOARD"]:  # else another site could ask for a token of your staff
+    page = return_to.partition("?")[0] + "/"
+    if not page.startswith(os.environ["DASHBOARD"] + "/"):  # else another site could ask for a token of your staff
         raise web.HTTPBadRequest(text="return_to is not a page of the dashboard")
     if not hmac.compare_digest(str(form.get("password")), os.environ["STAFF_PASSWORD"]):  # ask your users' table instead
         raise web.HTTPForbidden(text="wrong name or password")

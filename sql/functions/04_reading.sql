@@ -443,7 +443,8 @@ as $$
     select j.seen from orderwire.journal as j where j.txid = $1 and j.id = $2 and orderwire.event_tag(j.at) = $3
 $$;
 
--- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams.
+-- The newest events of one order, newest first: its history as far as the journal goes back, with those of its rows in streams. What
+-- counts as trimmed may be there still: events of a table that was attached before, whose orders have the same keys.
 -- With a subject only those of while it was the customer, as that customer gets them.
 create or replace function orderwire.order_history(key text, max_events integer, subject text default null) returns setof text
 language sql stable
@@ -462,8 +463,10 @@ as $$
             union all
             select j.txid, j.id, j.customer_id, j.previous_customer_id from orderwire.journal as j where j.order_key = $1
         ) as c
-        -- A longer subject is cut in the journal.
-        where $3 is null or (length($3) <= 200 and (c.customer_id = $3 or c.previous_customer_id = $3))
+        where
+            c.txid > (select i.trimmed_txid from orderwire.journal_identity as i)
+            -- A longer subject is cut in the journal.
+            and ($3 is null or (length($3) <= 200 and (c.customer_id = $3 or c.previous_customer_id = $3)))
         order by c.id desc
         limit $2
     ) as e

@@ -100,6 +100,12 @@ begin
 
     if name = 'orders' then
         perform orderwire.renew_epoch((select i.epoch from orderwire.journal_identity as i));
+        if before.relation is null then
+            -- The journal's events are of a table that was attached before, whose keys this one may have for other orders: nothing
+            -- reads them any more.
+            update orderwire.journal_identity as i
+            set trimmed_txid = greatest(i.trimmed_txid, (select j.txid from orderwire.journal as j order by j.txid desc limit 1));
+        end if;
         update orderwire.journal_identity as i
         set integer_keys = are_integers, notify_keys_only = coalesce(map ->> 'payload' = 'keys', false);
     end if;

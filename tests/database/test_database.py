@@ -281,3 +281,16 @@ async def test_a_pool_that_gets_no_connection_does_not_try_again_for_each_query(
             await database.poll_state()
     finally:
         await db.execute("drop owned by late; drop role late")
+
+
+async def test_history_of_an_order_does_not_show_a_table_that_was_attached_before(database: Database, db: Any) -> None:
+    """Whose order of the same key is another one, of another customer."""
+    await db.execute("insert into orders (customer_name, customer_id, total) values ('Anna', 'anna', 1)")
+    assert len(await database.order_history("1", 10)) == 1
+    await db.execute("select orderwire.detach('orders'); create table public.shop (id bigint primary key, name text)")
+    await db.execute("insert into public.shop values (1, 'Kate')")
+    await db.execute("""select orderwire.attach('public.shop', '{"key": "id", "customer_name": "name"}')""")
+    assert await database.order_history("1", 10) == []
+    await db.execute("update public.shop set name = 'Katherine'")
+    [event] = await database.order_history("1", 10)
+    assert json.loads(event)["customer_name"] == "Katherine"

@@ -31,6 +31,8 @@ export function SignInOverlay() {
   useLayoutEffect(() => {
     const element = dialog.current as HTMLDialogElement;
     element.showModal();
+    // The first field is for password managers alone.
+    element.querySelector<HTMLElement>("[autofocus], input[type=password]")?.focus();
     return () => element.close();
   }, []);
   return (
