@@ -103,16 +103,18 @@ async def test_page_reconnects_by_itself(start_server: StartServer, database_url
 async def test_orders_from_before_the_first_event_are_not_missed(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
-    """Without an event there is no cursor to resume from, so the page loads the orders again."""
+    """Without an event the page resumes from what it has loaded, and announces what is new."""
     port = free_port()
     server: Server = await start_server(database_url, PORT=port)
     await open_dashboard(page, server)
+    await expect_order_count(page, 0)
     await server.kill()
     await expect_offline(page)
     await insert_order(db, "while down")
     await start_server(database_url, PORT=port)
     await reconnect_now(page)
     await expect_order_count(page, 1)
+    await expect(page.locator(".toast")).to_have_count(1)
 
 
 async def test_page_misses_no_event_while_the_browser_is_offline(

@@ -222,10 +222,12 @@ export class DashboardStore {
   }
 
   #handleOrdersLoaded(): void {
-    const { state, meta, rejection } = this.#loader;
+    const { state, meta, position, rejection } = this.#loader;
     if (rejection !== null) return this.#requireSignIn(rejection);
     if (state === "forbidden") this.#access = "totals";
     if (state === "ready") {
+      // Before the first event there is no other cursor: a page that was just opened resumes from what it has loaded.
+      if (position !== undefined && this.service.lastEventId === undefined) this.service.configure({ lastEventId: position });
       this.#access = accessOf(meta);
       this.#rule = { ...this.#rule, cancelled: new Set(meta.cancelled) };
       this.#gate.setRule(changesTotalsOf(meta.pending ?? [], meta.cancelled));

@@ -21,6 +21,7 @@ export class OrdersLoader {
   #meta: Meta = { statuses: [], cancelled: [] };
   /** The answer that wants another token. */
   #rejection: ApiError | null = null;
+  #position: string | undefined;
   #loadingOlder = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -38,6 +39,11 @@ export class OrdersLoader {
 
   get meta(): Meta {
     return this.#meta;
+  }
+
+  /** The cursor of the event that the newest page of orders was as of. */
+  get position(): string | undefined {
+    return this.#position;
   }
 
   get rejection(): ApiError | null {
@@ -58,6 +64,7 @@ export class OrdersLoader {
       this.#whenSettled(() => {
         if (!merge(page.orders, page.next)) return;
         this.#meta = meta;
+        this.#position = page.position;
         this.#state = "ready";
         if (meta.table === null) this.#loadLater(ATTACH_CHECK_INTERVAL_MS, () => this.#meta.table === null);
         this.#onChange();
