@@ -419,11 +419,11 @@ async def test_columns_that_are_named_like_parameters_do_not_take_their_place(
     def listed(page: OrderPage) -> list[str]:
         return [json.loads(order)["key"] for order in page.orders]
 
-    anna, nobody = OrderOwner("anna", frozenset()), OrderOwner(None, frozenset({"2"}))
+    anna, by_claim = OrderOwner("anna", frozenset()), OrderOwner(None, frozenset({"2"}))
     first = await database.list_orders(OrderPageRequest(1, OrderFilter(), None, anna))
     assert listed(first) == ["3"]
     assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), first.next_cursor, anna))) == ["1"]
-    assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), None, nobody))) == ["2"]
+    assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), None, by_claim))) == ["2"]
     assert listed(await find(database, OrderFilter(search="bo"))) == ["4", "2"]
     page = await database.list_orders(OrderPageRequest(2, OrderFilter(), None))
     assert listed(page) == ["4", "3"]
