@@ -36,6 +36,8 @@ test.each<[string, Partial<OrderFilter>, string[]]>([
   ["text that two orders contain", { text: "ORD" }, ["a1", "b2"]],
   ["an amount, not a part of one", { text: "150" }, ["b2"]],
   ["an amount with a comma, and zeros that mean nothing", { text: "150,500" }, ["a1"]],
+  ["an amount with its currency", { text: "zł 150.50" }, ["a1"]],
+  ["an amount with the currency behind it", { text: "150,50\u00a0€" }, ["a1"]],
   ["an amount below 1", { text: "0,05" }, ["c3"]],
   ["a status and a text, which must both match", { statuses: ["ready"], text: "иван" }, []],
   ["today, in the shop's time zone", { days: "today" }, ["a1"]],
@@ -75,4 +77,17 @@ test("asks the server for the same", () => {
   expect(ordersQuery({ ...EMPTY_FILTER, days: "range", to: "2026-06-09" }, NOW, ZONE)).toEqual({ to: "2026-06-10" });
   // The server cannot be asked for orders without a status.
   expect(ordersQuery({ ...EMPTY_FILTER, statuses: ["", "ready"] }, NOW, ZONE)).toEqual({});
+});
+
+test.each([
+  ["1,234.50", "1234.50"],
+  ["1 234,50 zł", "1234.50"],
+  ["1\u00a0234\u202f567,5 PLN", "1234567.5"],
+  ["€1.234,50", "1234.50"],
+  ["150,5", "150.5"],
+  [" ORD-2026.50 ", "ORD-2026.50"],
+  ["Anna 12.50", "Anna 12.50"],
+  ["#17", "#17"],
+])("the text %j is searched for as %j", (text, q) => {
+  expect(ordersQuery({ ...EMPTY_FILTER, text }, 0, "UTC")).toEqual({ q });
 });

@@ -75,7 +75,7 @@ function dayBounds({ days, from, to }: OrderFilter, now: number, timeZone: strin
 /** The filter as the server takes it. It cannot be asked for orders without a status. */
 export function ordersQuery(filter: OrderFilter, now: number, timeZone: string | undefined): OrdersQuery {
   const [from, to] = dayBounds(filter, now, timeZone);
-  const q = filter.text.trim();
+  const q = searchText(filter.text);
   return {
     ...(q !== "" && { q }),
     ...(filter.statuses.length > 0 && isExactQuery(filter) && { status: filter.statuses }),
@@ -107,7 +107,7 @@ export function filterPredicate(filter: OrderFilter, now: number, timeZone: stri
 }
 
 function textPredicate(text: string): OrderPredicate {
-  const query = text.trim().toLowerCase();
+  const query = searchText(text).toLowerCase();
   if (query === "") return () => true;
   const number = query.replace(/^#\s*/, "");
   if (number !== query) return (order) => order.key.toLowerCase() === number || order.number.toLowerCase().includes(number);
@@ -116,6 +116,15 @@ function textPredicate(text: string): OrderPredicate {
     order.key.toLowerCase() === query ||
     [order.number, order.customer ?? ""].some((field) => field.toLowerCase().includes(query)) ||
     (amount !== null && order.total !== null && normalizedAmount(order.total) === amount);
+}
+
+const SHOWN_AMOUNT =
+  /^(?:\p{Sc}|zł|[a-z]{3})?\s*(?<whole>\d{1,3}(?:[\s.,'’]\d{3})*|\d+)[.,](?<fraction>\d{1,2})\s*(?:\p{Sc}|zł|[a-z]{3})?$/iu;
+
+/** An amount that was copied from a page, with its currency and its groups of digits, as a number; any other text without spaces around. */
+function searchText(text: string): string {
+  const { whole, fraction } = SHOWN_AMOUNT.exec(text.trim())?.groups ?? {};
+  return whole === undefined ? text.trim() : `${whole.replace(/\D/g, "")}.${fraction}`;
 }
 
 /** The digits of an amount, with a point or a comma, without zeros that mean nothing. Null if it is none. */
