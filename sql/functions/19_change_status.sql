@@ -197,6 +197,14 @@ begin
         raise exception 'the role % may not update % of %', writer, a.attname, relation
             using hint = format('grant update (%I) on %s to %s', a.attname, relation, writer);
     end if;
+    select r.rulename into found_one
+    from pg_rewrite as r
+    where r.ev_class = relation and r.ev_type = '2' and r.is_instead and r.ev_enabled <> 'D'
+    limit 1;
+    if found_one is not null then
+        raise exception 'the rule % of % takes the place of its updates, so its status cannot be written', found_one, relation
+            using hint = format('drop rule %I on %s, or leave "write" out', found_one, relation);
+    end if;
     select f.problem, f.fix into found_one, way_out from orderwire.foreign_triggers(relation, writer) as f limit 1;
     if found_one is not null then
         raise exception 'the status of % cannot be written: %', relation, found_one using hint = way_out;
@@ -383,7 +391,7 @@ begin
         outcome := 'refused'; -- by a policy
         return;
     end if;
-    present_status := present.status;
+    present_status := left(present.status, 101); -- an answer shows it: no longer than a status can be, and one more
     actor := orderwire.last_actor_json(present.key);
     outcome := case
         when present.status is distinct from from_status then 'conflict'
