@@ -70,8 +70,8 @@ class CreatedOrder:
 def author_name(subject: str | None) -> str:
     """What the journal has as application_name of a change by this subject: different for different subjects.
 
-    Other characters than those of printable ASCII are percent-encoded, and ``~`` too; of a subject that is too long then, ``~``
-    and a hash take the place of the end.
+    Other characters than those of printable ASCII are percent-encoded, and the tilde too; of a subject that is too long then, a
+    tilde and a hash take the place of the end.
     """
     if subject is None:
         return _PREFIX.rstrip(": ")
