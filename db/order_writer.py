@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -16,7 +17,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from db.demo import CUSTOMER_NAMES
-from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, PrivilegeMissing, SchemaMissing, first_line
+from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, first_line
 from db.identity import FollowedDatabase
 from db.pool import ConnectionPool
 from push.protocol.order_changes import ChangeOutcome, ChangeResult, CreatedOrder, StatusChange
@@ -50,9 +51,15 @@ where a.name = 'orders' and a.relation = to_regclass('public.orders')
 """
 _CREATE_SQL = "insert into public.orders (customer_name, total) values ($1, $2) returning id::text"
 
-# Classes of SQLSTATEs by which the shop's table refuses a change: data exception, constraint, syntax or access rule in a
-# trigger, WITH CHECK OPTION, and what a trigger raises.
-_REFUSED_CLASSES = ("22", "23", "42", "44", "P0")
+# An error during a change is a refusal by the shop's table, whose triggers may raise any SQLSTATE, but for these classes
+# (connection, transaction rollback, resources, operator intervention, system) and SQLSTATEs (read-only transaction, lock not
+# available).
+_FAULT_CLASSES = ("08", "40", "53", "57", "58")
+_FAULTS = ("25006", "55P03")
+# A missing privilege, table, function or schema is a refusal only inside a function of the shop. It is none where PostgreSQL
+# names no function as its context, or one of ours as the innermost.
+_MISSING = ("42501", "42P01", "42883", "3F000")
+_OWN_CONTEXT = re.compile(r'PL/pgSQL function orderwire\.|SQL function "(?:lock_order|set_order_status|orders_by_key)"')
 _MAX_DETAIL_LENGTH = 300
 
 
@@ -78,10 +85,14 @@ class OrderWriter(ConnectionPool):
     async def change_status(self, change: StatusChange) -> ChangeResult:
         """Change the status of one order. After a DatabaseError it is not known whether the change was made."""
         arguments = (change.key, change.from_status, change.to_status, change.author, change.undone_event)
+        has_begun = False
         try:
             async with self._transaction() as connection:
+                has_begun = True
                 row = await connection.fetchrow(_CHANGE_SQL, *arguments)
         except DatabaseError as error:
+            if not has_begun:
+                raise
             return _refused(error)
         assert row is not None
         return ChangeResult(
@@ -97,6 +108,16 @@ class OrderWriter(ConnectionPool):
             key = await connection.fetchval(_CREATE_SQL, random.choice(CUSTOMER_NAMES), total)
             event_id = await connection.fetchval("select orderwire.own_event_id($1)", key)
         return CreatedOrder(key, event_id)
+
+    async def _give_back(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        """Close it where a trigger of the shop has made a temporary table. The session keeps a temporary schema, also when the
+        table is gone, and orderwire.change_order_status refuses such sessions.
+        """
+        try:
+            if await connection.fetchval("select pg_my_temp_schema() <> 0"):
+                await connection.close(timeout=ANSWER_SECONDS)
+        finally:
+            await super()._give_back(connection)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[PoolConnectionProxy[asyncpg.Record]]:
@@ -131,11 +152,20 @@ def _translated(error: DatabaseError) -> DatabaseError:
 def _refused(error: DatabaseError) -> ChangeResult:
     """What the table itself says. Raises the error if it is about anything else."""
     cause = error.__cause__
-    if not isinstance(cause, asyncpg.PostgresError) or not (cause.sqlstate or "").startswith(_REFUSED_CLASSES):
-        raise error
-    # A policy has the SQLSTATE of a missing privilege.
-    is_policy = getattr(cause, "server_source_function", None) == "ExecWithCheckOptions"
-    if isinstance(error, SchemaMissing) or (isinstance(error, PrivilegeMissing) and not is_policy):
+    if not isinstance(cause, asyncpg.PostgresError) or not _is_refusal(cause):
         raise error
     log.warning("the database has refused a change of an order's status: %s", first_line(cause))
     return ChangeResult(ChangeOutcome.REFUSED, detail=first_line(cause)[:_MAX_DETAIL_LENGTH])
+
+
+def _is_refusal(cause: asyncpg.PostgresError) -> bool:
+    state = cause.sqlstate or ""
+    # A cached plan has become invalid: a retry makes another.
+    if state.startswith(_FAULT_CLASSES) or state in _FAULTS or isinstance(cause, asyncpg.InvalidCachedStatementError):
+        return False
+    if state not in _MISSING:
+        return True
+    # A policy has the SQLSTATE of a missing privilege.
+    is_policy = getattr(cause, "server_source_function", None) == "ExecWithCheckOptions"
+    context = getattr(cause, "context", None) or ""
+    return is_policy or not (context == "" or _OWN_CONTEXT.match(context))

@@ -108,10 +108,13 @@ class ConnectionPool:
         A caller that is cancelled while it waits would leave an error that is never retrieved, because asyncpg shields the
         release; this task is not cancelled with the caller. If the release fails, the pool opens another connection.
         """
-        assert self._pool is not None
-        task = asyncio.create_task(self._pool.release(connection), name="release of a database connection")
+        task = asyncio.create_task(self._give_back(connection), name="release of a database connection")
         self._release_tasks.add(task)
         task.add_done_callback(self._on_released)
+
+    async def _give_back(self, connection: PoolConnectionProxy[asyncpg.Record]) -> None:
+        assert self._pool is not None
+        await self._pool.release(connection)
 
     def _on_released(self, task: asyncio.Task[None]) -> None:
         self._release_tasks.discard(task)

@@ -303,6 +303,8 @@ revoke execute on function orderwire.finish_nested(changed bigint, operation tex
 
 create function orderwire.finite_total(total numeric) returns numeric language sql immutable;
 
+create function orderwire.foreign_triggers(relation regclass, writer regrole, OUT problem text, OUT fix text) returns SETOF record language sql stable;
+
 create function orderwire.generated_functions(name text) returns SETOF oid language sql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.grant_serving(server regrole) returns void language plpgsql volatile set search_path=pg_catalog, pg_temp;

@@ -70,12 +70,12 @@ class CreatedOrder:
 def author_name(subject: str | None) -> str:
     """What the journal has as application_name of a change by this subject: different for different subjects.
 
-    Other characters than those of printable ASCII are percent-encoded; of a subject that is too long then, a hash takes the
-    place of the end.
+    Other characters than those of printable ASCII are percent-encoded, and the tilde too; of a subject that is too long then, a
+    tilde and a hash take the place of the end.
     """
     if subject is None:
         return _PREFIX.rstrip(": ")
-    text = quote(subject, safe=_READABLE)
+    text = quote(subject, safe=_READABLE).replace("~", "%7E")  # quote() leaves it as it is
     room = MAX_AUTHOR_LENGTH - len(_PREFIX)
     if len(text) > room:
         text = f"{text[: room - 17]}~{hashlib.sha256(subject.encode()).hexdigest()[:16]}"

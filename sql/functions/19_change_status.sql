@@ -77,6 +77,52 @@ as $$
     )
 $$;
 
+-- What lets a role run code with the rights of the changes, which are not its own: it may create a trigger on the table or on a
+-- partition of it, owns a partition, or owns the function of a trigger. None of this is said of superusers, of the owner of the
+-- table, and of `writer`, the role that the changes run as. With the way out.
+create or replace function orderwire.foreign_triggers(relation regclass, writer regrole, out problem text, out fix text)
+returns setof record
+language sql stable
+as $$
+    with tables as (
+        select c.oid::regclass as relation, c.relowner, c.relacl, t.relowner::regrole as trusted
+        from pg_class as t
+        join pg_class as c on c.oid = t.oid or c.oid in (select p.child from orderwire.children($1) as p (child))
+        where t.oid = $1
+    )
+    select format('%s, so its code would run with the rights of %s', s.what, $2), s.fix
+    from (
+        select
+            x.grantee as role,
+            format('%s may create triggers on %s', n.name, t.relation) as what,
+            format('revoke trigger on %s from %s', t.relation, n.name) as fix,
+            t.trusted
+        from tables as t
+        cross join aclexplode(t.relacl) as x
+        cross join lateral (select case when x.grantee = 0 then 'public' else x.grantee::regrole::text end as name) as n
+        where x.privilege_type = 'TRIGGER' and x.grantee <> t.relowner
+        union all
+        select
+            t.relowner,
+            format('%s owns %s', t.relowner::regrole, t.relation),
+            format('alter table %s owner to %s', t.relation, t.trusted),
+            t.trusted
+        from tables as t
+        union all
+        select
+            p.proowner,
+            format('%s owns the function %s of a trigger on %s', p.proowner::regrole, p.oid::regprocedure, t.relation),
+            format('alter function %s owner to %s', p.oid::regprocedure, t.trusted),
+            t.trusted
+        from tables as t
+        join pg_trigger as g on g.tgrelid = t.relation and not g.tgisinternal
+        join pg_proc as p on p.oid = g.tgfoid
+    ) as s
+    left join pg_roles as r on r.oid = s.role
+    where s.role not in (s.trusted::oid, $2::oid) and r.rolsuper is not true
+    order by s.what
+$$;
+
 -- Raise an error that says why a map's `write` cannot be had, with the way out as its hint. Called by check_map.
 create or replace function orderwire.check_write(relation regclass, map jsonb) returns void
 language plpgsql volatile
@@ -88,6 +134,7 @@ declare
     a         constant pg_attribute := orderwire.status_column(relation, map);
     writer    constant regrole := orderwire.write_role(relation);
     found_one text;
+    way_out   text;
     exact     boolean;
 begin
     select string_agg(k, ', ') into found_one from jsonb_object_keys(write) as k where k not in ('status', 'transitions');
@@ -149,6 +196,18 @@ begin
     elsif not has_column_privilege(writer, relation, a.attnum, 'update') then
         raise exception 'the role % may not update % of %', writer, a.attname, relation
             using hint = format('grant update (%I) on %s to %s', a.attname, relation, writer);
+    end if;
+    select r.rulename into found_one
+    from pg_rewrite as r
+    where r.ev_class = relation and r.ev_type = '2' and r.is_instead and r.ev_enabled <> 'D'
+    limit 1;
+    if found_one is not null then
+        raise exception 'the rule % of % takes the place of its updates, so its status cannot be written', found_one, relation
+            using hint = format('drop rule %I on %s, or leave "write" out', found_one, relation);
+    end if;
+    select f.problem, f.fix into found_one, way_out from orderwire.foreign_triggers(relation, writer) as f limit 1;
+    if found_one is not null then
+        raise exception 'the status of % cannot be written: %', relation, found_one using hint = way_out;
     end if;
 end
 $$;
@@ -272,6 +331,8 @@ $$;
 --   transition  not from this status to that one
 --   undo        this event cannot be undone (orderwire.may_undo)
 --   refused     a trigger or a policy of the table has kept the row as it is
+--
+-- An error is raised where a role could run code with the rights of the change (orderwire.foreign_triggers).
 create or replace function orderwire.change_order_status(
     order_key text,
     from_status text,
@@ -297,6 +358,7 @@ declare
     present   orderwire.mapped_order;
     rows      bigint;
     events    text[];
+    refusal   text;
 begin
     -- Triggers of the shop may find tables there that they name without a schema.
     if pg_my_temp_schema() <> 0 then
@@ -304,6 +366,16 @@ begin
     elsif to_regproc('orderwire.set_order_status') is null then
         outcome := 'not_in_map';
         return;
+    end if;
+    -- Since the table was attached, a role may have got the right to create triggers.
+    select f.problem into refusal
+    from orderwire.attached_tables as a
+    join pg_proc as p on p.oid = to_regproc('orderwire.set_order_status')
+    cross join lateral orderwire.foreign_triggers(a.relation, p.proowner::regrole) as f
+    where a.name = 'orders'
+    limit 1;
+    if refusal is not null then
+        raise exception '%', refusal using hint = 'python server.py doctor';
     end if;
     author := set_config('application_name', author, true); -- what PostgreSQL makes of it
 
@@ -319,7 +391,7 @@ begin
         outcome := 'refused'; -- by a policy
         return;
     end if;
-    present_status := present.status;
+    present_status := left(present.status, 101); -- an answer shows it: no longer than a status can be, and one more
     actor := orderwire.last_actor_json(present.key);
     outcome := case
         when present.status is distinct from from_status then 'conflict'

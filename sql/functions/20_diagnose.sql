@@ -158,6 +158,13 @@ as $$
     where a.name = 'orders' and not has_column_privilege(p.proowner, a.relation, s.attnum, 'update')
 
     union all
+    select format('%s: the status of orders cannot be changed', f.problem), f.fix, false
+    from orderwire.attached_tables as a
+    join pg_proc as p on p.oid = to_regproc('orderwire.set_order_status')
+    cross join lateral orderwire.foreign_triggers(a.relation, p.proowner::regrole) as f
+    where a.name = 'orders'
+
+    union all
     select
         format('the role %s, which serves, may not call %s: it cannot change the status of orders', s.role, p.oid::regprocedure),
         format('select orderwire.grant_serving(%L)', s.role),

@@ -281,6 +281,91 @@ async def test_what_the_table_refuses_is_said(app: App, db: Any) -> None:
     assert (await patch(app, key, READY))[0] == 200, "the connection is good"
 
 
+_OWN_STATES = ("99999", "38000", "09000", "2F000", "54000", "XX000", "27000", "0A000", "21000", "42501", "42P01", "42883")
+
+# SQL in a trigger of the shop, and what it raises.
+_RAISED = {
+    **{state: (f"raise exception 'not now' using errcode = '{state}'", "not now") for state in _OWN_STATES},
+    "a table that is not there": ("perform 1 from orderwire_of_the_shop", 'relation "orderwire_of_the_shop" does not exist'),
+    "long": ("raise exception '%', repeat('x', 5000)", "x" * 300),
+}
+
+
+@pytest.mark.parametrize("what", _RAISED)
+@pytest.mark.parametrize("when", ["during the change", "at COMMIT"])
+async def test_whatever_a_trigger_raises_is_a_refusal(app: App, db: Any, what: str, when: str) -> None:
+    sql, text = _RAISED[what]
+    kind = "constraint trigger" if when == "at COMMIT" else "trigger"
+    deferred = "deferrable initially deferred" if when == "at COMMIT" else ""
+    key = await db.fetchval(INSERT)
+    await db.execute(
+        f"create function raises() returns trigger language plpgsql as $$ begin {sql}; return null; end $$;"
+        f"create {kind} raises after update on orders {deferred} for each row execute function raises()"
+    )
+    status, body = await patch(app, key, READY)
+    assert (status, body["error"]["reason"]) == (403, "refused"), body
+    assert body["error"]["message"] == f"the table has refused the change: {text}"
+    assert await db.fetchval("select status from orders") == "pending"
+
+
+@pytest.mark.parametrize("state", ["08000", "40001", "53000", "57000", "58000", "25006", "55P03"])
+async def test_what_is_no_refusal_may_be_tried_again(app: App, db: Any, state: str) -> None:
+    key = await db.fetchval(INSERT)
+    await db.execute(
+        "create function raises() returns trigger language plpgsql as"
+        f" $$ begin raise exception 'not now' using errcode = '{state}'; end $$;"
+        "create trigger raises before update on orders for each row execute function raises()"
+    )
+    status, body = await patch(app, key, READY)
+    assert (status, body["error"]["code"]) == (503, "unavailable")
+
+
+async def test_a_role_whose_trigger_would_run_with_the_rights_of_a_change(app: App, db: Any) -> None:
+    """A GRANT after the table was attached."""
+    key = await db.fetchval(INSERT)
+    await db.execute("grant all on orders to public")
+    status, body = await patch(app, key, READY)
+    assert (status, body["error"]["reason"]) == (403, "refused")
+    assert "public may create triggers on public.orders" in body["error"]["message"]
+    await db.execute("revoke trigger on orders from public")
+    assert (await patch(app, key, READY))[0] == 200
+
+
+@pytest.mark.parametrize("when", ["during the change", "at COMMIT"])
+async def test_a_trigger_with_a_temporary_table(app: App, db: Any, when: str) -> None:
+    """Its session would have a temporary schema from then on, so it makes no second change."""
+    kind = "constraint trigger" if when == "at COMMIT" else "trigger"
+    deferred = "deferrable initially deferred" if when == "at COMMIT" else ""
+    await db.execute(
+        "create function scratch() returns trigger language plpgsql as"
+        " $$ begin create temp table scratch (x int) on commit drop; return null; end $$;"
+        f"create {kind} scratch after update on orders {deferred} for each row execute function scratch()"
+    )
+    for _ in range(2 * order_writer.MAX_CONNECTIONS + 1):
+        status, body = await patch(app, await db.fetchval(INSERT), READY)
+        assert status == 200, body
+
+
+async def test_an_ordinary_connection_is_kept(app: App, db: Any) -> None:
+    await db.execute(
+        "create table pids (pid integer);"
+        "create function pid() returns trigger language plpgsql as $$ begin insert into pids values (pg_backend_pid());"
+        " return null; end $$; create trigger pid after update on orders for each row execute function pid()"
+    )
+    for _ in range(5):
+        assert (await patch(app, await db.fetchval(INSERT), READY))[0] == 200
+    pids = {row["pid"] for row in await db.fetch("select pid from pids")}
+    assert len(pids) <= order_writer.MAX_CONNECTIONS
+
+
+async def test_a_conflict_shows_a_status_of_bounded_length(app: App, db: Any) -> None:
+    key = await db.fetchval(INSERT)
+    await db.execute("alter table orders drop constraint orders_status_check")
+    await db.execute("update orders set status = repeat('x', 100000)")
+    status, body = await patch(app, key, READY)
+    assert (status, body["error"]["status"]) == (409, "x" * 101)
+
+
 async def test_what_a_policy_refuses_is_said(app: App, db: Any) -> None:
     """Row level security that holds for the owner of the table too, who is no superuser here."""
     await db.execute("create role policed; alter table orders owner to policed")

@@ -326,6 +326,13 @@ _WRITES = [
         map=_with(status="k", pending=["1"], cancelled=["01"], write={"status": True}),
     ),
     Refused(
+        "write_rule",
+        "the rule kept of public.shop_orders takes the place of its updates",
+        'drop rule kept on public.shop_orders, or leave "write" out',
+        "create rule kept as on update to public.shop_orders where old.status = 'lost' do instead nothing",
+        map=_with(write={"status": True}),
+    ),
+    Refused(
         "write_transition",
         "write.transitions name statuses that the map does not list: lost, odd",
         "listed are: pending, cancelled",

@@ -534,6 +534,62 @@ async def test_the_shops_triggers_run_as_the_owner_of_the_schema_otherwise(empty
             await owner.execute("select orderwire.uninstall()")
 
 
+# How a role has its code run by a change: SQL for it, and what is said of it. {} is the role.
+_FOREIGN = {
+    "a right": ("grant all on shop.orders to {}", "{} may create triggers on shop.orders"),
+    "a right of all": ("grant trigger on shop.orders to public", "public may create triggers on shop.orders"),
+    "a right to a partition": (
+        "create table shop.old () inherits (shop.orders); grant trigger on shop.old to {}",
+        "{} may create triggers on shop.old",
+    ),
+    "a partition": ("create table shop.old () inherits (shop.orders); alter table shop.old owner to {}", "{} owns shop.old"),
+    "a trigger that is there": (
+        "create function shop.own() returns trigger language plpgsql as 'begin return null; end';"
+        "create trigger own after update on shop.orders for each row execute function shop.own();"
+        "alter function shop.own() owner to {}",
+        "{} owns the function shop.own() of a trigger on shop.orders",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", _FOREIGN)
+async def test_no_other_role_may_have_a_trigger_run_by_a_change(shop: Any, how: str) -> None:
+    """Else it would have the rights of the role that changes run as."""
+    async with role(shop, "trigger_maker") as maker:
+        setup, problem = (text.format(maker) for text in _FOREIGN[how])
+        problem = f"{problem}, so its code would run with the rights of {await shop.fetchval('select current_user')}"
+        await shop.execute(setup)
+        with pytest.raises(asyncpg.RaiseError) as raised:
+            await change(shop, "new", "packed")
+        assert str(raised.value).splitlines()[0] == problem
+        assert await shop.fetchval("select state from shop.orders where id = 1") == "new"
+        ((found, fix),) = [
+            tuple(row)
+            for row in await shop.fetch("select problem, fix from orderwire.diagnose_attached()")
+            if "so its code" in row["problem"]
+        ]
+        assert found == f"{problem}: the status of orders cannot be changed"
+        with pytest.raises(asyncpg.RaiseError) as raised:
+            await shop.execute("select orderwire.attach('shop.orders', $1)", map_of())
+        assert str(raised.value).splitlines()[0] == f"the status of shop.orders cannot be written: {problem}"
+        assert raised.value.hint == fix
+        await shop.execute("select orderwire.attach('shop.orders', $1)", map_of(status=False))
+        await shop.execute(fix)
+        await shop.execute("select orderwire.attach('shop.orders', $1)", map_of())
+        assert (await change(shop, "new", "packed"))["outcome"] == "changed"
+
+
+async def test_rights_of_those_who_have_them_anyway_do_not_matter(shop: Any) -> None:
+    async with role(shop, "shop_owner") as owner, role(shop, "shop_super", "superuser") as another:
+        await shop.execute(
+            f"grant all on shop.orders to {another}, {owner}; grant select, update on shop.orders to public;"
+            f"alter table shop.orders owner to {owner}; grant all on shop.orders to {another}"
+        )
+        await shop.execute("select orderwire.attach('shop.orders', $1)", map_of())
+        assert (await change(shop, "new", "packed"))["outcome"] == "changed"
+        await shop.execute("select orderwire.detach(); alter table shop.orders owner to current_user")
+
+
 async def test_a_schema_in_which_others_may_create_is_not_on_the_path(shop: Any) -> None:
     """A function there that matches better than what a trigger means would run with the rights of the trigger's role."""
     async with role(shop, "hostile"):

@@ -25,6 +25,11 @@ def test_it_differs_for_different_subjects(one: str, other: str) -> None:
         assert author_name(one) != author_name(other)
 
 
+def test_the_name_of_a_long_subject_is_not_that_of_another() -> None:
+    long_name = author_name("x" * 53)
+    assert author_name(long_name.removeprefix("dashboard: ")) != long_name
+
+
 @pytest.mark.parametrize(
     ("subject", "name"),
     [
@@ -32,6 +37,7 @@ def test_it_differs_for_different_subjects(one: str, other: str) -> None:
         ("user 7", "dashboard: user 7"),
         ("100%", "dashboard: 100%25"),
         ("é", "dashboard: %C3%A9"),
+        ("a~b", "dashboard: a%7Eb"),
         ("x" * 52, "dashboard: " + "x" * 52),
         ("x" * 53, "dashboard: " + "x" * 35 + "~8a04a39a6914f857"),
     ],
