@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SESSION_SETTINGS_SQL", "TEXT_SETTINGS_SQL", "Fetch", "JournalReader", "PageGuard"]
 
-# Values that go through text, like a list's cursor, have to come back as they were, whatever the defaults of the database or the
+# Values that go through text, like a cursor, have to come back as they were, whatever the defaults of the database or the
 # role are. PostgreSQL does not read all that it writes in other styles of dates, and rounds numbers with 0 extra digits.
 TEXT_SETTINGS_SQL = """
 set datestyle = 'ISO, MDY';
