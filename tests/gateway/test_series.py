@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -24,8 +25,7 @@ from db import series as series_queries
 from db.series import SeriesReader
 from gateway.app_keys import SERIES_COUNTER
 from push.journal import series_counter
-from push.journal.series import OrderCounts
-from push.protocol import series as series_answer
+from push.journal.series import OrderCounts, bucket_bounds
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.series_client import SeriesClient, sums_of
 from tests.helpers.tokens import SECRET, token
@@ -194,11 +194,8 @@ async def test_an_answer_is_encoded_once_for_the_requests_that_wait_for_it(
     """They wait for one count, which a lock of the table holds up."""
     await db.execute(INSERT_SQL)
     monkeypatch.setattr(series_counter, "PATIENCE", TIMEOUT_SECONDS)
-    encoded: list[str] = []
-    bucket_bounds = series_answer.bucket_bounds
-    monkeypatch.setattr(
-        series_answer, "bucket_bounds", lambda period, *args: (encoded.append(period), bucket_bounds(period, *args))[1]
-    )
+    encodes = Mock(wraps=bucket_bounds)
+    monkeypatch.setattr("push.protocol.series.bucket_bounds", encodes)
     counter = app.app[SERIES_COUNTER]
     waiting = 0
     all_wait = asyncio.Event()
@@ -218,7 +215,7 @@ async def test_an_answer_is_encoded_once_for_the_requests_that_wait_for_it(
     answers = await asyncio.gather(*requests)
     assert answers[0]["statuses"] == {"pending": {"orders": 1, "revenue": {"": "5.00"}}}
     # Some may have come after the count had begun: these wait for the next one.
-    assert len(encoded) == len({answer["position"] + answer["buckets"][-1]["to"] for answer in answers}) <= 4
+    assert encodes.call_count == len({answer["position"] + answer["buckets"][-1]["to"] for answer in answers}) <= 4
 
 
 # ---------------------------------------------------------------- slow, and impossible counts
