@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from db.identity import FollowedDatabase
-from db.journal import SESSION_SETTINGS_SQL, JournalReader
+from db.journal import SESSION_SETTINGS_SQL, TEXT_SETTINGS_SQL, JournalReader
 from db.order_export import OrderExports
 from db.order_lists import OrderLists
 from db.pool import ConnectionPool
@@ -27,7 +27,7 @@ MAX_CONNECTIONS = 5
 
 # Of the queries on the attached tables. The lists are functions that are inlined: only a plan for the values at hand leaves out
 # the conditions that are not asked for, and then finds an index for the rest.
-_ORDER_SETTINGS_SQL = "set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
+_ORDER_SETTINGS_SQL = f"{TEXT_SETTINGS_SQL} set search_path = pg_catalog, pg_temp; set plan_cache_mode = force_custom_plan"
 _FIND_ORDER_SQL = """
 select orderwire.order_json(o, i.integer_keys, orderwire.max_order_bytes()) as order_json, o.customer_id
 from orderwire.orders_by_key(array[$1]) as o, orderwire.journal_identity as i

@@ -18,12 +18,21 @@ from push.journal.totals import Totals
 if TYPE_CHECKING:
     import asyncpg
 
-__all__ = ["SESSION_SETTINGS_SQL", "Fetch", "JournalReader", "PageGuard"]
+__all__ = ["SESSION_SETTINGS_SQL", "TEXT_SETTINGS_SQL", "Fetch", "JournalReader", "PageGuard"]
 
+# Values that go through text, like a cursor, have to come back as they were, whatever the defaults of the database or the
+# role are. PostgreSQL does not read all that it writes in other styles of dates, and rounds numbers with 0 extra digits.
+TEXT_SETTINGS_SQL = """
+set datestyle = 'ISO, MDY';
+set intervalstyle = 'postgres';
+set timezone = 'UTC';
+set extra_float_digits = 1;
+"""
 # search_path without `public`: any role may have created operators and functions there that match better than PostgreSQL's.
 # Planner settings: a short sequence of index scans is always the best plan here; statistics lag behind a growing journal.
 # SET, not start-up parameters, because connection poolers reject those.
-SESSION_SETTINGS_SQL = """
+SESSION_SETTINGS_SQL = f"""
+{TEXT_SETTINGS_SQL}
 set search_path = pg_catalog, pg_temp;
 set plan_cache_mode = force_generic_plan;
 set enable_seqscan = off;

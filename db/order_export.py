@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 
 from db.connect import Connection
 from db.errors import role_of, wrap_driver_errors
+from db.journal import TEXT_SETTINGS_SQL
 from db.order_lists import filter_arguments
 from push.errors import TooManyExports
 from push.protocol.order_csv import ExportedOrder, OrderExport
@@ -18,7 +19,8 @@ __all__ = ["OrderExports"]
 MAX_EXPORTS = 2
 ROWS_PER_BATCH = 500
 # The caller limits the time of the whole. PostgreSQL does for the case that this process stops without closing the connection.
-_SETTINGS_SQL = """
+_SETTINGS_SQL = f"""
+{TEXT_SETTINGS_SQL}
 set search_path = pg_catalog, pg_temp;
 set statement_timeout = '900s';
 set idle_in_transaction_session_timeout = '60s';

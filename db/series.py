@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from db.errors import UnreadableData
-from db.journal import SESSION_SETTINGS_SQL
+from db.journal import SESSION_SETTINGS_SQL, TEXT_SETTINGS_SQL
 from db.position import POSITION_SQL, first_row, position_of
 from push.journal.queries import SeriesQueries
 from push.journal.series import OrderCounts, OrderGroup
@@ -27,6 +27,7 @@ MIN_EVENTS_TO_FOLD = 10_000
 # The position must not be older than the lock on the table (see orderwire.scan_totals). PostgreSQL takes the snapshot of a
 # statement after its locks under READ COMMITTED, and only there. The time limit is for a server that dies meanwhile.
 _COUNT_SETTINGS_SQL = f"""
+{TEXT_SETTINGS_SQL}
 set search_path = pg_catalog, pg_temp;
 set plan_cache_mode = force_custom_plan;
 set max_parallel_workers_per_gather = 0;

@@ -27,6 +27,7 @@ from gateway.app_keys import (
     RELAY,
     REPLAY_PLANNER,
     SERIES_COUNTER,
+    SERIES_ENCODER,
     SESSION_MANAGER,
     SETTINGS,
     VERSION,
@@ -66,6 +67,7 @@ from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
+from push.protocol.series import SeriesEncoder
 from settings import Settings
 
 __all__ = ["Gateway", "HttpServer", "runner_options"]
@@ -121,6 +123,7 @@ class Gateway:
         app[REQUEST_GUARD] = self._guard
         app[REPLAY_PLANNER] = replay_planner
         app[SERIES_COUNTER] = series_counter
+        app[SERIES_ENCODER] = SeriesEncoder(settings.zone, settings.time_zone)
         app[ORDER_QUERIES] = order_queries
         app[ORDER_WRITER] = order_writer
         app[PLAYGROUND] = is_playground

@@ -18,6 +18,7 @@ from push.protocol.access import TopicLookup
 from push.protocol.order_changes import ChangeResult, CreatedOrder, StatusChange
 from push.protocol.order_csv import OrderExport
 from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, OrderPageRequest, ShopInfo
+from push.protocol.series import SeriesEncoder
 from settings import Settings
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "RELAY",
     "REPLAY_PLANNER",
     "SERIES_COUNTER",
+    "SERIES_ENCODER",
     "SESSION_MANAGER",
     "SETTINGS",
     "VERSION",
@@ -89,6 +91,7 @@ ORDER_WRITER = web.AppKey("ORDER_WRITER", OrderChanges)
 PLAYGROUND = web.AppKey("PLAYGROUND", bool)
 REPLAY_PLANNER = web.AppKey("REPLAY_PLANNER", ReplayPlanner)
 SERIES_COUNTER = web.AppKey("SERIES_COUNTER", SeriesCounter)
+SERIES_ENCODER = web.AppKey("SERIES_ENCODER", SeriesEncoder)
 METRICS = web.AppKey("METRICS", Metrics)
 LIFECYCLE = web.AppKey("LIFECYCLE", Lifecycle)
 SESSION_MANAGER = web.AppKey("SESSION_MANAGER", SessionManager)

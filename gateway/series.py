@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from itertools import pairwise
-from typing import Any
-
 from aiohttp import web
 
-from gateway.app_keys import SERIES_COUNTER, SETTINGS
-from push.journal.series import OrderCounts, Period, StatusSums, bucket_bounds, compared_days
+from gateway.app_keys import SERIES_COUNTER, SERIES_ENCODER
+from push.journal.series import Period
 from push.protocol.access import Grant
 
 __all__ = ["series"]
@@ -25,36 +19,5 @@ async def series(request: web.Request, _grant: Grant) -> web.Response:
         raise web.HTTPBadRequest(text=f"period: expected one of {', '.join(Period)}") from None
     counter = request.app[SERIES_COUNTER]
     counts = await counter.counts()
-    now = counter.now()
-    bounds = bucket_bounds(period, counter.zone, now if counts is None else counts.shown_at(now))
-    days = compared_days(counter.zone, now if counts is None else counts.now)
-    fields = {
-        "period": period,
-        "time_zone": request.app[SETTINGS].time_zone,
-        "buckets": _buckets(bounds, counts),
-        "statuses": {} if counts is None else _statuses(counts.by_status()),
-        "compare": {name: {} if counts is None else _statuses(counts.in_interval(day)) for name, day in days.items()},
-        "position": None if counts is None else str(counts.position),
-        "complete": counts is not None,
-    }
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
-    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _buckets(bounds: Sequence[datetime], counts: OrderCounts | None) -> list[dict[str, Any]]:
-    sums: Sequence[Mapping[str, StatusSums]] = [{} for _ in pairwise(bounds)] if counts is None else counts.in_buckets(bounds)
-    return [
-        {"from": _rfc3339(start), "to": _rfc3339(end), "statuses": _statuses(found)}
-        for (start, end), found in zip(pairwise(bounds), sums, strict=True)
-    ]
-
-
-def _statuses(sums: Mapping[str, StatusSums]) -> dict[str, Any]:
-    return {
-        status: {"orders": orders, "revenue": {name: format(amount, "f") for name, amount in revenue.items()}}
-        for status, (orders, revenue) in sums.items()
-    }
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    body = request.app[SERIES_ENCODER].encode(period, counts, counter.now())
+    return web.Response(body=body, content_type="application/json", charset="utf-8", headers={"Cache-Control": "no-store"})

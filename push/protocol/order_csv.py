@@ -14,8 +14,11 @@ from typing import NamedTuple
 __all__ = ["ExportedOrder", "OrderExport", "csv_head", "csv_rows"]
 
 COLUMNS = ("key", "number", "created_at", "customer_name", "customer_id", "total", "currency", "status")
-# A cell that begins with one of these is a formula to a spreadsheet, unless it is a negative number.
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+# A cell that begins with one of these is a formula to a spreadsheet, unless it is a negative number. So is what follows a
+# separator inside of a cell: a spreadsheet of a language with decimal commas splits at semicolons, also in quotes that it takes
+# for a part of the text.
+_SIGNS = "=+\\-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+_FORMULA = re.compile(rf"^(?=[{_SIGNS}\t\r\n])|(?<=[;\t\r\n])(?=[ \"]*[{_SIGNS}])")
 _NUMBER = re.compile(r"-[0-9]+(\.[0-9]+)?")
 
 
@@ -79,6 +82,6 @@ def _encode(rows: Iterable[Sequence[str | None]]) -> bytes:
 
 
 def _neutralized(cell: str | None) -> str:
-    if not cell or not _FORMULA.match(cell) or _NUMBER.fullmatch(cell):
+    if not cell or _NUMBER.fullmatch(cell):
         return cell or ""
-    return f"'{cell}"
+    return _FORMULA.sub("'", cell)

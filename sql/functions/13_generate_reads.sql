@@ -43,6 +43,16 @@ declare
         'as p, lateral orderwire.map_orders(p.o) as m)',
         template, template
     );
+    -- The same of the keys $2 of a customer, each once, though it may be spelled in several ways.
+    own_keys   constant text := (
+        select
+            '(select distinct ' || string_agg(format('orderwire.orders_key_%s(u.key) as key_%s', n, n), ', ' order by n)
+            || ' from unnest($2) as u (key)) as k'
+        from generate_subscripts(keys, 1) as n
+    );
+    own_match  constant text := (
+        select string_agg(format('o.%I = k.key_%s', k, n), ' and ' order by n) from unnest(keys) with ordinality as k (k, n)
+    );
     customer   constant text := coalesce(orderwire.field_sql(relation, map, 'customer_id'), 'null::text');
     sort_order text := key_order;
     -- Of a row `o`, by the numbers of the parameters for the value and the key: whether it comes after these in the list.
@@ -166,9 +176,9 @@ begin
                 listed,
                 format(page, columns, sort_list, format('%s = $1', customer), after[3], sort_order, '$3')
                 || format(
-                    ' union all (select %s, %s from (select (o.*)::%s as o from unnest($2) as k (key), %s as o where %s '
+                    ' union all (select %s, %s from (select (o.*)::%s as o from %s, %s as o where %s '
                     'and (%s = $1) is not true and %s) as p, lateral orderwire.map_orders(p.o) as m)',
-                    columns, sort_list, relation, relation, key_match, customer, after[3]
+                    columns, sort_list, relation, own_keys, relation, own_match, customer, after[3]
                 ),
                 '$3'
             )

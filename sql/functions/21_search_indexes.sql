@@ -180,7 +180,8 @@ as $$
     from orderwire.index_condition('aaa') as text_search, orderwire.index_condition('123') as amount_search
 $$;
 
--- The keys of the orders that are the text itself: by key, and by number where that has an index. A search lists them first.
+-- The keys of the orders that are the text itself: by key, and then by number where that has an index, newest first. A search lists
+-- them first. All of its pages have to get the same: a number that very many orders have is none that is the text itself.
 create or replace function orderwire.exact_keys(search text) returns text[]
 language plpgsql stable
 as $$
@@ -188,6 +189,7 @@ declare
     s        record := orderwire.parse_search(search);
     t        orderwire.attached_tables;
     numbered pg_attribute;
+    max_keys constant integer := 100;
     keys     text[] := array(select k.key from orderwire.orders_by_key(array[s.term]) as k);
 begin
     select a.* into t from orderwire.attached_tables as a where a.name = 'orders';
@@ -199,10 +201,13 @@ begin
             or orderwire.is_searchable(t.relation, numbered.attnum, false) -- what equals a text has its trigrams
         )
     then
-        execute 'select $1 || array(select m.key from orderwire.order_rows(null, null, null, null) as s, '
-            'lateral orderwire.map_orders(s.o) as m where s.number_column = any($2) and m.key <> all($1) limit 10)'
-        using keys, array[s.term, '#' || s.term]
-        into keys;
+        execute format(
+            'with s as materialized (select s.* from orderwire.order_rows(null, null, null, null) as s '
+            'where s.number_column = any($2) limit $3 + 1) '
+            'select $1 || array(select m.key from s, lateral orderwire.map_orders(s.o) as m '
+            'where (select count(*) from s) <= $3 and m.key <> all($1) order by %s)',
+            orderwire.orders_sort_order()
+        ) using keys, array[s.term, '#' || s.term], max_keys into keys;
     end if;
     return keys;
 end

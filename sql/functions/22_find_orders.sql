@@ -11,6 +11,10 @@ create or replace function orderwire.order_condition(
     search text
 ) returns text
 language plpgsql stable
+-- Times in the text are read as they were written, whatever the session's settings are.
+set datestyle = 'ISO, MDY'
+set timezone = 'UTC'
+set extra_float_digits = 1
 as $$
 declare
     s record := orderwire.parse_search(search);
@@ -54,6 +58,9 @@ create or replace function orderwire.orders_query(
     deadline timestamptz
 ) returns text
 language plpgsql stable
+set datestyle = 'ISO, MDY'
+set timezone = 'UTC'
+set extra_float_digits = 1
 as $$
 declare
     condition text := orderwire.order_condition(statuses, from_at, to_at, search);
@@ -127,8 +134,9 @@ begin
 end
 $$;
 
--- A page of the orders that are asked for, newest first, for at most about `time_limit`. The first page of a search begins with
--- the orders that are the text itself; an `after_key` of '' stands for the rest of the first page. `next_value` and `next_key`:
+-- A page of the orders that are asked for, newest first, for at most about `time_limit`. A search begins with the orders that
+-- are the text itself: an `after_key` of '' stands for those of them after the one with the key `after_value`, and with null for
+-- what follows them. `next_value` and `next_key`:
 -- where the next page begins, null after the last one. Not `complete`: the search stopped at its time limit, having looked at
 -- all orders that were created since `searched_to`; the next page goes on from there.
 --
@@ -154,12 +162,17 @@ language plpgsql stable
 set enable_seqscan = off
 set enable_sort = off
 set jit = off
+-- Cursors and bounds go through text.
+set datestyle = 'ISO, MDY'
+set timezone = 'UTC'
+set extra_float_digits = 1
 as $$
 declare
     deadline  constant timestamptz := clock_timestamp() + time_limit;
     stop_at   timestamptz := deadline;
     columns   text;
     exact     text[] := '{}';
+    first     record;
     indexed   record;
     -- An index gives the rows newest first.
     is_sorted boolean;
@@ -186,13 +199,25 @@ begin
     if search is not null then
         exact := orderwire.exact_keys(search);
         indexed := orderwire.index_condition(search);
-        if after_key is null and exact <> '{}' then
+        if exact <> '{}' and (after_key is null or after_key = '' and after_value is not null) then
             execute format(
-                'select array(select orderwire.order_json(m, i.integer_keys, orderwire.max_listed_bytes()) '
-                'from orderwire.journal_identity as i, orderwire.orders_by_key($1) as m where %s order by array_position($1, m.key) limit $2)',
+                'select coalesce(array_agg(f.key), ''{}'') as keys, coalesce(array_agg(f.order_json), ''{}'') as orders from ('
+                'select m.key, orderwire.order_json(m, i.integer_keys, orderwire.max_listed_bytes()) as order_json '
+                'from orderwire.journal_identity as i, orderwire.orders_by_key($1) as m '
+                'where array_position($1, m.key) > coalesce(array_position($1, $3), 0) and %s '
+                'order by array_position($1, m.key) limit $2 + 1) as f',
                 condition
-            ) using exact, max_orders into orders;
+            ) using exact, max_orders, after_value into first;
+            orders := first.orders[:max_orders];
+            if cardinality(first.keys) > max_orders then
+                next_value := first.keys[max_orders];
+                next_key := '';
+                return;
+            end if;
         end if;
+    end if;
+    if after_key = '' then
+        after_value := null;
     end if;
     max_rows := max_orders + 1 + cardinality(exact);
     after_key := nullif(after_key, '');

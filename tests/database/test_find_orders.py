@@ -429,3 +429,47 @@ async def test_columns_that_are_named_like_parameters_do_not_take_their_place(
     assert listed(page) == ["4", "3"]
     assert listed(await database.list_orders(OrderPageRequest(9, OrderFilter(), page.next_cursor))) == ["2", "1"]
     assert await database.find_order("2", anna) is None
+
+
+@pytest.mark.parametrize("change", ["select", "drop index orders_created_at_id_idx, orders_status_created_at_id_idx"])
+async def test_each_order_that_is_the_text_itself_is_on_one_page(database: Database, db: Any, change: str) -> None:
+    """More of them than a page has, by their key and by their number: the others came on no page."""
+    await db.execute(change)
+    await db.execute(
+        "alter table orders drop constraint orders_order_number_key; create index on orders (order_number);"
+        " insert into orders (order_number, customer_name, total, status)"
+        " select case when n % 2 = 0 then '2' else '#2' end, 'Anna', 5, case n % 3 when 0 then 'ready' else 'pending' end"
+        " from generate_series(1, 24) as n;"
+        " insert into orders (order_number, customer_name, total) values ('12', 'B', 5), ('x', 'C 2', 5), ('y', 'D', 2)"
+    )
+    rest = [27, 26, 25]
+    for statuses, exact in (((), [2, *range(24, 2, -1), 1]), (("ready",), list(range(24, 2, -3)))):
+        for limit in (1, 2, 3, 10, 24, 25, 100):
+            found = await find_all(database, OrderFilter(statuses, "2"), limit)
+            assert found == [*exact, *(rest if not statuses else [])], (statuses, limit)
+    # Pages of different sizes.
+    page = await find(database, OrderFilter(search="2"), 1)
+    found = ids(page.orders)
+    for limit in (2, 30, 30):
+        if page.next_cursor is not None:
+            page = await find(database, OrderFilter(search="2"), limit, page.next_cursor)
+            found += ids(page.orders)
+    assert found == [2, *range(24, 2, -1), 1, *rest]
+
+
+async def test_a_number_that_very_many_orders_have_is_found_newest_first(database: Database, db: Any) -> None:
+    await db.execute(
+        "alter table orders drop constraint orders_order_number_key; create index on orders (order_number);"
+        " insert into orders (order_number, customer_name, total) select 'none', 'c', 5 from generate_series(1, 150)"
+    )
+    for limit in (40, 149, 150):
+        assert await find_all(database, OrderFilter(search="none"), limit) == list(range(150, 0, -1))
+
+
+async def test_a_key_that_is_spelled_in_several_ways_is_one_order(database: Database, db: Any) -> None:
+    await db.execute("insert into orders (customer_name, customer_id, total) select 'c', 'anna', 1 from generate_series(1, 3)")
+    owner = OrderOwner(None, frozenset({"2", "02", " 2", "2 ", "+2", "3", "no key"}))
+    for wanted in (OrderFilter(), OrderFilter(search="c")):
+        assert ids((await database.list_orders(OrderPageRequest(10, wanted, None, owner))).orders) == [3, 2]
+    async with database.export_orders(OrderFilter(), owner) as export:
+        assert [order.key async for batch in export.batches for order in batch] == ["3", "2"]

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from unittest.mock import Mock
 from zoneinfo import ZoneInfo
 
 import asyncpg
@@ -22,8 +23,9 @@ import pytest
 
 from db import series as series_queries
 from db.series import SeriesReader
+from gateway.app_keys import SERIES_COUNTER
 from push.journal import series_counter
-from push.journal.series import OrderCounts
+from push.journal.series import OrderCounts, bucket_bounds
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.series_client import SeriesClient, sums_of
 from tests.helpers.tokens import SECRET, token
@@ -184,6 +186,36 @@ async def test_a_time_that_cannot_be_had_is_in_no_bucket(start_app: StartApp, db
     answer = await get_series(app, "24h")
     assert answer["statuses"] == {"": {"orders": 7, "revenue": {"": "14"}}}
     assert sum(bucket["statuses"].get("", {"orders": 0})["orders"] for bucket in answer["buckets"]) == 1
+
+
+async def test_an_answer_is_encoded_once_for_the_requests_that_wait_for_it(
+    app: App, db: Any, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait for one count, which a lock of the table holds up."""
+    await db.execute(INSERT_SQL)
+    monkeypatch.setattr(series_counter, "PATIENCE", TIMEOUT_SECONDS)
+    encodes = Mock(wraps=bucket_bounds)
+    monkeypatch.setattr("push.protocol.series.bucket_bounds", encodes)
+    counter = app.app[SERIES_COUNTER]
+    waiting = 0
+    all_wait = asyncio.Event()
+    counts = counter.counts
+
+    async def count_callers() -> OrderCounts | None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 40:
+            all_wait.set()
+        return await counts()
+
+    monkeypatch.setattr(counter, "counts", count_callers)
+    async with locked_table(database_url):
+        requests = [asyncio.create_task(get_series(app, "7d")) for _ in range(40)]
+        await within(TIMEOUT_SECONDS, all_wait.wait(), "40 requests")
+    answers = await asyncio.gather(*requests)
+    assert answers[0]["statuses"] == {"pending": {"orders": 1, "revenue": {"": "5.00"}}}
+    # Some may have come after the count had begun: these wait for the next one.
+    assert encodes.call_count == len({answer["position"] + answer["buckets"][-1]["to"] for answer in answers}) <= 4
 
 
 # ---------------------------------------------------------------- slow, and impossible counts
