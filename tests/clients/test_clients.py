@@ -1,10 +1,11 @@
-"""tornado, websockets, aiohttp, ws and undici (the WebSocket of Node.js) connect to the server."""
+"""tornado, websockets, aiohttp, ws, undici (the WebSocket of Node.js) and that of the Java platform connect to the server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -123,6 +124,20 @@ async def test_aiohttp_exchanges_messages(server: Server) -> None:
             answers.append((await within(TIMEOUT_SECONDS, connection.receive_json(), "an answer"))["code"])
         assert connection.compress
     assert (answers, connection.close_code) == (["unknown_type"] * MESSAGES, 1000)
+
+
+async def test_java_exchanges_messages(server: Server) -> None:
+    if shutil.which("javac") is None:
+        pytest.skip("a JDK is not installed: on Debian and Ubuntu, apt install default-jdk-headless")
+    process = await asyncio.create_subprocess_exec(
+        "java", str(HERE / "Client.java"), server.ws_url, env={"PATH": os.environ["PATH"]}, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        printed, _ = await within(TIMEOUT_SECONDS, process.communicate(), "the end of the client")
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    assert json.loads(printed) == {"answers": ["unknown_type"] * MESSAGES, "code": 1000}
 
 
 # ---------------------------------------------------------------- closing
