@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 from playwright.async_api import CDPSession, Page
 
-from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import create_starter, migrate
-from tests.browser.chromium import find_chromium
+from tests.browser.command import serve_page
 from tests.browser.page_helpers import expect_order_count, open_dashboard, wait_until
-from tests.support import Server
-from web.build import build
 
 EVENTS_PER_SECOND = 1000
 DURATION_SECONDS = 20.0
@@ -75,15 +68,7 @@ async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> S
     busy_before = await main_thread_seconds(devtools)
     start = time.monotonic()
     ticks = int(seconds / TICK_SECONDS)
-    for tick in range(ticks):
-        ids = await db.fetch(
-            "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
-            " returning id",
-            ROWS_PER_STATEMENT,
-        )
-        status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
-        await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
-        await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
+    await write_events(db, ticks)
     elapsed = time.monotonic() - start
     measured = await page.evaluate(READ_MEASUREMENTS)
     busy = await main_thread_seconds(devtools) - busy_before
@@ -100,6 +85,20 @@ async def run_burst(page: Page, db: Any, seconds: float = DURATION_SECONDS) -> S
     )
 
 
+async def write_events(db: Any, ticks: int) -> None:
+    """Insert and change orders at EVENTS_PER_SECOND, for so many times TICK_SECONDS."""
+    start = time.monotonic()
+    for tick in range(ticks):
+        ids = await db.fetch(
+            "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
+            " returning id",
+            ROWS_PER_STATEMENT,
+        )
+        status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
+        await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
+        await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
+
+
 async def main_thread_seconds(devtools: CDPSession) -> float:
     """CPU time of the main thread's tasks since the page was opened."""
     metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
@@ -107,34 +106,18 @@ async def main_thread_seconds(devtools: CDPSession) -> float:
 
 
 async def main() -> None:
-    build()
-    with tempfile.TemporaryDirectory() as directory:
-        home = Path(directory)
-        home.chmod(0o755)
-        postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
-        url = postgres.start()
-        await migrate(url)
-        await create_starter(url)
-        server = await Server.serve(url)
-        try:
-            await server.wait_until_ready()
-            db = await asyncpg.connect(url)
-            async with find_chromium(home).launch() as browser:
-                page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
-                await db.execute(
-                    "insert into orders (customer_name, total, status, created_at)"
-                    " select 'Anna ' || n, n % 100, 'delivered', now() - interval '6 seconds' * ($1 - n)"
-                    " from generate_series(1, $1) n",
-                    TABLE_ORDERS,
-                )
-                await open_dashboard(page, server)
-                await expect_order_count(page, TABLE_ORDERS)
-                await wait_until(page, "document.querySelector('[data-count=delivered]').textContent !== '–'")
-                print(await run_burst(page, db))
-            await db.close()
-        finally:
-            await server.stop()
-            postgres.release()
+    async with serve_page() as (server, db, browser):
+        page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="ru-RU")
+        await db.execute(
+            "insert into orders (customer_name, total, status, created_at)"
+            " select 'Anna ' || n, n % 100, 'delivered', now() - interval '6 seconds' * ($1 - n)"
+            " from generate_series(1, $1) n",
+            TABLE_ORDERS,
+        )
+        await open_dashboard(page, server)
+        await expect_order_count(page, TABLE_ORDERS)
+        await wait_until(page, "document.querySelector('[data-count=delivered]').textContent !== '–'")
+        print(await run_burst(page, db))
 
 
 if __name__ == "__main__":

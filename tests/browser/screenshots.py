@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-import tempfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Literal
 
-import asyncpg
 from playwright.async_api import Page, expect
 
 from db.demo import CUSTOMER_NAMES
-from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import create_starter, migrate
-from tests.browser.chromium import find_chromium
+from tests.browser.command import serve_page
 from tests.browser.page_helpers import expect_order_count, open_dashboard
-from tests.support import ROOT, Server
-from web.build import build
+from tests.support import ROOT
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
@@ -92,45 +86,29 @@ async def take(page: Page, name: str) -> None:
 
 
 async def main() -> None:
-    build()
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as directory:
-        home = Path(directory)
-        home.chmod(0o755)
-        postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
-        url = postgres.start()
-        await migrate(url)
-        await create_starter(url)
-        server = await Server.serve(url)
-        try:
-            await server.wait_until_ready()
-            db = await asyncpg.connect(url)
-            await insert_orders_of_an_evening(db)
-            async with find_chromium(home).launch() as browser:
-                for screen, options in (("desktop", DESKTOP), ("phone", PHONE)):
-                    for scheme, locale in SCHEMES:
-                        page = await browser.new_page(**options, locale=locale)
-                        await page.emulate_media(color_scheme=scheme)
-                        await open_dashboard(page, server)
-                        orders = await db.fetchval("select count(*) from orders")
-                        await change_some_orders(db)
-                        await expect_order_count(page, orders + 1)
-                        await expect(page.locator(".toast")).to_have_count(1)
-                        await take(page, f"{screen}-{scheme}")
-                        await page.close()
-                key = await db.fetchval("select id from orders where status = 'delivering' order by id desc limit 1")
-                for view, ready in VIEWS.items():
-                    for scheme, locale in SCHEMES:
-                        page = await browser.new_page(**DESKTOP, locale=locale)
-                        await page.emulate_media(color_scheme=scheme)
-                        await page.goto(f"{server.http_url}/admin/dashboard/{view.format(key=key)}")
-                        await page.locator(ready).first.wait_for()
-                        await take(page, f"{view.partition('/')[0]}-{scheme}")
-                        await page.close()
-            await db.close()
-        finally:
-            await server.stop()
-            postgres.release()
+    async with serve_page() as (server, db, browser):
+        await insert_orders_of_an_evening(db)
+        for screen, options in (("desktop", DESKTOP), ("phone", PHONE)):
+            for scheme, locale in SCHEMES:
+                page = await browser.new_page(**options, locale=locale)
+                await page.emulate_media(color_scheme=scheme)
+                await open_dashboard(page, server)
+                orders = await db.fetchval("select count(*) from orders")
+                await change_some_orders(db)
+                await expect_order_count(page, orders + 1)
+                await expect(page.locator(".toast")).to_have_count(1)
+                await take(page, f"{screen}-{scheme}")
+                await page.close()
+        key = await db.fetchval("select id from orders where status = 'delivering' order by id desc limit 1")
+        for view, ready in VIEWS.items():
+            for scheme, locale in SCHEMES:
+                page = await browser.new_page(**DESKTOP, locale=locale)
+                await page.emulate_media(color_scheme=scheme)
+                await page.goto(f"{server.http_url}/admin/dashboard/{view.format(key=key)}")
+                await page.locator(ready).first.wait_for()
+                await take(page, f"{view.partition('/')[0]}-{scheme}")
+                await page.close()
 
 
 if __name__ == "__main__":

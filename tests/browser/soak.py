@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import asyncpg
 from playwright.async_api import Page
 
-from db.embedded.postgres import EmbeddedPostgres
-from db.migrate import create_starter, migrate
-from tests.browser.chromium import find_chromium
+from tests.browser.burst import ROWS_PER_STATEMENT, write_events
+from tests.browser.command import serve_page
 from tests.browser.page_helpers import expect_order_count, open_dashboard, wait_until
-from tests.support import Server
-from web.build import build
 
 EVENTS_PER_SECOND = 5
 HOURS = 8
 EVENTS_PER_HOUR = EVENTS_PER_SECOND * 3600
-# Each tick inserts so many orders, and changes each of them once.
-ROWS_PER_STATEMENT = 10
-TICK_SECONDS = 0.02
 INSERTS = 40
 SECONDS_BETWEEN_INSERTS = 0.5
 
@@ -63,16 +54,7 @@ async def read_memory(page: Page) -> Memory:
 
 async def write_hour(page: Page, db: Any) -> None:
     """Write the events of an hour, and wait until the page shows them."""
-    start = time.monotonic()
-    for tick in range(EVENTS_PER_HOUR // (2 * ROWS_PER_STATEMENT)):
-        ids = await db.fetch(
-            "insert into orders (customer_name, total) select 'Anna ' || n, n + 0.05 from generate_series(1, $1) n"
-            " returning id",
-            ROWS_PER_STATEMENT,
-        )
-        status = ("confirmed", "preparing", "ready", "cancelled")[tick % 4]
-        await db.execute("update orders set status = $2 where id = any($1)", [row["id"] for row in ids], status)
-        await asyncio.sleep(max(0.0, start + (tick + 1) * TICK_SECONDS - time.monotonic()))
+    await write_events(db, EVENTS_PER_HOUR // (2 * ROWS_PER_STATEMENT))
     await expect_order_count(page, await db.fetchval("select count(*) from orders"))
 
 
@@ -90,42 +72,26 @@ async def insert_latencies(page: Page, db: Any) -> list[float]:
 
 
 async def main() -> None:
-    build()
-    with tempfile.TemporaryDirectory() as directory:
-        home = Path(directory)
-        home.chmod(0o755)
-        postgres = EmbeddedPostgres(home / "data", report=lambda line: None)
-        url = postgres.start()
-        await migrate(url)
-        await create_starter(url)
-        server = await Server.serve(url)
-        try:
-            await server.wait_until_ready()
-            db = await asyncpg.connect(url)
-            async with find_chromium(home).launch() as browser:
-                page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-GB")
-                await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
-                await open_dashboard(page, server)
-                await wait_until(page, "document.querySelector('[data-count=pending]').textContent === '1'")
-                latencies = sorted(await insert_latencies(page, db))
-                print(
-                    f"INSERT to the row on the screen, {INSERTS} times on an idle page: "
-                    f"median {statistics.median(latencies):.0f} ms, the longest {latencies[-1]:.0f} ms"
-                )
-                await write_hour(page, db)
-                first = await read_memory(page)
-                for hour in range(2, HOURS + 1):
-                    await write_hour(page, db)
-                    last = await read_memory(page)
-                    print(f"{hour} h: heap {last.heap_bytes / 2**20:.1f} MiB, {last.nodes} nodes", flush=True)
-                print(
-                    f"after {HOURS} hours at {EVENTS_PER_SECOND} events/s against one hour: "
-                    f"heap {last.heap_bytes / first.heap_bytes:.2f}, nodes {last.nodes / first.nodes:.2f}"
-                )
-            await db.close()
-        finally:
-            await server.stop()
-            postgres.release()
+    async with serve_page() as (server, db, browser):
+        page = await browser.new_page(viewport={"width": 1440, "height": 900}, locale="en-GB")
+        await db.execute("insert into orders (customer_name, total) values ('Anna', 1)")
+        await open_dashboard(page, server)
+        await wait_until(page, "document.querySelector('[data-count=pending]').textContent === '1'")
+        latencies = sorted(await insert_latencies(page, db))
+        print(
+            f"INSERT to the row on the screen, {INSERTS} times on an idle page: "
+            f"median {statistics.median(latencies):.0f} ms, the longest {latencies[-1]:.0f} ms"
+        )
+        await write_hour(page, db)
+        first = await read_memory(page)
+        for hour in range(2, HOURS + 1):
+            await write_hour(page, db)
+            last = await read_memory(page)
+            print(f"{hour} h: heap {last.heap_bytes / 2**20:.1f} MiB, {last.nodes} nodes", flush=True)
+        print(
+            f"after {HOURS} hours at {EVENTS_PER_SECOND} events/s against one hour: "
+            f"heap {last.heap_bytes / first.heap_bytes:.2f}, nodes {last.nodes / first.nodes:.2f}"
+        )
 
 
 if __name__ == "__main__":

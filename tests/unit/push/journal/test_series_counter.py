@@ -169,7 +169,7 @@ def test_an_error_reaches_those_that_wait_and_is_logged_once(caplog: pytest.LogC
         with pytest.raises(StoreError):
             await counter.counts()
         table.seconds = 3.0
-        # Nobody waits for this one any more.
+        # No request waits for this count any more.
         assert await ask(counter, 1.0) == (2.0, None)
         await asyncio.sleep(3)
         table.error, table.seconds = None, 0.1
