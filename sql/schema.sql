@@ -423,7 +423,7 @@ revoke execute on function orderwire.notify_unclaimed() from public;
 create function orderwire.now_ms() returns bigint language sql volatile;
 revoke execute on function orderwire.now_ms() from public;
 
-create function orderwire.order_condition(statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text) returns text language plpgsql stable set DateStyle=ISO, MDY set TimeZone=UTC set extra_float_digits=1;
+create function orderwire.order_condition(statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text) returns text language plpgsql stable;
 
 create function orderwire.order_history(key text, max_events integer, subject text DEFAULT NULL::text) returns SETOF text language sql stable;
 
@@ -433,7 +433,7 @@ create function orderwire.order_json(o orderwire.mapped_order, integer_keys bool
 
 create function orderwire.orders_by_key(keys text[]) returns SETOF orderwire.mapped_order language sql stable;
 
-create function orderwire.orders_query(columns text, statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, after_value text, after_key text, deadline timestamp with time zone) returns text language plpgsql stable set DateStyle=ISO, MDY set TimeZone=UTC set extra_float_digits=1;
+create function orderwire.orders_query(columns text, statuses text[], from_at timestamp with time zone, to_at timestamp with time zone, search text, after_value text, after_key text, deadline timestamp with time zone) returns text language plpgsql stable;
 
 create function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) returns TABLE(status text, currency text, interval_number integer, orders bigint, revenue numeric, events bigint) language sql stable;
 comment on function orderwire.orders_since(counted pg_snapshot, bounds timestamp with time zone[], max_events integer) is 'What has changed in a count of the orders, by the events since.';

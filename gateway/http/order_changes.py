@@ -11,7 +11,6 @@ from gateway.app_keys import ORDER_WRITER, PLAYGROUND, SETTINGS
 from gateway.http.errors import error_response
 from gateway.http.json_body import parse_member, read_json_object
 from gateway.http.json_response import json_text_response
-from gateway.net.error_body import error_body
 from push.errors import BadCursor
 from push.journal.events import Cursor, EventId
 from push.protocol.access import Grant, Role, is_key
@@ -76,8 +75,7 @@ def _response(result: ChangeResult, key: str) -> web.Response:
             return error_response(404, f"no such order: {key[:200]}")
         case ChangeOutcome.CONFLICT:
             actor = None if result.actor is None else json.loads(result.actor)
-            body = error_body("conflict", "the order has changed meanwhile", status=result.status, actor=actor)
-            return web.Response(status=409, body=body, content_type="application/json", charset="utf-8")
+            return error_response(409, "the order has changed meanwhile", None, {"status": result.status, "actor": actor})
     return _forbidden(result.outcome.value, result.detail)
 
 
@@ -112,6 +110,4 @@ def _forbidden_reason(request: web.Request, grant: Grant) -> str | None:
 def _forbidden(reason: str, detail: str = "") -> web.Response:
     """403 with the reason, for programs too."""
     message = f"{_FORBIDDEN[reason]}: {detail}" if detail else _FORBIDDEN[reason]
-    return web.Response(
-        status=403, body=error_body("forbidden", message, reason=reason), content_type="application/json", charset="utf-8"
-    )
+    return error_response(403, message, None, {"reason": reason})

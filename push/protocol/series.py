@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from push.journal.series import OrderCounts, Period, StatusSums, bucket_bounds, compared_days
+from push.protocol.messages import rfc3339
 
 __all__ = ["SeriesEncoder"]
 
@@ -64,4 +65,4 @@ def _statuses(sums: Mapping[str, StatusSums]) -> dict[str, Any]:
 
 
 def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(moment.timestamp(), "seconds")

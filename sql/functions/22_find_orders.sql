@@ -1,7 +1,8 @@
 -- Finding orders: by statuses, a time of creation and a text. Of the table these functions know what orderwire.attach has
 -- generated (13_generate_reads.sql): order_rows(), its rows with the columns that an index may have, and the map. The queries are
 -- texts with constants, so that the planner sees what is asked for; they name functions of this schema alone, and hence
--- survive a rename.
+-- survive a rename. A time in such a text is read with the settings with which it was written: those of the session that reads
+-- (TEXT_SETTINGS_SQL in db/journal.py), or of find_orders.
 
 -- The condition, on an order `m`, that it is one of those asked for. Without `search`, `statuses` or a bound (null) all are.
 create or replace function orderwire.order_condition(
@@ -11,10 +12,6 @@ create or replace function orderwire.order_condition(
     search text
 ) returns text
 language plpgsql stable
--- Times in the text are read as they were written, whatever the session's settings are.
-set datestyle = 'ISO, MDY'
-set timezone = 'UTC'
-set extra_float_digits = 1
 as $$
 declare
     s record := orderwire.parse_search(search);
@@ -58,9 +55,6 @@ create or replace function orderwire.orders_query(
     deadline timestamptz
 ) returns text
 language plpgsql stable
-set datestyle = 'ISO, MDY'
-set timezone = 'UTC'
-set extra_float_digits = 1
 as $$
 declare
     condition text := orderwire.order_condition(statuses, from_at, to_at, search);
