@@ -1,4 +1,5 @@
 import { playSound } from "./alerts.ts";
+import { ExternalStore } from "./external-store.ts";
 import { isSoundBlocked, onSoundAllowed } from "./sound.ts";
 
 export interface AlarmSnapshot {
@@ -21,31 +22,25 @@ const INTERVAL_MS = 3_000;
 const browserSound: Sound = { play: playSound, isBlocked: isSoundBlocked, onAllowed: onSoundAllowed };
 
 /** A sound that is repeated from the first new order until the user acknowledges it. */
-export class Alarm {
+export class Alarm extends ExternalStore<AlarmSnapshot> {
   readonly #sound: Sound;
-  readonly #listeners = new Set<() => void>();
-  #snapshot: AlarmSnapshot = { count: 0, isBlocked: false };
+  protected override snapshot: AlarmSnapshot = { count: 0, isBlocked: false };
   #timer: ReturnType<typeof setInterval> | undefined;
   #enabled = false;
   #stop = (): void => {};
 
   constructor(sound: Sound = browserSound) {
+    super();
     this.#sound = sound;
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-  readonly getSnapshot = (): AlarmSnapshot => this.#snapshot;
 
   enable(): void {
     if (this.#enabled) return;
     this.#enabled = true;
     if (!this.#sound.isBlocked()) return;
-    this.#update({ isBlocked: true });
+    this.update({ isBlocked: true });
     this.#stop = this.#sound.onAllowed(() => {
-      this.#update({ isBlocked: false });
+      this.update({ isBlocked: false });
       if (this.#timer !== undefined) this.#sound.play();
     });
   }
@@ -54,13 +49,13 @@ export class Alarm {
     this.#enabled = false;
     this.#stop();
     this.acknowledge();
-    this.#update({ isBlocked: false });
+    this.update({ isBlocked: false });
   }
 
   /** Called for each new order. */
   ring(): void {
     if (!this.#enabled) return;
-    this.#update({ count: this.#snapshot.count + 1 });
+    this.update({ count: this.snapshot.count + 1 });
     if (this.#timer !== undefined) return;
     this.#play();
     this.#timer = setInterval(() => this.#play(), INTERVAL_MS);
@@ -69,17 +64,15 @@ export class Alarm {
   acknowledge(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    if (this.#snapshot.count > 0) this.#update({ count: 0 });
+    if (this.snapshot.count > 0) this.update({ count: 0 });
   }
 
   #play(): void {
-    if (!this.#snapshot.isBlocked) this.#sound.play();
+    if (!this.snapshot.isBlocked) this.#sound.play();
   }
 
-  #update(change: Partial<AlarmSnapshot>): void {
-    const next = { ...this.#snapshot, ...change };
-    if (next.count === this.#snapshot.count && next.isBlocked === this.#snapshot.isBlocked) return;
-    this.#snapshot = next;
-    for (const listener of [...this.#listeners]) listener();
+  protected override update(change: Partial<AlarmSnapshot>): void {
+    const { count, isBlocked } = { ...this.snapshot, ...change };
+    if (count !== this.snapshot.count || isBlocked !== this.snapshot.isBlocked) super.update(change);
   }
 }

@@ -1,5 +1,6 @@
 import { isOrderEvent, type ServerMessage } from "@orderwire/client";
 import { ApiError } from "../api.ts";
+import { ExternalStore } from "../external-store.ts";
 import { Board, type ColumnRows } from "./board.ts";
 import type { DashboardStore } from "./dashboard-store.ts";
 
@@ -19,28 +20,22 @@ const MAX_COMPLETING = 20;
 type Source = Pick<DashboardStore, "service" | "api" | "orders">;
 
 /** Fetches the columns of the board, one request each, and applies the events. */
-export class BoardStore {
+export class BoardStore extends ExternalStore<BoardSnapshot> {
   readonly board = new Board();
   readonly #source: Source;
   /** Called for each order that is new to the board. */
   readonly #onNewOrder: () => void;
-  readonly #listeners = new Set<() => void>();
   #statuses: readonly string[] = [];
-  #snapshot: BoardSnapshot = { state: "loading", fetches: 0 };
+  protected override snapshot: BoardSnapshot = { state: "loading", fetches: 0 };
   #timer: ReturnType<typeof setTimeout> | undefined;
   /** Requests for single orders in progress. */
   #completing = 0;
 
   constructor(source: Source, onNewOrder: () => void = () => {}) {
+    super();
     this.#source = source;
     this.#onNewOrder = onNewOrder;
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-  readonly getSnapshot = (): BoardSnapshot => this.#snapshot;
 
   /** Follows the events. Returns a function that stops. */
   start(): () => void {
@@ -49,7 +44,7 @@ export class BoardStore {
       service.onMessage((message) => this.#handleMessage(message)),
       service.onGap(() => void this.#fetch()),
       service.onConnect(() => {
-        if (this.#snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
+        if (this.snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
       }),
     ];
     return () => {
@@ -73,11 +68,11 @@ export class BoardStore {
     const replace = this.board.startFetch();
     try {
       if (!replace(await this.#fetchColumns(statuses))) return;
-      this.#update({ state: "ready", fetches: this.#snapshot.fetches + 1 });
+      this.update({ state: "ready", fetches: this.snapshot.fetches + 1 });
     } catch (error) {
       const status = error instanceof ApiError ? error.status : 0;
-      if (status === 401 || status === 403) return this.#update({ state: "forbidden" });
-      this.#update({ state: "failed" });
+      if (status === 401 || status === 403) return this.update({ state: "forbidden" });
+      this.update({ state: "failed" });
       this.#fetchLater(RETRY_DELAY_MS);
     }
   }
@@ -109,14 +104,9 @@ export class BoardStore {
       (row) => {
         this.#completing--;
         this.board.complete(row, message.id);
-        this.#update({ fetches: this.#snapshot.fetches + 1 });
+        this.update({ fetches: this.snapshot.fetches + 1 });
       },
       () => this.#completing--, // the card stays without the customer's name
     );
-  }
-
-  #update(change: Partial<BoardSnapshot>): void {
-    this.#snapshot = { ...this.#snapshot, ...change };
-    for (const listener of [...this.#listeners]) listener();
   }
 }

@@ -1,6 +1,7 @@
-import { isNewer, type OrderEvent } from "@orderwire/client";
+import type { OrderEvent } from "@orderwire/client";
 import type { OrderRow } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
+import { LastEventIds } from "./last-event-ids.ts";
 import { changedOrder, newOrder, toOrder, type Order } from "./order-list.ts";
 
 /** A fetched column. */
@@ -28,7 +29,6 @@ export const MAX_CARDS = 200;
 /** Orders that a column keeps, so that those that leave it can be replaced. */
 const MAX_KEPT = 2_000;
 const KEPT_AFTER_EVICTION = 1_000;
-const MAX_EVENT_IDS = 40_000;
 
 interface Column {
   readonly orders: Map<string, Order>;
@@ -43,7 +43,7 @@ const EMPTY: BoardColumn = { cards: [], count: 0, isComplete: true };
 export class Board {
   #columns = new Map<string, Column>();
   #byKey = new Map<string, Order>();
-  #lastEventIds = new Map<string, string>();
+  readonly #lastEventIds = new LastEventIds();
   #bufferedEvents: OrderEvent[] | null = null;
 
   has(status: string): boolean {
@@ -80,7 +80,7 @@ export class Board {
       const before = this.#byKey;
       this.#columns = new Map();
       this.#byKey = new Map();
-      this.#lastEventIds = new Map();
+      this.#lastEventIds.clear();
       for (const { status, rows, isComplete } of columns) {
         this.#columns.set(status, { orders: new Map(), isComplete, snapshot: undefined });
         for (const row of rows) this.#put(toOrder(row, 0));
@@ -97,8 +97,8 @@ export class Board {
 
   #apply(event: OrderEvent, known: Order | undefined): BoardChange {
     const { key } = event;
-    if (!isNewer(event.id, this.#lastEventIds.get(key))) return "none";
-    this.#setLastEventId(key, event.id);
+    if (!this.#lastEventIds.isNewer(key, event.id)) return "none";
+    this.#lastEventIds.set(key, event.id);
     const before = this.#byKey.get(key);
     if (event.type === "order_delete") {
       if (before !== undefined) this.#remove(before);
@@ -113,14 +113,6 @@ export class Board {
     if (before !== undefined) return "changed";
     if (event.type === "new_order") return "new";
     return known === undefined ? "incomplete" : "changed";
-  }
-
-  /** Keeps the map bounded: removes the entry that was set longest ago. */
-  #setLastEventId(key: string, eventId: string): void {
-    this.#lastEventIds.delete(key); // moves the entry to the end
-    this.#lastEventIds.set(key, eventId);
-    const [oldest] = this.#lastEventIds.size > MAX_EVENT_IDS ? this.#lastEventIds.keys() : [];
-    if (oldest !== undefined) this.#lastEventIds.delete(oldest);
   }
 
   #put(order: Order): void {

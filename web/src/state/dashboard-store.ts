@@ -10,6 +10,7 @@ import {
 } from "@orderwire/client";
 import { ApiError, type Api, type Meta } from "../api.ts";
 import type { Period } from "../periods.ts";
+import { ExternalStore } from "../external-store.ts";
 import { getToken } from "../token.ts";
 import { changesTotalsOf, FeedGate, type FeedStep } from "./feed-gate.ts";
 import { OrderList } from "./order-list.ts";
@@ -74,7 +75,7 @@ function accessOf({ role }: Meta): Access {
 }
 
 /** An external store for React. Applies messages in steps (see FeedGate), and publishes snapshots at a limited rate. */
-export class DashboardStore {
+export class DashboardStore extends ExternalStore<DashboardSnapshot> {
   readonly orders = new OrderList();
   readonly search: OrderSearch;
   readonly statusChanges: StatusChanges;
@@ -83,7 +84,6 @@ export class DashboardStore {
   readonly api: Api;
   readonly #onNewOrder: (order: NewOrder) => void;
   readonly #toaster = new Toaster();
-  readonly #listeners = new Set<() => void>();
   readonly #renders = new RenderScheduler(() => this.#render());
   readonly #loader: OrdersLoader;
   readonly #series: SeriesTracker;
@@ -93,7 +93,7 @@ export class DashboardStore {
   #watchedDeadline = Infinity;
   /** To be run when the gate is empty. */
   #waiting: (() => void)[] = [];
-  #snapshot: DashboardSnapshot;
+  protected override snapshot: DashboardSnapshot;
   #access: Access = "checking";
   #signIn: SignInRequest | null = null;
   #totals: AnalyticsUpdate | null = null;
@@ -110,6 +110,7 @@ export class DashboardStore {
     onNewOrder: (order: NewOrder) => void,
     { mainCurrency = "PLN", period = "1h" as Period } = {},
   ) {
+    super();
     this.service = service;
     this.api = api;
     this.#onNewOrder = onNewOrder;
@@ -120,7 +121,7 @@ export class DashboardStore {
     this.#series = new SeriesTracker(api, period, () => this.#settleSeries());
     this.search = new OrderSearch(api, this.orders, onChange);
     this.statusChanges = new StatusChanges(service, api);
-    this.#snapshot = this.#createSnapshot(0);
+    this.snapshot = this.#createSnapshot(0);
     service.onMessage((message) => this.#handleMessage(message));
     service.onConnect(() => this.#handleConnect());
     service.onGap(() => this.#handleGap());
@@ -133,13 +134,6 @@ export class DashboardStore {
     });
     setInterval(() => this.#tick(), TICK_MS);
   }
-
-  // Arrow functions, since React calls them without `this`.
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-  readonly getSnapshot = (): DashboardSnapshot => this.#snapshot;
 
   /** When the server has sent something last, in milliseconds since the Unix epoch. */
   get lastMessageAt(): number | null {
@@ -299,8 +293,7 @@ export class DashboardStore {
   }
 
   #render(): void {
-    this.#snapshot = this.#createSnapshot(this.#snapshot.version + 1);
-    for (const listener of this.#listeners) listener();
+    this.update(this.#createSnapshot(this.snapshot.version + 1));
   }
 
   #createSnapshot(version: number): DashboardSnapshot {

@@ -1,5 +1,6 @@
 import { isEvent, isNewer, isOrderEvent, type OrderDelete, type OrderEvent, type ServerMessage, type StreamEvent, type WebSocketService } from "@orderwire/client";
 import { ApiError, type Api } from "../api.ts";
+import { ExternalStore } from "../external-store.ts";
 import { changedOrder, newOrder, toOrder, type Order } from "./order-list.ts";
 
 export type HistoryEvent = OrderEvent | StreamEvent;
@@ -25,9 +26,8 @@ const RETRY_DELAY_MS = 2_000;
  * One order with its history, kept up to date by events. Events that come while the order is being fetched are applied at once, and again
  * to what was fetched; an event of the history is recognized by its id, an older one by its number.
  */
-export class OrderDetail {
-  readonly #listeners = new Set<() => void>();
-  #snapshot: OrderDetailSnapshot;
+export class OrderDetail extends ExternalStore<OrderDetailSnapshot> {
+  protected override snapshot: OrderDetailSnapshot;
   #lastEventId: string | undefined;
   /** Null while no fetch is in progress. */
   #buffered: HistoryEvent[] | null = null;
@@ -41,14 +41,9 @@ export class OrderDetail {
     private readonly api: OrderApi,
     known?: Order,
   ) {
-    this.#snapshot = { state: "loading", order: known ?? null, isDeleted: false, events: [] };
+    super();
+    this.snapshot = { state: "loading", order: known ?? null, isDeleted: false, events: [] };
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-  readonly getSnapshot = (): OrderDetailSnapshot => this.#snapshot;
 
   /** Follows the events, and fetches the order. Returns a function that stops. */
   start(): () => void {
@@ -58,7 +53,7 @@ export class OrderDetail {
       service.onGap(() => void this.#fetch()),
       service.onConnect(() => {
         // With a cursor the connection resumes. Without one, changes during the outage are unknown.
-        if (this.#snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
+        if (this.snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
       }),
     ];
     void this.#fetch();
@@ -80,17 +75,17 @@ export class OrderDetail {
     if (failed !== undefined) return this.#fail(failed as number);
     const events = history.status === "fulfilled" ? history.value.events : [];
     this.#lastEventId = undefined;
-    this.#snapshot =
+    this.snapshot =
       row.status === "fulfilled"
         ? { state: "ready", order: toOrder(row.value, 0), isDeleted: false, events }
         : { state: events.length === 0 ? "unknown" : "ready", order: orderOf(events), isDeleted: events.length > 0, events };
     for (const event of buffered) this.#apply(event);
-    this.#publish();
+    this.publish();
   }
 
   #fail(status: number): void {
     const isFinal = status === 401 || status === 403;
-    this.#update({ state: isFinal ? "forbidden" : "failed" });
+    this.update({ state: isFinal ? "forbidden" : "failed" });
     if (isFinal) return;
     this.#retryTimer = setTimeout(() => {
       if (this.service.isConnected()) void this.#fetch(); // otherwise when it connects
@@ -102,21 +97,21 @@ export class OrderDetail {
     if (("stream" in message ? String(message.order_id) : message.key) !== this.key) return;
     this.#buffered?.push(message);
     this.#apply(message);
-    this.#publish();
+    this.publish();
   }
 
   #apply(event: HistoryEvent): void {
-    const { state, events } = this.#snapshot;
-    this.#snapshot = { ...this.#snapshot, events: insertEvent(events, event), state: state === "unknown" ? "ready" : state };
+    const { state, events } = this.snapshot;
+    this.snapshot = { ...this.snapshot, events: insertEvent(events, event), state: state === "unknown" ? "ready" : state };
     if (!isOrderEvent(event) || !isNewer(event.id, this.#lastEventId)) return;
     this.#lastEventId = event.id;
     if (event.type === "order_delete") {
-      this.#snapshot = { ...this.#snapshot, isDeleted: true, order: this.#snapshot.order ?? newOrder(event, 0) };
+      this.snapshot = { ...this.snapshot, isDeleted: true, order: this.snapshot.order ?? newOrder(event, 0) };
       return;
     }
-    const before = event.type === "new_order" ? null : this.#snapshot.order;
+    const before = event.type === "new_order" ? null : this.snapshot.order;
     const order = changedOrder(before ?? newOrder(event, 0), event);
-    this.#snapshot = { ...this.#snapshot, isDeleted: false, order };
+    this.snapshot = { ...this.snapshot, isDeleted: false, order };
     if (order.truncated.length > 0) void this.#fetchWhole(event.id);
   }
 
@@ -124,19 +119,10 @@ export class OrderDetail {
   async #fetchWhole(eventId: string): Promise<void> {
     try {
       const row = await this.api.order(this.key);
-      if (this.#lastEventId === eventId && this.#stops.length > 0) this.#update({ order: toOrder(row, 0) });
+      if (this.#lastEventId === eventId && this.#stops.length > 0) this.update({ order: toOrder(row, 0) });
     } catch {
       // The page says that the order is shown in part.
     }
-  }
-
-  #update(change: Partial<OrderDetailSnapshot>): void {
-    this.#snapshot = { ...this.#snapshot, ...change };
-    this.#publish();
-  }
-
-  #publish(): void {
-    for (const listener of [...this.#listeners]) listener();
   }
 }
 

@@ -1,6 +1,7 @@
-import { isNewer, type OrderEvent } from "@orderwire/client";
+import type { OrderEvent } from "@orderwire/client";
 import type { OrderRow } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
+import { LastEventIds } from "./last-event-ids.ts";
 
 /** Immutable: a change makes a new object, so that React can skip the rows of unchanged orders. */
 export interface Order {
@@ -42,7 +43,7 @@ export class OrderList {
   #orders: Order[] = [];
   #byKey = new Map<string, Order>();
   /** Key of an order to the id of its last event. Also for deleted orders, so that a replayed event does not restore them. */
-  #lastEventIds = new Map<string, string>();
+  readonly #lastEventIds = new LastEventIds();
   /** Null while no fetch is in progress. */
   #bufferedEvents: OrderEvent[] | null = null;
   /** Cursor of the page of older orders; null after the last page, undefined if it is not known. */
@@ -109,7 +110,7 @@ export class OrderList {
       const newestRank = (this.oldest?.rank ?? 0) - 1;
       // Orders with an event are in the list already, as new as the row or newer, or they were deleted. Others may have moved to this page.
       const added = rows
-        .filter((row) => !this.#lastEventIds.has(row.key) && !this.#byKey.has(row.key))
+        .filter((row) => this.#lastEventIds.get(row.key) === undefined && !this.#byKey.has(row.key))
         .map((row, index) => toOrder(row, newestRank - index));
       for (const order of added) this.#byKey.set(order.key, order);
       this.#orders = [...added.reverse(), ...this.#orders];
@@ -121,11 +122,11 @@ export class OrderList {
 
   #apply(event: OrderEvent): Change {
     const { key } = event;
-    if (!isNewer(event.id, this.#lastEventIds.get(key))) return "none";
+    if (!this.#lastEventIds.isNewer(key, event.id)) return "none";
     const before = this.#byKey.get(key);
     // The order is older than the list. If its row is fetched later, the row contains this change.
     if (before === undefined && event.type !== "new_order" && event.type !== "order_delete") return "none";
-    this.#setLastEventId(key, event.id);
+    this.#lastEventIds.set(key, event.id);
     if (event.type === "order_delete") {
       if (before === undefined) return "none";
       this.#orders.splice(this.#indexOf(before), 1);
@@ -158,17 +159,6 @@ export class OrderList {
     if (this.#orders.length <= MAX_ORDERS) return;
     for (const { key } of this.#orders.splice(0, EVICTION_SIZE)) this.#byKey.delete(key);
     this.#next = undefined; // the next page does not follow on what is left
-  }
-
-  /** Keeps the map bounded: removes the entry that was set longest ago. */
-  #setLastEventId(key: string, eventId: string): void {
-    this.#lastEventIds.delete(key); // moves the entry to the end
-    this.#lastEventIds.set(key, eventId);
-    if (this.#lastEventIds.size <= 2 * MAX_ORDERS) return;
-    for (const oldest of this.#lastEventIds.keys()) {
-      this.#lastEventIds.delete(oldest);
-      break;
-    }
   }
 }
 

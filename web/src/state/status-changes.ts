@@ -1,5 +1,6 @@
 import { isNewer, type OrderEvent, type WebSocketService } from "@orderwire/client";
 import { ApiError, type Api, type StatusPatch } from "../api.ts";
+import { ExternalStore } from "../external-store.ts";
 import { normalizedStatus } from "../status.ts";
 import type { ChangedOrder, Notice, Outcome, StatusChange, StatusChangesSnapshot } from "./status-change.ts";
 
@@ -46,16 +47,16 @@ const DEFAULT_RETRY_MS = 1_000;
  * Changes the status of orders. A change is shown at once, and taken back if the server does not carry it out. Each order is changed by
  * a request of its own, which names the status that the user saw: the server refuses it if another change came first.
  */
-export class StatusChanges {
+export class StatusChanges extends ExternalStore<StatusChangesSnapshot> {
   readonly #api: Pick<Api, "changeStatus" | "order">;
-  readonly #listeners = new Set<() => void>();
   readonly #steps = new Map<string, Step>();
   #actions: Action[] = [];
   #nextKey = 1;
-  #snapshot: StatusChangesSnapshot = { changes: new Map(), notices: [] };
+  protected override snapshot: StatusChangesSnapshot = { changes: new Map(), notices: [] };
   #publishScheduled = false;
 
   constructor(service: Service, api: Pick<Api, "changeStatus" | "order">) {
+    super();
     this.#api = api;
     service.onConnect(() => {
       for (const step of this.#steps.values()) if (step.state === "unknown") void this.#find(step);
@@ -63,15 +64,9 @@ export class StatusChanges {
     // The events of these changes may never come; the orders are fetched anew.
     service.onGap(() => {
       for (const [key, step] of this.#steps) if (step.state === "changed") this.#steps.delete(key);
-      this.#publish();
+      this.#schedulePublish();
     });
   }
-
-  readonly subscribe = (listener: () => void): (() => void) => {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  };
-  readonly getSnapshot = (): StatusChangesSnapshot => this.#snapshot;
 
   /** Orders that have the status already, or whose last change has no outcome yet, are left alone. Resolves when all are done with. */
   async change(orders: readonly ChangedOrder[], to: string): Promise<void> {
@@ -90,7 +85,7 @@ export class StatusChanges {
 
   dismiss(noticeKey: number): void {
     this.#actions = this.#actions.filter(({ key }) => key !== noticeKey);
-    this.#publish();
+    this.#schedulePublish();
   }
 
   async #run(wanted: readonly (ChangedOrder & { to: string; undo: string | undefined })[], to: string, isUndo: boolean): Promise<void> {
@@ -103,7 +98,7 @@ export class StatusChanges {
     const action: Action = { key: this.#nextKey++, to, isUndo, steps, canUndo: false };
     this.#actions = [...this.#actions, action].slice(-MAX_NOTICES);
     for (const step of steps) this.#steps.set(step.key, step);
-    this.#publish();
+    this.#schedulePublish();
     const queue = [...steps];
     let answered = true;
     const work = async () => {
@@ -124,9 +119,9 @@ export class StatusChanges {
     setTimeout(() => {
       action.canUndo = false;
       if (isGood) this.dismiss(action.key); // problems stay until the user has read them
-      else this.#publish();
+      else this.#schedulePublish();
     }, UNDO_MS);
-    this.#publish();
+    this.#schedulePublish();
   }
 
   /** Returns whether the server has answered. */
@@ -162,7 +157,7 @@ export class StatusChanges {
   #doubt(step: Step): void {
     if (step.eventId !== null) return this.#settle(step, { kind: "changed", id: step.eventId });
     step.state = "unknown";
-    this.#publish();
+    this.#schedulePublish();
     this.#findLater(step);
   }
 
@@ -198,7 +193,7 @@ export class StatusChanges {
       step.state = "changed";
     } else if (this.#steps.get(step.key) === step) this.#steps.delete(step.key);
     step.done();
-    this.#publish();
+    this.#schedulePublish();
   }
 
   /** To be called when the orders that are shown have the event. */
@@ -217,7 +212,7 @@ export class StatusChanges {
     } else if (step.state === "unknown") {
       this.#settleByOther(step, event);
     }
-    this.#publish();
+    this.#schedulePublish();
   }
 
   #settleByOther(step: Step, event: OrderEvent): void {
@@ -231,15 +226,14 @@ export class StatusChanges {
     }
   }
 
-  #publish(): void {
+  #schedulePublish(): void {
     if (this.#publishScheduled) return;
     this.#publishScheduled = true;
     queueMicrotask(() => {
       this.#publishScheduled = false;
       const changes = new Map<string, StatusChange>();
       for (const [key, { number, status, to, state }] of this.#steps) changes.set(key, { key, number, from: status, to, state });
-      this.#snapshot = { changes, notices: this.#actions.map(noticeOf) };
-      for (const listener of [...this.#listeners]) listener();
+      this.update({ changes, notices: this.#actions.map(noticeOf) });
     });
   }
 }

@@ -1,4 +1,4 @@
-import { lazy, Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
+import { Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { isPageKey, latinKey } from "../keys.ts";
@@ -14,10 +14,10 @@ import { SavedViews } from "./SavedViews.tsx";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 const FirstOrder = lazyComponent(() => import("./first-order/FirstOrder.tsx").then((module) => module.default));
-const loadBar = () => import("./SelectionBar.tsx").then((module) => ({ default: module.SelectionBar }));
-const loadMenu = () => import("./StatusMenu.tsx").then((module) => ({ default: module.StatusMenu }));
-const SelectionBar = lazy(loadBar);
-const StatusMenu = lazy(loadMenu);
+const loadBar = () => import("./SelectionBar.tsx").then((module) => module.SelectionBar);
+const loadMenu = () => import("./StatusMenu.tsx").then((module) => module.StatusMenu);
+const SelectionBar = lazyComponent(loadBar);
+const StatusMenu = lazyComponent(loadMenu);
 
 interface Props {
   filter: OrderFilter;

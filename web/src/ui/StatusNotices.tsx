@@ -36,7 +36,7 @@ export function StatusNotices() {
             </button>
           )}
           {isOver(notice) && (
-            <button type="button" className={css.close} aria-label={t("dismiss")} onClick={() => statusChanges.dismiss(notice.key)}>
+            <button type="button" className={`toast-close ${css.close}`} aria-label={t("dismiss")} onClick={() => statusChanges.dismiss(notice.key)}>
               <icon.Close />
             </button>
           )}

@@ -31,7 +31,7 @@ export function OwnOrder({ order, open, onToggle }: Props) {
         </p>
       </header>
       <Steps status={order.status} />
-      <button type="button" className={styles.toggle} aria-expanded={open} onClick={() => onToggle(!open)}>
+      <button type="button" className={`secondary ${styles.toggle}`} aria-expanded={open} onClick={() => onToggle(!open)}>
         {t("visitor.history")}
       </button>
       {open && <History order={order} />}
