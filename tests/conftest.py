@@ -95,12 +95,6 @@ def _postgres_is_marked(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
         monkeypatch.setattr(EmbeddedPostgres, "start", refuse)
 
 
-def choose_version(server: EmbeddedPostgres) -> None:
-    """Let the server run with the programs of the directory POSTGRES_BIN, if that is set."""
-    if directory := os.environ.get("POSTGRES_BIN"):
-        server.bin_dir = Path(directory)
-
-
 def url_with_database(url: str, name: str) -> str:
     return url.rsplit("/", 1)[0] + "/" + name
 
@@ -116,7 +110,6 @@ def run_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL with a template database: migrated, with the starter table attached."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres") / "data", report=lambda line: None)
-    choose_version(server)
     url = server.start()
 
     async def prepare() -> None:

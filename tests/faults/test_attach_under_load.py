@@ -24,7 +24,6 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from tests.conftest import choose_version
 from tests.database.attach.following import Follower
 from tests.database.attach.table_shapes import shape_named
 from tests.faults.load import OUTCOME_UNKNOWN, affected_rows, random_seed
@@ -284,7 +283,6 @@ async def kill_at_random(cluster: Cluster, administrator: Administrator, rng: ra
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     postgres = EmbeddedPostgres(tmp_path / "data", report=lambda line: None)
-    choose_version(postgres)
     url = await asyncio.to_thread(postgres.start)
     await migrate(url)
     connection = await asyncpg.connect(url)

@@ -16,7 +16,6 @@ import pytest
 from db.doctor import diagnose
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import create_starter, migrate
-from tests.conftest import choose_version
 from tests.faults.relay_processes import start_headless_servers, totals_by_view
 from tests.support import TIMEOUT_SECONDS, StartServer, open_connections, within
 
@@ -29,7 +28,6 @@ INSERT_SQL = "insert into orders (customer_name, total) values ('c', 1)"
 def small_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a PostgreSQL with the smallest queue there can be, and the starter table."""
     postgres = EmbeddedPostgres(tmp_path_factory.mktemp("small_queue") / "data", report=lambda line: None)
-    choose_version(postgres)
 
     async def prepare() -> bool:
         connection = await asyncpg.connect(postgres.url)

@@ -17,7 +17,6 @@ import asyncpg
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import create_starter, migrate
-from tests.conftest import choose_version
 from tests.support import free_port
 
 __all__ = ["Cluster"]
@@ -28,7 +27,6 @@ class Cluster(EmbeddedPostgres):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory, report=lambda line: None)
-        choose_version(self)
 
     def create(self) -> None:
         """Make the data. The server runs only meanwhile."""

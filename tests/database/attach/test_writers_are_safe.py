@@ -14,7 +14,6 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
-from tests.conftest import choose_version
 from tests.database.attach.conftest import migrated_database
 from tests.database.attach.following import Follower, read_problems
 from tests.database.attach.table_shapes import shape_named
@@ -510,7 +509,6 @@ async def test_serializable_writers_of_different_rows(db: Any, database_url: str
 def logical_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server with logical replication and prepared transactions."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("logical") / "data", report=lambda line: None)
-    choose_version(server)
 
     async def configure() -> None:
         connection = await asyncpg.connect(server.url)

@@ -52,8 +52,20 @@ def test_program_that_does_not_run_is_ignored(tmp_path: Path) -> None:
 
 def test_no_suitable_version_is_one_clear_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     old = fake_programs(tmp_path, "postgres (PostgreSQL) 9.6")
+    monkeypatch.delenv("POSTGRES_BIN", raising=False)
     monkeypatch.setattr("db.embedded.binaries._candidate_directories", lambda: iter([old]))
     with pytest.raises(EmbeddedPostgresError, match=f"no PostgreSQL {MIN_MAJOR_VERSION} or newer found"):
+        find_binaries()
+
+
+def test_the_environment_chooses_the_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSTGRES_BIN", str(fake_programs(tmp_path, "postgres (PostgreSQL) 15.7")))
+    assert find_binaries() == tmp_path
+
+
+def test_programs_that_the_environment_chooses_must_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("POSTGRES_BIN", str(tmp_path))
+    with pytest.raises(EmbeddedPostgresError, match=f"POSTGRES_BIN={tmp_path} has no postgres, initdb and psql that run"):
         find_binaries()
 
 
