@@ -97,6 +97,21 @@ test("a card is dragged to a column where it may go, and nowhere else", async ()
   expect(shop.current.patches).toEqual([["3", { status: "confirmed", from: "pending" }]]);
 });
 
+test("nothing on the board moves while a card is moved, and what came meanwhile is shown after it", async () => {
+  await openBoard();
+  act(() => card("N1").focus());
+  press("N1", " ");
+  act(() => {
+    shop.current.publish(created(9, 700, { created_at: "2026-02-02T00:00:00Z" }));
+    shop.current.change("3", "confirmed");
+  });
+  await screen.findByText(/New order #N9/);
+  expect([numbers("Pending"), numbers("Confirmed")]).toEqual([["N3", "N1"], ["N2"]]);
+  press("N1", "ArrowRight");
+  press("N1", " ");
+  await waitFor(() => expect([numbers("Pending"), numbers("Confirmed")]).toEqual([["N9"], ["N3", "N2", "N1"]]));
+});
+
 test("columns and limits of age are stored", async () => {
   await openBoard();
   fireEvent.click(screen.getByRole("button", { name: "Columns and ages" }));
