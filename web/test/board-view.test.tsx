@@ -75,7 +75,7 @@ test("without permission no card is taken, and the reason is said", async () => 
   await openBoard();
   act(() => card("N3").focus());
   press("N3", " ");
-  expect(screen.getAllByText("Statuses cannot be changed: this server has no login.")).toHaveLength(2);
+  expect(screen.getAllByText("Statuses cannot be changed: this server has no login. Set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL on the server, then sign in as an admin.")).toHaveLength(2);
   expect(screen.getByRole("region", { name: "Confirmed" }).dataset.drop).toBeUndefined();
 });
 
