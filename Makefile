@@ -127,6 +127,7 @@ screenshots: $(VENV)/.dev web  ## take the screenshots in docs/screenshots again
 
 check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite and one of Next.js, and open them in Chromium
 	@CHECK_PACKAGE=1 $(PY) -m pytest -q tests/browser/test_packed_client.py $(ARGS)
+	@$(PY) -m web.client_fields
 
 icons: $(VENV)/.dev  ## draw the icons of the installed page in web/public from web/src/icon.svg
 	@$(PY) -m tests.browser.icons
