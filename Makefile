@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint lint-sql format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -127,6 +127,7 @@ screenshots: $(VENV)/.dev web  ## take the screenshots in docs/screenshots again
 
 check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite and one of Next.js, and open them in Chromium
 	@CHECK_PACKAGE=1 $(PY) -m pytest -q tests/browser/test_packed_client.py $(ARGS)
+	@$(PY) -m web.client_fields
 
 icons: $(VENV)/.dev  ## draw the icons of the installed page in web/public from web/src/icon.svg
 	@$(PY) -m tests.browser.icons
@@ -156,6 +157,9 @@ lint: $(VENV)/.dev  ## check format, lint rules, types and import rules
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) -m web.build check
+
+lint-sql: $(VENV)/.dev  ## check the SQL with sqlfluff
+	@$(VENV)/bin/sqlfluff lint --disable-progress-bar sql/functions sql/migrations sql/starter
 
 format: $(VENV)/.dev  ## format every file
 	@$(PY) -m ruff check --quiet --fix-only .

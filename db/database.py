@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import timedelta
@@ -75,17 +75,19 @@ class Database(ConnectionPool):
     async def _fetch_orders(self, query: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
         return await self._fetch(_ORDER_SETTINGS_SQL, query, *args, timeout=timeout)
 
-    async def list_orders(self, wanted: OrderPageRequest) -> OrderPage:
-        """A page of orders, newest first."""
-        return await self._lists.page(wanted)
+    async def list_orders(self, wanted: OrderPageRequest, client: Hashable = None) -> OrderPage:
+        """A page of orders, newest first. ``client``: who asks for it. Raises TooManySearches too."""
+        return await self._lists.page(wanted, client)
 
     async def search_indexed(self) -> bool:
         """Whether indexes of the attached table answer every search that is not too short for them."""
         return await self._lists.search_indexed()
 
-    def export_orders(self, wanted: OrderFilter, owner: OrderOwner | None) -> AbstractAsyncContextManager[OrderExport]:
-        """All orders that are asked for, over a connection of its own. Raises TooManyExports too."""
-        return self._exports.open(wanted, owner)
+    def export_orders(
+        self, wanted: OrderFilter, owner: OrderOwner | None, client: Hashable = None
+    ) -> AbstractAsyncContextManager[OrderExport]:
+        """All orders that are asked for, over a connection of its own. ``client``: who asks. Raises TooManyExports too."""
+        return self._exports.open(wanted, owner, client)
 
     async def find_order(self, key: str, owner: OrderOwner | None = None) -> str | None:
         """One order as a JSON object; None if there is none with this key, or it is not the owner's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from db.connect import Connection
@@ -15,7 +15,8 @@ from push.protocol.order_list import OrderFilter, OrderOwner
 
 __all__ = ["OrderExports"]
 
-# Each export has a connection and a snapshot of its own, which keeps VACUUM from removing what it still sees.
+# Each export has a connection and a snapshot of its own, which keeps VACUUM from removing what it still sees. A client has one
+# at a time, so that it leaves one to the others.
 MAX_EXPORTS = 2
 ROWS_PER_BATCH = 500
 # The caller limits the time of the whole. PostgreSQL does for the case that this process stops without closing the connection.
@@ -37,21 +38,27 @@ where a.name = 'orders'
 
 
 class OrderExports:
-    """At most MAX_EXPORTS exports at a time. ``connect`` opens a connection to the database that the process follows."""
+    """At most MAX_EXPORTS exports at a time, and one of each client.
+
+    ``connect`` opens a connection to the database that the process follows.
+    """
 
     def __init__(self, connect: Callable[[], Awaitable[Connection]]) -> None:
         self._connect = connect
-        self._running = 0
+        # The clients whose exports are running.
+        self._running: set[Hashable] = set()
 
     @asynccontextmanager
-    async def open(self, wanted: OrderFilter, owner: OrderOwner | None) -> AsyncIterator[OrderExport]:
-        """The export, which must be read within the block: its connection is closed at the end.
+    async def open(self, wanted: OrderFilter, owner: OrderOwner | None, client: Hashable) -> AsyncIterator[OrderExport]:
+        """The export, which must be read within the block: its connection is closed at the end. ``client``: who asks for it.
 
         Raises TooManyExports and DatabaseError, the latter also while it is read.
         """
-        if self._running >= MAX_EXPORTS:
+        if client in self._running:
+            raise TooManyExports("another export of yours is running: wait for its end, or break it off")
+        if len(self._running) >= MAX_EXPORTS:
             raise TooManyExports(f"{MAX_EXPORTS} exports are running, which is the most at a time: try again later")
-        self._running += 1
+        self._running.add(client)
         try:
             with wrap_driver_errors():
                 connection = await self._connect()
@@ -62,7 +69,7 @@ class OrderExports:
             finally:
                 connection.terminate()
         finally:
-            self._running -= 1
+            self._running.remove(client)
 
 
 async def _begin(connection: Connection, wanted: OrderFilter, owner: OrderOwner | None) -> tuple[Sequence[str], str | None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -9,13 +11,18 @@ import asyncpg
 
 from db.journal import Fetch
 from db.position import POSITION_SQL, first_row, position_of
+from push.errors import TooManySearches
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPage, OrderPageRequest
+from push.turn_queue import FairSlots
 
 __all__ = ["OrderLists"]
 
 # How long a search over all orders goes on, and at how many orders of their own a customer's search looks.
 SEARCH_TIME = timedelta(seconds=1)
 MAX_SEARCHED = 1000
+# Searches that no index answers, at a time: each may have a connection of the pool for SEARCH_TIME. How long others wait.
+MAX_UNINDEXED_SEARCHES = 2
+MAX_WAIT_SECONDS = 10.0
 
 LIST_SQL = f"""
 select p.*, l.* from ({POSITION_SQL}) as p left join lateral orderwire.list_orders($1, $2, $3) as l on true
@@ -40,11 +47,12 @@ class OrderLists:
 
     def __init__(self, fetch: Fetch) -> None:
         self._fetch = fetch
+        self._unindexed = FairSlots(MAX_UNINDEXED_SEARCHES)
 
-    async def page(self, wanted: OrderPageRequest) -> OrderPage:
-        """The newest orders after the cursor that the filter names."""
+    async def page(self, wanted: OrderPageRequest, client: Hashable) -> OrderPage:
+        """The newest orders after the cursor that the filter names. Raises TooManySearches too."""
         if not wanted.filter.is_empty:
-            return await (self._find(wanted) if wanted.owner is None else self._find_own(wanted, wanted.owner))
+            return await (self._find(wanted, client) if wanted.owner is None else self._find_own(wanted, wanted.owner))
         bounds = (wanted.limit + 1, *(wanted.after or (None, None)))
         if wanted.owner is None:
             rows = await self._fetch(LIST_SQL, *bounds)
@@ -55,7 +63,24 @@ class OrderLists:
         next_cursor = _cursor(listed[-1]) if len(found) > wanted.limit else None
         return OrderPage([row["order_json"] for row in listed], next_cursor, True, position_of(first_row(rows)))
 
-    async def _find(self, wanted: OrderPageRequest) -> OrderPage:
+    async def _find(self, wanted: OrderPageRequest, client: Hashable) -> OrderPage:
+        # While there is room, a search need not be known to have indexes.
+        if self._unindexed.is_full and await self._is_indexed(wanted.filter):
+            return await self._read_page(wanted)
+        async with AsyncExitStack() as slot:
+            try:
+                await slot.enter_async_context(self._unindexed.take(client, MAX_WAIT_SECONDS))
+            except TimeoutError:
+                raise TooManySearches("too many searches that no index answers: try again") from None
+            return await self._read_page(wanted)
+
+    async def _is_indexed(self, wanted: OrderFilter) -> bool:
+        """Whether indexes find what it names."""
+        sql = "select orderwire.is_filter_indexed($1, $2)"
+        (row,) = await self._fetch(sql, list(wanted.statuses) or None, wanted.search)
+        return bool(row[0])
+
+    async def _read_page(self, wanted: OrderPageRequest) -> OrderPage:
         after = wanted.after or (None, None)
         row = first_row(await self._fetch(_FIND_SQL, *filter_arguments(wanted.filter), *after, wanted.limit, SEARCH_TIME))
         next_cursor = None if row["next_key"] is None else ListCursor(row["next_value"], row["next_key"])

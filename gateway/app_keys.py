@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,11 +53,13 @@ class Lifecycle:
 class OrderQueries(TopicLookup, Protocol):
     """Queries on the attached tables, for the routes and for topics. Raises StoreError."""
 
-    async def list_orders(self, wanted: OrderPageRequest) -> OrderPage:
-        """A page of orders, newest first."""
+    async def list_orders(self, wanted: OrderPageRequest, client: Hashable = None) -> OrderPage:
+        """A page of orders, newest first. ``client``: who asks for it. Raises TooManySearches too."""
 
-    def export_orders(self, wanted: OrderFilter, owner: OrderOwner | None) -> AbstractAsyncContextManager[OrderExport]:
-        """All orders that are asked for, to be read within the block. Raises TooManyExports too."""
+    def export_orders(
+        self, wanted: OrderFilter, owner: OrderOwner | None, client: Hashable = None
+    ) -> AbstractAsyncContextManager[OrderExport]:
+        """All orders that are asked for, to be read within the block. ``client``: who asks. Raises TooManyExports too."""
 
     async def search_indexed(self) -> bool:
         """Whether indexes of the attached table answer every search that is not too short for them."""

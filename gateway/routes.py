@@ -15,9 +15,7 @@ from gateway.http.json_response import json_text_response
 from gateway.http.order_changes import change_status, create_test_order, write_fields
 from gateway.http.order_lists import order_owner, orders, orders_csv
 from gateway.http.query import parse_int
-from gateway.http.request_guard import restrict_to_roles
-from gateway.http.request_head import REQUEST_HEAD
-from gateway.net.client_address import rate_limit_key
+from gateway.http.request_guard import client_of, restrict_to_roles
 from gateway.series import series
 from gateway.sessions.session_adapter import require_started
 from gateway.sse import sse_handler
@@ -90,10 +88,9 @@ def _json_bool(value: bool) -> str:
 async def events(request: web.Request, grant: Grant) -> web.Response:
     """``GET /api/events?after=CURSOR&limit=N``: the journal, oldest first, without events that the grant does not allow."""
     limit = parse_int(request.query, "limit", 1, MAX_EVENTS)
-    client = grant.subject or rate_limit_key(request[REQUEST_HEAD].peer.address)
     try:
         page = await request.app[REPLAY_PLANNER].history_page(
-            request.query.get("after"), 100 if limit is None else limit, client, _event_owner(grant)
+            request.query.get("after"), 100 if limit is None else limit, client_of(request, grant), _event_owner(grant)
         )
     except BadCursor:
         raise web.HTTPBadRequest(text="after: expected the id of an event, or the next of an earlier page") from None

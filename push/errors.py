@@ -3,12 +3,13 @@
 PushError
 ├── BadCursor             a client sent a text that is not a cursor
 ├── TooManyExports        as many exports as are allowed at a time are running
+├── TooManySearches       a search has waited too long for others
 ├── AccessDenied          a client is rejected (push/protocol/access.py)
 └── StoreError            the database could not answer
     └── ConnectionLost    the connection that the relay follows is lost
 """
 
-__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError", "TooManyExports"]
+__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError", "TooManyExports", "TooManySearches"]
 
 
 class PushError(Exception):
@@ -21,6 +22,10 @@ class BadCursor(PushError):
 
 class TooManyExports(PushError):
     """As many exports of orders as are allowed at a time are running."""
+
+
+class TooManySearches(PushError):
+    """A search that no index answers has waited too long for others of its kind."""
 
 
 class StoreError(PushError):

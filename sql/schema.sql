@@ -334,6 +334,8 @@ comment on function orderwire.is_counted(status text) is 'Whether the total of a
 create function orderwire.is_current(e orderwire.journal) returns boolean language plpgsql stable;
 revoke execute on function orderwire.is_current(e orderwire.journal) from public;
 
+create function orderwire.is_filter_indexed(statuses text[], search text) returns boolean language sql stable;
+
 create function orderwire.is_pending(status text) returns boolean language sql immutable;
 comment on function orderwire.is_pending(status text) is 'Whether an order with this status counts as pending.';
 

@@ -23,6 +23,7 @@ from db.attach.target import (
     read_target,
     with_samples,
 )
+from db.connect import Connection
 from db.migrate import Source, install_for_now, migrate, pending_files, set_role_to_owner
 
 __all__ = ["WAIT_SECONDS", "Options", "apply", "check", "create", "detach", "list_candidates", "show", "uninstall"]
@@ -74,6 +75,7 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
             await set_role_to_owner(connection)
             target = await read_target(connection, options)
             await check_uniqueness(connection, target)
+            obstacle = await _find_obstacle(connection, target)
             if target.guess is not None:
                 for line in format_map(target.guess, target.stream).splitlines():
                     print_line(line)
@@ -83,6 +85,8 @@ async def show(url: str, options: Options, print_line: PrintLine, print_status: 
             await transaction.rollback()
     print_status("")
     print_status("nothing has been changed")
+    if obstacle is not None:
+        print_status(f"--apply is refused for now: {obstacle}")
     if options.file is None:
         file = f"{target.name}.toml"
         print_status(f"edit: python server.py attach {_shell_word(target.table.name)}{_stream_option(target)} > {file}")
@@ -104,6 +108,8 @@ async def apply(url: str, options: Options, print_line: PrintLine) -> None:
             if not await find_differences(connection, target):
                 print_line(f"{target.table.name} is attached as {target.name} by this map already: nothing to do")
                 return
+            if (obstacle := await _find_obstacle(connection, target)) is not None:
+                raise Refused(obstacle)
         if target.guess is not None:
             print_line(f"by a guessed map: {json.dumps(target.map, ensure_ascii=False)}")
         statement = "select orderwire.attach($1::text::regclass, $2::text::jsonb)"
@@ -181,10 +187,20 @@ async def create(url: str, starter: Callable[[str], Awaitable[bool]], print_line
     if not await starter(url):
         async with connect(url) as connection:
             attached = await read_attached(connection)
-        raise Refused(f"{attached.get('orders', 'a table')} is attached already: python server.py detach first")
+        raise Refused(_detach_first(attached.get("orders", "a table"), "orders"))
     print_line(
         "created and attached public.orders: every change of it is an event from now on; python server.py watch shows them"
     )
+
+
+async def _find_obstacle(connection: Connection, target: Target) -> str | None:
+    """What has to be done before the target can be attached: another table has its name. None: nothing."""
+    attached = (await read_attached(connection)).get(target.name)
+    return None if attached in (None, target.table.name) else _detach_first(attached, target.name)
+
+
+def _detach_first(relation: str, name: str) -> str:
+    return f"{relation} is attached as {name} already: python server.py detach {name} first"
 
 
 async def _migrate(url: str, print_line: PrintLine) -> None:

@@ -26,6 +26,7 @@ _ERROR_CODES = {
     404: "not_found",
     410: "gone",
     405: "method_not_allowed",
+    408: "request_timeout",
     409: "conflict",
     413: "too_large",
     426: "bad_version",
@@ -90,7 +91,10 @@ async def error_middleware(request: web.Request, handler: Handler) -> web.Stream
             raise
         message = f"no such path: {request.path}" if error.status == 404 else error.text or error.reason
         preserved = {name: error.headers[name] for name in _PRESERVED_HEADERS if name in error.headers}
-        return error_response(error.status, message, **preserved)
+        response = error_response(error.status, message, **preserved)
+        if error.status == 408:
+            response.force_close()  # what comes of the body later would be read as a request (RFC 9110 section 15.5.9)
+        return response
     except ConnectionError:
         raise  # the client has disconnected
     except StoreError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Collection
 from typing import Any
@@ -12,10 +13,13 @@ __all__ = ["parse_member", "read_json_object"]
 
 # In bytes.
 MAX_BODY = 8192
+# How long the client may take to send it.
+MAX_BODY_SECONDS = 10.0
 
 
 async def read_json_object(request: web.Request, known: Collection[str]) -> dict[str, Any]:
-    """The object in the body, which has no other members than ``known``. Also raises HTTPRequestEntityTooLarge.
+    """The object in the body, which has no other members than ``known``. Also raises HTTPRequestEntityTooLarge, and
+    HTTPRequestTimeout if the body does not come within MAX_BODY_SECONDS.
 
     The content type must be that of JSON: a form, or a script of another site without CORS, cannot send it.
     """
@@ -24,7 +28,12 @@ async def read_json_object(request: web.Request, known: Collection[str]) -> dict
     if (request.content_length or 0) > MAX_BODY:
         raise web.HTTPRequestEntityTooLarge(MAX_BODY, text=f"the body may have {MAX_BODY} bytes")
     try:
-        content = json.loads(await request.read(), object_pairs_hook=_object)
+        async with asyncio.timeout(MAX_BODY_SECONDS):
+            text = await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"the body did not come within {MAX_BODY_SECONDS:g} s") from None
+    try:
+        content = json.loads(text, object_pairs_hook=_object)
     except (ValueError, RecursionError):
         raise web.HTTPBadRequest(text="the body is not JSON in UTF-8") from None
     if not isinstance(content, dict):

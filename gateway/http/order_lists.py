@@ -11,7 +11,8 @@ from aiohttp import web
 from gateway.app_keys import ORDER_QUERIES, SETTINGS
 from gateway.http.json_response import json_text_response
 from gateway.http.query import parse_int, parse_moment, parse_text, parse_texts
-from push.errors import BadCursor, StoreError, TooManyExports
+from gateway.http.request_guard import client_of
+from push.errors import BadCursor, StoreError, TooManyExports, TooManySearches
 from push.protocol.access import Grant, Role
 from push.protocol.order_csv import ExportedOrder, OrderExport, csv_head, csv_rows
 from push.protocol.order_list import ListCursor, OrderFilter, OrderOwner, OrderPageRequest
@@ -39,7 +40,10 @@ async def orders(request: web.Request, grant: Grant) -> web.Response:
     except BadCursor:
         raise web.HTTPBadRequest(text="after: expected the next of an earlier page") from None
     wanted = OrderPageRequest(100 if limit is None else limit, _filter(request), cursor, order_owner(grant))
-    page = await request.app[ORDER_QUERIES].list_orders(wanted)
+    try:
+        page = await request.app[ORDER_QUERIES].list_orders(wanted, client_of(request, grant))
+    except TooManySearches as error:
+        raise web.HTTPServiceUnavailable(text=str(error), headers={"Retry-After": "2"}) from None
     next_cursor = "null" if page.next_cursor is None else f'"{page.next_cursor}"'
     # Only where a search was cut.
     searched_to = "" if page.searched_to is None else f',"searched_to":"{page.searched_to}"'
@@ -55,7 +59,8 @@ async def orders_csv(request: web.Request, grant: Grant) -> web.StreamResponse:
         # The end of its responses is that of the connection: a part would look like the whole.
         raise web.HTTPBadRequest(text="an export needs HTTP/1.1")
     try:
-        async with request.app[ORDER_QUERIES].export_orders(_filter(request), order_owner(grant)) as export:
+        wanted, client = _filter(request), client_of(request, grant)
+        async with request.app[ORDER_QUERIES].export_orders(wanted, order_owner(grant), client) as export:
             return await _send_csv(request, export)
     except TooManyExports as error:
         raise web.HTTPTooManyRequests(text=str(error), headers={"Retry-After": "10"}) from None

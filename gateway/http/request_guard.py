@@ -8,7 +8,7 @@ that gateway/inbound.py reads itself are checked by the same ``find_rejection``.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import NamedTuple
 
 from aiohttp import web
@@ -25,7 +25,7 @@ from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, G
 from push.protocol.messages import CloseCode
 from settings import Settings
 
-__all__ = ["PUBLIC_PATHS", "REQUEST_GUARD", "ConnectionSlot", "Rejection", "RequestGuard", "restrict_to_roles"]
+__all__ = ["PUBLIC_PATHS", "REQUEST_GUARD", "ConnectionSlot", "Rejection", "RequestGuard", "client_of", "restrict_to_roles"]
 
 # Answered without a token: monitoring has none, and the answers tell nothing about orders.
 PUBLIC_PATHS = ("/healthz", "/readyz")
@@ -289,6 +289,11 @@ def _preflight_response() -> web.Response:
             "Access-Control-Max-Age": "600",
         },
     )
+
+
+def client_of(request: web.Request, grant: Grant) -> Hashable:
+    """Whom a request counts for where each client has its share: the token's subject or, without one, the address."""
+    return grant.subject or rate_limit_key(request[REQUEST_HEAD].peer.address)
 
 
 def restrict_to_roles(handler: Callable[[web.Request, Grant], Awaitable[web.StreamResponse]], *roles: Role) -> Handler:

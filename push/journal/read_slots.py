@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
 from enum import IntEnum
+
+from push.turn_queue import TurnQueue
 
 __all__ = ["ReadKind", "ReadSlots"]
 
@@ -31,23 +32,19 @@ class ReadSlots:
     def __init__(self, count: int) -> None:
         self._count = count
         self._running = dict.fromkeys(ReadKind, 0)
-        # By client, the one whose turn is next first. Only clients that wait are in it.
-        self._waiting: dict[ReadKind, OrderedDict[Hashable, deque[asyncio.Future[None]]]] = {
-            kind: OrderedDict() for kind in ReadKind
-        }
+        self._waiting = {kind: TurnQueue() for kind in ReadKind}
         self._resumes_in_a_row = 0
 
     @asynccontextmanager
     async def take(self, kind: ReadKind, client: Hashable) -> AsyncIterator[None]:
         """Wait for the client's turn, and hold a slot within the block. ``client``: equal for all reads of one client."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[kind].setdefault(client, deque()).append(turn)
+        turn = self._waiting[kind].append(client)
         self._grant()
         try:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._remove(kind, client, turn)
+                self._waiting[kind].remove(client, turn)
             else:  # granted in the same tick
                 self._release(kind)
             raise
@@ -60,26 +57,12 @@ class ReadSlots:
         self._running[kind] -= 1
         self._grant()
 
-    def _remove(self, kind: ReadKind, client: Hashable, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting[kind].get(client, deque())
-        if turn in turns:  # else ``_grant`` has passed it over
-            turns.remove(turn)
-            if not turns:
-                del self._waiting[kind][client]
-
     def _grant(self) -> None:
         """Give the free slots to those whose turn it is."""
         while (kind := self._next_kind()) is not None:
-            waiting = self._waiting[kind]
-            client, turns = waiting.popitem(last=False)
-            turn = turns.popleft()
-            if turns:
-                waiting[client] = turns  # behind the others
-            if turn.cancelled():  # in this tick: its reader has not noticed yet
-                continue
-            self._running[kind] += 1
-            self._resumes_in_a_row = self._resumes_in_a_row + 1 if kind is ReadKind.RESUME else 0
-            turn.set_result(None)
+            if self._waiting[kind].grant_next():
+                self._running[kind] += 1
+                self._resumes_in_a_row = self._resumes_in_a_row + 1 if kind is ReadKind.RESUME else 0
 
     def _next_kind(self) -> ReadKind | None:
         """Whose read is next; None if there is no slot for those that wait."""

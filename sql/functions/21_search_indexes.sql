@@ -171,6 +171,16 @@ begin
 end
 $$;
 
+-- Whether indexes find soon what a filter names. Without them a search may read the table until its time is up.
+create or replace function orderwire.is_filter_indexed(statuses text[], search text) returns boolean
+language sql stable
+as $$
+    select orderwire.is_read_in_order(statuses)
+        and (statuses is null or orderwire.has_status_index())
+        and (search is null or c.complete and c.condition is not null)
+    from orderwire.index_condition(search) as c
+$$;
+
 -- Whether indexes answer every search that is not too short for trigrams.
 create or replace function orderwire.search_indexed() returns boolean
 language sql stable

@@ -69,6 +69,36 @@ async def test_cards_follow_events_and_are_dragged_with_the_mouse(server: Server
     await expect(page.get_by_role("heading", name="Order ORD-")).to_be_visible()
 
 
+async def test_nothing_moves_below_the_pointer_while_a_card_is_dragged(server: Server, db: Any, new_page: NewPage) -> None:
+    await insert(db, 3)
+    page = await new_page(locale="en-GB", viewport={"width": 1366, "height": 768})
+    await open_as(page, server, "Anna", "/board")
+    await expect(cards(page, "pending")).to_have_count(3)
+    places = """[...document.querySelectorAll('section[data-column], [data-card]')].flatMap((element) => {
+        const { x, y, width } = element.getBoundingClientRect();
+        return [x, y, width];
+    })"""
+    before = await page.evaluate(places)
+    box = await page.locator("[data-card='1']").bounding_box()
+    assert box is not None
+    await page.mouse.move(box["x"] + 20, box["y"] + 20)
+    await page.mouse.down()
+    await page.mouse.move(box["x"] + 40, box["y"] + 40, steps=4)
+    await wait_until(page, "document.querySelector('[data-column=cancelled]')")
+    await insert(db, 1)
+    await expect(page.get_by_text("New order #").first).to_be_visible()
+    assert await page.evaluate(places) == pytest.approx(before, abs=0.5)  # browsers round to 1/64 px
+    # A status without a column takes the card too.
+    target = await column(page, "cancelled").bounding_box()
+    assert target is not None
+    await page.mouse.move(target["x"] + 40, target["y"] + 20, steps=4)
+    await expect(column(page, "cancelled")).to_have_attribute("data-drop", "over")
+    await page.mouse.up()
+    await expect(notices(page)).to_contain_text("Cancelled")
+    await expect(cards(page, "pending")).to_have_count(3)
+    assert await db.fetchval("select status from orders where id = 1") == "cancelled"
+
+
 async def test_a_column_where_the_map_allows_no_change_looks_so_and_takes_no_card(
     start_server: StartServer, empty_database_url: str, new_page: NewPage
 ) -> None:

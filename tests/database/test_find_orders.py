@@ -191,8 +191,13 @@ async def test_indexes_of_trigrams_answer_a_search(database: Database, db: Any, 
         page = await find(database, OrderFilter(statuses, text), 2)
         return ids(page.orders), page.complete
 
+    async def is_indexed(text: str | None, statuses: Sequence[str] | None = None) -> bool:
+        found: bool = await db.fetchval("select orderwire.is_filter_indexed($1, $2)", statuses, text)
+        return found
+
     # Numbers have no trigrams yet, so that not all of them were looked at.
     assert await search("nowak") == ([1], False)
+    assert not await is_indexed("nowak")
     assert not await database.search_indexed()
     await db.execute("create index on orders using gin (customer_id gin_trgm_ops, order_number gin_trgm_ops)")
     if await db.fetchval("select cardinality(show_trgm('анна'))"):  # else only ASCII has letters in this database's locale
@@ -213,6 +218,12 @@ async def test_indexes_of_trigrams_answer_a_search(database: Database, db: Any, 
     assert await search("3002") == ([3002], True), "the key, and a number that contains it"
     assert await search("7.10") == ([2], True)
     assert await database.search_indexed()
+    assert [await is_indexed(text) for text in ("nowak", "7.10", "wa", None)] == [True, True, False, True]
+    assert await is_indexed("nowak", ["ready"])
+    await db.execute("drop index orders_status_created_at_id_idx")
+    assert not await is_indexed(None, ["ready"])
+    await db.execute("drop index orders_created_at_id_idx")
+    assert not await is_indexed("nowak")
 
 
 async def test_pages_of_an_indexed_search_have_each_order_once(database: Database, db: Any, no_time: None) -> None:

@@ -48,6 +48,22 @@ async def app(start_app: StartApp) -> App:
     return await start_app(JWT_SECRET=SECRET, HANDSHAKES_PER_SECOND="10000")
 
 
+@pytest.mark.parametrize("request_line", ["PATCH /api/orders/1", "POST /api/test-order"])
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    app: App, monkeypatch: pytest.MonkeyPatch, request_line: str
+) -> None:
+    monkeypatch.setattr("gateway.http.json_body.MAX_BODY_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection(*app.address)
+    fields = {"Host": "127.0.0.1", "Content-Type": "application/json", "Content-Length": "20", **admin()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"{request_line} HTTP/1.1\r\n{head}\r\n{{".encode())
+    answer = await within(TIMEOUT_SECONDS, reader.readuntil(b"}}"), "the answer")
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b'{"error":{"code":"request_timeout","message":"the body did not come within 0.1 s"}}' in answer
+
+
 # ---------------------------------------------------------------- a change
 
 

@@ -178,17 +178,26 @@ async def test_an_export_has_a_time_limit(app: App, db: Any, monkeypatch: pytest
             await read_rest(response)
 
 
-async def test_exports_at_a_time_are_limited_and_a_client_that_leaves_makes_room(app: App, db: Any) -> None:
+async def test_exports_at_a_time_are_limited_and_a_client_that_leaves_makes_room(start_app: StartApp, db: Any) -> None:
+    app = await start_app(JWT_SECRET=SECRET)
     await fill(db, 20_000)
-    first, second = [await app.http.get("/api/orders.csv") for _ in range(2)]
-    async with app.http.get("/api/orders.csv") as third:
-        assert (third.status, third.headers["Retry-After"]) == (429, "10")
-        assert "2 exports are running" in (await third.json())["error"]["message"]
+    anna, bo, eve = ({"Authorization": f"Bearer {token('admin', sub=name)}"} for name in ("anna", "bo", "eve"))
+
+    async def reason(headers: dict[str, str]) -> str:
+        async with app.http.get("/api/orders.csv", headers=headers) as refused:
+            assert (refused.status, refused.headers["Retry-After"]) == (429, "10")
+            message: str = (await refused.json())["error"]["message"]
+            return message
+
+    first = await app.http.get("/api/orders.csv", headers=anna)
+    assert await reason(anna) == "another export of yours is running: wait for its end, or break it off"
+    second = await app.http.get("/api/orders.csv", headers=bo)
+    assert "2 exports are running" in await reason(eve)
     first.close()
 
     async def until_there_is_room() -> None:
         while True:
-            async with app.http.get("/api/orders.csv?status=ready") as response:
+            async with app.http.get("/api/orders.csv?status=ready", headers=anna) as response:
                 if response.status == 200:
                     return
                 assert response.status == 429

@@ -18,11 +18,21 @@ export function setToken(token: string | null): void {
 
 /** The claim `sub` of a token, by default of the stored one. Undefined if there is none, or no token that can be read. */
 export function tokenSubject(token = getToken()): string | undefined {
+  return textClaim(token, "sub");
+}
+
+/** Whom the stored token is for, in words: its claim `name`, else `sub`. Undefined if it has neither. */
+export function userName(): string | undefined {
+  const token = getToken();
+  return textClaim(token, "name") || tokenSubject(token);
+}
+
+function textClaim(token: string | null, name: string): string | undefined {
   try {
     const payload = (token ?? "").split(".")[1]?.replaceAll("-", "+").replaceAll("_", "/") ?? "";
     const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
-    const claims = JSON.parse(new TextDecoder().decode(bytes)) as { sub?: unknown };
-    return typeof claims.sub === "string" ? claims.sub : undefined;
+    const claim = (JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>)[name];
+    return typeof claim === "string" ? claim : undefined;
   } catch {
     return undefined;
   }

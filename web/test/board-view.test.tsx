@@ -75,7 +75,7 @@ test("without permission no card is taken, and the reason is said", async () => 
   await openBoard();
   act(() => card("N3").focus());
   press("N3", " ");
-  expect(screen.getAllByText("Statuses cannot be changed: this server has no login.")).toHaveLength(2);
+  expect(screen.getAllByText("Statuses cannot be changed: this server has no login. Set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL on the server, then sign in as an admin.")).toHaveLength(2);
   expect(screen.getByRole("region", { name: "Confirmed" }).dataset.drop).toBeUndefined();
 });
 
@@ -95,6 +95,21 @@ test("a card is dragged to a column where it may go, and nowhere else", async ()
   expect(shop.current.patches).toEqual([]);
   expect(await drag("N3", "Confirmed")).toBe("over");
   expect(shop.current.patches).toEqual([["3", { status: "confirmed", from: "pending" }]]);
+});
+
+test("nothing on the board moves while a card is moved, and what came meanwhile is shown after it", async () => {
+  await openBoard();
+  act(() => card("N1").focus());
+  press("N1", " ");
+  act(() => {
+    shop.current.publish(created(9, 700, { created_at: "2026-02-02T00:00:00Z" }));
+    shop.current.change("3", "confirmed");
+  });
+  await screen.findByText(/New order #N9/);
+  expect([numbers("Pending"), numbers("Confirmed")]).toEqual([["N3", "N1"], ["N2"]]);
+  press("N1", "ArrowRight");
+  press("N1", " ");
+  await waitFor(() => expect([numbers("Pending"), numbers("Confirmed")]).toEqual([["N9"], ["N3", "N2", "N1"]]));
 });
 
 test("columns and limits of age are stored", async () => {

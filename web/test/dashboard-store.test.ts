@@ -8,7 +8,7 @@ class FakeService {
   lastEventId: string | undefined;
   disconnects = 0;
   connects = 0;
-  readonly #listeners: Record<string, (value?: unknown) => void> = {};
+  readonly #listeners: Record<string, ((value?: unknown) => void)[]> = {};
 
   onMessage = (listener: (message: ServerMessage) => void) => this.#add("message", listener);
   onConnect = (listener: () => void) => this.#add("connect", listener);
@@ -25,13 +25,13 @@ class FakeService {
   };
 
   #add(name: string, listener: (value: never) => void): () => void {
-    this.#listeners[name] = listener as (value?: unknown) => void;
+    (this.#listeners[name] ??= []).push(listener as (value?: unknown) => void);
     return () => {};
   }
 
   emit(name: "message" | "connect" | "gap" | "status" | "disconnect", value?: unknown): void {
     if (name === "message" && (value as NewOrder).id !== undefined) this.lastEventId = (value as NewOrder).id;
-    this.#listeners[name]?.(value);
+    for (const listener of this.#listeners[name] ?? []) listener(value);
   }
 }
 

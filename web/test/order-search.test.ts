@@ -135,6 +135,16 @@ test("goes on where the server has stopped at its time limit", async () => {
   expect([keys(), search.status.complete]).toEqual([["3"], true]);
 });
 
+test("the order that the text names exactly comes first, loaded or not, with # and without", async () => {
+  orders.startFetch(true)([row("9", "Bo", { order_number: "117" }), row("8", "Bo", { order_number: "#17" })], "cursor");
+  for (const text of ["17", "#17"]) {
+    await setFilter({ text });
+    expect(keys()).toEqual(["8", "9"]);
+    await requests.at(-1)?.answer({ orders: [row("17", "By key", { order_number: "X-17" }), row("3", "Bo", { order_number: "170" })] });
+    expect(keys()).toEqual(["17", "8", "9", "3"]);
+  }
+});
+
 test("adds the next page, once", async () => {
   await setFilter({ text: "eve" });
   await requests[0]?.answer({ orders: [row("5", "Eve")], next: "page 2" });

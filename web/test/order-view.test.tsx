@@ -67,6 +67,17 @@ test("says who was faster, and shows the present status", async () => {
   panel("Status").getByText("Confirmed");
 });
 
+test("says of an undo that another change has overtaken that nothing was undone", async () => {
+  await shopWithOrder();
+  await waitFor(() => expect(buttons()).toHaveLength(2));
+  fireEvent.click(buttons()[0] as HTMLElement);
+  const undo = await screen.findByRole("button", { name: /Undo/ });
+  shop.current.orders.set("1", row(1, { status: "delivered" })); // its event is on its way
+  fireEvent.click(undo);
+  await screen.findByText("Not undone: Bo has changed #N1 since. It is now: Delivered");
+  expect(screen.queryByText(/faster/)).toBeNull();
+});
+
 test("says that the outcome is unknown when the server does not answer, and finds it out by the event", async () => {
   await shopWithOrder();
   await waitFor(() => expect(buttons()).toHaveLength(2));
@@ -80,9 +91,9 @@ test("says that the outcome is unknown when the server does not answer, and find
 });
 
 test.each([
-  ["no_login", "Statuses cannot be changed: this server has no login."],
-  ["not_in_map", "Statuses cannot be changed: the map of the table does not allow it."],
-  ["role", "Statuses cannot be changed: your role may not."],
+  ["no_login", "Statuses cannot be changed: this server has no login. Set JWT_SECRET, JWT_PUBLIC_KEY or JWT_JWKS_URL on the server, then sign in as an admin."],
+  ["not_in_map", "Statuses cannot be changed: the map of the table does not allow it. Set status = true under [write] in the map, and attach the table with it."],
+  ["role", "Statuses cannot be changed: your role may not. Sign in as an admin."],
 ] as const)("buttons that may not act are disabled, with the reason %s in words", async (reason, text) => {
   shop.current.meta.write = { status: false, reason, transitions: null };
   await shopWithOrder();

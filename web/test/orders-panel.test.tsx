@@ -38,7 +38,7 @@ test("selected orders are changed together, as far as the map allows", async () 
   const confirmed = menu.getByRole("button", { name: /Confirmed/ });
   expect(confirmed.textContent).toContain("2 of 3");
   fireEvent.click(confirmed);
-  await screen.findByText(/Confirmed: 2 changed/);
+  await screen.findByText("→ Confirmed: 2 changed, 1 had it already, left alone");
   expect(shop.current.patches.map(([key]) => key).sort()).toEqual(["1", "2"]);
 });
 
@@ -62,7 +62,7 @@ test("without permission the bar says why", async () => {
   fireEvent.click(box("N1"));
   const button = (await screen.findByRole("button", { name: /Change the status/ })) as HTMLButtonElement;
   expect(button.disabled).toBe(true);
-  screen.getByText("Statuses cannot be changed: the map of the table does not allow it.");
+  screen.getByText("Statuses cannot be changed: the map of the table does not allow it. Set status = true under [write] in the map, and attach the table with it.");
 });
 
 test("a click on a row leads to the order, one on its box does not", async () => {

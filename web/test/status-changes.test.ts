@@ -229,6 +229,7 @@ test("several orders are sent one by one, at most four at a time, and the result
   await settled();
   expect(kinds().filter((kind) => kind === "faster")).toHaveLength(2);
   expect(kinds().filter((kind) => kind === "changed")).toHaveLength(7);
+  expect(notice().already).toBe(1);
   void changes.undo(notice().key);
   await settled();
   expect(requests.slice(9).every(({ patch }) => patch.undo !== undefined)).toBe(true);

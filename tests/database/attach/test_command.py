@@ -564,8 +564,17 @@ async def test_a_second_table_of_orders_is_refused(
 ) -> None:
     await create_shape("drizzle")
     await apply(empty_database_url, Options("orders"), printed)
-    with pytest.raises(DatabaseMisconfigured, match=r"^public\.orders is attached as orders already \(detach it first: "):
+    what_to_do = "public.orders is attached as orders already: python server.py detach orders first"
+    with pytest.raises(DatabaseMisconfigured, match=f"^{re.escape(what_to_do)}$"):
         await apply(empty_database_url, Options("order_items"), printed)
+    status = Printed()
+    await show(empty_database_url, Options("order_items"), printed, status)
+    assert f"--apply is refused for now: {what_to_do}" in status
+    status.clear()
+    await show(empty_database_url, Options("orders"), printed, status)
+    assert "refused" not in status.text
+    await detach(empty_database_url, "orders", printed)
+    await apply(empty_database_url, Options("order_items"), printed)
 
 
 async def test_a_name_in_two_schemas_has_to_say_which(
@@ -631,7 +640,8 @@ async def test_a_starter_table_goes_if_it_is_empty(
 ) -> None:
     await create(empty_database_url, create_starter, printed)
     assert printed[-1].startswith("created and attached public.orders")
-    with pytest.raises(DatabaseMisconfigured, match=r"^public\.orders is attached already: python server.py detach first$"):
+    what_to_do = "public.orders is attached as orders already: python server.py detach orders first"
+    with pytest.raises(DatabaseMisconfigured, match=f"^{re.escape(what_to_do)}$"):
         await create(empty_database_url, create_starter, printed)
     if has_rows:
         await empty_db.execute("insert into orders (customer_name, total) values ('Ada', 1)")

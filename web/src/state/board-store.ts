@@ -3,6 +3,7 @@ import { ApiError } from "../api.ts";
 import { ExternalStore } from "../external-store.ts";
 import { Board, type ColumnRows } from "./board.ts";
 import type { DashboardStore } from "./dashboard-store.ts";
+import { onMissedEvents } from "./missed-events.ts";
 
 export interface BoardSnapshot {
   /** "failed": it is being tried again. */
@@ -42,10 +43,7 @@ export class BoardStore extends ExternalStore<BoardSnapshot> {
     const { service } = this.#source;
     const stops = [
       service.onMessage((message) => this.#handleMessage(message)),
-      service.onGap(() => void this.#fetch()),
-      service.onConnect(() => {
-        if (this.snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
-      }),
+      onMissedEvents(service, () => this.snapshot.state === "failed", () => void this.#fetch()),
     ];
     return () => {
       clearTimeout(this.#timer);

@@ -13,6 +13,7 @@ import type { Period } from "../periods.ts";
 import { ExternalStore } from "../external-store.ts";
 import { getToken } from "../token.ts";
 import { changesTotalsOf, FeedGate, type FeedStep } from "./feed-gate.ts";
+import { onMissedEvents } from "./missed-events.ts";
 import { OrderList } from "./order-list.ts";
 import { OrderSearch } from "./order-search.ts";
 import { OrdersLoader } from "./orders-loader.ts";
@@ -124,7 +125,8 @@ export class DashboardStore extends ExternalStore<DashboardSnapshot> {
     this.snapshot = this.#createSnapshot(0);
     service.onMessage((message) => this.#handleMessage(message));
     service.onConnect(() => this.#handleConnect());
-    service.onGap(() => this.#handleGap());
+    service.onGap(() => this.#addGapMarker());
+    onMissedEvents(service, () => this.#loader.state !== "ready", () => this.#reload());
     service.onStatus((status) => {
       if (status.state === "closed" && status.terminal) void this.checkAccess();
     });
@@ -198,17 +200,14 @@ export class DashboardStore extends ExternalStore<DashboardSnapshot> {
     this.#wasConnected = true;
     this.#gate.connected(resumes, Date.now());
     this.#watchGate();
-    if (this.#access === "totals") return;
-    // With a cursor the connection resumes. Without one, changes during the outage are unknown.
-    if (resumes && this.#loader.state === "ready") return;
-    void this.#loader.load();
-    this.search.reload();
-    this.#series.gap();
   }
 
-  #handleGap(): void {
+  #addGapMarker(): void {
     const at = new Date().toISOString();
     this.#events.push({ type: "gap", id: `gap-${at}`, at });
+  }
+
+  #reload(): void {
     if (this.#access === "totals") return;
     void this.#loader.load();
     this.search.reload();

@@ -1,6 +1,7 @@
 import { isEvent, isNewer, isOrderEvent, type OrderDelete, type OrderEvent, type ServerMessage, type StreamEvent, type WebSocketService } from "@orderwire/client";
 import { ApiError, type Api } from "../api.ts";
 import { ExternalStore } from "../external-store.ts";
+import { onMissedEvents } from "./missed-events.ts";
 import { changedOrder, newOrder, toOrder, type Order } from "./order-list.ts";
 
 export type HistoryEvent = OrderEvent | StreamEvent;
@@ -50,11 +51,7 @@ export class OrderDetail extends ExternalStore<OrderDetailSnapshot> {
     const { service } = this;
     this.#stops = [
       service.onMessage((message) => this.#handleMessage(message)),
-      service.onGap(() => void this.#fetch()),
-      service.onConnect(() => {
-        // With a cursor the connection resumes. Without one, changes during the outage are unknown.
-        if (this.snapshot.state === "failed" || service.lastEventId === undefined) void this.#fetch();
-      }),
+      onMissedEvents(service, () => this.snapshot.state === "failed", () => void this.#fetch()),
     ];
     void this.#fetch();
     return () => {

@@ -106,6 +106,16 @@ export function filterPredicate(filter: OrderFilter, now: number, timeZone: stri
     matchesText(order);
 }
 
+/** The orders that the text itself names by key, then those by number, then the others: the order in which the server lists them. */
+export function exactFirst(orders: readonly Order[], { text }: OrderFilter): readonly Order[] {
+  const name = searchText(text).toLowerCase().replace(/^#\s*/, "");
+  if (name === "") return orders;
+  const byKey = orders.filter(({ key }) => key.toLowerCase() === name);
+  const isNumbered = ({ key, number }: Order) => key.toLowerCase() !== name && number.toLowerCase().replace(/^#\s*/, "") === name;
+  const exact = new Set([...byKey, ...orders.filter(isNumbered)]);
+  return exact.size === 0 ? orders : [...exact, ...orders.filter((order) => !exact.has(order))];
+}
+
 function textPredicate(text: string): OrderPredicate {
   const query = searchText(text).toLowerCase();
   if (query === "") return () => true;

@@ -1,7 +1,7 @@
 import { isNewer, type OrderEvent } from "@orderwire/client";
 import type { Api, OrderPage, OrderRow } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
-import { EMPTY_FILTER, filterPredicate, isExactQuery, isFiltered, ordersQuery, type OrderFilter, type OrderPredicate } from "./order-filter.ts";
+import { EMPTY_FILTER, exactFirst, filterPredicate, isExactQuery, isFiltered, ordersQuery, type OrderFilter, type OrderPredicate } from "./order-filter.ts";
 import { changedOrder, newOrder, toOrder, type Order, type OrderList } from "./order-list.ts";
 
 /** What is known of the orders that match. */
@@ -94,8 +94,15 @@ export class OrderSearch {
     if (isFiltered(this.#filter)) this.#searchAfter(0);
   }
 
-  /** The loaded orders that match, then those that only the server has found; newest first. */
-  matches(filter: OrderFilter, now: number): Order[] {
+  /**
+   * The loaded orders that match, then those that only the server has found; newest first. Those that the text names exactly come before
+   * all others.
+   */
+  matches(filter: OrderFilter, now: number): readonly Order[] {
+    return exactFirst(this.#newestFirst(filter, now), filter);
+  }
+
+  #newestFirst(filter: OrderFilter, now: number): Order[] {
     const predicate = filterPredicate(filter, now, this.#timeZone);
     if (predicate === undefined) return this.#orders.filter();
     if (filter !== this.#filter) return this.#orders.filter(predicate); // `setFilter` is about to be called

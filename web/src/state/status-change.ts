@@ -33,8 +33,10 @@ export interface Notice {
   readonly to: string;
   /** It reverses an earlier action; the orders may have got different statuses. */
   readonly isUndo: boolean;
-  /** Of the orders of the action. */
+  /** Of the orders that it changes. */
   readonly numbers: readonly string[];
+  /** How many of the chosen orders had the status already, and were left alone. */
+  readonly already: number;
   readonly unknown: number;
   /** Of the orders that are done with. */
   readonly outcomes: readonly Outcome[];

@@ -24,6 +24,7 @@ interface Action {
   readonly key: number;
   readonly to: string;
   readonly isUndo: boolean;
+  readonly already: number;
   readonly steps: readonly Step[];
   canUndo: boolean;
 }
@@ -68,7 +69,10 @@ export class StatusChanges extends ExternalStore<StatusChangesSnapshot> {
     });
   }
 
-  /** Orders that have the status already, or whose last change has no outcome yet, are left alone. Resolves when all are done with. */
+  /**
+   * Orders that have the status already, or whose last change has no outcome yet, are left alone; the notice counts the former. Resolves
+   * when all are done with.
+   */
   async change(orders: readonly ChangedOrder[], to: string): Promise<void> {
     await this.#run(orders.map((order) => ({ ...order, to, undo: undefined })), to, false);
   }
@@ -95,7 +99,8 @@ export class StatusChanges extends ExternalStore<StatusChangesSnapshot> {
         return { key, number, status, to, undo, ...FRESH };
       });
     if (steps.length === 0) return;
-    const action: Action = { key: this.#nextKey++, to, isUndo, steps, canUndo: false };
+    const already = wanted.filter((order) => order.status === order.to).length;
+    const action: Action = { key: this.#nextKey++, to, isUndo, already, steps, canUndo: false };
     this.#actions = [...this.#actions, action].slice(-MAX_NOTICES);
     for (const step of steps) this.#steps.set(step.key, step);
     this.#schedulePublish();
@@ -250,8 +255,8 @@ function refusal({ status, details, message }: ApiError): Outcome {
   return status === 404 ? { kind: "gone" } : { kind: "refused", reason: details.reason ?? null, message };
 }
 
-function noticeOf({ key, to, isUndo, steps, canUndo }: Action): Notice {
+function noticeOf({ key, to, isUndo, already, steps, canUndo }: Action): Notice {
   const outcomes = steps.map(({ outcome }) => outcome).filter((outcome) => outcome !== null);
   const unknown = steps.filter(({ state, outcome }) => outcome === null && state === "unknown").length;
-  return { key, to, isUndo, numbers: steps.map(({ number }) => number), unknown, outcomes, canUndo };
+  return { key, to, isUndo, numbers: steps.map(({ number }) => number), already, unknown, outcomes, canUndo };
 }

@@ -5,7 +5,7 @@ import { loadLanguage, useTranslate } from "../i18n.ts";
 import { signOut } from "../login.ts";
 import { LANGUAGES, setPreferences, usePreferences, type Theme } from "../preferences.ts";
 import { viewHref } from "../route.ts";
-import { getToken } from "../token.ts";
+import { getToken, userName } from "../token.ts";
 import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
 import { Link } from "./Link.tsx";
@@ -105,11 +105,26 @@ function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {
           <icon.Keyboard />
         </button>
       )}
-      {getToken() !== null && (
-        <button type="button" aria-label={t("signOut")} title={t("signOut")} onClick={signOut}>
-          <icon.SignOut />
-        </button>
-      )}
+      {getToken() !== null && <SignedIn />}
     </div>
+  );
+}
+
+/** Who is signed in, by which role, and the way out. */
+function SignedIn() {
+  const t = useTranslate();
+  const role = useDashboard((snapshot) => snapshot.meta.role);
+  const roleText = role === undefined ? "" : t(`role.${role}`);
+  const name = userName();
+  return (
+    <>
+      <p className="user" title={name === undefined ? roleText : t("signedInAs", { name, role: roleText })}>
+        {name !== undefined && <bdi>{name}</bdi>}
+        <small>{roleText}</small>
+      </p>
+      <button type="button" aria-label={t("signOut")} title={t("signOut")} onClick={signOut}>
+        <icon.SignOut />
+      </button>
+    </>
   );
 }

@@ -22,11 +22,12 @@ export function StatusMenu({ orders: given, onClose }: { orders: readonly Change
   const choices = choosableStatuses(meta).map((status) => ({
     status,
     orders: block === null ? orders.filter((order) => isAllowed(meta, order.status, status)) : [],
+    already: orders.filter((order) => order.status === status),
   }));
   const choose = (choice: (typeof choices)[number]) => {
     if (choice.orders.length === 0) return;
     onClose();
-    void store.statusChanges.change(choice.orders, choice.status);
+    void store.statusChanges.change([...choice.orders, ...choice.already], choice.status);
   };
 
   useEffect(() => {

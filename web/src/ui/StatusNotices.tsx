@@ -50,9 +50,13 @@ function isOver({ outcomes, numbers }: Notice): boolean {
   return outcomes.length === numbers.length;
 }
 
+function isOfSeveral({ numbers, already }: Notice): boolean {
+  return numbers.length + already > 1;
+}
+
 /** While a single order is being changed, that is shown at the order. */
 function isShown(notice: Notice): boolean {
-  return notice.numbers.length > 1 || isOver(notice) || notice.unknown > 0;
+  return isOfSeveral(notice) || isOver(notice) || notice.unknown > 0;
 }
 
 function hasProblem({ outcomes, unknown }: Notice): boolean {
@@ -61,15 +65,16 @@ function hasProblem({ outcomes, unknown }: Notice): boolean {
 
 export function noticeText(notice: Notice, t: Translate): string {
   const [outcome] = notice.outcomes;
-  if (notice.numbers.length === 1) return outcome === undefined ? t("outcomeUnknown", { orderNumber: notice.numbers[0] as string }) : singleText(notice, outcome, t);
+  if (!isOfSeveral(notice)) return outcome === undefined ? t("outcomeUnknown", { orderNumber: notice.numbers[0] as string }) : singleText(notice, outcome, t);
   const of = (kind: Outcome["kind"]) => notice.outcomes.filter((found) => found.kind === kind).length;
   const parts: [MessageKey, number][] = [
     ["nChanged", of("changed")],
-    ["nFaster", of("faster")],
+    [notice.isUndo ? "nOvertaken" : "nFaster", of("faster")],
     ["nRefused", of("refused")],
     ["nGone", of("gone")],
     ["nUnchanged", of("unchanged")],
     ["nUnknown", notice.unknown],
+    ["nAlready", notice.already],
   ];
   const shown = parts.filter(([key, count], index) => count > 0 || (index === 0 && key === "nChanged"));
   const text = shown.map(([key, count]) => t(key, { count })).join(", ");
@@ -86,7 +91,8 @@ function singleText({ numbers, to, isUndo }: Notice, outcome: Outcome, t: Transl
       return t(isUndo ? "oneUndone" : "oneChanged", values);
     case "faster": {
       const status = statusLabel(outcome.status, t);
-      return outcome.actor === null ? t("otherFaster", { ...values, status }) : t("actorFaster", { ...values, status, name: actorName(outcome.actor) });
+      if (outcome.actor === null) return t(isUndo ? "otherOvertook" : "otherFaster", { ...values, status });
+      return t(isUndo ? "actorOvertook" : "actorFaster", { ...values, status, name: actorName(outcome.actor) });
     }
     case "refused":
       return t("oneRefused", { ...values, reason: refusalText(outcome, t) });

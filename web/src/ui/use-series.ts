@@ -1,8 +1,8 @@
 import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useRef, useState } from "react";
-import { api, type SeriesResponse } from "../api.ts";
+import type { SeriesResponse } from "../api.ts";
 import type { Period } from "../periods.ts";
-import { useDashboard } from "./use-dashboard.ts";
+import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 const MIN_INTERVAL_MS = 10_000;
 /** A column, and a day, begins without any order. */
@@ -19,6 +19,7 @@ export interface LoadedSeries {
 
 /** `/api/series`, requested anew after changes of the totals, but at most every ten seconds, and at least every minute. */
 export function useSeries(period: Period): LoadedSeries {
+  const { api } = useDashboardStore();
   const totals = useDashboard((snapshot) => snapshot.totals);
   const { isConnected } = useWebSocket();
   const [state, setState] = useState<LoadedSeries>({ series: null, failed: false });
@@ -55,6 +56,6 @@ export function useSeries(period: Period): LoadedSeries {
     };
     const timer = setTimeout(request, Math.max(0, requestedAt.current + MIN_INTERVAL_MS - Date.now()));
     return () => clearTimeout(timer);
-  }, [period, totals, isConnected, due]);
+  }, [api, period, totals, isConnected, due]);
   return state;
 }

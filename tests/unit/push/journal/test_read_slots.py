@@ -114,7 +114,7 @@ async def test_cancelled_read_gives_its_turn_and_its_slot_to_the_next(readers: R
 async def test_read_that_is_cancelled_as_it_gets_its_turn_gives_the_slot_back(readers: Readers) -> None:
     tasks = await readers.read(RESUME, "a", "b", "c", "d")
     readers.running.pop(0)[1].set()
-    while readers.slots._waiting[RESUME].get("c"):
+    while readers.slots._waiting[RESUME]._waiting.get("c"):
         await asyncio.sleep(0)
     tasks[2].cancel()
     await readers.settle()

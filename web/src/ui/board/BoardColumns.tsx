@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
 import { useTranslate } from "../../i18n.ts";
 import { isPageKey, latinKey } from "../../keys.ts";
-import { withChanges, type Board } from "../../state/board.ts";
+import { withChanges, type Board, type BoardColumn } from "../../state/board.ts";
 import type { Order } from "../../state/order-list.ts";
 import type { StatusChange } from "../../state/status-change.ts";
 import { isAllowed } from "../../state/status-rules.ts";
@@ -32,6 +32,11 @@ interface Grab {
   target: string;
 }
 
+interface ShownColumn {
+  status: string;
+  column: BoardColumn;
+}
+
 export function BoardColumns({ statuses, visible, board, version, isBusy }: Props) {
   const t = useTranslate();
   const store = useDashboardStore();
@@ -44,12 +49,11 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
   const [menuOrder, setMenuOrder] = useState<Order | null>(null);
   const [announcement, announce] = useState("");
 
-  const columns = useMemo(() => {
+  const liveColumns = useMemo((): ShownColumn[] => {
     const moved = [...changes.values()].flatMap((change) => movedOrder(board, change) ?? []);
     return visible.map((status) => ({ status, column: withChanges(status, board.column(status), moved) }));
     // oxlint-disable-next-line react/exhaustive-deps -- the board is the same object; each change of it has another version
   }, [board, version, visible, changes]);
-  const shownColumns = columns.map(({ status, column }) => ({ status, cards: column.cards }));
 
   const canDrop = (order: Order, status: string) => block === null && !isPending(changes.get(order.key)) && isAllowed(meta, order.status, status);
   const drop = (order: Order, status: string) => {
@@ -57,9 +61,12 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
     void store.statusChanges.change([order], status);
   };
   const { drag, ghostRef, boardRef, onPointerDown } = useCardDrag({ canDrop, onDrop: drop });
+  const moving = drag?.order ?? grab?.order ?? null;
+  // Nothing moves below the pointer: what comes during the move is shown after it.
+  const columns = useFrozen(liveColumns, moving !== null);
+  const shownColumns = columns.map(({ status, column }) => ({ status, cards: column.cards }));
   useRestoredFocus(boardRef, focusedKey, columns);
 
-  const moving = drag?.order ?? grab?.order ?? null;
   const over = drag?.over ?? grab?.target ?? null;
   const dropState = (status: string) => {
     if (moving === null || status === moving.status) return null;
@@ -67,8 +74,9 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
     return status === over ? "over" : "allowed";
   };
   // While a card is moved, statuses without a column take it too.
-  const extra = moving === null ? [] : statuses.filter((status) => !visible.includes(status) && canDrop(moving, status));
-  const targets = [...visible, ...extra];
+  const withColumn = columns.map(({ status }) => status);
+  const extra = moving === null ? [] : statuses.filter((status) => !withColumn.includes(status) && canDrop(moving, status));
+  const targets = [...withColumn, ...extra];
 
   const onGrabKey = (event: KeyboardEvent, { order, target }: Grab) => {
     const isRtl = getComputedStyle(event.currentTarget).direction === "rtl";
@@ -132,12 +140,16 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
             onFocus={setFocusedKey}
           />
         ))}
-        {extra.map((status) => (
-          <div key={status} className={css.extra} data-column={status} data-drop={dropState(status)}>
-            {statusLabel(status, t)}
-          </div>
-        ))}
       </div>
+      {extra.length > 0 && (
+        <div className={css.extras}>
+          {extra.map((status) => (
+            <div key={status} className={css.extra} data-column={status} data-drop={dropState(status)}>
+              {statusLabel(status, t)}
+            </div>
+          ))}
+        </div>
+      )}
       {drag !== null && (
         <div className={css.ghost} ref={ghostRef} aria-hidden="true">
           <CardContent order={drag.order} />
@@ -146,6 +158,16 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
       {menuOrder !== null && <StatusMenu orders={[menuOrder]} onClose={() => setMenuOrder(null)} />}
     </>
   );
+}
+
+/** The value, or while `isFrozen` what it was when that began. */
+function useFrozen<T>(value: T, isFrozen: boolean): T {
+  const [frozen, setFrozen] = useState<{ value: T } | null>(null);
+  useLayoutEffect(() => {
+    setFrozen(isFrozen ? { value } : null);
+    // oxlint-disable-next-line react/exhaustive-deps -- the value of the moment at which it freezes
+  }, [isFrozen]);
+  return frozen === null ? value : frozen.value;
 }
 
 function isPending(change: StatusChange | undefined): boolean {

@@ -1,12 +1,10 @@
-import type { OrderEvent, StreamEvent } from "@orderwire/client";
-import { useEffect, useState } from "react";
-import { api } from "../../api.ts";
 import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import type { Order } from "../../state/order-list.ts";
 import { progressOf } from "../../state/progress.ts";
 import { statusLabel } from "../../status.ts";
 import { EventItem } from "../EventItem.tsx";
+import { useOrderDetail } from "../order/use-order-detail.ts";
 import { StatusBadge } from "../StatusBadge.tsx";
 import { useDashboard } from "../use-dashboard.ts";
 import styles from "./Visitor.module.css";
@@ -34,7 +32,7 @@ export function OwnOrder({ order, open, onToggle }: Props) {
       <button type="button" className={`secondary ${styles.toggle}`} aria-expanded={open} onClick={() => onToggle(!open)}>
         {t("visitor.history")}
       </button>
-      {open && <History order={order} />}
+      {open && <History orderKey={order.key} />}
     </li>
   );
 }
@@ -56,22 +54,11 @@ function Steps({ status }: { status: string }) {
   );
 }
 
-function History({ order }: { order: Order }) {
+function History({ orderKey }: { orderKey: string }) {
   const t = useTranslate();
-  const [events, setEvents] = useState<(OrderEvent | StreamEvent)[] | "failed" | null>(null);
-  useEffect(() => {
-    let current = true;
-    api.orderEvents(order.key, 100).then(
-      (page) => current && setEvents(page.events),
-      () => current && setEvents("failed"),
-    );
-    return () => {
-      current = false;
-    };
-  }, [order]);
-  if (events === null) return <p>{t("loading")}</p>;
-  if (events === "failed") return <p role="alert">{t("visitor.historyFailed")}</p>;
-  if (events.length === 0) return <p>{t("visitor.noHistory")}</p>;
+  const { state, events } = useOrderDetail(orderKey);
+  if (state === "failed") return <p role="alert">{t("visitor.historyFailed")}</p>;
+  if (events.length === 0) return <p>{t(state === "loading" ? "loading" : "visitor.noHistory")}</p>;
   return (
     <ol className="event-list">
       {events.map((event) => (

@@ -57,9 +57,9 @@ export default function Wall() {
         <BigNumber label={t("totalOrders")} name="orders" text={today ? format.count(today.orders) : null}>
           {today && <Comparison today={today.orders} yesterday={sum(compare.yesterday).orders} lastWeek={sum(compare.last_week).orders} />}
         </BigNumber>
-        <BigNumber label={t("pendingOrders")} name="pending" text={totals && format.count(totals.pending_orders)} />
+        <BigNumber label={t("wall.pending")} name="pending" text={totals && format.count(totals.pending_orders)} />
         <div className={styles.statuses}>
-          <StatusCounts counts={countsOf(series?.statuses ?? NO_SUMS)} />
+          <StatusCounts counts={countsOf(compare?.today ?? NO_SUMS)} />
         </div>
         {series !== null && <SeriesChart series={series} />}
       </div>
