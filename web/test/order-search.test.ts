@@ -30,7 +30,7 @@ beforeEach(() => {
   };
   search = new OrderSearch(api, orders, () => {});
   // The list has the newest two of many orders.
-  orders.startFetch(true)([row("9", "Anna"), row("8", "Bo")], "cursor");
+  orders.startFetch(true)([row("9", "Anna"), row("8", "Bo")], { after: "cursor" });
 });
 afterEach(() => void vi.useRealTimers());
 
