@@ -38,9 +38,10 @@ MEASURE_FRAMES = """() => {
 }"""
 READ_FRAMES = "() => window.frames_.slice(1)"
 # Resolves when the server has sent its first message.
-RECEIVE_MESSAGES = """() => new Promise((resolve) => {
+RECEIVE_MESSAGES = """() => new Promise((resolve, reject) => {
     window.socket = new WebSocket(location.origin.replace("http", "ws") + "/api/ws");
     window.socket.onmessage = resolve;
+    window.socket.onerror = () => reject(new Error("no WebSocket"));
 })"""
 
 
@@ -112,10 +113,8 @@ async def write_events(db: Any, ticks: int) -> None:
 
 
 async def open_empty_page(page: Page, server: Server) -> None:
-    """Open a page of the server's origin that shows nothing, and have it receive all messages."""
-    url = f"{server.http_url}/empty"
-    await page.route(url, lambda route: route.fulfill(content_type="text/html", body="<title>empty</title>"))
-    await page.goto(url)
+    """Open a page of the server that shows next to nothing, and have it receive all messages."""
+    await page.goto(f"{server.http_url}/healthz")
     await page.evaluate(RECEIVE_MESSAGES)
 
 
