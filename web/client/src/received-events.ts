@@ -1,5 +1,5 @@
 /** More than the server replays for one resume, plus the live events that arrive during the replay. */
-const MAX_IDS = 20_000;
+const MAX_IDS = 15_000;
 
 /** The ids of received events, to drop duplicates, and the cursor to resume from. */
 export class ReceivedEvents {
