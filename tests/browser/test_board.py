@@ -176,6 +176,8 @@ async def test_20_000_orders_leave_the_board_usable(server: Server, db: Any, new
     await insert(db, 20_000)
     page = await new_page(locale="en-GB", viewport={"width": 1440, "height": 900})
     await open_as(page, server, "Anna", "/board")
+    await expect(cards(page, "pending")).to_have_count(32)
+    await cards(page, "pending").first.locator("..").evaluate("list => list.scrollTop = 100")
     await expect(cards(page, "pending")).to_have_count(200)
     await expect(page.locator("[data-count=pending]")).to_have_text(re.compile(r"20,000|1,000\+"))
     await db.execute("update orders set status = 'confirmed' where id = 20000")

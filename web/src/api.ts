@@ -201,8 +201,8 @@ const orderPath = (key: string): Path => `/api/orders/${encodeURIComponent(key)}
 export const api = {
   /** Every role may read it: a request for it shows whether the token is accepted. */
   meta: (): Promise<Meta> => get<Meta>("/api/meta"),
-  /** The newest orders, or those after a cursor. */
-  orders: (after?: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { limit: ORDERS_PAGE_SIZE, after }),
+  /** The newest orders, or those after a cursor; of those made before a time (RFC 3339). */
+  orders: (after?: string, to?: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { limit: ORDERS_PAGE_SIZE, after, to }),
   /** The last order that was made before a time (RFC 3339), if there is one. */
   ordersBefore: (to: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { to, limit: 1 }),
   /** The newest orders that match, or those after a cursor. */

@@ -34,6 +34,20 @@ test("follows events", async () => {
   await waitFor(() => expect(numbers("Pending")).toEqual(["N9", "N3"]));
 });
 
+test("a column draws its first cards, and all when it is scrolled or an arrow key leads beyond them", async () => {
+  for (let n = 10; n < 60; n++) shop.current.add(row(n), row(100 + n, { status: "confirmed" }));
+  await openBoard();
+  expect([numbers("Pending").length, numbers("Confirmed").length]).toEqual([32, 32]);
+  const list = card("N59").closest("ul") as HTMLElement;
+  list.scrollTop = 10;
+  fireEvent.scroll(list);
+  expect(numbers("Pending").length).toBe(52);
+  act(() => card("N20").focus()); // the fortieth
+  press("N20", "ArrowRight");
+  expect(document.activeElement).toBe(card("N120"));
+  expect(numbers("Confirmed").length).toBe(51);
+});
+
 test("a card is moved with the keyboard, past the columns where it may not go", async () => {
   await openBoard();
   act(() => card("N3").focus());

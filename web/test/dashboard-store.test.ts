@@ -37,6 +37,7 @@ class FakeService {
 
 interface OrdersRequest {
   after: string | undefined;
+  to: string | undefined;
   answer: (rows: OrderRow[], next?: string) => Promise<void>;
   fail: (status: number) => Promise<void>;
 }
@@ -68,11 +69,12 @@ beforeEach(() => {
     ...unexpected,
     meta: () => (metaError === undefined ? Promise.resolve(meta) : Promise.reject(metaError)),
     series: () => Promise.resolve({ ...series, now: Date.now() }),
-    orders: (after) =>
+    orders: (after, to) =>
       new Promise((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
         requests.push({
           after,
+          to,
           answer: (rows, next) => (resolve({ orders: rows, next: next ?? null }), settled().then()) as Promise<void>,
           fail: (status) => (reject(new ApiError(status)), settled().then()) as Promise<void>,
         });
@@ -201,6 +203,18 @@ test("adds a page of older orders once", async () => {
   expect(store.orders.size).toBe(1010);
   await store.loadOlderOrders(); // the list is complete
   expect(requests).toHaveLength(2);
+});
+
+test("after orders were pushed out, older ones are those before their time", async () => {
+  service.emit("connect");
+  await requests[0]?.answer([], "cursor");
+  for (let id = 1; id <= 6_000; id++) service.emit("message", created(id));
+  service.emit("message", totals_(6_000));
+  void store.loadOlderOrders();
+  expect(requests[1]).toMatchObject({ after: undefined, to: "2026-01-02T03:04:05.001Z" });
+  await requests[1]?.answer([row(1)], "cursor in that time");
+  void store.loadOlderOrders();
+  expect(requests[2]).toMatchObject({ after: "cursor in that time", to: "2026-01-02T03:04:05.001Z" });
 });
 
 test("retries a failed fetch", async () => {

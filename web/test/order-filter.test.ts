@@ -7,7 +7,7 @@ const ZONE = "Europe/Warsaw";
 
 function order(key: string, createdAt: string | null, fields: Partial<Order>): Order {
   const createdMs = Date.parse(createdAt ?? "");
-  return { key, rank: 1, number: key, customer: null, total: null, currency: null, status: "", createdAt, createdMs, data: null, truncated: [], ...fields };
+  return { key, rank: 1, number: key, customer: null, total: null, currency: null, status: "", createdAt, createdMs, data: null, truncated: [], lastEventId: undefined, ...fields };
 }
 
 const anna = order("a1", "2026-06-09T22:30:00Z", { number: "ORD-1", customer: "Anna Nowak", total: "150.50", status: "ready" });

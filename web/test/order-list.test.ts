@@ -133,8 +133,8 @@ test("replaces everything with the rows of a new fetch, including the ids of las
 
 test("adds older orders once, without those that were deleted meanwhile", () => {
   const list = new OrderList();
-  list.startFetch(true)([row("9"), row("8")], "cursor");
-  expect([list.next, list.isComplete]).toEqual(["cursor", false]);
+  list.startFetch(true)([row("9"), row("8")], { after: "cursor" });
+  expect([list.next, list.isComplete]).toEqual([{ after: "cursor" }, false]);
   const merge = list.startFetch(false);
   list.apply(statusChanged("7", 20, "ready"));
   list.apply(deleted("6", 21));
@@ -157,15 +157,54 @@ test("ignores the response of a fetch when a later one was started", () => {
   expect(keys(list)).toEqual(["2"]);
 });
 
-test("evicts the oldest orders beyond its limit, and then fetches no older ones, which would not follow on the rest", () => {
+/** A new order, made so many seconds after the Unix epoch. */
+function createdAt(second: number): OrderEvent {
+  return { ...created(String(second), second), created_at: new Date(second * 1000).toISOString() };
+}
+
+test("new orders push out the oldest, and older ones go on at the time of those", () => {
   const list = new OrderList();
-  list.startFetch(true)([], "cursor");
-  for (let n = 1; n <= 25_000; n++) list.apply(created(String(n), n));
-  expect(list.size).toBeLessThanOrEqual(20_000);
+  list.startFetch(true)([], { after: "cursor" });
+  for (let n = 1; n <= 25_000; n++) list.apply(createdAt(n));
+  expect(list.size).toBeLessThanOrEqual(5_500);
   expect(keys(list)[0]).toBe("25000");
-  expect(list.get("1")).toBeUndefined();
-  for (let n = 10_000; n <= 25_000; n++) list.apply(deleted(String(n), 25_000 + n));
-  expect(list.size).toBeLessThan(10_000);
+  const oldest = Number(list.oldest?.key);
+  expect(list.get(String(oldest - 1))).toBeUndefined();
+  expect([list.isComplete, list.next]).toEqual([false, { to: new Date((oldest - 1) * 1000 + 1).toISOString() }]);
+  const merge = list.startFetch(false);
+  const at = (n: number) => row(String(n), { created_at: new Date(n * 1000).toISOString() });
+  expect(merge([at(oldest), at(oldest - 1), at(oldest - 2)], { after: "cursor", to: "time" })).toBe(true);
+  expect(list.all().slice(0, 3).map(({ key }) => Number(key))).toEqual([oldest - 2, oldest - 1, oldest]);
+  expect(list.next).toEqual({ after: "cursor", to: "time" });
+});
+
+test("keeps as many orders as the user has loaded", () => {
+  const list = new OrderList();
+  const rows = (from: number) => Array.from({ length: 1_000 }, (_, index) => row(String(from - index)));
+  list.startFetch(true)(rows(100_000), { after: "page 2" });
+  for (let page = 1; page < 19; page++) list.startFetch(false)(rows(100_000 - 1_000 * page), { after: "next" });
+  expect([list.size, list.next]).toEqual([19_000, { after: "next" }]);
+  list.startFetch(false)(rows(81_000), { after: "next" });
+  expect([list.size, list.next]).toEqual([20_000, undefined]);
+  for (let n = 1; n <= 5_000; n++) list.apply(created(`new ${n}`, n));
+  expect(list.size).toBeGreaterThanOrEqual(20_000);
+  expect(list.size).toBeLessThanOrEqual(20_500);
+});
+
+test("ignores older rows that do not follow on the list any more", () => {
+  const list = new OrderList();
+  list.startFetch(true)([], { after: "cursor" });
+  for (let n = 1; n <= 5_400; n++) list.apply(createdAt(n));
+  const merge = list.startFetch(false);
+  for (let n = 5_401; n <= 5_600; n++) list.apply(createdAt(n));
+  expect(merge([row("0")], null)).toBe(false);
+  expect(list.get("0")).toBeUndefined();
+});
+
+test("fetches no older orders when the time of those that were pushed out is not known", () => {
+  const list = new OrderList();
+  list.startFetch(true)([row("1", { created_at: null })], { after: "cursor" });
+  for (let n = 2; n <= 6_000; n++) list.apply({ ...created(String(n), n), created_at: null });
   expect([list.isComplete, list.next]).toEqual([false, undefined]);
 });
 

@@ -30,7 +30,7 @@ beforeEach(() => {
   };
   search = new OrderSearch(api, orders, () => {});
   // The list has the newest two of many orders.
-  orders.startFetch(true)([row("9", "Anna"), row("8", "Bo")], "cursor");
+  orders.startFetch(true)([row("9", "Anna"), row("8", "Bo")], { after: "cursor" });
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -136,7 +136,7 @@ test("goes on where the server has stopped at its time limit", async () => {
 });
 
 test("the order that the text names exactly comes first, loaded or not, with # and without", async () => {
-  orders.startFetch(true)([row("9", "Bo", { order_number: "117" }), row("8", "Bo", { order_number: "#17" })], "cursor");
+  orders.startFetch(true)([row("9", "Bo", { order_number: "117" }), row("8", "Bo", { order_number: "#17" })], { after: "cursor" });
   for (const text of ["17", "#17"]) {
     await setFilter({ text });
     expect(keys()).toEqual(["8", "9"]);

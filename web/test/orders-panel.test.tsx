@@ -1,10 +1,10 @@
-import { fireEvent, screen, waitFor, within } from "@testing-library/react";
+import { act, fireEvent, screen, waitFor, within } from "@testing-library/react";
 import { expect, test } from "vitest";
 import { useState } from "react";
 import { EMPTY_FILTER } from "../src/state/order-filter.ts";
 import { OrdersPanel } from "../src/ui/OrdersPanel.tsx";
 import { ViewFrame } from "../src/ui/ViewFrame.tsx";
-import { row } from "./fake-feed.ts";
+import { created, row } from "./fake-feed.ts";
 import { fakeShop } from "./fake-shop.tsx";
 
 const shop = fakeShop();
@@ -71,4 +71,24 @@ test("a click on a row leads to the order, one on its box does not", async () =>
   expect(location.pathname).toBe("/admin/dashboard");
   fireEvent.click(screen.getByText("N1"));
   expect(location.pathname).toBe("/admin/dashboard/orders/1");
+});
+
+test("a click that began on one order does not end on another that has come in its place", async () => {
+  await openList();
+  const link = screen.getByText("N3");
+  const press = screen.getByRole("checkbox", { name: "Select #N3" });
+  act(() => press.focus());
+  fireEvent.pointerDown(link);
+  act(() => {
+    for (let n = 10; n < 30; n++) shop.current.publish(created(n, 600 + n));
+  });
+  await screen.findByText("N29");
+  expect(link.isConnected).toBe(true); // it shows another order now
+  expect(link.textContent).not.toBe("N3");
+  expect(document.activeElement).toBe(document.body);
+  fireEvent.click(link);
+  expect(location.pathname).toBe("/admin/dashboard");
+  fireEvent.pointerDown(link);
+  fireEvent.click(link);
+  expect(location.pathname).toContain("/admin/dashboard/orders/");
 });

@@ -185,8 +185,17 @@ const sequence = (id: string): number => Number(id.slice(id.lastIndexOf("-") + 1
  * up to date applies every other event. True in another epoch: the server then says that everything has to be fetched anew.
  */
 export function isIncluded(id: string, position: string): boolean {
-  const snapshot = /^\w+-s([0-9.]+)/.exec(position)?.[1] ?? "";
-  const [xmin = 0, xmax = 0, ...running] = snapshot.split(".").map(Number);
+  if (lastSnapshot.position !== position) lastSnapshot = parseSnapshot(position);
+  const { xmin, xmax, running } = lastSnapshot;
   const transaction = Number(id.split("-")[1]);
   return epoch(id) !== epoch(position) || transaction < xmin || (transaction < xmax && !running.includes(transaction));
+}
+
+/** Of the position that was asked for last: many events are compared with one position. */
+let lastSnapshot = parseSnapshot("");
+
+function parseSnapshot(position: string) {
+  const snapshot = /^\w+-s([0-9.]+)/.exec(position)?.[1] ?? "";
+  const [xmin = 0, xmax = 0, ...running] = snapshot.split(".").map(Number);
+  return { position, xmin, xmax, running };
 }

@@ -1,10 +1,13 @@
 /** More than the server replays for one resume, plus the live events that arrive during the replay. */
-const MAX_IDS = 20_000;
+const MAX_IDS = 15_000;
 
 /** The ids of received events, to drop duplicates, and the cursor to resume from. */
 export class ReceivedEvents {
   #cursor: string | undefined;
   readonly #ids = new Set<string>();
+  /** The same ids as a ring: to look up the oldest of a `Set`, it is searched through the entries deleted before. */
+  readonly #ring: string[] = [];
+  #oldest = 0;
 
   constructor(cursor?: string) {
     if (cursor !== undefined) this.moveCursor(cursor);
@@ -19,7 +22,9 @@ export class ReceivedEvents {
     this.#cursor = id;
     if (this.#ids.has(id)) return false;
     this.#ids.add(id);
-    if (this.#ids.size > MAX_IDS) this.#ids.delete(this.#ids.values().next().value as string);
+    if (this.#ring.length === MAX_IDS) this.#ids.delete(this.#ring[this.#oldest] as string);
+    this.#ring[this.#oldest] = id;
+    this.#oldest = (this.#oldest + 1) % MAX_IDS;
     return true;
   }
 

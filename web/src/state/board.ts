@@ -1,4 +1,4 @@
-import type { OrderEvent } from "@orderwire/client";
+import { isNewer, type OrderEvent } from "@orderwire/client";
 import type { OrderRow } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
 import { LastEventIds } from "./last-event-ids.ts";
@@ -43,6 +43,7 @@ const EMPTY: BoardColumn = { cards: [], count: 0, isComplete: true };
 export class Board {
   #columns = new Map<string, Column>();
   #byKey = new Map<string, Order>();
+  /** Also of orders that are not on the board, so that a replayed event does not put them there. */
   readonly #lastEventIds = new LastEventIds();
   #bufferedEvents: OrderEvent[] | null = null;
 
@@ -92,14 +93,14 @@ export class Board {
 
   /** The whole of an order that an event has added, unless a later event has changed it meanwhile. */
   complete(row: OrderRow, eventId: string): void {
-    if (this.#lastEventIds.get(row.key) === eventId && this.#byKey.has(row.key)) this.#put(toOrder(row, 0));
+    if (this.#byKey.get(row.key)?.lastEventId === eventId) this.#put({ ...toOrder(row, 0), lastEventId: eventId });
   }
 
   #apply(event: OrderEvent, known: Order | undefined): BoardChange {
     const { key } = event;
-    if (!this.#lastEventIds.isNewer(key, event.id)) return "none";
-    this.#lastEventIds.set(key, event.id);
     const before = this.#byKey.get(key);
+    if (!isNewer(event.id, before?.lastEventId ?? this.#lastEventIds.get(key))) return "none";
+    this.#lastEventIds.set(key, event.id);
     if (event.type === "order_delete") {
       if (before !== undefined) this.#remove(before);
       return "changed";

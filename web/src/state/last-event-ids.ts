@@ -1,28 +1,27 @@
-import { isNewer } from "@orderwire/client";
+/** So many ids at least are kept, and less than twice as many. */
+const MIN_IDS = 5_000;
 
-/** More orders than a list shows, so that an event of one that it has evicted is known, too. */
-const MAX_IDS = 40_000;
-
-/** The last event of each order. Bounded: the entry that was set longest ago goes first. */
+/**
+ * The last event of each order, of those that were set last. Two generations, of which the older one is dropped as a whole: a `Map` from
+ * which the oldest entry is deleted for each new one is searched through its deleted entries each time.
+ */
 export class LastEventIds {
-  readonly #ids = new Map<string, string>();
+  #young = new Map<string, string>();
+  #old: ReadonlyMap<string, string> = new Map();
 
   get(key: string): string | undefined {
-    return this.#ids.get(key);
-  }
-
-  isNewer(key: string, eventId: string): boolean {
-    return isNewer(eventId, this.#ids.get(key));
+    return this.#young.get(key) ?? this.#old.get(key);
   }
 
   set(key: string, eventId: string): void {
-    this.#ids.delete(key); // moves the entry to the end
-    this.#ids.set(key, eventId);
-    const [oldest] = this.#ids.size > MAX_IDS ? this.#ids.keys() : [];
-    if (oldest !== undefined) this.#ids.delete(oldest);
+    this.#young.set(key, eventId);
+    if (this.#young.size < MIN_IDS) return;
+    this.#old = this.#young;
+    this.#young = new Map();
   }
 
   clear(): void {
-    this.#ids.clear();
+    this.#young = new Map();
+    this.#old = new Map();
   }
 }

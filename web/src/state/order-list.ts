@@ -1,4 +1,4 @@
-import type { OrderEvent } from "@orderwire/client";
+import { isNewer, type OrderEvent } from "@orderwire/client";
 import type { OrderRow } from "../api.ts";
 import { normalizedStatus } from "../status.ts";
 import { LastEventIds } from "./last-event-ids.ts";
@@ -23,13 +23,25 @@ export interface Order {
   readonly data: Readonly<Record<string, unknown>> | null;
   /** The fields that an event had cut, or left out, under the names of the protocol. */
   readonly truncated: readonly string[];
+  /** The last event that it has; undefined: none since it was fetched. */
+  readonly lastEventId: string | undefined;
+}
+
+/** Where the orders follow that are older than those of the list: after this cursor, and created before this time (RFC 3339). */
+export interface OlderPage {
+  readonly after?: string;
+  readonly to?: string;
 }
 
 export type Change = "added" | "changed" | "removed" | "none";
 
+/** New orders push out the oldest beyond so many, or beyond as many as the user has loaded by scrolling. */
+const LIVE_ORDERS = 5_000;
+/** Removed together, so that few inserts have to shift the whole array. */
+const EVICTION_SIZE = 500;
+/** The user can load so many by scrolling. */
 const MAX_ORDERS = 20_000;
-/** Removed together when there are more than MAX_ORDERS, so that few inserts have to shift the whole array. */
-const EVICTION_SIZE = 1_000;
+const PAGE_SIZE = 1_000;
 
 /**
  * The newest orders, in the order of the server's list, with new ones on top, kept up to date by events.
@@ -42,12 +54,15 @@ export class OrderList {
   /** By ascending rank. */
   #orders: Order[] = [];
   #byKey = new Map<string, Order>();
-  /** Key of an order to the id of its last event. Also for deleted orders, so that a replayed event does not restore them. */
-  readonly #lastEventIds = new LastEventIds();
+  /** The last events of deleted orders, so that a replayed event does not restore them. */
+  readonly #deleted = new LastEventIds();
+  #capacity = LIVE_ORDERS;
   /** Null while no fetch is in progress. */
   #bufferedEvents: OrderEvent[] | null = null;
-  /** Cursor of the page of older orders; null after the last page, undefined if it is not known. */
-  #next: string | null | undefined;
+  /** The page of older orders; null after the last one, undefined if it is not known. */
+  #next: OlderPage | null | undefined;
+  /** Before this time the orders were made that have been evicted. In milliseconds since the Unix epoch. */
+  #evictedBefore = -Infinity;
 
   get size(): number {
     return this.#orders.length;
@@ -62,9 +77,9 @@ export class OrderList {
     return this.#orders[0];
   }
 
-  /** Cursor of the next page of older orders. Undefined if there is none, or no space for it. */
-  get next(): string | undefined {
-    return this.#orders.length >= MAX_ORDERS - EVICTION_SIZE ? undefined : (this.#next ?? undefined);
+  /** The next page of older orders. Undefined if there is none, or no space for it. */
+  get next(): OlderPage | undefined {
+    return this.#orders.length > MAX_ORDERS - PAGE_SIZE ? undefined : (this.#next ?? undefined);
   }
 
   get(key: string): Order | undefined {
@@ -92,29 +107,33 @@ export class OrderList {
   }
 
   /**
-   * To be called before a request for rows; the returned function takes its response: rows, newest first, and the cursor of the next
-   * page. With `replace` the rows replace all orders, otherwise they are added as older ones. The function returns false, and changes
-   * nothing, if a later fetch was started.
+   * To be called before a request for rows; the returned function takes its response: rows, newest first, and the next page (null: there
+   * is none, undefined: it is not known). With `replace` the rows replace all orders, otherwise they are added as older ones. The function
+   * returns false, and changes nothing, if a later fetch was started, or if the rows do not follow on the list any more.
    */
-  startFetch(replace: boolean): (rows: readonly OrderRow[], next: string | null) => boolean {
+  startFetch(replace: boolean): (rows: readonly OrderRow[], next: OlderPage | null | undefined) => boolean {
     const bufferedEvents: OrderEvent[] = [];
     this.#bufferedEvents = bufferedEvents;
+    const evictedBefore = this.#evictedBefore;
     return (rows, next) => {
       if (this.#bufferedEvents !== bufferedEvents) return false;
       this.#bufferedEvents = null;
+      if (!replace && this.#evictedBefore !== evictedBefore) return false;
       if (replace) {
         this.#orders = [];
         this.#byKey.clear();
-        this.#lastEventIds.clear();
+        this.#deleted.clear();
+        this.#evictedBefore = -Infinity;
       }
       const newestRank = (this.oldest?.rank ?? 0) - 1;
-      // Orders with an event are in the list already, as new as the row or newer, or they were deleted. Others may have moved to this page.
+      // Orders of the list are as new as the row or newer. Others may have moved to this page.
       const added = rows
-        .filter((row) => this.#lastEventIds.get(row.key) === undefined && !this.#byKey.has(row.key))
+        .filter((row) => this.#deleted.get(row.key) === undefined && !this.#byKey.has(row.key))
         .map((row, index) => toOrder(row, newestRank - index));
       for (const order of added) this.#byKey.set(order.key, order);
       this.#orders = [...added.reverse(), ...this.#orders];
       this.#next = next;
+      this.#capacity = Math.max(LIVE_ORDERS, this.#orders.length);
       for (const event of bufferedEvents) this.#apply(event);
       return true;
     };
@@ -122,12 +141,12 @@ export class OrderList {
 
   #apply(event: OrderEvent): Change {
     const { key } = event;
-    if (!this.#lastEventIds.isNewer(key, event.id)) return "none";
     const before = this.#byKey.get(key);
+    if (!isNewer(event.id, before?.lastEventId ?? this.#deleted.get(key))) return "none";
     // The order is older than the list. If its row is fetched later, the row contains this change.
     if (before === undefined && event.type !== "new_order" && event.type !== "order_delete") return "none";
-    this.#lastEventIds.set(key, event.id);
     if (event.type === "order_delete") {
+      this.#deleted.set(key, event.id);
       if (before === undefined) return "none";
       this.#orders.splice(this.#indexOf(before), 1);
       this.#byKey.delete(key);
@@ -155,11 +174,20 @@ export class OrderList {
     return low;
   }
 
+  /** The cursor of the next page does not follow on what is left: the next one begins at the time of what has been evicted. */
   #evictOldest(): void {
-    if (this.#orders.length <= MAX_ORDERS) return;
-    for (const { key } of this.#orders.splice(0, EVICTION_SIZE)) this.#byKey.delete(key);
-    this.#next = undefined; // the next page does not follow on what is left
+    if (this.#orders.length <= this.#capacity + EVICTION_SIZE) return;
+    for (const { key, createdMs } of this.#orders.splice(0, EVICTION_SIZE)) {
+      this.#byKey.delete(key);
+      this.#evictedBefore = Math.max(this.#evictedBefore, createdMs + 1); // NaN, without a time, stays
+    }
+    this.#next = isTime(this.#evictedBefore) ? { to: new Date(this.#evictedBefore).toISOString() } : undefined;
   }
+}
+
+/** Whether the server takes it: not before the year 1, and not after 9999. */
+function isTime(ms: number): boolean {
+  return ms > Date.parse("0001-01-02") && ms < Date.parse("9999-12-31");
 }
 
 export function toOrder(row: OrderRow, rank: number): Order {
@@ -174,7 +202,8 @@ export function toOrder(row: OrderRow, rank: number): Order {
     createdAt: row.created_at,
     createdMs: Date.parse(row.created_at ?? ""),
     data: row.data ?? null,
-    truncated: [],
+    truncated: NONE_TRUNCATED,
+    lastEventId: undefined,
   };
 }
 
@@ -188,8 +217,7 @@ export function newOrder({ key, at, created_at = at, ...fields }: OrderEvent, ra
 export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "order_delete" }>): Order {
   const createdAt = event.created_at === undefined ? order.createdAt : event.created_at;
   const { order_number = order.number, customer_name = order.customer, total = order.total } = event;
-  const fields = ["order_number", "customer_name", "status", "data"];
-  const cut = fields.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
+  const cut = truncatedFields(order, event);
   return {
     ...order,
     number: order_number,
@@ -201,5 +229,14 @@ export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "o
     createdMs: createdAt === order.createdAt ? order.createdMs : Date.parse(createdAt ?? ""),
     data: event.data ?? order.data,
     truncated: cut,
+    lastEventId: event.id,
   };
+}
+
+const NONE_TRUNCATED: readonly string[] = [];
+const FIELDS = ["order_number", "customer_name", "status", "data"];
+
+function truncatedFields(order: Order, event: OrderEvent): readonly string[] {
+  if (event.truncated === undefined && order.truncated.length === 0) return NONE_TRUNCATED;
+  return FIELDS.filter((name) => event.truncated?.includes(name) || (order.truncated.includes(name) && !(name in event)));
 }

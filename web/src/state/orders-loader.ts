@@ -1,5 +1,5 @@
-import { ApiError, type Api, type Meta } from "../api.ts";
-import type { OrderList } from "./order-list.ts";
+import { ApiError, type Api, type Meta, type OrderPage } from "../api.ts";
+import type { OlderPage, OrderList } from "./order-list.ts";
 
 /** What the server has said to the last request for orders. */
 export type OrdersState = "loading" | "ready" | "failed" | "forbidden";
@@ -62,7 +62,7 @@ export class OrdersLoader {
     try {
       const [meta, page] = await Promise.all([this.#api.meta(), this.#api.orders()]);
       this.#whenSettled(() => {
-        if (!merge(page.orders, page.next)) return;
+        if (!merge(page.orders, pageAfter(page))) return;
         this.#meta = meta;
         this.#position = page.position;
         this.#state = "ready";
@@ -85,8 +85,8 @@ export class OrdersLoader {
     this.#loadingOlder = true;
     const merge = this.#orders.startFetch(false);
     try {
-      const page = await this.#api.orders(next);
-      if (merge(page.orders, page.next)) this.#onChange();
+      const page = await this.#api.orders(next.after, next.to);
+      if (merge(page.orders, pageAfter(page, next.to))) this.#onChange();
     } catch {
       // Retried when the user scrolls.
     } finally {
@@ -100,4 +100,11 @@ export class OrdersLoader {
       if (isNeeded() && this.#isConnected()) void this.load();
     }, delayMs);
   }
+}
+
+/** `to`: the time before which the orders of the page were made, if it was limited: then orders without a time may follow on the last one. */
+function pageAfter({ next, complete }: OrderPage, to?: string): OlderPage | null | undefined {
+  if (to !== undefined) return next === null ? undefined : { after: next, to };
+  if (next === null) return complete === false ? undefined : null;
+  return { after: next };
 }

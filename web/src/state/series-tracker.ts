@@ -4,7 +4,9 @@ import type { Period } from "../periods.ts";
 import { movementOf, Series, type Movement, type RevenueRule, type SeriesView } from "./series.ts";
 
 /** Movements of so many of the latest events are kept, for responses that are as of an earlier one. */
-const MAX_RECENT = 5_000;
+const MIN_RECENT = 5_000;
+/** Removed together, so that few events have to shift the whole array. */
+const RECENT_EVICTION_SIZE = 500;
 /** How long a response, and what is shown, may differ from the totals: events that one of them includes may be on their way. */
 const MAX_MISMATCH_MS = 1_000;
 /** Between two requests, unless the user has chosen another period or a new column begins. */
@@ -101,7 +103,7 @@ export class SeriesTracker {
   apply(event: OrderEvent, now: number): void {
     const movement = movementOf(event);
     this.#recent.push({ id: event.id, movement });
-    if (this.#recent.length > 2 * MAX_RECENT) this.#recent = this.#recent.slice(-MAX_RECENT);
+    if (this.#recent.length >= MIN_RECENT + RECENT_EVICTION_SIZE) this.#recent.splice(0, RECENT_EVICTION_SIZE);
     if (this.#series === null || isIncluded(event.id, this.#position)) return;
     if (movement === undefined) this.#markLossy(now);
     else this.#series.move(movement);

@@ -2,13 +2,15 @@ import { Suspense, createElement, type ComponentType } from "react";
 import type { View } from "../route.ts";
 import type { Access } from "../state/dashboard-store.ts";
 import { Dashboard } from "./Dashboard.tsx";
+import { useOpenConnection } from "./use-connection-status.ts";
 import { useDashboard } from "./use-dashboard.ts";
 import { useLastKnown } from "./use-last-known.ts";
 import { useRoute } from "./use-route.ts";
 import { CustomerPage, LAZY_VIEWS, SignInOverlay, SignInPage, ViewerPage } from "./views.ts";
 
-/** Not while nothing may be seen: using the connection opens it. */
-function LastKnown() {
+/** Not while nothing may be seen. */
+function Connected() {
+  useOpenConnection();
   useLastKnown();
   return null;
 }
@@ -28,7 +30,7 @@ export function App() {
   return (
     <Suspense fallback={null}>
       {createElement(viewFor(access, view))}
-      {access !== "sign-in" && <LastKnown />}
+      {access !== "sign-in" && <Connected />}
       {mustSignIn && access !== "sign-in" && (
         <Suspense fallback={null}>
           <SignInOverlay />

@@ -1,13 +1,13 @@
 import { wsService, type ConnectionStatus } from "@orderwire/client";
-import { useWebSocket } from "@orderwire/client/react";
 import { useFormat } from "../format.ts";
 import { useTranslate, type Translate } from "../i18n.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboardStore } from "./use-dashboard.ts";
 import { useNow } from "./use-now.ts";
 
 /** Whether the page is up to date, and when the next attempt starts if not. */
 export function ConnectionIndicator() {
-  const { status } = useWebSocket();
+  const status = useConnectionStatus();
   const t = useTranslate();
   const online = status.state === "online";
   const live = online && status.live;

@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { memo, useState } from "react";
 import { api } from "../api.ts";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
@@ -10,7 +10,7 @@ import { useDashboardStore } from "./use-dashboard.ts";
 type Progress = { state: "running"; bytes: number } | { state: "done" } | { state: "broken" };
 
 /** Downloads all orders of the filter. Says so if the file is not whole. */
-export function CsvButton({ filter }: { filter: OrderFilter }) {
+export const CsvButton = memo(function CsvButton({ filter }: { filter: OrderFilter }) {
   const t = useTranslate();
   const format = useFormat();
   const store = useDashboardStore();
@@ -44,4 +44,4 @@ export function CsvButton({ filter }: { filter: OrderFilter }) {
       </span>
     </>
   );
-}
+});

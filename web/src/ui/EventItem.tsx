@@ -1,28 +1,27 @@
 import type { OrderEvent, StreamEvent } from "@orderwire/client";
 import { Fragment, memo } from "react";
 import { actorName } from "../actor.ts";
-import { useFormat, type Described } from "../format.ts";
-import { useTranslate, type Translate } from "../i18n.ts";
+import type { Described } from "../format.ts";
+import type { Translate } from "../i18n.ts";
 import type { DashboardEvent } from "../state/dashboard-store.ts";
 import { normalizedStatus } from "../status.ts";
-import { StatusBadge } from "./StatusBadge.tsx";
+import { Badge } from "./StatusBadge.tsx";
+import type { Texts } from "./use-texts.ts";
 
-export const EventItem = memo(function EventItem({ event }: { event: DashboardEvent }) {
-  const t = useTranslate();
-  const format = useFormat();
+export const EventItem = memo(function EventItem({ event, texts }: { event: DashboardEvent; texts: Texts }) {
+  const { t, format } = texts;
   return (
     <li className={`event ${event.type}`} data-event={event.id}>
       <time dateTime={event.at} title={format.dateTime(event.at)}>
         {format.time(event.at)}
       </time>
-      {event.type === "gap" ? <span>{t("gapMarker")}</span> : <EventDescription event={event} />}
+      {event.type === "gap" ? <span>{t("gapMarker")}</span> : <EventDescription event={event} texts={texts} />}
     </li>
   );
 });
 
-function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
-  const t = useTranslate();
-  const format = useFormat();
+function EventDescription({ event, texts }: { event: OrderEvent | StreamEvent; texts: Texts }) {
+  const { t, format } = texts;
   const { actor } = event;
   const by = actor && t("changedBy", { name: actorName(actor) });
   const { customer_name = null, total = null, currency = null }: Described = "stream" in event ? {} : event;
@@ -36,9 +35,9 @@ function EventDescription({ event }: { event: OrderEvent | StreamEvent }) {
       </b>{" "}
       {event.type === "order_status_update" ? (
         <>
-          <StatusBadge status={normalizedStatus(event.previous_status)} className="previous" />
+          <Badge status={normalizedStatus(event.previous_status)} className="previous" texts={texts} />
           <span aria-hidden="true"> → </span>
-          <StatusBadge status={normalizedStatus(event.status)} />
+          <Badge status={normalizedStatus(event.status)} texts={texts} />
         </>
       ) : (
         changeName(event.type, t)

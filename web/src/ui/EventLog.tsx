@@ -2,6 +2,7 @@ import { useCallback, useEffect, useRef, useState } from "react";
 import { api, ApiError, type EventPage } from "../api.ts";
 import { useTranslate } from "../i18n.ts";
 import { EventItem } from "./EventItem.tsx";
+import { useTexts } from "./use-texts.ts";
 
 const PAGE_SIZE = 50;
 
@@ -13,6 +14,7 @@ type Result = { cursors: Cursors } & ({ page: EventPage; error?: never } | { pag
 /** Pages of the journal, oldest event first. */
 export function EventLog() {
   const t = useTranslate();
+  const texts = useTexts();
   const [cursors, setCursors] = useState<Cursors>([undefined]);
   const [result, setResult] = useState<Result | null>(null);
   const requestCount = useRef(0);
@@ -48,7 +50,7 @@ export function EventLog() {
       {page !== undefined && (
         <ol className="event-list" tabIndex={0} aria-labelledby="events-title" ref={list}>
           {page.events.map((event) => (
-            <EventItem key={event.id} event={event} />
+            <EventItem key={event.id} event={event} texts={texts} />
           ))}
           {!page.more && <li className="log-end">{t("endOfLog")}</li>}
         </ol>

@@ -2,7 +2,9 @@ import { useState } from "react";
 import { useTranslate } from "../i18n.ts";
 import { EventItem } from "./EventItem.tsx";
 import { EventLog } from "./EventLog.tsx";
+import { RowSlots } from "./row-slots.ts";
 import { useDashboard } from "./use-dashboard.ts";
+import { useTexts } from "./use-texts.ts";
 
 type Tab = "live" | "log";
 
@@ -49,12 +51,16 @@ export function EventsPanel() {
 
 function LiveEvents() {
   const t = useTranslate();
+  const texts = useTexts();
+  const [slots] = useState(() => new RowSlots());
   const events = useDashboard((snapshot) => snapshot.events);
   if (events.length === 0) return <p className="empty">{t("noEvents")}</p>;
+  const shown = events.slice(0, MAX_LIVE_EVENTS);
+  const keys = slots.assign(shown.map(({ id }) => id));
   return (
     <ol className="event-list" tabIndex={0} aria-labelledby="events-title">
-      {events.slice(0, MAX_LIVE_EVENTS).map((event) => (
-        <EventItem key={event.id} event={event} />
+      {shown.map((event, place) => (
+        <EventItem key={keys[place]} event={event} texts={texts} />
       ))}
     </ol>
   );

@@ -1,7 +1,7 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useRef } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboardStore } from "./use-dashboard.ts";
 import { useNow } from "./use-now.ts";
 
@@ -10,7 +10,7 @@ const FIRST_CONNECT_MS = 3_000;
 
 /** A frame around the whole page while events do not flow, from the server or to it, that says for how long. */
 export function FeedFrame() {
-  const { status } = useWebSocket();
+  const status = useConnectionStatus();
   const live = status.state === "online" && status.live;
   return live ? null : <NotLive toldSince={status.state === "online" ? status.since : undefined} />;
 }

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState, type RefObject } from "react";
+import { memo, useEffect, useRef, useState, type RefObject } from "react";
 import { useTranslate } from "../i18n.ts";
 import { DAYS, EMPTY_FILTER, isFiltered, toggleStatus, type Days, type OrderFilter } from "../state/order-filter.ts";
 import { statusLabel } from "../status.ts";
@@ -18,7 +18,7 @@ interface Props {
 }
 
 /** The fields by which the list is filtered. */
-export function FilterBar({ filter, onFilter, search, onLeave }: Props) {
+export const FilterBar = memo(function FilterBar({ filter, onFilter, search, onLeave }: Props) {
   const t = useTranslate();
   const [text, setText] = useTypedText(filter, onFilter);
   return (
@@ -55,7 +55,7 @@ export function FilterBar({ filter, onFilter, search, onLeave }: Props) {
       )}
     </div>
   );
-}
+});
 
 /** What is typed, which becomes the filter's text a moment later. */
 function useTypedText(filter: OrderFilter, onFilter: Props["onFilter"]): [string, (text: string) => void] {

@@ -1,4 +1,3 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useEffect } from "react";
 import { setSoundEnabled } from "../alerts.ts";
 import { loadLanguage, useTranslate } from "../i18n.ts";
@@ -10,6 +9,7 @@ import { ConnectionIndicator } from "./ConnectionIndicator.tsx";
 import * as icon from "./icons.tsx";
 import { Link } from "./Link.tsx";
 import { NotificationBell } from "./NotificationBell.tsx";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboard } from "./use-dashboard.ts";
 import { useRoute } from "./use-route.ts";
 import { LAZY_VIEWS } from "./views.ts";
@@ -23,10 +23,9 @@ const THEME_ICON = { system: icon.Monitor, light: icon.Sun, dark: icon.Moon };
 
 /** `onHelp` shows the keys, on pages that have some. */
 export function Header({ onHelp }: { onHelp?: () => void }) {
-  const { status } = useWebSocket();
-  useDocumentTitle(status.state !== "online" ? "⚪" : status.live ? "🟢" : "🟡");
   return (
     <header className="app-header">
+      <DocumentTitle />
       <h1 className="brand">
         <icon.Logo />
         Orderwire
@@ -56,12 +55,15 @@ function Navigation() {
   );
 }
 
-/** The title shows the connection and the pending orders while the page is in a background tab. */
-function useDocumentTitle(dot: string) {
+/** The title shows the connection and the pending orders while the page is in a background tab. By itself: it changes with the totals. */
+function DocumentTitle() {
+  const status = useConnectionStatus();
+  const dot = status.state !== "online" ? "⚪" : status.live ? "🟢" : "🟡";
   const pending = useDashboard((snapshot) => snapshot.totals?.pending_orders);
   useEffect(() => {
     document.title = `${dot} ${pending === undefined ? "" : `${pending} · `}Orderwire`;
   }, [dot, pending]);
+  return null;
 }
 
 function Toolbar({ onHelp }: { onHelp: (() => void) | undefined }) {

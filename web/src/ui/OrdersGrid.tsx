@@ -1,15 +1,17 @@
-import { memo, useEffect, useImperativeHandle, useLayoutEffect, useRef, type KeyboardEvent, type MouseEvent, type RefObject } from "react";
-import { useFormat, type Format } from "../format.ts";
+import { memo, useEffect, useImperativeHandle, useLayoutEffect, useRef, useState, type KeyboardEvent, type MouseEvent, type RefObject } from "react";
 import { useTranslate } from "../i18n.ts";
 import { isPageKey, latinKey } from "../keys.ts";
 import { navigate, orderHref } from "../route.ts";
 import type { Order } from "../state/order-list.ts";
 import type { StatusChange } from "../state/status-change.ts";
+import { highlight } from "./highlight.ts";
 import * as icon from "./icons.tsx";
 import { Link } from "./Link.tsx";
 import type { ListSelection } from "./list-selection.ts";
-import { StatusBadge } from "./StatusBadge.tsx";
+import { RowSlots } from "./row-slots.ts";
+import { Badge } from "./StatusBadge.tsx";
 import { useStatusChanges } from "./use-status-changes.ts";
+import { useTexts, type Texts } from "./use-texts.ts";
 import { useVirtualRows, type VirtualRows } from "./use-virtual-rows.ts";
 
 interface Props {
@@ -29,9 +31,12 @@ interface Props {
   emptyText: string;
 }
 
+const STATUS_CHANGED_MS = 900;
+
 export function OrdersGrid({ orders, grid, activeKey, onActive, selection, onMenu, busy, onEnd, emptyText }: Props) {
-  const t = useTranslate();
-  const format = useFormat();
+  const texts = useTexts();
+  const { t } = texts;
+  const [slots] = useState(() => new RowSlots());
   const { changes } = useStatusChanges();
   const rows = useVirtualRows(orders.length);
   useImperativeHandle(grid, () => rows.scrollRef.current as HTMLDivElement, [rows.scrollRef]);
@@ -73,12 +78,13 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, selection, onMen
     }
   };
 
-  const rendered = [];
-  for (let index = rows.startIndex; index < rows.endIndex; index++) {
-    const order = orders[index] as Order;
-    rendered.push(
+  const shown = orders.slice(rows.startIndex, rows.endIndex);
+  const slotKeys = slots.assign(shown.map(({ key }) => key));
+  const rendered = shown.map((order, place) => {
+    const index = rows.startIndex + place;
+    return (
       <Row
-        key={order.key}
+        key={slotKeys[place]}
         order={order}
         index={index}
         top={index * rows.rowHeight}
@@ -86,10 +92,10 @@ export function OrdersGrid({ orders, grid, activeKey, onActive, selection, onMen
         selected={selection.isSelected(order.key)}
         change={changes.get(order.key)}
         onSelect={selection.toggle}
-        format={format}
-      />,
+        texts={texts}
+      />
     );
-  }
+  });
   const isActiveRendered = activeIndex >= rows.startIndex && activeIndex < rows.endIndex;
   return (
     <div
@@ -161,14 +167,22 @@ interface RowProps {
   /** What the user has done to it, without an event yet. */
   change: StatusChange | undefined;
   onSelect: (key: string, range: boolean) => void;
-  format: Format;
+  texts: Texts;
 }
 
-const Row = memo(function Row({ order, index, top, active, selected, change, onSelect, format }: RowProps) {
-  const t = useTranslate();
+const Row = memo(function Row({ order, index, top, active, selected, change, onSelect, texts }: RowProps) {
+  const { t, format } = texts;
   const status = change?.to ?? order.status;
-  // The row is the area of its link: with Shift a click selects instead of opening a window.
+  const { element, pressedKey } = useRowOf(order.key);
   const onClick = (event: MouseEvent) => {
+    const pressed = pressedKey.current;
+    pressedKey.current = undefined;
+    if (pressed !== undefined && pressed !== order.key) {
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
+    // The row is the area of its link: with Shift a click selects instead of opening a window.
     if (!event.shiftKey || event.target instanceof HTMLInputElement) return;
     event.preventDefault();
     event.stopPropagation();
@@ -183,6 +197,10 @@ const Row = memo(function Row({ order, index, top, active, selected, change, onS
       aria-selected={active}
       data-change={change?.state}
       style={{ transform: `translateY(${top}px)` }}
+      ref={element}
+      onPointerDownCapture={() => {
+        pressedKey.current = order.key;
+      }}
       onClickCapture={onClick}
     >
       <span role="gridcell" className="cell-select">
@@ -208,7 +226,7 @@ const Row = memo(function Row({ order, index, top, active, selected, change, onS
         <bdi>{format.money(order.total, order.currency)}</bdi>
       </span>
       <span role="gridcell" className="cell-status">
-        <StatusBadge key={status} status={status} />
+        <ChangingBadge orderKey={order.key} status={status} texts={texts} />
       </span>
       <span role="gridcell" className="cell-time">
         {format.time(order.createdAt)}
@@ -216,6 +234,34 @@ const Row = memo(function Row({ order, index, top, active, selected, change, onS
     </div>
   );
 });
+
+/**
+ * Under load a row comes to show another order (see RowSlots). What the user has begun on the one before must not end on it: the focus leaves
+ * the row, and `pressedKey` is the order on which the pointer was pressed last.
+ */
+function useRowOf(key: string) {
+  const element = useRef<HTMLDivElement>(null);
+  const pressedKey = useRef<string>(undefined);
+  useEffect(
+    () => () => {
+      if (element.current?.contains(document.activeElement)) (document.activeElement as HTMLElement).blur();
+    },
+    [key],
+  );
+  return { element, pressedKey };
+}
+
+/** Lights up when the status of the order changes. */
+function ChangingBadge({ orderKey, status, texts }: { orderKey: string; status: string; texts: Texts }) {
+  const element = useRef<HTMLSpanElement>(null);
+  const shown = useRef({ orderKey, status });
+  useEffect(() => {
+    const before = shown.current;
+    shown.current = { orderKey, status };
+    if (before.orderKey === orderKey && before.status !== status) highlight(element.current, STATUS_CHANGED_MS);
+  }, [orderKey, status]);
+  return <Badge status={status} texts={texts} ref={element} />;
+}
 
 /** A key may hold spaces, which an id must not. */
 function rowId({ rank }: Order): string {

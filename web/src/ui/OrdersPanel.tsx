@@ -1,4 +1,4 @@
-import { Suspense, useEffect, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
+import { Suspense, useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type RefObject } from "react";
 import { useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { isPageKey, latinKey } from "../keys.ts";
@@ -44,10 +44,12 @@ export function OrdersPanel({ filter, onFilter, search }: Props) {
   const filtered = isFiltered(filter);
   const found = store.search.status;
   const count = useCount(filter, orders.length, found);
-  const goToFirst = () => {
-    setActiveKey(orders[0]?.key ?? null);
+  const newest = useRef<Order>(undefined);
+  newest.current = orders[0];
+  const goToFirst = useCallback(() => {
+    setActiveKey(newest.current?.key ?? null);
     grid.current?.focus();
-  };
+  }, []);
   return (
     <section className="panel orders" aria-labelledby="orders-title">
       <header>

@@ -9,6 +9,9 @@ import { plotOptions } from "./plot-options.ts";
 import { useMediaQuery } from "./use-media-query.ts";
 import "uplot/dist/uPlot.min.css";
 
+/** Drawing the canvas takes as long as the rest of the page; its numbers, beside it and in the tooltip, are always the present ones. */
+const MIN_DRAW_INTERVAL_MS = 500;
+
 /** The canvas, and the column that the pointer or the arrow keys have chosen. */
 export default function Plot({ series, label }: { series: SeriesView; label: string }) {
   const t = useTranslate();
@@ -38,7 +41,15 @@ export default function Plot({ series, label }: { series: SeriesView; label: str
     };
   }, [period, timeZone, t, format, theme, systemDark]);
 
-  useEffect(() => plot.current?.setData(alignedData(latest.current)), [columns]);
+  const drawnAt = useRef(-Infinity);
+  useEffect(() => {
+    const draw = () => {
+      drawnAt.current = performance.now();
+      plot.current?.setData(alignedData(latest.current));
+    };
+    const timer = setTimeout(draw, Math.max(0, drawnAt.current + MIN_DRAW_INTERVAL_MS - performance.now()));
+    return () => clearTimeout(timer);
+  }, [columns]);
 
   const index = columns.findIndex(({ from }) => from === chosen);
   useEffect(() => {

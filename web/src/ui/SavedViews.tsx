@@ -1,4 +1,4 @@
-import { useState } from "react";
+import { memo, useState } from "react";
 import { useTranslate } from "../i18n.ts";
 import { setPreferences, usePreferences } from "../preferences.ts";
 import { viewHref } from "../route.ts";
@@ -9,7 +9,7 @@ import { Link } from "./Link.tsx";
 const MAX_NAME_LENGTH = 40;
 
 /** The user's named filters as links, and a field to name the present one. */
-export function SavedViews({ filter }: { filter: OrderFilter }) {
+export const SavedViews = memo(function SavedViews({ filter }: { filter: OrderFilter }) {
   const t = useTranslate();
   const { savedViews } = usePreferences();
   const [name, setName] = useState<string | null>(null);
@@ -62,4 +62,4 @@ export function SavedViews({ filter }: { filter: OrderFilter }) {
       )}
     </nav>
   );
-}
+});

@@ -1,23 +1,22 @@
-import type { CSSProperties } from "react";
-import { useTranslate } from "../i18n.ts";
-import { statusAppearance, statusLabel } from "../status.ts";
-import { useDashboard } from "./use-dashboard.ts";
+import type { RefObject } from "react";
+import { statusLabel } from "../status.ts";
+import { useTexts, type Texts } from "./use-texts.ts";
 
-export function StatusBadge({ status, className = "" }: { status: string; className?: string }) {
-  const t = useTranslate();
-  const appearance = useStatusAppearance()(status);
-  return (
-    <span className={`badge ${appearance.className} ${className}`} style={appearance.style}>
-      {statusLabel(status, t)}
-    </span>
-  );
+interface Props {
+  status: string;
+  className?: string;
 }
 
-/** Returns a function that gives the class and the style of a status; they set the variables --status-color and --status-tint. */
-export function useStatusAppearance(): (status: string) => { className: string; style: CSSProperties } {
-  const listed = useDashboard((snapshot) => snapshot.meta.statuses);
-  return (status) => {
-    const { className, hue } = statusAppearance(status, listed);
-    return { className, style: hue === undefined ? {} : ({ "--status-hue": hue } as CSSProperties) };
-  };
+export function StatusBadge(props: Props) {
+  return <Badge {...props} texts={useTexts()} />;
+}
+
+/** For lists, which hand the texts to their rows. */
+export function Badge({ status, className = "", texts, ref }: Props & { texts: Texts; ref?: RefObject<HTMLSpanElement | null> }) {
+  const appearance = texts.appearance(status);
+  return (
+    <span className={`badge ${appearance.className} ${className}`} style={appearance.style} ref={ref}>
+      {statusLabel(status, texts.t)}
+    </span>
+  );
 }

@@ -3,7 +3,7 @@ import { useTranslate } from "../i18n.ts";
 import { toggleStatus, type OrderFilter } from "../state/order-filter.ts";
 import { statusLabel } from "../status.ts";
 import { SeriesNote } from "./SeriesNote.tsx";
-import { useStatusAppearance } from "./StatusBadge.tsx";
+import { useStatusAppearance } from "./use-texts.ts";
 import { useStatuses } from "./use-statuses.ts";
 
 /** A bar per status with the number of its orders in the whole table. A click on it filters the list. */

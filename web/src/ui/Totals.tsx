@@ -2,6 +2,7 @@ import { useEffect, useRef, type CSSProperties } from "react";
 import { mainCurrency, useFormat } from "../format.ts";
 import { useTranslate } from "../i18n.ts";
 import { mainRevenue, otherRevenue } from "../state/order-summary.ts";
+import { highlight } from "./highlight.ts";
 import { useDashboard } from "./use-dashboard.ts";
 
 const HIGHLIGHT_MS = 300;
@@ -68,8 +69,8 @@ function LiveNumber({ value, format, name }: { value: string; format: (value: st
   useEffect(() => {
     const changed = previous.current !== value;
     previous.current = value;
-    if (!changed || running.current?.playState === "running" || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    running.current = element.current?.animate([{ opacity: 0.55 }, { opacity: 1 }], { duration: HIGHLIGHT_MS, easing: "ease-out" });
+    if (!changed || running.current?.playState === "running") return;
+    running.current = highlight(element.current, HIGHLIGHT_MS);
   }, [value]);
   return (
     <bdi ref={element} className="number" data-total={name}>

@@ -1,10 +1,10 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useRef } from "react";
 import { formatFor, mainCurrency } from "../format.ts";
 import { translatorFor } from "../i18n.ts";
 import { usePreferences } from "../preferences.ts";
 import { mainRevenue } from "../state/order-summary.ts";
 import { rememberLastKnown } from "../worker-client.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboard } from "./use-dashboard.ts";
 import { useNow } from "./use-now.ts";
 
@@ -16,7 +16,7 @@ const MAX_INTERVAL_MS = 60_000;
 export function useLastKnown(): void {
   const totals = useDashboard((snapshot) => snapshot.totals);
   const { language } = usePreferences();
-  const { status } = useWebSocket();
+  const status = useConnectionStatus();
   const live = status.state === "online" && status.live;
   const minute = useNow(MAX_INTERVAL_MS);
   const storedAt = useRef(0);

@@ -1,8 +1,8 @@
 import type { NewOrder } from "@orderwire/client";
-import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useRef, useState } from "react";
 import { api } from "../api.ts";
 import { elapsedSince, measureClockOffset, type ClockOffset } from "../clock-offset.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 
 export interface ScreenLatency {
   /** From the statement in the database to the painted screen, in milliseconds. */
@@ -28,7 +28,7 @@ function clockOffset(): Promise<ClockOffset> {
 
 /** How long the newest order took to this screen; null until it is known. It is measured once for each order, at its first paint. */
 export function useScreenLatency(order: NewOrder | null): ScreenLatency | null {
-  const { status } = useWebSocket();
+  const status = useConnectionStatus();
   const live = status.state === "online" && status.live;
   const [measured, setMeasured] = useState<{ id: string; latency: ScreenLatency } | null>(null);
   const mountedWith = useRef(order?.id);

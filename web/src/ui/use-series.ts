@@ -1,7 +1,7 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useRef, useState } from "react";
 import type { SeriesResponse } from "../api.ts";
 import type { Period } from "../periods.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 const MIN_INTERVAL_MS = 10_000;
@@ -21,7 +21,7 @@ export interface LoadedSeries {
 export function useSeries(period: Period): LoadedSeries {
   const { api } = useDashboardStore();
   const totals = useDashboard((snapshot) => snapshot.totals);
-  const { isConnected } = useWebSocket();
+  const isConnected = useConnectionStatus().state === "online";
   const [state, setState] = useState<LoadedSeries>({ series: null, failed: false });
   const requestedAt = useRef(-Infinity);
   /** A change makes a request due. */

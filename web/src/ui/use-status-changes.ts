@@ -1,8 +1,8 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useSyncExternalStore } from "react";
 import { useTranslate } from "../i18n.ts";
 import type { StatusChangesSnapshot } from "../state/status-change.ts";
 import { writeBlock } from "../state/status-rules.ts";
+import { useConnectionStatus } from "./use-connection-status.ts";
 import { useDashboard, useDashboardStore } from "./use-dashboard.ts";
 
 export function useStatusChanges(): StatusChangesSnapshot {
@@ -14,7 +14,7 @@ export function useStatusChanges(): StatusChangesSnapshot {
 export function useWriteBlock(): string | null {
   const t = useTranslate();
   const block = useDashboard((snapshot) => writeBlock(snapshot.meta));
-  const { status } = useWebSocket();
+  const { state } = useConnectionStatus();
   if (block !== null) return t(`writeBlock.${block}`);
-  return status.state === "online" ? null : t("writeBlock.offline");
+  return state === "online" ? null : t("writeBlock.offline");
 }

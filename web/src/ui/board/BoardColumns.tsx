@@ -1,6 +1,7 @@
 import { useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent, type RefObject } from "react";
-import { useTranslate } from "../../i18n.ts";
+import { flushSync } from "react-dom";
 import { isPageKey, latinKey } from "../../keys.ts";
+import { DEFAULT_LIMITS, usePreferences } from "../../preferences.ts";
 import { withChanges, type Board, type BoardColumn } from "../../state/board.ts";
 import type { Order } from "../../state/order-list.ts";
 import type { StatusChange } from "../../state/status-change.ts";
@@ -9,6 +10,7 @@ import { statusLabel } from "../../status.ts";
 import { StatusMenu } from "../StatusMenu.tsx";
 import { useDashboard, useDashboardStore } from "../use-dashboard.ts";
 import { useStatusChanges, useWriteBlock } from "../use-status-changes.ts";
+import { useTexts } from "../use-texts.ts";
 import { cardBeside, nextTarget } from "./board-keys.ts";
 import css from "./board.module.css";
 import { CardContent } from "./Card.tsx";
@@ -38,7 +40,9 @@ interface ShownColumn {
 }
 
 export function BoardColumns({ statuses, visible, board, version, isBusy }: Props) {
-  const t = useTranslate();
+  const texts = useTexts();
+  const { t } = texts;
+  const { limits } = usePreferences().board;
   const store = useDashboardStore();
   const meta = useDashboard((snapshot) => snapshot.meta);
   const totals = useDashboard((snapshot) => snapshot.series?.statuses);
@@ -113,7 +117,9 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
     } else if (event.key.startsWith("Arrow")) {
       event.preventDefault();
       const beside = cardBeside(shownColumns, order.key, event.key, getComputedStyle(event.currentTarget).direction === "rtl");
-      if (beside !== undefined) cardLink(event.currentTarget, beside.key)?.focus();
+      if (beside === undefined) return;
+      flushSync(() => setFocusedKey(beside.key)); // its column draws it
+      cardLink(event.currentTarget, beside.key)?.focus();
     }
   };
 
@@ -138,6 +144,8 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
             grabbedKey={moving?.key ?? null}
             onPointerDown={onPointerDown}
             onFocus={setFocusedKey}
+            limits={limits[status] ?? DEFAULT_LIMITS}
+            texts={texts}
           />
         ))}
       </div>
@@ -152,7 +160,7 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
       )}
       {drag !== null && (
         <div className={css.ghost} ref={ghostRef} aria-hidden="true">
-          <CardContent order={drag.order} />
+          <CardContent order={drag.order} limits={limits[drag.order.status] ?? DEFAULT_LIMITS} texts={texts} />
         </div>
       )}
       {menuOrder !== null && <StatusMenu orders={[menuOrder]} onClose={() => setMenuOrder(null)} />}

@@ -1,15 +1,20 @@
 import { memo, type PointerEvent } from "react";
-import { useFormat } from "../../format.ts";
-import { useTranslate } from "../../i18n.ts";
+import type { AgeLimits } from "../../preferences.ts";
 import { orderHref } from "../../route.ts";
 import type { Order } from "../../state/order-list.ts";
 import type { StatusChange } from "../../state/status-change.ts";
 import { Link } from "../Link.tsx";
+import type { Texts } from "../use-texts.ts";
 import css from "./board.module.css";
-import { useAge } from "./use-age.ts";
+import { ageLevel, useAge } from "./use-age.ts";
 
-interface Props {
+interface Content {
   order: Order;
+  limits: AgeLimits;
+  texts: Texts;
+}
+
+interface Props extends Content {
   /** What the user has done to it, without an event yet. */
   change: StatusChange["state"] | undefined;
   /** The one card of the board that the Tab key leads to. */
@@ -19,8 +24,9 @@ interface Props {
   onFocus: (key: string) => void;
 }
 
-export const Card = memo(function Card({ order, change, isCurrent, isGrabbed, onPointerDown, onFocus }: Props) {
-  const t = useTranslate();
+export const Card = memo(function Card({ change, isCurrent, isGrabbed, onPointerDown, onFocus, ...content }: Props) {
+  const { order, texts } = content;
+  const { t } = texts;
   const state = change === "unknown" ? t("outcomeUnknownShort") : change === undefined || change === "changed" ? null : t("changing");
   return (
     <li className={`${css.card} ${isGrabbed ? css.grabbed : ""}`} data-card={order.key} aria-busy={state !== null}>
@@ -32,23 +38,22 @@ export const Card = memo(function Card({ order, change, isCurrent, isGrabbed, on
         onPointerDown={(event) => onPointerDown(event, order)}
         onFocus={() => onFocus(order.key)}
       >
-        <CardContent order={order} />
+        <CardContent {...content} />
         {state !== null && <small className={css.state}>{state}</small>}
       </Link>
     </li>
   );
 });
 
-export function CardContent({ order }: { order: Order }) {
-  const format = useFormat();
-  const age = useAge(order.createdMs, order.status);
+export function CardContent({ order, limits, texts: { format } }: Content) {
+  const age = useAge(order.createdMs);
   return (
     <>
       <span className={css.number}>
         <bdi>{order.number}</bdi>
       </span>
-      <span className={css.age} data-age={age.level}>
-        {age.text}
+      <span className={css.age} data-age={ageLevel(age, limits)}>
+        {Number.isNaN(age) ? "" : format.duration(age)}
       </span>
       <span className={css.customer}>{order.customer ?? "–"}</span>
       <span className={css.amount}>{format.money(order.total, order.currency)}</span>

@@ -1,11 +1,10 @@
-import { memo, type PointerEvent } from "react";
-import { useFormat } from "../../format.ts";
-import { useTranslate } from "../../i18n.ts";
+import { memo, useState, type CSSProperties, type PointerEvent } from "react";
+import type { AgeLimits } from "../../preferences.ts";
 import type { BoardColumn } from "../../state/board.ts";
 import type { Order } from "../../state/order-list.ts";
 import type { StatusChange } from "../../state/status-change.ts";
 import { statusLabel } from "../../status.ts";
-import { useStatusAppearance } from "../StatusBadge.tsx";
+import type { Texts } from "../use-texts.ts";
 import css from "./board.module.css";
 import { Card } from "./Card.tsx";
 
@@ -21,15 +20,22 @@ interface Props {
   grabbedKey: string | null;
   onPointerDown: (event: PointerEvent, order: Order) => void;
   onFocus: (key: string) => void;
+  limits: AgeLimits;
+  texts: Texts;
 }
 
-export const Column = memo(function Column({ status, column, total, changes, drop, currentKey, grabbedKey, onPointerDown, onFocus }: Props) {
-  const t = useTranslate();
-  const format = useFormat();
-  const appearance = useStatusAppearance()(status);
+/** Drawn of a column that is not scrolled: more than fit on a screen of 2160 pixels. */
+const FIRST_CARDS = 32;
+
+export const Column = memo(function Column({ status, column, total, changes, drop, currentKey, grabbedKey, ...ofCards }: Props) {
+  const { t, format } = ofCards.texts;
+  const appearance = ofCards.texts.appearance(status);
+  const [isScrolled, setScrolled] = useState(false);
   const id = `column-${status}`.replace(/\s/g, "_");
   const { cards, isComplete } = column;
   const count = isComplete ? column.count : Math.max(total ?? 0, column.count);
+  const isWhole = isScrolled || cards.findIndex(({ key }) => key === currentKey) >= FIRST_CARDS;
+  const drawn = isWhole ? cards : cards.slice(0, FIRST_CARDS);
   return (
     <section
       className={`${css.column} ${appearance.className}`}
@@ -45,18 +51,20 @@ export const Column = memo(function Column({ status, column, total, changes, dro
         </span>
         {drop === "forbidden" && <small className={css.forbidden}>{t("cannotDrop")}</small>}
       </header>
-      <ul className={css.cards}>
-        {cards.map((order) => (
+      <ul className={css.cards} onScroll={({ currentTarget }) => setScrolled(currentTarget.scrollTop > 0)}>
+        {drawn.map((order) => (
           <Card
             key={order.key}
             order={order}
             change={changes.get(order.key)?.state}
             isCurrent={order.key === currentKey}
             isGrabbed={order.key === grabbedKey}
-            onPointerDown={onPointerDown}
-            onFocus={onFocus}
+            {...ofCards}
           />
         ))}
+        {drawn.length < cards.length && (
+          <li className={css.undrawn} aria-hidden="true" style={{ "--cards": cards.length - drawn.length } as CSSProperties} />
+        )}
         {count > cards.length && <li className={css.rest}>{t("newestCards", { count: cards.length })}</li>}
       </ul>
       {cards.length === 0 && <p className={css.empty}>{t("noCards")}</p>}

@@ -1,6 +1,4 @@
 import { useCallback, useSyncExternalStore } from "react";
-import { useFormat } from "../../format.ts";
-import { DEFAULT_LIMITS, usePreferences } from "../../preferences.ts";
 
 export type AgeLevel = "fresh" | "late" | "very-late";
 
@@ -21,16 +19,12 @@ function subscribe(listener: () => void): () => void {
   };
 }
 
-/** The age as text and its level, which change a card at most once a second in its first minute, and then once a minute. */
-export function useAge(createdMs: number, status: string): { text: string; level: AgeLevel } {
-  const format = useFormat();
-  const limits = usePreferences().board.limits[status] ?? DEFAULT_LIMITS;
-  const age = useSyncExternalStore(
+/** The age in milliseconds, as `shownAge` cuts it: it changes a card once a second in its first minute, and then once a minute. */
+export function useAge(createdMs: number): number {
+  return useSyncExternalStore(
     subscribe,
     useCallback(() => shownAge(createdMs, Date.now()), [createdMs]),
   );
-  if (Number.isNaN(age)) return { text: "", level: "fresh" };
-  return { text: format.duration(age), level: ageLevel(age, limits) };
 }
 
 /** The age in milliseconds, cut to what is shown: seconds below a minute, else minutes. */
@@ -41,6 +35,6 @@ export function shownAge(createdMs: number, now: number): number {
 }
 
 export function ageLevel(ageMs: number, { late, veryLate }: { late: number; veryLate: number }): AgeLevel {
-  const minutes = ageMs / 60_000;
+  const minutes = ageMs / 60_000; // NaN is fresh
   return minutes >= veryLate ? "very-late" : minutes >= late ? "late" : "fresh";
 }

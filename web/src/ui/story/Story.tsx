@@ -7,7 +7,7 @@ import type { StoryColumn } from "../../state/story.ts";
 import { statusLabel } from "../../status.ts";
 import { EventItem } from "../EventItem.tsx";
 import { Link } from "../Link.tsx";
-import { useStatusAppearance } from "../StatusBadge.tsx";
+import { useStatusAppearance, useTexts } from "../use-texts.ts";
 import { useDashboard } from "../use-dashboard.ts";
 import { SPEEDS, useStory, type StoryState } from "./use-story.ts";
 import styles from "./Story.module.css";
@@ -19,6 +19,7 @@ const SLIDER_STEPS = 500;
 /** Plays the journal like a film: the orders in the columns of their statuses, and the events as they happened. */
 export default function StoryView() {
   const t = useTranslate();
+  const texts = useTexts();
   const state = useStory();
   const listed = useDashboard((snapshot) => snapshot.meta.statuses);
   const { story, error, end, loading, time } = state;
@@ -56,7 +57,7 @@ export default function StoryView() {
         </header>
         <ol className="event-list" tabIndex={0} aria-labelledby="story-events">
           {story.latest(MAX_STREAM).map((event) => (
-            <EventItem key={event.id} event={event} />
+            <EventItem key={event.id} event={event} texts={texts} />
           ))}
         </ol>
       </section>

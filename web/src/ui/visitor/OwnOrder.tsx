@@ -7,6 +7,7 @@ import { EventItem } from "../EventItem.tsx";
 import { useOrderDetail } from "../order/use-order-detail.ts";
 import { StatusBadge } from "../StatusBadge.tsx";
 import { useDashboard } from "../use-dashboard.ts";
+import { useTexts } from "../use-texts.ts";
 import styles from "./Visitor.module.css";
 
 interface Props {
@@ -56,13 +57,14 @@ function Steps({ status }: { status: string }) {
 
 function History({ orderKey }: { orderKey: string }) {
   const t = useTranslate();
+  const texts = useTexts();
   const { state, events } = useOrderDetail(orderKey);
   if (state === "failed") return <p role="alert">{t("visitor.historyFailed")}</p>;
   if (events.length === 0) return <p>{t(state === "loading" ? "loading" : "visitor.noHistory")}</p>;
   return (
     <ol className="event-list">
       {events.map((event) => (
-        <EventItem key={event.id} event={event} />
+        <EventItem key={event.id} event={event} texts={texts} />
       ))}
     </ol>
   );

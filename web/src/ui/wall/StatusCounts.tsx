@@ -2,7 +2,7 @@ import { useFormat } from "../../format.ts";
 import { useTranslate } from "../../i18n.ts";
 import { listStatuses } from "../../state/order-summary.ts";
 import { statusLabel } from "../../status.ts";
-import { useStatusAppearance } from "../StatusBadge.tsx";
+import { useStatusAppearance } from "../use-texts.ts";
 import { useDashboard } from "../use-dashboard.ts";
 import styles from "./StatusCounts.module.css";
 

@@ -1,4 +1,3 @@
-import { useWebSocket } from "@orderwire/client/react";
 import { useEffect, useRef, useState, type CSSProperties } from "react";
 import type { SumsByStatus } from "../../api.ts";
 import { mainCurrency, useFormat } from "../../format.ts";
@@ -7,6 +6,7 @@ import { viewHref } from "../../route.ts";
 import { countsOf, growth, sumOver, type RevenueSum } from "../../state/sums.ts";
 import { ConnectionIndicator } from "../ConnectionIndicator.tsx";
 import { Link } from "../Link.tsx";
+import { useConnectionStatus } from "../use-connection-status.ts";
 import { useDashboard } from "../use-dashboard.ts";
 import { useNow } from "../use-now.ts";
 import { useSeries } from "../use-series.ts";
@@ -24,7 +24,7 @@ export default function Wall() {
   const t = useTranslate();
   const format = useFormat();
   const { wholeMoney } = useWallFormat();
-  const { status } = useWebSocket();
+  const status = useConnectionStatus();
   const seesOrders = useDashboard((snapshot) => snapshot.access) === "everything";
   const totals = useDashboard((snapshot) => snapshot.totals);
   const cancelled = useDashboard((snapshot) => snapshot.meta.cancelled);
