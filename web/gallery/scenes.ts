@@ -93,7 +93,7 @@ const viewOf = (series: SeriesResponse, isComplete = true) => new Series(series)
 
 function notice(key: number, to: string, outcomes: readonly Outcome[], fields: Partial<Notice> = {}): Notice {
   const numbers = outcomes.map((_, index) => `ORD-2026-${String(index + 1).padStart(6, "0")}`);
-  return { key, to, isUndo: false, numbers, unknown: 0, outcomes, canUndo: false, ...fields };
+  return { key, to, isUndo: false, numbers, already: 0, unknown: 0, outcomes, canUndo: false, ...fields };
 }
 
 const change = (order: Order, to: string, state: StatusChange["state"]): [string, StatusChange] => [

@@ -9,7 +9,7 @@ const t = translatorFor("en");
 const CHANGED: Outcome = { kind: "changed", id: "e-1-1" };
 
 function notice(outcomes: Outcome[], fields: Partial<Notice> = {}): Notice {
-  return { key: 1, to: "ready", isUndo: false, numbers: outcomes.map((_, index) => `N${index + 1}`), unknown: 0, outcomes, canUndo: false, ...fields };
+  return { key: 1, to: "ready", isUndo: false, numbers: outcomes.map((_, index) => `N${index + 1}`), already: 0, unknown: 0, outcomes, canUndo: false, ...fields };
 }
 
 test.each<[string, Notice, string]>([
