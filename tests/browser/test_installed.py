@@ -65,7 +65,6 @@ async def test_the_page_can_be_installed(site: str, new_page: NewPage) -> None:
         assert side == icon["sizes"]
 
 
-@pytest.mark.every_browser
 async def test_offline_page_tells_what_was_known_and_when(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:

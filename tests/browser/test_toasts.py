@@ -74,7 +74,6 @@ async def open_tabs(context: BrowserContext, new_page: NewPage, server: Server, 
     return pages
 
 
-@pytest.mark.every_browser
 async def test_of_several_hidden_tabs_one_notifies(server: Server, db: Any, new_page: NewPage) -> None:
     first = await new_page()
     pages = await open_tabs(first.context, new_page, server, 3)
