@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint lint-sql format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint lint-sql format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,16 +81,20 @@ schema: setup  ## write sql/schema.sql, the schema as migrate makes it
 # Where the tests' databases are: in memory, where more than 12 GB of it are free. Copying them is a seventh of the time on a disk.
 TEMP_ROOT = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 12000000 {shm = 1} /^MemAvailable/ && $$2 > 12000000 {free = 1} \
 	END {if (shm && free) print "/dev/shm"}' - /proc/meminfo 2>/dev/null)
-test: export PYTEST_DEBUG_TEMPROOT = $(TEMP_ROOT)
+test browsers: export PYTEST_DEBUG_TEMPROOT = $(TEMP_ROOT)
 
 # Some environments disable .pyc files, and each test process would compile every module again.
-check test: export PYTHONDONTWRITEBYTECODE =
+check test browsers: export PYTHONDONTWRITEBYTECODE =
 
 check: lint  ## lint, and run the tests without PostgreSQL and npm, with fewer random examples
 	@MODEL_EXAMPLES=10 MODEL_STORIES=5 $(PY) -m pytest -q -n 2 $(XDIST) -m "not postgres and not npm" $(ARGS)
 
 test: $(VENV)/.dev web  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
+
+browsers: $(VENV)/.dev web  ## run the browser tests in Chromium and in Firefox, which has to be on the machine
+	@$(PY) -m tests.browser.firefox
+	@$(PY) -m pytest -n $(JOBS) $(XDIST) tests/browser $(ARGS)
 
 stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, TABLE=uuid, SEED=… repeats a run
 	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE)) $(if $(TABLE),--table $(TABLE))

@@ -48,6 +48,7 @@ NEEDS = {
     "postgres": "postgres",
     "new_checkout": "postgres",
     "built": "npm",
+    "browser": "npm",
     "chromium": "npm",
     "wscat_command": "npm",
     "node_packages": "npm",

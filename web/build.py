@@ -28,7 +28,7 @@ STAMP = WEB / "dist" / "sources.sha256"
 LOCK = ROOT / ".cache" / "web.lock"
 MIN_NODE_VERSION = (20, 19)
 # Build output, and what only the tests need.
-IGNORED_DIRECTORIES = {"node_modules", "dist", "test", "__pycache__"}
+IGNORED_DIRECTORIES = {"node_modules", "dist", "test", "gallery", "__pycache__"}
 # By default npm retries for minutes, while `make run` waits.
 NPM_RETRY_OPTIONS = ("--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=20000")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
+from tests.browser.browser_server import BrowserServer, serve_browser
 from tests.helpers.npm import installed, node_and_npm
 from tests.support import locked
 
@@ -46,6 +47,12 @@ class Chromium:
                 yield browser
             finally:
                 await browser.close()
+
+    @contextmanager
+    def serve(self) -> Iterator[BrowserServer]:
+        options = {"executablePath": self.path, "args": LAUNCH_OPTIONS}
+        with serve_browser("chromium", options, self.environment) as server:
+            yield server
 
 
 def find_chromium(temporary: Path) -> Chromium:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page
 
+from tests.browser.browser_server import BrowserServer
 from tests.browser.chromium import Chromium, find_chromium
-from tests.browser.firefox import find_firefox
+from tests.browser.firefox import MISSING, find_firefox
 
 # Console errors of a browser whose server or network is down, or that gets a 401, 403, 404, 409 or 503: some tests cause these.
 EXPECTED_ERRORS = re.compile(
@@ -33,23 +34,46 @@ def chromium(built: None, run_directory: Path) -> Chromium:
     return find_chromium(run_directory / "chromium")
 
 
+@pytest.fixture(scope="session")
+def chromium_server(chromium: Chromium) -> Iterator[BrowserServer]:
+    with chromium.serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def firefox_server(chromium: Chromium) -> Iterator[BrowserServer]:
+    firefox = find_firefox()
+    if firefox is None:
+        pytest.skip(MISSING)
+    with firefox.serve() as server:
+        yield server
+
+
 @pytest.fixture
-async def browser(chromium: Chromium, request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
+async def browser(request: pytest.FixtureRequest) -> AsyncIterator[Browser]:
     """Chromium; in a test with the mark ``every_browser``, Firefox too, if the machine has one."""
-    if getattr(request, "param", "chromium") == "firefox":
-        firefox = find_firefox()
-        if firefox is None:
-            pytest.skip("no Firefox on this machine: apt-get install firefox-esr")
-        async with firefox.launch() as browser:
-            yield browser
-    else:
-        async with chromium.launch() as browser:
-            yield browser
+    server: BrowserServer = request.getfixturevalue(f"{getattr(request, 'param', 'chromium')}_server")
+    async with server.connect() as browser:
+        yield browser
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.get_closest_marker("every_browser"):
         metafunc.parametrize("browser", ["chromium", "firefox"], indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the parameters out that a test with the mark ``every_browser(name=value)`` does not name for Firefox."""
+
+    def is_wanted(item: pytest.Item) -> bool:
+        mark = item.get_closest_marker("every_browser")
+        if mark is None or not isinstance(item, pytest.Function):
+            return True
+        parameters = item.callspec.params
+        return parameters["browser"] != "firefox" or mark.kwargs.items() <= parameters.items()
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 @pytest.fixture

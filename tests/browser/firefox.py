@@ -1,24 +1,30 @@
 """Finds a Firefox for the tests: Debian's package ``firefox-esr``, or any other on the PATH.
 
-Playwright drives it by WebDriver BiDi.
+Playwright drives it by WebDriver BiDi. ``make browsers`` runs this module to say that there is none. No package of npm or PyPI
+contains a Firefox.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
-from playwright.async_api import Browser, async_playwright
+from tests.browser.browser_server import BrowserServer, serve_browser
 
 DRIVER_PATCH = Path(__file__).parent / "firefox_driver.cjs"
 EXECUTABLE_NAMES = ("firefox-esr", "firefox")
-# Nothing that connects to other hosts.
+MISSING = "no Firefox on this machine: apt-get install firefox-esr, or put another one on the PATH"
 PREFERENCES: dict[str, str | float | bool] = {
+    # The clipboard, which has no permission here that a test could grant.
+    "dom.events.testing.asyncClipboard": True,
+    # axe would measure the contrast of elements that are still fading in.
+    "ui.prefersReducedMotion": 1,
+    # Nothing that connects to other hosts.
     "app.normandy.enabled": False,
     "browser.region.update.enabled": False,
     "browser.safebrowsing.malware.enabled": False,
@@ -39,21 +45,11 @@ class Firefox:
 
     path: str
 
-    @asynccontextmanager
-    async def launch(self) -> AsyncIterator[Browser]:
-        node_options = f"{os.environ.get('NODE_OPTIONS', '')} --require {DRIVER_PATCH}"
-        with patch.dict(os.environ, NODE_OPTIONS=node_options):
-            playwright = await async_playwright().start()
-        try:
-            browser = await playwright.firefox.launch(
-                channel="moz-firefox", executable_path=self.path, firefox_user_prefs=PREFERENCES
-            )
-            try:
-                yield browser
-            finally:
-                await browser.close()
-        finally:
-            await playwright.stop()
+    @contextmanager
+    def serve(self) -> Iterator[BrowserServer]:
+        options = {"channel": "moz-firefox", "executablePath": self.path, "firefoxUserPrefs": PREFERENCES}
+        with serve_browser("firefox", options, os.environ, preload=DRIVER_PATCH) as server:
+            yield server
 
 
 def find_firefox() -> Firefox | None:
@@ -62,3 +58,7 @@ def find_firefox() -> Firefox | None:
         if path := shutil.which(name):
             return Firefox(path)
     return None
+
+
+if __name__ == "__main__":
+    sys.exit(None if find_firefox() else MISSING)

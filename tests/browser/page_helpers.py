@@ -12,6 +12,19 @@ expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
 
 ONLINE = "Онлайн (Реальное время)"
 
+# Scrolls each control into view, and returns those whose centre is not theirs. Controls that are not drawn are left out.
+COVERED = """() => [...document.querySelectorAll("button, a[href], input, select, textarea")]
+    .filter((control) => control.checkVisibility() && !control.disabled)
+    .filter((control) => {
+        // What is seen of a radio button or a checkbox is its label.
+        const seen = control.closest("label:has([type=radio], [type=checkbox])") ?? control;
+        seen.scrollIntoView({ block: "center" });
+        const box = seen.getBoundingClientRect();
+        const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+        return hit === null || !(seen.contains(hit) || seen.closest("label")?.contains(hit));
+    })
+    .map((control) => control.outerHTML.slice(0, 120))"""
+
 
 async def open_dashboard(page: Page, server: Server) -> None:
     """Open the dashboard, and return when it is online and has loaded its orders."""
@@ -27,6 +40,27 @@ async def wait_until(page: Page, condition: str) -> None:
     """
     waiting = f"() => new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 20); look(); }})"
     await within(TIMEOUT_SECONDS, page.evaluate(waiting), condition)
+
+
+async def covered_controls(page: Page, while_shown: str = "body") -> list[str]:
+    """The controls that a pointer does not reach, since something else lies over their middle, when this element is there.
+
+    The page waits for it, and looks at once: what ends by itself is there for some seconds.
+    """
+    look = f"""() => new Promise((done) => {{
+        const look = () => document.querySelector("{while_shown}") ? done(({COVERED})()) : setTimeout(look, 20);
+        look();
+    }})"""
+    found = await within(TIMEOUT_SECONDS, page.evaluate(look), while_shown)
+    assert isinstance(found, list)
+    return found
+
+
+async def fits_width(page: Page) -> bool:
+    """Whether the page is not wider than its viewport."""
+    fits = await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert isinstance(fits, bool)
+    return fits
 
 
 async def expect_online(page: Page) -> None:

@@ -1,22 +1,29 @@
-"""``make screenshots``: takes the documentation's screenshots of each view of the dashboard, light and dark."""
+"""``make screenshots``: takes the documentation's screenshots of each view of the dashboard, light and dark.
+
+Those of every component (``web/gallery``) go to ``.cache/gallery``: to be looked at.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
+import tempfile
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from db.demo import CUSTOMER_NAMES
 from tests.browser.command import serve_page
+from tests.browser.gallery import SCENES, build_gallery, serve_gallery
 from tests.browser.page_helpers import expect_order_count, open_dashboard
 from tests.support import ROOT
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
+COMPONENTS = ROOT / ".cache" / "gallery"
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -74,14 +81,13 @@ async def change_some_orders(db: Any) -> None:
     await db.execute("insert into orders (customer_name, total) values ('Иван Иванов', 150.50)")
 
 
-async def take(page: Page, name: str) -> None:
+async def take(page: Page, path: Path, *, full_page: bool = False) -> None:
     await page.evaluate(  # waits for all animations that end; the pulse of the connection never does
         "() => Promise.allSettled(document.getAnimations()"
         ".filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished))"
     )
     await page.wait_for_timeout(1000)  # the chart is drawn twice a second
-    path = SCREENSHOTS / f"{name}.png"
-    await page.screenshot(path=path)
+    await page.screenshot(path=path, full_page=full_page)
     print(f"{path.relative_to(ROOT)}  {path.stat().st_size // 1000} kB")
 
 
@@ -98,7 +104,7 @@ async def main() -> None:
                 await change_some_orders(db)
                 await expect_order_count(page, orders + 1)
                 await expect(page.locator(".toast")).to_have_count(1)
-                await take(page, f"{screen}-{scheme}")
+                await take(page, SCREENSHOTS / f"{screen}-{scheme}.png")
                 await page.close()
         key = await db.fetchval("select id from orders where status = 'delivering' order by id desc limit 1")
         for view, ready in VIEWS.items():
@@ -107,8 +113,23 @@ async def main() -> None:
                 await page.emulate_media(color_scheme=scheme)
                 await page.goto(f"{server.http_url}/admin/dashboard/{view.format(key=key)}")
                 await page.locator(ready).first.wait_for()
-                await take(page, f"{view.partition('/')[0]}-{scheme}")
+                await take(page, SCREENSHOTS / f"{view.partition('/')[0]}-{scheme}.png")
                 await page.close()
+        await take_components(browser)
+
+
+async def take_components(browser: Browser) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        build_gallery(Path(directory))
+        async with serve_gallery(Path(directory)) as address:
+            for scene in SCENES:
+                for scheme, locale in SCHEMES:
+                    page = await browser.new_page(**DESKTOP, locale=locale)
+                    await page.emulate_media(color_scheme=scheme)
+                    await page.goto(f"{address}?scene={scene}")
+                    await page.locator("[data-part]").last.wait_for()
+                    await take(page, COMPONENTS / f"{scene}-{scheme}.png", full_page=True)
+                    await page.close()
 
 
 if __name__ == "__main__":

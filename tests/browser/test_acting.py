@@ -43,6 +43,7 @@ def notices(page: Page) -> Any:
     return page.locator("[data-notice]")
 
 
+@pytest.mark.every_browser
 async def test_of_two_admins_who_change_one_order_the_second_is_told_who_was_faster(
     server: Server, db: Any, new_page: NewPage
 ) -> None:
@@ -77,6 +78,7 @@ async def test_of_two_admins_who_change_one_order_the_second_is_told_who_was_fas
     await expect(anna.locator("[data-event]").first).to_contain_text("by Борис")
 
 
+@pytest.mark.every_browser
 async def test_a_change_is_undone_within_five_seconds_by_the_key(server: Server, db: Any, new_page: NewPage) -> None:
     await insert_orders(db, 1)
     page = await new_page(locale="en-GB")
@@ -89,6 +91,7 @@ async def test_a_change_is_undone_within_five_seconds_by_the_key(server: Server,
     assert await db.fetchval("select status from orders") == "pending"
 
 
+@pytest.mark.every_browser(is_carried_out=True)
 @pytest.mark.parametrize("is_carried_out", [True, False], ids=["carried-out", "lost"])
 async def test_a_server_that_dies_in_the_middle_leaves_the_outcome_unknown_until_the_page_finds_it_out(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage, is_carried_out: bool
@@ -132,6 +135,7 @@ async def reconnect_now_in_english(page: Page) -> None:
     await expect_online(page)
 
 
+@pytest.mark.every_browser
 async def test_several_orders_are_changed_at_once_and_those_that_were_faster_are_counted(
     server: Server, db: Any, new_page: NewPage
 ) -> None:
@@ -173,6 +177,7 @@ async def test_several_orders_are_changed_at_once_and_those_that_were_faster_are
     await expect(page.get_by_text("40 selected")).to_have_count(0)
 
 
+@pytest.mark.every_browser
 async def test_a_range_is_selected_with_the_mouse_and_a_hidden_order_is_not(server: Server, db: Any, new_page: NewPage) -> None:
     await insert_orders(db, 12)
     page = await new_page(locale="en-GB")

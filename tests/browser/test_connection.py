@@ -27,6 +27,7 @@ async def listed_order_numbers(page: Page) -> list[str]:
     return list(reversed(await page.locator(".events .event b").all_text_contents()))
 
 
+@pytest.mark.every_browser
 async def test_page_shows_offline_and_misses_no_event_when_the_server_returns(
     start_server: StartServer, database_url: str, db: Any, page: Page
 ) -> None:
@@ -179,6 +180,7 @@ async def test_gap_is_shown_and_the_orders_are_loaded_again(
     await expect(page.locator(".grid-body .cell-customer").first).to_have_text("many")
 
 
+@pytest.mark.every_browser
 async def test_tabs_show_the_same_after_one_is_closed_and_another_opened(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:

@@ -1,4 +1,4 @@
-"""The dashboard's table, totals, chart, event log, settings and notifications, in Chromium with a real server."""
+"""The dashboard's table, totals, chart, event log, settings and notifications, with a real server."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
+@pytest.mark.every_browser
 async def test_changes_of_an_order_update_toast_totals_row_event_log_and_chart(server: Server, db: Any, page: Page) -> None:
     await open_dashboard(page, server)
     await expect(page.locator(".connection-state")).to_have_text(f"🟢 {ONLINE}")
@@ -116,6 +117,7 @@ async def test_filter_and_search_combine_and_apply_to_later_changes(server: Serv
     await expect(page.get_by_text("Ничего не найдено.")).to_be_visible()
 
 
+@pytest.mark.every_browser
 async def test_table_can_be_used_with_the_keyboard_alone(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
     await open_dashboard(page, server)
@@ -217,6 +219,7 @@ async def test_event_log_is_paged_from_the_first_to_the_last_event(server: Serve
     await expect(panel.locator(".event b").first).to_have_text(numbers[0])
 
 
+@pytest.mark.every_browser
 async def test_language_follows_the_browser_and_can_be_switched(server: Server, db: Any, new_page: NewPage) -> None:
     await insert_order(db, "Anna", "1234567.89")
     for locale, language, total in (
@@ -241,6 +244,7 @@ async def test_language_follows_the_browser_and_can_be_switched(server: Server, 
     await expect(page.get_by_role("heading", name="Заказы", exact=True)).to_be_visible()
 
 
+@pytest.mark.every_browser
 async def test_page_shows_what_dates_names_and_amounts_there_are(server: Server, db: Any, page: Page) -> None:
     """Dates that JavaScript does not know, long names, names written from right to left, and large amounts."""
     await open_dashboard(page, server)

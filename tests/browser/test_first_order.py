@@ -22,6 +22,7 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
+@pytest.mark.every_browser
 async def test_the_lines_of_the_readme_can_be_copied_and_make_an_order(server: Server, db: Any, new_page: NewPage) -> None:
     page = await new_page(permissions=["clipboard-read", "clipboard-write"])
     await open_dashboard(page, server)

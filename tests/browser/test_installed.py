@@ -90,7 +90,9 @@ async def test_offline_page_tells_what_was_known_and_when(
     await expect(page.get_by_role("heading", name="Сервер недоступен")).to_be_visible()
     await expect(page.get_by_text("Что известно на")).to_be_visible()
     await expect(page.get_by_role("definition").nth(1)).to_have_text("12,00 zł")
-    assert await violations(page) == []
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        assert await violations(page) == []
     await start_server(database_url, PORT=port)
     await page.get_by_role("link", name="Попробовать ещё раз").click()
     await expect_online(page)

@@ -24,6 +24,7 @@ async def sign_in(page: Page, text: str) -> None:
     await page.get_by_role("button", name="Войти").click()
 
 
+@pytest.mark.every_browser
 async def test_pasted_token_signs_in_and_is_stored_for_the_tab_only(server: Server, db: Any, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard")
     await expect(page.get_by_role("grid")).to_have_count(0)
@@ -73,6 +74,7 @@ async def test_token_in_the_url_signs_in_and_is_removed_from_the_url(server: Ser
     assert await page.evaluate("history.length") <= 2
 
 
+@pytest.mark.every_browser
 async def test_expired_token_is_renewed_over_the_page_which_stays(server: Server, db: Any, page: Page) -> None:
     await db.execute("insert into orders (customer_name, total) select 'Anna ' || n, n from generate_series(1, 300) n")
     await page.goto(f"{server.http_url}/admin/dashboard#token={token(ttl=8)}")
@@ -139,6 +141,7 @@ async def login_page(page: Page) -> LoginPage:
     return login
 
 
+@pytest.mark.every_browser
 async def test_people_sign_in_at_the_login_url_and_come_back_to_where_they_were(
     login_server: Server, db: Any, page: Page, login_page: LoginPage
 ) -> None:

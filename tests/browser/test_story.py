@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import NewPage
-from tests.browser.test_access import violations
 from tests.support import Server, StartServer
 
 
@@ -30,6 +28,7 @@ def column(page: Page, status: str) -> Any:
     return page.locator(f"section[data-status={status}] h2 b")
 
 
+@pytest.mark.every_browser
 async def test_plays_to_the_end_of_the_journal_and_goes_back(server: Server, page: Page) -> None:
     await open_story(page, server)
     await page.get_by_text("600×").click()
@@ -56,13 +55,3 @@ async def test_starts_at_a_chosen_time(server: Server, db: Any, page: Page) -> N
     await expect(page.locator("[data-story-time]")).to_contain_text("2024")
     await expect(column(page, "pending")).to_have_text("0")
     assert any("to=2024-01-01T" in url for url in requests)
-
-
-@pytest.mark.parametrize("width", [390, 1440])
-async def test_axe_finds_no_violation(server: Server, new_page: NewPage, width: int) -> None:
-    page = await new_page(viewport={"width": width, "height": 900}, reduced_motion="reduce")
-    await open_story(page, server)
-    await page.get_by_role("slider").press("End")
-    await expect(column(page, "ready")).to_have_text("2")
-    assert await violations(page) == []
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width

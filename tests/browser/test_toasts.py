@@ -8,23 +8,10 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import expect_order_count, insert_order, open_dashboard, wait_until
+from tests.browser.page_helpers import covered_controls, expect_order_count, insert_order, open_dashboard, wait_until
 from tests.support import Server, StartServer
 
 SCREENS = [(390, 844), (768, 1024), (1440, 900)]
-
-# Scrolls each control into view, and returns those whose centre is not theirs. Controls that are not drawn are left out.
-COVERED = """() => [...document.querySelectorAll("button, a[href], input, select, textarea")]
-    .filter((control) => control.checkVisibility() && !control.disabled)
-    .filter((control) => {
-        // What is seen of a radio button or a checkbox is its label.
-        const seen = control.closest("label:has([type=radio], [type=checkbox])") ?? control;
-        seen.scrollIntoView({ block: "center" });
-        const box = seen.getBoundingClientRect();
-        const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
-        return hit === null || !(seen.contains(hit) || seen.closest("label")?.contains(hit));
-    })
-    .map((control) => control.outerHTML.slice(0, 120))"""
 
 # A constructor that records notifications, in the browser's storage, which all tabs share.
 FAKE_NOTIFICATION = """
@@ -46,6 +33,7 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
+@pytest.mark.every_browser(width=390)
 @pytest.mark.parametrize(("width", "height"), SCREENS)
 async def test_toasts_cover_no_control_and_move_nothing(
     server: Server, db: Any, new_page: NewPage, width: int, height: int
@@ -58,12 +46,12 @@ async def test_toasts_cover_no_control_and_move_nothing(
     await expect(page.locator(".plot canvas")).to_be_visible()
     await expect(page.locator("[data-count=pending]")).to_have_text("70")
     before = await page.get_by_role("grid").bounding_box()
-    assert await page.evaluate(COVERED) == []
+    assert await covered_controls(page) == []
     for count in range(1, 4):
         await db.execute("insert into orders (customer_name, total) select 'Jan', 5 from generate_series(1, 3)")
         await expect_order_count(page, 70 + 3 * count)
         await expect(page.locator(".toast")).to_have_count(1)
-        assert await page.evaluate(COVERED) == []
+        assert await covered_controls(page) == []
     await page.evaluate("document.documentElement.scrollTo(0, 0)")
     assert await page.get_by_role("grid").bounding_box() == before
     await expect(page.locator(".toast")).to_have_count(0)
@@ -120,6 +108,7 @@ async def test_a_hidden_tab_is_silent_while_another_one_can_be_seen(server: Serv
     assert await hidden.evaluate("JSON.parse(localStorage.getItem('shown'))") == [f"🛒 Новый заказ #{number}"]
 
 
+@pytest.mark.every_browser
 async def test_the_bell_tells_what_the_browser_allows(server: Server, new_page: NewPage) -> None:
     page = await new_page(permissions=["notifications"])
     await page.add_init_script("window.Notification = class { static permission = 'granted'; }")

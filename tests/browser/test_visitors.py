@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import expect_online, expect_totals, insert_order
-from tests.browser.test_access import violations
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer
 
@@ -30,6 +28,7 @@ async def insert_own(db: Any, customer_id: str, status: str = "pending") -> str:
     return number
 
 
+@pytest.mark.every_browser
 async def test_viewer_sees_totals_statuses_and_a_chart(server: Server, db: Any, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard#token={token('viewer')}")
     await expect_online(page)
@@ -42,6 +41,7 @@ async def test_viewer_sees_totals_statuses_and_a_chart(server: Server, db: Any, 
     await expect(page.get_by_role("img", name="За сутки заказов: 1")).to_be_visible()
 
 
+@pytest.mark.every_browser
 async def test_customer_sees_the_own_orders_with_progress_and_history(server: Server, db: Any, page: Page) -> None:
     foreign = await insert_own(db, "bo")
     number = await insert_own(db, "anna", "preparing")
@@ -68,16 +68,3 @@ async def test_the_address_of_an_order_opens_its_history(server: Server, db: Any
     await insert_own(db, "anna")
     await page.goto(f"{server.http_url}/admin/dashboard/orders/1#token={token('customer', sub='anna')}")
     await expect(page.locator(".event")).to_have_count(1)
-
-
-@pytest.mark.parametrize("role", ["viewer", "customer"])
-@pytest.mark.parametrize("width", [390, 1440])
-async def test_axe_finds_no_violation(server: Server, db: Any, new_page: NewPage, role: str, width: int) -> None:
-    await insert_own(db, "anna", "preparing")
-    page = await new_page(viewport={"width": width, "height": 844}, reduced_motion="reduce")
-    await page.goto(f"{server.http_url}/admin/dashboard#token={token(role, sub='anna')}")
-    await expect_online(page)
-    ready = page.get_by_role("list", name="Ход заказа") if role == "customer" else page.locator("[data-status=preparing]")
-    await expect(ready).to_be_visible()
-    assert await violations(page) == []
-    assert await page.evaluate("document.documentElement.scrollWidth") <= width

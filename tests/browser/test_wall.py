@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import insert_order
+from tests.browser.page_helpers import fits_width, insert_order
 from tests.browser.test_access import violations
 from tests.support import Server, StartServer
 
@@ -20,6 +20,16 @@ DIGIT_HEIGHT = """element => {
     context.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
     const measured = context.measureText("8");
     return measured.actualBoundingBoxAscent + measured.actualBoundingBoxDescent;
+}"""
+
+# The parts of the wall that lie over one another, in pairs.
+OVERLAPPING = """() => {
+    const boxes = [...document.querySelectorAll("main > header, main > section, [data-wall], main dl, main figure")]
+        .map((element) => element.getBoundingClientRect());
+    const overlap = (a, b) =>
+        a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    const after = (a, index) => boxes.slice(index + 1).filter((b) => overlap(a, b));
+    return boxes.flatMap((a, index) => after(a, index).map((b) => [a.toJSON(), b.toJSON()]));
 }"""
 
 
@@ -38,6 +48,7 @@ async def open_wall(page: Page, server: Server) -> None:
     await expect(page.locator("[data-wall=orders]")).to_have_text("150")
 
 
+@pytest.mark.every_browser(width=1440)
 @pytest.mark.parametrize(("width", "height"), SIZES)
 async def test_digits_take_at_least_8_percent_of_the_height(server: Server, new_page: NewPage, width: int, height: int) -> None:
     page = await new_page(viewport={"width": width, "height": height})
@@ -48,21 +59,12 @@ async def test_digits_take_at_least_8_percent_of_the_height(server: Server, new_
         assert await number.evaluate(DIGIT_HEIGHT) >= 0.08 * height
         assert await number.evaluate("element => element.scrollWidth <= element.clientWidth + 1")
     # The parts are beside each other, and nothing has to be scrolled to.
-    overlapping = await page.evaluate(
-        """() => {
-            const boxes = [...document.querySelectorAll("main > header, main > section, [data-wall], main dl, main figure")]
-                .map((element) => element.getBoundingClientRect());
-            const overlap = (a, b) =>
-                a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
-            const after = (a, index) => boxes.slice(index + 1).filter((b) => overlap(a, b));
-            return boxes.flatMap((a, index) => after(a, index).map((b) => [a.toJSON(), b.toJSON()]));
-        }"""
-    )
-    assert overlapping == []
+    assert await page.evaluate(OVERLAPPING) == []
     assert await page.evaluate("document.documentElement.scrollHeight") <= height
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.every_browser
 async def test_new_orders_appear_in_the_stream_and_the_frame_tells_the_feed(server: Server, db: Any, page: Page) -> None:
     await open_wall(page, server)
     number = await insert_order(db, "Anna")
@@ -76,6 +78,7 @@ async def test_new_orders_appear_in_the_stream_and_the_frame_tells_the_feed(serv
     assert await page.locator("main").evaluate(border) == "dotted"
 
 
+@pytest.mark.every_browser
 async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, page: Page) -> None:
     await page.add_init_script(
         """
@@ -101,11 +104,15 @@ async def test_the_screen_stays_on_while_the_page_can_be_seen(server: Server, pa
     assert await page.evaluate(kept) == []
 
 
-@pytest.mark.parametrize("forced_colors", ["none", "active"])
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (390, "dark")])
-async def test_axe_finds_no_violation(server: Server, new_page: NewPage, width: int, scheme: str, forced_colors: str) -> None:
-    page = await new_page(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, forced_colors=forced_colors, reduced_motion="reduce"
-    )
+async def test_on_a_small_screen_no_part_lies_over_another(server: Server, page: Page) -> None:
+    await open_wall(page, server)
+    for width, height in ((390, 844), (768, 1024)):
+        await page.set_viewport_size({"width": width, "height": height})
+        assert await page.evaluate(OVERLAPPING) == []
+        assert await fits_width(page)
+
+
+async def test_axe_finds_no_violation_in_forced_colors(server: Server, new_page: NewPage) -> None:
+    page = await new_page(forced_colors="active", reduced_motion="reduce")
     await open_wall(page, server)
     assert await violations(page) == []

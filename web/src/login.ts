@@ -3,7 +3,7 @@
  * `#token=…&state=…` back: a token that another site sends, without the state that this tab has stored, is refused.
  */
 
-import { navigate, viewHref } from "./route.ts";
+import { navigate } from "./route.ts";
 import { serverPrefix } from "./server.ts";
 import { getToken, setToken } from "./token.ts";
 
@@ -77,11 +77,11 @@ export function endLogin(): void {
   sessionStorage.removeItem(signedOutKey());
 }
 
-/** Forgets the token, and loads the page anew, without what it was filtered by. */
+/** Forgets the token, and loads the same view anew, without what it was filtered by: that may hold a name. */
 export function signOut(): void {
   setToken(null);
   sessionStorage.removeItem(pendingKey());
   sessionStorage.setItem(signedOutKey(), "1");
   navigator.serviceWorker?.controller?.postMessage({ type: "forget" });
-  location.assign(viewHref("list"));
+  location.assign(location.pathname);
 }

@@ -76,8 +76,10 @@ test.each(["javascript:alert(1)", "http://[", "data:text/html,x"])("does not go 
 
 test("goes to LOGIN_URL by itself only before the first sign-in, and not after a sign-out", () => {
   expect(login.mayRedirect()).toBe(true);
-  vi.spyOn(location, "assign").mockImplementation(() => undefined);
+  const assign = vi.spyOn(location, "assign").mockImplementation(() => undefined);
   token.setToken("abc");
+  history.replaceState(null, "", "/admin/dashboard/board?q=anna");
   login.signOut();
   expect([token.getToken(), login.mayRedirect()]).toEqual([null, false]);
+  expect(assign).toHaveBeenCalledWith("/admin/dashboard/board"); // the filter may hold a name
 });

@@ -1,4 +1,4 @@
-import { useLayoutEffect, useRef, type ReactNode } from "react";
+import { useId, useLayoutEffect, useRef, type ReactNode } from "react";
 import { useTranslate } from "../i18n.ts";
 import * as icon from "./icons.tsx";
 
@@ -6,6 +6,7 @@ import * as icon from "./icons.tsx";
 export function Modal({ title, onClose, children }: { title: ReactNode; onClose: () => void; children: ReactNode }) {
   const t = useTranslate();
   const dialog = useRef<HTMLDialogElement>(null);
+  const titleId = useId();
   // A layout effect, since its cleanup runs while the dialog is still in the document: only then does close() restore the focus.
   useLayoutEffect(() => {
     const element = dialog.current as HTMLDialogElement;
@@ -15,7 +16,7 @@ export function Modal({ title, onClose, children }: { title: ReactNode; onClose:
   return (
     <dialog
       ref={dialog}
-      aria-labelledby="modal-title"
+      aria-labelledby={titleId}
       onCancel={(event) => {
         event.preventDefault(); // React closes it by unmounting
         onClose();
@@ -24,7 +25,7 @@ export function Modal({ title, onClose, children }: { title: ReactNode; onClose:
     >
       <div className="modal">
         <header>
-          <h2 id="modal-title">{title}</h2>
+          <h2 id={titleId}>{title}</h2>
           <button type="button" aria-label={t("close")} onClick={onClose}>
             <icon.Close />
           </button>

@@ -6,6 +6,9 @@ import { lazyComponent } from "../lazy-component.tsx";
 
 const QrCode = lazyComponent(() => import("./QrCode.tsx").then((module) => module.QrCode));
 
+/** Names by which a machine reaches nothing but itself. */
+const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
+
 /** The address of the order's page: to copy, and as a code for the camera of a phone. */
 export function ShareOrder({ orderKey }: { orderKey: string }) {
   const t = useTranslate();
@@ -29,6 +32,7 @@ export function ShareOrder({ orderKey }: { orderKey: string }) {
       <p role="status" className={css.note}>
         {copied === null ? "" : t(copied === "yes" ? "linkCopied" : "linkNotCopied")}
       </p>
+      {LOOPBACK.test(location.hostname) && <p className={css.note}>{t("linkOnlyHere", { host: location.hostname })}</p>}
       {showsCode && (
         <Suspense fallback={null}>
           <QrCode text={address} label={t("qrCodeOf", { address })} />
