@@ -1,4 +1,4 @@
-"""What each route of the API does, for /openapi.json. ``openapi.py`` makes the document, and misses no route."""
+"""What each route of the API does, for /openapi.json. openapi.py makes the document, and misses no route."""
 
 from __future__ import annotations
 
