@@ -14,6 +14,10 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** A text in which what stands between backticks is code. */
+export const prose = (text: string): HTMLElement =>
+  element("span", {}, ...text.split("`").map((part, index) => (index % 2 === 1 ? element("code", {}, part) : part)));
+
 export const json = (value: unknown): HTMLElement => element("pre", { tabindex: "0" }, JSON.stringify(value, null, 2));
 
 /** The members of an object, as a table. */
@@ -29,7 +33,7 @@ export function members(schema: Schema): HTMLElement | undefined {
         {},
         element("th", { scope: "row" }, name, schema.required?.includes(name) ? "" : "?"),
         element("td", {}, element("code", {}, typeText(member))),
-        element("td", {}, member.description ?? ""),
+        element("td", {}, prose(member.description ?? "")),
       ),
     ),
   );

@@ -1,5 +1,5 @@
 import { type AsyncApi, type Message, nameOf, server } from "./documents.ts";
-import { element, fold, json, members } from "./elements.ts";
+import { element, fold, json, members, prose } from "./elements.ts";
 
 /** How many messages the console keeps. */
 const MAX_LINES = 200;
@@ -29,7 +29,7 @@ export function messages(api: AsyncApi, getToken: () => string): HTMLElement {
 function messageFold(api: AsyncApi, message: Message, direction: string): HTMLElement {
   const schema = api.components.schemas[nameOf(message.payload.$ref ?? "")];
   return fold(
-    [element("code", {}, message.name), ` ${message.summary}`],
+    [element("code", {}, message.name), " ", prose(message.summary)],
     `${direction}-${message.title}`,
     schema && members(schema),
     ...message.examples.map((example) => json(example.payload)),

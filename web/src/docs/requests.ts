@@ -1,5 +1,5 @@
 import { nameOf, type OpenApi, type Operation, type Parameter, type Response, server, typeText } from "./documents.ts";
-import { element, fold, json, members } from "./elements.ts";
+import { element, fold, json, members, prose } from "./elements.ts";
 
 /** How much of an endless or large answer is shown, in characters. */
 const MAX_SHOWN = 20_000;
@@ -31,7 +31,7 @@ function operationFold(api: OpenApi, path: string, method: string, operation: Op
 
 function answerRow(api: OpenApi, status: string, { $ref, description }: Response): HTMLElement {
   const text = $ref ? api.components.responses[nameOf($ref)]?.description : description;
-  return element("tr", {}, element("th", { scope: "row" }, status), element("td", {}, text));
+  return element("tr", {}, element("th", { scope: "row" }, status), element("td", {}, prose(text ?? "")));
 }
 
 /** The members of the body of the successful answer, and its example. */
@@ -52,7 +52,7 @@ function form(path: string, method: string, operation: Operation, getToken: () =
     "form",
     {},
     ...fields.map(({ parameter, input }) =>
-      element("label", {}, element("span", {}, `${parameter.name}${parameter.required ? "" : "?"}`), input, element("small", {}, parameter.description)),
+      element("label", {}, element("span", {}, `${parameter.name}${parameter.required ? "" : "?"}`), input, element("small", {}, prose(parameter.description))),
     ),
     body,
     element("button", {}, "Send"),
