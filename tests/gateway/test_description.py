@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from gateway.description.operations import OPERATIONS, Operation, Parameter
-from push.protocol.schema import CLIENT_MESSAGES, SCHEMAS
+from push.protocol.schema import CLIENT_MESSAGES, EVENTS, SCHEMAS
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.npm import installed
 from tests.helpers.schemas import MESSAGES, assert_described, assert_message_described, same_shape
@@ -20,6 +20,7 @@ from tests.support import TIMEOUT_SECONDS, Client, Connect, within
 
 ADMIN = {"Authorization": f"Bearer {token('admin', sub='anna')}"}
 INSERT = "insert into orders (customer_name, total) values ('Иван Иванов', 150.50)"
+ATTACH = "select orderwire.attach(relation, map || $1) from orderwire.attached_tables where name = 'orders'"
 STREAMED = ("/api/ws", "/api/sse")
 
 
@@ -33,10 +34,7 @@ def asyncapi_schema() -> Any:
 @pytest.fixture
 async def app(start_app: StartApp, db: Any) -> App:
     """An application with login, one order, and a map that allows changes."""
-    await db.execute(
-        "select orderwire.attach(relation, map || $1) from orderwire.attached_tables where name = 'orders'",
-        json.dumps({"write": {"status": True}}),
-    )
+    await db.execute(ATTACH, json.dumps({"write": {"status": True}}))
     await db.execute("create table stock (id integer primary key, remaining integer)")
     await db.execute("""select orderwire.attach_stream('stock', 'stock', '{"key": "id", "data": ["remaining"]}')""")
     app = await start_app(embedded=True, JWT_SECRET=SECRET)
@@ -168,6 +166,34 @@ async def test_every_real_message_is_as_described(app: App, connect: Connect, db
         for example in SCHEMAS[MESSAGES[type_]]["examples"]:
             same = [message for message in messages if message["type"] == type_ and same_shape(without_actor(message), example)]
             assert same, f"no message has the members of the example {example}"
+
+
+async def test_every_member_of_an_event_is_described(start_app: StartApp, connect: Connect, db: Any) -> None:
+    """With a map that has everything, and texts that are cut."""
+    members = {"actor": True, "currency": "'PLN'", "data": ["updated_at"]}
+    await db.execute(ATTACH, json.dumps(members))
+    await db.execute("create table stock (id integer primary key, order_id bigint)")
+    stream = {"key": "id", "order_key": "order_id", "data": ["order_id"], "actor": True}
+    await db.execute("select orderwire.attach_stream('stock', 'stock', $1)", json.dumps(stream))
+    app = await start_app()
+    client: Client = await connect(f"{app.ws_url}?topics=orders,analytics,stock")
+    for statement in (
+        "insert into orders (customer_name, total) values (repeat('x', 600), 5)",
+        "update orders set status = 'ready'",
+        "update orders set total = 6, created_at = created_at - interval '1 day', customer_name = 'Anna'",
+        "insert into stock values (1, 1)",
+        "update stock set order_id = null",
+        "delete from stock",
+        "delete from orders",
+    ):
+        await db.execute(statement)
+    await client.wait_until(lambda c: len(c.events) == 7, "the events")
+    for message in client.messages:
+        assert_message_described(message)
+    found = {name for event in client.events for name in event}
+    described = {name for schema in EVENTS.values() for name in SCHEMAS[schema]["properties"]}
+    assert found == described - {"previous_currency"}  # the map's currency is always the same
+    assert "revenue_by_currency" in client.totals
 
 
 def without_actor(message: Any) -> Any:
