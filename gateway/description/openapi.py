@@ -106,6 +106,7 @@ _ERROR_DESCRIPTIONS: Mapping[int, str] = {
     403: "The role, the origin, the host name or the machine may not.",
     404: "No such path, or no such order.",
     405: "Not with this method; `Allow` lists those that are.",
+    408: "The body did not come in time.",
     409: "The order has changed meanwhile.",
     410: "The cursor is of another epoch, older than the journal or made up: fetch anew.",
     413: "The request is too large.",

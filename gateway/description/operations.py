@@ -163,7 +163,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         (Role.ADMIN,),
         (_KEY,),
-        (400, 404, 409, 503),
+        (400, 404, 408, 409, 503),
         ("StatusChange", {"status": "preparing", "from": "pending"}),
     ),
     ("GET", "/api/orders/{key}/events"): Operation(
@@ -180,7 +180,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Insert an order into the starter table of the embedded database",
         Answer("The order was inserted.", "TestOrder", {"id": _EVENT_ID, "key": "2"}, status=201),
         (Role.ADMIN,),
-        errors=(400, 503),
+        errors=(400, 408, 503),
         body=("Empty", {}),
     ),
     ("GET", "/api/meta"): Operation(

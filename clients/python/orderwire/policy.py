@@ -23,7 +23,7 @@ NO_PONG = 3012
 TOKEN_REFRESH_LEAD = 60.0
 MIN_TOKEN_REFRESH = 10.0
 # More than the server replays for one resume, plus the live events that arrive during the replay.
-MAX_IDS = 20_000
+MAX_IDS = 15_000
 
 
 def is_terminal(code: int) -> bool:
