@@ -21,7 +21,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons check-package lint lint-sql format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,6 +133,12 @@ check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite 
 	@CHECK_PACKAGE=1 $(PY) -m pytest -q tests/browser/test_packed_client.py $(ARGS)
 	@$(PY) -m web.client_fields
 
+check-examples: $(VENV)/.dev  ## run the suites of examples/ with Django, SQLAlchemy and Prisma, in an environment of their own
+	@CHECK_EXAMPLES=1 $(PY) -m pytest -q tests/clients/test_orm_examples.py $(ARGS)
+
+types: setup  ## write the types of the messages in web/client/src/protocol.ts, from push/protocol/schema.py
+	@$(PY) -m web.protocol_types
+
 icons: $(VENV)/.dev  ## draw the icons of the installed page in web/public from web/src/icon.svg
 	@$(PY) -m tests.browser.icons
 
@@ -171,7 +177,7 @@ format: $(VENV)/.dev  ## format every file
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime node dev bench; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in runtime node dev bench examples; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 clean:  ## remove the caches of linters and tests, not the data

@@ -104,7 +104,7 @@ def _host(text: str) -> str:
 
 
 # First segments of the server's own paths.
-_OWN_SEGMENTS = ("admin", "api", "client", "healthz", "metrics", "readyz")
+_OWN_SEGMENTS = ("admin", "api", "asyncapi.json", "client", "healthz", "metrics", "openapi.json", "readyz")
 
 
 def _base_path(text: str) -> str:

@@ -36,6 +36,7 @@ from gateway.app_keys import (
     OrderQueries,
 )
 from gateway.auth.tokens import verifier_from_settings
+from gateway.description.handlers import DESCRIPTIONS, Descriptions
 from gateway.http.assets import ASSETS, Assets
 from gateway.http.detach import DetachUnsupported, self_test
 from gateway.http.errors import error_middleware
@@ -136,6 +137,7 @@ class Gateway:
             hub, relay, replay_planner, self.token_verifier, order_queries, max_topics=settings.max_topics, metrics=metrics
         )
         app[ASSETS] = Assets(settings.currency, base_path=settings.base_path)
+        app[DESCRIPTIONS] = Descriptions(routes, version, settings.base_path)
         app.add_routes(routes)
         if settings.base_path:
             app.add_routes(prefixed_routes(settings.base_path))

@@ -8,6 +8,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.app_keys import HUB, LIFECYCLE, METRICS, ORDER_QUERIES, RELAY, REPLAY_PLANNER, SETTINGS, VERSION
+from gateway.description.handlers import asyncapi_json, docs_page, openapi_json
 from gateway.http.assets import asset, client_script, dashboard, page_file
 from gateway.http.errors import Handler, error_response, unavailable_response
 from gateway.http.expect import handle_expect
@@ -153,6 +154,9 @@ routes = [
     _get("/admin/assets/{name}", asset),
     _get("/admin/{name}", page_file),
     _get("/client/{name}", client_script),
+    _get("/openapi.json", openapi_json),
+    _get("/asyncapi.json", asyncapi_json),
+    _get("/api/docs", docs_page),
     _get("/api/ws", websocket_handler),
     _get("/api/sse", sse_handler),
     _get("/api/events", restrict_to_roles(events, Role.ADMIN, Role.CUSTOMER)),

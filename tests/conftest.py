@@ -52,6 +52,7 @@ NEEDS = {
     "chromium": "npm",
     "wscat_command": "npm",
     "node_packages": "npm",
+    "asyncapi_schema": "npm",
 }
 
 TEMPLATE_DATABASE = "orderwire_template"

@@ -41,6 +41,9 @@ _SETTINGS = {name.upper() for name in Settings.__dataclass_fields__}
 Message = dict[str, Any]
 T = TypeVar("T")
 
+# By type: the members of the messages that were compared with the schema.
+_checked: dict[str, set[frozenset[str]]] = {}
+
 
 async def within(seconds: float, coroutine: Coroutine[Any, Any, T], description: str) -> T:
     """The result, or a failure that says what was waited for."""
@@ -249,7 +252,8 @@ class Server(Process):
 
 
 class Client:
-    """A WebSocket client that keeps all messages; ``events`` are those with a cursor.
+    """A WebSocket client that keeps all messages; ``events`` are those with a cursor. A message that is not what
+    push/protocol/schema.py says fails the test: of each type the first one with the same members is checked.
 
     ``wait_until`` evaluates its condition for each message: attributes that conditions use must not search all messages.
     """
@@ -286,6 +290,12 @@ class Client:
 
     def _add(self, message: Message) -> None:
         self.messages.append(message)
+        members = frozenset(message)
+        if members not in _checked.setdefault(message["type"], set()):
+            from tests.helpers.schemas import assert_message_described  # what it imports takes 0.2 s
+
+            assert_message_described(message)
+            _checked[message["type"]].add(members)
         if "id" in message:
             self.events.append(message)
         if message["type"] == "analytics_update":
@@ -297,6 +307,7 @@ class Client:
         async def wait() -> None:
             while not condition(self):
                 if self._reader.done():
+                    self._reader.result()
                     raise AssertionError(f"closed with {self.close_code} before: {description}; {len(self.messages)} frames")
                 self._changed.clear()
                 await self._changed.wait()
@@ -310,7 +321,7 @@ class Client:
     async def disconnect(self) -> None:
         await self.ws.close()
         await self._session.close()
-        await asyncio.wait([self._reader])
+        await self._reader
 
     async def send(self, text: str) -> None:
         await self.ws.send_str(text)

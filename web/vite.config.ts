@@ -36,7 +36,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: here("index.html"), worker: here("src/worker/worker.ts") },
+      input: { index: here("index.html"), docs: here("docs.html"), worker: here("src/worker/worker.ts") },
       // The address of a service worker is its identity, so its name has no hash.
       output: { entryFileNames: ({ name }) => (name === "worker" ? "worker.js" : "assets/[name]-[hash].js") },
     },

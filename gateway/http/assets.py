@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-__all__ = ["ASSETS", "Assets", "asset", "client_script", "dashboard", "page_file"]
+__all__ = ["ASSETS", "CACHE_REVALIDATE", "PAGE_HEADERS", "Asset", "Assets", "asset", "client_script", "dashboard", "page_file"]
 
 # The page loads scripts, styles and data from its own origin only; an injected inline script does not run.
 CONTENT_SECURITY_POLICY = (
@@ -35,6 +35,7 @@ CONTENT_TYPES = {
     ".css": "text/css",
     ".svg": "image/svg+xml",
     ".map": "application/json",
+    ".json": "application/json",
     ".png": "image/png",
     ".webmanifest": "application/manifest+json",
 }
@@ -109,11 +110,19 @@ class Assets:
             Asset.from_content("index.html", page.replace(b'"./', b'"' + (b"../" * depth or b"./")), CACHE_REVALIDATE)
             for depth in range(MAX_PAGE_DEPTH + 1)
         ]
+        # Below /api/, from which the assets are one directory up. The plain page comes without it.
+        self.docs_page = _read_docs_page(built / "docs.html")
         self.files = _read_directory(source / "assets", CACHE_IMMUTABLE if self.is_built else CACHE_REVALIDATE)
         self.page_files = {
             name: file for name, file in _read_directory(source, CACHE_REVALIDATE).items() if name.endswith(PAGE_FILE_SUFFIXES)
         }
         self.client_files = _read_directory(web_directory / "client" / "dist", CACHE_REVALIDATE, base_path)
+
+
+def _read_docs_page(path: Path) -> Asset | None:
+    if not path.exists():
+        return None
+    return Asset.from_content("docs.html", path.read_bytes().replace(b'"./', b'"../admin/'), CACHE_REVALIDATE)
 
 
 def _read_directory(directory: Path, cache_control: str, base_path: str = "") -> dict[str, Asset]:

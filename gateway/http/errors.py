@@ -12,14 +12,15 @@ from push.errors import StoreError
 from push.protocol.access import AccessDenied
 from push.protocol.messages import CloseCode
 
-__all__ = ["Handler", "denied_response", "error_middleware", "error_response", "unavailable_response"]
+__all__ = ["ERROR_CODES", "Handler", "denied_response", "error_middleware", "error_response", "unavailable_response"]
 
 log = logging.getLogger("orderwire.http")
 
 # Headers of an HTTPException that the error response keeps.
 _PRESERVED_HEADERS = ("Allow", "Retry-After", "Sec-WebSocket-Version", "Upgrade")
 
-_ERROR_CODES = {
+# The code of each status, in the body of the response.
+ERROR_CODES = {
     400: "bad_request",
     401: "unauthorized",
     403: "forbidden",
@@ -72,7 +73,7 @@ def error_response(
     status: int, message: str, code: str | None = None, members: Mapping[str, object] | None = None, /, **headers: str
 ) -> web.Response:
     """``code``: a name for programs; by default that of the status. ``members``: further ones of ``error``."""
-    body = error_body(code or _ERROR_CODES.get(status, "error"), message, **(members or {}))
+    body = error_body(code or ERROR_CODES.get(status, "error"), message, **(members or {}))
     return web.Response(status=status, body=body, content_type="application/json", charset="utf-8", headers=headers)
 
 

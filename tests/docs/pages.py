@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "sql/README.md")),
     ROOT / "web/client/README.md",
+    ROOT / "clients/python/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 

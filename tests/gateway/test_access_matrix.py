@@ -99,9 +99,18 @@ GUARDED = {
 }
 # The same of requests that change something. Every role reaches the handler, which has the reason in its answer.
 CHANGES = {("PATCH", "/api/orders/{key}"): {"admin"}, ("POST", "/api/test-order"): {"admin"}}
-PUBLIC = {"/", "/admin/dashboard", "/admin/dashboard/{view}", "/admin/dashboard/orders/{key}", "/healthz", "/readyz"}
-# Static files, which pages of every origin may load.
-FILES = {"/admin/assets/{name}", "/admin/{name}", "/client/{name}"}
+PUBLIC = {
+    "/",
+    "/admin/dashboard",
+    "/admin/dashboard/{view}",
+    "/admin/dashboard/orders/{key}",
+    "/openapi.json",
+    "/asyncapi.json",
+    "/healthz",
+    "/readyz",
+}
+# Static files.
+FILES = {"/admin/assets/{name}", "/admin/{name}", "/client/{name}", "/api/docs"}
 
 ORIGINS = {
     None: True,

@@ -86,6 +86,21 @@ async def check_client(target: Target, _db: Any) -> None:
     assert "WebSocketService" in await get(target, "/client/orderwire.js", "text/javascript")
 
 
+async def check_openapi(target: Target, _db: Any) -> None:
+    assert "/api/orders" in (await get_json(target, "/openapi.json"))["paths"]
+
+
+async def check_asyncapi(target: Target, _db: Any) -> None:
+    assert "websocket" in (await get_json(target, "/asyncapi.json"))["channels"]
+
+
+async def check_docs(target: Target, _db: Any) -> None:
+    """The page, whose assets are those of the dashboard."""
+    page = await get(target, "/api/docs", "text/html")
+    [name] = re.findall(r'src="\.\./admin/assets/([^"]+\.js)"', page)
+    assert await get(target, f"/admin/assets/{name}", "text/javascript")
+
+
 async def check_websocket(target: Target, db: Any) -> None:
     client = await Client.connect(target.ws_url)
     try:
@@ -192,6 +207,9 @@ CHECKS: dict[str, Callable[[Target, Any], Awaitable[None]]] = {
     "/admin/assets/{name}": check_asset,
     "/admin/{name}": check_page_file,
     "/client/{name}": check_client,
+    "/openapi.json": check_openapi,
+    "/asyncapi.json": check_asyncapi,
+    "/api/docs": check_docs,
     "/api/ws": check_websocket,
     "/api/sse": check_sse,
     "/api/events": check_events,

@@ -62,6 +62,8 @@ test("takes fields that are null, in rows and in events", () => {
   list.apply(changed("x", 2, { customer_name: null, total: null }));
   list.apply(statusChanged("x", 3, null));
   expect(list.get("x")).toMatchObject({ customer: null, total: null, currency: "KWD", status: "", data: { table: 5 } });
+  list.apply(changed("x", 4, { order_number: null }));
+  expect(list.get("x")?.number).toBe("x");
 });
 
 test("knows which fields events have cut, until an event has them whole", () => {

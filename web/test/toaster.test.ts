@@ -6,7 +6,7 @@ function order(number: number): NewOrder {
   return { type: "new_order", id: `e-1-${number}`, order_id: number, key: String(number), order_number: `N${number}`, customer_name: "Anna", total: "1.00", status: "pending", at: "2026-01-02T03:04:05Z" };
 }
 
-function shown(toaster: Toaster): [count: number, newest: string | undefined][] {
+function shown(toaster: Toaster): [count: number, newest: string | null | undefined][] {
   return toaster.toasts.map((toast) => [toast.count, toast.order.order_number]);
 }
 

@@ -220,7 +220,7 @@ export function changedOrder(order: Order, event: Exclude<OrderEvent, { type: "o
   const cut = truncatedFields(order, event);
   return {
     ...order,
-    number: order_number,
+    number: order_number ?? order.key,
     customer: customer_name,
     total,
     currency: event.currency === undefined ? order.currency : event.currency,
