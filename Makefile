@@ -200,10 +200,10 @@ $(TOOLS_VENV)/.installed: requirements/tools.txt
 	@$(TOOLS_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/tools.txt
 	@touch $@
 
-audit: $(VENV)/.dev $(TOOLS_VENV)/.installed  ## ask for known vulnerabilities in the locked packages of Python and npm
+audit: $(VENV)/.dev $(TOOLS_VENV)/.installed web  ## ask for known vulnerabilities in the locked packages of Python and npm
 	@$(PY) -m requirements.audit vulnerabilities --tools $(TOOLS_VENV)/bin
 
-outdated: $(VENV)/.dev $(TOOLS_VENV)/.installed  ## list locked packages of which there is a newer version
+outdated: $(VENV)/.dev $(TOOLS_VENV)/.installed web  ## list locked packages of which there is a newer version
 	@$(PY) -m requirements.audit outdated --tools $(TOOLS_VENV)/bin
 
 coverage: $(VENV)/.dev  ## measure which lines the unit tests run, in every process: ARGS=tests for all tests

@@ -55,12 +55,18 @@ def _json(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 def find_vulnerabilities_in_python(lock: Path, tools: Path) -> list[str]:
-    """Ask pip-audit, which reads the lock and installs nothing."""
+    """Ask pip-audit, which reads the lock and installs nothing.
+
+    A package that it skips, as it does where an index publishes no advisories, is not known to be sound.
+    """
     options = ("--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off")
     answer = _json(_run(str(tools / "pip-audit"), "--requirement", str(lock), *options))
+    packages = answer["dependencies"]
+    if skipped := [package["skip_reason"] for package in packages if "skip_reason" in package]:
+        raise Unreachable(f"no advisories for {len(skipped)} of {len(packages)} packages: {skipped[0]}")
     return [
         f"{package['name']} {package['version']}: {found['id']}, fixed in {', '.join(found['fix_versions']) or 'none yet'}"
-        for package in answer["dependencies"]
+        for package in packages
         for found in package.get("vulns", ())
     ]
 
@@ -94,11 +100,14 @@ def find_outdated_in_python(lock: Path, tools: Path) -> list[str]:
 
 
 def find_outdated_in_npm() -> list[str]:
-    """Direct dependencies whose newest version is not the one of package.json."""
+    """Direct dependencies whose newest version is not the installed one."""
     answer = _json(_run(*node_and_npm()[1], "outdated", "--json", cwd=WEB))
     if "error" in answer:
         raise Unreachable(str(answer["error"].get("summary", answer["error"])))
-    return [f"{name} {found.get('current', found['wanted'])} -> {found['latest']}" for name, found in answer.items()]
+    installed = {name: found.get("current", found["wanted"]) for name, found in answer.items()}
+    return [
+        f"{name} {installed[name]} -> {answer[name]['latest']}" for name in answer if installed[name] != answer[name]["latest"]
+    ]
 
 
 def report(checks: dict[str, Check], what: str) -> tuple[int, int]:
