@@ -208,7 +208,7 @@ outdated: $(VENV)/.dev $(TOOLS_VENV)/.installed web  ## list locked packages of 
 
 coverage: $(VENV)/.dev  ## measure which lines the unit tests run, in every process: ARGS=tests for all tests
 	@$(PY) -m coverage erase
-	@$(PY) -m coverage run -m pytest -q -n $(JOBS) $(XDIST) $(if $(ARGS),$(ARGS),tests/unit tests/model)
+	@$(PY) -m coverage run -m pytest -q -n $(JOBS) $(XDIST) $(or $(ARGS),tests/unit)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
