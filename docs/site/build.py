@@ -32,6 +32,7 @@ PROJECT_PAGES = (
     "examples/README.md",
     "sql/README.md",
     "web/client/README.md",
+    "clients/python/README.md",
 )
 # Attributes by which a page loads something; other links are followed by people.
 LOADING = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("link", "href")}
