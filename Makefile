@@ -2,8 +2,12 @@
 
 VENV ?= .venv
 PY = $(VENV)/bin/python
-# The virtual environment of the peers of the benchmark.
+# The virtual environments of the peers of the benchmark, of the documentation site, and of tools that look at the project.
 BENCH_VENV = .venv-bench
+DOCS_VENV = .venv-docs
+TOOLS_VENV = .venv-tools
+# The documentation as a site.
+SITE = .cache/docs
 # The first Python 3.11 or newer on the PATH.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -14,6 +18,7 @@ ROLE ?= admin
 TTL ?= 1h
 INPUTS ?= 1000000
 ROUNDS ?= 3
+COUNT ?= 100
 # Parallel test processes. Most tests wait most of the time, so six processes keep two cores busy.
 JOBS ?= 6
 PAIRS ?= 20
@@ -21,7 +26,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock clean
+.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock docs audit outdated coverage mutation clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -177,8 +182,38 @@ format: $(VENV)/.dev  ## format every file
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime node dev bench examples; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in runtime node dev bench examples docs tools; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
+
+$(DOCS_VENV)/.installed: requirements/docs.txt
+	@echo "creating $(DOCS_VENV)"
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/docs.txt
+	@touch $@
+
+docs: $(DOCS_VENV)/.installed  ## build the documentation as a site in SITE=.cache/docs, and check its links; ARGS=--external lists links to other hosts
+	@$(DOCS_VENV)/bin/python docs/site/build.py $(SITE) $(ARGS)
+
+$(TOOLS_VENV)/.installed: requirements/tools.txt
+	@echo "creating $(TOOLS_VENV)"
+	@$(PYTHON) -m venv $(TOOLS_VENV)
+	@$(TOOLS_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/tools.txt
+	@touch $@
+
+audit: $(VENV)/.dev $(TOOLS_VENV)/.installed web  ## ask for known vulnerabilities in the locked packages of Python and npm
+	@$(PY) -m requirements.audit vulnerabilities --tools $(TOOLS_VENV)/bin
+
+outdated: $(VENV)/.dev $(TOOLS_VENV)/.installed web  ## list locked packages of which there is a newer version
+	@$(PY) -m requirements.audit outdated --tools $(TOOLS_VENV)/bin
+
+coverage: $(VENV)/.dev  ## measure which lines the unit tests run, in every process: ARGS=tests for all tests
+	@$(PY) -m coverage erase
+	@$(PY) -m coverage run -m pytest -q -n $(JOBS) $(XDIST) $(or $(ARGS),tests/unit)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+mutation: $(VENV)/.dev $(TOOLS_VENV)/.installed  ## change push/ at COUNT=100 random places, one at a time, and run its unit tests: SEED=… repeats a run
+	@exec nice $(TOOLS_VENV)/bin/python -m tests.mutation --python $(PY) --count $(COUNT) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean:  ## remove the caches of linters and tests, not the data
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .cache

@@ -9,7 +9,10 @@ __all__ = ["PAGES", "ROOT", "anchors", "code_spans", "links", "prose"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "sql/README.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md", "sql/README.md")
+    ),
     ROOT / "web/client/README.md",
     ROOT / "clients/python/README.md",
     *sorted((ROOT / "docs").rglob("*.md")),

@@ -35,8 +35,8 @@ SOURCE_SUFFIXES = {
 }
 SKIPPED_DIRECTORIES = {"node_modules", "dist", "build", "results", "__pycache__", "docs", "static", "built"}
 
-# Names of PostgreSQL, Linux, Python and its packages; the names of locks, which test_the_table_of_locks_is_that_of_the_sql
-# checks; an example of a good name.
+# Names of PostgreSQL, its hosters, proxies, Linux, Python and its packages; the names of locks, which
+# test_the_table_of_locks_is_that_of_the_sql checks; an example of a good name.
 EXTERNAL = {
     "pg_stat_activity",
     "json_build_object",
@@ -64,6 +64,17 @@ EXTERNAL = {
     "send_str",
     "notify_required",
     "add_session",
+    "rds_superuser",
+    "has_timeline",
+    "LimitNOFILE",
+    "neon_superuser",
+    "worker_connections",
+    "worker_rlimit_nofile",
+    "worker_shutdown_timeout",
+    "stream_close_delay",
+    "net.ipv4.ip_local_port_range",
+    "GracefulShutdownTimeout",
+    "MaxRequestWorkers",
 }
 
 

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from push.metrics import Metrics
+from settings import Settings
 from tests.support import ROOT
 
 # Prometheus's own checker, where it is installed.
@@ -71,3 +72,23 @@ def test_every_metric_that_is_named_exists(name: str) -> None:
         exist |= {family.name + suffix for suffix in suffixes}
     assert named
     assert named <= exist
+
+
+IDLE_TIMEOUTS = {
+    "nginx.conf": r"proxy_(?:read|send)_timeout (\d+)s",
+    "haproxy.cfg": r"timeout (?:client|server|tunnel) +(\d+)s",
+    "apache.conf": r"timeout=(\d+)",
+}
+
+
+@pytest.mark.parametrize("name", IDLE_TIMEOUTS)
+def test_a_proxy_waits_longer_than_two_heartbeats_for_an_idle_session(name: str) -> None:
+    timeouts = [int(seconds) for seconds in re.findall(IDLE_TIMEOUTS[name], read(name))]
+    assert timeouts
+    assert min(timeouts) > 2 * Settings().heartbeat_seconds
+
+
+@pytest.mark.parametrize(("name", "pattern"), [("Caddyfile", r"keepalive (\d+)s"), ("apache.conf", r"ttl=(\d+)")])
+def test_a_proxy_closes_idle_connections_before_the_server_does(name: str, pattern: str) -> None:
+    (seconds,) = re.findall(pattern, read(name))
+    assert int(seconds) < Settings().keep_alive_seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Hashable
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from push.delivery.session import Session
 from push.errors import StoreError
 from push.journal.events import Cursor, Event
 from push.journal.relay import Relay
-from push.journal.replay import ReplayPlanner
+from push.journal.replay import Replay, ReplayPlanner
 from push.metrics import Metrics
-from push.protocol.access import AccessDenied, Authenticator, Grant, Role, TopicLookup
+from push.protocol.access import ANONYMOUS_GRANT, AccessDenied, Authenticator, Grant, Role, TopicLookup
 from push.protocol.messages import Auth, CloseCode, Subscribe, Unsubscribe
 from tests.helpers.builders import messages_of
 from tests.helpers.fake_transport import FakeTransport
@@ -321,6 +321,26 @@ async def test_resume_does_nothing_without_a_cursor(site: Site) -> None:
     await site.manager.resume(session, ConnectParams())
     assert take(session) == []
     assert site.resumes("recovered") is None
+
+
+async def test_sessions_of_one_subject_take_one_turn_at_reading_and_others_one_each(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readers: list[Hashable] = []
+    plan = ReplayPlanner.plan
+
+    async def record(planner: ReplayPlanner, cursor: str, reader: Hashable) -> Replay:
+        readers.append(reader)
+        return await plan(planner, cursor, reader)
+
+    monkeypatch.setattr(ReplayPlanner, "plan", record)
+    (event,) = await site.commit(1)
+    params = ConnectParams(cursor=str(Cursor(EPOCH, event.event_id)))
+    for grant in (ADMIN, ADMIN, ANONYMOUS_GRANT, ANONYMOUS_GRANT):
+        session = await site.open(grant, params)
+        await site.manager.resume(session, params)
+    assert readers[0] == readers[1]
+    assert len(set(readers)) == 3
 
 
 async def test_long_replay_is_sent_in_chunks_and_ends_live(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -116,3 +117,20 @@ def test_totals_of_a_session_that_is_closed_are_those_of_the_close() -> None:
     recorded.session.close(CloseCode.DRAIN)
     recorded.totals = b"totals 3"
     assert recorded.sent(1) == [b"event 1", b"event 2", b"totals 0"]
+
+
+@pytest.mark.parametrize("end", ["taken", "closed"])
+async def test_a_replay_that_waits_goes_on_when_half_of_the_queue_is_taken_or_the_session_is_closed(end: str) -> None:
+    recorded = RecordedSession(max_messages=4)
+    recorded.session.send(*[Batch([payload]) for payload in (b"1", b"2", b"3", b"4")])
+    waiting = asyncio.create_task(recorded.session.wait_writable(), name="waits for room")
+    await asyncio.sleep(0)
+    assert messages_of(recorded.session.take(1)) == [b"1"]
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    if end == "taken":
+        assert messages_of(recorded.session.take(1)) == [b"2"]
+    else:
+        recorded.session.close(CloseCode.DRAIN, flush=False)
+    await asyncio.wait([waiting], timeout=10)
+    assert waiting.done()

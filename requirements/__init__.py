@@ -1,0 +1,1 @@
+"""Lists and locks of the packages; `audit.py` asks about them."""
