@@ -5,11 +5,24 @@ PushError
 ├── TooManyExports        as many exports as are allowed at a time are running
 ├── TooManySearches       a search has waited too long for others
 ├── AccessDenied          a client is rejected (push/protocol/access.py)
+├── BusUnavailable        the broker does not answer
+├── BadFact               a message of the broker cannot be read (push/journal/facts.py)
+│   └── UnknownFactVersion    it is of a newer version
 └── StoreError            the database could not answer
     └── ConnectionLost    the connection that the relay follows is lost
 """
 
-__all__ = ["BadCursor", "ConnectionLost", "PushError", "StoreError", "TooManyExports", "TooManySearches"]
+__all__ = [
+    "BadCursor",
+    "BadFact",
+    "BusUnavailable",
+    "ConnectionLost",
+    "PushError",
+    "StoreError",
+    "TooManyExports",
+    "TooManySearches",
+    "UnknownFactVersion",
+]
 
 
 class PushError(Exception):
@@ -26,6 +39,18 @@ class TooManyExports(PushError):
 
 class TooManySearches(PushError):
     """A search that no index answers has waited too long for others of its kind."""
+
+
+class BusUnavailable(PushError):
+    """The broker does not answer, or refused. Correctness does not depend on it: read PostgreSQL instead."""
+
+
+class BadFact(PushError):
+    """A message of the broker cannot be read as a fact."""
+
+
+class UnknownFactVersion(BadFact):
+    """The message is of a newer version of the format than this program knows. The text says what to upgrade."""
 
 
 class StoreError(PushError):

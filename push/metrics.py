@@ -111,6 +111,28 @@ class Metrics:
         self.totals_corrections = Counter(
             "orderwire_totals_corrections_total", "How often the audit corrected the totals", registry=registry
         )
+        # ------------------------------------------------------------ several servers
+        self.facts_used = Counter("orderwire_facts_used_total", "Facts from the relay that were published", registry=registry)
+        self.facts_old = Counter(
+            "orderwire_facts_old_total",
+            "Facts that said nothing new: they were doubled, late, or of a second relay",
+            registry=registry,
+        )
+        self.facts_joined = Counter(
+            "orderwire_facts_joined_total", "Facts that were published together with the one before", registry=registry
+        )
+        self.fact_gaps = Counter(
+            "orderwire_fact_gaps_total",
+            "Times that facts were missing, by what they were read from instead: the broker's stream, or the journal",
+            ["healed_by"],
+            registry=registry,
+        )
+        self.relay = Gauge("orderwire_relay", "1 while this server reads the journal itself", registry=registry)
+        self.broker_silence = Gauge(
+            "orderwire_broker_silence_seconds",
+            "Seconds since the last message of another relay; 0 on the relay",
+            registry=registry,
+        )
         self.feed_live = Gauge("orderwire_feed_live", "1 while clients are told that events flow", registry=registry)
         self._ready = Gauge("orderwire_ready", "1 while events flow", registry=registry)
 

@@ -30,6 +30,8 @@ AGGREGATION: Mapping[str, Callable[[Iterable[float]], float]] = {
     "orderwire_notification_queue_usage_ratio": max,
     "orderwire_notify_suppressed": max,
     "orderwire_open_files_ratio": max,
+    "orderwire_broker_silence_seconds": max,
+    "orderwire_relay": max,
     # Every worker publishes every event. A worker that was restarted has counted fewer.
     "orderwire_events_total": max,
     "orderwire_placeholder_events_total": max,

@@ -141,6 +141,12 @@ class Hub:
     def has_clients(self) -> bool:
         return bool(self._sessions)
 
+    def is_awaited(self, events: Sequence[Event]) -> bool:
+        """Whether a live session would get one of these events now, or the totals after them."""
+        if self._detached or any(cohort.members for cohort in self._cohorts):
+            return True
+        return bool(self._order_index.sessions_for(events))
+
     # ---------------------------------------------------------------- publishing (called by the relay)
 
     @property

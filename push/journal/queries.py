@@ -5,6 +5,7 @@
 | JournalConnection | one long-lived connection that also listens | the relay             | _ListenConnection (db/listener.py) |
 | JournalQueries    | any connection of a pool                    | replays and the audit | JournalReader (db/journal.py)      |
 | JournalReads      | either: what the two have in common         |                       | JournalReader (db/journal.py)      |
+| FactReads         | any connection of a pool                    | an edge, for gaps     | PoolJournal (db/database.py)       |
 | SeriesQueries     | any connection of a pool                    | the series            | SeriesReader (db/series.py)        |
 
 Implementations inherit from these classes, so that mypy finds a method that was renamed or whose signature changed on one side
@@ -22,7 +23,17 @@ from push.journal.events import EventId, JournalIdentity, Page, Position, Snapsh
 from push.journal.series import OrderCounts
 from push.journal.totals import Totals
 
-__all__ = ["Baseline", "EventCount", "EventOwner", "JournalConnection", "JournalQueries", "JournalReads", "SeriesQueries"]
+__all__ = [
+    "Baseline",
+    "EventCount",
+    "EventOwner",
+    "FactReads",
+    "JournalConnection",
+    "JournalQueries",
+    "JournalReads",
+    "RelayedPage",
+    "SeriesQueries",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,21 @@ class Baseline:
     snapshot: Snapshot
     newest_txid: int
     from_scan: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayedPage(Page):
+    """A page that another process has read. ``upto`` holds after a crash of the database.
+
+    ``read_began_at`` is the Unix time at which its read began. ``totals`` are those after the page, None if they are not known;
+    ``verified``: an audit has compared them with the table. ``reconnected``: since the last page, that process or its
+    connection to the database is another one. The database may have crashed in between, so such a page is not to be used.
+    """
+
+    read_began_at: float
+    totals: Totals | None = None
+    verified: bool = False
+    reconnected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,17 @@ class JournalReads(Protocol):
         At most ``max_events``, and about ``max_bytes`` of JSON, but at least one event if there is any. ``Page.more`` says
         that some were left out.
         """
+
+
+class FactReads(JournalReads, Protocol):
+    """What a process that is fed by facts reads itself. Any method may raise StoreError."""
+
+    @property
+    def connections_opened(self) -> int:
+        """How many connections the pool has opened. Over one that was open before, the database is still the same."""
+
+    async def baseline(self) -> Baseline:
+        """The method of ``JournalConnection``."""
 
 
 class JournalConnection(JournalReads, Protocol):

@@ -18,7 +18,8 @@ from typing import NamedTuple, Never, Protocol
 from push.errors import ConnectionLost, StoreError
 from push.journal.events import Event, EventId, JournalIdentity, Position, Snapshot
 from push.journal.notify_policy import NotifyMode, NotifyPolicy
-from push.journal.queries import JournalConnection
+from push.journal.page_observer import PageObserver, PublishedPage
+from push.journal.queries import JournalConnection, RelayedPage
 from push.journal.read_barrier import ReadBarrier
 from push.journal.read_pace import FALLBACK_POLL_INTERVAL, UNWATCHED_INTERVAL, ReadPace
 from push.journal.recent_events import RecentEvents
@@ -123,6 +124,8 @@ class Relay:
         self.pool_problem: str | None = None
         self.recent_events = RecentEvents()
         self.read_barrier = ReadBarrier()
+        # Passes on what this process reads, to others that do not read the journal themselves; set from outside.
+        self.observer: PageObserver | None = None
         # Set by the first complete read, and never cleared, not even when the connection is lost.
         self.started = asyncio.Event()
 
@@ -234,6 +237,10 @@ class Relay:
             self._advanced.clear()
             await self._advanced.wait()
 
+    @property
+    def _is_observed(self) -> bool:
+        return self.observer is not None and self.observer.is_active
+
     # ---------------------------------------------------------------- the loop
 
     async def follow(self, connection: JournalConnection) -> Never:
@@ -286,7 +293,7 @@ class Relay:
         if self._notify_policy.is_sample_due(loop.time()):
             self._notify_policy.record_waiters(await connection.notify_waiters(), loop.time())
         await asyncio.sleep(self._read_pace.pause(read_seconds, polls=polls))
-        if not self._sink.has_clients:
+        if not self._sink.has_clients and not self._is_observed:
             await self._wait_unwatched(started_at + UNWATCHED_INTERVAL - loop.time())
         until_poll = started_at + self._read_pace.poll_interval(event_count) - loop.time()
         await connection.wait_for_notify(FALLBACK_POLL_INTERVAL if notify_guaranteed else max(0.0, until_poll))
@@ -346,12 +353,21 @@ class Relay:
                 self.read_barrier.read_started()
             upto, past_id = self._partial_read or (None, 0)
             page = await connection.page(Position(self._watermark.snapshot), upto, past_id, PAGE_EVENTS, PAGE_BYTES)
+            if isinstance(page, RelayedPage) and page.reconnected:
+                self._connection_count += 1
+                await self._resolve_position(connection, self.delivered(len(self.recent_events)))
+                continue
             # Also when it is the same one, but written anew: a dump from before the latest events may have been restored.
             if page.identity != self._identity:
                 await self._resolve_position(connection, self.delivered())
                 continue
+            before = self._watermark
             end = page.upto
-            if page.more and self._partial_read is None:
+            if isinstance(page, RelayedPage):
+                self._read_began_at = page.read_began_at
+                # Its last transaction has an event, perhaps one on a later page.
+                self._newest_txid = max(self._newest_txid, end.xmax - 1)
+            elif page.more and self._partial_read is None:
                 # The database may crash before the last page is read, so the upper snapshot of this read must survive a crash,
                 # and must be the same for every page. Cut off at what is published so far, it would postpone the older of two
                 # events of one order until after the newer one.
@@ -378,6 +394,17 @@ class Relay:
                 self._not_ready_reason = "catching up"
             else:
                 self._complete_read(page.upto)
+                end = self._watermark.snapshot
+                if isinstance(page, RelayedPage):
+                    self._take_totals(page)
+            if self.observer is not None and self.observer.is_active:
+                state = (self._totals, self.totals_verified, self._read_began_at)
+                self.observer.page_published(
+                    PublishedPage(
+                        before.snapshot, end, past_id, page.more, page.events, page.identity, before.newest_event, *state
+                    )
+                )
+                await self.observer.wait_writable()
             if page.events:
                 await self._sink.wait_writable()
             if not page.more:
@@ -385,6 +412,15 @@ class Relay:
                 self.started.set()
                 self._notify_policy.record_transactions(len(transactions))
                 return count
+
+    def _take_totals(self, page: RelayedPage) -> None:
+        """Take over the totals that another process has, which may have been corrected by its audit."""
+        if page.totals is None or (self.totals_verified and not page.verified):
+            return
+        self.totals_verified = page.verified
+        if page.totals != self._totals:
+            self._totals = page.totals
+            self._sink.set_totals(self._totals)
 
     def _note_progress(self) -> None:
         self.progressed_at, self.lost_at = asyncio.get_running_loop().time(), None

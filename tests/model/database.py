@@ -57,6 +57,10 @@ class ModelDatabase:
         self.epoch = EPOCH
         self.trimmed_txid = 0
         self.identity_version = 0
+        # Whether delivered events may be missing, after ``put_back``. How often that was: it shows in the times of events.
+        self.can_be_put_back = False
+        self._history = 0
+        self.crashes = 0
         self._next_txid = 100
         self._latest_ended = 99
         self._next_id = 1
@@ -99,7 +103,7 @@ class ModelDatabase:
         self.wal.append(transaction.txid)
         row_id = self._next_id
         self._next_id += 1
-        at = datetime(2024, 1, 1, tzinfo=UTC)
+        at = datetime(2024, 1, 1, microsecond=self._history, tzinfo=UTC)
         cursor = Cursor(EPOCH, EventId(transaction.txid, row_id, event_tag(at)))
         payload = {"type": "order_update", "id": str(cursor), "row": number, "n": row_id}
         transaction.rows.append(
@@ -184,6 +188,7 @@ class ModelDatabase:
 
     def crash(self) -> None:
         """Lose the open transactions and the end of the log: its transaction ids will be assigned again."""
+        self.crashes += 1
         self.open.clear()
         self.notifier = None
         del self.wal[self.flushed :]
@@ -191,6 +196,26 @@ class ModelDatabase:
         self._latest_ended = self._next_txid - 1
         for connection in list(self.connections):
             connection.cut()
+
+    def draw_epoch(self) -> None:
+        """The journal lacks events that were delivered, or is a copy."""
+        assert self.can_be_put_back, "events were delivered that the journal does not have"
+        self.epoch = f"{int(self.epoch, 16) + 1:08x}"
+        self.identity_version += 1
+
+    def put_back(self, kept: int) -> None:
+        """Crash, and come back as a backup of the files from when the journal had so many events, with the same epoch."""
+        self.flush()
+        self.crash()
+        self.can_be_put_back = True
+        del self.journal[kept:]
+        # Transaction ids and ids of rows are given out again.
+        self._next_txid = max((row.txid for row in self.journal), default=99) + 1
+        self._latest_ended = self._next_txid - 1
+        self._next_id = max((row.id for row in self.journal), default=0) + 1
+        self.wal = [row.txid for row in self.journal]
+        self.flush()
+        self._history += 1
 
     def draw_txid(self) -> int:
         self._next_txid += 1
@@ -263,8 +288,8 @@ class ModelReader(JournalQueries):
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         await self.round_trip()
-        if epoch == self.database.epoch:
-            assert {row.event_id for row in self.database.journal} >= set(delivered)
+        if epoch == self.database.epoch and not {row.event_id for row in self.database.journal} >= set(delivered):
+            self.database.draw_epoch()
         await self.round_trip()
         return self.database.identity()
 
@@ -279,6 +304,9 @@ class ModelReader(JournalQueries):
         baseline = Baseline(self.database.totals(), self.database.snapshot(), self.database.newest())
         await self.round_trip()
         return baseline
+
+    async def baseline(self) -> Baseline:
+        return await self.scan_totals()
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         return await self._page(lambda row: True, after, upto, past_id, max_events, max_bytes)
@@ -337,9 +365,6 @@ class ModelConnection(ModelReader, JournalConnection):
         await super().round_trip()
         if self._cut:
             raise ConnectionLost("cut")
-
-    async def baseline(self) -> Baseline:
-        return await self.scan_totals()
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
         if upto is None:

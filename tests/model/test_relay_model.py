@@ -78,8 +78,8 @@ def small_sizes() -> Iterator[None]:
 class Steps:
     """The steps of a run. Their arguments are plain numbers, which hypothesis or a random generator chooses."""
 
-    def __init__(self) -> None:
-        self.world = World()
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
 
     def begin(self, repeatable_read: bool) -> None:
         if len(self.world.database.open) < 5:

@@ -109,6 +109,10 @@ class ModelServer:
         self._away_seconds = 0.05
         self.task = asyncio.get_running_loop().create_task(self._run())
 
+    def stop(self) -> None:
+        self.lose_connection(0)
+        self.task.cancel()
+
     async def _run(self) -> Never:
         while True:
             self.connection = ModelConnection(self.database)
@@ -260,16 +264,21 @@ class ModelClient:
 class World:
     """The whole system; each method is one step of a test."""
 
+    server_count = 2
+
     def __init__(self) -> None:
         self.loop = VirtualLoop()
         self.database = ModelDatabase()
         self.clients: list[ModelClient] = []
         self.servers: list[ModelServer] = []
-        for number in range(2):
+        for number in range(self.server_count):
             self.servers.append(self.run(self._serve(number)))
 
+    def make_server(self, number: int) -> ModelServer:
+        return ModelServer(self.database, RECENT_EVENTS[number])
+
     async def _serve(self, number: int) -> ModelServer:
-        server = ModelServer(self.database, RECENT_EVENTS[number])
+        server = self.make_server(number)
         await server.wait_until_started()
         return server
 
@@ -304,15 +313,14 @@ class World:
         for client in self.clients:
             if client.server is old:
                 client.drop()
-        old.lose_connection(0)
-        old.task.cancel()
+        old.stop()
         self.servers[number] = self.run(self._serve(number))
 
     def finish(self) -> None:
         """End all transactions, connect all clients; then all of them must have all events, and all totals must be right."""
         for transaction in list(self.database.open):
             self.database.commit(transaction, notify=False)
-        self._wait_for_connections()
+        self.wait_for_connections()
         for _ in range(60):
             self.settle()
             for client in self.clients:
@@ -339,7 +347,7 @@ class World:
             assert client.totals["total_orders"] == totals.orders
             assert client.totals["pending_orders"] == totals.pending
 
-    def _wait_for_connections(self) -> None:
+    def wait_for_connections(self) -> None:
         """Run until each server reads from a connection again."""
         for _ in range(60):
             if all(server.connection in self.database.connections for server in self.servers):

@@ -239,6 +239,24 @@ async def test_customers_cost_nothing_when_others_events_and_totals_are_publishe
     assert not cy.take(1000)
 
 
+async def test_an_event_is_awaited_if_a_live_session_would_get_it_or_the_totals() -> None:
+    hub = Hub()
+    events = [make_event(order_key="1", customer_id="anna"), make_event(order_key="2")]
+    assert not hub.is_awaited(events)
+    customer = Session(SendQueue(4, 1000), FakeTransport())
+    hub.add(customer)
+    grant = Grant(Role.CUSTOMER, "anna")
+    customer.apply_grant(grant, grant.default_topics())
+    assert not hub.is_awaited(events)
+    hub.go_live(customer)
+    assert hub.is_awaited(events)
+    assert not hub.is_awaited(events[1:])
+    admin = Client(hub)
+    assert hub.is_awaited(events[1:])
+    hub.remove(admin.session)
+    assert not hub.is_awaited(events[1:])
+
+
 async def test_a_customer_that_does_not_read_holds_up_a_bulk_change_of_their_orders() -> None:
     hub = Hub(max_messages=4)
     session = Session(SendQueue(4, 1000), FakeTransport())
