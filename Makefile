@@ -26,7 +26,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock docs audit outdated coverage mutation clean
+.PHONY: help setup web run cluster doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock docs audit outdated coverage mutation clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ web: setup  ## build the dashboard and the client, if their sources changed
 run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
+
+cluster: $(VENV)/.dev  ## three nodes of NATS, a relay, two edges and a proxy on this machine, until Ctrl-C: PORT=8000
+	@$(PY) -m web.build || :
+	@exec $(PY) -m bus.local
 
 doctor: setup  ## print what would stop events from arriving, and how to fix it
 	@exec $(PY) server.py doctor
@@ -101,8 +105,8 @@ browsers: $(VENV)/.dev web  ## run the browser tests in Chromium and in Firefox,
 	@$(PY) -m tests.browser.firefox
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) tests/browser $(ARGS)
 
-stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, TABLE=uuid, SEED=… repeats a run
-	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE)) $(if $(TABLE),--table $(TABLE))
+stress: $(VENV)/.dev  ## inject faults of every kind and check that no event is lost: MINUTES=1, TABLE=uuid, CLUSTER=1, SEED=… repeats a run
+	@exec $(PY) -m tests.stress --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(NOTIFY_MODE),--notify-mode $(NOTIFY_MODE)) $(if $(TABLE),--table $(TABLE)) $(if $(CLUSTER),--cluster)
 
 bench-writers: $(VENV)/.dev  ## measure the cost of the triggers for writers: ratios, ROUNDS=3
 	@exec $(PY) -m bench --only writers --rounds $(ROUNDS)

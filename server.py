@@ -49,7 +49,21 @@ try:
     from shutdown import run_until, stop_on_signal
 except ModuleNotFoundError as error:
     package = str(error.name).partition(".")[0]
-    own = ("database_url", "logs", "db", "gateway", "push", "service", "serving", "settings", "shutdown", "workers")
+    own = (
+        "bus",
+        "cluster",
+        "database_state",
+        "database_url",
+        "db",
+        "gateway",
+        "logs",
+        "push",
+        "service",
+        "serving",
+        "settings",
+        "shutdown",
+        "workers",
+    )
     if __name__ != "__main__" or package in own:
         raise  # not a package that could be installed
     sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
@@ -338,6 +352,10 @@ async def print_diagnosis(settings: Settings) -> int:
         if embedded is not None:
             await prepare_embedded(url)
         problems = await diagnose(url)
+        if settings.broker_url:
+            from cluster import diagnose_broker  # the client of the broker is loaded only where there is one
+
+            problems += await diagnose_broker(settings, url)
     for problem, fix in problems:
         print_line(f"problem: {problem}\n   fix: {fix}")
     if not problems:

@@ -8,16 +8,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import Any, Never
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Never
 
 from aiohttp import web
 
+from bus.worker_bus import WorkerBus
+from database_state import DatabaseState, DatabaseWatch, reported
 from database_url import DatabaseUrl
-from db.database import AttachmentProblem, Database
-from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, UnreadableData, name_server
-from db.identity import FollowedDatabase, WrongDatabase
+from db.database import Database
+from db.errors import name_server
+from db.identity import FollowedDatabase
 from db.listener import Listener
 from db.migrate import migrate
 from db.order_writer import OrderWriter
@@ -33,15 +34,14 @@ from push.journal.replay import ReplayPlanner
 from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
 from settings import BadSetting, Settings
+from worker_node import WorkerNode
+
+if TYPE_CHECKING:
+    from cluster import ClusterNode
 
 __all__ = ["Service", "__version__", "create_app", "report_ignored_parameters", "update_schema"]
 
 __version__ = "0.1.0"
-
-# How often revoked tokens and the use of the notification queue are read.
-STATE_POLL_SECONDS = 1.0
-# How often it is read what is wrong with the attached tables: some ten looks into the catalog.
-ATTACHMENT_POLL_SECONDS = 5.0
 
 log = logging.getLogger("orderwire.service")
 
@@ -95,10 +95,10 @@ class Service:
         on_failure: Callable[[str, BaseException], None],
         *,
         embedded_url: str | None = None,
-        maintains_journal: bool = True,
+        worker_bus: WorkerBus | None = None,
     ) -> None:
-        """``embedded_url``: the address of the embedded PostgreSQL; None with DATABASE_URL. ``maintains_journal``: whether this
-        process creates and trims partitions. Of several workers one does.
+        """``embedded_url``: the address of the embedded PostgreSQL; None with DATABASE_URL. ``worker_bus``: of a worker, of
+        which one reads the journal for all; None where there is one process. With BROKER_URL it is not used.
         """
         url = embedded_url or settings.database_url
         if url is None:
@@ -106,7 +106,6 @@ class Service:
         self._settings = settings
         self._url = url
         self._on_failure = on_failure
-        self._maintains_journal = maintains_journal
         self.metrics = Metrics()
         self._hub = Hub(
             self.metrics,
@@ -132,11 +131,60 @@ class Service:
             __version__,
             is_playground=embedded_url is not None,
         )
+        self._watch = DatabaseWatch(self.database, self.relay, self.metrics, self._revoke, self._share_state)
+        self._listener = Listener(
+            url,
+            self._update_schema,
+            self._follow,
+            settings.database_timeout_seconds,
+            self._expire_connections,
+            "DATABASE_URL" if settings.database_url else None,
+            self.relay.report_outage,
+            self._followed,
+        )
+        self._cluster: ClusterNode | WorkerNode | None = None
+        if settings.broker_url:
+            self._cluster = self._join_cluster()
+        elif worker_bus is not None:
+            self._cluster = self._join_workers(worker_bus)
         self.gateway.app.cleanup_ctx.append(self._run)
+
+    def _join_cluster(self) -> ClusterNode:
+        # The client of the broker is loaded only where there is one.
+        from cluster import ClusterNode
+
+        return ClusterNode(
+            self._settings,
+            self.relay,
+            self.database,
+            self._followed,
+            self.metrics,
+            self._update_schema,
+            self._watch,
+            self._listener.run,
+            self._reader_tasks,
+            self._expire_connections,
+            self._hub.is_awaited,
+        )
+
+    def _join_workers(self, bus: WorkerBus) -> WorkerNode:
+        return WorkerNode(
+            bus,
+            self.relay,
+            self.database.journal,
+            self._followed,
+            self.metrics,
+            self._watch,
+            self._hub.is_awaited,
+            listen=self._listener.run,
+            relay_tasks=self._reader_tasks,
+            on_lost=self._expire_connections,
+        )
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:
         """From the application's start-up to its clean-up. The drain comes before the clean-up: events still flow during it."""
-        async with self.database.open(), self._order_writer.open():
+        cluster = self._cluster.open() if self._cluster is not None else contextlib.nullcontext()
+        async with self.database.open(), self._order_writer.open(), cluster:
             tasks = [asyncio.create_task(task, name=name) for name, task in self._tasks().items()]
             for task in tasks:
                 task.add_done_callback(self._report_failure)
@@ -152,29 +200,30 @@ class Service:
             self._on_failure(task.get_name(), error)
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        settings, url = self._settings, self._url
-        listener = Listener(
-            url,
-            lambda: update_schema(settings, url),
-            self._follow,
-            settings.database_timeout_seconds,
-            self._expire_connections,
-            "DATABASE_URL" if settings.database_url else None,
-            self.relay.report_outage,
-            self._followed,
-        )
-        tasks: dict[str, Coroutine[Any, Any, None]] = {
-            "listener": listener.run(),
-            "heartbeat": self._hub.heartbeat(settings.heartbeat_seconds),
-            "audit": Audit(self.relay, self.database.journal, self.metrics).run(settings.audit_seconds),
-            "database state": self._poll_database_state(),
-            "attached tables": self._poll_attached_tables(),
+        reading: dict[str, Coroutine[Any, Any, None]]
+        if self._cluster is None:
+            self.metrics.relay.set(1)
+            reading = {"listener": self._listener.run(), **self._reader_tasks()}
+        else:
+            reading = {**self._cluster.tasks()}
+        return {
+            **reading,
+            "heartbeat": self._hub.heartbeat(self._settings.heartbeat_seconds),
             "feed status": FeedMonitor(self.relay, self._hub, self.metrics).run(),
             **self.gateway.tasks(),
         }
-        if self._maintains_journal:
-            tasks["retention"] = self._maintain_journal()
-        return tasks
+
+    def _reader_tasks(self) -> dict[str, Coroutine[Any, Any, Never]]:
+        """What a server does that reads the journal itself, beside reading it."""
+        return {
+            "audit": Audit(self.relay, self.database.journal, self.metrics).run(self._settings.audit_seconds),
+            "database state": self._watch.poll_state(),
+            "attached tables": self._watch.poll_attached_tables(),
+            "retention": self._maintain_journal(),
+        }
+
+    async def _update_schema(self) -> None:
+        await update_schema(self._settings, self._url)
 
     async def _expire_connections(self) -> None:
         await self.database.expire_connections()
@@ -183,54 +232,18 @@ class Service:
     async def _follow(self, connection: JournalConnection) -> Never:
         self.database.reset_backoff()
         self._order_writer.reset_backoff()
-        await self.relay.follow(connection)
+        if self._cluster is None:
+            await self.relay.follow(connection)
+        else:
+            await self._cluster.follow(connection)
 
-    async def _poll_database_state(self) -> Never:
-        """Read what can change in the database beside the journal: revoked tokens, and how full the notification queue is.
+    def _revoke(self, revoked: Mapping[str, float]) -> None:
+        if self.gateway.token_verifier.update_revocations(revoked):
+            self.gateway.revoke_invalid()
 
-        Also finds that the pool is led to another server than the listener: nothing but live events can be had then.
-        """
-        await self.relay.started.wait()
-        failures = FailureLog(log)
-        while True:
-            with _reported(failures, "revoked tokens cannot be read"):
-                try:
-                    usage, revoked = await self.database.poll_state()
-                except WrongDatabase as error:
-                    if self.relay.pool_problem is None:
-                        log.warning("%s", error)
-                    self.relay.pool_problem = str(error)
-                    raise
-                self.relay.pool_problem = None
-                self.metrics.notification_queue_usage.set(usage)
-                self.relay.update_queue_usage(usage)
-                if self.gateway.token_verifier.update_revocations(revoked):
-                    self.gateway.revoke_invalid()
-            await asyncio.sleep(STATE_POLL_SECONDS)
-
-    async def _poll_attached_tables(self) -> Never:
-        """Read what is wrong with the attached tables, and log each problem once.
-
-        A problem that stops events until a person acts makes the server not ready (/readyz and the metric): otherwise its
-        clients would take an old state for the present one. All else is only logged: ``_maintain_journal`` attaches a new
-        partition, missing rights do not stop events, and without a table there are no events to miss.
-        """
-        await self.relay.started.wait()
-        known: AttachmentProblem | None = None
-        failures = FailureLog(log)
-        while True:
-            with _reported(failures, "the attached tables cannot be checked"):
-                checked_at = time.time()
-                found = await self.database.attachment_problem()
-                self.relay.attachment_problem = found.problem if found is not None and found.stops_events else None
-                if self.relay.attachment_problem is None:
-                    self.relay.attachment_checked_at = checked_at
-                if found is not None and found != known:
-                    log.warning("%s; to mend it: %s", *found[:2])
-                elif found is None and known is not None:
-                    log.info("the attached tables are in order again")
-                known = found
-            await asyncio.sleep(ATTACHMENT_POLL_SECONDS)
+    def _share_state(self, state: DatabaseState) -> None:
+        if self._cluster is not None:
+            self._cluster.share_state(state.to_json())
 
     async def _maintain_journal(self) -> Never:
         """Create partitions ahead, drop those past the retention, and create the triggers of new partitions of attached tables.
@@ -241,22 +254,9 @@ class Service:
         interval = min(60.0, self._settings.journal_retention.total_seconds() / 10)
         trimming, attaching = FailureLog(log), FailureLog(log)
         while True:
-            with _reported(trimming, "the partitions of the journal could not be maintained"):
+            with reported(trimming, "the partitions of the journal could not be maintained"):
                 await self.database.maintain_partitions(self._settings.journal_retention)
-            with _reported(attaching, "the triggers of new partitions could not be created"):
+            with reported(attaching, "the triggers of new partitions could not be created"):
                 if made := await self.database.attach_partitions():
                     log.info("%d new partitions of attached tables have their triggers now", made)
             await asyncio.sleep(interval)
-
-
-@contextlib.contextmanager
-def _reported(failures: FailureLog, what: str) -> Iterator[None]:
-    """Log an error of the database in the block, unless the listener reports it: that there is no connection."""
-    try:
-        yield
-    except DatabaseError as error:
-        is_lost = isinstance(error, DatabaseUnavailable) and not isinstance(error, (DatabaseTimeout, UnreadableData))
-        if not error.without_connection and not is_lost:
-            failures.report(f"{what}: {error}")
-    else:
-        failures.recovered()

@@ -108,7 +108,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
             settings,
             fail,
             embedded_url=url if embedded else None,
-            maintains_journal=supervisor is None or supervisor.worker_id == 1,
+            worker_bus=None if supervisor is None else supervisor.bus,
         )
         server = HttpServer(service.gateway, settings)
         try:

@@ -146,6 +146,29 @@ def _jwks_url(text: str) -> str:
     return text
 
 
+_BROKER_EXAMPLE = (
+    "addresses like nats://user:password@nats1:4222,nats://user:password@nats2:4222; tls:// instead of nats:// with TLS"
+)
+
+
+def _broker_urls(text: str) -> tuple[str, ...]:
+    urls = [url.strip() for url in text.split(",") if url.strip()]
+    try:
+        parsed = [urlsplit(url) for url in urls]
+        is_valid = all(
+            parts.scheme in ("nats", "tls")
+            and parts.hostname
+            and parts.port != 0
+            and not (parts.path.strip("/") or parts.query or parts.fragment)
+            for parts in parsed
+        )
+    except ValueError:
+        is_valid = False
+    if not urls or not is_valid or len({parts.scheme for parts in parsed}) > 1:
+        raise ValueError(_BROKER_EXAMPLE)
+    return tuple(f"{parts.scheme}://{parts.netloc}" + ("" if parts.port else ":4222") for parts in parsed)
+
+
 def _login_url(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -242,6 +265,25 @@ class Settings:
         "", _base_path, "path at which a proxy serves this server, like /orderwire; it may take it away or not", "/"
     )
     workers: int = _setting(1, _integer(1, 64), "processes that serve on that port")
+    broker_url: tuple[str, ...] = _setting(
+        (),
+        _broker_urls,
+        "addresses of the nodes of NATS 2.11 or newer, through which several servers share one reader of the journal",
+        "none: this server reads the journal itself",
+        secret=True,
+    )
+    broker_credentials_file: str | None = _setting(
+        None, _text, "file with the JWT and the seed of a user of NATS (.creds)", "what BROKER_URL has"
+    )
+    broker_ca_file: str | None = _setting(None, _text, "certificates that sign those of NATS, PEM", "those of this machine")
+    broker_cert_file: str | None = _setting(None, _text, "certificate of this server for NATS, PEM", "none")
+    broker_key_file: str | None = _setting(None, _text, "its key, PEM", "none")
+    broker_replicas: int | None = _setting(
+        None, _integer(1, 5), "nodes of NATS that keep the stream: 1, 3 or 5", "3, or 1 where there are fewer nodes"
+    )
+    node_role: str = _setting(
+        "auto", _choice("auto", "edge"), "with BROKER_URL: auto may be elected to read the journal for all; edge never"
+    )
     drain_delay_seconds: float = _setting(
         0.0, _seconds(0, 3600), "seconds from a signal to end until the drain; meanwhile not ready, but serving"
     )
@@ -350,6 +392,12 @@ class Settings:
             raise BadSetting(f"{keys[0].upper()} and {keys[1].upper()} are both set: a token is checked in one way, choose one")
         if (settings.tls_cert_file is None) != (settings.tls_key_file is None):
             raise BadSetting("TLS_CERT_FILE and TLS_KEY_FILE go together: set both or none")
+        if (settings.broker_cert_file is None) != (settings.broker_key_file is None):
+            raise BadSetting("BROKER_CERT_FILE and BROKER_KEY_FILE go together: set both or none")
+        if settings.node_role == "edge" and not settings.broker_url:
+            raise BadSetting("NODE_ROLE=edge needs BROKER_URL: an edge gets its events from another server, through NATS")
+        if settings.node_role == "edge" and settings.database_url is None:
+            raise BadSetting("NODE_ROLE=edge needs DATABASE_URL: an edge never starts a PostgreSQL of its own")
         if settings.tls_cert_file is not None and settings.websocket_io not in ("auto", "transport"):
             raise BadSetting(f"WEBSOCKET_IO={settings.websocket_io} cannot be had with TLS: leave it out")
         return settings

@@ -1,12 +1,14 @@
 """WORKERS=N: N worker processes that serve on one port, and the supervisor that starts, restarts and stops them.
 
-Each worker is a complete server with its own LISTEN connection and does not know the others. The kernel distributes new
-connections over their listening sockets (SO_REUSEPORT, socket(7)). The supervisor serves no client. It has one socket pair with
-each worker; a message is one line of JSON, ``[kind, content]``:
+Each worker is a complete server. The kernel distributes new connections over their listening sockets (SO_REUSEPORT, socket(7)).
+The supervisor serves no client. It has one socket pair with each worker; a message is one line of JSON, ``[kind, content,
+length]``, and ``length`` bytes:
 
     worker → supervisor    ready · failed (reason) · samples (its metrics) · all? (asks for the metrics of all workers)
     supervisor → worker    samples? (asks for its metrics) · all (the metrics of all workers) · ending (not ready from now on) ·
                            end of stream: drain
+
+and, unless BROKER_URL is set, those of bus/worker_bus.py: one worker reads the journal and says to the others what it has read.
 
 The stream ends too when the supervisor is killed, so no worker outlives it by more than a drain.
 """
@@ -27,6 +29,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from bus.worker_bus import BEAT_INTERVAL, FactExchange, WorkerBus
 from gateway.net.listening import ListenError, bind_sockets, listen_error, server_address
 from push.metrics import Metrics
 from push.metrics_merge import Samples, WorkerMetrics, collect_samples, from_json_rows, merge, to_json_rows
@@ -46,8 +49,10 @@ MERGED_SAMPLES_TIMEOUT_SECONDS = 3.0
 INITIAL_BACKOFF_SECONDS = 0.1
 MAX_BACKOFF_SECONDS = 5.0
 STABLE_AFTER_SECONDS = 10.0
-# Length of a message. The metrics of a worker are the longest; they take a small part of this.
+# Length of a line. The metrics of a worker are the longest; they take a small part of this.
 MAX_LINE_BYTES = 1 << 22
+# What may wait for a process that does not read. With more, messages to it are dropped.
+MAX_WAITING_BYTES = 1 << 24
 
 
 class WorkerFailed(Exception):
@@ -62,7 +67,7 @@ class WorkerFailed(Exception):
 
 
 class _WorkerConnection:
-    """The connection between the supervisor and one worker: one end of a socket pair, with a JSON message per line."""
+    """The connection between the supervisor and one worker: one end of a socket pair."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -72,17 +77,19 @@ class _WorkerConnection:
     async def open(cls, sock: socket.socket) -> Self:
         return cls(*await asyncio.open_unix_connection(sock=sock, limit=MAX_LINE_BYTES))
 
-    def send(self, kind: str, content: Any = None) -> None:
-        """Write without back-pressure: each side has at most one open request, so little is buffered."""
-        if not self._writer.is_closing():
-            self._writer.write(json.dumps([kind, content]).encode() + b"\n")
+    def send(self, kind: str, content: Any = None, data: bytes = b"") -> bool:
+        """Write without waiting. False if the other process does not read, or is gone: then the message is dropped."""
+        if self._writer.is_closing() or self._writer.transport.get_write_buffer_size() > MAX_WAITING_BYTES:
+            return False
+        self._writer.write(json.dumps([kind, content, len(data)]).encode() + b"\n" + data)
+        return True
 
-    async def messages(self) -> AsyncIterator[tuple[str, Any]]:
-        """The messages until the other end is closed. An incomplete line, of a process that was killed, is dropped."""
-        with suppress(ConnectionError):
+    async def messages(self) -> AsyncIterator[tuple[str, Any, bytes]]:
+        """The messages until the other end is closed. An incomplete one, of a process that was killed, is dropped."""
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
             while (line := await self._reader.readline()).endswith(b"\n"):
-                kind, content = json.loads(line)
-                yield kind, content
+                kind, content, length = json.loads(line)
+                yield kind, content, await self._reader.readexactly(length)
 
     def close(self) -> None:
         self._writer.close()
@@ -94,6 +101,7 @@ class SupervisorClient:
     def __init__(self, connection: _WorkerConnection, worker_id: int) -> None:
         self._connection = connection
         self.worker_id = worker_id
+        self.bus = WorkerBus(connection.send)
         self._merged_samples: asyncio.Future[Samples] | None = None
 
     @classmethod
@@ -111,7 +119,9 @@ class SupervisorClient:
         stream or has died.
         """
         metrics.fetch_merged_samples = self._fetch_merged_samples
-        async for kind, content in self._connection.messages():
+        async for kind, content, data in self._connection.messages():
+            if self.bus.handle(kind, content, data):
+                continue
             if kind == "samples?":
                 self._connection.send("samples", [to_json_rows(samples) for samples in collect_samples(metrics.registry)])
             elif kind == "ending":
@@ -233,6 +243,7 @@ class Supervisor:
         self._spawn_lock = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._is_ending = False
+        self._exchange = FactExchange()
         self._answer_tasks: set[asyncio.Task[None]] = set()
         # Set once, when events flow in all workers.
         self.started = asyncio.Event()
@@ -266,7 +277,16 @@ class Supervisor:
         # As environment, not as arguments: every user of the machine can read the arguments of a process.
         own = {"DATABASE_URL": database_url, "PORT": str(port), "WORKERS": str(len(self._workers))}
         self._environment = {**os.environ, **own}
-        return {f"worker {worker.worker_id}": self._supervise(worker) for worker in self._workers}
+        workers = {f"worker {worker.worker_id}": self._supervise(worker) for worker in self._workers}
+        return {"relay of the workers": self._watch_relay(), **workers}
+
+    async def _watch_relay(self) -> None:
+        """Until the drain, replace the worker that reads for all when it hangs."""
+        while not self._stopping.is_set():
+            self._exchange.replace_silent_relay()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BEAT_INTERVAL):
+                    await self._stopping.wait()
 
     async def _supervise(self, worker: _Worker) -> None:
         """Run the worker until the drain. Raises WorkerFailed if it exits with an error before all workers were ready."""
@@ -302,7 +322,10 @@ class Supervisor:
             worker.connection.close()
         elif self._is_ending:
             worker.connection.send("ending")
-        async for kind, content in worker.connection.messages():
+        send = worker.connection.send
+        async for kind, content, data in worker.connection.messages():
+            if self._exchange.handle(worker.worker_id, send, kind, content, data):
+                continue
             if kind == "ready":
                 worker.ready = True
                 if all(other.ready for other in self._workers):
@@ -315,6 +338,7 @@ class Supervisor:
                 task = asyncio.create_task(self._send_merged_samples(worker.connection), name="metrics of all workers")
                 self._answer_tasks.add(task)
                 task.add_done_callback(self._answer_tasks.discard)
+        self._exchange.remove(worker.worker_id)
         return await worker.reap()
 
     async def _send_merged_samples(self, connection: _WorkerConnection) -> None:

@@ -217,3 +217,15 @@ async def open_writer(url: str, *, durable: bool = False, connections: int = WRI
             # The same random intervals for every server.
             await opened[-1].execute("select setseed($1::float8)", number / WRITERS)
         yield Writer(opened)
+
+
+async def server_backends(url: str) -> list[int]:
+    """The process ids of PostgreSQL's backends for the connections of a server of ours; empty for another server."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(
+            "select pid from pg_stat_activity where datname = current_database() and application_name like 'orderwire%'"
+        )
+    finally:
+        await connection.close()
+    return [row["pid"] for row in rows]

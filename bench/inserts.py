@@ -7,7 +7,7 @@ import statistics
 import time
 from typing import Any
 
-from bench.database import newest_cursor, open_writer
+from bench.database import newest_cursor, open_writer, server_backends
 from bench.load import LoadGeneratorFailed
 from bench.machine import cpu_seconds, cpu_seconds_by_pid
 from bench.scenario import Bench, Measures, quantile, start_load_generator, summary
@@ -23,6 +23,7 @@ WORST = "worst ms to the last client"
 LOST = "connections lost"
 CPU = "CPU of the server"
 BUSIEST = "deliveries per CPU-second of its busiest process"
+READING = "CPU of PostgreSQL for the server's connections"
 
 
 async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) -> Measures:
@@ -36,9 +37,12 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
         await writer.insert_at_rate(rate, 0.5)
         await asyncio.sleep(SETTLE_SECONDS)
         await load.command("reset")
+        backends = await server_backends(url)
+        reading = sum(map(cpu_seconds, backends))
         before, before_load, start = cpu_seconds_by_pid(running.pid), cpu_seconds(load.pid), time.monotonic()
         written = await writer.insert_at_rate(rate, bench.size.seconds)
         took = time.monotonic() - start
+        reading = sum(map(cpu_seconds, backends)) - reading
         spent = [after - before.get(process, 0.0) for process, after in cpu_seconds_by_pid(running.pid).items()]
         spent_load = cpu_seconds(load.pid) - before_load
         await load.wait_for_frames(written, bench.size.grace_seconds)
@@ -52,6 +56,7 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
             "events/s written": written / took,
             CPU: sum(spent) / took,
             BUSIEST: written * clients / max(spent),
+            READING: reading / took,
             # Near 1, the load generator is the bottleneck.
             "CPU of the load generator": spent_load / took,
         }

@@ -28,6 +28,7 @@ from bench.subjects import (
     PEER_SUBJECTS,
     SERVER,
     SERVER_ALWAYS_NOTIFY,
+    SERVER_FOUR,
     SERVER_MILLION,
     SERVER_NEVER_NOTIFY,
     SERVER_NOTING,
@@ -129,6 +130,9 @@ STAGES = Scenario.for_subjects("stages from INSERT to one client, 20 events/s", 
 TWO_WORKERS = Scenario.for_subjects(
     "workers: 20 events/s to 1,000 clients", end_to_end, (SERVER, SERVER_TWO), clients=1000, rate=20
 )
+WORKERS_READING = Scenario.for_subjects(
+    "workers: 300 events/s to 100 clients", end_to_end, (SERVER, SERVER_TWO, SERVER_FOUR), clients=100, rate=300
+)
 STORM = Scenario.for_subjects("storm: 500 clients at 10 events/s while others connect", storm, LISTENING_SUBJECTS, clients=500)
 RESUME = Scenario.for_subjects(
     "resume: 1,000 clients come back at once", resume, (SERVER, SERVER_MILLION), (SERVER,), clients=1000
@@ -162,6 +166,7 @@ SCENARIOS = (
     BURST,
     INSERT[3000],
     TWO_WORKERS,
+    WORKERS_READING,
     SSE,
     TLS,
     *IDLE.values(),

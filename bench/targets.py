@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench import idle, plan, writers
 from bench.fanout import HANDSHAKE, MEMORY, deliveries, wire_bytes
-from bench.inserts import BUSIEST, CPU, LOST, P50, P99, WORST
+from bench.inserts import BUSIEST, CPU, LOST, P50, P99, READING, WORST
 from bench.report import Result, TargetResult
 from bench.scenario import Named, Scenario
 from bench.subjects import (
@@ -162,6 +162,12 @@ def _targets() -> Iterable[Target]:
         1.7,
         _ratio(plan.TWO_WORKERS, BUSIEST, SERVER_TWO, SERVER),
         at_least=True,
+    )
+    # Two that each read cost twice as much as one.
+    yield Target(
+        "two workers against one: CPU of PostgreSQL for the server's connections",
+        1.2,
+        _ratio(plan.WORKERS_READING, READING, SERVER_TWO, SERVER),
     )
 
 

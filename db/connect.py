@@ -102,6 +102,8 @@ class PoolConnector:
         self._backoff = Backoff(INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
         self._error: DatabaseError | None = None
         self._retry_at = 0.0
+        # How many connections have been opened.
+        self.opened = 0
 
     async def connect(self, dsn: str | None = None, **options: Any) -> Connection:
         """For asyncpg's pool, which has no DSN of its own: ``dsn`` is None. Raises DatabaseError.
@@ -125,6 +127,7 @@ class PoolConnector:
             error.without_connection = True
             self._error, self._retry_at = error, loop.time() + self._backoff.next_delay()
             raise
+        self.opened += 1
         self.reset()
         return connection
 

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
+from db.connect import PoolConnector
 from db.identity import FollowedDatabase
-from db.journal import SESSION_SETTINGS_SQL, TEXT_SETTINGS_SQL, JournalReader
+from db.journal import SESSION_SETTINGS_SQL, TEXT_SETTINGS_SQL, Fetch, JournalReader
 from db.order_export import OrderExports
 from db.order_lists import OrderLists
 from db.pool import ConnectionPool
 from db.series import SeriesReader
+from push.journal.queries import FactReads
 from push.protocol.order_csv import OrderExport
 from push.protocol.order_list import OrderFilter, OrderOwner, OrderPage, OrderPageRequest, ShopInfo
 
@@ -52,13 +54,25 @@ class AttachmentProblem(NamedTuple):
     stops_events: bool
 
 
+class PoolJournal(JournalReader, FactReads):
+    """The journal over the connections of a pool."""
+
+    def __init__(self, fetch: Fetch, connector: PoolConnector) -> None:
+        super().__init__(fetch)
+        self._connector = connector
+
+    @property
+    def connections_opened(self) -> int:
+        return self._connector.opened
+
+
 class Database(ConnectionPool):
     """Queries for the HTTP routes, for replays and the audit. One per process. Every method raises DatabaseError."""
 
     def __init__(self, url: str, timeout_seconds: float = 10.0, followed: FollowedDatabase | None = None) -> None:
         super().__init__(followed or FollowedDatabase(url), timeout_seconds, MAX_CONNECTIONS)
-        # For replays and the audit.
-        self.journal = JournalReader(self._fetch_from_journal)
+        # For replays, the audit, and what facts do not tell.
+        self.journal = PoolJournal(self._fetch_from_journal, self._connector)
         # For GET /api/series.
         self.series = SeriesReader(self._fetch)
         self._lists = OrderLists(self._fetch_orders)

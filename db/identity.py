@@ -65,6 +65,8 @@ class FollowedDatabase:
         self._is_old_reported = False
         # Called when a connection has reached a newer primary than the one that is followed.
         self.on_superseded: Callable[[], None] = lambda: None
+        # Called with the database that is followed from now on.
+        self.on_follow: Callable[[DatabaseIdentity], None] = lambda _identity: None
 
     @property
     def url(self) -> str:
@@ -92,6 +94,7 @@ class FollowedDatabase:
             raise error
         self._followed = self._newest = found
         self._is_old_reported = False
+        self.on_follow(found)
 
     def require(self, found: DatabaseIdentity) -> None:
         """Raises WrongDatabase if ``found`` is not the database that the listener follows; once it follows one."""

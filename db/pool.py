@@ -15,12 +15,12 @@ from db.connect import Connection, PoolConnector
 from db.errors import role_of, wrap_driver_errors
 from db.identity import DatabaseIdentity, FollowedDatabase
 
-__all__ = ["ConnectionPool"]
+__all__ = ["ConnectionPool", "PoolConnection"]
 
 log = logging.getLogger("orderwire.database")
 
 
-class _PoolConnection(asyncpg.Connection):  # a subscript, as of a generic class, fails when the module is loaded
+class PoolConnection(asyncpg.Connection):  # a subscript, as of a generic class, fails when the module is loaded
     """A connection that knows where it leads."""
 
     identity: DatabaseIdentity
@@ -28,7 +28,7 @@ class _PoolConnection(asyncpg.Connection):  # a subscript, as of a generic class
 
 async def _read_identity(connection: Connection) -> None:
     """Called by the pool for each new connection."""
-    assert isinstance(connection, _PoolConnection)
+    assert isinstance(connection, PoolConnection)
     connection.identity = await DatabaseIdentity.read(connection)
 
 
@@ -51,7 +51,7 @@ class ConnectionPool:
         """Create the pool, and terminate it at the end. Opens no connection: the database may not be available yet."""
         self._pool = asyncpg.create_pool(
             connect=self._connector.connect,
-            connection_class=_PoolConnection,
+            connection_class=PoolConnection,
             min_size=0,
             max_size=self._max_connections,
             command_timeout=self._timeout_seconds,
@@ -65,8 +65,8 @@ class ConnectionPool:
 
     async def _open_connection(self) -> Connection:
         """A connection beside the pool, which the caller closes. Errors are not wrapped."""
-        connection = await self._connector.connect(connection_class=_PoolConnection)
-        assert isinstance(connection, _PoolConnection)
+        connection = await self._connector.connect(connection_class=PoolConnection)
+        assert isinstance(connection, PoolConnection)
         self._followed.require(connection.identity)
         return connection
 

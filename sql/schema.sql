@@ -140,6 +140,15 @@ create table orderwire.notices (
     constraint send_at_commit TRIGGER DEFERRABLE INITIALLY DEFERRED
 );
 
+create table orderwire.relay_lease (
+    only_row boolean not null default true,
+    holder text not null,
+    expires_at timestamp with time zone not null,
+    constraint relay_lease_only_row_check CHECK (only_row),
+    constraint relay_lease_pkey PRIMARY KEY (only_row)
+);
+comment on table orderwire.relay_lease is 'Which server reads the journal for all, with a broker. May be deleted at any time.';
+
 create table orderwire.revocations (
     subject text not null,
     revoked_at timestamp with time zone not null default now(),
@@ -313,6 +322,10 @@ comment on function orderwire.grant_serving(server regrole) is 'Give a role what
 
 create function orderwire.has_status_index() returns boolean language plpgsql stable;
 
+create function orderwire.hold_relay_lease(server text, duration interval) returns text language plpgsql volatile security definer set search_path=pg_catalog, pg_temp set lock_timeout=1s;
+revoke execute on function orderwire.hold_relay_lease(server text, duration interval) from public;
+comment on function orderwire.hold_relay_lease(server text, duration interval) is 'Take the lease of the relay if it is free or ours; returns who has it.';
+
 create function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) language plpgsql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.identify(known_epoch text, delivered_txids xid8[], delivered_ids bigint[], delivered_tags bigint[], OUT epoch text, OUT trimmed_txid xid8, OUT version xid) from public;
 
@@ -470,6 +483,10 @@ revoke execute on function orderwire.recording_mode(map_function text) from publ
 create function orderwire.recording_statements(name text, map jsonb, of_child boolean, with_depth boolean) returns text[] language plpgsql stable set search_path=pg_catalog, pg_temp;
 
 create function orderwire.reject_row() returns text language plpgsql stable;
+
+create function orderwire.release_relay_lease(server text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
+revoke execute on function orderwire.release_relay_lease(server text) from public;
+comment on function orderwire.release_relay_lease(server text) is 'Give the lease of the relay back.';
 
 create function orderwire.renew_epoch(old_epoch text) returns void language sql volatile security definer set search_path=pg_catalog, pg_temp;
 revoke execute on function orderwire.renew_epoch(old_epoch text) from public;

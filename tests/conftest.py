@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,9 +20,10 @@ import asyncpg
 import hypothesis
 import pytest
 
+from bus.local.nodes import BrokerNodes
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import create_starter, migrate
-from tests.support import WORKERS, Client, Connect, Server, StartServer
+from tests.support import FORWARDED_SETTINGS, WORKERS, Client, Connect, Server, StartServer
 from web.build import build
 
 if TYPE_CHECKING:
@@ -41,6 +43,11 @@ Connection = asyncpg.Connection
 # For tests of what each worker does by itself (docs/how-to/workers.md): limits of an address, polling for revoked tokens.
 needs_one_worker = pytest.mark.skipif(
     WORKERS > 1, reason="needs all clients with one worker, and a client cannot choose its worker"
+)
+
+# For tests of how a server reads the journal: with TEST_BROKER=1 the second server of a database follows the first.
+needs_own_reader = pytest.mark.skipif(
+    bool(os.environ.get("TEST_BROKER")), reason="needs a server that reads the journal itself"
 )
 
 # What a fixture needs, directly or through others, its tests need: they get this mark. `make check` leaves both marks out.
@@ -173,6 +180,19 @@ async def empty_db(empty_database_url: str) -> AsyncIterator[Any]:
     connection = await asyncpg.connect(empty_database_url)
     yield connection
     await connection.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _broker_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """TEST_BROKER=1: every server of the tests is one of several, at a node of NATS of this process."""
+    if not os.environ.get("TEST_BROKER"):
+        yield
+        return
+    nodes = BrokerNodes(tmp_path_factory.mktemp("broker"), count=1)
+    with subprocess.Popen(nodes.command(0), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        FORWARDED_SETTINGS["BROKER_URL"] = nodes.urls
+        yield
+        process.kill()
 
 
 @pytest.fixture(scope="session")

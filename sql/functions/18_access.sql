@@ -80,11 +80,12 @@ begin
     );
     -- These run with their owner's rights: to tell which database this is, to name a restored copy anew, to create and drop the
     -- journal's partitions, to store what was counted, to create triggers on new partitions, to let writers skip their
-    -- notifications, and to change a status where the map allows it.
+    -- notifications, to take turns at reading the journal, and to change a status where the map allows it.
     execute format(
         'grant execute on function orderwire.database_identity(), orderwire.identify(text, xid8[], bigint[], bigint[]), '
         'orderwire.maintain_partitions(interval), orderwire.scan_totals(), orderwire.totals_from_checkpoint(), '
         'orderwire.attach_partitions(), orderwire.extend_notify_lease(), '
+        'orderwire.hold_relay_lease(text, interval), orderwire.release_relay_lease(text), '
         'orderwire.change_order_status(text, text, text, text, text) to %s',
         server
     );

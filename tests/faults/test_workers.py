@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -17,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import workers
 from settings import Settings
+from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, free_port, within
 
 # With 20 clients, all are on one of two workers only once in half a million runs.
@@ -154,6 +156,69 @@ async def test_killed_worker_is_replaced_without_loss(
     await db.execute(INSERT_SQL)
     await asyncio.gather(*following)
     assert 0 < sum(client.reconnects for client in again) < CLIENTS
+
+
+async def listener_count(db: Any) -> int:
+    count: int = await db.fetchval(
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'orderwire listener'"
+    )
+    return count
+
+
+def relay_id(server: Server) -> int:
+    """The worker that was the last to become the relay."""
+    (*_, newest) = [line for line in server.lines if "this process reads the journal for all" in line]
+    return int(newest.rpartition("worker_id=")[2].rstrip("]"))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_relay_that_dies_or_hangs_is_replaced_without_loss(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any, how: signal.Signals
+) -> None:
+    server: Server = await start_server(database_url, WORKERS="3", LOG_LEVEL="DEBUG")
+    clients = await open_dashboards(server, connect)
+    assert await listener_count(db) == 1
+    assert await metric_sum(server, "orderwire_relay") == 1
+    first = relay_id(server)
+    relay_pid = server.worker_pids[first]
+    for n in range(200):
+        await db.execute(INSERT_SQL)
+        if n == 50:
+            os.kill(relay_pid, how)
+
+    async def replaced() -> bool:
+        return relay_id(server) != first
+
+    await wait_until(replaced, "another relay")
+    if how == signal.SIGSTOP:
+        os.kill(relay_pid, signal.SIGCONT)
+    await db.execute(INSERT_SQL)
+    await asyncio.gather(*(client.wait_for_events(201) for client in clients))
+    journal = [row[0] for row in await db.fetch("select key::bigint from orderwire.journal order by id")]
+    for client in clients:
+        assert list(client.ids.values()) == journal
+        await client.client.wait_until(lambda c: c.totals["total_orders"] == 201, "the totals")
+
+    async def one_listens() -> bool:
+        return await listener_count(db) == 1
+
+    await wait_until(one_listens, "one that listens")
+
+
+async def test_workers_are_told_of_revoked_tokens_and_of_corrected_totals(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
+    """One worker looks into the database for all."""
+    server: Server = await start_server(database_url, WORKERS="3", AUDIT_SECONDS="1", JWT_SECRET=SECRET)
+    headers = {"Authorization": f"Bearer {token('admin', sub='someone', iat=int(time.time()) - 60)}"}
+    clients = [await connect(server.ws_url, headers=headers) for _ in range(CLIENTS)]
+    await db.execute("set session_replication_role = replica")
+    await db.execute("insert into orders (order_number, customer_name, total) values ('silent', 'Anna', 1)")
+    await db.execute("reset session_replication_role")
+    for client in clients:
+        await client.wait_until(lambda c: c.totals["total_orders"] == 1, "the corrected totals")
+    await db.execute("select orderwire.revoke('someone')")
+    assert {await client.wait_closed() for client in clients} == {3500}
 
 
 async def test_counters_never_decrease_when_a_worker_dies(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
+import database_state
 import service
 from push.feed_monitor import NOT_RECORDED
 from tests.gateway.conftest import App, StartApp, StartTarget
@@ -316,7 +317,7 @@ async def readiness(app: App, status: int) -> str:
 async def test_readiness_says_what_stops_the_events_of_a_table(
     start_app: StartApp, shop: Any, monkeypatch: pytest.MonkeyPatch, breaks: str, mends: str, reason: str
 ) -> None:
-    monkeypatch.setattr(service, "ATTACHMENT_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(database_state, "ATTACHMENT_POLL_SECONDS", 0.05)
     app = await start_app()
     await readiness(app, 200)
     await shop.execute(breaks)
@@ -331,7 +332,7 @@ async def test_readiness_says_what_stops_the_events_of_a_table(
 async def test_a_table_whose_changes_are_not_recorded_is_said(
     start_app: StartApp, connect: Connect, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "ATTACHMENT_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(database_state, "ATTACHMENT_POLL_SECONDS", 0.05)
     app = await start_app()
     client = await connect(app.ws_url)
     await client.wait_until(lambda c: bool(c.messages), "the first message")
@@ -348,7 +349,7 @@ async def test_a_table_whose_changes_are_not_recorded_is_said(
 
 
 async def test_what_stops_no_events_is_only_logged(start_app: StartApp, shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "ATTACHMENT_POLL_SECONDS", 0.05)
+    monkeypatch.setattr(database_state, "ATTACHMENT_POLL_SECONDS", 0.05)
     app = await start_app()
     await shop.execute("select orderwire.detach()")
     await app.log.wait_for_line("no table of orders is attached")

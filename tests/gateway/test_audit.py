@@ -10,6 +10,7 @@ import pytest
 
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import migrate
+from tests.conftest import needs_own_reader
 from tests.gateway.conftest import App, StartApp, StartTarget
 from tests.support import WORKERS, Client, Connect, Process
 
@@ -70,6 +71,7 @@ async def test_changes_without_triggers_are_found_and_the_totals_corrected(
 FROM_CHECKPOINT = "from the checkpoint and the journal since"
 
 
+@needs_own_reader
 async def test_after_a_start_from_a_checkpoint_the_first_audit_is_soon(
     start_target: StartTarget, connect: Connect, db: Any
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.stress.faults import ALL_FAULT_KINDS, FAULT_KINDS
+from tests.stress.faults import ALL_FAULT_KINDS, CLUSTER_FAULT_KINDS, FAULT_KINDS, LARGE_FAULT_KINDS
 from tests.stress.run import Plan, stress
 from tests.stress.tables import TABLES
 
@@ -24,16 +24,21 @@ def main() -> int:
     parser.add_argument("--kinds", default=None, help="only faults whose name matches this regular expression")
     parser.add_argument("--notify-mode", default="auto", help="NOTIFY_MODE of the servers")
     parser.add_argument("--table", default="starter", choices=TABLES, help="the table that is attached and written to")
+    parser.add_argument("--cluster", action="store_true", help="three edges, two relay candidates and three nodes of NATS")
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if options.seed is None else options.seed
+    usual = FAULT_KINDS | CLUSTER_FAULT_KINDS if options.cluster else FAULT_KINDS
+    available = ALL_FAULT_KINDS if options.cluster else FAULT_KINDS | LARGE_FAULT_KINDS
+    chosen = available if options.kinds else usual
     plan = Plan(
         seed,
         60 * options.minutes,
         options.clients,
         options.faults or max(12, round(110 * options.minutes)),
-        [kind for kind in (ALL_FAULT_KINDS if options.kinds else FAULT_KINDS) if re.search(options.kinds or "", kind)],
+        [kind for kind in chosen if re.search(options.kinds or "", kind)],
         options.notify_mode,
         options.table,
+        options.cluster,
     )
     with tempfile.TemporaryDirectory(prefix="orderwire-stress-") as directory:
         report = asyncio.run(stress(plan, Path(directory), lambda line: print(line, flush=True)))

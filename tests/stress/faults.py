@@ -8,15 +8,16 @@ import random
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 
+from bus.local.nodes import BrokerNodes
 from push.journal.replay import MAX_REPLAYED
 from tests.stress.clients import Client, client_frame, upgrade_request
-from tests.stress.harness import EXIT_TIMEOUT_SECONDS, HUNG_EXIT_CODE, SERVER_COUNT, Harness, connect_when_recovered
+from tests.stress.harness import EXIT_TIMEOUT_SECONDS, HUNG_EXIT_CODE, Harness, connect_when_recovered
 from tests.stress.proxy import ProxiedConnection
 from tests.support import WORKERS
 
@@ -141,6 +142,94 @@ class FaultInjector:
     async def make_database_half_open(self, fault: Fault) -> None:
         self._record(fault, self._clients_of(fault.server))
         self._harness.postgres_proxies[fault.server].make_half_open()
+
+    # ---------------------------------------------------------------- of a cluster
+
+    def _all_clients(self) -> list[Client]:
+        return [client for client in self._clients if client.connection is not None]
+
+    async def kill_relay(self, fault: Fault) -> None:
+        number = self._harness.relay_number()
+        async with self._harness.server_locks[number]:
+            self._record(fault, self._all_clients())
+            await self._harness.restart_server(number, signal.SIGKILL)
+
+    async def drain_relay(self, fault: Fault) -> None:
+        await self.drain_server(replace(fault, server=self._harness.relay_number()))
+
+    async def freeze_relay(self, fault: Fault) -> None:
+        await self._freeze(fault, self._harness.relay_number(), self._all_clients())
+
+    async def freeze_server(self, fault: Fault) -> None:
+        await self._freeze(fault, fault.server, self._clients_of(fault.server))
+
+    async def _freeze(self, fault: Fault, number: int, clients: list[Client]) -> None:
+        """Stop the server without ending it."""
+        async with self._harness.server_locks[number]:
+            self._record(fault, clients)
+            pids = self._harness.servers[number].serving_pids
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(fault.seconds)
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    async def kill_broker_node(self, fault: Fault) -> None:
+        await self._kill_broker_nodes(fault, [fault.server % 3], forget=False)
+
+    async def forget_broker_node(self, fault: Fault) -> None:
+        await self._kill_broker_nodes(fault, [fault.server % 3], forget=True)
+
+    async def kill_two_broker_nodes(self, fault: Fault) -> None:
+        await self._kill_broker_nodes(fault, [fault.server % 3, (fault.server + 1) % 3], forget=False)
+
+    async def forget_all_broker_nodes(self, fault: Fault) -> None:
+        """Everything that NATS knew is lost: messages, streams, and that there was a cluster."""
+        await self._kill_broker_nodes(fault, [0, 1, 2], forget=True)
+
+    async def _kill_broker_nodes(self, fault: Fault, numbers: list[int], *, forget: bool) -> None:
+        broker = self._broker
+        async with AsyncExitStack() as stack:
+            for number in sorted(numbers):
+                await stack.enter_async_context(self._harness.broker_locks[number])
+            self._record(fault, self._all_clients())
+            for number in numbers:
+                await broker.kill(number, forget=forget)
+            await asyncio.sleep(fault.seconds)
+            for number in numbers:
+                await broker.start_node(number)
+
+    async def freeze_broker_node(self, fault: Fault) -> None:
+        number = fault.server % 3
+        async with self._harness.broker_locks[number]:
+            self._record(fault, self._all_clients())
+            self._broker.freeze(number)
+            await asyncio.sleep(fault.seconds)
+            self._broker.resume(number)
+
+    async def cut_broker(self, fault: Fault) -> None:
+        self._record(fault, self._clients_of(fault.server))
+        for proxy in self._harness.broker_proxies[fault.server]:
+            proxy.cut()
+
+    async def stall_broker(self, fault: Fault) -> None:
+        """A server that NATS and the server believe to be connected, and is not."""
+        self._record(fault, self._clients_of(fault.server))
+        for proxy in self._harness.broker_proxies[fault.server]:
+            proxy.stall(True)
+        await asyncio.sleep(fault.seconds)
+        for proxy in self._harness.broker_proxies[fault.server]:
+            proxy.stall(False)
+
+    async def stall_broker_of_relay(self, fault: Fault) -> None:
+        await self.stall_broker(replace(fault, server=self._harness.relay_number()))
+
+    @property
+    def _broker(self) -> BrokerNodes:
+        assert self._harness.broker is not None
+        return self._harness.broker
+
+    # ---------------------------------------------------------------- of clients
 
     async def cut_clients(self, fault: Fault) -> None:
         share = self._connections_hit(fault)
@@ -277,16 +366,31 @@ LARGE_FAULT_KINDS = {
     "clients fall behind": FaultKind(1, FaultInjector.let_clients_fall_behind),
     "standby promoted": FaultKind(1, FaultInjector.promote_standby),
 }
-ALL_FAULT_KINDS = FAULT_KINDS | LARGE_FAULT_KINDS
+# With a broker, in addition to the first ones. A server that is frozen for longer than its clients' patience loses them.
+CLUSTER_FAULT_KINDS = {
+    "relay kill -9": FaultKind(12, FaultInjector.kill_relay),
+    "relay drained": FaultKind(6, FaultInjector.drain_relay),
+    "relay frozen": FaultKind(8, FaultInjector.freeze_relay, (0.5, 6.0)),
+    "server frozen": FaultKind(8, FaultInjector.freeze_server, (0.2, 4.0)),
+    "NATS node kill -9": FaultKind(12, FaultInjector.kill_broker_node, (0.2, 3.0)),
+    "NATS node forgets": FaultKind(8, FaultInjector.forget_broker_node, (0.2, 3.0)),
+    "NATS node frozen": FaultKind(8, FaultInjector.freeze_broker_node, (0.5, 6.0)),
+    "two NATS nodes kill -9": FaultKind(5, FaultInjector.kill_two_broker_nodes, (1.0, 5.0)),
+    "all NATS nodes forget": FaultKind(5, FaultInjector.forget_all_broker_nodes, (0.5, 6.0)),
+    "NATS connection cut": FaultKind(12, FaultInjector.cut_broker),
+    "NATS connection stalled": FaultKind(10, FaultInjector.stall_broker, (0.5, 6.0)),
+    "relay cut off from NATS": FaultKind(6, FaultInjector.stall_broker_of_relay, (1.0, 8.0)),
+}
+ALL_FAULT_KINDS = FAULT_KINDS | LARGE_FAULT_KINDS | CLUSTER_FAULT_KINDS
 
 
-def draw_schedule(seed: int, count: int, seconds: float, kinds: list[str]) -> list[Fault]:
+def draw_schedule(seed: int, count: int, seconds: float, kinds: list[str], server_count: int) -> list[Fault]:
     """Draw ``count`` faults: each kind once, the rest by weight."""
     rng = random.Random(seed)
     names = kinds + rng.choices(kinds, [ALL_FAULT_KINDS[name].weight for name in kinds], k=max(0, count - len(kinds)))
     rng.shuffle(names)
     times = sorted(rng.uniform(0, seconds) for _ in names)
     return [
-        Fault(at, name, rng.randrange(SERVER_COUNT), rng.uniform(0.05, 0.6), rng.uniform(*ALL_FAULT_KINDS[name].seconds))
+        Fault(at, name, rng.randrange(server_count), rng.uniform(0.05, 0.6), rng.uniform(*ALL_FAULT_KINDS[name].seconds))
         for at, name in zip(times, names, strict=True)
     ]

@@ -1,8 +1,13 @@
-"""The system under stress: one PostgreSQL, two servers, a proxy in front of each and one between each and PostgreSQL."""
+"""The system under stress: one PostgreSQL, two servers, a proxy in front of each and one between each and PostgreSQL.
+
+With ``is_cluster`` these are three edges, two servers that may be the relay, and three nodes of NATS, with a proxy between
+each server and each node.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from contextlib import suppress
@@ -11,6 +16,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from bus.local.nodes import BrokerNodes
 from db.migrate import migrate
 from tests.helpers.replication import Cluster
 from tests.stress.clients import HEARTBEAT_SECONDS
@@ -19,6 +25,9 @@ from tests.stress.tables import Table
 from tests.support import Server, free_port
 
 SERVER_COUNT = 2
+# Of a cluster: the edges come first, and the clients connect to them alone.
+EDGE_COUNT = 3
+CANDIDATE_COUNT = 2
 # A drain takes at most 10 s; the rest is a margin for a busy machine.
 EXIT_TIMEOUT_SECONDS = 25.0
 HUNG_EXIT_CODE = 999
@@ -27,8 +36,15 @@ HUNG_EXIT_CODE = 999
 class Harness:
     """``async with Harness(directory, notify_mode, table) as harness``: starts everything, and stops it at the end."""
 
-    def __init__(self, directory: Path, notify_mode: str, table: Table) -> None:
+    def __init__(self, directory: Path, notify_mode: str, table: Table, *, is_cluster: bool = False) -> None:
         self._notify_mode = notify_mode
+        self.server_count = EDGE_COUNT + CANDIDATE_COUNT if is_cluster else SERVER_COUNT
+        # The servers that clients connect to: so many from the first on.
+        self.client_server_count = EDGE_COUNT if is_cluster else SERVER_COUNT
+        self.broker = BrokerNodes(directory / "broker", find_ports=_ports) if is_cluster else None
+        self.broker_locks = [asyncio.Lock() for _ in range(3)]
+        # By the server's number: its ways to the nodes.
+        self.broker_proxies: list[list[Proxy]] = []
         self.table = table
         self._directory = directory
         self.postgres = Cluster(directory / "postgres")
@@ -36,7 +52,7 @@ class Harness:
         self.postgres_lock = asyncio.Lock()
         self.servers: list[Server] = []
         self.ended: list[Server] = []
-        self.server_locks = [asyncio.Lock() for _ in range(SERVER_COUNT)]
+        self.server_locks = [asyncio.Lock() for _ in range(self.server_count)]
         self._ports: list[int] = []
         self.postgres_proxies: list[Proxy] = []
         self.server_proxies: list[Proxy] = []
@@ -45,20 +61,28 @@ class Harness:
         await asyncio.to_thread(self.postgres.start)
         await migrate(self.postgres.url)
         await self.table.install(self.postgres.url)
-        for number in range(SERVER_COUNT):
+        if self.broker is not None:
+            await self.broker.start()
+            for _ in range(self.server_count):
+                nodes = self.broker.ports
+                self.broker_proxies.append([await Proxy(lambda port=port: ("127.0.0.1", port)).open() for port in nodes])  # type: ignore[misc]
+        for number in range(self.server_count):
             self.postgres_proxies.append(await Proxy(self._postgres_address).open())
             self.server_proxies.append(await Proxy(lambda number=number: ("127.0.0.1", self._ports[number]), 8192).open())  # type: ignore[misc]
-        for number in range(SERVER_COUNT):
-            self._ports.append(int(free_port()))
+        self._ports = [int(free_port()) for _ in range(self.server_count)]
+        for number in range(self.server_count):
             self.servers.append(await self._start(number))
-            await self.servers[number].wait_until_ready()
+        for server in self.servers:
+            await server.wait_until_ready()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for server in self.servers:
             await server.kill()
-        for proxy in self.postgres_proxies + self.server_proxies:
+        for proxy in [*self.postgres_proxies, *self.server_proxies, *itertools.chain(*self.broker_proxies)]:
             await proxy.close()
+        if self.broker is not None:
+            await self.broker.stop()
         for postgres in (self.postgres, *self._former):
             await asyncio.to_thread(postgres.release)
 
@@ -77,7 +101,25 @@ class Harness:
             NOTIFY_MODE=self._notify_mode,
             # Some clients speak HTTP/1.0, which counts as forwarded.
             ALLOW_ANONYMOUS="1",
+            **self._cluster_settings(number),
         )
+
+    def _cluster_settings(self, number: int) -> dict[str, str]:
+        if self.broker is None:
+            return {}
+        urls = ",".join(f"nats://127.0.0.1:{proxy.port}" for proxy in self.broker_proxies[number])
+        return {"BROKER_URL": urls, "NODE_ROLE": "edge" if number < EDGE_COUNT else "auto"}
+
+    def relay_number(self) -> int:
+        """The server that reads the journal for all, as the log of the candidates has it; any of them while none does."""
+        newest = EDGE_COUNT
+        for number in range(EDGE_COUNT, self.server_count):
+            roles = [
+                line for line in self.servers[number].lines if "reads the journal for all" in line or "through NATS" in line
+            ]
+            if roles and "reads the journal" in roles[-1]:
+                newest = number
+        return newest
 
     async def restart_server(self, number: int, signal_number: signal.Signals) -> int:
         """Stop the server by this signal and start it again; return the exit code, or HUNG_EXIT_CODE."""
@@ -131,6 +173,10 @@ class Harness:
                     found.append("in a server's log: " + " | ".join(server.lines[max(0, index - 2) : index + 25]))
                     break
         return found
+
+
+def _ports(count: int) -> list[int]:
+    return [int(free_port()) for _ in range(count)]
 
 
 async def connect_when_recovered(url: str) -> asyncpg.Connection[asyncpg.Record]:

@@ -42,6 +42,7 @@ class Plan:
     kinds: list[str] = field(default_factory=lambda: list(FAULT_KINDS))
     notify_mode: str = "auto"
     table: str = "starter"
+    is_cluster: bool = False
 
 
 @dataclass(slots=True)
@@ -69,11 +70,11 @@ async def stress(plan: Plan, directory: Path, print_line: Callable[[str], None])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 4096:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
-    async with Harness(directory, plan.notify_mode, TABLES[plan.table]) as harness:
+    async with Harness(directory, plan.notify_mode, TABLES[plan.table], is_cluster=plan.is_cluster) as harness:
         report = Report(plan)
         before = [(memory_mib(server), open_files(server)) for server in harness.servers]
         received = ReceivedEvents()
-        ports = [proxy.port for proxy in harness.server_proxies]
+        ports = [proxy.port for proxy in harness.server_proxies[: harness.client_server_count]]
         clients = [Client(number, received, ports, random.Random(f"{plan.seed} {number}")) for number in range(plan.clients)]
         tasks = [asyncio.create_task(client.run(), name=client.name) for client in clients]
         tasks.append(asyncio.create_task(abort_silent_connections(clients), name="watch"))
@@ -108,11 +109,12 @@ async def _run_plan(
     first = await _insert_marker(harness)
     await _wait_until(lambda: all(client.has_event(first.id) for client in clients), "every client has the first event", report)
     each = f" of {WORKERS} workers" if WORKERS > 1 else ""
-    print_line(f"{plan.clients} clients on 2 servers{each}; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
+    servers = f"{harness.client_server_count} servers{each}"
+    print_line(f"{plan.clients} clients on {servers}; {plan.faults} faults in {plan.seconds:.0f} s; seed {plan.seed}")
     writers = Writers(plan.seed, lambda: harness.postgres.url, harness.table)
     faults = FaultInjector(harness, clients, plan.seed)
     writing = asyncio.create_task(writers.run(), name="writers")
-    await faults.run(draw_schedule(plan.seed, plan.faults, plan.seconds, plan.kinds))
+    await faults.run(draw_schedule(plan.seed, plan.faults, plan.seconds, plan.kinds, harness.server_count))
     for server in harness.servers:
         await server.wait_until_ready()
     print_line("all faults have ended")

@@ -43,3 +43,13 @@ async def test_clients_too_far_behind_fetch_anew(tmp_path: Path) -> None:
     print(report.table())
     assert report.failures == []
     assert not dict(report.figures)["fetched anew"].startswith("0 ")
+
+
+@pytest.mark.postgres
+async def test_a_cluster_loses_nothing_with_its_relay_and_its_broker(tmp_path: Path) -> None:
+    """`make stress CLUSTER=1` has all kinds of faults."""
+    kinds = ["relay kill -9", "all NATS nodes forget", "PostgreSQL kill -9"]
+    report = await stress(Plan(seed=4, seconds=3, clients=12, faults=3, kinds=kinds, is_cluster=True), tmp_path, print)
+    print(report.table())
+    assert report.failures == []
+    assert set(report.counts) == set(kinds)

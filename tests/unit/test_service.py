@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from database_state import reported
 from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, UnreadableData
 from gateway.app_keys import HUB
 from logs import FailureLog
-from service import _log_failure, _reported, create_app
+from service import _log_failure, create_app
 from settings import BadSetting, Settings
 
 URL = "postgresql://user:password@127.0.0.1:1/database"
@@ -20,7 +21,7 @@ URL = "postgresql://user:password@127.0.0.1:1/database"
 def test_errors_of_background_queries_are_logged_unless_there_is_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     failures = FailureLog(logging.getLogger("orderwire"))
     for error in (DatabaseUnavailable("lost"), DatabaseTimeout("late"), UnreadableData("damaged"), DatabaseError("other")):
-        with _reported(failures, "it fails"):
+        with reported(failures, "it fails"):
             raise error
     assert caplog.messages == ["it fails: late", "it fails: damaged", "it fails: other"]
 

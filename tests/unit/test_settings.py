@@ -34,6 +34,8 @@ PASSWORD = "sEcReT"
         ("TIME_ZONE", ["Europe/Nowhere", "+02:00", "../etc/passwd", "/UTC", "Europe", "localtime", "Factory", "posix/UTC"]),
         ("JOURNAL_RETENTION", ["9s", "3651d", "72", "1w"]),
         ("NOTIFY_MODE", ["sometimes"]),
+        ("NODE_ROLE", ["relay"]),
+        ("BROKER_REPLICAS", ["0", "7", "all"]),
         ("TRUSTED_PROXIES", ["proxy.example", "10.0.0.1/33", "10.0.0.1 10.0.0.2"]),
         (
             "ALLOWED_ORIGINS",
@@ -86,6 +88,25 @@ def test_a_value_that_is_not_usable_is_named(name: str, values: list[str]) -> No
         with pytest.raises(BadSetting, match=f"^{name}=") as raised:
             Settings.from_environment({name: value})
         assert f"{name}={value} is not usable: expected " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://user:{PASSWORD}@host:4222",
+        f"nats://user:{PASSWORD}@host:port",
+        f"nats://user:{PASSWORD}@host:0",
+        f"nats://user:{PASSWORD}@one,tls://two",
+        f"nats://user:{PASSWORD}@host/path",
+        "nats://",
+        "host:4222",
+        ",",
+    ],
+)
+def test_a_malformed_broker_url_is_rejected_without_repeating_it(url: str) -> None:
+    with pytest.raises(BadSetting, match=r"^BROKER_URL is not usable: expected addresses like nats://") as raised:
+        Settings.from_environment({"BROKER_URL": url})
+    assert PASSWORD not in str(raised.value)
 
 
 MALFORMED_URLS = [
@@ -147,6 +168,8 @@ def test_a_database_url_that_psql_accepts_is_accepted(url: str) -> None:
         ("TIME_ZONE", "America/Argentina/Buenos_Aires", "America/Argentina/Buenos_Aires"),
         ("JOURNAL_RETENTION", "90m", timedelta(minutes=90)),
         ("NOTIFY_MODE", "Always", "always"),
+        ("BROKER_URL", "nats://one, nats://user:pw@two:4333,", ("nats://one:4222", "nats://user:pw@two:4333")),
+        ("BROKER_URL", "tls://[::1]:4222", ("tls://[::1]:4222",)),
         ("TRUSTED_PROXIES", "10.0.0.1, fd00::/8,", (ip_network("10.0.0.1"), ip_network("fd00::/8"))),
         ("ALLOWED_ORIGINS", "https://A.example/, http://[::1]:3000", frozenset(["https://a.example", "http://[::1]:3000"])),
         (
@@ -188,6 +211,9 @@ def test_a_duration_has_a_unit(text: str, seconds: int) -> None:
     [
         ({"JWT_SECRET": SECRET, "JWT_PUBLIC_KEY": "key.pem"}, "JWT_SECRET and JWT_PUBLIC_KEY are both set"),
         ({"JWT_PUBLIC_KEY": "key.pem", "JWT_JWKS_URL": "https://a.example/"}, "JWT_PUBLIC_KEY and JWT_JWKS_URL are both set"),
+        ({"BROKER_CERT_FILE": "cert.pem"}, "BROKER_CERT_FILE and BROKER_KEY_FILE go together"),
+        ({"NODE_ROLE": "edge", "DATABASE_URL": "postgresql:///shop"}, "NODE_ROLE=edge needs BROKER_URL"),
+        ({"NODE_ROLE": "edge", "BROKER_URL": "nats://one"}, "NODE_ROLE=edge needs DATABASE_URL"),
         ({"TLS_CERT_FILE": "cert.pem"}, "TLS_CERT_FILE and TLS_KEY_FILE go together"),
         ({"TLS_KEY_FILE": "key.pem"}, "TLS_CERT_FILE and TLS_KEY_FILE go together"),
         (

@@ -29,6 +29,10 @@ class Pair:
         self.task = asyncio.create_task(client.run(self.metrics, self.ending.set, self.stop.set))
 
     async def receive(self) -> tuple[str, Any]:
+        kind, content, _ = await self.receive_whole()
+        return kind, content
+
+    async def receive_whole(self) -> tuple[str, Any, bytes]:
         return await asyncio.wait_for(anext(self.messages), 10)
 
 
@@ -43,14 +47,27 @@ async def pair() -> AsyncIterator[Pair]:
         await asyncio.wait_for(opened.task, 10)
 
 
-async def test_an_incomplete_line_is_dropped() -> None:
+@pytest.mark.parametrize("part", [b'["samples", [[["orderwire_', b'["fact", null, 5]\n1234'])
+async def test_an_incomplete_message_is_dropped(part: bytes) -> None:
     """A process that was killed may have written a part of a message."""
     ours, theirs = socket.socketpair()
     with theirs:
-        theirs.sendall(b'["ready", null]\n["samples", [[["orderwire_')
+        theirs.sendall(b'["ready", null, 0]\n["fact", null, 3]\n\n{}' + part)
     connection = await _WorkerConnection.open(ours)
-    assert [message async for message in connection.messages()] == [("ready", None)]
+    assert [message async for message in connection.messages()] == [("ready", None, b""), ("fact", None, b"\n{}")]
     connection.close()
+
+
+async def test_messages_to_a_process_that_does_not_read_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "MAX_WAITING_BYTES", 1 << 20)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = await _WorkerConnection.open(ours)
+        sent = [connection.send("fact", None, bytes(1 << 18)) for _ in range(20)]
+        assert sent[0]
+        assert not sent[-1]
+        connection.close()
+    assert not connection.send("fact", None, b"")
 
 
 async def test_a_worker_reports_that_events_flow_or_why_it_fails(pair: Pair) -> None:
@@ -128,7 +145,7 @@ async def test_the_workers_get_database_and_port_by_their_environment(monkeypatc
     supervisor = Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
     await supervisor.reserve_port()
     tasks = supervisor.tasks("postgresql://host/database")
-    assert list(tasks) == ["worker 1", "worker 2"]
+    assert list(tasks) == ["relay of the workers", "worker 1", "worker 2"]
     assert supervisor._environment["DATABASE_URL"] == "postgresql://host/database"
     assert supervisor._environment["PORT"] == supervisor.address.rpartition(":")[2]
     for task in tasks.values():
