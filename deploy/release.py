@@ -20,7 +20,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from deploy.sbom import ROOT, SbomFailed, write_sboms
-from web.build import NodeNotFound
 
 DIST = ROOT / "dist"
 CHANGELOG = "CHANGELOG.md"
@@ -148,7 +147,7 @@ def main() -> int:
                 print(path.relative_to(ROOT))
             if options.apply:
                 git(ROOT, "pull", "--quiet", "--ff-only", "--tags", str(clone))
-    except (ReleaseError, SbomFailed, NodeNotFound) as error:
+    except (ReleaseError, SbomFailed) as error:
         print(f"release.py: {error}", file=sys.stderr)
         return 1
     if options.apply:
