@@ -163,7 +163,7 @@ bench-compare: $(VENV)/.dev  ## compare with another checkout in alternated runs
 	@test -n "$(OTHER)" || { echo "name the other checkout: make bench-compare OTHER=../before"; exit 2; }
 	@exec $(PY) -m bench.compare $(OTHER) --pairs $(PAIRS) $(ARGS)
 
-first-event: $(VENV)/.dev web  ## measure the time from git clone to the first event on a page, with empty caches and with full ones
+first-event: $(VENV)/.dev  ## measure the time from git clone to the first event on a page, with empty caches and with full ones
 	@$(PY) -m tests.browser.first_event
 
 $(DEPLOY_VENV)/.tools: requirements/deploy.txt

@@ -8,6 +8,9 @@ that `make run` prints belongs to the first of them. What is spent under "instal
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import resource
 import signal
 import sys
 import tempfile
@@ -38,6 +41,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._last = time.monotonic()
+        self._cpu_before = _cpu_seconds()
         self.phases: list[Phase] = []
 
     def end_phase(self, name: str) -> None:
@@ -52,6 +56,16 @@ class Stopwatch:
     @property
     def registry_share(self) -> float:
         return sum(phase.seconds for phase in self.phases if phase.name.startswith("installing"))
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all programs that have ended since: how long it would take one processor with nothing else to do."""
+        return _cpu_seconds() - self._cpu_before
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 async def measure(source: Path, directory: Path, caches: Path, browser: Browser) -> Stopwatch:
@@ -81,16 +95,21 @@ async def measure(source: Path, directory: Path, caches: Path, browser: Browser)
 
 
 async def follow_start(server: Server, watch: Stopwatch) -> None:
-    """Add a phase for each line that `make run` prints until the server is ready."""
+    """Add a phase for each line that `make run` prints until the server is ready. A line of a log or of pip begins none."""
     phase, seen = "make", 0
     while not phase.startswith("ready"):
         line = await server.wait_for_line("", start_index=seen, seconds=TIMEOUT_SECONDS)
-        watch.end_phase(phase)
-        phase, seen = line, seen + 1
+        seen += 1
+        if not re.match(r"WARNING|\d\d:\d\d:\d\d ", line):
+            watch.end_phase(phase)
+            phase = line
 
 
 def print_report(name: str, watch: Stopwatch) -> None:
-    print(f"{name}: {watch.total:.1f} s, {watch.registry_share:.1f} s of them with the registries")
+    print(
+        f"{name}: {watch.total:.1f} s, {watch.registry_share:.1f} s of them with the registries; "
+        f"{watch.cpu_seconds:.1f} s of CPU, load {os.getloadavg()[0]:.1f}"
+    )
     for phase in watch.phases:
         if phase.seconds >= 0.1:
             print(f"  {phase.seconds:5.1f} s  {phase.name}")
