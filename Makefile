@@ -8,6 +8,8 @@ DOCS_VENV = .venv-docs
 TOOLS_VENV = .venv-tools
 # The documentation as a site.
 SITE = .cache/docs
+# The virtual environment of the tools that check and pack deploy/.
+DEPLOY_VENV = .venv-deploy
 # The first Python 3.11 or newer on the PATH.
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -26,7 +28,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web run cluster doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search screenshots icons types check-package check-examples lint lint-sql format lock docs audit outdated coverage mutation clean
+.PHONY: help setup web run cluster doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search first-event screenshots icons types check-package check-examples check-deploy sbom release lint lint-sql format lock docs audit outdated coverage mutation clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -170,6 +172,26 @@ bench-compare: $(VENV)/.dev  ## compare with another checkout in alternated runs
 	@test -n "$(OTHER)" || { echo "name the other checkout: make bench-compare OTHER=../before"; exit 2; }
 	@exec $(PY) -m bench.compare $(OTHER) --pairs $(PAIRS) $(ARGS)
 
+first-event: $(VENV)/.dev  ## measure the time from git clone to the first event on a page, with empty caches and with full ones
+	@$(PY) -m tests.browser.first_event
+
+$(DEPLOY_VENV)/.tools: requirements/deploy.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found: install it, or say where: make PYTHON=…"; exit 1; }
+	@echo "creating $(DEPLOY_VENV) and installing the tools for deploy/"
+	@$(PYTHON) -m venv $(DEPLOY_VENV)
+	@$(DEPLOY_VENV)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps -r requirements/deploy.txt
+	@touch $@
+
+check-deploy: $(DEPLOY_VENV)/.tools  ## check each file of deploy/ with the tool for its kind: REQUIRE_ALL=1 fails for a missing one
+	@REQUIRE_ALL=$(REQUIRE_ALL) $(DEPLOY_VENV)/bin/python -m deploy.check
+
+sbom: $(DEPLOY_VENV)/.tools  ## write dist/sbom-*.cdx.json: the packages in a release, as CycloneDX
+	@$(DEPLOY_VENV)/bin/python -m deploy.sbom
+
+release: $(DEPLOY_VENV)/.tools  ## build a release in dist/, with checksums: VERSION=0.2.0; ARGS=--apply commits and tags
+	@test -n "$(VERSION)" || { echo "name the version: make release VERSION=0.2.0"; exit 2; }
+	@$(DEPLOY_VENV)/bin/python -m deploy.release $(VERSION) $(ARGS)
+
 lint: $(VENV)/.dev  ## check format, lint rules, types and import rules
 	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run make format"; exit 1; }
 	@$(PY) -m ruff check --quiet .
@@ -186,7 +208,7 @@ format: $(VENV)/.dev  ## format every file
 
 lock: $(VENV)/.dev  ## pin the newest allowed versions, with hashes
 	@$(PY) -m pip --disable-pip-version-check install --quiet uv
-	@for name in runtime node dev bench examples docs tools; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	@for name in server runtime node dev bench deploy examples docs tools; do $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate requirements/$$name.in --output-file requirements/$$name.txt; done
 
 $(DOCS_VENV)/.installed: requirements/docs.txt

@@ -26,7 +26,7 @@ try:
     from db.doctor import diagnose
     from db.embedded.postgres import EmbeddedPostgres
     from db.listener import Listener
-    from db.migrate import create_starter, migrate
+    from db.migrate import create_starter, grant_serving, migrate
     from db.startup import NOTHING_ATTACHED, is_attached, prepare_embedded, require_starter
     from gateway.auth.tokens import sign_token
     from push.console import ConsoleSink
@@ -58,6 +58,7 @@ except ModuleNotFoundError as error:
         "gateway",
         "logs",
         "push",
+        "sd_notify",
         "service",
         "serving",
         "settings",
@@ -91,7 +92,7 @@ def run_command(options: argparse.Namespace, settings: Settings) -> int:
     """Returns the exit code. Raises EXPECTED_ERRORS."""
     match options.command:
         case "migrate":
-            asyncio.run(apply_migrations(settings))
+            asyncio.run(apply_migrations(settings, options.grant))
         case "attach":
             return asyncio.run(run_attach(settings, options))
         case "detach":
@@ -145,7 +146,8 @@ def make_parser() -> argparse.ArgumentParser:
         return command
 
     add_command("serve", "serve until Ctrl-C (the default)")
-    add_command("migrate", "bring the database's schema up to date")
+    command = add_command("migrate", "bring the database's schema up to date")
+    command.add_argument("--grant", metavar="ROLE", help="then give this database role what the server needs, to serve as it")
     add_attach_options(
         add_command("attach", "list the tables that may have the orders, show how one would be attached, or attach it")
     )
@@ -295,11 +297,15 @@ async def prepare_database(url: str, embedded: EmbeddedPostgres | None) -> None:
     await (migrate(url) if embedded is None else prepare_embedded(url))
 
 
-async def apply_migrations(settings: Settings) -> None:
-    """Bring the schema up to date and print the names of the files that were applied."""
+async def apply_migrations(settings: Settings, serving_role: str | None) -> None:
+    """Bring the schema up to date and print the names of the files that were applied. Then grant what serving needs."""
     with database_server(settings) as (url, _):
         names = await update_schema(settings, url)
-    print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
+        print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")
+        if serving_role is not None:
+            for warning in await grant_serving(settings.migrate_database_url or url, serving_role):
+                print_status(f"warning: {warning}")
+            print_line(f"the role {serving_role} may serve")
 
 
 async def run_attach(settings: Settings, options: argparse.Namespace) -> int:

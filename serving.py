@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from db.startup import NOTHING_ATTACHED, prepare_embedded
 from gateway.app import HttpServer
 from gateway.net.listening import ListenError
 from push.errors import PushError
+from sd_notify import SystemdNotifier
 from service import Service, report_ignored_parameters
 from settings import BadSetting, Settings
 from shutdown import Shutdown, run_until
@@ -95,6 +97,7 @@ def database_server(settings: Settings, *, report_ignored: bool = True) -> Itera
 async def serve(settings: Settings, supervisor: SupervisorClient | None = None) -> None:
     """Serve until SIGINT or SIGTERM, or until the supervisor of this worker asks for the end. Raises EXPECTED_ERRORS."""
     shutdown = Shutdown.on_signal(settings.drain_delay_seconds)
+    notifier = SystemdNotifier.from_environment(os.environ)
     failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(_name: str, error: BaseException) -> None:
@@ -118,6 +121,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
                 tasks["startup lines"] = print_addresses(
                     service.relay.started, settings, server.address, service.database, url, embedded
                 )
+                tasks["systemd"] = notifier.run(service.relay.started)
             else:
                 tasks["startup lines"] = supervisor.report_started(service.relay.started)
                 tasks["supervisor"] = supervisor.run(service.metrics, service.gateway.announce_end, shutdown.request_at_once)
@@ -128,6 +132,7 @@ async def serve(settings: Settings, supervisor: SupervisorClient | None = None) 
             gc.set_threshold(*GC_THRESHOLDS)
 
             async def drain() -> None:
+                notifier.report_drain()
                 await shutdown.delay(service.relay.started, service.gateway.announce_end)
                 await server.close()
 
@@ -159,9 +164,11 @@ async def run_worker(settings: Settings, worker_id: int, fd: int) -> int:
 async def supervise(settings: Settings) -> None:
     """Run WORKERS worker processes until SIGINT or SIGTERM. Raises EXPECTED_ERRORS."""
     shutdown = Shutdown.on_signal(settings.drain_delay_seconds)
+    notifier = SystemdNotifier.from_environment(os.environ)
     workers = Supervisor(settings)
 
     async def drain() -> None:
+        notifier.report_drain()
         await shutdown.delay(workers.started, workers.announce_end)
         await workers.drain()
 
@@ -172,6 +179,7 @@ async def supervise(settings: Settings) -> None:
         async with Database(url, settings.database_timeout_seconds).open() as database:
             tasks = {
                 "startup lines": print_addresses(workers.started, settings, workers.address, database, url, embedded),
+                "systemd": notifier.run(workers.started),
                 **workers.tasks(url),
             }
             if embedded is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "Source",
     "SqlFile",
     "create_starter",
+    "grant_serving",
     "install_for_now",
     "migrate",
     "pending_files",
@@ -150,6 +151,23 @@ async def install_for_now(connection: Connection) -> bool:
     if await connection.fetch(_TABLES_SQL):
         raise DatabaseMisconfigured("the schema orderwire is not up to date: python server.py migrate")
     return bool(await _apply_pending(connection, source))
+
+
+async def grant_serving(url: str, role: str) -> list[str]:
+    """Give a role what the server needs; return the warnings, each a grant that the owner of a table has to make.
+
+    The schema must be up to date. Raises DatabaseError, also if there is no such role.
+    """
+    warnings: list[str] = []
+
+    def collect(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.severity_en == "WARNING":
+            warnings.append(message.message)
+
+    async with open_connection(url) as connection:
+        connection.add_log_listener(collect)
+        await connection.execute("select orderwire.grant_serving(quote_ident($1)::regrole)", role)
+    return warnings
 
 
 async def create_starter(url: str) -> bool:

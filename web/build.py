@@ -64,6 +64,7 @@ def build() -> None:
         sources = _hash_of_sources()
         if STAMP.exists() and STAMP.read_text() == sources:
             return
+        _install_packages(*_node_and_npm_or_install())
         print("building the page", flush=True)
         result = npm_run("build")
         if result.returncode != 0:

@@ -135,7 +135,10 @@ class EmbeddedPostgres:
         try:
             self._directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
-            raise EmbeddedPostgresError(f"cannot create {self._directory}: {error.strerror}") from error
+            raise EmbeddedPostgresError(
+                f"cannot create {self._directory}, where a PostgreSQL of its own would have its data: {error.strerror}; set "
+                "DATABASE_URL, or run it where it may write"
+            ) from error
 
     @contextmanager
     def _exclusive_lock(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,7 +11,7 @@ import asyncpg
 import pytest
 
 from db.migrate import migrate
-from tests.support import Client, Connect, Server, StartServer, url_with_role
+from tests.support import Client, Connect, Process, Server, StartServer, url_with_role
 
 ROLE = "orderwire_serving"
 PASSWORD = "serving-password"
@@ -98,4 +99,28 @@ async def test_migrations_use_their_own_role(start_server: StartServer, empty_da
     finally:
         await admin.execute(f"drop owned by {ROLE}")
         await admin.execute(f"drop role {ROLE}")
+        await admin.close()
+
+
+async def test_migrate_grants_the_serving_role_what_it_needs(
+    start_server: StartServer, empty_database_url: str, connect: Connect
+) -> None:
+    admin = await asyncpg.connect(empty_database_url)
+
+    async def run_migrate(role: str) -> tuple[int, list[str]]:
+        command = (sys.executable, "server.py", "migrate", "--grant", role)
+        done = await Process.start(*command, env={"DATABASE_URL": empty_database_url})
+        return await done.wait_for_exit(), done.lines
+
+    try:
+        code, lines = await run_migrate("nobody_there")
+        assert (code, lines[-1]) == (1, 'server.py: role "nobody_there" does not exist')
+        await admin.execute(f"create role \"{ROLE}\" login password '{PASSWORD}'")
+        assert await run_migrate(ROLE) == (0, ["the schema is up to date", f"the role {ROLE} may serve"])
+        server: Server = await start_server(url_with_role(empty_database_url, ROLE, PASSWORD))
+        client: Client = await connect(server.ws_url)
+        await client.wait_until(lambda c: len(c.messages) == 1, "the totals")
+    finally:
+        await admin.execute(f'drop owned by "{ROLE}"')
+        await admin.execute(f'drop role "{ROLE}"')
         await admin.close()

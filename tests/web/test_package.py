@@ -141,7 +141,7 @@ def test_unreachable_npm_registry_is_reported_with_the_page_used_instead(
     # No server listens on port 9.
     done = run_build(checkout, npm_config_registry="http://127.0.0.1:9/", npm_config_cache=str(tmp_path / "cache"))
     assert done.returncode == 1
-    assert done.stdout == "building the page\ninstalling npm packages\n"
+    assert done.stdout == "installing npm packages\n"
     assert done.stderr.count("\n") == 1
     assert "the npm registry does not give the packages" in done.stderr
     assert fallback in done.stderr

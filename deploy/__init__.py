@@ -1,0 +1,1 @@
+"""What installs Orderwire somewhere, and the programs that check and release it."""
