@@ -212,9 +212,9 @@ class NatsBus(Bus):
         await connection.subscribe(self._acks, self._on_ack)
         await connection.subscribe(subjects.all_facts, self._on_fact, MAX_RECEIVED_BYTES)
         await connection.flush()
+        _raise_if_cancelled()
         self._connection, self.lost_at, self._unstored_since = connection, None, None
         self.connected.set()
-        _raise_if_cancelled()
         self._failures.recovered(f"connected to NATS at {connection.server}")
         log.debug("connected to NATS at %s", connection.server)
         tasks = [
