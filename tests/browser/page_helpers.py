@@ -12,18 +12,30 @@ expect.set_options(timeout=TIMEOUT_SECONDS * 1000)
 
 ONLINE = "Онлайн (Реальное время)"
 
-# Scrolls each control into view, and returns those whose centre is not theirs. Controls that are not drawn are left out.
-COVERED = """() => [...document.querySelectorAll("button, a[href], input, select, textarea")]
-    .filter((control) => control.checkVisibility() && !control.disabled)
-    .filter((control) => {
-        // What is seen of a radio button or a checkbox is its label.
-        const seen = control.closest("label:has([type=radio], [type=checkbox])") ?? control;
-        seen.scrollIntoView({ block: "center" });
+# The controls whose middle a message lies over as the page is, and those that a pointer does not reach after a scroll to them.
+# Controls that are not drawn are left out.
+COVERED = """() => {
+    document.documentElement.scrollTo(0, 0);
+    // What is seen of a radio button or a checkbox is its label.
+    const seenOf = (control) => control.closest("label:has([type=radio], [type=checkbox])") ?? control;
+    const hitAt = (seen) => {
         const box = seen.getBoundingClientRect();
-        const hit = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+        return document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+    };
+    const controls = [...document.querySelectorAll("button, a[href], input, select, textarea")]
+        .filter((control) => control.checkVisibility() && !control.disabled);
+    const below = controls.filter((control) => {
+        const message = hitAt(seenOf(control))?.closest(".toast, [data-notice]") ?? null;
+        return message !== null && !message.contains(control);
+    });
+    const unreached = controls.filter((control) => {
+        const seen = seenOf(control);
+        seen.scrollIntoView({ block: "center" });
+        const hit = hitAt(seen);
         return hit === null || !(seen.contains(hit) || seen.closest("label")?.contains(hit));
-    })
-    .map((control) => control.outerHTML.slice(0, 120))"""
+    });
+    return [...below, ...unreached].map((control) => control.outerHTML.slice(0, 120));
+}"""
 
 
 async def open_dashboard(page: Page, server: Server) -> None:

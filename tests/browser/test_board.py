@@ -74,6 +74,7 @@ async def test_nothing_moves_below_the_pointer_while_a_card_is_dragged(server: S
     page = await new_page(locale="en-GB", viewport={"width": 1366, "height": 768})
     await open_as(page, server, "Anna", "/board")
     await expect(cards(page, "pending")).to_have_count(3)
+    await page.get_by_role("button", name="Alarm").click()
     places = """[...document.querySelectorAll('section[data-column], [data-card]')].flatMap((element) => {
         const { x, y, width } = element.getBoundingClientRect();
         return [x, y, width];
@@ -93,7 +94,9 @@ async def test_nothing_moves_below_the_pointer_while_a_card_is_dragged(server: S
     assert target is not None
     await page.mouse.move(target["x"] + 40, target["y"] + 20, steps=4)
     await expect(column(page, "cancelled")).to_have_attribute("data-drop", "over")
+    await expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
     await page.mouse.up()
+    await expect(page.get_by_role("button", name="Acknowledge")).to_be_visible()
     await expect(notices(page)).to_contain_text("Cancelled")
     await expect(cards(page, "pending")).to_have_count(3)
     assert await db.fetchval("select status from orders where id = 1") == "cancelled"

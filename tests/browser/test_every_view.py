@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import covered_controls, expect_online, fits_width, insert_order
@@ -82,8 +82,23 @@ async def test_axe_finds_no_violation_and_the_view_fits_each_screen(
         assert await violations(page) == [], screen
 
 
-async def test_toasts_and_results_of_changes_cover_no_control(server: Server, db: Any, new_page: NewPage) -> None:
-    view = VIEWS["order"]
+async def change_on_board(page: Page) -> None:
+    await page.locator("[data-card] a").first.focus()
+    await page.keyboard.press("s")
+    await page.keyboard.press("7")
+
+
+async def change_on_order_page(page: Page) -> None:
+    await page.locator("[data-next]:enabled").first.click()
+
+
+CHANGES = {"board": change_on_board, "order": change_on_order_page}
+
+
+@pytest.mark.every_browser
+@pytest.mark.parametrize("name", CHANGES)
+async def test_toasts_and_results_of_changes_cover_no_control(server: Server, db: Any, new_page: NewPage, name: str) -> None:
+    view = VIEWS[name]
     await insert_orders(db)
     page = await new_page(viewport=SCREENS[0])
     await open_as(page, server, "Anna", view.path)
@@ -95,6 +110,6 @@ async def test_toasts_and_results_of_changes_cover_no_control(server: Server, db
         await insert_order(db, "Jan")
         assert await covered == [], screen
         covered = asyncio.create_task(covered_controls(page, "[data-notice]"), name="look at the result")
-        await page.locator("[data-next]:enabled").first.click()
+        await CHANGES[name](page)
         assert await covered == [], screen
         await expect(page.locator(".toast, [data-notice]")).to_have_count(0)

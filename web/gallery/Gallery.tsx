@@ -1,5 +1,6 @@
 import { useRef, useState, type ReactNode } from "react";
 import type { Alarm } from "../src/alarm.ts";
+import { DEFAULT_LIMITS } from "../src/preferences.ts";
 import { EMPTY_FILTER, type OrderFilter } from "../src/state/order-filter.ts";
 import { AlarmBanner, AlarmButton } from "../src/ui/board/AlarmControls.tsx";
 import { BoardSettings } from "../src/ui/board/BoardSettings.tsx";
@@ -28,6 +29,7 @@ import { OwnOrder } from "../src/ui/visitor/OwnOrder.tsx";
 import { SeriesChart } from "../src/ui/wall/SeriesChart.tsx";
 import { StatusCounts } from "../src/ui/wall/StatusCounts.tsx";
 import { countsOf } from "../src/state/sums.ts";
+import { useTexts } from "../src/ui/use-texts.ts";
 import { ViewFrame } from "../src/ui/ViewFrame.tsx";
 import { scene } from "./scenes.ts";
 
@@ -90,7 +92,7 @@ export function Gallery() {
         </Part>
         <Part name="AlarmButton and AlarmBanner">
           <AlarmButton alarm={ALARM} />
-          <AlarmBanner alarm={ALARM} />
+          <AlarmBanner alarm={ALARM} isFrozen={false} />
         </Part>
         <Part name="FirstOrder">
           <div className="panel">
@@ -151,6 +153,7 @@ const DROPS = [null, "allowed", "forbidden", "over"] as const;
 
 /** A column for each status, each in another state of a card that is being moved. */
 function Board() {
+  const texts = useTexts();
   return (
     <div className="gallery-board">
       {statuses.slice(0, 4).map((status, index) => {
@@ -167,6 +170,8 @@ function Board() {
             grabbedKey={cards[1]?.key ?? null}
             onPointerDown={nothing}
             onFocus={nothing}
+            limits={DEFAULT_LIMITS}
+            texts={texts}
           />
         );
       })}

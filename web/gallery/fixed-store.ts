@@ -1,4 +1,5 @@
-import type { Meta } from "../src/api.ts";
+import { wsService, type WebSocketService } from "@orderwire/client";
+import { api, type Meta } from "../src/api.ts";
 import { EMPTY_FILTER } from "../src/state/order-filter.ts";
 import type { Order } from "../src/state/order-list.ts";
 import type { SearchStatus } from "../src/state/order-search.ts";
@@ -13,12 +14,21 @@ export interface StoreContents extends Partial<DashboardSnapshot> {
   readonly changes?: StatusChangesSnapshot;
   readonly search?: SearchStatus;
   readonly lastMessageAt?: number | null;
+  /** Left out: that of the page. */
+  readonly service?: WebSocketService;
 }
 
 const EVERYTHING: SearchStatus = { state: "idle", complete: true, more: false, searchedTo: null };
 
 /** A store that never changes, whatever the user does. */
-export function fixedStore({ orders, changes = { changes: new Map(), notices: [] }, search = EVERYTHING, lastMessageAt = null, ...contents }: StoreContents): DashboardStore {
+export function fixedStore({
+  orders,
+  changes = { changes: new Map(), notices: [] },
+  search = EVERYTHING,
+  lastMessageAt = null,
+  service = wsService,
+  ...contents
+}: StoreContents): DashboardStore {
   const snapshot: DashboardSnapshot = {
     access: "everything",
     signIn: null,
@@ -36,8 +46,10 @@ export function fixedStore({ orders, changes = { changes: new Map(), notices: []
   return {
     subscribe: () => nothing,
     getSnapshot: () => snapshot,
+    api,
+    service,
     lastMessageAt,
-    orders: { size: orders.length, all: () => orders.toReversed(), filter: () => [...orders], next: undefined },
+    orders: { size: orders.length, all: () => orders.toReversed(), filter: () => [...orders], get: (key: string) => orders.find((order) => order.key === key), next: undefined },
     search: { filter: EMPTY_FILTER, setFilter: nothing, matches: () => orders, status: search, timeZone: "UTC", loadMore: done },
     statusChanges: { subscribe: () => nothing, getSnapshot: () => changes, change: done, undo: done, dismiss: nothing },
     showPeriod: nothing,

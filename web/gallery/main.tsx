@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 import { loadLanguage } from "../src/i18n.ts";
 import { getPreferences, initPreferences, setPreferences } from "../src/preferences.ts";
 import { DashboardContext } from "../src/ui/use-dashboard.ts";
+import { fixedService } from "./fixed-service.ts";
 import { fixedStore } from "./fixed-store.ts";
 import { Gallery } from "./Gallery.tsx";
 import { scene } from "./scenes.ts";
@@ -29,7 +30,7 @@ function render(): void {
   // One component fails by intention: React need not say so.
   createRoot(document.getElementById("root") as HTMLElement, { onCaughtError: () => {} }).render(
     <StrictMode>
-      <DashboardContext value={fixedStore(scene.store)}>
+      <DashboardContext value={fixedStore({ ...scene.store, service: fixedService(scene.connection) })}>
         <Gallery />
       </DashboardContext>
     </StrictMode>,

@@ -20,7 +20,7 @@ export interface Scene {
   readonly isDeleted: boolean;
   readonly history: readonly HistoryEvent[];
   readonly series: SeriesResponse;
-  /** What the server answers: a body, an HTTP status, or nothing, ever. */
+  /** What the server answers to every request: a body, which has the members of all answers, an HTTP status, or nothing, ever. */
   readonly answer: object | number | null;
 }
 
@@ -127,7 +127,7 @@ const usual: Scene = {
   isDeleted: false,
   history: EVENTS.slice(1),
   series: seriesOf(USUAL_SUMS),
-  answer: { events: EVENTS, next: "", more: true },
+  answer: { ...row(1), events: EVENTS, next: "", more: true },
 };
 
 /** The page has just been opened, and nothing has come yet. */
@@ -213,7 +213,7 @@ const extreme: Scene = {
   isDeleted: false,
   history: EXTREME_EVENTS,
   series: seriesOf(EXTREME_SUMS),
-  answer: { events: EXTREME_EVENTS, next: "", more: false },
+  answer: { ...row(2), events: EXTREME_EVENTS, next: "", more: false },
 };
 
 const scenes: Record<SceneName, Scene> = { usual, waiting, away, extreme };

@@ -10,8 +10,7 @@ export default defineConfig({
   root: here("."),
   base: "./",
   plugins: [react()],
-  // The connection has a state for each scene, too.
-  resolve: { alias: [{ find: /^@orderwire\/client\/react$/, replacement: here("fixed-connection.ts") }, ...alias] },
+  resolve: { alias },
   server: { fs: { allow: [here("..")] } },
   build: { target: "es2022", modulePreload: { polyfill: false }, emptyOutDir: true },
 });

@@ -160,12 +160,14 @@ interface RequestOptions {
   method?: "GET" | "PATCH" | "POST";
   query?: Query;
   /** Null: the answer may take any time. */
-  signal?: AbortSignal | null;
+  timeoutMs?: number | null;
+  /** Ends the request when its answer is not wanted any more. */
+  signal?: AbortSignal | undefined;
   body?: object;
 }
 
 async function request(path: Path, options: RequestOptions = {}): Promise<Response> {
-  const { method = "GET", query = {}, signal = AbortSignal.timeout(REQUEST_TIMEOUT_MS), body } = options;
+  const { method = "GET", query = {}, timeoutMs = REQUEST_TIMEOUT_MS, signal, body } = options;
   const token = getToken();
   const response = await fetch(urlOf(path, query), {
     method,
@@ -174,14 +176,20 @@ async function request(path: Path, options: RequestOptions = {}): Promise<Respon
       ...(token === null ? {} : { Authorization: `Bearer ${token}` }),
       ...(body === undefined ? {} : { "Content-Type": "application/json" }),
     },
-    signal,
+    signal: endingOf(timeoutMs, signal),
   });
   if (!response.ok) throw await errorOf(response);
   return response;
 }
 
-async function get<T>(path: Path, query: Query = {}): Promise<T> {
-  return (await (await request(path, { query })).json()) as T;
+function endingOf(timeoutMs: number | null, signal: AbortSignal | undefined): AbortSignal | null {
+  if (timeoutMs === null) return signal ?? null;
+  const timeout = AbortSignal.timeout(timeoutMs);
+  return signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+}
+
+async function get<T>(path: Path, query: Query = {}, signal?: AbortSignal): Promise<T> {
+  return (await (await request(path, { query, signal })).json()) as T;
 }
 
 /** Sends JSON, and returns that of the response. */
@@ -206,10 +214,10 @@ export const api = {
   /** The last order that was made before a time (RFC 3339), if there is one. */
   ordersBefore: (to: string): Promise<OrderPage> => get<OrderPage>("/api/orders", { to, limit: 1 }),
   /** The newest orders that match, or those after a cursor. */
-  search: (query: OrdersQuery, after?: string): Promise<OrderPage> =>
-    get<OrderPage>("/api/orders", { ...query, limit: SEARCH_PAGE_SIZE, after }),
+  search: (query: OrdersQuery, after?: string, signal?: AbortSignal): Promise<OrderPage> =>
+    get<OrderPage>("/api/orders", { ...query, limit: SEARCH_PAGE_SIZE, after }, signal),
   /** All orders that match, as CSV. The body may take any time. */
-  csv: (query: OrdersQuery): Promise<Response> => request("/api/orders.csv", { query: { ...query }, signal: null }),
+  csv: (query: OrdersQuery): Promise<Response> => request("/api/orders.csv", { query: { ...query }, timeoutMs: null }),
   /** `now`: the server's time at the response, in milliseconds since the Unix epoch; NaN if it does not tell. */
   series: async (period: Period): Promise<SeriesResponse & { now: number }> => {
     const response = await request("/api/series", { query: { period } });

@@ -65,3 +65,11 @@ test("throws the status of a proxy's error, which is no JSON", async () => {
   fetchMock.mockImplementation(async () => new Response("<h1>Bad gateway</h1>", { status: 502 }));
   await expect(api.events("a", 1)).rejects.toMatchObject({ status: 502, details: {} });
 });
+
+test("ends a search by its signal", async () => {
+  fetchMock.mockImplementation((_, { signal }) => new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason as Error))));
+  const controller = new AbortController();
+  const search = api.search({ q: "anna" }, undefined, controller.signal);
+  controller.abort();
+  await expect(search).rejects.toMatchObject({ name: "AbortError" });
+});

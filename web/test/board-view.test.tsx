@@ -162,6 +162,19 @@ test("the alarm asks to be acknowledged, by a button or any key", async () => {
   expect(screen.queryByText("1 new order")).toBeNull();
 });
 
+test("the banner of the alarm comes after a move, not during it", async () => {
+  vi.stubGlobal("AudioContext", class { state = "suspended"; resume = () => new Promise(() => {}); });
+  setPreferences({ board: { shown: null, limits: {}, alarm: true } });
+  await openBoard();
+  act(() => card("N1").focus());
+  press("N1", " ");
+  act(() => shop.current.publish(created(20, 800)));
+  await screen.findByText(/New order #N20/);
+  expect(screen.queryByText("1 new order")).toBeNull();
+  fireEvent.blur(card("N1")); // ends the move; a key would acknowledge
+  await screen.findByText("1 new order");
+});
+
 test("a drag goes on when the card takes the focus of another element", async () => {
   await openBoard();
   const button = screen.getByRole("button", { name: "Columns and ages" });

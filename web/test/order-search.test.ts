@@ -7,7 +7,15 @@ import { OrderSearch } from "../src/state/order-search.ts";
 
 const NOW = Date.parse("2026-06-10T10:00:00Z");
 
-let requests: { query: OrdersQuery; after: string | undefined; answer: (page: Partial<OrderPage>) => Promise<void>; fail: () => Promise<void> }[];
+interface SearchRequest {
+  query: OrdersQuery;
+  after: string | undefined;
+  signal: AbortSignal | undefined;
+  answer: (page: Partial<OrderPage>) => Promise<void>;
+  fail: () => Promise<void>;
+}
+
+let requests: SearchRequest[];
 let orders: OrderList;
 let search: OrderSearch;
 let filter: OrderFilter;
@@ -17,12 +25,13 @@ beforeEach(() => {
   requests = [];
   orders = new OrderList();
   const api = {
-    search: (query: OrdersQuery, after?: string) =>
+    search: (query: OrdersQuery, after?: string, signal?: AbortSignal) =>
       new Promise<OrderPage>((resolve, reject) => {
         const settled = () => vi.advanceTimersByTimeAsync(0);
         requests.push({
           query,
           after,
+          signal,
           answer: async (page) => (resolve({ orders: [], next: null, complete: true, ...page }), void (await settled())),
           fail: async () => (reject(new TypeError("no network")), void (await settled())),
         });
@@ -166,4 +175,19 @@ test("ignores the answer for another filter, and repeats a request that failed",
   await vi.advanceTimersByTimeAsync(3_000);
   await requests[2]?.answer({ orders: [row("2", "Anna")] });
   expect(keys()).toEqual(["9", "2"]);
+});
+
+test("ends a request that a newer one replaces, or whose filter is gone, and no other", async () => {
+  await setFilter({ text: "ann" });
+  await setFilter({ text: "anna" });
+  const aborted = () => requests.map(({ signal }) => signal?.aborted);
+  expect(aborted()).toEqual([true, false]);
+  search.reload();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(aborted()).toEqual([true, true, false]);
+  await requests[2]?.answer({ orders: [row("2", "Anna")], next: "page 2" });
+  void search.loadMore();
+  expect(aborted()).toEqual([true, true, true, false]);
+  await setFilter({});
+  expect(aborted()).toEqual([true, true, true, true]);
 });

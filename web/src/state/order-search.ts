@@ -46,7 +46,8 @@ export class OrderSearch {
   #sorted: Order[] | undefined;
   /** Events since the request that is on its way was sent; null if none is. */
   #buffered: OrderEvent[] | null = null;
-  #request = 0;
+  /** Ends the request that is on its way when another one, or none, takes its place. */
+  #request = new AbortController();
   #state: SearchStatus["state"] = "idle";
   #next: string | null = null;
   #searchedTo: string | null = null;
@@ -145,7 +146,7 @@ export class OrderSearch {
   }
 
   #clear(): void {
-    this.#request++;
+    this.#request.abort();
     this.#buffered = null;
     this.#found = new Map();
     this.#sorted = undefined;
@@ -166,19 +167,20 @@ export class OrderSearch {
   }
 
   async #fetch(after: string | undefined): Promise<void> {
-    const request = ++this.#request;
+    this.#request.abort();
+    const { signal } = (this.#request = new AbortController());
     const buffered: OrderEvent[] = [];
     this.#buffered = buffered;
     this.#refreshDue = false;
     this.#requestedAt = Date.now();
     if (after !== undefined) this.#state = "searching";
     try {
-      const page = await this.#api.search(ordersQuery(this.#filter, Date.now(), this.#timeZone), after);
-      if (request !== this.#request) return;
+      const page = await this.#api.search(ordersQuery(this.#filter, Date.now(), this.#timeZone), after, signal);
+      if (signal.aborted) return;
       this.#take(page, buffered, after === undefined);
       this.#state = "ready";
     } catch {
-      if (request !== this.#request) return;
+      if (signal.aborted) return;
       this.#state = "failed";
       if (after === undefined) this.#searchAfter(RETRY_DELAY_MS);
     }

@@ -9,7 +9,10 @@ import css from "./status-notices.module.css";
 import { useDashboardStore } from "./use-dashboard.ts";
 import { useStatusChanges } from "./use-status-changes.ts";
 
-/** What became of the changes of the user; the last one can be undone for some seconds. */
+/**
+ * What became of the changes of the user, side by side in the line of messages; the last one can be undone for some seconds. A narrow
+ * screen has room for the newest only, and shows those before when it is gone.
+ */
 export function StatusNotices() {
   const t = useTranslate();
   const { statusChanges } = useDashboardStore();
@@ -26,10 +29,10 @@ export function StatusNotices() {
   }, [statusChanges, undoable]);
 
   return (
-    <section className={css.notices} aria-label={t("statusChanges")} role="status">
+    <section className={css.notices} data-messages aria-label={t("statusChanges")} role="status">
       {notices.map((notice) => (
         <div key={notice.key} className={`${css.notice} ${hasProblem(notice) ? css.problem : ""}`} data-notice={notice.to}>
-          <p>{noticeText(notice, t)}</p>
+          <p title={noticeText(notice, t)}>{noticeText(notice, t)}</p>
           {notice.canUndo && (
             <button type="button" className={css.undo} onClick={() => void statusChanges.undo(notice.key)}>
               {t("undo")} <kbd aria-hidden="true">U</kbd>

@@ -11,8 +11,8 @@ import { useScreenLatency } from "./use-screen-latency.ts";
 const ANNOUNCE_INTERVAL_MS = 3_000;
 
 /**
- * A line of the page that is kept free for toasts, so that they never cover anything. Between them it shows the newest order, and how
- * long that took from the database to the screen.
+ * Toasts, in the line that the page keeps free for messages. Between them it shows the newest order, and how long that took from the
+ * database to the screen.
  */
 export function Toasts({ onOpen }: { onOpen: (key: string) => void }) {
   const t = useTranslate();

@@ -29,12 +29,15 @@ export function ViewFrame({ children }: { children: ReactNode }) {
     <>
       <FeedFrame />
       <Header onHelp={() => setHelpOpen(true)} />
-      <PanelBoundary className="toasts">
-        <Toasts onOpen={openOrder} />
-      </PanelBoundary>
+      {/* A line that is always free for them, and stays in view, so that they cover nothing and move nothing. */}
+      <div className="messages">
+        {/* Part of the first load: it has to say that the server does not answer. */}
+        <StatusNotices />
+        <PanelBoundary className="toasts">
+          <Toasts onOpen={openOrder} />
+        </PanelBoundary>
+      </div>
       {children}
-      {/* Part of the first load: it has to say that the server does not answer. */}
-      <StatusNotices />
       {helpOpen && <ShortcutsHelp onClose={() => setHelpOpen(false)} />}
     </>
   );

@@ -4,6 +4,7 @@ import { useTranslate } from "../../i18n.ts";
 import { setPreferences, usePreferences } from "../../preferences.ts";
 import * as icon from "../icons.tsx";
 import css from "./board.module.css";
+import { useFrozen } from "./use-frozen.ts";
 
 export function AlarmButton({ alarm }: { alarm: Alarm }) {
   const t = useTranslate();
@@ -30,10 +31,10 @@ export function AlarmButton({ alarm }: { alarm: Alarm }) {
   );
 }
 
-/** New orders that were not acknowledged yet. */
-export function AlarmBanner({ alarm }: { alarm: Alarm }) {
+/** New orders that were not acknowledged yet; while `isFrozen` those of the moment at which that began. */
+export function AlarmBanner({ alarm, isFrozen }: { alarm: Alarm; isFrozen: boolean }) {
   const t = useTranslate();
-  const { count } = useSyncExternalStore(alarm.subscribe, alarm.getSnapshot);
+  const count = useFrozen(useSyncExternalStore(alarm.subscribe, alarm.getSnapshot).count, isFrozen);
   if (count === 0) return null;
   return (
     <div className={css.alarm} role="alert">

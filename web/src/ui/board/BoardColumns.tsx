@@ -16,6 +16,7 @@ import css from "./board.module.css";
 import { CardContent } from "./Card.tsx";
 import { Column } from "./Column.tsx";
 import { useCardDrag } from "./use-card-drag.ts";
+import { useFrozen } from "./use-frozen.ts";
 
 interface Props {
   /** All statuses, in their order. */
@@ -26,6 +27,8 @@ interface Props {
   /** Changes when the board may have changed. */
   version: string;
   isBusy: boolean;
+  /** Called when a card begins to be moved, and when that ends. */
+  onMoving: (isMoving: boolean) => void;
 }
 
 /** A card that is being moved with the keyboard. */
@@ -39,7 +42,7 @@ interface ShownColumn {
   column: BoardColumn;
 }
 
-export function BoardColumns({ statuses, visible, board, version, isBusy }: Props) {
+export function BoardColumns({ statuses, visible, board, version, isBusy, onMoving }: Props) {
   const texts = useTexts();
   const { t } = texts;
   const { limits } = usePreferences().board;
@@ -67,7 +70,9 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
   const { drag, ghostRef, boardRef, onPointerDown } = useCardDrag({ canDrop, onDrop: drop });
   const moving = drag?.order ?? grab?.order ?? null;
   // Nothing moves below the pointer: what comes during the move is shown after it.
-  const columns = useFrozen(liveColumns, moving !== null);
+  const isMoving = moving !== null;
+  const columns = useFrozen(liveColumns, isMoving);
+  useLayoutEffect(() => onMoving(isMoving), [onMoving, isMoving]);
   const shownColumns = columns.map(({ status, column }) => ({ status, cards: column.cards }));
   useRestoredFocus(boardRef, focusedKey, columns);
 
@@ -166,16 +171,6 @@ export function BoardColumns({ statuses, visible, board, version, isBusy }: Prop
       {menuOrder !== null && <StatusMenu orders={[menuOrder]} onClose={() => setMenuOrder(null)} />}
     </>
   );
-}
-
-/** The value, or while `isFrozen` what it was when that began. */
-function useFrozen<T>(value: T, isFrozen: boolean): T {
-  const [frozen, setFrozen] = useState<{ value: T } | null>(null);
-  useLayoutEffect(() => {
-    setFrozen(isFrozen ? { value } : null);
-    // oxlint-disable-next-line react/exhaustive-deps -- the value of the moment at which it freezes
-  }, [isFrozen]);
-  return frozen === null ? value : frozen.value;
 }
 
 function isPending(change: StatusChange | undefined): boolean {

@@ -13,6 +13,7 @@ import { BoardSettings } from "./BoardSettings.tsx";
 import css from "./board.module.css";
 import { useAlarm } from "./use-alarm.ts";
 import { useBoard } from "./use-board.ts";
+import { useFrozen } from "./use-frozen.ts";
 
 /** The orders that need work as cards in a column for each status. */
 export function BoardView() {
@@ -37,6 +38,9 @@ function BoardPage() {
   );
   const alarm = useAlarm();
   const { board, snapshot, version } = useBoard(visible, alarm);
+  const [isMoving, setMoving] = useState(false);
+  // Nothing above the columns comes or goes while a card is moved: they would move too.
+  const hasFailed = useFrozen(snapshot.state === "failed", isMoving);
 
   if (!seesOrders || snapshot.state === "forbidden") {
     return (
@@ -55,13 +59,13 @@ function BoardPage() {
           {t("boardSettings")}
         </button>
       </header>
-      <AlarmBanner alarm={alarm} />
-      {snapshot.state === "failed" && (
+      <AlarmBanner alarm={alarm} isFrozen={isMoving} />
+      {hasFailed && (
         <p className="error" role="alert">
           {t("loadFailed")}
         </p>
       )}
-      <BoardColumns statuses={statuses} visible={visible} board={board} version={version} isBusy={snapshot.state === "loading"} />
+      <BoardColumns statuses={statuses} visible={visible} board={board} version={version} isBusy={snapshot.state === "loading"} onMoving={setMoving} />
       {settingsOpen && <BoardSettings statuses={statuses} visible={visible} onClose={() => setSettingsOpen(false)} />}
     </main>
   );
