@@ -62,9 +62,13 @@ def broker_options(settings: Settings, name: str = "orderwire") -> BrokerOptions
         try:
             tls = tls_context(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
         except (OSError, ssl.SSLError) as error:
-            raise BadSetting(
-                f"BROKER_CA_FILE, BROKER_CERT_FILE and BROKER_KEY_FILE are not usable: {error.strerror or error}"
-            ) from None
+            files = {
+                "BROKER_CA_FILE": settings.broker_ca_file,
+                "BROKER_CERT_FILE": settings.broker_cert_file,
+                "BROKER_KEY_FILE": settings.broker_key_file,
+            }
+            named = ", ".join(f"{name}={file}" for name, file in files.items() if file is not None)
+            raise BadSetting(f"{named} cannot be used: {error.strerror or error}") from None
     elif settings.broker_ca_file or settings.broker_cert_file:
         raise BadSetting("BROKER_CA_FILE and BROKER_CERT_FILE need TLS: write tls:// instead of nats:// in BROKER_URL")
     if settings.broker_credentials_file is not None:
