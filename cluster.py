@@ -176,10 +176,8 @@ class ClusterNode:
         self._publisher.set_state(text)
 
     def _silence(self, started_at: float) -> float:
-        if self._feed.is_relay:
-            return 0.0
-        heard_at = self._bus.heard_at
-        return asyncio.get_running_loop().time() - (started_at if heard_at is None else heard_at)
+        since = self._bus.lost_at if self._feed.is_relay else self._bus.heard_at or started_at
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     # ---------------------------------------------------------------- the role
 
