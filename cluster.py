@@ -62,9 +62,13 @@ def broker_options(settings: Settings, name: str = "orderwire") -> BrokerOptions
         try:
             tls = tls_context(settings.broker_ca_file, settings.broker_cert_file, settings.broker_key_file)
         except (OSError, ssl.SSLError) as error:
-            raise BadSetting(
-                f"BROKER_CA_FILE, BROKER_CERT_FILE and BROKER_KEY_FILE are not usable: {error.strerror or error}"
-            ) from None
+            files = {
+                "BROKER_CA_FILE": settings.broker_ca_file,
+                "BROKER_CERT_FILE": settings.broker_cert_file,
+                "BROKER_KEY_FILE": settings.broker_key_file,
+            }
+            named = ", ".join(f"{name}={file}" for name, file in files.items() if file is not None)
+            raise BadSetting(f"{named} cannot be used: {error.strerror or error}") from None
     elif settings.broker_ca_file or settings.broker_cert_file:
         raise BadSetting("BROKER_CA_FILE and BROKER_CERT_FILE need TLS: write tls:// instead of nats:// in BROKER_URL")
     if settings.broker_credentials_file is not None:
@@ -172,10 +176,8 @@ class ClusterNode:
         self._publisher.set_state(text)
 
     def _silence(self, started_at: float) -> float:
-        if self._feed.is_relay:
-            return 0.0
-        heard_at = self._bus.heard_at
-        return asyncio.get_running_loop().time() - (started_at if heard_at is None else heard_at)
+        since = self._bus.lost_at if self._feed.is_relay else self._bus.heard_at or started_at
+        return 0.0 if since is None else asyncio.get_running_loop().time() - since
 
     # ---------------------------------------------------------------- the role
 

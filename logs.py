@@ -163,6 +163,11 @@ class FailureLog:
         self._causes.clear()
 
 
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """False for what asyncio says when a TLS connection of nats-py ends: its protocol is meant for connections without TLS."""
+    return not record.getMessage().startswith("returning true from eof_received()")
+
+
 def configure(level: str, log_format: str, worker_id: int | None = None) -> None:
     """Log to standard error. ``worker_id``: the number of this process, where several serve."""
     choose_format(log_format)
@@ -174,3 +179,4 @@ def configure(level: str, log_format: str, worker_id: int | None = None) -> None
     # aiohttp's WebSocketResponse warns of subprotocols that it does not know and names them: one may be a token. No module here
     # uses it (docs/adr/010); the level stays, so that one that does cannot log a token.
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_of_use)

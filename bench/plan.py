@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from bench.cluster import added_latency, cpu_per_event, kill_all_nodes, kill_leader, kill_relay, pause
 from bench.fanout import fan_out
 from bench.idle import idle
 from bench.inserts import burst, end_to_end, resume, storm
@@ -14,6 +15,7 @@ from bench.stages import stages
 from bench.subjects import (
     AIOHTTP,
     C_LOOP,
+    EDGE,
     FASTAPI,
     HUB,
     HUB_AIO,
@@ -152,6 +154,25 @@ BULK = Scenario.for_subjects(
 NOTIFY_SUPPRESSED = Scenario.for_subjects(
     "writers: NOTIFY suppressed, 400 commits/s of others", notify_suppressed, (SERVER_NEVER_NOTIFY,)
 )
+CLUSTER_LATENCY = {
+    rate: Scenario.for_subjects(f"cluster: INSERT to an edge, {rate} events/s", added_latency, (EDGE,), rate=rate)
+    for rate in (20, 900)
+}
+CLUSTER_CPU_RATE = 300
+CLUSTER_CPU = Scenario.for_subjects(
+    f"cluster: CPU of a server, {CLUSTER_CPU_RATE} events/s", cpu_per_event, (SERVER, EDGE), rate=CLUSTER_CPU_RATE
+)
+CLUSTER_CPU_CUSTOMERS = Scenario.for_subjects(
+    f"cluster: CPU of a server whose customers have no orders, {CLUSTER_CPU_RATE} events/s",
+    cpu_per_event,
+    (SERVER, EDGE),
+    rate=CLUSTER_CPU_RATE,
+    customers=True,
+)
+RELAY_KILLED, LEADER_KILLED, NATS_KILLED = (
+    Scenario.for_subjects(f"cluster: {what} is killed", pause, (EDGE,), kill=kill)
+    for what, kill in (("the relay", kill_relay), ("the stream's leader", kill_leader), ("all of NATS", kill_all_nodes))
+)
 
 SCENARIOS = (
     FAN_OUT[1000],
@@ -178,4 +199,10 @@ SCENARIOS = (
     *WRITERS_SLOW_DISK.values(),
     BULK,
     NOTIFY_SUPPRESSED,
+    *CLUSTER_LATENCY.values(),
+    CLUSTER_CPU,
+    CLUSTER_CPU_CUSTOMERS,
+    RELAY_KILLED,
+    LEADER_KILLED,
+    NATS_KILLED,
 )

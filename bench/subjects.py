@@ -81,14 +81,14 @@ class Subject:
         return self.database != "naive"
 
     @asynccontextmanager
-    async def start(self, database_url: str | None) -> AsyncIterator[RunningServer]:
-        """Start the server on its own processor; yields it when it is ready. Raises SubjectUnavailable."""
+    async def start(self, database_url: str | None, cpus: set[int] = SERVER_CPUS) -> AsyncIterator[RunningServer]:
+        """Start the server on these processors; yields it when it is ready. Raises SubjectUnavailable."""
         ports = {"PORT": free_port(), "TRIGGER_PORT": free_port()}
         settings = {**self.settings, **ports, **({"DATABASE_URL": database_url} if database_url else {})}
         with tempfile.TemporaryDirectory(prefix="orderwire-bench-") as directory:
             command = self.command(Path(directory), settings)
             own = os.sched_getaffinity(0)
-            os.sched_setaffinity(0, SERVER_CPUS)  # the child inherits it
+            os.sched_setaffinity(0, cpus)  # the child inherits it
             try:
                 process = await Process.start(*command, env=settings)
             finally:
@@ -221,6 +221,9 @@ SERVER_NOTING = orderwire_subject("noting stages", "-m", "bench.peers.orderwire_
 SERVER_MILLION = _server("1,000,000 rows in the journal", database="million")
 SERVER_TWO = _server("2 workers", WORKERS="2")
 SERVER_FOUR = _server("4 workers", WORKERS="4")
+# Members of a cluster (bench/cluster.py, which adds BROKER_URL). They log at INFO who is the relay.
+CANDIDATE = _server("may be the relay", NODE_ROLE="auto", LOG_LEVEL="INFO")
+EDGE = _server("edge", NODE_ROLE="edge", LOG_LEVEL="INFO")
 HUB = _hub()
 HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
 HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")

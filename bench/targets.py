@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bench import idle, plan, writers
+from bench import cluster, idle, plan, writers
 from bench.fanout import HANDSHAKE, MEMORY, deliveries, wire_bytes
 from bench.inserts import BUSIEST, CPU, LOST, P50, P99, READING, WORST
 from bench.report import Result, TargetResult
@@ -15,6 +15,7 @@ from bench.scenario import Named, Scenario
 from bench.subjects import (
     AIOHTTP,
     C_LOOP,
+    EDGE,
     FASTAPI,
     HUB,
     HUB_AIO,
@@ -168,6 +169,24 @@ def _targets() -> Iterable[Target]:
         "two workers against one: CPU of PostgreSQL for the server's connections",
         1.2,
         _ratio(plan.WORKERS_READING, READING, SERVER_TWO, SERVER),
+    )
+    yield from _cluster_targets()
+
+
+def _cluster_targets() -> Iterable[Target]:
+    for rate, bound in ((20, 2.0), (900, 3.0)):
+        text = f"{rate} events/s: {cluster.ADDED_P50}"
+        yield Target(text, bound, _value(plan.CLUSTER_LATENCY[rate], EDGE, cluster.ADDED_P50))
+    for what, scenario, bound in (
+        ("an edge", plan.CLUSTER_CPU, 0.8),
+        ("an edge whose customers have no orders", plan.CLUSTER_CPU_CUSTOMERS, 0.2),
+    ):
+        text = f"{cluster.EVENT_CPU}: {what}, against a listener of its own"
+        yield Target(text, bound, _ratio(scenario, cluster.EVENT_CPU, EDGE, SERVER))
+    for name, scenario in (("relay", plan.RELAY_KILLED), ("stream's leader", plan.LEADER_KILLED)):
+        yield Target(f"the {name} is killed: {cluster.PAUSE}", 2500, _value(scenario, EDGE, cluster.PAUSE))
+    yield Target(
+        f"all of NATS is killed: {cluster.AFTERWARDS_P99}", 500, _value(plan.NATS_KILLED, EDGE, cluster.AFTERWARDS_P99)
     )
 
 

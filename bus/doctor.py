@@ -36,7 +36,7 @@ async def diagnose(options: BrokerOptions, replicas: int | None, subjects: Subje
                     is_cluster_examined = True
                     problems += await _find_in_jetstream(connection, len(options.servers), replicas, subjects)
         except BusUnavailable as error:
-            fix = "start it, or correct BROKER_URL and the credentials; until then events come from PostgreSQL"
+            fix = "start it, or correct BROKER_URL, BROKER_CA_FILE and the credentials; until then events come from PostgreSQL"
             problems.append((f"{error}", fix if "NATS" in str(error) else f"{fix} ({server_name(server)})"))
     return problems
 
@@ -92,11 +92,11 @@ async def _find_in_jetstream(
             problems.append((f"the stream {subjects.stream} has no leader: {describe_error(error)}", "see that most nodes run"))
         else:
             present = info.config.num_replicas or 1
-            if present < wanted and node_count >= wanted:
+            if present < wanted and (replicas is not None or node_count >= wanted):
                 problems.append(
                     (
                         f"the stream {subjects.stream} is on {present} of {wanted} nodes",
-                        "see that all nodes are in one cluster: the relay then brings it to more of them",
+                        "see that so many are in one cluster: the relay then brings it to them; or correct BROKER_REPLICAS",
                     )
                 )
             if info.cluster is not None and any(peer.offline or not peer.current for peer in info.cluster.replicas or []):

@@ -115,7 +115,7 @@ class Metrics:
         self.facts_used = Counter("orderwire_facts_used_total", "Facts from the relay that were published", registry=registry)
         self.facts_old = Counter(
             "orderwire_facts_old_total",
-            "Facts that said nothing new: they were doubled, late, or of a second relay",
+            "Facts that said nothing new: heartbeats, and what was doubled, late, or of a second relay",
             registry=registry,
         )
         self.facts_joined = Counter(
@@ -130,7 +130,7 @@ class Metrics:
         self.relay = Gauge("orderwire_relay", "1 while this server reads the journal itself", registry=registry)
         self.broker_silence = Gauge(
             "orderwire_broker_silence_seconds",
-            "Seconds since the last message of another relay; 0 on the relay",
+            "Seconds since the last message of another relay; on a relay, since it lost its connection to the broker",
             registry=registry,
         )
         self.feed_live = Gauge("orderwire_feed_live", "1 while clients are told that events flow", registry=registry)

@@ -111,8 +111,14 @@ class _Server:
         if not self._ready.is_set():
             raise ClusterError(f"{self.name} " + ("could not start" if done else "is not ready in time"))
 
-    async def ended(self) -> None:
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def report_end(self) -> None:
+        """Return when it has ended, for instance because it was killed to see what the others do."""
         await self._process.wait()
+        print(f"{self.name:<8}has ended; the others go on", flush=True)
 
     async def stop(self) -> None:
         if self._process.returncode is None:
@@ -154,17 +160,17 @@ async def run(port: int) -> None:
         if front is not None:
             stack.push_async_callback(front.wait)
             stack.callback(_terminate, front)
-        print(f"broker    {nodes.urls}")
+        print(f"broker    {nodes.urls}  (processes {', '.join(map(str, nodes.pids))})")
         for server in servers:
-            print(f"{server.name:<10}{server.url}/admin/dashboard")
+            print(f"{server.name:<10}{server.url}/admin/dashboard  (process {server.pid})")
         print(f"proxy     http://127.0.0.1:{port}/admin/dashboard" if front else "proxy     none: install nginx or HAProxy")
         print(f"psql      {relay.psql}")
         print(READY, flush=True)
-        endings = [asyncio.create_task(server.ended(), name=f"end of {server.name}") for server in servers]
-        stopping = asyncio.create_task(stop.wait(), name="stop signal")
-        await asyncio.wait({stopping, *endings}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, *endings):
+        endings = [asyncio.create_task(server.report_end(), name=f"end of {server.name}") for server in servers]
+        await stop.wait()
+        for task in endings:
             task.cancel()
+        await asyncio.gather(*endings, return_exceptions=True)
         print("stopping", flush=True)
 
 

@@ -99,6 +99,11 @@ class BrokerNodes:
         """Of the clients, by the nodes' numbers from 0."""
         return [node.port for node in self._nodes]
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of those that have been started and not killed, by the nodes' numbers."""
+        return [node.process.pid for node in self._nodes if node.process is not None]
+
     def __len__(self) -> int:
         return len(self._nodes)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bench import database, idle, one_client, stages, writers
+from bench import cluster, database, idle, one_client, stages, writers
 from bench.__main__ import select_cases, select_scenarios
 from bench.database import Databases, SlowDiskPostgres
 from bench.fanout import deliveries, fan_out
@@ -23,7 +23,17 @@ from bench.load import ClientKind, LoadGeneratorFailed, has_openssl_headers
 from bench.machine import flush_milliseconds
 from bench.plan import FAN_OUT, IDLE, ONE_CLIENT, SCENARIOS, WRITERS
 from bench.scenario import QUICK, Bench
-from bench.subjects import HUB_SSE, HUB_TLS, LISTEN_CALLBACK, SERVER, SERVER_NEVER_NOTIFY, SERVER_NOTING, RunningServer, Subject
+from bench.subjects import (
+    EDGE,
+    HUB_SSE,
+    HUB_TLS,
+    LISTEN_CALLBACK,
+    SERVER,
+    SERVER_NEVER_NOTIFY,
+    SERVER_NOTING,
+    RunningServer,
+    Subject,
+)
 from db.embedded.postgres import EmbeddedPostgres
 from tests.support import TIMEOUT_SECONDS, within
 
@@ -46,6 +56,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(one_client, "WARM_UP_SECONDS", 0.2)
     monkeypatch.setattr(stages, "WARM_UP_SECONDS", 0.2)
     monkeypatch.setattr(idle, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(cluster, "WARM_UP_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "KILL_SECONDS", 2.0)
     monkeypatch.setattr(writers, "WARM_UP_SECONDS", 1.0)
     monkeypatch.setattr(writers, "MEASURED_SECONDS", 1.0)
 
@@ -58,6 +70,31 @@ async def test_one_client_gets_every_event(bench: Bench, subject: Subject, durab
     assert found["not delivered, %"] == 0
     assert 0 < found[P50] <= found[P99] < math.inf
     assert found["events/s written"] > 0
+
+
+async def test_a_client_of_an_edge_gets_every_event(bench: Bench) -> None:
+    found = await cluster.added_latency(bench, EDGE, rate=100)
+    assert found[cluster.UNDELIVERED] == 0
+    assert found[cluster.ADDED_P50] <= found[cluster.ADDED_P99] < math.inf
+
+
+def test_what_an_edge_adds_is_the_difference_by_event() -> None:
+    relay = {"marks": [[1, 1, 1000, 1000], [2, 1, 9000, 9000], [3, 1, 500, 500]]}
+    edge = {"marks": [[1, 1, 3000, 3000], [2, 1, 8500, 8500], [4, 1, 700, 700]]}
+    assert cluster.added_milliseconds(relay, edge) == [-0.5, 2.0]
+
+
+async def test_events_reach_an_edge_after_its_broker_is_killed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "NODES", 1)
+    found = await cluster.pause(bench, EDGE, cluster.kill_all_nodes)
+    assert found[cluster.UNDELIVERED] == 0
+    assert max(found[cluster.PAUSE], found[cluster.AFTERWARDS_P99]) < math.inf
+
+
+async def test_cpu_is_measured_while_no_customer_gets_an_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CUSTOMERS", 3)
+    found = await cluster.cpu_per_event(bench, EDGE, rate=100, customers=True)
+    assert found[cluster.EVENT_CPU] > 0
 
 
 async def test_stages_of_an_event_add_up_to_the_whole(bench: Bench) -> None:

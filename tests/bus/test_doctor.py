@@ -26,13 +26,14 @@ async def test_a_node_with_the_stream_has_no_problem(node: BrokerNodes) -> None:
         while SUBJECTS.stream not in [info.config.name for info in await jetstream.streams_info()]:
             pass
         assert await texts(node.urls) == []
+        assert await texts(node.urls, 3) == [f"the stream {SUBJECTS.stream} is on 1 of 3 nodes"]
         assert await texts(node.urls, None) == ["BROKER_URL names 1 of NATS's nodes: without it each edge reads PostgreSQL"]
 
 
 async def test_a_node_that_is_away_is_named(node: BrokerNodes) -> None:
     await node.kill(0)
     (text,) = await texts(node.urls)
-    assert text.startswith(f"NATS at 127.0.0.1:{node.ports[0]}: ")
+    assert text == f"NATS at 127.0.0.1:{node.ports[0]}: Connection refused"
 
 
 async def test_a_node_without_jetstream_and_with_a_small_max_payload(tmp_path: Path) -> None:

@@ -179,13 +179,16 @@ async def test_the_broker_is_lost_with_all_that_it_knew(
         return await metric(edge, "orderwire_fact_gaps_total", healed_by="postgres") > 0
 
     await wait_until(reads_postgresql, "the edge reads PostgreSQL")
+    for server in (relay, edge):
+        assert await metric(server, "orderwire_broker_silence_seconds") > 0
     await broker.start_node(0)
     await broker.wait_until_ready()
     for server in (relay, edge):
         await server.wait_for_line("connected to NATS at")
 
     async def hears_the_relay() -> bool:
-        return await metric(edge, "orderwire_broker_silence_seconds") < 1
+        silences = [await metric(server, "orderwire_broker_silence_seconds") for server in (relay, edge)]
+        return silences[0] == 0 and silences[1] < 1
 
     await wait_until(hears_the_relay, "facts arrive again")
     used = await metric(edge, "orderwire_facts_used_total")

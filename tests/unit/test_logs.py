@@ -49,6 +49,13 @@ def test_a_json_line_has_its_standard_fields(capsys: pytest.CaptureFixture[str])
     assert second == {"level": "INFO", "logger": "orderwire.hub", "message": "Zoë: {}", "worker_id": 2}
 
 
+def test_asyncio_says_nothing_of_the_end_of_a_tls_connection_to_nats(capsys: pytest.CaptureFixture[str]) -> None:
+    with configured("INFO", "text"):
+        logging.getLogger("asyncio").warning("returning true from eof_received() has no effect when using ssl")
+        logging.getLogger("asyncio").warning("something else")
+    assert capsys.readouterr().err.splitlines()[0].endswith("WARNING something else")
+
+
 def test_a_text_line_ends_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
     with configured("INFO", "text", worker_id=2), logs.bind_connection("a-1"):
         logging.getLogger("orderwire.session").warning("slow")
