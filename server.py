@@ -299,6 +299,7 @@ async def prepare_database(url: str, embedded: EmbeddedPostgres | None) -> None:
 
 async def apply_migrations(settings: Settings, serving_role: str | None) -> None:
     """Bring the schema up to date and print the names of the files that were applied. Then grant what serving needs."""
+    logging.getLogger("orderwire.migrate").setLevel(logging.WARNING)  # a server logs the names; here they are printed
     with database_server(settings) as (url, _):
         names = await update_schema(settings, url)
         print_line("\n".join(f"applied sql/{name}" for name in names) or "the schema is up to date")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 
 import asyncpg
 
 from db.connect import Connection, open_connection
 from db.embedded.binaries import MIN_MAJOR_VERSION
-from db.errors import DatabaseError, PoolerInTransactionMode, wrap_driver_errors
+from db.errors import DatabaseError, PoolerInTransactionMode, PrivilegeMissing, wrap_driver_errors
 from db.migrate import Source, pending_files, require_primary
 
 __all__ = ["diagnose"]
@@ -26,13 +27,17 @@ async def diagnose(url: str) -> list[tuple[str, str]]:
         async with open_connection(url) as connection:
             await require_primary(connection)
             await connection.execute("set search_path = pg_catalog, pg_temp")  # no operators that another role created
+            role = await connection.fetchval("select current_user")
             problems = []
             if connection.get_server_version().major < MIN_MAJOR_VERSION:
                 problems.append((f"PostgreSQL is older than version {MIN_MAJOR_VERSION}", "upgrade it"))
             for find in (_find_in_schema, _find_in_notifications):
                 try:
-                    with wrap_driver_errors():
+                    with wrap_driver_errors(role):
                         problems += await find(connection)
+                except PrivilegeMissing as error:
+                    fix = f"with the owner's DATABASE_URL: python server.py migrate --grant {shlex.quote(role)}"
+                    problems.append((f"the role {role} lacks a privilege: {error.__cause__}", fix))
                 except DatabaseError as error:
                     problems.append((f"this could not be examined: {error}", "mend what the error says, and run doctor again"))
             return problems

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "SbomFailed", "page_packages", "write_sboms"]
+__all__ = ["IMPORTED_BY_PAGE", "ROOT", "SbomFailed", "page_packages", "write_sboms"]
 
 ROOT = Path(__file__).resolve().parent.parent
+# web/package.json cannot say which of its `dependencies` end up in the page and which build it.
+IMPORTED_BY_PAGE = ("react", "react-dom", "uplot", "uqr")
 
 
 class SbomFailed(Exception):
@@ -39,13 +41,16 @@ def server_packages(repository: Path) -> dict[str, Any]:
 
 
 def page_packages(repository: Path) -> dict[str, Any]:
-    """Of web/package-lock.json, without the tools that build the page. (`npm sbom` of npm 11 leaves React out.)"""
-    lock = json.loads((repository / "web" / "package-lock.json").read_text(encoding="utf-8"))
+    """Of web/package-lock.json: IMPORTED_BY_PAGE and what they depend on. (`npm sbom` would list the tools of the build.)"""
+    packages = json.loads((repository / "web" / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    names, unread = set(IMPORTED_BY_PAGE), list(IMPORTED_BY_PAGE)
+    while unread:
+        found = packages[f"node_modules/{unread.pop()}"].get("dependencies", {}).keys() - names
+        names |= found
+        unread += found
     components = []
-    for path, package in sorted(lock["packages"].items()):
-        if not path or package.get("dev") or package.get("devOptional"):
-            continue
-        name = path.rpartition("node_modules/")[2]
+    for name in sorted(names):
+        package = packages[f"node_modules/{name}"]
         algorithm, _, digest = package["integrity"].partition("-")
         components.append(
             {

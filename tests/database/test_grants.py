@@ -10,7 +10,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from db.migrate import migrate
+from db.doctor import diagnose
+from db.migrate import grant_serving, migrate
 from tests.support import Client, Connect, Process, Server, StartServer, url_with_role
 
 ROLE = "orderwire_serving"
@@ -79,6 +80,16 @@ async def test_everything_else_is_denied(serving_url: str, db: Any) -> None:
         assert await connection.fetchval("select count(*) from orderwire.journal") == 1
     finally:
         await connection.close()
+
+
+async def test_doctor_says_how_to_give_back_a_right_that_was_revoked(serving_url: str, database_url: str, db: Any) -> None:
+    assert await diagnose(serving_url) == []
+    await db.execute(f"revoke select on all tables in schema orderwire from {ROLE}")
+    ((problem, fix),) = await diagnose(serving_url)
+    assert f"the role {ROLE} lacks a privilege: permission denied for table migrations" in problem
+    assert f"python server.py migrate --grant {ROLE}" in fix
+    await grant_serving(database_url, ROLE)
+    assert await diagnose(serving_url) == []
 
 
 async def test_migrations_use_their_own_role(start_server: StartServer, empty_database_url: str, connect: Connect) -> None:

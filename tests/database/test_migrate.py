@@ -80,7 +80,7 @@ async def test_five_concurrent_processes_succeed(empty_database_url: str, empty_
     codes = [await process.wait_for_exit() for process in processes]
     assert codes == [0] * 5, [process.output for process in processes]
     assert await recorded_names(empty_db) == NAMES
-    printed = [line for process in processes for line in process.lines if line.startswith("applied")]
+    printed = [line for process in processes for line in process.lines if "applied sql/" in line]
     assert sorted(printed) == sorted(f"applied sql/{name}" for name in NAMES)
 
 

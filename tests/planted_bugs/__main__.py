@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support import ROOT, copy_checkout
+from web.build import install_for_tests
 
 BUGS = Path(__file__).with_name("bugs.toml")
 TEST_TIMEOUT_SECONDS = 600
@@ -63,6 +64,7 @@ def main() -> int:
     options = parser.parse_args()
     bugs = [bug for bug in load_bugs() if options.only in bug.name]
     survived = 0
+    install_for_tests()  # the copy has a link to them
     with tempfile.TemporaryDirectory(prefix="orderwire-planted-") as directory:
         checkout = copy_checkout(Path(directory) / "checkout")
         for name in (".venv", "web/node_modules"):

@@ -86,9 +86,9 @@ def test_client_can_be_installed_from_the_checkout(tmp_path: Path) -> None:
             assert (path.parent / source).exists(), path
 
 
-def run_build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_build(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "web.build"],
+        [sys.executable, "-m", "web.build", *arguments],
         cwd=checkout,
         env={**BASE_ENVIRONMENT, **environment},
         capture_output=True,
@@ -107,9 +107,23 @@ def test_unchanged_sources_are_not_built_again(tmp_path: Path) -> None:
     assert time.monotonic() - start < 2
 
 
-def test_changed_source_is_built_once(tmp_path: Path) -> None:
+def link_packages_of_the_build(checkout: Path) -> None:
+    """Give the checkout what `npm ci --omit=dev` installs."""
+    locked = json.loads((WEB / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    names = [path for path, package in locked.items() if path and not package.get("dev") and (WEB / path).exists()]
+    for name in [*names, "node_modules/.lock.sha256"]:
+        link = checkout / "web" / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(WEB / name)
+    (checkout / "web" / "node_modules" / ".bin").mkdir()
+    for program in ("vite", "tsc"):
+        (checkout / "web" / "node_modules" / ".bin" / program).symlink_to((WEB / "node_modules" / ".bin" / program).resolve())
+
+
+def test_changed_source_is_built_once_without_the_packages_of_tests(tmp_path: Path) -> None:
     checkout = copy_checkout(tmp_path / "checkout")
-    os.symlink(WEB / "node_modules", checkout / "web" / "node_modules")
+    link_packages_of_the_build(checkout)
+    assert not (checkout / "web" / "node_modules" / "vitest").exists()
     texts = checkout / "web" / "messages" / "ru.json"
     texts.write_text(texts.read_text(encoding="utf-8").replace("Офлайн", "Нет связи"), encoding="utf-8")
     done = run_build(checkout)
@@ -128,6 +142,33 @@ def test_compiler_error_is_printed_and_the_next_run_builds_again(tmp_path: Path)
         assert done.returncode == 1
         assert "the page does not build" in done.stderr
         assert "main.tsx" in done.stderr
+
+
+def test_a_build_installs_fewer_packages_than_tests(tmp_path: Path) -> None:
+    """Of npm, only what it is told to do is of interest here; a real one takes its packages from the registry."""
+    checkout = copy_checkout(tmp_path / "checkout")
+    programs, calls = tmp_path / "bin", tmp_path / "calls"
+    programs.mkdir()
+    (programs / "node").symlink_to(str(shutil.which(node_and_npm()[0][0])))
+    (programs / "npm").write_text(f'#!/bin/sh\nmkdir -p node_modules\necho "$1 $2" >> {calls}\n')
+    (programs / "npm").chmod(0o755)
+
+    def commands(*arguments: str) -> list[str]:
+        calls.write_text("")
+        done = run_build(checkout, *arguments, PATH=f"{programs}:/usr/bin:/bin")
+        assert done.returncode == 0, done.stderr
+        return calls.read_text().splitlines()
+
+    def change_source() -> None:
+        with (checkout / "web" / "src" / "main.tsx").open("a") as source:
+            source.write("\n")
+
+    change_source()
+    assert commands() == ["ci --omit=dev", "run build"]
+    assert commands() == []
+    assert commands("check") == ["ci --ignore-scripts", "run check"]
+    change_source()
+    assert commands("--for-tests") == ["run build"]
 
 
 @pytest.mark.parametrize(("built_before", "fallback"), [(True, "the page that was built before"), (False, "a plain page")])
