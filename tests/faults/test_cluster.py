@@ -214,6 +214,22 @@ async def test_revocations_and_problems_of_the_tables_reach_edges(start_member: 
     await wait_until(is_not_ready, "the edge says what is wrong with the table")
 
 
+async def test_a_change_of_many_customers_fits_into_messages(start_member: StartMember, connect: Connect, db: Any) -> None:
+    await start_member()
+    edge = await start_member(NODE_ROLE="edge")
+    client = await connect(edge.ws_url)
+    await db.execute(
+        "insert into orders (customer_name, customer_id, total) "
+        "select repeat('Ж', 2000), md5(n::text), 1 from generate_series(1, 1000) as n"
+    )
+    await client.wait_until(lambda c: c.totals["total_orders"] == 1000, "the orders")
+    gaps = await metric(edge, "orderwire_fact_gaps_total")
+    # Several payloads for each: what everyone gets, and what the new and the former customer get.
+    await db.execute("update orders set customer_id = customer_id || 'x', total = 2")
+    await client.wait_until(lambda c: c.totals["total_revenue"] == "2000.00", "the changes")
+    assert await metric(edge, "orderwire_fact_gaps_total") == gaps
+
+
 async def test_a_correction_of_the_totals_reaches_edges(start_member: StartMember, connect: Connect, db: Any) -> None:
     await start_member(AUDIT_SECONDS="0.2")
     edge = await start_member(NODE_ROLE="edge")
