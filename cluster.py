@@ -273,6 +273,8 @@ class ClusterNode:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDENTITY_INTERVAL):
                     await self._identity_check_due.wait()
+            if self._identity_check_due.is_set():  # an old primary may still hold the connection of the lease
+                await self._lease.expire_connections()
             self._identity_check_due.clear()
             if not self._feed.is_relay:
                 with suppress(DatabaseError):
@@ -299,7 +301,9 @@ class ClusterNode:
             return
         self._state_text = text
         with suppress(ValueError):  # of another version
-            if not self._watch.receive(text):
+            if self._watch.receive(text):
+                self._publisher.set_state(text)  # for when this server becomes the relay: until its own poll this is the newest
+            else:
                 self._state_poll_due.set()
 
     async def _poll_state_without_relay(self) -> Never:

@@ -252,6 +252,36 @@ async def test_an_edge_says_what_it_needs(start_server: StartServer, broker: Bro
     assert "migrate" in line
 
 
+async def test_without_the_broker_an_edge_finds_the_new_primary(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
+    """While a connection to the old one is open."""
+    await (await start_server(database_url, WORKERS="1")).stop()  # makes the schema
+    edge = await start_server(database_url, WORKERS="1", NODE_ROLE="edge", BROKER_URL="nats://127.0.0.1:1")
+    client = await connect(edge.ws_url)
+    await insert(db, 3)
+    await has_orders(client, 3)
+
+    async def connections() -> set[int]:
+        sql = "select pid from pg_stat_activity where application_name = 'orderwire' and datname = current_database()"
+        return {row["pid"] for row in await db.fetch(sql)}
+
+    others = await connections()
+
+    async def is_lease_open() -> bool:
+        return bool(await connections() - others)
+
+    await wait_until(is_lease_open, "the connection that looks which database it is")
+    definition = await db.fetchval("select pg_get_functiondef('orderwire.database_identity'::regproc)")
+    timeline = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+    assert timeline in definition
+    await db.execute(definition.replace(timeline, "'00000007'"))
+    for pid in others:
+        await db.execute("select pg_terminate_backend($1)", pid)
+    await insert(db, 3)
+    await has_orders(client, 6)
+
+
 async def test_without_the_broker_a_server_starts_and_serves(
     start_server: StartServer, connect: Connect, database_url: str, db: Any
 ) -> None:
