@@ -259,6 +259,14 @@ class ClusterNode:
         """The broker says that there is a newer primary than the one that we know."""
         if self._identity is None or timeline <= self._identity.timeline:
             return
+        log.warning(
+            "NATS tells of a newer primary, on timeline %d; this server's is on timeline %d. If no standby was promoted (an "
+            "older backup was put back, or servers of a copy of this database use the same NATS), end what should not be "
+            "there, then: nats kv rm %s, and restart the servers",
+            timeline,
+            self._identity.timeline,
+            Subjects.of_database(*self._identity[:2]).stream,
+        )
         newer = self._identity._replace(timeline=timeline)
         if self._feed.is_relay:  # leave the old primary: the listener connects again
             with suppress(WrongDatabase):

@@ -14,7 +14,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bus.connection import BrokerOptions, open_connection
 from bus.local.nodes import BrokerNodes
+from bus.nats import Subjects
+from bus.timeline import TimelineKey
 from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
@@ -250,6 +253,19 @@ async def test_an_edge_says_what_it_needs(start_server: StartServer, broker: Bro
     (line,) = [line for line in without_schema.lines if line.strip()]
     assert "orderwire" in line
     assert "migrate" in line
+
+
+async def test_a_timeline_that_only_the_broker_knows_is_explained(
+    start_server: StartServer, broker: BrokerNodes, database_url: str, db: Any
+) -> None:
+    await (await start_server(database_url, WORKERS="1")).stop()  # makes the schema
+    row = await db.fetchrow("select system_identifier, database_oid, timeline from orderwire.database_identity()")
+    bucket = Subjects.of_database(row["system_identifier"], row["database_oid"]).stream
+    async with open_connection(BrokerOptions((broker.urls,)), broker.urls) as connection:
+        await TimelineKey(connection, bucket).raise_to(99, 1)
+    server = await start_server(database_url, wait=False, BROKER_URL=broker.urls, WORKERS="1")
+    await server.wait_for_line(f"nats kv rm {bucket}, and restart the servers")
+    await server.wait_for_line("this connection leads to an old primary")
 
 
 async def test_without_the_broker_an_edge_finds_the_new_primary(
