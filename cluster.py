@@ -259,6 +259,14 @@ class ClusterNode:
         """The broker says that there is a newer primary than the one that we know."""
         if self._identity is None or timeline <= self._identity.timeline:
             return
+        log.warning(
+            "NATS tells of a newer primary, on timeline %d; this server's is on timeline %d. If no standby was promoted (an "
+            "older backup was put back, or servers of a copy of this database use the same NATS), end what should not be "
+            "there, then: nats kv rm %s, and restart the servers",
+            timeline,
+            self._identity.timeline,
+            Subjects.of_database(*self._identity[:2]).stream,
+        )
         newer = self._identity._replace(timeline=timeline)
         if self._feed.is_relay:  # leave the old primary: the listener connects again
             with suppress(WrongDatabase):
@@ -273,6 +281,8 @@ class ClusterNode:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDENTITY_INTERVAL):
                     await self._identity_check_due.wait()
+            if self._identity_check_due.is_set():  # an old primary may still hold the connection of the lease
+                await self._lease.expire_connections()
             self._identity_check_due.clear()
             if not self._feed.is_relay:
                 with suppress(DatabaseError):
@@ -299,7 +309,9 @@ class ClusterNode:
             return
         self._state_text = text
         with suppress(ValueError):  # of another version
-            if not self._watch.receive(text):
+            if self._watch.receive(text):
+                self._publisher.set_state(text)  # for when this server becomes the relay: until its own poll this is the newest
+            else:
                 self._state_poll_due.set()
 
     async def _poll_state_without_relay(self) -> Never:

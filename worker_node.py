@@ -98,7 +98,11 @@ class WorkerNode:
         if database is not None and (identity := DatabaseIdentity(*database)) != self._database:
             with suppress(WrongDatabase):  # of an old primary: its facts have been told by a relay that will be replaced
                 self._followed.follow(identity)
-        if found is not None and not self._watch.receive(found):
+        if found is None:
+            return
+        if self._watch.receive(found):
+            self._found = found  # for when this worker becomes the relay: until its own poll this is the newest
+        else:
             self._poll_due.set()
 
     async def _poll_when_due(self) -> Never:

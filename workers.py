@@ -146,8 +146,14 @@ class SupervisorClient:
         if self._merged_samples is None:
             self._merged_samples = asyncio.get_running_loop().create_future()
             self._connection.send("all?")
-        async with asyncio.timeout(MERGED_SAMPLES_TIMEOUT_SECONDS):
-            return await asyncio.shield(self._merged_samples)
+        pending = self._merged_samples
+        try:
+            async with asyncio.timeout(MERGED_SAMPLES_TIMEOUT_SECONDS):
+                return await asyncio.shield(pending)
+        except TimeoutError:
+            if self._merged_samples is pending:  # the request or the answer may have been dropped: the next caller asks again
+                self._merged_samples = None
+            raise
 
 
 # ---------------------------------------------------------------- the supervisor
@@ -206,9 +212,12 @@ class _Worker:
         if self._pending_samples is None:
             self._pending_samples = asyncio.get_running_loop().create_future()
             self.connection.send("samples?")
-        done, _ = await asyncio.wait([self._pending_samples], timeout=SAMPLES_TIMEOUT_SECONDS)
+        pending = self._pending_samples
+        done, _ = await asyncio.wait([pending], timeout=SAMPLES_TIMEOUT_SECONDS)
         if not done:
             self.metrics.mark_unavailable()
+            if self._pending_samples is pending:  # the request may have been dropped: the next caller asks again
+                self._pending_samples = None
 
     def receive_samples(self, content: Any) -> None:
         counts, gauges = map(from_json_rows, content)

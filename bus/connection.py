@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,6 +39,10 @@ PING_TIMEOUT = 1.5
 CLOSE_TIMEOUT = 1.0
 # Bytes that may wait for a node that does not read; with more, messages are refused.
 MAX_PENDING_BYTES = 8 * 1024 * 1024
+# Of NATS: the first one with batches of direct gets.
+MIN_VERSION = (2, 11)
+# In bytes: a fact, and what NATS adds to it.
+MIN_MAX_PAYLOAD = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +90,38 @@ class Connection:
     def is_usable(self) -> bool:
         """Whether it can take another message."""
         return not self.lost.is_set() and self.client.is_connected and self.client.pending_data_size < MAX_PENDING_BYTES
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether the node answers a direct get of many messages. An older one sends the first message, and then nothing."""
+        version = self._version
+        return version is not None and version >= MIN_VERSION
+
+    @property
+    def _version(self) -> tuple[int, int] | None:
+        match = re.search(r"(\d+)\.(\d+)", str(self.client.connected_server_version))
+        return None if match is None else (int(match[1]), int(match[2]))
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Pairs of what makes this node of less use than it could be, and how to mend that."""
+        problems = []
+        if not self.has_batches:
+            version = self._version
+            shown = "an unknown version" if version is None else f"version {version[0]}.{version[1]}"
+            problems.append(
+                (
+                    f"NATS at {self.server} is {shown}",
+                    "upgrade it to 2.11 or newer: until then servers that have missed something read PostgreSQL",
+                )
+            )
+        if self.client.max_payload < MIN_MAX_PAYLOAD:
+            problems.append(
+                (
+                    f"NATS at {self.server} takes messages of {self.client.max_payload:,} bytes at most",
+                    "set its max_payload to 1MB, the default: larger changes come from PostgreSQL, at each edge",
+                )
+            )
+        return problems
 
     async def publish(self, subject: str, message: bytes, reply: str = "") -> None:
         """Put a message into the connection's buffer. Raises BusUnavailable, and never waits for a node that does not read."""

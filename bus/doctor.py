@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import nats.errors
 from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
@@ -15,10 +13,7 @@ from push.errors import BusUnavailable
 
 __all__ = ["diagnose"]
 
-# Batches of direct gets.
-MIN_VERSION = (2, 11)
-# A page of events, and what a fact has beside them.
-MIN_MAX_PAYLOAD = 1024 * 1024
+# Seconds.
 API_TIMEOUT = 2.0
 
 Problem = tuple[str, str]
@@ -31,30 +26,13 @@ async def diagnose(options: BrokerOptions, replicas: int | None, subjects: Subje
     for server in options.servers:
         try:
             async with open_connection(options, server) as connection:
-                problems += _find_in_node(connection)
+                problems += connection.problems()
                 if not is_cluster_examined:
                     is_cluster_examined = True
                     problems += await _find_in_jetstream(connection, len(options.servers), replicas, subjects)
         except BusUnavailable as error:
             fix = "start it, or correct BROKER_URL, BROKER_CA_FILE and the credentials; until then events come from PostgreSQL"
             problems.append((f"{error}", fix if "NATS" in str(error) else f"{fix} ({server_name(server)})"))
-    return problems
-
-
-def _find_in_node(connection: Connection) -> list[Problem]:
-    problems = []
-    version = str(connection.client.connected_server_version)
-    match = re.search(r"(\d+)\.(\d+)", version)
-    if match is None or (int(match[1]), int(match[2])) < MIN_VERSION:
-        shown = match[0] if match else "an unknown version"
-        problems.append((f"NATS at {connection.server} is {shown}", "upgrade it to 2.11 or newer"))
-    if connection.client.max_payload < MIN_MAX_PAYLOAD:
-        problems.append(
-            (
-                f"NATS at {connection.server} takes messages of {connection.client.max_payload:,} bytes at most",
-                "set its max_payload to 1MB, the default: larger changes come from PostgreSQL, at each edge",
-            )
-        )
     return problems
 
 

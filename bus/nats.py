@@ -103,6 +103,8 @@ class NatsBus(Bus):
         self._problem = "not connected to NATS yet"
         self._failures = FailureLog(log)
         self._stream_failures = FailureLog(log)
+        # Problems of nodes that have been logged.
+        self._reported: set[str] = set()
         self._answers: set[asyncio.Task[None]] = set()
         # Loop times: when a message of another relay came last; since when there is no connection, None while there is one.
         self.heard_at: float | None = None
@@ -217,6 +219,10 @@ class NatsBus(Bus):
         self.connected.set()
         self._failures.recovered(f"connected to NATS at {connection.server}")
         log.debug("connected to NATS at %s", connection.server)
+        for problem, fix in connection.problems():
+            if problem not in self._reported:
+                self._reported.add(problem)
+                log.warning("%s; to mend it: %s", problem, fix)
         tasks = [
             asyncio.create_task(connection.watch(), name="broker connection"),
             asyncio.create_task(self._keep_stream(connection, subjects, key), name="broker stream"),

@@ -97,6 +97,10 @@ class FactStream:
 
     async def newest(self, count: int, subject: str) -> Sequence[bytes]:
         """The newest ``count`` messages whose subject matches, oldest first. Raises BusUnavailable."""
+        if not self._connection.has_batches:
+            raise BusUnavailable(
+                f"NATS at {self._connection.server} has no batches of direct gets: upgrade it to 2.11 or newer"
+            )
         last = await self._last_sequence(subject)
         messages: list[bytes] = []
         start = max(1, last - count + 1)

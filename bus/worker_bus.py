@@ -158,7 +158,8 @@ class FactExchange:
                 if self.relay_id is None:
                     self._appoint(worker_id)
             case "beat":
-                pass
+                if worker_id != self.relay_id:  # it did not read when it was told that another one is the relay
+                    send("relay", False)
             case "fact":
                 self._store(data)
                 for other, sender in self._senders.items():

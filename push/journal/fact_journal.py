@@ -250,9 +250,16 @@ class FactJournalConnection(JournalConnection):
             limits = MAX_JOINED_EVENTS, MAX_JOINED_BYTES
         self._is_first_page = False
         if self._fresh_read_due:
-            self._fresh_read_due = False
-            if not await self._reach_fresh_read(watermark):
-                return await self._read_itself(watermark, None, 0, max_events, max_bytes)
+            self._fresh_read_due = False  # before the read: another request may come while it is under way
+            is_read = False
+            try:
+                if not await self._reach_fresh_read(watermark):
+                    own = await self._read_itself(watermark, None, 0, max_events, max_bytes)
+                    is_read = not (isinstance(own, RelayedPage) and own.reconnected)
+                    return own
+                is_read = True
+            finally:
+                self._fresh_read_due |= not is_read
         if (page := self._take(watermark, None, 0, *limits)) is not None:
             self._in_gap = False
             return page
@@ -384,6 +391,8 @@ class FactJournalConnection(JournalConnection):
         self._notified.set()
 
     async def wait_for_notify(self, timeout_seconds: float) -> None:
+        if self._fresh_read_due:  # asked for while a page was waited for, which has cleared ``_notified``
+            return
         if self._is_silent:
             await self._wait_for_fact(SILENT_POLL_INTERVAL)
         else:

@@ -14,11 +14,12 @@ from typing import Never
 
 from push.errors import BusUnavailable
 from push.journal.bus import Bus
-from push.journal.events import Snapshot
+from push.journal.events import Event, Snapshot
 from push.journal.facts import Fact, FactHead, ReadAnswer, Term, encode, encode_answer
 from push.journal.page_observer import PageObserver, PublishedPage
 from push.journal.queries import JournalConnection
 from push.journal.relay import PAGE_BYTES, PAGE_EVENTS, Relay
+from push.journal.totals import Totals
 
 __all__ = ["FactPublisher"]
 
@@ -31,6 +32,8 @@ HEARTBEAT_INTERVAL = 0.3
 MAX_READ_AGE = 1.3
 # How much may wait to be sent before the relay waits.
 MAX_WAITING_BYTES = 4 * 1024**2
+# A fact of more bytes is divided, by an estimate that is not below the truth. NATS takes messages of 1 MiB.
+MAX_FACT_BYTES = 896 * 1024
 # For a read on behalf of an edge. It reads PostgreSQL itself when that takes longer.
 READ_TIMEOUT = 0.2
 
@@ -94,8 +97,9 @@ class FactPublisher(PageObserver):
             self._latest, self._latest_at = page, asyncio.get_running_loop().time()
         if not page.events and not page.past_id:
             return  # the next fact begins where the last one ended, so that it tells of this read too
-        self._waiting.append(replace(page, after=self._told or page.after))
-        self._waiting_bytes += _size(page)
+        for part in _divided(replace(page, after=self._told or page.after)):
+            self._waiting.append(part)
+            self._waiting_bytes += _size(part)
         if not page.more:
             self._told = page.upto
         if self._waiting_bytes >= MAX_WAITING_BYTES:
@@ -223,7 +227,33 @@ class FactPublisher(PageObserver):
 
 
 def _size(page: PublishedPage) -> int:
-    return sum(len(event.payload) for event in page.events)
+    return sum(map(_encoded_size, page.events))
+
+
+def _encoded_size(event: Event) -> int:
+    """At least the bytes that the event takes in a fact, with a snapshot of its own."""
+    payloads = (event.payload, event.customer_payload, event.previous_customer_payload)
+    names = (event.stream, event.key, event.order_key, event.customer_id, event.previous_customer_id)
+    size = 240 + 20 * len(event.writer_snapshot.xip) + sum(map(len, filter(None, payloads)))
+    # A character of JSON takes up to six bytes: \\u0001.
+    return size + sum(len(name) if name.isalnum() and name.isascii() else 6 * len(name) for name in names if name)
+
+
+def _divided(page: PublishedPage) -> list[PublishedPage]:
+    """The page as pages of the same read, each of which fits into a fact."""
+    events = page.events
+    size, count = 0, 0
+    for event in events:
+        size += _encoded_size(event)
+        if count and size > MAX_FACT_BYTES:
+            break
+        count += 1
+    if count == len(events):
+        return [page]
+    rest = events[count:]
+    nothing = Totals(revenue_by_currency=None if page.totals.revenue_by_currency is None else {})
+    first = replace(page, events=events[:count], more=True, totals=page.totals - nothing.plus(rest))
+    return [first, *_divided(replace(page, events=rest, past_id=events[count - 1].id))]
 
 
 def _is_whole(page: PublishedPage) -> bool:

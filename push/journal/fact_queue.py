@@ -17,7 +17,9 @@ __all__ = ["FactQueue", "NextPage"]
 # Limits of what arrives while a process cannot use it, because it reads a large change from PostgreSQL. The oldest facts are
 # dropped then, which is a gap.
 MAX_FACTS = 5000
-MAX_BYTES = 32 * 1024**2
+MAX_BYTES = 64 * 1024**2
+# What an event takes beside its payloads, once it has been read from its message (CPython 3.11).
+EVENT_BYTES = 800
 
 
 class NextPage(NamedTuple):
@@ -59,7 +61,7 @@ class FactQueue:
             return
         self._seqs.insert(index, seq)
         self._facts.insert(index, fact)
-        self._bytes += fact.head.byte_count
+        self._bytes += _memory_of(fact)
         while len(self._facts) > self._max_facts or self._bytes > self._max_bytes:
             self._remove(0)
 
@@ -158,8 +160,12 @@ class FactQueue:
         return NextPage(missing, fact.head, 1)
 
     def _remove(self, index: int) -> None:
-        self._bytes -= self._facts[index].head.byte_count
+        self._bytes -= _memory_of(self._facts[index])
         del self._facts[index], self._seqs[index]
+
+
+def _memory_of(fact: Fact) -> int:
+    return fact.head.byte_count + EVENT_BYTES * fact.head.event_count
 
 
 def _missing(fact: Fact, watermark: Snapshot) -> Sequence[Event]:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from bus import connection
 from bus.local.nodes import BrokerNodes
 from bus.timeline import TimelineKey
 from push.errors import BusUnavailable
@@ -242,3 +243,18 @@ async def test_a_stream_grows_with_the_cluster(nodes: BrokerNodes) -> None:
                 await asyncio.sleep(0.1)
 
         await within(30, grow(), "three replicas")
+
+
+async def test_a_node_that_is_too_old_is_named_once_and_its_stream_not_waited_for(
+    node: BrokerNodes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It answers the first message of a batch, and never says that there are no more."""
+    monkeypatch.setattr(connection, "MIN_VERSION", (99, 0))
+    async with member(node.urls, relays=True) as relay, member(node.urls) as edge:
+        with pytest.raises(BusUnavailable, match=r"upgrade it to 2\.11 or newer"):
+            await edge.bus.stored(3)
+        assert relay.bus._connection is not None
+        relay.bus._connection.mark_lost("the test says so")
+        await relay.wait_lost()
+        await relay.wait_connected()
+    assert sum("; to mend it: upgrade it" in record.getMessage() for record in caplog.records) == 2  # one of each process

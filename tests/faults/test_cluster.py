@@ -14,7 +14,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bus.connection import BrokerOptions, open_connection
 from bus.local.nodes import BrokerNodes
+from bus.nats import Subjects
+from bus.timeline import TimelineKey
 from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
 
@@ -214,6 +217,22 @@ async def test_revocations_and_problems_of_the_tables_reach_edges(start_member: 
     await wait_until(is_not_ready, "the edge says what is wrong with the table")
 
 
+async def test_a_change_of_many_customers_fits_into_messages(start_member: StartMember, connect: Connect, db: Any) -> None:
+    await start_member()
+    edge = await start_member(NODE_ROLE="edge")
+    client = await connect(edge.ws_url)
+    await db.execute(
+        "insert into orders (customer_name, customer_id, total) "
+        "select repeat('Ж', 2000), md5(n::text), 1 from generate_series(1, 1000) as n"
+    )
+    await client.wait_until(lambda c: c.totals["total_orders"] == 1000, "the orders")
+    gaps = await metric(edge, "orderwire_fact_gaps_total")
+    # Several payloads for each: what everyone gets, and what the new and the former customer get.
+    await db.execute("update orders set customer_id = customer_id || 'x', total = 2")
+    await client.wait_until(lambda c: c.totals["total_revenue"] == "2000.00", "the changes")
+    assert await metric(edge, "orderwire_fact_gaps_total") == gaps
+
+
 async def test_a_correction_of_the_totals_reaches_edges(start_member: StartMember, connect: Connect, db: Any) -> None:
     await start_member(AUDIT_SECONDS="0.2")
     edge = await start_member(NODE_ROLE="edge")
@@ -234,6 +253,49 @@ async def test_an_edge_says_what_it_needs(start_server: StartServer, broker: Bro
     (line,) = [line for line in without_schema.lines if line.strip()]
     assert "orderwire" in line
     assert "migrate" in line
+
+
+async def test_a_timeline_that_only_the_broker_knows_is_explained(
+    start_server: StartServer, broker: BrokerNodes, database_url: str, db: Any
+) -> None:
+    await (await start_server(database_url, WORKERS="1")).stop()  # makes the schema
+    row = await db.fetchrow("select system_identifier, database_oid, timeline from orderwire.database_identity()")
+    bucket = Subjects.of_database(row["system_identifier"], row["database_oid"]).stream
+    async with open_connection(BrokerOptions((broker.urls,)), broker.urls) as connection:
+        await TimelineKey(connection, bucket).raise_to(99, 1)
+    server = await start_server(database_url, wait=False, BROKER_URL=broker.urls, WORKERS="1")
+    await server.wait_for_line(f"nats kv rm {bucket}, and restart the servers")
+    await server.wait_for_line("this connection leads to an old primary")
+
+
+async def test_without_the_broker_an_edge_finds_the_new_primary(
+    start_server: StartServer, connect: Connect, database_url: str, db: Any
+) -> None:
+    """While a connection to the old one is open."""
+    await (await start_server(database_url, WORKERS="1")).stop()  # makes the schema
+    edge = await start_server(database_url, WORKERS="1", NODE_ROLE="edge", BROKER_URL="nats://127.0.0.1:1")
+    client = await connect(edge.ws_url)
+    await insert(db, 3)
+    await has_orders(client, 3)
+
+    async def connections() -> set[int]:
+        sql = "select pid from pg_stat_activity where application_name = 'orderwire' and datname = current_database()"
+        return {row["pid"] for row in await db.fetch(sql)}
+
+    others = await connections()
+
+    async def is_lease_open() -> bool:
+        return bool(await connections() - others)
+
+    await wait_until(is_lease_open, "the connection that looks which database it is")
+    definition = await db.fetchval("select pg_get_functiondef('orderwire.database_identity'::regproc)")
+    timeline = "substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"
+    assert timeline in definition
+    await db.execute(definition.replace(timeline, "'00000007'"))
+    for pid in others:
+        await db.execute("select pg_terminate_backend($1)", pid)
+    await insert(db, 3)
+    await has_orders(client, 6)
 
 
 async def test_without_the_broker_a_server_starts_and_serves(

@@ -123,6 +123,27 @@ async def test_a_scrape_without_an_answer_times_out(pair: Pair, monkeypatch: pyt
     monkeypatch.setattr(workers, "MERGED_SAMPLES_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(TimeoutError):
         await pair.client._fetch_merged_samples()
+    assert await pair.receive() == ("all?", None)
+    # The answer may have been dropped, so the next one asks again.
+    monkeypatch.setattr(workers, "MERGED_SAMPLES_TIMEOUT_SECONDS", 10.0)
+    again = asyncio.create_task(pair.client._fetch_merged_samples())
+    assert await pair.receive() == ("all?", None)
+    pair.other.send("all", [])
+    assert await again == {}
+
+
+async def test_a_worker_that_did_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SAMPLES_TIMEOUT_SECONDS", 0.01)
+    ours, theirs = socket.socketpair()
+    worker = _Worker(1)
+    worker.connection = await _WorkerConnection.open(ours)
+    other = await _WorkerConnection.open(theirs)
+    messages = other.messages()
+    for _ in range(2):
+        await worker.refresh_metrics()
+        assert await asyncio.wait_for(anext(messages), 10) == ("samples?", None, b"")
+    other.close()
+    worker.connection.close()
 
 
 async def test_a_port_that_is_in_use_is_not_reserved() -> None:

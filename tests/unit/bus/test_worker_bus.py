@@ -103,6 +103,23 @@ async def test_a_relay_that_hangs_is_replaced(wiring: Wiring, monkeypatch: pytes
     assert wiring.relays == [2], "there is no other"
 
 
+async def test_a_relay_that_was_replaced_unawares_is_told_when_it_says_that_it_lives(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus.worker_bus, "RELAY_TIMEOUT", -1.0)
+    wiring.deaf = {1}
+    wiring.exchange.replace_silent_relay()
+    wiring.deaf = set()
+    assert wiring.relays == [1, 2]
+    monkeypatch.setattr(bus.worker_bus, "BEAT_INTERVAL", 0.01)
+    beating = [asyncio.create_task(found.run()) for found in wiring.buses.values()]
+    await asyncio.sleep(0.05)
+    assert wiring.relays == [2]
+    for task in beating:
+        task.cancel()
+    await asyncio.wait(beating)
+
+
 async def test_the_relay_reads_for_another_worker(wiring: Wiring) -> None:
     reads = 0
 

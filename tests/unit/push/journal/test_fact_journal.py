@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from push.errors import ConnectionLost
 from push.journal.events import Position
 from push.journal.fact_journal import GATHER_INTERVAL, SILENCE, FactJournalConnection
 from push.journal.facts import encode
@@ -80,5 +81,41 @@ def test_silence_ends_the_wait(loop: VirtualLoop) -> None:
         while loop.time() - before <= SILENCE:
             await connection.wait_for_notify(60.0)
         assert loop.time() - before == pytest.approx(SILENCE, abs=0.2)
+
+    loop.run_until_complete(run())
+
+
+def test_a_fresh_read_that_fails_is_still_due(loop: VirtualLoop) -> None:
+    """Else the clients that wait for it would be served after a read that has asked no one."""
+
+    async def run() -> None:
+        connection = await open_connection(awaited="anna")
+        pool = connection._reads
+        assert isinstance(pool, ModelPool)
+        connection.wake()
+        pool.is_down = True
+        with pytest.raises(ConnectionLost):
+            await connection.page(Position(up_to(4)), None, 0, 100, 1000)
+        pool.is_down = False
+        pool.database.crashes += 1  # so the pool's connection is another one, and the page is not used
+        for reads in (1, 2):
+            await connection.page(Position(up_to(4)), None, 0, 100, 1000)
+            assert pool.pages == 1 + reads
+            await connection.identity(None, ())
+        await connection.page(Position(up_to(4)), None, 0, 100, 1000)
+        assert pool.pages == 3
+
+    loop.run_until_complete(run())
+
+
+def test_a_fresh_read_that_is_asked_for_within_another_read_is_not_waited_for(loop: VirtualLoop) -> None:
+    async def run() -> None:
+        connection = await open_connection(awaited="anna")
+        connection.wake()
+        loop.call_later(0.01, connection.receive, message(5, "anna"))
+        await connection.page(Position(up_to(4)), up_to(5), 0, 100, 1000)
+        before = loop.time()
+        await connection.wait_for_notify(10.0)
+        assert loop.time() == before
 
     loop.run_until_complete(run())

@@ -173,7 +173,7 @@ def test_the_oldest_facts_are_dropped_beyond_the_limits() -> None:
         queue.add(fact)
     assert taken(queue, up_to(4)) is None
     assert taken(queue, up_to(8)) is not None
-    queue = FactQueue(max_bytes=10)
+    queue = FactQueue(max_bytes=3000)  # the payloads have two bytes each, the events themselves some hundreds
     for fact in (read(1, 5, 8), read(2, 9, 11)):
         queue.add(fact)
     assert len(queue) == 1
