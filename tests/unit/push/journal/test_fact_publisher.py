@@ -30,8 +30,8 @@ def page_of(events: Sequence[Event], *, more: bool) -> PublishedPage:
 
 
 def fact_of(page: PublishedPage, seq: int) -> Fact:
-    fields = {"past_id": page.past_id, "last_id": page.events[-1].id if page.more else None, "totals": page.totals}
-    return make_fact(*page.events, seq=seq, **fields)
+    last_id = page.events[-1].id if page.more else None
+    return make_fact(*page.events, seq=seq, past_id=page.past_id, last_id=last_id, totals=page.totals)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,13 @@ def test_a_large_page_is_divided_into_facts_of_the_same_read(count: int, more: b
         queue.add(fact)
     found: list[Event] = []
     upto, past_id = None, 0
+    head = None
     for _ in facts:
         taken = queue.take(up_to(4), upto, past_id, 10_000, 1 << 30)
         assert taken is not None
         found += taken.events
-        upto, past_id = taken.head.upto, taken.events[-1].id
+        head = taken.head
+        upto, past_id = head.upto, taken.events[-1].id
     assert found == events
-    assert taken.head.totals.orders == 7 + count
+    assert head is not None
+    assert head.totals.orders == 7 + count
