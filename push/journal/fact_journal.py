@@ -92,21 +92,21 @@ class FactJournalConnection(JournalConnection):
         self._heard_upto: Snapshot | None = None
         self._refilled_at = -math.inf
         self._unanswered_at = -math.inf
-        # The fact that the last baseline begins with; None if PostgreSQL has answered.
-        self._start: FactHead | None = None
+        # The end of the last baseline, and an event of the newest transaction there; None if PostgreSQL has answered.
+        self._newest_told: tuple[Snapshot, EventId | None] | None = None
         # The newest fact that ends where the reader is: its totals hold there.
         self._current: FactHead | None = None
         # Unix time at which the read began up to which the reader is.
         self._read_began_at = 0.0
+        # The reader is where the facts ended at its baseline: its first read finds nothing, and need not ask PostgreSQL.
+        self._is_at_told_end = False
         # A read that begins after ``wake`` is wanted.
         self._fresh_read_due = False
-        # The next page is the first one after a baseline.
-        self._is_first_page = False
         # PostgreSQL is being read: because of a gap, and within a read of several pages.
         self._in_gap = False
         self._in_own_read = False
         self._notified = asyncio.Event()
-        # Ends the wait for facts that nobody awaits.
+        # Ends the wait for facts that no client awaits.
         self._gathered: asyncio.TimerHandle | None = None
         # A page of a read, or the end of a fresh one, is being waited for: every fact counts.
         self._is_waiting = False
@@ -212,24 +212,41 @@ class FactJournalConnection(JournalConnection):
 
     async def baseline(self) -> Baseline:
         """From the facts if there are some: then the memory of recent events is full from the start."""
-        self._start = None
+        self._newest_told = None
         await self._refill()
+        try:
+            told = self._told_baseline()
+        except BadFact as error:
+            log.warning("%s", error)
+            self._queue.clear()
+            told = None
+        return await self._ask(self._reads.baseline()) if told is None else told
+
+    def _told_baseline(self) -> Baseline | None:
+        """The totals at the end of the facts that have arrived; None without facts that lead anywhere. Raises BadFact."""
         start = self._queue.start(MAX_JOINED_EVENTS) if self._can_use_facts else None
-        if start is not None:
-            try:
-                totals = start.totals_before
-            except BadFact as error:
-                log.warning("%s", error)
-                self._queue.clear()
-            else:
-                self._start, self._is_first_page = start.head, True
-                snapshot = start.head.after
-                return Baseline(totals, snapshot, snapshot.xmax - 1, start.head.verified)
-        return await self._ask(self._reads.baseline())
+        if start is None:
+            return None
+        after, newest = start.head.after, start.head.newest_before
+        found = self._queue.take(after, None, 0, MAX_JOINED_EVENTS, MAX_JOINED_BYTES)
+        history: list[Event] = []
+        while found is not None:
+            history += found.events
+            page = self._page_of(found)
+            if not page.more:
+                break
+            found = self._queue.take(after, page.upto, history[-1].id, MAX_JOINED_EVENTS, MAX_JOINED_BYTES)
+        if found is None:
+            return None
+        if history and (newest is None or max(event.txid for event in history) >= newest.txid):
+            newest = max(history, key=lambda event: event.txid).event_id
+        head = found.head
+        self._newest_told, self._is_at_told_end = (head.upto, newest), True
+        return Baseline(head.totals, head.upto, head.upto.xmax - 1, head.verified, after, history)
 
     async def newest_event(self, upto: Snapshot) -> EventId | None:
-        if self._start is not None and self._start.after == upto:
-            return self._start.newest_before
+        if self._newest_told is not None and self._newest_told[0] == upto:
+            return self._newest_told[1]
         return await self._ask(self._reads.newest_event(upto))
 
     async def page(self, after: Position, upto: Snapshot | None, past_id: int, max_events: int, max_bytes: int) -> Page:
@@ -245,11 +262,10 @@ class FactJournalConnection(JournalConnection):
             self._gathered.cancel()
             self._gathered = None
         self._in_own_read = False
+        is_at_told_end, self._is_at_told_end = self._is_at_told_end, False
         limits = max_events, max_bytes
-        if self._is_first_page or self._fresh_read_due:
-            limits = MAX_JOINED_EVENTS, MAX_JOINED_BYTES
-        self._is_first_page = False
         if self._fresh_read_due:
+            limits = MAX_JOINED_EVENTS, MAX_JOINED_BYTES
             self._fresh_read_due = False  # before the read: another request may come while it is under way
             is_read = False
             try:
@@ -269,7 +285,7 @@ class FactJournalConnection(JournalConnection):
             if (page := self._take(watermark, None, 0, *limits)) is not None:
                 self._metrics.fact_gaps.labels("stream").inc()
                 return page
-        if is_gap or self._is_silent or not self._can_use_facts:
+        if is_gap or not self._can_use_facts or (self._is_silent and not is_at_told_end):
             return await self._read_itself(watermark, None, 0, max_events, max_bytes)
         self._in_gap = False
         return self._empty_page(watermark)

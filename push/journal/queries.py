@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from push.journal.events import EventId, JournalIdentity, Page, Position, Snapshot
+from push.journal.events import Event, EventId, JournalIdentity, Page, Position, Snapshot
 from push.journal.series import OrderCounts
 from push.journal.totals import Totals
 
@@ -38,16 +38,21 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Totals together with the snapshot in which they hold, read by one statement.
+    """Totals together with the snapshot in which they hold, read by one statement, or told by another process.
 
     ``newest_txid`` is the newest transaction that has an event in that snapshot, 0 without any. ``from_scan`` says that the
     totals were counted from the table of orders; otherwise they are the last checkpoint plus the events since.
+
+    ``history``: events that are in the totals and that clients may ask for: all that ``snapshot`` sees and ``history_after``,
+    where that is known, does not. They are for the memory of recent events, and not to be published.
     """
 
     totals: Totals
     snapshot: Snapshot
     newest_txid: int
     from_scan: bool = True
+    history_after: Snapshot | None = None
+    history: Sequence[Event] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -327,7 +327,10 @@ class Relay:
         self._newest_txid = baseline.newest_txid
         self._newest_event = newest_event
         self._read_snapshot = baseline.snapshot
-        self.recent_events.reset(self.crash_safe(baseline.snapshot))
+        self.recent_events.reset(self.crash_safe(baseline.history_after or baseline.snapshot))
+        if baseline.history:
+            self.recent_events.append(baseline.history)
+            self.recent_events.record_watermark(self.crash_safe(baseline.snapshot))
         self._watermark = Watermark(self.crash_safe(baseline.snapshot), self.recent_events.next_seq, newest_event)
         self._totals = baseline.totals
         self.totals_verified = baseline.from_scan
