@@ -10,7 +10,7 @@ import secrets
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Never
+from typing import NamedTuple, Never
 
 from push.errors import BusUnavailable
 from push.journal.bus import Bus
@@ -19,7 +19,6 @@ from push.journal.facts import Fact, FactHead, ReadAnswer, Term, encode, encode_
 from push.journal.page_observer import PageObserver, PublishedPage
 from push.journal.queries import JournalConnection
 from push.journal.relay import PAGE_BYTES, PAGE_EVENTS, Relay
-from push.journal.totals import Totals
 
 __all__ = ["FactPublisher"]
 
@@ -59,7 +58,7 @@ class FactPublisher(PageObserver):
         self._latest: PublishedPage | None = None
         self._latest_at = 0.0
         self._sent_at = -math.inf
-        self._waiting: deque[PublishedPage] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._state: str | None = None
         self._state_due = False
@@ -99,7 +98,7 @@ class FactPublisher(PageObserver):
             return  # the next fact begins where the last one ended, so that it tells of this read too
         for part in _divided(replace(page, after=self._told or page.after)):
             self._waiting.append(part)
-            self._waiting_bytes += _size(part)
+            self._waiting_bytes += part.size
         if not page.more:
             self._told = page.upto
         if self._waiting_bytes >= MAX_WAITING_BYTES:
@@ -167,14 +166,13 @@ class FactPublisher(PageObserver):
         """What to send next: pages that wait, as many as fit into one fact, else a heartbeat if one is due."""
         if not self._waiting:
             return self._heartbeat()
-        first = last = self._waiting.popleft()
-        events = list(first.events)
-        size = _size(first)
-        while self._waiting and _is_whole(last) and _is_whole(following := self._waiting[0]):
-            size += _size(following)
-            if size > PAGE_BYTES or len(events) + len(following.events) > PAGE_EVENTS:
+        first, size = self._waiting.popleft()
+        last, events = first, list(first.events)
+        while self._waiting and _is_whole(last) and _is_whole(self._waiting[0].page):
+            size += self._waiting[0].size
+            if size > PAGE_BYTES or len(events) + len(self._waiting[0].page.events) > PAGE_EVENTS:
                 break
-            last = self._waiting.popleft()
+            last = self._waiting.popleft().page
             events += last.events
         return replace(last, after=first.after, past_id=first.past_id, newest_before=first.newest_before, events=events)
 
@@ -226,10 +224,6 @@ class FactPublisher(PageObserver):
         return encode_answer(ReadAnswer(term, relay.epoch, upto))
 
 
-def _size(page: PublishedPage) -> int:
-    return sum(map(_encoded_size, page.events))
-
-
 def _encoded_size(event: Event) -> int:
     """At least the bytes that the event takes in a fact, with a snapshot of its own."""
     payloads = (event.payload, event.customer_payload, event.previous_customer_payload)
@@ -239,21 +233,28 @@ def _encoded_size(event: Event) -> int:
     return size + sum(len(name) if name.isalnum() and name.isascii() else 6 * len(name) for name in names if name)
 
 
-def _divided(page: PublishedPage) -> list[PublishedPage]:
+class _Waiting(NamedTuple):
+    """A page that waits to be sent, and at least the bytes that its events take in a fact."""
+
+    page: PublishedPage
+    size: int
+
+
+def _divided(page: PublishedPage) -> list[_Waiting]:
     """The page as pages of the same read, each of which fits into a fact."""
     events = page.events
-    size, count = 0, 0
+    count = size = 0
     for event in events:
-        size += _encoded_size(event)
-        if count and size > MAX_FACT_BYTES:
+        event_size = _encoded_size(event)
+        if count and size + event_size > MAX_FACT_BYTES:
             break
+        size += event_size
         count += 1
     if count == len(events):
-        return [page]
+        return [_Waiting(page, size)]
     rest = events[count:]
-    nothing = Totals(revenue_by_currency=None if page.totals.revenue_by_currency is None else {})
-    first = replace(page, events=events[:count], more=True, totals=page.totals - nothing.plus(rest))
-    return [first, *_divided(replace(page, events=rest, past_id=events[count - 1].id))]
+    first = replace(page, events=events[:count], more=True, totals=page.totals.minus(rest))
+    return [_Waiting(first, size), *_divided(replace(page, events=rest, past_id=events[count - 1].id))]
 
 
 def _is_whole(page: PublishedPage) -> bool:

@@ -117,9 +117,7 @@ class Fact:
     @property
     def totals_before(self) -> Totals:
         """The totals before the first event. Raises BadFact."""
-        totals = self.head.totals
-        empty = Totals(revenue_by_currency=None if totals.revenue_by_currency is None else {})
-        return totals - empty.plus(self.events)
+        return self.head.totals.minus(self.events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,11 @@ class Totals:
                     _add(by_currency, event.currency, event.revenue)
         return Totals(orders, revenue, pending, by_currency)
 
+    def minus(self, events: Iterable[Event]) -> Totals:
+        """Return the totals before these events, if these are the totals after them."""
+        nothing = Totals(revenue_by_currency=None if self.revenue_by_currency is None else {})
+        return self - nothing.plus(events)
+
     def __add__(self, other: Totals) -> Totals:
         by_currency = None
         if self.revenue_by_currency is not None or other.revenue_by_currency is not None:

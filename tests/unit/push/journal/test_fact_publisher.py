@@ -49,7 +49,7 @@ def test_the_estimate_of_an_event_is_not_below_the_truth(event: Event) -> None:
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_a_large_page_is_divided_into_facts_of_the_same_read(count: int, more: bool) -> None:
     events = [LARGE._replace(id=number + 1, orders_delta=1) for number in range(count)]
-    facts = [decode(encode(fact_of(page, seq))) for seq, page in enumerate(_divided(page_of(events, more=more)), 1)]
+    facts = [decode(encode(fact_of(page, seq))) for seq, (page, _) in enumerate(_divided(page_of(events, more=more)), 1)]
     assert all(fact.head.byte_count < MAX_FACT_BYTES for fact in facts)
     assert (len(facts) > 1) == (count == 100)
     assert facts[-1].head.more == more
