@@ -25,7 +25,7 @@ from db.database import Database
 from db.errors import DatabaseError, DatabaseUnavailable, cause_of, name_server
 from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase
 from db.relay_lease import RelayLease
-from fact_feed import FactFeed
+from fact_feed import FactFeed, OwnReading
 from logs import FailureLog
 from push.backoff import Backoff
 from push.journal.events import Event
@@ -93,10 +93,8 @@ async def diagnose_broker(settings: Settings, url: str) -> list[tuple[str, str]]
 class ClusterNode:
     """Owns the connection to the broker, the lease, and the role of this server. Raises BadSetting when it is made.
 
-    ``update_schema`` is awaited before the first connection. ``listen()`` is the listener, which passes its connections to
-    ``follow``; ``relay_tasks()`` are what runs on the relay only, beside it, by name. Both are called anew for each term.
-    ``on_lost`` is awaited when PostgreSQL could not be read, or is another one: its connections are to be replaced.
-    ``is_awaited`` is that of the hub.
+    ``update_schema`` is awaited before the first connection. The listener of ``own_reading`` passes its connections to
+    ``follow``. ``is_awaited`` is that of the hub.
     """
 
     def __init__(
@@ -108,9 +106,7 @@ class ClusterNode:
         metrics: Metrics,
         update_schema: Callable[[], Awaitable[object]],
         watch: DatabaseWatch,
-        listen: Callable[[], Coroutine[Any, Any, Never]],
-        relay_tasks: Callable[[], dict[str, Coroutine[Any, Any, Never]]],
-        on_lost: Callable[[], Awaitable[object]],
+        own_reading: OwnReading,
         is_awaited: Callable[[Sequence[Event]], bool],
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -121,14 +117,14 @@ class ClusterNode:
         self._metrics = metrics
         self._update_schema = update_schema
         self._watch = watch
-        self._on_lost = on_lost
+        self._own_reading = own_reading
         self._bus = NatsBus(broker_options(settings, f"orderwire {self.name}"), settings.broker_replicas, self._on_timeline)
         self._lease = RelayLease(followed, self.name)
         self._publisher = FactPublisher(self._bus, relay, self.name)
         self._facts = FactJournalConnection(
             self._bus, database.journal, metrics, node=self.name, on_state=self._on_state, is_awaited=is_awaited
         )
-        self._feed = FactFeed(relay, self._facts, metrics, listen=listen, relay_tasks=relay_tasks, on_lost=on_lost)
+        self._feed = FactFeed(relay, self._facts, metrics, own_reading)
         self._identity: DatabaseIdentity | None = None
         self._election: RelayElection | None = None
         self._prepared = asyncio.Event()
@@ -294,7 +290,7 @@ class ClusterNode:
         except WrongDatabase as error:
             self._relay.pool_problem = str(error)
             self._followed.follow(await self._lease.read_identity())
-            await self._on_lost()
+            await self._own_reading.on_lost()
             self._relay.recheck_identity()
         self._relay.pool_problem = None
 

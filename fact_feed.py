@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Never
 
 from db.errors import cause_of, ignore_driver_leftovers
@@ -18,7 +19,7 @@ from push.journal.fact_journal import FactJournalConnection
 from push.journal.relay import Relay
 from push.metrics import Metrics
 
-__all__ = ["FactFeed"]
+__all__ = ["FactFeed", "OwnReading"]
 
 log = logging.getLogger("orderwire.facts")
 
@@ -30,30 +31,28 @@ STABLE_AFTER = 2.0
 START_PATIENCE = 5.0
 
 
-class FactFeed:
-    """One per process.
+@dataclass(frozen=True, slots=True)
+class OwnReading:
+    """How this process reads PostgreSQL itself; made by the composition root.
 
-    ``listen()`` runs the listener, which has the relay publish what it reads and say it to the others; ``relay_tasks()`` are
-    what runs beside it on the relay only, by name. Both are called anew for each time that this process is the relay.
-    ``on_lost`` is awaited when PostgreSQL could not be read for want of facts.
+    ``listen()`` runs the listener, which has the relay publish what it reads and say it to the others; ``tasks()`` are what
+    runs beside it on the relay only, by name. Both are called anew for each time that this process is the relay. ``on_lost`` is
+    awaited when PostgreSQL could not be read, or is another one: its connections are to be replaced.
     """
 
-    def __init__(
-        self,
-        relay: Relay,
-        facts: FactJournalConnection,
-        metrics: Metrics,
-        *,
-        listen: Callable[[], Coroutine[Any, Any, Never]],
-        relay_tasks: Callable[[], dict[str, Coroutine[Any, Any, Never]]],
-        on_lost: Callable[[], Awaitable[object]],
-    ) -> None:
+    listen: Callable[[], Coroutine[Any, Any, Never]]
+    tasks: Callable[[], dict[str, Coroutine[Any, Any, Never]]]
+    on_lost: Callable[[], Awaitable[object]]
+
+
+class FactFeed:
+    """One per process."""
+
+    def __init__(self, relay: Relay, facts: FactJournalConnection, metrics: Metrics, own_reading: OwnReading) -> None:
         self._relay = relay
         self._facts = facts
         self._metrics = metrics
-        self._listen = listen
-        self._relay_tasks = relay_tasks
-        self._on_lost = on_lost
+        self._own_reading = own_reading
         self.is_relay = False
         self._role_changed = asyncio.Event()
 
@@ -73,7 +72,7 @@ class FactFeed:
                 "this process reads the journal for all" if self.is_relay else "this process is told what is in the journal"
             )
             if self.is_relay:
-                coroutines = {"listener": self._listen(), **self._relay_tasks()}
+                coroutines = {"listener": self._own_reading.listen(), **self._own_reading.tasks()}
             else:
                 coroutines = {"facts of the relay": self._follow_facts()}
             await self._run_until_changed(coroutines)
@@ -105,5 +104,5 @@ class FactFeed:
                     failures.recovered()
                 if self._relay.started.is_set() or loop.time() - began_at > START_PATIENCE:
                     failures.report(f"no events from the relay, and the journal cannot be read: {error}", cause_of(error))
-            await self._on_lost()
+            await self._own_reading.on_lost()
             await asyncio.sleep(backoff.next_delay())

@@ -22,6 +22,7 @@ from db.identity import FollowedDatabase
 from db.listener import Listener
 from db.migrate import migrate
 from db.order_writer import OrderWriter
+from fact_feed import OwnReading
 from gateway.app import Gateway
 from logs import FailureLog
 from push.delivery.hub import Hub
@@ -142,6 +143,7 @@ class Service:
             self.relay.report_outage,
             self._followed,
         )
+        self._own_reading = OwnReading(self._listener.run, self._reader_tasks, self._expire_connections)
         self._cluster: ClusterNode | WorkerNode | None = None
         if settings.broker_url:
             self._cluster = self._join_cluster()
@@ -161,9 +163,7 @@ class Service:
             self.metrics,
             self._update_schema,
             self._watch,
-            self._listener.run,
-            self._reader_tasks,
-            self._expire_connections,
+            self._own_reading,
             self._hub.is_awaited,
         )
 
@@ -175,10 +175,8 @@ class Service:
             self._followed,
             self.metrics,
             self._watch,
+            self._own_reading,
             self._hub.is_awaited,
-            listen=self._listener.run,
-            relay_tasks=self._reader_tasks,
-            on_lost=self._expire_connections,
         )
 
     async def _run(self, _app: web.Application) -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Never
 
@@ -14,7 +14,7 @@ from bus.worker_bus import WorkerBus
 from database_state import DatabaseWatch
 from db.errors import DatabaseError
 from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase
-from fact_feed import FactFeed
+from fact_feed import FactFeed, OwnReading
 from push.journal.events import Event
 from push.journal.fact_journal import FactJournalConnection
 from push.journal.fact_publisher import FactPublisher
@@ -28,7 +28,8 @@ __all__ = ["WorkerNode"]
 class WorkerNode:
     """Made by the composition root of a worker. ``watch`` and ``followed`` are told what the relay has found.
 
-    ``is_awaited`` is that of the hub. The other arguments are those of ``FactFeed``; ``reads`` is the journal over the pool.
+    ``reads`` is the journal over the pool. The listener of ``own_reading`` passes its connections to ``follow``.
+    ``is_awaited`` is that of the hub.
     """
 
     def __init__(
@@ -39,11 +40,8 @@ class WorkerNode:
         followed: FollowedDatabase,
         metrics: Metrics,
         watch: DatabaseWatch,
+        own_reading: OwnReading,
         is_awaited: Callable[[Sequence[Event]], bool],
-        *,
-        listen: Callable[[], Coroutine[Any, Any, Never]],
-        relay_tasks: Callable[[], dict[str, Coroutine[Any, Any, Never]]],
-        on_lost: Callable[[], Awaitable[object]],
     ) -> None:
         name = f"worker {os.getpid()}"
         self._bus = bus
@@ -55,7 +53,7 @@ class WorkerNode:
         self._found: str | None = None
         followed.on_follow = self._on_follow
         facts = FactJournalConnection(bus, reads, metrics, node=name, on_state=self._on_state, is_awaited=is_awaited)
-        self._feed = FactFeed(relay, facts, metrics, listen=listen, relay_tasks=relay_tasks, on_lost=on_lost)
+        self._feed = FactFeed(relay, facts, metrics, own_reading)
         self._feed.set_relay(bus.is_relay)
         bus.on_role = self._feed.set_relay
         self._poll_due = asyncio.Event()

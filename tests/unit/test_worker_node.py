@@ -10,6 +10,7 @@ from bus.worker_bus import WorkerBus
 from database_state import DatabaseState, DatabaseWatch
 from db.database import Database
 from db.identity import DatabaseIdentity, FollowedDatabase
+from fact_feed import OwnReading
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.metrics import Metrics
@@ -41,10 +42,8 @@ async def test_a_new_relay_tells_the_newest_state_that_it_knows() -> None:
         followed,
         metrics,
         watch,
+        OwnReading(listen=never, tasks=dict, on_lost=never),
         lambda _events: True,
-        listen=never,
-        relay_tasks=dict,
-        on_lost=never,
     )
     bus.handle("relay", True, b"")
     node.share_state(DatabaseState({}, 0.0, None, 0.0).to_json())
