@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -52,6 +52,16 @@ async def within(seconds: float, coroutine: Coroutine[Any, Any, T], description:
             return await coroutine
     except TimeoutError:
         raise AssertionError(f"not within {seconds:g} s: {description}") from None
+
+
+async def wait_until(condition: Callable[[], Awaitable[bool]], description: str, seconds: float = TIMEOUT_SECONDS) -> None:
+    """Ask again and again until the condition holds, or fail and say what was waited for."""
+
+    async def poll() -> None:
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+    await within(seconds, poll(), description)
 
 
 @contextmanager

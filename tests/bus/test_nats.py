@@ -65,6 +65,14 @@ async def stored_after_publishing(relay: Member, reader: Member, message: bytes)
     await within(30, wait(), "the stream")
 
 
+async def publish_until_received(relay: Member, reader: Member, message: bytes) -> None:
+    """Publish again and again, also while the relay has no connection."""
+    while message not in reader.received:
+        with suppress(BusUnavailable):
+            await relay.bus.publish(message)
+        await asyncio.sleep(0.05)
+
+
 async def test_a_large_stream_is_read_in_batches_from_its_end(node: BrokerNodes) -> None:
     async with member(node.urls, relays=True) as relay, member(node.urls) as edge:
         await stored_after_publishing(relay, edge, b"begin")
@@ -195,13 +203,7 @@ async def test_a_frozen_node_is_left(nodes: BrokerNodes) -> None:
             await edge.wait_connected()
             await relay.wait_connected()
 
-            async def publish() -> None:
-                while b"two" not in edge.received:
-                    with suppress(BusUnavailable):
-                        await relay.bus.publish(b"two")
-                    await asyncio.sleep(0.05)
-
-            await within(20, publish(), "messages by way of the other nodes")
+            await within(20, publish_until_received(relay, edge, b"two"), "messages by way of the other nodes")
         finally:
             nodes.resume(number)
 
@@ -218,14 +220,8 @@ async def test_live_messages_go_on_when_the_leader_of_the_stream_is_killed(nodes
         for process in (relay, edge):
             await process.wait_connected()
 
-        async def publish() -> None:
-            while b"two" not in edge.received:
-                with suppress(BusUnavailable):
-                    await relay.bus.publish(b"two")
-                await asyncio.sleep(0.05)
-
         # An election takes NATS four seconds and more.
-        await within(2.5, publish(), "a message with two nodes of three")
+        await within(2.5, publish_until_received(relay, edge, b"two"), "a message with two nodes of three")
         assert b"one" in await stored(edge, 100, 1)
 
 

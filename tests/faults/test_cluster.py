@@ -12,14 +12,14 @@ from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from bus.connection import BrokerOptions, open_connection
 from bus.local.nodes import BrokerNodes
 from bus.nats import Subjects
 from bus.timeline import TimelineKey
+from tests.helpers.metrics import metric_sum
 from tests.helpers.tokens import SECRET, token
-from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, within
+from tests.support import Client, Connect, Server, StartServer, wait_until
 
 pytestmark = pytest.mark.postgres
 
@@ -49,25 +49,6 @@ async def start_member(start_server: StartServer, broker: BrokerNodes, database_
     return start
 
 
-async def metric(server: Server, name: str, **labels: str) -> float:
-    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics") as response:
-        families = text_string_to_metric_families(await response.text())
-    return sum(
-        sample.value
-        for family in families
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
-
-
-async def wait_until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    async def wait() -> None:
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-    await within(TIMEOUT_SECONDS, wait(), what)
-
-
 async def insert(db: Any, count: int) -> None:
     for _ in range(count):
         await db.execute(INSERT)
@@ -95,9 +76,9 @@ async def test_one_server_reads_the_journal_for_all(start_member: StartMember, c
     for client in clients:
         await has_orders(client, 20)
     assert await db.fetchval("select count(*) from pg_stat_activity where application_name = 'orderwire listener'") == 1
-    assert [await metric(server, "orderwire_relay") for server in (first, second, edge)] == [1, 0, 0]
-    assert await metric(edge, "orderwire_facts_used_total") > 0
-    assert await metric(edge, "orderwire_broker_silence_seconds") < 1.5
+    assert [await metric_sum(server, "orderwire_relay") for server in (first, second, edge)] == [1, 0, 0]
+    assert await metric_sum(edge, "orderwire_facts_used_total") > 0
+    assert await metric_sum(edge, "orderwire_broker_silence_seconds") < 1.5
     # What an edge has seen can be resumed from at any server.
     cursor = clients[2].events[9]["id"]
     for server in (first, second, edge):
@@ -158,7 +139,7 @@ async def test_two_relays_at_once_are_only_waste(start_member: StartMember, conn
         await db.execute("alter function orderwire.hold_relay_lease_gone rename to hold_relay_lease")
 
     async def is_one_relay() -> bool:
-        return await metric(first, "orderwire_relay") + await metric(second, "orderwire_relay") == 1
+        return await metric_sum(first, "orderwire_relay") + await metric_sum(second, "orderwire_relay") == 1
 
     await wait_until(is_one_relay, "one relay again")
 
@@ -179,26 +160,26 @@ async def test_the_broker_is_lost_with_all_that_it_knew(
     await edge.wait_for_line("no connection to NATS, events come from PostgreSQL meanwhile")
 
     async def reads_postgresql() -> bool:
-        return await metric(edge, "orderwire_fact_gaps_total", healed_by="postgres") > 0
+        return await metric_sum(edge, "orderwire_fact_gaps_total", healed_by="postgres") > 0
 
     await wait_until(reads_postgresql, "the edge reads PostgreSQL")
     for server in (relay, edge):
-        assert await metric(server, "orderwire_broker_silence_seconds") > 0
+        assert await metric_sum(server, "orderwire_broker_silence_seconds") > 0
     await broker.start_node(0)
     await broker.wait_until_ready()
     for server in (relay, edge):
         await server.wait_for_line("connected to NATS at")
 
     async def hears_the_relay() -> bool:
-        silences = [await metric(server, "orderwire_broker_silence_seconds") for server in (relay, edge)]
+        silences = [await metric_sum(server, "orderwire_broker_silence_seconds") for server in (relay, edge)]
         return silences[0] == 0 and silences[1] < 1
 
     await wait_until(hears_the_relay, "facts arrive again")
-    used = await metric(edge, "orderwire_facts_used_total")
+    used = await metric_sum(edge, "orderwire_facts_used_total")
     await insert(db, 10)
     for client in clients:
         await has_orders(client, 30)
-    assert await metric(edge, "orderwire_facts_used_total") > used
+    assert await metric_sum(edge, "orderwire_facts_used_total") > used
 
 
 async def test_revocations_and_problems_of_the_tables_reach_edges(start_member: StartMember, connect: Connect, db: Any) -> None:
@@ -226,11 +207,11 @@ async def test_a_change_of_many_customers_fits_into_messages(start_member: Start
         "select repeat('Ж', 2000), md5(n::text), 1 from generate_series(1, 1000) as n"
     )
     await client.wait_until(lambda c: c.totals["total_orders"] == 1000, "the orders")
-    gaps = await metric(edge, "orderwire_fact_gaps_total")
+    gaps = await metric_sum(edge, "orderwire_fact_gaps_total")
     # Several payloads for each: what everyone gets, and what the new and the former customer get.
     await db.execute("update orders set customer_id = customer_id || 'x', total = 2")
     await client.wait_until(lambda c: c.totals["total_revenue"] == "2000.00", "the changes")
-    assert await metric(edge, "orderwire_fact_gaps_total") == gaps
+    assert await metric_sum(edge, "orderwire_fact_gaps_total") == gaps
 
 
 async def test_a_correction_of_the_totals_reaches_edges(start_member: StartMember, connect: Connect, db: Any) -> None:

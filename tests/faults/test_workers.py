@@ -9,38 +9,20 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 import workers
 from settings import Settings
+from tests.helpers.metrics import metric_sum
 from tests.helpers.tokens import SECRET, token
-from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, free_port, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Server, StartServer, free_port, wait_until, within
 
 # With 20 clients, all are on one of two workers only once in half a million runs.
 CLIENTS = 20
 INSERT_SQL = "insert into orders (customer_name, total) values ('Anna', 1)"
-
-
-async def metric_sum(server: Server, name: str) -> float:
-    """The sum of the metric over all labels."""
-    async with aiohttp.ClientSession() as http, http.get(server.http_url + "/metrics") as response:
-        text = await response.text()
-        assert response.status == 200, text
-    families = text_string_to_metric_families(text)
-    return sum(sample.value for family in families for sample in family.samples if sample.name == name)
-
-
-async def wait_until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
-    async def wait() -> None:
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-    await within(TIMEOUT_SECONDS, wait(), what)
 
 
 async def wait_until_replaced(server: Server, killed: int) -> None:

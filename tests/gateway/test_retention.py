@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.gateway.conftest import App, StartApp
 from tests.helpers.retention import insert_order, maintain_settled, make_old, names_in_journal
-from tests.support import Connect, within
-
-
-async def wait_until(condition: Callable[[], Awaitable[bool]], description: str) -> None:
-    async def poll() -> None:
-        while not await condition():
-            await asyncio.sleep(0.01)
-
-    await within(60, poll(), description)
+from tests.support import Connect, wait_until
 
 
 async def first_page(app: App) -> Any:
@@ -34,7 +24,7 @@ async def test_a_cursor_older_than_the_journal_cannot_be_resumed(start_app: Star
 
     start = await first_page(before)
     for name in ("old", "old too", "kept", "newest"):
-        await wait_until(nothing_else_runs, "the end of the first maintenance")
+        await wait_until(nothing_else_runs, "the end of the first maintenance", 60)
         await insert_order(db, name)
     await client.wait_until(lambda c: len(c.events) == 4, "four events")
     await before.close()
@@ -64,7 +54,7 @@ async def test_the_journal_is_trimmed_and_connected_clients_do_not_notice(
     async def trimmed() -> bool:
         return "old" not in await names_in_journal(db)
 
-    await wait_until(trimmed, "the event is trimmed")
+    await wait_until(trimmed, "the event is trimmed", 60)
     await insert_order(db, "new")
     await client.wait_until(lambda c: len(c.events) == 2, "both events")
     assert client.of_type("resumed") == [], "trimming is no gap for connected clients"

@@ -11,7 +11,7 @@ import jsonschema
 from gateway.description.answers import ANSWERS
 from push.protocol.schema import EVENTS, SCHEMAS, SERVER_MESSAGES
 
-__all__ = ["MESSAGES", "assert_described", "assert_message_described", "references", "same_shape"]
+__all__ = ["MESSAGES", "assert_described", "assert_message_described", "assert_references_lead_somewhere", "same_shape"]
 
 # The name of the schema of each message of the server, by its type.
 MESSAGES = {SCHEMAS[name]["properties"]["type"]["const"]: name for name in (*SERVER_MESSAGES.values(), *EVENTS.values())}
@@ -47,16 +47,26 @@ def assert_message_described(message: Any) -> None:
     assert_described(message, MESSAGES[message["type"]])
 
 
-def references(document: Any) -> Iterator[str]:
+def assert_references_lead_somewhere(document: Any) -> None:
+    """The document has references, and each leads to a part of it."""
+    found = set(_references(document))
+    assert found
+    for reference in found:
+        target = document
+        for name in reference.removeprefix("#/").split("/"):
+            target = target[name]
+
+
+def _references(document: Any) -> Iterator[str]:
     """Every ``$ref`` in the document."""
     if isinstance(document, dict):
         if isinstance(document.get("$ref"), str):
             yield document["$ref"]
         for value in document.values():
-            yield from references(value)
+            yield from _references(value)
     elif isinstance(document, list | tuple):
         for item in document:
-            yield from references(item)
+            yield from _references(item)
 
 
 def same_shape(one: Any, other: Any) -> bool:
