@@ -137,7 +137,7 @@ class Connection:
             raise BusUnavailable(f"NATS at {self.server}: {describe_error(error)}") from error
 
     async def request(self, subject: str, payload: bytes, timeout: float) -> Any:
-        """The first answer (``nats.aio.msg.Msg``). Raises BusUnavailable, also where nobody answers that subject."""
+        """The first answer (``nats.aio.msg.Msg``). Raises BusUnavailable, also where no subscriber answers that subject."""
         if not self.is_usable:
             raise BusUnavailable(f"there is no connection to NATS at {self.server}")
         try:

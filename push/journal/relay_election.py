@@ -1,7 +1,7 @@
 """Decides which server reads the journal for all, with a broker between them. Pure: the times are the caller's.
 
-The election only saves work. A fact is true whoever says it, so two relays at once are waste, and none at all is a reader of
-PostgreSQL at each edge. That is why this rule may rest on clocks and time-outs, and needs no fencing.
+The election only saves work. A fact is true whichever process sends it, so two relays at once are waste, and without a relay
+each edge reads PostgreSQL. That is why this rule may rest on clocks and time-outs, and needs no fencing.
 
 A candidate reads the journal itself
 

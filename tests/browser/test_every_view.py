@@ -25,7 +25,7 @@ STATUSES = ("pending", "confirmed", "preparing", "ready", "delivering", "deliver
 
 @dataclass(frozen=True)
 class View:
-    """``ready``: an element that the view has when it shows what it has loaded. ``role`` None: nobody is signed in."""
+    """``ready``: an element that the view has when it shows what it has loaded. ``role`` None: without a login."""
 
     path: str
     ready: str

@@ -13,7 +13,7 @@ from db import order_lists
 from tests.gateway.conftest import App, StartApp
 from tests.gateway.test_order_changes import blocked
 
-# The name of a customer, once nobody holds the lock.
+# The name of a customer, once the lock is free.
 GATE_SQL = """
 create function public.gate(name text) returns text language plpgsql immutable as
 $$ begin perform pg_advisory_xact_lock_shared(7); return name; end $$;

@@ -185,7 +185,7 @@ const EXTREME_EVENTS = [
   created(1, 3, { customer_name: HEBREW, total: HUGE, at: "10000-01-01T00:00:00Z" }),
 ];
 
-/** What a table may hold: names from right to left, long texts, huge numbers, statuses and currencies that nobody knows, no values. */
+/** What a table may hold: names from right to left, long texts, huge numbers, unknown statuses and currencies, no values. */
 const extreme: Scene = {
   name: "extreme",
   connection: { state: "online", transport: "sse", live: false, since: before(90) },

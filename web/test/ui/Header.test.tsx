@@ -29,7 +29,7 @@ test("a token without a name shows its role alone", async () => {
   await screen.findByText("admin");
 });
 
-test("says nothing where nobody has to sign in", async () => {
+test("says nothing where no login is required", async () => {
   shop.current.meta.role = "admin";
   await shop.open("", <Header />);
   await screen.findByText("Online (Live)");
