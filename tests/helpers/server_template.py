@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import json
 import os
 import selectors
@@ -23,6 +24,8 @@ from typing import Self
 __all__ = ["ForkedProcess", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# prctl(2), of Linux.
+PR_SET_PDEATHSIG = 1
 MAX_REQUEST_BYTES = 64 * 1024
 
 
@@ -144,6 +147,8 @@ def _fork_on_request(path: str) -> list[str]:
 
 def _become(request: dict[str, object], output: int) -> list[str]:
     """Take the place of a new process. Returns the arguments."""
+    # The template ends with the test process, however that ends; a server that outlived both would run on for ever.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
