@@ -28,7 +28,7 @@ PAIRS ?= 20
 XDIST = --dist load --maxschedchunk 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup web web-for-tests run cluster doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search first-event screenshots icons types check-package check-examples check-deploy sbom release lint lint-sql format lock docs audit outdated coverage mutation clean
+.PHONY: help setup web run cluster doctor psql demo watch token migrate attach detach uninstall schema check test browsers stress fuzz attack planted-bugs bulk conformance burst soak bench bench-compare bench-writers bench-instructions bench-attach bench-search first-event screenshots icons types check-package check-examples check-deploy sbom release lint lint-sql format lock docs audit outdated coverage mutation clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,10 +49,10 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 setup: $(VENV)/.runtime  ## install only the packages of the server
 
 web: setup  ## build the dashboard and the client, if their sources changed
-	@$(PY) -m web.build
+	@$(PY) -m web.build $(if $(FOR_TESTS),--for-tests)
 
-web-for-tests: setup
-	@$(PY) -m web.build --for-tests
+# With the packages of the page's tests and its linters, too.
+test browsers check-package: FOR_TESTS = yes
 
 run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
@@ -103,10 +103,10 @@ check test browsers: export PYTHONDONTWRITEBYTECODE =
 check: lint  ## lint, and run the tests without PostgreSQL and npm, with fewer random examples
 	@MODEL_EXAMPLES=10 MODEL_STORIES=5 $(PY) -m pytest -q -n 2 $(XDIST) -m "not postgres and not npm" $(ARGS)
 
-test: $(VENV)/.dev web-for-tests  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
+test: $(VENV)/.dev web  ## run every test in JOBS=6 processes; a part in one process: make test JOBS=0 ARGS=tests/unit
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) --durations 10 $(ARGS)
 
-browsers: $(VENV)/.dev web-for-tests  ## run the browser tests in Chromium and in Firefox, which has to be on the machine
+browsers: $(VENV)/.dev web  ## run the browser tests in Chromium and in Firefox, which has to be on the machine
 	@$(PY) -m tests.browser.firefox
 	@$(PY) -m pytest -n $(JOBS) $(XDIST) tests/browser $(ARGS)
 
@@ -143,7 +143,7 @@ conformance: $(VENV)/.dev  ## test the server against RFC 6455; writes docs/refe
 screenshots: $(VENV)/.dev web  ## take the screenshots in docs/screenshots again
 	@$(PY) -m tests.browser.screenshots
 
-check-package: $(VENV)/.dev web-for-tests  ## install the packed client in a page of Vite and one of Next.js, and open them in Chromium
+check-package: $(VENV)/.dev web  ## install the packed client in a page of Vite and one of Next.js, and open them in Chromium
 	@CHECK_PACKAGE=1 $(PY) -m pytest -q tests/browser/test_packed_client.py $(ARGS)
 	@$(PY) -m web.client_fields
 
