@@ -266,7 +266,8 @@ class Relay:
             self.public_loss_reason = (cause if isinstance(cause, StoreError) else error).public_text
             raise
         finally:
-            self.lost_at = asyncio.get_running_loop().time()
+            if self.lost_at is None:  # else it has not been read from since, and every attempt ends here
+                self.lost_at = asyncio.get_running_loop().time()
             self.read_barrier.detach()
             self._not_ready_reason = reason or "the connection to the database is lost"
 

@@ -164,6 +164,29 @@ async def test_a_refused_query_is_named_instead_of_a_lost_connection(database: M
     assert relay.not_ready_reason == "the role web may not read the journal"
 
 
+async def test_connection_stays_lost_since_it_was_read_last(database: ModelDatabase, sink: RecordingSink) -> None:
+    """However often another one fails before it is read: otherwise clients would not be told (``feed_monitor``)."""
+
+    class Refusing(ModelConnection):
+        async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+            raise ConnectionLost("refused")
+
+    relay = Relay(sink)
+    async with following(relay, ModelConnection(database)):
+        await within(TIMEOUT_SECONDS, relay.started.wait(), "the first read")
+    lost_at = relay.lost_at
+    assert lost_at is not None
+    for _ in range(2):
+        await asyncio.sleep(0.001)
+        with pytest.raises(ConnectionLost):
+            await relay.follow(Refusing(database))
+        assert relay.lost_at == lost_at
+    async with following(relay, ModelConnection(database)):
+        await read_again(relay)
+        assert relay.lost_at is None
+    assert relay.lost_at > lost_at
+
+
 async def test_next_connection_closes_the_gap(database: ModelDatabase, sink: RecordingSink, metrics: Metrics) -> None:
     relay = Relay(sink, metrics)
     async with following(relay, ModelConnection(database)):
