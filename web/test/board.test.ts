@@ -54,14 +54,36 @@ test("events during a fetch are applied to what it brings", () => {
   const replace = board.startFetch();
   board.apply(moved(3, 5, "pending", "ready"));
   board.apply(created(4, 6, at(4)));
-  expect(replace([{ status: "pending", rows: [row(3, at(3))], isComplete: true }, { status: "ready", rows: [], isComplete: true }])).toBe(true);
+  expect(replace([{ status: "pending", rows: [row(3, at(3))], isComplete: true }, { status: "ready", rows: [], isComplete: true }])).toBe(0);
   expect([cards("pending"), cards("ready")]).toEqual([[4], [3]]);
+});
+
+test("orders that are created during the first fetch are new, whether or not it brings them", () => {
+  board = new Board();
+  board.startFetch(); // replaced by another one
+  expect(board.apply(created(3, 4, at(3)))).toBe("changed");
+  const replace = board.startFetch();
+  expect(board.apply(created(4, 5, at(4)))).toBe("changed"); // there is no column yet
+  board.apply(created(5, 6, at(5)));
+  board.apply(created(6, 7, { status: "delivered" }));
+  board.apply(created(7, 8, at(7)));
+  board.apply(moved(7, 9, "pending", "delivered"));
+  expect(replace([{ status: "pending", rows: [row(4, at(4)), row(1, at(1))], isComplete: true }])).toBe(3);
+  expect(cards("pending")).toEqual([5, 4, 3, 1]);
+});
+
+test("orders whose events were missed are new, but not those of a column that was not shown", () => {
+  const rows = [row(9, at(9)), row(8, at(8)), row(3, at(3)), row(1, at(1)), row(0, at(0))]; // 0: older than all that it had
+  const delivered = [row(10, { status: "delivered", ...at(10) })];
+  const columns = [{ status: "pending", rows, isComplete: true }, { status: "delivered", rows: delivered, isComplete: true }];
+  expect(board.startFetch()(columns)).toBe(2);
+  expect(board.startFetch()(columns)).toBe(0);
 });
 
 test("an answer is ignored if a later fetch was started", () => {
   const first = board.startFetch();
   board.startFetch();
-  expect(first([])).toBe(false);
+  expect(first([])).toBeNull();
   expect(cards("pending")).toEqual([3, 1]);
 });
 

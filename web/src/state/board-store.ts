@@ -24,7 +24,7 @@ type Source = Pick<DashboardStore, "service" | "api" | "orders">;
 export class BoardStore extends ExternalStore<BoardSnapshot> {
   readonly board = new Board();
   readonly #source: Source;
-  /** Called for each order that is new to the board. */
+  /** Called for each new order, also for those that no event has told of. */
   readonly #onNewOrder: () => void;
   #statuses: readonly string[] = [];
   protected override snapshot: BoardSnapshot = { state: "loading", fetches: 0 };
@@ -65,7 +65,9 @@ export class BoardStore extends ExternalStore<BoardSnapshot> {
     if (statuses.length === 0) return;
     const replace = this.board.startFetch();
     try {
-      if (!replace(await this.#fetchColumns(statuses))) return;
+      const newOrders = replace(await this.#fetchColumns(statuses));
+      if (newOrders === null) return;
+      for (let order = 0; order < newOrders; order++) this.#onNewOrder();
       this.update({ state: "ready", fetches: this.snapshot.fetches + 1 });
     } catch (error) {
       const status = error instanceof ApiError ? error.status : 0;

@@ -46,6 +46,8 @@ export class Board {
   /** Also of orders that are not on the board, so that a replayed event does not put them there. */
   readonly #lastEventIds = new LastEventIds();
   #bufferedEvents: OrderEvent[] | null = null;
+  /** Orders that were created since a fetch was started, in none of the columns that the board had. */
+  readonly #createdMeanwhile = new Set<string>();
 
   has(status: string): boolean {
     return this.#columns.has(status);
@@ -65,20 +67,26 @@ export class Board {
   /** `known`: the order before the event, if the page has it elsewhere. */
   apply(event: OrderEvent, known?: Order): BoardChange {
     this.#bufferedEvents?.push(event);
-    return this.#apply(event, known);
+    const change = this.#apply(event, known);
+    if (this.#bufferedEvents !== null && event.type === "new_order" && change !== "new" && this.#createdMeanwhile.size < MAX_KEPT) {
+      this.#createdMeanwhile.add(event.key);
+    }
+    return change;
   }
 
   /**
-   * To be called before the columns are fetched; the returned function takes them in place of all that the board has. It returns false,
-   * and changes nothing, if a later fetch was started.
+   * To be called before the columns are fetched; the returned function takes them in place of all that the board has. It returns the
+   * number of orders that are new and of which `apply` has not said so: those created during the first fetch, and those whose events
+   * were missed. It returns null, and changes nothing, if a later fetch was started.
    */
-  startFetch(): (columns: readonly ColumnRows[]) => boolean {
+  startFetch(): (columns: readonly ColumnRows[]) => number | null {
     const bufferedEvents: OrderEvent[] = [];
     this.#bufferedEvents = bufferedEvents;
     return (columns) => {
-      if (this.#bufferedEvents !== bufferedEvents) return false;
+      if (this.#bufferedEvents !== bufferedEvents) return null;
       this.#bufferedEvents = null;
       const before = this.#byKey;
+      const columnsBefore = this.#columns;
       this.#columns = new Map();
       this.#byKey = new Map();
       this.#lastEventIds.clear();
@@ -86,9 +94,18 @@ export class Board {
         this.#columns.set(status, { orders: new Map(), isComplete, snapshot: undefined });
         for (const row of rows) this.#put(toOrder(row, 0));
       }
+      const isNew = new Set([...this.#createdMeanwhile, ...this.#newerThan(before, columnsBefore)]);
+      this.#createdMeanwhile.clear();
       for (const event of bufferedEvents) this.#apply(event, before.get(event.key));
-      return true;
+      return [...isNew].filter((key) => this.#byKey.has(key) && !before.has(key)).length;
     };
+  }
+
+  /** The orders in one of `columns` that were created after all of `orders`. */
+  #newerThan(orders: ReadonlyMap<string, Order>, columns: ReadonlyMap<string, Column>): string[] {
+    let newestMs = -Infinity;
+    for (const { createdMs } of orders.values()) if (createdMs > newestMs) newestMs = createdMs;
+    return [...this.#byKey.values()].filter(({ status, createdMs }) => columns.has(status) && createdMs > newestMs).map(({ key }) => key);
   }
 
   /** The whole of an order that an event has added, unless a later event has changed it meanwhile. */
