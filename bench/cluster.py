@@ -1,4 +1,5 @@
-"""Scenarios of several servers with NATS between them: latency and CPU of an edge, and pauses when something is killed.
+"""Scenarios of several servers with NATS between them: latency and CPU of an edge, what edges cost PostgreSQL, and pauses when
+something is killed.
 
 Every server is on this machine, so each waits for processors that it would not share on machines of their own.
 """
@@ -15,10 +16,10 @@ from typing import Any
 
 import nats
 
-from bench.database import open_writer
+from bench.database import open_writer, postmaster_pid
 from bench.inserts import SETTLE_SECONDS, latencies
 from bench.load import LoadGenerator, LoadGeneratorFailed
-from bench.machine import CPUS, LOAD_CPUS, SERVER_CPUS, cpu_seconds
+from bench.machine import CPUS, LOAD_CPUS, SERVER_CPUS, cpu_seconds, cpu_seconds_by_pid, on_all_cpus
 from bench.scenario import Bench, Measures, quantile, start_load_generator
 from bench.subjects import CANDIDATE, SERVER, RunningServer, Subject, SubjectUnavailable
 from bus.local.nodes import BrokerNodes, NodeError
@@ -40,6 +41,7 @@ RELAY_P50 = "ms to a client of the relay, p50"
 EDGE_P50, EDGE_P99 = "ms to a client of the edge, p50", "ms to a client of the edge, p99"
 ADDED_P50, ADDED_P99 = "ms added at the edge, p50", "ms added at the edge, p99"
 EVENT_CPU = "CPU µs per event"
+COMMIT_CPU = "CPU µs of PostgreSQL per commit"
 PAUSE = "worst ms to a client of the edge"
 AFTERWARDS_P50, AFTERWARDS_P99 = "ms afterwards, p50", "ms afterwards, p99"
 UNDELIVERED = "not delivered, %"
@@ -152,6 +154,33 @@ async def cpu_per_event(bench: Bench, subject: Subject, rate: float, *, customer
         if reached != (0 if customers else written) or report["lost"]:
             raise LoadGeneratorFailed(f"the clients have {reached} of {written} events, {report['lost']} connections were lost")
         return {EVENT_CPU: spent / written * 1e6, "events/s written": written / bench.size.seconds}
+
+
+async def postgres_cpu_per_commit(bench: Bench, subject: Subject, edges: int, rate: float) -> Measures:
+    """Measure what a durable commit costs PostgreSQL, all its processes, while so many edges have a client each."""
+    with on_all_cpus():
+        everywhere = {"relay_cpus": set(CPUS), "edge_cpus": set(CPUS)}
+        async with (
+            start_cluster(bench, *[subject] * edges, **everywhere) as cluster,
+            AsyncExitStack() as stack,
+            open_writer(cluster.database_url, durable=True) as writer,
+        ):
+            loads = [await stack.enter_async_context(start_load_generator(edge)) for edge in cluster.edges]
+            for load in loads:
+                await load.connect(1)
+            await writer.insert_at_rate(rate, WARM_UP_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS)
+            for load in loads:
+                await load.command("reset")
+            postmaster = await postmaster_pid(cluster.database_url)
+            before = cpu_seconds_by_pid(postmaster)
+            written = await writer.insert_at_rate(rate, bench.size.seconds)
+            after = cpu_seconds_by_pid(postmaster)
+            for load in loads:
+                if not await load.wait_for_frames(written, bench.size.grace_seconds):
+                    raise LoadGeneratorFailed("a client of an edge does not have every event")
+            spent = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
+            return {COMMIT_CPU: spent / written * 1e6, "events/s written": written / bench.size.seconds}
 
 
 # Ends a part of the cluster.

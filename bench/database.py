@@ -219,6 +219,16 @@ async def open_writer(url: str, *, durable: bool = False, connections: int = WRI
         yield Writer(opened)
 
 
+async def postmaster_pid(url: str) -> int:
+    """The process id of the PostgreSQL of which this is a database: the parent of every other process of it."""
+    connection = await asyncpg.connect(url)
+    try:
+        backend = await connection.fetchval("select pg_backend_pid()")
+        return int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
+    finally:
+        await connection.close()
+
+
 async def server_backends(url: str) -> list[int]:
     """The process ids of PostgreSQL's backends for the connections of a server of ours; empty for another server."""
     connection = await asyncpg.connect(url)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 
-from bench.cluster import added_latency, cpu_per_event, kill_all_nodes, kill_leader, kill_relay, pause
+from bench.cluster import (
+    added_latency,
+    cpu_per_event,
+    kill_all_nodes,
+    kill_leader,
+    kill_relay,
+    pause,
+    postgres_cpu_per_commit,
+)
 from bench.fanout import fan_out
 from bench.idle import idle
 from bench.inserts import burst, end_to_end, resume, storm
@@ -16,6 +24,7 @@ from bench.subjects import (
     AIOHTTP,
     C_LOOP,
     EDGE,
+    EIGHT_EDGES,
     FASTAPI,
     HUB,
     HUB_AIO,
@@ -169,6 +178,14 @@ CLUSTER_CPU_CUSTOMERS = Scenario.for_subjects(
     rate=CLUSTER_CPU_RATE,
     customers=True,
 )
+CLUSTER_POSTGRES_RATE = 200
+CLUSTER_POSTGRES = Scenario(
+    f"cluster: CPU of PostgreSQL, 8 writers, {CLUSTER_POSTGRES_RATE} commits/s",
+    {
+        subject.name: partial(postgres_cpu_per_commit, subject=subject, edges=edges, rate=CLUSTER_POSTGRES_RATE)
+        for subject, edges in ((EDGE, 1), (EIGHT_EDGES, 8))
+    },
+)
 RELAY_KILLED, LEADER_KILLED, NATS_KILLED = (
     Scenario.for_subjects(f"cluster: {what} is killed", pause, (EDGE,), kill=kill)
     for what, kill in (("the relay", kill_relay), ("the stream's leader", kill_leader), ("all of NATS", kill_all_nodes))
@@ -202,6 +219,7 @@ SCENARIOS = (
     *CLUSTER_LATENCY.values(),
     CLUSTER_CPU,
     CLUSTER_CPU_CUSTOMERS,
+    CLUSTER_POSTGRES,
     RELAY_KILLED,
     LEADER_KILLED,
     NATS_KILLED,

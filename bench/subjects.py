@@ -224,6 +224,7 @@ SERVER_FOUR = _server("4 workers", WORKERS="4")
 # Members of a cluster (bench/cluster.py, which adds BROKER_URL). They log at INFO who is the relay.
 CANDIDATE = _server("may be the relay", NODE_ROLE="auto", LOG_LEVEL="INFO")
 EDGE = _server("edge", NODE_ROLE="edge", LOG_LEVEL="INFO")
+EIGHT_EDGES = replace(EDGE, name="Orderwire, eight edges")
 HUB = _hub()
 HUB_TRANSPORT = _hub("transport", WEBSOCKET_IO="transport")
 HUB_DESCRIPTOR = _hub("descriptor", WEBSOCKET_IO="descriptor")

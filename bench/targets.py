@@ -16,6 +16,7 @@ from bench.subjects import (
     AIOHTTP,
     C_LOOP,
     EDGE,
+    EIGHT_EDGES,
     FASTAPI,
     HUB,
     HUB_AIO,
@@ -183,6 +184,11 @@ def _cluster_targets() -> Iterable[Target]:
     ):
         text = f"{cluster.EVENT_CPU}: {what}, against a listener of its own"
         yield Target(text, bound, _ratio(scenario, cluster.EVENT_CPU, EDGE, SERVER))
+    yield Target(
+        f"{cluster.COMMIT_CPU}: with eight edges, against one",
+        1.03,
+        _ratio(plan.CLUSTER_POSTGRES, cluster.COMMIT_CPU, EIGHT_EDGES, EDGE),
+    )
     for name, scenario in (("relay", plan.RELAY_KILLED), ("stream's leader", plan.LEADER_KILLED)):
         yield Target(f"the {name} is killed: {cluster.PAUSE}", 2500, _value(scenario, EDGE, cluster.PAUSE))
     yield Target(
