@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from typing import Any
 
 import asyncpg
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
 from tests.browser.page_helpers import wait_until
@@ -216,6 +217,26 @@ async def test_the_alarm_rings_until_it_is_acknowledged_and_says_when_the_browse
     await expect(page.get_by_text("The browser blocks the sound")).to_be_visible()
     await page.mouse.click(5, 5)
     await expect(page.get_by_text("The browser blocks the sound")).to_have_count(0)
+
+
+@pytest.mark.every_browser
+async def test_the_alarm_rings_for_an_order_that_comes_while_the_board_loads(server: Server, db: Any, new_page: NewPage) -> None:
+    page = await new_page(locale="en-GB")
+    may_load = asyncio.Event()
+
+    async def answer_later(route: Route) -> None:
+        await may_load.wait()
+        await route.continue_()
+
+    await page.route(re.compile(r"/api/orders\?.*status="), answer_later)
+    await open_as(page, server, "Anna", "/board")
+    await page.get_by_role("button", name="Alarm").click()
+    await insert(db, 1)
+    await expect(page.get_by_text("New order #").first).to_be_visible()  # the event is here
+    await expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    may_load.set()
+    await expect(cards(page, "pending")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Acknowledge")).to_be_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -48,6 +48,8 @@ export class Board {
   #bufferedEvents: OrderEvent[] | null = null;
   /** Orders that were created since a fetch was started, in none of the columns that the board had. */
   readonly #createdMeanwhile = new Set<string>();
+  /** The orders that the latest fetch has counted as new. */
+  #countedByFetch: ReadonlySet<string> = new Set();
 
   has(status: string): boolean {
     return this.#columns.has(status);
@@ -97,7 +99,8 @@ export class Board {
       const isNew = new Set([...this.#createdMeanwhile, ...this.#newerThan(before, columnsBefore)]);
       this.#createdMeanwhile.clear();
       for (const event of bufferedEvents) this.#apply(event, before.get(event.key));
-      return [...isNew].filter((key) => this.#byKey.has(key) && !before.has(key)).length;
+      this.#countedByFetch = new Set([...isNew].filter((key) => this.#byKey.has(key) && !before.has(key)));
+      return this.#countedByFetch.size;
     };
   }
 
@@ -128,8 +131,10 @@ export class Board {
     if (before === undefined && event.type === "order_update") return "none";
     const base = before ?? known ?? newOrder(event, 0);
     this.#put(changedOrder(base, event));
+    // A fetch may bring an order before its event comes.
+    const isKnownByEvents = before !== undefined && (before.lastEventId !== undefined || this.#countedByFetch.has(key));
+    if (event.type === "new_order" && !isKnownByEvents) return "new";
     if (before !== undefined) return "changed";
-    if (event.type === "new_order") return "new";
     return known === undefined ? "incomplete" : "changed";
   }
 

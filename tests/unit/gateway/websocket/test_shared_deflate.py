@@ -291,6 +291,11 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
     topics_unchanged = set(clients)
     closed: list[InflatingClient] = []
 
+    def add_client() -> None:
+        clients.append(setup.add_client(compression=rng.random() < 0.8, conflate=rng.choice([None, None, 10])))
+        expected[clients[-1]], pongs[clients[-1]] = [], 0
+        topics_unchanged.add(clients[-1])
+
     def publish(count: int) -> None:
         for client in clients:
             if ORDERS_TOPIC in client.session.topics:
@@ -298,8 +303,8 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
         setup.publish(count, rng.choice([20, 200, 2000]))
 
     for _ in range(1500):
-        if not clients:
-            break
+        if not clients:  # every one has been closed
+            add_client()
         client = rng.choice(clients)
         match rng.randrange(12):
             case 0 | 1 | 2:
@@ -307,9 +312,7 @@ async def test_random_clients_can_decompress_everything_and_miss_nothing(
             case 3:
                 rng.choice([client.pause_writing, client.resume_writing])()
             case 4 if len(clients) < 12:
-                clients.append(setup.add_client(compression=rng.random() < 0.8, conflate=rng.choice([None, None, 10])))
-                expected[clients[-1]], pongs[clients[-1]] = [], 0
-                topics_unchanged.add(clients[-1])
+                add_client()
             case 5 if rng.random() < 0.3:
                 topics_unchanged.discard(client)
                 client.session.set_topics(
