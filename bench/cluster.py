@@ -159,9 +159,8 @@ async def cpu_per_event(bench: Bench, subject: Subject, rate: float, *, customer
 async def postgres_cpu_per_commit(bench: Bench, subject: Subject, edges: int, rate: float) -> Measures:
     """Measure what a durable commit costs PostgreSQL, all its processes, while so many edges have a client each."""
     with on_all_cpus():
-        everywhere = {"relay_cpus": set(CPUS), "edge_cpus": set(CPUS)}
         async with (
-            start_cluster(bench, *[subject] * edges, **everywhere) as cluster,
+            start_cluster(bench, *[subject] * edges, relay_cpus=set(CPUS), edge_cpus=set(CPUS)) as cluster,
             AsyncExitStack() as stack,
             open_writer(cluster.database_url, durable=True) as writer,
         ):

@@ -220,7 +220,9 @@ async def test_the_alarm_rings_until_it_is_acknowledged_and_says_when_the_browse
 
 
 @pytest.mark.every_browser
-async def test_the_alarm_rings_for_an_order_that_comes_while_the_board_loads(server: Server, db: Any, new_page: NewPage) -> None:
+async def test_the_alarm_rings_for_an_order_that_comes_while_the_board_loads(
+    server: Server, db: Any, new_page: NewPage
+) -> None:
     page = await new_page(locale="en-GB")
     may_load = asyncio.Event()
 
