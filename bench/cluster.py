@@ -131,7 +131,6 @@ async def cpu_per_event(bench: Bench, subject: Subject, rate: float, *, customer
     ``customers``: its clients are customers, none of whom has an order.
     """
     settings = subject.settings | ({"JWT_SECRET": SECRET} if customers else {})
-    path = f"/api/ws?token={token('customer', sub='nobody')}" if customers else "/api/ws"
     async with AsyncExitStack() as stack:
         measured = replace(subject, settings=settings)
         if subject is SERVER:
@@ -141,7 +140,10 @@ async def cpu_per_event(bench: Bench, subject: Subject, rate: float, *, customer
             running, url = cluster.edges[0], cluster.database_url
         load = await stack.enter_async_context(start_load_generator(running))
         writer = await stack.enter_async_context(open_writer(url))
-        await load.connect(CUSTOMERS if customers else 1, path)
+        if customers:
+            await load.connect(CUSTOMERS, token=token("customer", sub="without orders"))
+        else:
+            await load.connect(1)
         await writer.insert_at_rate(rate, WARM_UP_SECONDS)
         await asyncio.sleep(GATHER_SECONDS)
         await load.command("reset")

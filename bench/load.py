@@ -130,11 +130,13 @@ class LoadGenerator(Receiver):
         path: str | None = None,
         in_flight: int = MAX_HANDSHAKES_IN_FLIGHT,
         kind: ClientKind = ClientKind.WEBSOCKET,
+        token: str | None = None,
     ) -> dict[str, Any]:
-        """Open ``clients`` more connections. Raises LoadGeneratorFailed unless all of them were opened."""
+        """Open ``clients`` more connections, with this token. Raises LoadGeneratorFailed unless all of them were opened."""
         async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
             path = path or ("/api/sse" if kind is ClientKind.SSE else "/api/ws")
-            answer = await self.command(f"connect {clients} {in_flight} {path} {kind}".rstrip())
+            options = [kind, f"token={token}"] if token else [kind]
+            answer = await self.command(f"connect {clients} {in_flight} {path} {' '.join(options)}".rstrip())
         if answer["connected"] != clients:
             raise LoadGeneratorFailed(f"{answer['connected']} of {clients} clients could connect")
         return answer

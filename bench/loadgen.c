@@ -5,9 +5,10 @@
  *
  * It reads commands from standard input, one a line, and answers each with one line of JSON:
  *
- *     connect CLIENTS IN_FLIGHT PATH [deflate] [sse] [tls]
+ *     connect CLIENTS IN_FLIGHT PATH [deflate] [sse] [tls] [token=TOKEN]
  *                                       open CLIENTS more connections, at most IN_FLIGHT handshakes at a time;
- *                                       deflate: the clients offer permessage-deflate; sse: they read Server-Sent Events
+ *                                       deflate: the clients offer permessage-deflate; sse: they read Server-Sent Events;
+ *                                       TOKEN: of the header Authorization
  *     reset                             set all counters to zero
  *     await FRAMES SECONDS              return when every client has received FRAMES marked frames since the reset
  *     pump BATCHES FRAMES FILE SECONDS  BATCHES times: send FILE to the trigger port, wait until every client has FRAMES more
@@ -63,6 +64,7 @@ static uint32_t marks_size;
 static unsigned char *buffer;
 static char path[4096];
 static const char *offer = ""; /* the header line with which browsers offer permessage-deflate */
+static char authorization[2048]; /* the header line with the token */
 static uint32_t deflating;     /* connections on which the server accepted it */
 static int as_sse, over_tls;   /* how further clients connect */
 static int poller, trigger = -1;
@@ -132,15 +134,15 @@ static ssize_t transmit(struct client *c, const void *from, size_t size) {
 }
 
 static void send_request(struct client *c) {
-    char request[5000], headers[512] = "Accept: text/event-stream\r\n";
+    char request[8000], headers[512] = "Accept: text/event-stream\r\n";
     /* The key and its Sec-WebSocket-Accept are the example of RFC 6455 section 1.3. */
     if (!c->sse)
         snprintf(headers, sizeof headers,
                  "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
                  "Sec-WebSocket-Version: 13\r\n%s",
                  offer);
-    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s\r\n", path,
-                          inet_ntoa(address.sin_addr), ntohs(address.sin_port), headers);
+    int length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: %s:%d\r\n%s%s\r\n", path,
+                          inet_ntoa(address.sin_addr), ntohs(address.sin_port), headers, authorization);
     c->state = SHAKING;
     if (transmit(c, request, (size_t)length) != length) drop_client(c);
 }
@@ -415,6 +417,10 @@ static void execute(char *line) {
         offer = deflate ? "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n" : "";
         as_sse = strstr(line + options, " sse") != NULL;
         over_tls = strstr(line + options, " tls") != NULL;
+        const char *token = strstr(line + options, " token=");
+        authorization[0] = 0;
+        if (token && sscanf(token, " token=%1900s", text) == 1)
+            snprintf(authorization, sizeof authorization, "Authorization: Bearer %s\r\n", text);
         do_connect(a, b);
     } else if (sscanf(line, "pump %u %u %4095s %lf", &a, &b, text, &seconds) == 4) do_pump(a, b, text, seconds);
     else if (sscanf(line, "await %u %lf", &a, &seconds) == 2) {

@@ -26,6 +26,8 @@ log = logging.getLogger("orderwire.facts")
 
 # All times are in seconds. An edge takes 1.5 s without a fact for a gap (fact_journal.SILENCE).
 HEARTBEAT_INTERVAL = 0.3
+# After a fact, what is read for so long becomes one fact: a message costs an edge more than the events in it.
+JOIN_INTERVAL = 0.003
 # A heartbeat says that the journal is being read. The relay reads it once a second at least; one that has not for so long may
 # be waiting for a database that does not answer.
 MAX_READ_AGE = 1.3
@@ -128,9 +130,13 @@ class FactPublisher(PageObserver):
                 async with asyncio.timeout(HEARTBEAT_INTERVAL):
                     await self._due.wait()
             self._due.clear()
+            has_sent_events = False
             while (term := self._term) is not None and (page := self._next_page()) is not None:
                 await self._send(term, page)
+                has_sent_events |= bool(page.events)
             self._forget_waiting()
+            if has_sent_events:
+                await asyncio.sleep(JOIN_INTERVAL)
 
     async def _send(self, term: Term, page: PublishedPage) -> None:
         self._seq += 1
