@@ -199,6 +199,10 @@ class FactJournalConnection(JournalConnection):
 
     # ---------------------------------------------------------------- JournalConnection
 
+    @property
+    def asks_database(self) -> bool:
+        return self._in_gap  # facts come at a bounded rate: the relay that sends them joins them
+
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         term = self._term, self._epoch
         connections = self._reads.connections_opened

@@ -27,7 +27,7 @@ log = logging.getLogger("orderwire.facts")
 # All times are in seconds. An edge takes 1.5 s without a fact for a gap (fact_journal.SILENCE).
 HEARTBEAT_INTERVAL = 0.3
 # After a fact, what is read for so long becomes one fact: a message costs an edge more than the events in it.
-JOIN_INTERVAL = 0.003
+JOIN_INTERVAL = 0.0035
 # A heartbeat says that the journal is being read. The relay reads it once a second at least; one that has not for so long may
 # be waiting for a database that does not answer.
 MAX_READ_AGE = 1.3

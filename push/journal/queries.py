@@ -123,6 +123,11 @@ class FactReads(JournalReads, Protocol):
 class JournalConnection(JournalReads, Protocol):
     """One live connection that listens for notifications. Any method may raise ConnectionLost, after which it is useless."""
 
+    @property
+    def asks_database(self) -> bool:
+        """Whether reads are queries, so that the relay bounds how often it reads."""
+        return True
+
     async def baseline(self) -> Baseline:
         """Return the totals of now: from the last checkpoint and the journal since, or else by a scan."""
 

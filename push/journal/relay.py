@@ -293,7 +293,7 @@ class Relay:
         read_seconds = loop.time() - started_at
         if self._notify_policy.is_sample_due(loop.time()):
             self._notify_policy.record_waiters(await connection.notify_waiters(), loop.time())
-        await asyncio.sleep(self._read_pace.pause(read_seconds, polls=polls))
+        await asyncio.sleep(self._read_pace.pause(read_seconds, polls=polls) if connection.asks_database else 0)
         if not self._sink.has_clients and not self._is_observed:
             await self._wait_unwatched(started_at + UNWATCHED_INTERVAL - loop.time())
         until_poll = started_at + self._read_pace.poll_interval(event_count) - loop.time()
