@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Orderwire: every change of a shop's `orders` table, pushed to every dashboard. Run `python server.py --help`."""
 
-# The command line only. service.py puts the application together, serving.py serves it; the routes are in gateway/routes.py.
+# The command line only. service/ puts the application together and serves it; the routes are in gateway/routes.py.
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ try:
     from push.journal.notify_policy import NotifyMode
     from push.journal.relay import Relay
     from push.protocol.access import MAX_KEY_BYTES, Role, is_key
-    from service import __version__, update_schema
-    from serving import (
+    from service.application import __version__, update_schema
+    from service.serving import (
         EXPECTED_ERRORS,
         database_server,
         exit_code,
@@ -45,26 +45,11 @@ try:
         serve,
         supervise,
     )
+    from service.shutdown import run_until, stop_on_signal
     from settings import BadSetting, Settings, parse_duration
-    from shutdown import run_until, stop_on_signal
 except ModuleNotFoundError as error:
     package = str(error.name).partition(".")[0]
-    own = (
-        "bus",
-        "cluster",
-        "database_state",
-        "database_url",
-        "db",
-        "gateway",
-        "logs",
-        "push",
-        "sd_notify",
-        "service",
-        "serving",
-        "settings",
-        "shutdown",
-        "workers",
-    )
+    own = ("bus", "database_url", "db", "gateway", "logs", "push", "service", "settings")
     if __name__ != "__main__" or package in own:
         raise  # not a package that could be installed
     sys.exit(f"server.py: packages are missing ({package}): run `make setup`, then use .venv/bin/python")
@@ -360,7 +345,7 @@ async def print_diagnosis(settings: Settings) -> int:
             await prepare_embedded(url)
         problems = await diagnose(url)
         if settings.broker_url:
-            from cluster import diagnose_broker  # the client of the broker is loaded only where there is one
+            from service.cluster_node import diagnose_broker  # the client of the broker is loaded only where there is one
 
             problems += await diagnose_broker(settings, url)
     for problem, fix in problems:

@@ -23,7 +23,7 @@ from bench.machine import CPUS, LOAD_CPUS, SERVER_CPUS, cpu_seconds, cpu_seconds
 from bench.scenario import Bench, Measures, quantile, start_load_generator
 from bench.subjects import CANDIDATE, SERVER, RunningServer, Subject, SubjectUnavailable
 from bus.local.nodes import BrokerNodes, NodeError
-from cluster import EDGE_LINE, RELAY_LINE
+from service.cluster_node import EDGE_LINE, RELAY_LINE
 from tests.helpers.tokens import SECRET, token
 from tests.support import TIMEOUT_SECONDS
 

@@ -2,7 +2,7 @@
 
 ``WorkerBus`` is a worker's end, ``FactExchange`` the supervisor's. The exchange keeps the newest facts, and appoints one worker
 as the relay: another one as soon as that has ended, or has said nothing for RELAY_TIMEOUT. Messages (a kind, content as JSON,
-and bytes; workers.py carries them):
+and bytes; service/supervisor.py carries them):
 
     worker → supervisor    hello (it runs) · beat (the relay lives) · fact · stored? [id, count] · read? id (a fresh read) ·
                            read [asker, id] (its answer; no bytes: it cannot)

@@ -25,7 +25,7 @@ DIST = ROOT / "dist"
 CHANGELOG = "CHANGELOG.md"
 # Where the version stands: a file, and what is before it and behind it.
 VERSION_PLACES = (
-    ("service.py", r'(?m)^(__version__ = ")[^"]+(")$'),
+    ("service/application.py", r'(?m)^(__version__ = ")[^"]+(")$'),
     ("web/client/package.json", r'(?m)^(  "version": ")[^"]+(",)$'),
     ("deploy/kubernetes/migrate/kustomization.yaml", r"(newTag: )[^ }]+( *\})"),
     ("deploy/kubernetes/example/kustomization.yaml", r"(newTag: )[^ }]+( *\})"),

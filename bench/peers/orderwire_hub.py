@@ -15,12 +15,11 @@ from functools import cache
 from itertools import islice
 from typing import Any
 
-import service
-import serving
 from bench.peers.feed import listen_for_trigger
 from bench.peers.orders import messages
 from push.delivery.hub import Hub
 from push.journal.events import Event, Snapshot
+from service import application, serving
 from settings import Settings
 
 hubs: list[Hub] = []
@@ -50,7 +49,7 @@ def _publish(frames: int, size: int) -> None:
 
 async def main() -> None:
     # The composition root has no parameter for the hub, and needs none otherwise.
-    service.Hub = TriggeredHub  # type: ignore[attr-defined]
+    application.Hub = TriggeredHub  # type: ignore[attr-defined]
     trigger = await listen_for_trigger(_publish)
     try:
         await serving.serve(Settings.from_environment(os.environ))

@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any, Never, cast
 
-import service
-import serving
 from bench.peers.feed import HOST
 from push.delivery.hub import Hub
 from push.journal.events import Event, Page, Position, Snapshot
 from push.journal.queries import JournalConnection
 from push.journal.totals import Totals
+from service import application, serving
 from settings import Settings
 
 MARK = re.compile(rb"@@(\d+):(\d+)@@")
@@ -92,7 +91,7 @@ class NotingHub(Hub):
         self._unwritten.clear()
 
 
-class NotingService(service.Service):
+class NotingService(application.Service):
     """The application with a connection that notes."""
 
     async def _follow(self, connection: JournalConnection) -> Never:
@@ -112,7 +111,7 @@ async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 async def main() -> None:
     # The composition root has no parameters for these, and needs none otherwise.
-    service.Hub = NotingHub  # type: ignore[attr-defined]
+    application.Hub = NotingHub  # type: ignore[attr-defined]
     serving.Service = NotingService  # type: ignore[attr-defined]
     async with await asyncio.start_server(handle, HOST, int(os.environ["TRIGGER_PORT"])):
         await serving.serve(Settings.from_environment(os.environ))

@@ -13,10 +13,10 @@ import yaml
 
 from deploy.release import VERSION_PLACES
 from gateway.app import DRAIN_SECONDS
-from service import __version__
+from service.application import __version__
+from service.supervisor import EXIT_TIMEOUT_SECONDS
 from settings import Settings
 from tests.support import ROOT
-from workers import EXIT_TIMEOUT_SECONDS
 
 DEPLOY = ROOT / "deploy"
 YAML_FILES = sorted([*DEPLOY.rglob("*.y*ml"), *(ROOT / ".github").rglob("*.yml")])

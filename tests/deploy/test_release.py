@@ -71,9 +71,9 @@ def test_a_release_is_refused_for_changes_for_its_tag_and_for_an_old_version(rep
     git(repository, "tag", "v0.2.0")
     with pytest.raises(ReleaseError, match=r"a tag v0\.2\.0 already"):
         check_repository(repository, "0.2.0")
-    (repository / "service.py").write_text("")
+    (repository / "service/application.py").write_text("")
     (repository / "new file").write_text("")
-    with pytest.raises(ReleaseError, match=r'not committed: service.py, "new file"'):
+    with pytest.raises(ReleaseError, match=r'not committed: service/application.py, "new file"'):
         check_repository(repository, "0.3.0")
 
 
@@ -93,7 +93,7 @@ def test_two_archives_of_one_commit_are_equal_and_have_the_page(repository: Path
         (repository / directory / "index.html").write_text("built")
     for name in ("first", "second"):
         write_archive(repository, "orderwire-0.2.0", tmp_path / name)
-        (repository / "service.py").touch()
+        (repository / "service/application.py").touch()
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     with tarfile.open(tmp_path / "first") as archive:
         members = {member.name: member for member in archive}

@@ -24,7 +24,7 @@ import pytest
 from tests.docs.pages import ROOT
 
 SOURCES = sorted(
-    [*ROOT.glob("*.py"), *(path for package in ("push", "gateway", "db") for path in (ROOT / package).rglob("*.py"))]
+    [*ROOT.glob("*.py"), *(path for package in ("push", "gateway", "db", "service") for path in (ROOT / package).rglob("*.py"))]
 )
 
 # Functions of the operating system, programs and types of PostgreSQL, a parameter of RFC 7692.

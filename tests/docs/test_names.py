@@ -171,7 +171,7 @@ def test_files_exist() -> None:
         f"{name_of(page)}: {span}"
         for page in PAGES
         for span in code_spans(prose(page))
-        if re.fullmatch(r"(tests|docs|push|db|gateway|sql|examples|bench|web|deploy)/[\w./-]+", span)
+        if re.fullmatch(r"(tests|docs|push|db|gateway|service|sql|examples|bench|web|deploy)/[\w./-]+", span)
         and not (ROOT / span).exists()
         if span not in ("bench/results/", "deploy/compose/.env", "deploy/compose/tls/")  # made by a run
     ]

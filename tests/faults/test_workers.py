@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-import workers
+from service.supervisor import Supervisor
 from settings import Settings
 from tests.helpers.metrics import metric_sum
 from tests.helpers.tokens import SECRET, token
@@ -377,7 +377,7 @@ async def test_log_records_contain_the_worker_id(start_server: StartServer, conn
 async def test_worker_that_cannot_be_started_is_retried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    supervisor = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    supervisor = Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
     await supervisor.reserve_port()
     tasks = [asyncio.create_task(task) for task in supervisor.tasks(database_url).values()]
     try:
@@ -413,8 +413,8 @@ async def test_worker_that_cannot_be_started_is_retried(
 async def test_worker_that_does_not_drain_is_killed(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, database_url: str
 ) -> None:
-    monkeypatch.setattr(workers, "EXIT_TIMEOUT_SECONDS", 5.0)
-    supervisor = workers.Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
+    monkeypatch.setattr("service.supervisor.EXIT_TIMEOUT_SECONDS", 5.0)
+    supervisor = Supervisor(Settings.from_environment({"PORT": "0", "WORKERS": "2"}))
     await supervisor.reserve_port()
     tasks = [asyncio.create_task(task) for task in supervisor.tasks(database_url).values()]
     try:

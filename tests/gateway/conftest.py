@@ -39,7 +39,7 @@ from pytest_aiohttp import AiohttpClient, AiohttpServer
 
 from gateway.app import _is_server_error, runner_options
 from gateway.app_keys import RELAY
-from service import Service, create_app
+from service.application import Service, create_app
 from settings import Settings
 from tests.support import FORWARDED_SETTINGS, TIMEOUT_SECONDS, Server, StartServer, within
 

@@ -11,9 +11,9 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 
-import database_state
-import service
 from push.feed_monitor import NOT_RECORDED
+from service import database_state
+from service.application import __version__
 from tests.gateway.conftest import App, StartApp, StartTarget
 from tests.helpers.tokens import SECRET, token
 from tests.support import Client, Connect
@@ -268,7 +268,7 @@ async def test_attaching_another_table_makes_clients_fetch_anew(start_app: Start
         "currency": "PLN",
         "time_zone": "UTC",
         "search_indexed": False,
-        "version": service.__version__,
+        "version": __version__,
         "write": {"status": False, "reason": "no_login", "transitions": None},
         "test_order": False,
         "table": None,

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from service import __version__, create_app
+from service.application import __version__, create_app
 from settings import Settings
 from tests.gateway.conftest import StartApp, Target
 from tests.support import TIMEOUT_SECONDS, Client, Server, StartServer, within

@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 
-from service import __version__
+from service.application import __version__
 from tests.gateway.conftest import App, StartApp
 from tests.support import TIMEOUT_SECONDS, Connect
 

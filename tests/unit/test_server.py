@@ -15,12 +15,12 @@ import logs
 import server
 from db.errors import BadDatabaseUrl
 from gateway.net.listening import ListenError
-from service import __version__
-from serving import exit_code
+from service.application import __version__
+from service.serving import exit_code
+from service.supervisor import WorkerFailed
 from settings import BadSetting, Settings
 from tests.helpers.command_line import CommandLine
 from tests.helpers.tokens import SECRET
-from workers import WorkerFailed
 
 
 def claims(*arguments: str) -> dict[str, Any]:

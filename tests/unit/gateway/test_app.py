@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from gateway.app import HttpServer
-from service import Service
+from service.application import Service
 from settings import Settings
 
 # No database listens there: the server accepts connections nevertheless.

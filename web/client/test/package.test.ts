@@ -95,7 +95,7 @@ it("is smaller than 6 kB, and as small as the README states", () => {
 });
 
 it("has the version of the server, and the licence of the repository", () => {
-  expect(readFileSync(here("../../service.py"), "utf-8")).toContain(`__version__ = "${manifest.version}"`);
+  expect(readFileSync(here("../../service/application.py"), "utf-8")).toContain(`__version__ = "${manifest.version}"`);
   const licensed = readdirSync(here("../..")).some((name) => /^licen[cs]e/i.test(name));
   expect(manifest.license !== "UNLICENSED").toBe(licensed);
 });

@@ -1,6 +1,6 @@
 """The application with its database and background tasks: ``create_app``, which another program can run or mount.
 
-serving.py serves it, in one process or several.
+service/serving.py serves it, in one process or several.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Never
 from aiohttp import web
 
 from bus.worker_bus import WorkerBus
-from database_state import DatabaseState, DatabaseWatch, reported
 from database_url import DatabaseUrl
 from db.database import Database
 from db.errors import name_server
@@ -22,7 +21,6 @@ from db.identity import FollowedDatabase
 from db.listener import Listener
 from db.migrate import migrate
 from db.order_writer import OrderWriter
-from fact_feed import OwnReading
 from gateway.app import Gateway
 from logs import FailureLog
 from push.delivery.hub import Hub
@@ -34,11 +32,13 @@ from push.journal.relay import Relay
 from push.journal.replay import ReplayPlanner
 from push.journal.series_counter import SeriesCounter
 from push.metrics import Metrics
+from service.database_state import DatabaseState, DatabaseWatch, reported
+from service.fact_feed import OwnReading
+from service.worker_node import WorkerNode
 from settings import BadSetting, Settings
-from worker_node import WorkerNode
 
 if TYPE_CHECKING:
-    from cluster import ClusterNode
+    from service.cluster_node import ClusterNode
 
 __all__ = ["Service", "__version__", "create_app", "report_ignored_parameters", "update_schema"]
 
@@ -81,7 +81,7 @@ def create_app(settings: Settings, on_failure: Callable[[str, BaseException], No
     logging belong to the program that runs it: docs/how-to/mount.md lists the settings without effect.
 
     ``on_failure(name, error)`` is called when a background task fails, which is a bug or a database that cannot be used. The
-    default logs it; a program may end itself, as ``serving.serve`` does. Raises BadSetting.
+    default logs it; a program may end itself, as ``service.serving.serve`` does. Raises BadSetting.
     """
     report_ignored_parameters(settings)
     return Service(settings, on_failure).gateway.app
@@ -153,7 +153,7 @@ class Service:
 
     def _join_cluster(self) -> ClusterNode:
         # The client of the broker is loaded only where there is one.
-        from cluster import ClusterNode
+        from service.cluster_node import ClusterNode
 
         return ClusterNode(
             self._settings,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from shutdown import run_until
+from service.shutdown import run_until
 
 
 async def test_run_until_drains_before_it_cancels() -> None:

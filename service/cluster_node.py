@@ -1,6 +1,6 @@
 """This server as one of several, with a broker between them: it reads the journal for all, or follows the one that does.
 
-Imported only where BROKER_URL is set. Without it service.py runs the same parts by itself.
+Imported only where BROKER_URL is set. Without it service/application.py runs the same parts by itself.
 """
 
 from __future__ import annotations
@@ -20,12 +20,10 @@ from bus.connection import BrokerOptions, tls_context
 from bus.credentials import Credentials
 from bus.doctor import diagnose
 from bus.nats import NatsBus, Subjects
-from database_state import DatabaseWatch, reported
 from db.database import Database
 from db.errors import DatabaseError, DatabaseUnavailable, cause_of, name_server
 from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase
 from db.relay_lease import RelayLease
-from fact_feed import FactFeed, OwnReading
 from logs import FailureLog
 from push.backoff import Backoff
 from push.journal.events import Event
@@ -35,6 +33,8 @@ from push.journal.queries import JournalConnection
 from push.journal.relay import Relay
 from push.journal.relay_election import LEASE_SECONDS, MAX_EXTRA_SILENCE, RENEW_SECONDS, RelayElection
 from push.metrics import Metrics
+from service.database_state import DatabaseWatch, reported
+from service.fact_feed import FactFeed, OwnReading
 from settings import BadSetting, Settings
 
 __all__ = ["ClusterNode", "broker_options", "diagnose_broker"]

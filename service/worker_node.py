@@ -11,16 +11,16 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Never
 
 from bus.worker_bus import WorkerBus
-from database_state import DatabaseWatch
 from db.errors import DatabaseError
 from db.identity import DatabaseIdentity, FollowedDatabase, WrongDatabase
-from fact_feed import FactFeed, OwnReading
 from push.journal.events import Event
 from push.journal.fact_journal import FactJournalConnection
 from push.journal.fact_publisher import FactPublisher
 from push.journal.queries import FactReads, JournalConnection
 from push.journal.relay import Relay
 from push.metrics import Metrics
+from service.database_state import DatabaseWatch
+from service.fact_feed import FactFeed, OwnReading
 
 __all__ = ["WorkerNode"]
 

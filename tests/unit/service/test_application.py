@@ -1,4 +1,4 @@
-"""service: how the application fails to start, and how failed background tasks are reported. The rest: tests/gateway."""
+"""application: how the application fails to start, and how failed background tasks are reported. The rest: tests/gateway."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from database_state import reported
 from db.errors import DatabaseError, DatabaseTimeout, DatabaseUnavailable, UnreadableData
 from gateway.app_keys import HUB
 from logs import FailureLog
-from service import _log_failure, create_app
+from service.application import _log_failure, create_app
+from service.database_state import reported
 from settings import BadSetting, Settings
 
 URL = "postgresql://user:password@127.0.0.1:1/database"

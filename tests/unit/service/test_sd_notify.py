@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sd_notify import SystemdNotifier
+from service.sd_notify import SystemdNotifier
 from tests.helpers.notify_socket import NotifySocket
 
 

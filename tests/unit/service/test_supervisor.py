@@ -1,4 +1,4 @@
-"""workers: the protocol between supervisor and worker, over a socket pair. With processes: tests/faults/test_workers.py."""
+"""supervisor: the protocol between supervisor and worker, over a socket pair. With processes: tests/faults/test_workers.py."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-import workers
 from gateway.net.listening import ListenError
 from push.metrics import Metrics
+from service.supervisor import Supervisor, SupervisorClient, _Worker, _WorkerConnection
 from settings import Settings
-from workers import Supervisor, SupervisorClient, _Worker, _WorkerConnection
 
 
 class Pair:
@@ -59,7 +58,7 @@ async def test_an_incomplete_message_is_dropped(part: bytes) -> None:
 
 
 async def test_messages_to_a_process_that_does_not_read_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "MAX_WAITING_BYTES", 1 << 20)
+    monkeypatch.setattr("service.supervisor.MAX_WAITING_BYTES", 1 << 20)
     ours, theirs = socket.socketpair()
     with theirs:
         connection = await _WorkerConnection.open(ours)
@@ -120,12 +119,12 @@ async def test_concurrent_scrapes_share_one_request(pair: Pair) -> None:
 
 
 async def test_a_scrape_without_an_answer_times_out(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "MERGED_SAMPLES_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("service.supervisor.MERGED_SAMPLES_TIMEOUT_SECONDS", 0.01)
     with pytest.raises(TimeoutError):
         await pair.client._fetch_merged_samples()
     assert await pair.receive() == ("all?", None)
     # The answer may have been dropped, so the next one asks again.
-    monkeypatch.setattr(workers, "MERGED_SAMPLES_TIMEOUT_SECONDS", 10.0)
+    monkeypatch.setattr("service.supervisor.MERGED_SAMPLES_TIMEOUT_SECONDS", 10.0)
     again = asyncio.create_task(pair.client._fetch_merged_samples())
     assert await pair.receive() == ("all?", None)
     pair.other.send("all", [])
@@ -133,7 +132,7 @@ async def test_a_scrape_without_an_answer_times_out(pair: Pair, monkeypatch: pyt
 
 
 async def test_a_worker_that_did_not_answer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "SAMPLES_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr("service.supervisor.SAMPLES_TIMEOUT_SECONDS", 0.01)
     ours, theirs = socket.socketpair()
     worker = _Worker(1)
     worker.connection = await _WorkerConnection.open(ours)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Never
 
 from bus.worker_bus import WorkerBus
-from database_state import DatabaseState, DatabaseWatch
 from db.database import Database
 from db.identity import DatabaseIdentity, FollowedDatabase
-from fact_feed import OwnReading
 from push.delivery.hub import Hub
 from push.journal.relay import Relay
 from push.metrics import Metrics
-from worker_node import WorkerNode
+from service.database_state import DatabaseState, DatabaseWatch
+from service.fact_feed import OwnReading
+from service.worker_node import WorkerNode
 
 URL = "postgresql://127.0.0.1:1/none"
 FOUND = DatabaseIdentity(1, 2, 3)

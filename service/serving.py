@@ -1,4 +1,4 @@
-"""The processes that serve the application of service.py: ``serve`` (one), ``supervise`` and ``run_worker`` (several).
+"""The processes that serve the application: ``serve`` (one), ``supervise`` and ``run_worker`` (several).
 
 The command line is server.py.
 """
@@ -22,11 +22,11 @@ from db.startup import NOTHING_ATTACHED, prepare_embedded
 from gateway.app import HttpServer
 from gateway.net.listening import ListenError
 from push.errors import PushError
-from sd_notify import SystemdNotifier
-from service import Service, report_ignored_parameters
+from service.application import Service, report_ignored_parameters
+from service.sd_notify import SystemdNotifier
+from service.shutdown import Shutdown, run_until
+from service.supervisor import Supervisor, SupervisorClient, WorkerFailed
 from settings import BadSetting, Settings
-from shutdown import Shutdown, run_until
-from workers import Supervisor, SupervisorClient, WorkerFailed
 
 __all__ = [
     "EXPECTED_ERRORS",
@@ -42,7 +42,7 @@ __all__ = [
 # A connection is some dozens of objects that live as long as it does: with Python's default of 700, a thousand handshakes start
 # the garbage collector a hundred times.
 GC_THRESHOLDS = (10_000, 10, 10)
-DATA_DIRECTORY = Path(__file__).resolve().parent / ".data"
+DATA_DIRECTORY = Path(__file__).resolve().parent.parent / ".data"
 
 # Errors that are printed as one line, without a traceback.
 EXPECTED_ERRORS = (PushError, ListenError, BadSetting, WorkerFailed)

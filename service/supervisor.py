@@ -191,7 +191,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.connection = await _WorkerConnection.open(ours)
-            program = str(Path(__file__).with_name("server.py"))
+            program = str(Path(__file__).parent.parent / "server.py")
             try:
                 async with _sigint_blocked(spawn_lock):
                     self.process = await asyncio.create_subprocess_exec(

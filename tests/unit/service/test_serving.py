@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
-import serving
 from db.database import Database
 from db.errors import DatabaseError
 from db.listener import Listener
 from push.protocol.order_list import ShopInfo
-from serving import EXPECTED_ERRORS, database_server, print_addresses
+from service import serving
+from service.serving import EXPECTED_ERRORS, database_server, print_addresses
 from settings import Settings
 from tests.helpers.tokens import SECRET
 
@@ -88,7 +88,7 @@ async def test_a_failed_background_task_ends_serve_with_its_error(monkeypatch: p
     monkeypatch.setattr(Listener, "run", fail)
     monkeypatch.setattr(gc, "freeze", lambda: None)
     monkeypatch.setattr(gc, "set_threshold", lambda *_: None)
-    monkeypatch.setattr("shutdown._on_signal", lambda _handler: None)
+    monkeypatch.setattr("service.shutdown._on_signal", lambda _handler: None)
     before = asyncio.all_tasks()
     with pytest.raises(DatabaseError, match="cannot be used") as raised:
         await asyncio.wait_for(serving.serve(Settings.from_environment({"DATABASE_URL": URL, "PORT": "0"})), 60)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from database_state import MAX_SHARED_BYTES, DatabaseState
+from service.database_state import MAX_SHARED_BYTES, DatabaseState
 
 EMPTY = DatabaseState({}, 0.0, None, 0.0)
 
