@@ -73,13 +73,47 @@ test("orders that are created during the first fetch are new, whether or not it 
   expect(cards("pending")).toEqual([5, 4, 3, 1]);
 });
 
+const pending = (...keys: number[]) => ({ status: "pending", rows: keys.map((key) => row(key, at(key))), isComplete: true });
+const ready = (...keys: number[]) => ({ status: "ready", rows: keys.map((key) => row(key, { status: "ready", ...at(key) })), isComplete: true });
+
 test("orders whose events were missed are new, but not those of a column that was not shown", () => {
-  const rows = [row(9, at(9)), row(8, at(8)), row(3, at(3)), row(1, at(1)), row(0, at(0))]; // 0: older than all that it had
-  const delivered = [row(10, { status: "delivered", ...at(10) })];
-  const columns = [{ status: "pending", rows, isComplete: true }, { status: "delivered", rows: delivered, isComplete: true }];
+  const delivered = { status: "delivered", rows: [row(10, { status: "delivered", ...at(10) })], isComplete: true };
+  const columns = [pending(9, 8, 3, 1, 0), ready(2), delivered]; // 0: older than all that it had
   expect(board.startFetch()(columns)).toBe(2);
   expect(board.apply(created(9, 20, at(9)))).toBe("changed"); // it has been counted
   expect(board.startFetch()(columns)).toBe(0);
+});
+
+test("an event between a gap and the answer does not hide the orders that were missed", () => {
+  const replace = board.startFetch();
+  expect(board.apply(created(10, 20, at(10)))).toBe("new");
+  expect(replace([pending(10, 9, 8, 3, 1), ready(2)])).toBe(2);
+  board.startFetch(); // fails, and is tried again
+  expect(board.apply(created(13, 21, at(13)))).toBe("new");
+  expect(board.startFetch()([pending(13, 12, 10, 9, 8, 3, 1), ready(2)])).toBe(1);
+  const third = board.startFetch();
+  const at20 = new Date(20_000).toISOString(); // of the change; the event does not say when the order was created
+  expect(board.apply({ ...moved(0, 22, "delivered", "ready"), at: at20 })).toBe("incomplete");
+  expect(third([pending(15, 13, 12, 10, 9, 8, 3, 1), ready(2, 0)])).toBe(1);
+});
+
+test("an order that the user knows is not new when it comes back in a gap", () => {
+  expect(board.apply(created(9, 10, at(9)))).toBe("new");
+  board.apply(moved(9, 11, "pending", "delivered"));
+  expect(board.apply(created(8, 12, { status: "delivered", ...at(8) }))).toBe("changed");
+  expect(board.startFetch()([pending(9, 3, 1), ready(8, 2)])).toBe(0);
+  for (const [key, event] of [[9, 13], [3, 14], [1, 15]] as const) board.apply(moved(key, event, "pending", "delivered"));
+  for (const [key, event] of [[8, 16], [2, 17]] as const) board.apply(moved(key, event, "ready", "delivered"));
+  expect(board.startFetch()([pending(2), ready()])).toBe(0);
+});
+
+test("an order that a fetch has counted is not new when its event comes, whatever was fetched meanwhile", () => {
+  expect(board.startFetch()([pending(9, 3, 1), ready(2)])).toBe(1);
+  expect(board.startFetch()([pending(9, 3, 1), ready(2)])).toBe(0);
+  expect(board.apply(created(9, 20, at(9)))).toBe("changed");
+  expect(board.startFetch()([pending(11, 9, 3, 1), ready(2)])).toBe(1);
+  expect(board.startFetch()([pending(9, 3, 1), ready(2)])).toBe(0);
+  expect(board.apply(created(11, 21, at(11)))).not.toBe("new");
 });
 
 test("an answer is ignored if a later fetch was started", () => {

@@ -48,8 +48,11 @@ export class Board {
   #bufferedEvents: OrderEvent[] | null = null;
   /** Orders that were created since a fetch was started, in none of the columns that the board had. */
   readonly #createdMeanwhile = new Set<string>();
-  /** The orders that the latest fetch has counted as new. */
-  #countedByFetch: ReadonlySet<string> = new Set();
+  /** Orders that a fetch has counted as new, the newest first. */
+  #countedByFetch = new Set<string>();
+  /** When the newest order was created of which the user knows: an order that a later fetch brings is new if it is younger. While a
+   * fetch is due, events do not raise it: others before them may have been missed. */
+  #newestMs = -Infinity;
 
   has(status: string): boolean {
     return this.#columns.has(status);
@@ -68,7 +71,8 @@ export class Board {
 
   /** `known`: the order before the event, if the page has it elsewhere. */
   apply(event: OrderEvent, known?: Order): BoardChange {
-    this.#bufferedEvents?.push(event);
+    if (this.#bufferedEvents !== null) this.#bufferedEvents.push(event);
+    else this.#raiseNewest(event);
     const change = this.#apply(event, known);
     if (this.#bufferedEvents !== null && event.type === "new_order" && change !== "new" && this.#createdMeanwhile.size < MAX_KEPT) {
       this.#createdMeanwhile.add(event.key);
@@ -96,19 +100,26 @@ export class Board {
         this.#columns.set(status, { orders: new Map(), isComplete, snapshot: undefined });
         for (const row of rows) this.#put(toOrder(row, 0));
       }
-      const isNew = new Set([...this.#createdMeanwhile, ...this.#newerThan(before, columnsBefore)]);
+      const isNew = new Set([...this.#createdMeanwhile, ...this.#newOrdersIn(columnsBefore)]);
       this.#createdMeanwhile.clear();
       for (const event of bufferedEvents) this.#apply(event, before.get(event.key));
-      this.#countedByFetch = new Set([...isNew].filter((key) => this.#byKey.has(key) && !before.has(key)));
-      return this.#countedByFetch.size;
+      for (const event of bufferedEvents) this.#raiseNewest(event);
+      for (const { createdMs } of this.#byKey.values()) if (createdMs > this.#newestMs) this.#newestMs = createdMs;
+      const counted = [...isNew].filter((key) => this.#byKey.has(key) && !before.has(key));
+      this.#countedByFetch = new Set([...counted, ...this.#countedByFetch].slice(0, MAX_KEPT));
+      return counted.length;
     };
   }
 
-  /** The orders in one of `columns` that were created after all of `orders`. */
-  #newerThan(orders: ReadonlyMap<string, Order>, columns: ReadonlyMap<string, Column>): string[] {
-    let newestMs = -Infinity;
-    for (const { createdMs } of orders.values()) if (createdMs > newestMs) newestMs = createdMs;
-    return [...this.#byKey.values()].filter(({ status, createdMs }) => columns.has(status) && createdMs > newestMs).map(({ key }) => key);
+  /** The orders in one of `columns` that were created after all of which the user knows. */
+  #newOrdersIn(columns: ReadonlyMap<string, Column>): string[] {
+    return [...this.#byKey.values()].filter(({ status, createdMs }) => columns.has(status) && createdMs > this.#newestMs).map(({ key }) => key);
+  }
+
+  #raiseNewest(event: OrderEvent): void {
+    if (event.type !== "new_order") return;
+    const createdMs = Date.parse(event.created_at ?? event.at);
+    if (createdMs > this.#newestMs) this.#newestMs = createdMs;
   }
 
   /** The whole of an order that an event has added, unless a later event has changed it meanwhile. */
@@ -122,6 +133,7 @@ export class Board {
     if (!isNewer(event.id, before?.lastEventId ?? this.#lastEventIds.get(key))) return "none";
     this.#lastEventIds.set(key, event.id);
     if (event.type === "order_delete") {
+      this.#countedByFetch.delete(key);
       if (before !== undefined) this.#remove(before);
       return "changed";
     }
@@ -132,7 +144,7 @@ export class Board {
     const base = before ?? known ?? newOrder(event, 0);
     this.#put(changedOrder(base, event));
     // A fetch may bring an order before its event comes.
-    const isKnownByEvents = before !== undefined && (before.lastEventId !== undefined || this.#countedByFetch.has(key));
+    const isKnownByEvents = before?.lastEventId !== undefined || this.#countedByFetch.has(key);
     if (event.type === "new_order" && !isKnownByEvents) return "new";
     if (before !== undefined) return "changed";
     return known === undefined ? "incomplete" : "changed";
