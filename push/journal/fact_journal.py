@@ -201,7 +201,7 @@ class FactJournalConnection(JournalConnection):
 
     @property
     def asks_database(self) -> bool:
-        return self._in_gap  # facts come at a bounded rate: the relay that sends them joins them
+        return self._in_gap  # facts with events come at a bounded rate: the relay that sends them joins them
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
         term = self._term, self._epoch

@@ -60,6 +60,7 @@ class FactPublisher(PageObserver):
         self._latest: PublishedPage | None = None
         self._latest_at = 0.0
         self._sent_at = -math.inf
+        self._heartbeat_due = False
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._state: str | None = None
@@ -174,7 +175,7 @@ class FactPublisher(PageObserver):
             return self._heartbeat()
         first, size = self._waiting.popleft()
         last, events = first, list(first.events)
-        while self._waiting and _is_whole(last) and _is_whole(self._waiting[0].page):
+        while self._waiting and _is_whole(last) and _follows(last, self._waiting[0].page):
             size += self._waiting[0].size
             if size > PAGE_BYTES or len(events) + len(self._waiting[0].page.events) > PAGE_EVENTS:
                 break
@@ -185,9 +186,10 @@ class FactPublisher(PageObserver):
     def _heartbeat(self) -> PublishedPage | None:
         """A fact without events, up to the latest read; None if none is due, or if the journal is not being read."""
         now, latest = asyncio.get_running_loop().time(), self._latest
-        is_due = self._state_due or now - self._sent_at >= 0.9 * HEARTBEAT_INTERVAL
+        is_due = self._state_due or self._heartbeat_due or now - self._sent_at >= 0.9 * HEARTBEAT_INTERVAL
         if latest is None or self._in_read or not is_due or now - self._latest_at > MAX_READ_AGE:
             return None
+        self._heartbeat_due = False
         after, self._told = self._told or latest.after, latest.upto
         relay = self._relay
         # The totals are those of now: the audit may have corrected them since the read.
@@ -218,7 +220,7 @@ class FactPublisher(PageObserver):
             async with asyncio.timeout(READ_TIMEOUT):
                 await relay.wait_until_published(Snapshot(0, 0))
                 upto = relay.watermark.snapshot
-                self._sent_at = -math.inf  # a heartbeat tells of a read that found nothing
+                self._heartbeat_due = True  # it tells of a read that found nothing
                 self._due.set()
                 while self._waiting or self._is_sending or self._told is None or not self._told.covers(upto):
                     self._sent.clear()
@@ -266,3 +268,8 @@ def _divided(page: PublishedPage) -> list[_Waiting]:
 def _is_whole(page: PublishedPage) -> bool:
     """Whether it is a whole read, not one of several pages."""
     return not page.more and not page.past_id
+
+
+def _follows(last: PublishedPage, page: PublishedPage) -> bool:
+    """Whether ``page`` is a whole read that begins where ``last`` ends, in the same journal."""
+    return _is_whole(page) and page.after == last.upto and page.identity.epoch == last.identity.epoch

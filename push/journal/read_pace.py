@@ -14,8 +14,9 @@ FALLBACK_POLL_INTERVAL = 1.0
 # events; each that finds none doubles it.
 MIN_POLL_INTERVAL = 0.003
 MAX_POLL_INTERVAL = 0.02
-# A pause after every read. One read then serves the notifications and the clients that arrive during it. It is as long as the
-# read was, up to COALESCE_DELAY; while polling, a share of its time: the relay then works for at most 77 % of the time.
+# A pause after every read of the database. One read then serves the notifications and the clients that arrive during it. It is
+# as long as the read was, up to COALESCE_DELAY; while polling, a share of its time: the relay then works for at most 77 % of
+# the time.
 COALESCE_DELAY = 0.003
 BUSY_PAUSE_RATIO = 0.3
 # Between two reads while no client is connected. One that connects does not wait for it.

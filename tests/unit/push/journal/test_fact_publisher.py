@@ -1,19 +1,26 @@
-"""How a page that is too large for a message is divided. All else is in tests/model/test_facts_model.py."""
+"""How pages become facts, and that a read is answered. All else is in tests/model/test_facts_model.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
+from push.journal.bus import Bus
 from push.journal.events import Event, Snapshot
-from push.journal.fact_publisher import MAX_FACT_BYTES, _divided, _encoded_size
+from push.journal.fact_publisher import MAX_FACT_BYTES, FactPublisher, _divided, _encoded_size
 from push.journal.fact_queue import FactQueue
-from push.journal.facts import Fact, decode, encode
+from push.journal.facts import Fact, decode, decode_answer, encode
 from push.journal.page_observer import PublishedPage
+from push.journal.relay import Relay
 from push.journal.totals import Totals
 from tests.helpers.builders import make_event
-from tests.helpers.facts import make_fact, up_to
+from tests.helpers.facts import TERM, make_fact, up_to
+from tests.helpers.following import RecordingSink, commit, read_again
+from tests.model.database import ModelConnection, ModelDatabase
+from tests.support import TIMEOUT_SECONDS, within
 
 LARGE = make_event(5, 1, payload=b"x" * 16_384)._replace(
     previous_customer_id="\x01" * 200, customer_payload=b"y" * 16_384, previous_customer_payload=b"z" * 16_384
@@ -69,3 +76,79 @@ def test_a_large_page_is_divided_into_facts_of_the_same_read(count: int, more: b
     assert found == events
     assert head is not None
     assert head.totals.orders == 7 + count
+
+
+class RecordingBus(Bus):
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.facts: asyncio.Queue[Fact] = asyncio.Queue()
+
+    def subscribe(self, receive: Callable[[bytes], None]) -> None:
+        """Nothing comes from others."""
+
+    async def publish(self, message: bytes) -> None:
+        fact = decode(message)
+        assert fact is not None
+        self.facts.put_nowait(fact)
+
+    async def stored(self, count: int) -> Sequence[bytes]:
+        return []
+
+    def serve_reads(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        """The tests call ``answer_read``."""
+
+    async def request_read(self) -> bytes:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("other_epoch", [False, True])
+async def test_pages_of_which_one_does_not_follow_on_the_other_are_not_joined(other_epoch: bool) -> None:
+    """The relay may begin anew while a page waits to be sent: what is between them was in neither."""
+    publisher = FactPublisher(RecordingBus(), Relay(RecordingSink()), "node")
+    publisher._term = TERM
+    first = page_of([make_event(5, 1)], more=False)
+    identity = replace(first.identity, epoch="ffffffff") if other_epoch else first.identity
+    begin = up_to(8 if other_epoch else 100)
+    for page in (
+        replace(first, after=up_to(4), upto=up_to(5)),
+        replace(first, after=up_to(5), upto=up_to(8), events=[make_event(6, 2)]),
+        replace(first, after=begin, upto=up_to(101), events=[make_event(101, 3)], identity=identity),
+    ):
+        publisher.page_published(page)
+    sent = [publisher._next_page(), publisher._next_page()]
+    assert [(page.after, page.upto, [event.id for event in page.events]) for page in sent if page] == [
+        (up_to(4), up_to(8), [1, 2]),
+        (begin, up_to(101), [3]),
+    ]
+
+
+async def test_a_read_that_finds_nothing_is_told_after_a_page_that_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("push.journal.fact_publisher.JOIN_INTERVAL", 0.05)
+    monkeypatch.setattr("push.journal.fact_publisher.HEARTBEAT_INTERVAL", 1000.0)
+    monkeypatch.setattr("push.journal.fact_publisher.READ_TIMEOUT", TIMEOUT_SECONDS)
+    database, bus, relay = ModelDatabase(), RecordingBus(), Relay(RecordingSink())
+    publisher = FactPublisher(bus, relay, "node")
+    tasks = [
+        asyncio.create_task(publisher.run()),
+        asyncio.create_task(publisher.follow(ModelConnection(database))),
+    ]
+    try:
+        await within(TIMEOUT_SECONDS, relay.started.wait(), "the first read")
+        slow = database.begin(repeatable_read=False)
+        database.write(slow, 1)
+        commit(database, 2)
+        while not (await within(TIMEOUT_SECONDS, bus.facts.get(), "the first fact")).events:
+            pass
+        commit(database, 3)
+        await read_again(relay)  # the page waits: the publisher pauses after a fact
+        database.rollback(slow)
+        answer = decode_answer(await within(TIMEOUT_SECONDS, publisher.answer_read(), "the answer"))
+        assert answer.upto == relay.watermark.snapshot
+        told = [bus.facts.get_nowait() for _ in range(bus.facts.qsize())]
+        assert [event.key for fact in told for event in fact.events] == ["3"]
+        assert told[-1].head.upto.covers(answer.upto)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
