@@ -1,1 +1,3 @@
-"""The broker's client: NATS, behind the protocol of ``push.journal.bus``. Imported only where BROKER_URL is set."""
+"""How the processes that share one reader of the journal reach one another, behind the protocol of ``push.journal.bus``: the
+socket pairs of workers, and NATS, which is imported only where BROKER_URL is set.
+"""
