@@ -22,7 +22,14 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from database_url import ENVIRONMENT, DatabaseUrl, Server
-from db.errors import BadDatabaseUrl, DatabaseError, PoolerInTransactionMode, role_of, wrap_driver_errors
+from db.errors import (
+    BadDatabaseUrl,
+    DatabaseError,
+    PoolerInTransactionMode,
+    ignore_driver_leftovers,
+    role_of,
+    wrap_driver_errors,
+)
 from db.pooler import shares_its_session
 from push.backoff import Backoff
 
@@ -198,6 +205,7 @@ class _Login:
             settings["application_name"] = program.replace("orderwire", name, 1)
         if "options" in parameters:
             settings["options"] = parameters["options"]
+        ignore_driver_leftovers(asyncio.get_running_loop())
         try:
             return await asyncpg.connect(
                 **{

@@ -19,7 +19,6 @@ from db.errors import (
     DatabaseUnavailable,
     UnreadableData,
     cause_of,
-    ignore_driver_leftovers,
     name_server,
     role_of,
     wrap_driver_errors,
@@ -100,7 +99,6 @@ class Listener:
 
         Raises DatabaseMisconfigured only before the first connection. Later it retries, since an operator may be fixing it.
         """
-        ignore_driver_leftovers(asyncio.get_running_loop())
         while True:
             try:
                 with name_server(self._url, self._setting):

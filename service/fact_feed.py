@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Never
 
-from db.errors import cause_of, ignore_driver_leftovers
+from db.errors import cause_of
 from logs import FailureLog
 from push.backoff import Backoff
 from push.errors import ConnectionLost
@@ -64,7 +64,6 @@ class FactFeed:
 
     async def run(self) -> Never:
         """Feed the relay until this task is cancelled. Raises what the listener raises."""
-        ignore_driver_leftovers(asyncio.get_running_loop())
         while True:
             self._role_changed.clear()
             self._metrics.relay.set(self.is_relay)
