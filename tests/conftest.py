@@ -188,7 +188,8 @@ def _broker_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     if not os.environ.get("TEST_BROKER"):
         yield
         return
-    nodes = BrokerNodes(tmp_path_factory.mktemp("broker"), count=1)
+    # Reserved, not used: each test has a database of its own, and each database a stream.
+    nodes = BrokerNodes(tmp_path_factory.mktemp("broker"), count=1, jetstream_bytes=1 << 40)
     with subprocess.Popen(nodes.command(0), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
         FORWARDED_SETTINGS["BROKER_URL"] = nodes.urls
         yield

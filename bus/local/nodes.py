@@ -40,7 +40,7 @@ class _Node:
         self.port, self.cluster_port, self.monitor_port = ports
         self.process: asyncio.subprocess.Process | None = None
 
-    def config(self, routes: Sequence[int], extra: str, has_jetstream: bool) -> str:
+    def config(self, routes: Sequence[int], extra: str, jetstream_bytes: int) -> str:
         """The configuration file; ``routes`` are the cluster ports of all nodes, empty for a single one."""
         settings: dict[str, object] = {
             "server_name": self.name,
@@ -48,10 +48,10 @@ class _Node:
             "port": self.port,
             "http": f"127.0.0.1:{self.monitor_port}",
         }
-        if has_jetstream:
+        if jetstream_bytes:
             settings["jetstream"] = {
                 "store_dir": str(self.directory / "jetstream"),
-                "max_memory_store": 512 * 1024 * 1024,
+                "max_memory_store": jetstream_bytes,
                 "max_file_store": 64 * 1024 * 1024,
             }
         if routes:
@@ -68,7 +68,8 @@ class _Node:
 class BrokerNodes:
     """``count`` nodes in one cluster; a single one is no cluster. Ports are free ones, and stay the same across restarts.
 
-    ``find_ports(n)`` returns n free ports. ``extra`` is appended to the configuration of each node.
+    ``find_ports(n)`` returns n free ports. ``extra`` is appended to the configuration of each node. ``jetstream_bytes`` is what
+    the streams of a node may reserve in memory, 64 MiB for each database; 0: without JetStream.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class BrokerNodes:
         find_ports: Callable[[int], Sequence[int]] | None = None,
         extra: str = "",
         *,
-        has_jetstream: bool = True,
+        jetstream_bytes: int = 512 * 1024 * 1024,
     ) -> None:
         self._program = find_nats_server()
         ports = (find_ports or _free_ports)(3 * count)
@@ -87,7 +88,7 @@ class BrokerNodes:
             for number in range(count)
         ]
         self._extra = extra
-        self._has_jetstream = has_jetstream
+        self._jetstream_bytes = jetstream_bytes
 
     @property
     def urls(self) -> str:
@@ -119,7 +120,7 @@ class BrokerNodes:
         node.directory.mkdir(parents=True, exist_ok=True)
         routes = [other.cluster_port for other in self._nodes] if len(self._nodes) > 1 else []
         config = node.directory / "nats.conf"
-        config.write_text(node.config(routes, self._extra, self._has_jetstream))
+        config.write_text(node.config(routes, self._extra, self._jetstream_bytes))
         return [self._program, "-c", str(config)]
 
     async def start_node(self, number: int) -> None:

@@ -37,7 +37,7 @@ async def test_a_node_that_is_away_is_named(node: BrokerNodes) -> None:
 
 
 async def test_a_node_without_jetstream_and_with_a_small_max_payload(tmp_path: Path) -> None:
-    nodes = BrokerNodes(tmp_path, count=1, extra="max_payload: 65536", has_jetstream=False)
+    nodes = BrokerNodes(tmp_path, count=1, extra="max_payload: 65536", jetstream_bytes=0)
     await nodes.start()
     try:
         payload, jetstream = await texts(nodes.urls)

@@ -42,7 +42,7 @@ async def test_passwords_and_tokens(tmp_path: Path) -> None:
         ("authorization { user: shop, password: right }", "shop:right", "shop:wrong"),
         ("authorization { token: right }", "right", "wrong"),
     ):
-        nodes = BrokerNodes(tmp_path, count=1, extra=extra, has_jetstream=False)
+        nodes = BrokerNodes(tmp_path, count=1, extra=extra, jetstream_bytes=0)
         await nodes.start()
         try:
             await connect(nodes, server=with_login(nodes.urls, right))
@@ -55,9 +55,7 @@ async def test_passwords_and_tokens(tmp_path: Path) -> None:
 
 async def test_tls_is_required_and_verified(tmp_path: Path, node: BrokerNodes) -> None:
     certificate, key = issue_certificate(tmp_path, "nats")
-    nodes = BrokerNodes(
-        tmp_path, count=1, extra=f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}', has_jetstream=False
-    )
+    nodes = BrokerNodes(tmp_path, count=1, extra=f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}', jetstream_bytes=0)
     await nodes.start()
     try:
         secure = nodes.urls.replace("nats://", "tls://")
@@ -134,7 +132,7 @@ async def test_a_credentials_file(tmp_path: Path) -> None:
         f"operator: {operator.issue(operator, 'operator')}\n"
         f"resolver: MEMORY\nresolver_preload: {{ {account.name}: {account_jwt} }}"
     )
-    nodes = BrokerNodes(tmp_path, count=1, extra=extra, has_jetstream=False)
+    nodes = BrokerNodes(tmp_path, count=1, extra=extra, jetstream_bytes=0)
     await nodes.start()
     try:
         jwt = account.issue(user, "user", pub={}, sub={}, **UNLIMITED)
