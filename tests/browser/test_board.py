@@ -239,6 +239,12 @@ async def test_the_alarm_rings_for_an_order_that_comes_while_the_board_loads(
     may_load.set()
     await expect(cards(page, "pending")).to_have_count(1)
     await expect(page.get_by_role("button", name="Acknowledge")).to_be_visible()
+    # Another view acknowledges nothing.
+    await page.get_by_role("link", name="List").click()
+    await expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    await page.get_by_role("link", name="Board").click()
+    await page.get_by_role("button", name="Acknowledge").click()
+    await expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

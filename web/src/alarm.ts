@@ -34,37 +34,54 @@ export class Alarm extends ExternalStore<AlarmSnapshot> {
     this.#sound = sound;
   }
 
+  /** Rings at once if orders of before a pause are not acknowledged. */
   enable(): void {
     if (this.#enabled) return;
     this.#enabled = true;
-    if (!this.#sound.isBlocked()) return;
-    this.update({ isBlocked: true });
-    this.#stop = this.#sound.onAllowed(() => {
-      this.update({ isBlocked: false });
-      if (this.#timer !== undefined) this.#sound.play();
-    });
+    if (this.#sound.isBlocked()) {
+      this.update({ isBlocked: true });
+      this.#stop = this.#sound.onAllowed(() => {
+        this.update({ isBlocked: false });
+        if (this.#timer !== undefined) this.#sound.play();
+      });
+    }
+    if (this.snapshot.count > 0) this.#start();
+  }
+
+  /** Be silent, and count no new orders, until `enable`; what is not acknowledged stays so. */
+  pause(): void {
+    this.#enabled = false;
+    this.#stop();
+    this.#silence();
+    this.update({ isBlocked: false });
   }
 
   disable(): void {
-    this.#enabled = false;
-    this.#stop();
+    this.pause();
     this.acknowledge();
-    this.update({ isBlocked: false });
   }
 
   /** Called for each new order. */
   ring(): void {
     if (!this.#enabled) return;
     this.update({ count: this.snapshot.count + 1 });
+    this.#start();
+  }
+
+  acknowledge(): void {
+    this.#silence();
+    if (this.snapshot.count > 0) this.update({ count: 0 });
+  }
+
+  #start(): void {
     if (this.#timer !== undefined) return;
     this.#play();
     this.#timer = setInterval(() => this.#play(), INTERVAL_MS);
   }
 
-  acknowledge(): void {
+  #silence(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
-    if (this.snapshot.count > 0) this.update({ count: 0 });
   }
 
   #play(): void {

@@ -51,3 +51,20 @@ test("does nothing while it is off", () => {
   vi.advanceTimersByTime(60_000);
   expect([played, alarm.getSnapshot().count]).toEqual([1, 0]);
 });
+
+test("what was not acknowledged before a pause rings after it", () => {
+  alarm.enable();
+  alarm.ring();
+  alarm.pause();
+  vi.advanceTimersByTime(60_000);
+  alarm.ring(); // nothing is counted meanwhile
+  expect([played, alarm.getSnapshot().count]).toEqual([1, 1]);
+  alarm.enable();
+  vi.advanceTimersByTime(3_000);
+  expect(played).toBe(3);
+  alarm.acknowledge();
+  alarm.pause();
+  alarm.enable();
+  vi.advanceTimersByTime(60_000);
+  expect([played, alarm.getSnapshot().count]).toEqual([3, 0]);
+});
