@@ -58,7 +58,7 @@ run: setup  ## set up, then serve until Ctrl-C
 	@$(PY) -m web.build || :
 	@exec $(PY) server.py serve
 
-cluster: $(VENV)/.dev  ## three nodes of NATS, a relay, two edges and a proxy on this machine, until Ctrl-C: PORT=8000
+cluster: $(VENV)/.dev  ## three nodes of NATS, two servers that may be the relay, an edge and a proxy on this machine, until Ctrl-C: PORT=8000 of the proxy
 	@$(PY) -m web.build || :
 	@exec $(PY) -m bus.local
 

@@ -1,4 +1,4 @@
-"""``make cluster``: three nodes of NATS, a server that may be the relay, two edges, and a proxy in front, until Ctrl-C."""
+"""``make cluster``: three nodes of NATS, two servers that may be the relay, an edge, and a proxy in front, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class _Server:
             elif line == READY:
                 self._ready.set()
             elif what not in ("websocket", "login"):
-                print(f"{self.name:<8}{line}", flush=True)
+                print(f"{self.name:<10}{line}", flush=True)
 
     async def wait_until_ready(self) -> None:
         """Raises ClusterError."""
@@ -118,7 +118,7 @@ class _Server:
     async def report_end(self) -> None:
         """Return when it has ended, for instance because it was killed to see what the others do."""
         await self._process.wait()
-        print(f"{self.name:<8}has ended; the others go on", flush=True)
+        print(f"{self.name:<10}has ended; the others go on", flush=True)
 
     async def stop(self) -> None:
         if self._process.returncode is None:
@@ -142,29 +142,31 @@ async def run(port: int) -> None:
         stack.push_async_callback(nodes.stop)
         print("starting three nodes of NATS in .data/cluster", flush=True)
         await nodes.start()
-        settings = {"BROKER_URL": nodes.urls, "NODE_ROLE": "auto"}
-        relay = await _Server.start("relay", **settings, PORT=str(port + 1))
-        stack.push_async_callback(relay.stop)
-        await relay.wait_until_ready()
-        database_url = os.environ.get("DATABASE_URL") or relay.psql.rpartition(" ")[2].strip("'\"")
-        servers = [relay]
-        for number in (1, 2):
-            edge = await _Server.start(
-                f"edge {number}", **{**settings, "NODE_ROLE": "edge", "DATABASE_URL": database_url}, PORT=str(port + 1 + number)
-            )
-            stack.push_async_callback(edge.stop)
-            servers.append(edge)
-        for server in servers[1:]:
-            await server.wait_until_ready()
+        servers: list[_Server] = []
+
+        async def start(name: str, **settings: str) -> _Server:
+            number = port + 1 + len(servers)
+            servers.append(await _Server.start(name, BROKER_URL=nodes.urls, PORT=str(number), **settings))
+            stack.push_async_callback(servers[-1].stop)
+            await servers[-1].wait_until_ready()
+            return servers[-1]
+
+        # Each of the first two uses the embedded PostgreSQL, so it runs on when one of them ends. The first becomes the relay.
+        first = await start("server 1", NODE_ROLE="auto")
+        await start("server 2", NODE_ROLE="auto")
+        database_url = os.environ.get("DATABASE_URL") or first.psql.rpartition(" ")[2].strip("'\"")
+        await start("edge", NODE_ROLE="edge", DATABASE_URL=database_url)
         front = await _start_proxy(port, [port + 1 + number for number in range(len(servers))])
         if front is not None:
             stack.push_async_callback(front.wait)
             stack.callback(_terminate, front)
-        print(f"broker    {nodes.urls}  (processes {', '.join(map(str, nodes.pids))})")
+        for node_port, pid in zip(nodes.ports, nodes.pids, strict=True):
+            print(f"nats      127.0.0.1:{node_port}  (process {pid})")
         for server in servers:
             print(f"{server.name:<10}{server.url}/admin/dashboard  (process {server.pid})")
         print(f"proxy     http://127.0.0.1:{port}/admin/dashboard" if front else "proxy     none: install nginx or HAProxy")
-        print(f"psql      {relay.psql}")
+        print(f"psql      {first.psql}")
+        print(f"doctor    BROKER_URL={nodes.urls} make doctor")
         print(READY, flush=True)
         endings = [asyncio.create_task(server.report_end(), name=f"end of {server.name}") for server in servers]
         await stop.wait()
