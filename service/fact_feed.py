@@ -100,7 +100,7 @@ class FactFeed:
             except ConnectionLost as error:
                 if loop.time() - started_at > STABLE_AFTER:
                     backoff.reset()
-                    failures.recovered()
+                    failures.recovered("events come again")
                 if self._relay.started.is_set() or loop.time() - began_at > START_PATIENCE:
                     failures.report(f"no events from the relay, and the journal cannot be read: {error}", cause_of(error))
             await self._own_reading.on_lost()
