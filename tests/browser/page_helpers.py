@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from playwright.async_api import Page, expect
@@ -38,6 +40,30 @@ COVERED = """() => {
 }"""
 
 
+# Timers of one delay do not run by themselves, only when the test calls ``runHeldTimers``; those of an interval stay.
+HOLD_TIMERS = """(() => {
+    const held = new Map();
+    let count = 0;
+    const hold = (start, stays) => (run, delay, ...rest) => {
+        if (delay !== DELAY) return start(run, delay, ...rest);
+        const key = --count; // that of no timer of the browser
+        held.set(key, { run: () => run(...rest), stays });
+        return key;
+    };
+    const release = (stop) => (key) => void (held.delete(key) || stop(key));
+    window.setTimeout = hold(window.setTimeout, false);
+    window.setInterval = hold(window.setInterval, true);
+    window.clearTimeout = release(window.clearTimeout);
+    window.clearInterval = release(window.clearInterval);
+    window.runHeldTimers = () => {
+        for (const [key, { run, stays }] of [...held]) {
+            if (!stays) held.delete(key);
+            run();
+        }
+    };
+})()"""
+
+
 async def open_dashboard(page: Page, server: Server) -> None:
     """Open the dashboard, and return when it is online and has loaded its orders."""
     await page.goto(f"{server.http_url}/admin/dashboard")
@@ -54,18 +80,44 @@ async def wait_until(page: Page, condition: str) -> None:
     await within(TIMEOUT_SECONDS, page.evaluate(waiting), condition)
 
 
-async def covered_controls(page: Page, while_shown: str = "body") -> list[str]:
-    """The controls that a pointer does not reach, since something else lies over their middle, when this element is there.
+async def look_at(page: Page, selector: str, script: str) -> Any:
+    """What the JavaScript function returns for the element as soon as the page has it.
 
-    The page waits for it, and looks at once: what ends by itself is there for some seconds.
+    The page waits for it, and looks at once: what ends by itself is there for some seconds, and a busy machine may look later.
     """
-    look = f"""() => new Promise((done) => {{
-        const look = () => document.querySelector("{while_shown}") ? done(({COVERED})()) : setTimeout(look, 20);
+    look = f"""(selector) => new Promise((done) => {{
+        const look = () => {{
+            const found = document.querySelector(selector);
+            if (found === null) setTimeout(look, 20);
+            else done(({script})(found));
+        }};
         look();
     }})"""
-    found = await within(TIMEOUT_SECONDS, page.evaluate(look), while_shown)
+    return await within(TIMEOUT_SECONDS, page.evaluate(look, selector), selector)
+
+
+async def covered_controls(page: Page, while_shown: str = "body") -> list[str]:
+    """The controls that a pointer does not reach, since something else lies over their middle, when this element is there."""
+    found = await look_at(page, while_shown, COVERED)
     assert isinstance(found, list)
     return found
+
+
+@asynccontextmanager
+async def clock_stopped(page: Page) -> AsyncIterator[None]:
+    """Within the block it is always the same time on the page: toasts stay, however long the test takes. Its timers run."""
+    await page.evaluate("() => { const now = Date.now(); window.runningClock = Date.now; Date.now = () => now; }")
+    yield
+    await page.evaluate("() => { Date.now = window.runningClock; }")
+
+
+async def hold_timers(page: Page, milliseconds: int) -> None:
+    """Timers of this delay run when the test calls ``run_held_timers``. To be called before the page is opened."""
+    await page.add_init_script(HOLD_TIMERS.replace("DELAY", str(milliseconds)))
+
+
+async def run_held_timers(page: Page) -> None:
+    await page.evaluate("runHeldTimers()")
 
 
 async def fits_width(page: Page) -> bool:
