@@ -5,6 +5,9 @@ import { tokenSubject } from "./token.ts";
 
 /** How many things that were said are remembered. */
 const MAX_REMEMBERED = 1_000;
+/** In IndexedDB. */
+const DATABASE = "orderwire";
+const STORE = "claimed";
 
 const nameOf = (what: string): string => `orderwire.${what}${serverPrefix()}${tokenSubject() ?? ""}`;
 
@@ -46,26 +49,40 @@ export async function isVisibleInAnyTab(): Promise<boolean> {
 
 /** Of these event ids, how many no tab has claimed for this purpose before. They count as claimed from now on. */
 export async function claim(purpose: "notification" | "sound", ids: readonly string[]): Promise<number> {
-  const name = nameOf(purpose);
-  const claimNow = (): number => {
-    const claimed = readClaimed(name);
-    const known = new Set(claimed);
-    const fresh = ids.filter((id) => !known.has(id));
-    if (fresh.length > 0) localStorage.setItem(name, JSON.stringify([...claimed, ...fresh].slice(-MAX_REMEMBERED)));
-    return fresh.length;
-  };
   try {
-    return (await lockManager()?.request(name, claimNow)) ?? claimNow();
+    return await claimInDatabase(nameOf(purpose), ids);
   } catch {
     return ids.length; // without storage each tab speaks for itself
   }
 }
 
-function readClaimed(name: string): string[] {
+/**
+ * Transactions of IndexedDB that write run one after another, those of all tabs, and each reads what the one before has written. That is
+ * not so of `localStorage`, not even under a lock: a tab in another process may still read what was there before.
+ */
+async function claimInDatabase(name: string, ids: readonly string[]): Promise<number> {
+  const opening = indexedDB.open(DATABASE);
+  opening.onupgradeneeded = () => opening.result.createObjectStore(STORE);
+  const database = await new Promise<IDBDatabase>((resolve, reject) => {
+    opening.onsuccess = () => resolve(opening.result);
+    opening.onerror = () => reject(opening.error as DOMException);
+  });
   try {
-    const stored: unknown = JSON.parse(localStorage.getItem(name) ?? "[]");
-    return Array.isArray(stored) ? stored : [];
-  } catch {
-    return [];
+    return await new Promise((resolve, reject) => {
+      const transaction = database.transaction(STORE, "readwrite");
+      const store = transaction.objectStore(STORE);
+      const reading = store.get(name) as IDBRequest<string[] | undefined>;
+      let fresh: string[] = [];
+      reading.onsuccess = () => {
+        const claimed = reading.result ?? [];
+        const known = new Set(claimed);
+        fresh = ids.filter((id) => !known.has(id));
+        if (fresh.length > 0) store.put([...claimed, ...fresh].slice(-MAX_REMEMBERED), name);
+      };
+      transaction.oncomplete = () => resolve(fresh.length);
+      transaction.onabort = () => reject(transaction.error as DOMException);
+    });
+  } finally {
+    database.close();
   }
 }

@@ -1,5 +1,6 @@
 import type { NewOrder } from "@orderwire/client";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { fakeIndexedDb } from "./fake-indexeddb.ts";
 
 interface Shown {
   title: string;
@@ -123,6 +124,7 @@ test("plays two tones, at most once a second", async () => {
 });
 
 test("says nothing of an order of which another tab has said it", async () => {
+  vi.stubGlobal("indexedDB", fakeIndexedDb());
   setHidden(true);
   preferences.setPreferences({ notifications: true, sound: true });
   alerts.alertNewOrder(order(1));
@@ -137,6 +139,22 @@ test("says nothing of an order of which another tab has said it", async () => {
   vi.advanceTimersByTime(3_000);
   await said();
   expect(shown.map(({ title }) => title)).toEqual(["🛒 New order #N1", "🛒 New order #N2"]);
+});
+
+test("speaks in each tab where the browser stores nothing", async () => {
+  vi.stubGlobal("indexedDB", {
+    open() {
+      throw new DOMException("no storage", "SecurityError");
+    },
+  });
+  setHidden(true);
+  preferences.setPreferences({ notifications: true });
+  alerts.alertNewOrder(order(1));
+  await said();
+  vi.resetModules();
+  (await import("../src/alerts.ts")).alertNewOrder(order(1));
+  await said();
+  expect(shown).toHaveLength(2);
 });
 
 test("opens the page of the order when its notification is clicked", async () => {
