@@ -10,13 +10,22 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import expect_online, expect_totals, insert_order, wait_until
+from tests.browser.page_helpers import (
+    expect_online,
+    expect_totals,
+    hold_timers,
+    insert_order,
+    run_held_timers,
+    wait_until,
+)
 from tests.browser.test_access import violations
 from tests.helpers.prefix_proxy import prefix_proxy
 from tests.support import TIMEOUT_SECONDS, Server, StartServer, free_port, within
 
 CONTROLLED = "navigator.serviceWorker.controller !== null"
 PREFIX = "/shop/orderwire"
+# How often the offline page looks for the server (web/src/worker/worker.ts), in milliseconds.
+RETRY_INTERVAL = 15_000
 
 
 @pytest.fixture
@@ -65,12 +74,14 @@ async def test_the_page_can_be_installed(site: str, new_page: NewPage) -> None:
         assert side == icon["sizes"]
 
 
+@pytest.mark.every_browser
 async def test_offline_page_tells_what_was_known_and_when(
     start_server: StartServer, database_url: str, db: Any, new_page: NewPage
 ) -> None:
     port = free_port()
     server = await start_server(database_url, PORT=port)
     page = await new_page(service_workers="allow")
+    await hold_timers(page, RETRY_INTERVAL)
     await open_with_worker(page, server.http_url)
     await insert_order(db, "Anna", "12.00")
     await expect_totals(page, "1", "12,00 zł", "1")
@@ -93,8 +104,15 @@ async def test_offline_page_tells_what_was_known_and_when(
     for scheme in ("light", "dark"):
         await page.emulate_media(color_scheme=scheme)
         assert await violations(page) == []
-    await start_server(database_url, PORT=port)
+    server = await start_server(database_url, PORT=port)
     await page.get_by_role("link", name="Попробовать ещё раз").click()
+    await expect_online(page)
+    # The offline page also finds the server by itself.
+    await server.stop()
+    await page.reload()
+    await expect(page.get_by_role("heading", name="Сервер недоступен")).to_be_visible()
+    await start_server(database_url, PORT=port)
+    await run_held_timers(page)
     await expect_online(page)
 
 

@@ -57,12 +57,15 @@ async function openPage(request: Request): Promise<Response> {
     headers: {
       "Content-Type": "text/html; charset=utf-8",
       "Cache-Control": "no-store",
-      "Content-Security-Policy": `default-src 'none'; connect-src 'self'; style-src 'nonce-${nonce}'; script-src 'nonce-${nonce}'`,
+      "Content-Security-Policy": `default-src 'none'; connect-src 'self'; img-src data:; style-src 'nonce-${nonce}'; script-src 'nonce-${nonce}'`,
     },
   });
 }
 
-/** In English, and without totals, if the page has never been open while the server was there. */
+/**
+ * In English, and without totals, if the page has never been open while the server was there. Without an icon: browsers would ask
+ * the server for one.
+ */
 function offlinePage(known: LastKnown | null, nonce: string): string {
   const { language, title, asOf, totals, retry } = known ?? {
     language: "en",
@@ -78,6 +81,7 @@ function offlinePage(known: LastKnown | null, nonce: string): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>⚪ Orderwire</title>
+<link rel="icon" href="data:,">
 <style nonce="${nonce}">
 body { margin: 0; min-height: 100vh; display: grid; place-items: center; font: 1rem/1.5 system-ui, sans-serif; background: Canvas; color: CanvasText }
 main { padding: 1.5rem; max-width: 32rem } h1 { font-size: 1.375rem } dt { opacity: .8 } dd { margin: 0 0 .75rem; font-size: 1.75rem; font-weight: 600 }
