@@ -12,9 +12,13 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import expect_offline, expect_online, expect_order_count
+from tests.browser.page_helpers import expect_offline, expect_online, expect_order_count, hold_timers, run_held_timers
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer, free_port
+
+# For so many milliseconds a change can be undone, and the notice of one that was carried out is shown
+# (web/src/state/status-changes.ts).
+NOTICE_DURATION = 5_000
 
 
 @pytest.fixture
@@ -23,8 +27,10 @@ async def server(start_server: StartServer, database_url: str) -> Server:
     return server
 
 
-async def open_as(page: Page, server: Server, name: str, path: str = "") -> None:
-    """Open a view of the dashboard as the admin with this name."""
+async def open_as(page: Page, server: Server, name: str, path: str = "", *, notices_end: bool = False) -> None:
+    """Open a view of the dashboard as the admin with this name. Notices stay, unless they are to end by themselves."""
+    if not notices_end:
+        await hold_timers(page, NOTICE_DURATION)
     await page.goto(f"{server.http_url}/admin/dashboard{path}#token={token(sub=name)}")
     await expect_online(page)
 
@@ -89,6 +95,8 @@ async def test_a_change_is_undone_within_five_seconds_by_the_key(server: Server,
     await expect(notices(page)).to_contain_text("Undone")
     await expect(page.locator("[data-event]")).to_have_count(3)
     assert await db.fetchval("select status from orders") == "pending"
+    await run_held_timers(page)
+    await expect(notices(page)).to_have_count(0)
 
 
 @pytest.mark.every_browser(is_carried_out=True)

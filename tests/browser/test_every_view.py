@@ -101,7 +101,7 @@ async def test_toasts_and_results_of_changes_cover_no_control(server: Server, db
     view = VIEWS[name]
     await insert_orders(db)
     page = await new_page(viewport=SCREENS[0])
-    await open_as(page, server, "Anna", view.path)
+    await open_as(page, server, "Anna", view.path, notices_end=True)
     await expect_online(page)
     await expect(page.locator(view.ready).first).to_be_visible()
     for screen in SCREENS:
