@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, Page, Request, expect
 
 from tests.browser.conftest import NewPage
-from tests.browser.page_helpers import expect_order_count, open_dashboard
+from tests.browser.page_helpers import clock_stopped, expect_order_count, look_at, open_dashboard
 from tests.support import Server, StartServer
 from web.build import WEB
 
@@ -56,13 +57,15 @@ async def test_axe_finds_no_violation(
     # Without motion, because axe would measure the contrast of elements that are still fading in.
     page = await new_page(viewport=screen, color_scheme=scheme, locale=locale, reduced_motion="reduce")
     await open_dashboard(page, server)
-    await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
-    await db.execute("update orders set status = 'cancelled' where id <= 7")
-    await expect(page.locator(".toast")).to_have_count(1)
-    await expect_order_count(page, 71)
-    await page.get_by_role("grid").focus()
-    await page.keyboard.press("ArrowDown")
-    assert await violations(page) == []
+    async with clock_stopped(page):
+        await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
+        await db.execute("update orders set status = 'cancelled' where id <= 7")
+        await expect(page.locator(".toast")).to_have_count(1)
+        await expect_order_count(page, 71)
+        await page.get_by_role("grid").focus()
+        await page.keyboard.press("ArrowDown")
+        assert await violations(page) == []
+        await expect(page.locator(".toast")).to_have_count(1)
 
     await page.locator(".status-row").first.click()
     await page.get_by_role("tab").last.click()
@@ -119,9 +122,9 @@ async def test_phone_shows_orders_as_cards_with_touch_targets_of_sufficient_size
 async def test_reduced_motion_stops_all_animations(server: Server, db: Any, new_page: NewPage) -> None:
     page = await new_page(reduced_motion="reduce")
     await open_dashboard(page, server)
+    animations = asyncio.create_task(look_at(page, ".toast", "() => document.getAnimations().length"), name="look at the toast")
     await db.execute("insert into orders (customer_name, total) values ('Иван', 1)")
-    await expect(page.locator(".toast")).to_have_count(1)
-    assert await page.evaluate("document.getAnimations().length") == 0
+    assert await animations == 0
 
 
 async def test_page_loads_everything_from_its_own_server_under_a_strict_policy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.browser.page_helpers import (
     expect_order_count,
     expect_totals,
     insert_order,
+    look_at,
     open_dashboard,
     read_table_rows,
     reconnect_now,
@@ -112,10 +114,12 @@ async def test_orders_from_before_the_first_event_are_not_missed(
     await server.kill()
     await expect_offline(page)
     await insert_order(db, "while down")
+    # The page may reconnect, and the toast end, before the test sees that the server is ready.
+    toast = asyncio.create_task(look_at(page, ".toast", "toast => toast.dataset.count"), name="look at the toast")
     await start_server(database_url, PORT=port)
     await reconnect_now(page)
     await expect_order_count(page, 1)
-    await expect(page.locator(".toast")).to_have_count(1)
+    assert await toast == "1"
 
 
 async def test_page_misses_no_event_while_the_browser_is_offline(

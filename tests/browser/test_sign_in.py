@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.browser.page_helpers import expect_online, expect_order_count, insert_order
+from tests.browser.page_helpers import expect_online, expect_order_count, insert_order, look_at, wait_until
 from tests.helpers.tokens import SECRET, token
 from tests.support import Server, StartServer
 
@@ -27,12 +28,14 @@ async def sign_in(page: Page, text: str) -> None:
 @pytest.mark.every_browser
 async def test_pasted_token_signs_in_and_is_stored_for_the_tab_only(server: Server, db: Any, page: Page) -> None:
     await page.goto(f"{server.http_url}/admin/dashboard")
+    await expect(page.get_by_label("Токен")).to_be_visible()
     await expect(page.get_by_role("grid")).to_have_count(0)
     await sign_in(page, f"  {token()}\n")
     await expect_online(page)
+    title = asyncio.create_task(look_at(page, ".toast-title", "title => title.textContent"), name="look at the toast")
     number = await insert_order(db, "Anna")
     await expect_order_count(page, 1)
-    await expect(page.locator(".toast-title")).to_contain_text(number)
+    assert number in await title
     await page.reload()
     await expect_online(page)
     await expect_order_count(page, 1)
@@ -80,6 +83,9 @@ async def test_expired_token_is_renewed_over_the_page_which_stays(server: Server
     await page.goto(f"{server.http_url}/admin/dashboard#token={token(ttl=8)}")
     await expect_order_count(page, 300)
     await page.get_by_role("searchbox").fill("Anna")
+    # The list begins anew with what the server finds.
+    await wait_until(page, "location.search === '?q=Anna'")
+    await expect(page.locator("[data-found='300']")).to_have_attribute("data-exact", "true")
     grid = page.get_by_role("grid")
     await grid.evaluate("grid => { grid.scrollTop = 2000; }")
     await page.evaluate("document.body.dataset.page = 'the same'")

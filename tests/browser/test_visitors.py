@@ -34,11 +34,11 @@ async def test_viewer_sees_totals_statuses_and_a_chart(server: Server, db: Any, 
     await expect_online(page)
     await insert_order(db, "Anna", "12.00")
     await expect_totals(page, "1", "12,00 zł", "1")
+    await expect(page.locator("[data-status=pending] dd")).to_have_text("1")
+    await expect(page.get_by_role("img", name="За сутки заказов: 1")).to_be_visible()
     await expect(page.get_by_role("grid")).to_have_count(0)
     await expect(page.get_by_role("tab")).to_have_count(0)
     await expect(page.get_by_role("button", name="Уведомления")).to_have_count(0)
-    await expect(page.locator("[data-status=pending] dd")).to_have_text("1")
-    await expect(page.get_by_role("img", name="За сутки заказов: 1")).to_be_visible()
 
 
 @pytest.mark.every_browser
