@@ -258,6 +258,8 @@ def _translated(error: BaseException, role: str | None, time_limit: str | None) 
 
 def _classified(error: BaseException, role: str | None, time_limit: str | None) -> DatabaseError:
     text = first_line(error)
+    if isinstance(error, asyncpg.InternalClientError):
+        text = "the connection is lost"  # the driver tells of its state machine
     if isinstance(error, asyncpg.ClientConfigurationError):
         return BadDatabaseUrl(f"DATABASE_URL is not usable: {text}")
     if isinstance(error, _MISCONFIGURED_ERRORS) or _is_without_tls(error):

@@ -102,6 +102,6 @@ class FactFeed:
                     backoff.reset()
                     failures.recovered("events come again")
                 if self._relay.started.is_set() or loop.time() - began_at > START_PATIENCE:
-                    failures.report(f"no events from the relay, and the journal cannot be read: {error}", cause_of(error))
+                    failures.report(f"no events: the relay sends none, and PostgreSQL cannot be read: {error}", cause_of(error))
             await self._own_reading.on_lost()
             await asyncio.sleep(backoff.next_delay())

@@ -106,6 +106,12 @@ async def test_an_error_without_a_connection_names_the_server_and_its_setting(ca
     assert str(error) == f"PostgreSQL at db.example:5432 (DATABASE_URL) cannot be reached: {text}"
 
 
+async def test_the_driver_s_state_machine_is_not_spoken_of() -> None:
+    with pytest.raises(DatabaseUnavailable) as raised, wrap_driver_errors():
+        raise asyncpg.InternalClientError("cannot switch to state 15; another operation (2) is in progress")
+    assert str(raised.value) == "the connection is lost"
+
+
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
