@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 # All times are in seconds. The relay sends something at least every 0.3 s: no fact for so long is a gap.
 SILENCE = 1.5
+# At the start, for a fact: a relay sends one every 0.3 s. Without one PostgreSQL is asked for the totals: the facts in the
+# stream may be old.
+START_TIMEOUT = 0.5
 # Between two reads of PostgreSQL while there are no facts.
 SILENT_POLL_INTERVAL = 0.15
 # The stream is not asked again before this: what it did not have it will not have, so PostgreSQL is read.
@@ -181,7 +184,7 @@ class FactJournalConnection(JournalConnection):
         return asyncio.get_running_loop().time()
 
     async def _refill(self) -> None:
-        """Add what the stream has of the believed term, without one: of its newest term."""
+        """Add what the stream has of the believed term."""
         self._refilled_at = self._now()
         try:
             messages = await self._bus.stored(STORED_FACTS)
@@ -189,10 +192,6 @@ class FactJournalConnection(JournalConnection):
             log.debug("the stream cannot be read: %s", error)
             return
         facts = [fact for message in messages if (fact := self._decode(message)) is not None]
-        facts = [fact for fact in facts if fact.head.term.node != self._node]
-        if self._term is None and facts:
-            self._believe(max((fact.head for fact in facts), key=lambda head: (head.term, head.seq)))
-            self._check_due = False  # asked for a position at the start, and nothing is delivered yet
         for fact in facts:
             if (fact.head.term, fact.head.identity.epoch) == (self._term, self._epoch):
                 self._queue.add(fact)
@@ -204,6 +203,8 @@ class FactJournalConnection(JournalConnection):
         return self._in_gap  # facts with events come at a bounded rate: the relay that sends them joins them
 
     async def identity(self, epoch: str | None, delivered: Sequence[EventId]) -> JournalIdentity:
+        if epoch is None and self._is_silent:
+            await self._wait_for_any_fact(START_TIMEOUT)
         term = self._term, self._epoch
         connections = self._reads.connections_opened
         self._identity = await self._ask(self._reads.identity(epoch, delivered))
@@ -215,8 +216,10 @@ class FactJournalConnection(JournalConnection):
         return self._identity
 
     async def baseline(self) -> Baseline:
-        """From the facts if there are some: then the memory of recent events is full from the start."""
+        """From the facts, while the relay sends some: then the memory of recent events is full from the start."""
         self._newest_told = None
+        if self._is_silent:
+            return await self._ask(self._reads.baseline())
         await self._refill()
         try:
             told = self._told_baseline()
