@@ -10,9 +10,10 @@ import asyncio
 import fcntl
 import itertools
 import os
+import shutil
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -183,17 +184,39 @@ async def empty_db(empty_database_url: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _broker_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """TEST_BROKER=1: every server of the tests is one of several, at a node of NATS of this process."""
+def broker_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], None]]:
+    """TEST_BROKER=1: every server of the tests is one of several, at a node of NATS of this process. The function that is
+    yielded makes the node forget everything.
+    """
     if not os.environ.get("TEST_BROKER"):
-        yield
+        yield lambda: None
         return
+    directory = tmp_path_factory.mktemp("broker")
     # Reserved, not used: each test has a database of its own, and each database a stream.
-    nodes = BrokerNodes(tmp_path_factory.mktemp("broker"), count=1, jetstream_bytes=1 << 40)
-    with subprocess.Popen(nodes.command(0), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
-        FORWARDED_SETTINGS["BROKER_URL"] = nodes.urls
-        yield
+    nodes = BrokerNodes(directory, count=1, jetstream_bytes=1 << 40)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(nodes.command(0), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+
+    def stop(process: subprocess.Popen[bytes]) -> None:
         process.kill()
+        process.wait()
+
+    def restart() -> None:
+        stop(running.pop())
+        shutil.rmtree(directory / "nats1", ignore_errors=True)
+        running.append(start())
+
+    running = [start()]
+    FORWARDED_SETTINGS["BROKER_URL"] = nodes.urls
+    yield restart
+    stop(running.pop())
+
+
+@pytest.fixture
+def broker_without_memory(broker_for_all: Callable[[], None]) -> None:
+    """For copies of one database: NATS would take a new copy for an old primary of the database of the test before."""
+    broker_for_all()
 
 
 @pytest.fixture(scope="session")

@@ -160,7 +160,10 @@ class Process:
                         raise AssertionError(f"ended without saying {substring!r}: {self.output}")
                     await self._changed.wait()
 
-        return await within(seconds, wait(), f"{substring!r} in {self.output}")
+        try:
+            return await within(seconds, wait(), f"a line with {substring!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; the output:\n{self.output}") from None
 
     async def wait_for_exit(self, seconds: float = TIMEOUT_SECONDS) -> int:
         code = await within(seconds, self.process.wait(), f"exit; so far: {self.output}")

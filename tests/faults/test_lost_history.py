@@ -28,7 +28,7 @@ SETTINGS = {"AUDIT_SECONDS": "86400", "LOG_LEVEL": "INFO"}
 
 
 @pytest.fixture
-async def cluster(stopped_cluster: Cluster, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(stopped_cluster: Cluster, tmp_path: Path, broker_without_memory: None) -> AsyncIterator[Cluster]:
     cluster = stopped_cluster.copy_to(tmp_path / "cluster")
     await asyncio.to_thread(cluster.start)
     yield cluster

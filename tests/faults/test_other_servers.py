@@ -34,7 +34,7 @@ class Replicated(NamedTuple):
 
 
 @pytest.fixture
-async def replicated(stopped_cluster: Cluster, tmp_path: Path) -> AsyncIterator[Replicated]:
+async def replicated(stopped_cluster: Cluster, tmp_path: Path, broker_without_memory: None) -> AsyncIterator[Replicated]:
     primary = stopped_cluster.copy_to(tmp_path / "primary")
     await asyncio.to_thread(primary.start)
     standby = stopped_cluster.copy_to(tmp_path / "standby", standby_of=primary)

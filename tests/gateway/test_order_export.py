@@ -148,13 +148,15 @@ async def test_100_000_orders_are_exported_in_little_memory_while_others_are_ser
 
 
 async def test_a_broken_export_never_ends_like_a_whole_one(app: App, db: Any) -> None:
-    await fill(db, 20_000)
+    await fill(db, 20_000)  # 20 MB: more than sockets hold, so the export waits for the client
     async with app.http.get("/api/orders.csv") as response:
         await response.content.readexactly(1000)
-        await db.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where state = 'idle in transaction' and datname = current_database()"
-        )
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            while not await db.fetchval(
+                "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity"
+                " where state = 'idle in transaction' and datname = current_database()"
+            ):
+                pass  # it fetches rows
         with pytest.raises(aiohttp.ClientPayloadError):
             await read_rest(response)
     await app.log.wait_for_line("an export was aborted")
