@@ -127,6 +127,7 @@ async def test_delivery_while_the_listen_connection_is_terminated_five_times_a_s
     async def cut(load: WriteLoad) -> None:
         nonlocal cuts
         while True:
+            load.must_go_on = cuts < 10
             cuts += await db.fetchval(
                 """
                 select count(*) filter (where pg_terminate_backend(pid))
