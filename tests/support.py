@@ -242,7 +242,11 @@ class Server(Process):
         """Process ids by the workers' numbers; empty when there is one process that does it all."""
         found = {}
         pid = self.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        except FileNotFoundError:
+            raise AssertionError(f"the server has ended by itself; its output:\n{self.output}") from None
+        for child in children:
             with suppress(OSError):
                 words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
                 if b"worker" in words:

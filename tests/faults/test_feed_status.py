@@ -21,7 +21,7 @@ from db.migrate import create_starter, migrate
 from tests.conftest import needs_one_worker
 from tests.helpers.tcp_proxy import TcpProxy, url_via_proxy
 from tests.helpers.tokens import SECRET, token
-from tests.support import TIMEOUT_SECONDS, Client, Connect, Message, Process, Server, StartServer, within
+from tests.support import TIMEOUT_SECONDS, Client, Connect, Message, Process, Server, StartServer, wait_until, within
 
 ADMIN = {"Authorization": f"Bearer {token('admin')}"}
 INSERT = "insert into orders (customer_name, customer_id, total) values ('Anna', 'anna', 1)"
@@ -114,7 +114,11 @@ async def test_every_client_is_told_while_the_database_is_away(
         async with writer(url) as db:
             await db.execute(INSERT)
         await clients["admin"].wait_until(lambda c: len(c.events) == 1, "the event before")
-        assert await feed_live(server) == 1
+
+        async def metric_says_so() -> bool:  # looked at every quarter of a second
+            return await feed_live(server) == 1
+
+        await wait_until(metric_says_so, "the metric")
         before = await get_json(server, "/api/analytics")
 
         await asyncio.to_thread(own_postgres.release)
