@@ -20,6 +20,7 @@ import os
 import re
 import socket
 import ssl
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -236,13 +237,21 @@ def wrap_driver_errors(role: str | None = None, time_limit: str | None = None) -
         yield
     except DatabaseError:
         raise
-    except _UNAVAILABLE_ERRORS as error:
+    except (*_UNAVAILABLE_ERRORS, AttributeError) as error:
+        if isinstance(error, AttributeError) and not _is_of_terminated_connection(error):
+            raise
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             # The release of a connection may fail while the task is being cancelled. A cancellation is delivered only once:
             # another error would replace it, and the task would go on.
             raise asyncio.CancelledError from error
         raise _translated(error, role, time_limit) from error
+
+
+def _is_of_terminated_connection(error: AttributeError) -> bool:
+    """Whether another task has terminated the connection between two steps of the driver, which goes on without a protocol."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return error.obj is None and frames[-1].f_globals.get("__name__", "").startswith("asyncpg.")
 
 
 def _translated(error: BaseException, role: str | None, time_limit: str | None) -> DatabaseError:
@@ -258,7 +267,7 @@ def _translated(error: BaseException, role: str | None, time_limit: str | None) 
 
 def _classified(error: BaseException, role: str | None, time_limit: str | None) -> DatabaseError:
     text = first_line(error)
-    if isinstance(error, asyncpg.InternalClientError):
+    if isinstance(error, asyncpg.InternalClientError | AttributeError):
         text = "the connection is lost"  # the driver tells of its state machine
     if isinstance(error, asyncpg.ClientConfigurationError):
         return BadDatabaseUrl(f"DATABASE_URL is not usable: {text}")
