@@ -148,14 +148,16 @@ async def run(port: int) -> None:
             number = port + 1 + len(servers)
             servers.append(await _Server.start(name, BROKER_URL=nodes.urls, PORT=str(number), **settings))
             stack.push_async_callback(servers[-1].stop)
-            await servers[-1].wait_until_ready()
             return servers[-1]
 
         # Each of the first two uses the embedded PostgreSQL, so it runs on when one of them ends. The first becomes the relay.
         first = await start("server 1", NODE_ROLE="auto")
+        await first.wait_until_ready()
         await start("server 2", NODE_ROLE="auto")
         database_url = os.environ.get("DATABASE_URL") or first.psql.rpartition(" ")[2].strip("'\"")
         await start("edge", NODE_ROLE="edge", DATABASE_URL=database_url)
+        for server in servers[1:]:
+            await server.wait_until_ready()
         front = await _start_proxy(port, [port + 1 + number for number in range(len(servers))])
         if front is not None:
             stack.push_async_callback(front.wait)
