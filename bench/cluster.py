@@ -16,10 +16,10 @@ from typing import Any
 
 import nats
 
-from bench.database import open_writer, postmaster_pid
+from bench.database import Writer, open_writer
 from bench.inserts import SETTLE_SECONDS, latencies
 from bench.load import LoadGenerator, LoadGeneratorFailed
-from bench.machine import CPUS, LOAD_CPUS, SERVER_CPUS, cpu_seconds, cpu_seconds_by_pid, on_all_cpus
+from bench.machine import CPUS, LOAD_CPUS, SERVER_CPUS, cpu_seconds, cpu_seconds_by_pid, cpu_seconds_since, on_all_cpus
 from bench.scenario import Bench, Measures, quantile, start_load_generator
 from bench.subjects import CANDIDATE, SERVER, RunningServer, Subject, SubjectUnavailable
 from bus.local.nodes import BrokerNodes, NodeError
@@ -86,6 +86,14 @@ async def start_cluster(
         yield Cluster(broker, url, relay, [await start(edge, edge_cpus, EDGE_LINE) for edge in edges])
 
 
+async def _warm_up(writer: Writer, rate: float, *loads: LoadGenerator) -> None:
+    """Write at this rate until all have settled to it; then the load generators count from zero."""
+    await writer.insert_at_rate(rate, WARM_UP_SECONDS)
+    await asyncio.sleep(SETTLE_SECONDS)
+    for load in loads:
+        await load.command("reset")
+
+
 async def added_latency(bench: Bench, subject: Subject, rate: float) -> Measures:
     """Measure how much later a client of the edge ``subject`` has each event than a client of the relay."""
     seconds = max(bench.size.seconds, bench.size.min_events / rate)
@@ -98,10 +106,7 @@ async def added_latency(bench: Bench, subject: Subject, rate: float) -> Measures
         loads = (at_relay, at_edge)
         for load in loads:
             await load.connect(1)
-        await writer.insert_at_rate(rate, WARM_UP_SECONDS)
-        await asyncio.sleep(SETTLE_SECONDS)
-        for load in loads:
-            await load.command("reset")
+        await _warm_up(writer, rate, *loads)
         written = await writer.insert_at_rate(rate, seconds)
         for load in loads:
             await load.wait_for_frames(written, bench.size.grace_seconds)
@@ -169,18 +174,13 @@ async def postgres_cpu_per_commit(bench: Bench, subject: Subject, edges: int, ra
             loads = [await stack.enter_async_context(start_load_generator(edge)) for edge in cluster.edges]
             for load in loads:
                 await load.connect(1)
-            await writer.insert_at_rate(rate, WARM_UP_SECONDS)
-            await asyncio.sleep(SETTLE_SECONDS)
-            for load in loads:
-                await load.command("reset")
-            postmaster = await postmaster_pid(cluster.database_url)
-            before = cpu_seconds_by_pid(postmaster)
+            await _warm_up(writer, rate, *loads)
+            before = cpu_seconds_by_pid(bench.databases.postmaster_pid)
             written = await writer.insert_at_rate(rate, bench.size.seconds)
-            after = cpu_seconds_by_pid(postmaster)
+            spent = sum(cpu_seconds_since(before, bench.databases.postmaster_pid))
             for load in loads:
                 if not await load.wait_for_frames(written, bench.size.grace_seconds):
                     raise LoadGeneratorFailed("a client of an edge does not have every event")
-            spent = sum(seconds - before.get(pid, 0.0) for pid, seconds in after.items())
             return {COMMIT_CPU: spent / written * 1e6, "events/s written": written / bench.size.seconds}
 
 
@@ -201,9 +201,7 @@ async def pause(bench: Bench, subject: Subject, kill: Kill) -> Measures:
         await load.connect(1)
         if NODES > 1:
             await wait_for_replicas(cluster.nodes)
-        await writer.insert_at_rate(PAUSE_RATE, WARM_UP_SECONDS)
-        await asyncio.sleep(SETTLE_SECONDS)
-        await load.command("reset")
+        await _warm_up(writer, PAUSE_RATE, load)
         writing = asyncio.create_task(writer.insert_at_rate(PAUSE_RATE, KILL_SECONDS), name="writers")
         try:
             await kill(cluster)

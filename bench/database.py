@@ -105,9 +105,17 @@ class Databases:
         # A temporary directory that exists as long as the PostgreSQL.
         self.directory = directory
         self.bin_dir = postgres.bin_dir
+        self._postgres = postgres
         self._url = postgres.url
         self._ids = itertools.count(1)
         self._templates: set[str] = set()
+
+    @property
+    def postmaster_pid(self) -> int:
+        """The parent of all other processes of PostgreSQL."""
+        pid = self._postgres.pid
+        assert pid is not None
+        return pid
 
     @asynccontextmanager
     async def create(self, template: str) -> AsyncIterator[str]:
@@ -217,16 +225,6 @@ async def open_writer(url: str, *, durable: bool = False, connections: int = WRI
             # The same random intervals for every server.
             await opened[-1].execute("select setseed($1::float8)", number / WRITERS)
         yield Writer(opened)
-
-
-async def postmaster_pid(url: str) -> int:
-    """The process id of the PostgreSQL of which this is a database: the parent of every other process of it."""
-    connection = await asyncpg.connect(url)
-    try:
-        backend = await connection.fetchval("select pg_backend_pid()")
-        return int(Path(f"/proc/{backend}/stat").read_text().rpartition(")")[2].split()[1])
-    finally:
-        await connection.close()
 
 
 async def server_backends(url: str) -> list[int]:

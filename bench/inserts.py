@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.database import newest_cursor, open_writer, server_backends
 from bench.load import LoadGeneratorFailed
-from bench.machine import cpu_seconds, cpu_seconds_by_pid
+from bench.machine import cpu_seconds, cpu_seconds_by_pid, cpu_seconds_since
 from bench.scenario import Bench, Measures, quantile, start_load_generator, summary
 from bench.subjects import Subject
 
@@ -43,7 +43,7 @@ async def end_to_end(bench: Bench, subject: Subject, clients: int, rate: float) 
         written = await writer.insert_at_rate(rate, bench.size.seconds)
         took = time.monotonic() - start
         reading = sum(map(cpu_seconds, backends)) - reading
-        spent = [after - before.get(process, 0.0) for process, after in cpu_seconds_by_pid(running.pid).items()]
+        spent = cpu_seconds_since(before, running.pid)
         spent_load = cpu_seconds(load.pid) - before_load
         await load.wait_for_frames(written, bench.size.grace_seconds)
         report = await load.command("report")

@@ -8,7 +8,7 @@ import re
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -42,6 +42,11 @@ def cpu_seconds_by_pid(pid: int) -> dict[int, float]:
         tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
         found[process] = sum(int((_read(task) or "0").split()[0]) for task in tasks) / 1e9
     return found
+
+
+def cpu_seconds_since(before: Mapping[int, float], pid: int) -> list[float]:
+    """What each process that lives now has used since ``before``, which ``cpu_seconds_by_pid`` returned then."""
+    return [now - before.get(process, 0.0) for process, now in cpu_seconds_by_pid(pid).items()]
 
 
 def resident_bytes(pid: int) -> int:
